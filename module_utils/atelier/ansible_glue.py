@@ -1,0 +1,97 @@
+"""What every Atelier module shares: the site parameter, errors to fail_json, progress.
+
+A module declares its arguments and names one core call; everything between the two is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from .errors import AtelierError, Code
+from .model import Network, ProxyMode, Quotas, Site
+
+Progress = Callable[[str, int, int], None]
+
+SITE_SPEC: dict[str, Any] = {
+    "type": "dict",
+    "required": True,
+    "options": {
+        "instance": {"type": "str", "required": True},
+        "state_dir": {"type": "path", "required": True},
+        "engine_url": {"type": "str", "required": True},
+        "image_prefix": {"type": "str", "required": True},
+        "domain": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "required": True, "choices": ["http", "https"]},
+        "networks": {"type": "dict", "required": True},
+        "max_workspaces_per_user": {"type": "int", "required": True},
+        "max_concurrent_workspaces": {"type": "int", "required": True},
+        "enable_resource_limits": {"type": "bool", "required": True},
+        "cpu_per_workspace": {"type": "float", "required": True},
+        "memory_per_workspace_mb": {"type": "int", "required": True},
+    },
+}
+
+
+def parse_site(raw: Mapping[str, Any]) -> Site:
+    """The module parameter ``site`` as a Site. Raises VALIDATION_ERROR for a network that is not one."""
+    networks: dict[ProxyMode, Network] = {}
+    for mode, network in raw["networks"].items():
+        try:
+            networks[ProxyMode(mode)] = Network(network["name"], IPv4Network(network["subnet"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"site.networks.{mode} is not a network: {error}.",
+                field=f"site.networks.{mode}",
+                remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
+            ) from error
+    return Site(
+        instance=raw["instance"],
+        state_dir=Path(raw["state_dir"]),
+        engine_url=raw["engine_url"],
+        image_prefix=raw["image_prefix"],
+        domain=raw["domain"],
+        port=raw["port"],
+        protocol=raw["protocol"],
+        networks=networks,
+        quotas=Quotas(
+            max_workspaces_per_user=raw["max_workspaces_per_user"],
+            max_concurrent_workspaces=raw["max_concurrent_workspaces"],
+            enforce_resources=raw["enable_resource_limits"],
+            cpu_per_workspace=raw["cpu_per_workspace"],
+            memory_per_workspace_mb=raw["memory_per_workspace_mb"],
+        ),
+    )
+
+
+def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
+    """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details."""
+    try:
+        result = call()
+    except AtelierError as error:
+        module.fail_json(msg=error.message, error_code=str(error.code), details=error.details)
+    else:
+        module.exit_json(**result)
+
+
+def progress_reporter() -> Progress:
+    """A function that notes "step, done, total" as one JSON line in the file that ATELIER_PROGRESS names.
+
+    Ansible modules can't speak while they run, so whoever started the playbook (the front door, the API) names a
+    file and follows it. Without one, nothing is noted.
+    """
+    path = os.environ.get("ATELIER_PROGRESS")
+    if not path:
+        return lambda step, done, total: None
+
+    def report(step: str, done: int, total: int) -> None:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "done": done, "total": total}) + "\n")
+
+    return report

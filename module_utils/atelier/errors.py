@@ -1,0 +1,52 @@
+"""The one table of error codes, and the one exception that carries them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """What went wrong, in a word that programs can compare. The first block is the HTTP contract's own table."""
+
+    INVALID_PROJECT_NAME = "INVALID_PROJECT_NAME"
+    INVALID_PROJECT_TYPE = "INVALID_PROJECT_TYPE"
+    PROJECT_EXISTS = "PROJECT_EXISTS"
+    INVALID_PASSWORD = "INVALID_PASSWORD"  # noqa: S105 - a code, not a password
+    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
+    WORKSPACE_LIMIT_EXCEEDED = "WORKSPACE_LIMIT_EXCEEDED"
+    CONCURRENT_LIMIT_REACHED = "CONCURRENT_LIMIT_REACHED"
+    CONTAINER_CREATE_FAILED = "CONTAINER_CREATE_FAILED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+
+    WORKSPACE_BUSY = "WORKSPACE_BUSY"
+    TEMPLATE_NOT_BUILT = "TEMPLATE_NOT_BUILT"
+    IDE_NOT_READY = "IDE_NOT_READY"
+    ADDRESSES_EXHAUSTED = "ADDRESSES_EXHAUSTED"
+    SNAPSHOT_FAILED = "SNAPSHOT_FAILED"
+    DISK_FULL = "DISK_FULL"
+    PORT_IN_USE = "PORT_IN_USE"
+    GATEWAY_ERROR = "GATEWAY_ERROR"
+    ENGINE_ERROR = "ENGINE_ERROR"
+    REGISTRY_ERROR = "REGISTRY_ERROR"
+
+
+class AtelierError(Exception):
+    """A failure that a person can act on.
+
+    ``message`` is a whole sentence or two: what is wrong with which value, and what to do. ``field`` names the
+    parameter at fault, if one is; ``remedy`` is the second half of the message for programs that show it apart.
+    Values of secret parameters are never put into any of these.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, field: str | None = None, remedy: str | None = None, **details: object
+    ) -> None:
+        self.code = code
+        self.message = f"{message} {remedy}" if remedy else message
+        self.details: dict[str, object] = dict(details)
+        if field is not None:
+            self.details["field"] = field
+        if remedy is not None:
+            self.details["remedy"] = remedy
+        super().__init__(self.message)

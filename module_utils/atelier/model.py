@@ -1,0 +1,117 @@
+"""The words of the domain: frozen data, no behaviour beyond what the data itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from ipaddress import IPv4Network
+from pathlib import Path
+
+GIB = 1024**3
+# The sizes that the HTTP contract names, in bytes.
+MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
+CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
+IDE_PORT = 8082  # code-server's port inside every seat
+
+
+class Status(StrEnum):
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+
+class ProxyMode(StrEnum):
+    """A workspace's way out. Each mode has a network of its own."""
+
+    NONE = "none"
+    LOGGING = "logging"
+    SECURITY = "security"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Docker network that seats are put on, and the range their fixed addresses come from."""
+
+    name: str
+    subnet: IPv4Network
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Site-wide ceilings. ``max_*`` count workspaces; CPU is in cores, memory in MiB."""
+
+    max_workspaces_per_user: int
+    max_concurrent_workspaces: int
+    enforce_resources: bool
+    cpu_per_workspace: float
+    memory_per_workspace_mb: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """One installation: where its state lives, how its seats are reached, what they may use."""
+
+    instance: str
+    state_dir: Path
+    engine_url: str
+    image_prefix: str
+    domain: str
+    port: int
+    protocol: str
+    networks: Mapping[ProxyMode, Network]
+    quotas: Quotas
+
+    def template_image(self, template: str) -> str:
+        return f"{self.image_prefix}/workspace:{template}"
+
+    def container_name(self, workspace_id: str) -> str:
+        return f"{self.instance}-{workspace_id}"
+
+    def workspace_url(self, workspace_id: str) -> str:
+        """The address a browser opens; the port is left out where the protocol implies it."""
+        implied = (self.protocol, self.port) in {("http", 80), ("https", 443)}
+        return f"{self.protocol}://{workspace_id}.{self.domain}{'' if implied else f':{self.port}'}/"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one seat may use. ``memory`` is a key of MEMORY_SIZES, ``cpus`` one of CPU_COUNTS."""
+
+    memory: str = "2g"
+    cpus: str = "2"
+
+    @property
+    def memory_bytes(self) -> int:
+        return MEMORY_SIZES[self.memory]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A registry row: what people want of a workspace, and what became of it."""
+
+    id: str
+    name: str
+    template: str
+    status: Status
+    address: str
+    created_at: str
+    last_activity: str
+    group: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    proxy_mode: ProxyMode = ProxyMode.NONE
+    notes: str = ""
+    password_hash: str | None = None
+    cloned_from: str | None = None
+    git_url: str | None = None
+    owner: str = "default"
+    batch: str | None = None
+    error: str | None = None
+
+    @property
+    def password_protected(self) -> bool:
+        return self.password_hash is not None
+
+    def with_status(self, status: Status, error: str | None = None) -> Workspace:
+        return replace(self, status=status, error=error)

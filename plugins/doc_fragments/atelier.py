@@ -1,0 +1,74 @@
+"""Options that every Atelier module shares."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  site:
+    description:
+      - The installation the module works on. The inventory composes it once as C(atelier_site);
+        playbooks pass it on as it is.
+    type: dict
+    required: true
+    suboptions:
+      instance:
+        description: Prefix of the installation's containers, networks and labels.
+        type: str
+        required: true
+      state_dir:
+        description: Folder of the registry, the gateway's files and the locks.
+        type: path
+        required: true
+      engine_url:
+        description: Where the Docker Engine listens, such as V(unix:///var/run/docker.sock).
+        type: str
+        required: true
+      image_prefix:
+        description: First part of the names of the images that the installation built.
+        type: str
+        required: true
+      domain:
+        description: Domain under which seats are reached, as V(<id>.<domain>).
+        type: str
+        required: true
+      port:
+        description: The gateway's port.
+        type: int
+        required: true
+      protocol:
+        description: How browsers reach the gateway.
+        type: str
+        choices: [http, https]
+        required: true
+      networks:
+        description: For each egress mode the Docker network (C(name)) and its address range (C(subnet), CIDR).
+        type: dict
+        required: true
+      max_workspaces_per_user:
+        description: Ceiling for one owner's workspaces, running or not.
+        type: int
+        required: true
+      max_concurrent_workspaces:
+        description: Ceiling for workspaces that run at once.
+        type: int
+        required: true
+      enable_resource_limits:
+        description: Whether the two ceilings below are enforced.
+        type: bool
+        required: true
+      cpu_per_workspace:
+        description: Largest number of CPU cores one workspace may ask for.
+        type: float
+        required: true
+      memory_per_workspace_mb:
+        description: Largest amount of memory one workspace may ask for, in MiB.
+        type: int
+        required: true
+attributes:
+  check_mode:
+    description: Whether the module tells what it would change without changing it.
+  diff_mode:
+    description: Whether the module shows the change as before and after.
+"""
