@@ -75,7 +75,7 @@ def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
     try:
         result = call()
     except AtelierError as error:
-        module.fail_json(msg=error.message, error_code=str(error.code), details=error.details)
+        module.fail_json(msg=str(error), error_code=str(error.code), details=error.details)
     else:
         module.exit_json(**result)
 

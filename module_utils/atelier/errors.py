@@ -34,19 +34,18 @@ class Code(StrEnum):
 class AtelierError(Exception):
     """A failure that a person can act on.
 
-    ``message`` is a whole sentence or two: what is wrong with which value, and what to do. ``field`` names the
-    parameter at fault, if one is; ``remedy`` is the second half of the message for programs that show it apart.
-    Values of secret parameters are never put into any of these.
+    ``message`` says what is wrong with which value, ``remedy`` what to do, ``field`` names the parameter at fault, if
+    one is; ``str()`` gives message and remedy together. Values of secret parameters are put into none of these.
     """
 
     def __init__(
         self, code: Code, message: str, *, field: str | None = None, remedy: str | None = None, **details: object
     ) -> None:
         self.code = code
-        self.message = f"{message} {remedy}" if remedy else message
+        self.message = message
         self.details: dict[str, object] = dict(details)
         if field is not None:
             self.details["field"] = field
         if remedy is not None:
             self.details["remedy"] = remedy
-        super().__init__(self.message)
+        super().__init__(f"{message} {remedy}" if remedy else message)

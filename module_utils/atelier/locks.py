@@ -1,0 +1,81 @@
+"""Locks between processes, held by the kernel: whoever is killed lets go, so a lock never needs clearing by hand.
+
+All locks are single bytes of one file. A workspace's byte is its id read as a number, so nothing has to be created
+or removed with it. The locks are Linux's open-file-description locks: unlike POSIX ones they also keep two threads of
+one process apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import AtelierError, Code
+
+_POLL_SECONDS = 0.02
+_BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
+_GATEWAY = 1 << 52
+
+
+class Locks:
+    """The lock file of one installation. ``wait`` is in seconds everywhere."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "locks"
+
+    @contextmanager
+    def workspace(self, workspace_id: str, wait: float) -> Iterator[None]:
+        """Holds one workspace. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
+        with self._held(int(workspace_id, 16), wait) as held:
+            if not held:
+                raise AtelierError(
+                    Code.WORKSPACE_BUSY,
+                    f"Another operation held the workspace {workspace_id} for {wait:g} seconds.",
+                    field="workspace",
+                    remedy="Wait for it to end, then run this again.",
+                )
+            yield
+
+    @contextmanager
+    def batch(self, batch_id: str) -> Iterator[bool]:
+        """Tries to hold one batch of clones, without waiting; says whether it does."""
+        with self._held(_BATCHES + int(batch_id, 16), 0) as held:
+            yield held
+
+    @contextmanager
+    def gateway(self, wait: float = 30) -> Iterator[None]:
+        """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
+        with self._held(_GATEWAY, wait) as held:
+            if not held:
+                raise AtelierError(Code.GATEWAY_ERROR, f"Another process held the route map for {wait:g} seconds.")
+            yield
+
+    @contextmanager
+    def _held(self, byte: int, wait: float) -> Iterator[bool]:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _acquire(descriptor, byte, time.monotonic() + wait)
+        finally:
+            os.close(descriptor)  # closing the description is what lets the lock go
+
+
+def _acquire(descriptor: int, byte: int, deadline: float) -> bool:
+    # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
+    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    while True:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        else:
+            return True

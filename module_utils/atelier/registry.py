@@ -1,0 +1,358 @@
+"""The registry: who has which workspace, and what they asked of it. One SQLite file, safe at any moment of a crash.
+
+Every write is one ``BEGIN IMMEDIATE`` transaction, so uniqueness, quotas and fixed addresses are decided where rows
+are reserved, and two people who click at once are served one after the other. ``synchronous=FULL``: a reservation
+that was answered survives a power cut.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .addresses import take_addresses
+from .errors import AtelierError, Code
+from .model import Limits, Network, ProxyMode, Quotas, Status, Workspace
+from .quotas import check_room
+from .registry_schema import migrate
+
+_BUSY_SECONDS = 30
+# In the order of Workspace's fields; the last two make its Limits.
+_COLUMNS = (
+    "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
+    " git_url, batch, error, status, proxy_mode, memory, cpus"
+)
+# What may change after a row is made, by the name of the Workspace's field.
+_MUTABLE = {"name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"}
+_STATUSES = {str(status): status for status in Status}
+_PROXY_MODES = {str(mode): mode for mode in ProxyMode}
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What a new row needs to be told; id, address and times are the registry's to give."""
+
+    name: str
+    template: str
+    limits: Limits
+    proxy_mode: ProxyMode
+    group: str | None = None
+    notes: str = ""
+    password_hash: str | None = None
+    cloned_from: str | None = None
+    git_url: str | None = None
+    owner: str = "default"
+    id: str | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One clone order: kept until its result was handed over, so that a killed run can be finished."""
+
+    id: str
+    source_id: str
+    count: int
+
+
+def now() -> str:
+    """The present in ISO 8601, UTC, with milliseconds and ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id() -> str:
+    """12 lower-case hexadecimal characters."""
+    return secrets.token_hex(6)
+
+
+class Registry:
+    """Opens (and if need be makes or migrates) the registry in ``state_dir``.
+
+    One instance may be used from several threads. Raises REGISTRY_ERROR when the folder or file can't be used.
+    """
+
+    def __init__(self, state_dir: Path, networks: Mapping[ProxyMode, Network], quotas: Quotas) -> None:
+        self._networks = networks
+        self._quotas = quotas
+        self._mutex = threading.RLock()
+        path = state_dir / "registry.sqlite3"
+        try:
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            with self._transaction():
+                migrate(self._db)
+        except (OSError, sqlite3.Error) as error:
+            raise AtelierError(
+                Code.REGISTRY_ERROR,
+                f"The registry {path} can't be used: {error}.",
+                field="site.state_dir",
+                remedy="Check that the folder exists, is writable for this user and has free space.",
+            ) from error
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    # --- Reading ----------------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Workspace]:
+        """All workspaces, oldest first; clones of one batch in the order of their numbers."""
+        with self._mutex:
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
+        return [_workspace(row) for row in rows]
+
+    def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
+        """The workspace with that id, or else with that name; None when there is none."""
+        column, value = ("id", id) if id else ("name", name)
+        with self._mutex:
+            row = self._db.execute(
+                f"SELECT {_COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
+                (value,),
+            ).fetchone()
+        return _workspace(row) if row else None
+
+    def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
+        """As ``find``, but raises PROJECT_NOT_FOUND, naming ``field`` as the parameter at fault."""
+        workspace = self.find(id=id, name=name)
+        if workspace is None:
+            raise AtelierError(
+                Code.PROJECT_NOT_FOUND,
+                f"There is no workspace with the {'id' if id else 'name'} {id or name!r}.",
+                field=field,
+                value=id or name,
+                remedy="List what there is with the workspace_info module.",
+            )
+        return workspace
+
+    # --- Reserving --------------------------------------------------------------------------------------------------
+
+    def reserve(self, orders: Sequence[Reservation]) -> list[Workspace]:
+        """Makes one row of status ``creating`` for each order, all or none.
+
+        Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
+        ADDRESSES_EXHAUSTED when the network has no address left.
+        """
+        with self._transaction():
+            return self._insert(orders)
+
+    def reserve_clones(
+        self, source: Workspace, count: int, hashes: Sequence[str | None], owner: str
+    ) -> tuple[Batch, list[Workspace]]:
+        """Reserves ``count`` clones named ``{source} 1``, ``{source} 2``, ... skipping names in use, as one batch.
+
+        ``hashes`` gives each seat's password hash, in order. Raises as ``reserve`` does.
+        """
+        batch = Batch(new_id(), source.id, count)
+        with self._transaction():
+            names = self._free_names(source.name, count)
+            self._db.execute(
+                "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)",
+                (batch.id, source.id, count, now()),
+            )
+            orders = [
+                clone_order(source, name, password_hash, owner=owner, batch=batch.id)
+                for name, password_hash in zip(names, hashes, strict=True)
+            ]
+            return batch, self._insert(orders)
+
+    def next_clone_names(self, source_name: str, count: int) -> list[str]:
+        """The names that ``reserve_clones`` would give now."""
+        with self._mutex:
+            return self._free_names(source_name, count)
+
+    # --- Batches ----------------------------------------------------------------------------------------------------
+
+    def open_batches(self, source_id: str | None = None) -> list[Batch]:
+        """Clone orders whose result was never handed over, oldest first."""
+        with self._mutex:
+            rows = self._db.execute(
+                "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY created_at",
+                (source_id,),
+            ).fetchall()
+        return [Batch(*row) for row in rows]
+
+    def close_batch(self, batch_id: str) -> None:
+        """Forgets the order; its workspaces stay."""
+        with self._transaction():
+            self._db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+            self._db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
+
+    # --- Changing ---------------------------------------------------------------------------------------------------
+
+    def update(self, workspace_id: str, **values: str | None) -> None:
+        """Sets columns of one row. Raises PROJECT_EXISTS when a new name is in use."""
+        unknown = values.keys() - _MUTABLE
+        if unknown:
+            raise ValueError(f"not changeable: {sorted(unknown)}")
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        with self._transaction():
+            try:
+                self._db.execute(
+                    f"UPDATE workspaces SET {assignments} WHERE id = ?",  # noqa: S608 - names checked above
+                    (*values.values(), workspace_id),
+                )
+            except sqlite3.IntegrityError as error:
+                raise _name_taken(str(values.get("name"))) from error
+
+    def claim_running_slot(self, workspace_id: str) -> None:
+        """Marks a stopped workspace as running, if the ceiling for running ones allows. Raises
+        CONCURRENT_LIMIT_REACHED."""
+        with self._transaction():
+            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+            self._db.execute(
+                "UPDATE workspaces SET status = ?, error = NULL WHERE id = ?", (Status.RUNNING, workspace_id)
+            )
+
+    def delete(self, workspace_id: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM workspaces WHERE id = ?", (workspace_id,))
+
+    def adopt(self, workspace: Workspace) -> None:
+        """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
+        with self._transaction():
+            self._write(workspace)
+
+    # --- Inside -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._mutex:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
+        owners = {order.owner for order in orders}
+        for owner in owners:
+            wanted = sum(order.owner == owner for order in orders)
+            check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
+        addresses = self._reserve_addresses(orders)
+        moment = now()
+        workspaces = [
+            Workspace(
+                id=order.id or new_id(),
+                name=order.name,
+                template=order.template,
+                address=address,
+                created_at=moment,
+                last_activity=moment,
+                owner=order.owner,
+                group=order.group,
+                notes=order.notes,
+                password_hash=order.password_hash,
+                cloned_from=order.cloned_from,
+                git_url=order.git_url,
+                batch=order.batch,
+                error=None,
+                status=Status.CREATING,
+                proxy_mode=order.proxy_mode,
+                limits=order.limits,
+            )
+            for order, address in zip(orders, addresses, strict=True)
+        ]
+        for workspace in workspaces:
+            self._write(workspace)
+        return workspaces
+
+    def _write(self, workspace: Workspace) -> None:
+        values = (*workspace[:-1], workspace.limits.memory, workspace.limits.cpus)
+        marks = ", ".join("?" * len(values))
+        try:
+            self._db.execute(f"INSERT INTO workspaces ({_COLUMNS}) VALUES ({marks})", values)  # noqa: S608
+        except sqlite3.IntegrityError as error:
+            raise _name_taken(workspace.name) from error
+
+    def _usage(self, owner: str, exclude: str = "") -> tuple[int, int]:
+        row = self._db.execute(
+            "SELECT count(*) FILTER (WHERE owner = ?1), count(*) FILTER (WHERE status IN ('creating', 'running'))"
+            " FROM workspaces WHERE id <> ?2",
+            (owner, exclude),
+        ).fetchone()
+        return row[0], row[1]
+
+    def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
+        addresses: list[str] = [""] * len(orders)
+        for mode in {order.proxy_mode for order in orders}:
+            places = [place for place, order in enumerate(orders) if order.proxy_mode == mode]
+            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+            row = self._db.execute("SELECT last FROM address_cursors WHERE proxy_mode = ?", (mode,)).fetchone()
+            taken, last = take_addresses(self._networks[mode].subnet, used, row[0] if row else None, len(places))
+            self._db.execute(
+                "INSERT INTO address_cursors (proxy_mode, last) VALUES (?1, ?2)"
+                " ON CONFLICT (proxy_mode) DO UPDATE SET last = ?2",
+                (mode, last),
+            )
+            for place, address in zip(places, taken, strict=True):
+                addresses[place] = address
+        return addresses
+
+    def _free_names(self, source_name: str, count: int) -> list[str]:
+        used = {row[0] for row in self._db.execute("SELECT name FROM workspaces")}
+        names: list[str] = []
+        number = 0
+        while len(names) < count:
+            number += 1
+            name = f"{source_name} {number}"
+            if name not in used:
+                names.append(name)
+        return names
+
+
+def clone_order(
+    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
+) -> Reservation:
+    """What a clone inherits from its source: limits, group, egress and git address; no password, no notes."""
+    return Reservation(
+        name=name,
+        template=source.template,
+        limits=source.limits,
+        proxy_mode=source.proxy_mode,
+        group=source.group,
+        password_hash=password_hash,
+        cloned_from=source.id,
+        git_url=source.git_url,
+        owner=owner,
+        batch=batch,
+    )
+
+
+def _workspace(row: Sequence[Any]) -> Workspace:
+    """A row in the order of _COLUMNS."""
+    # By position: a list makes thousands of these.
+    return Workspace._make((*row[:14], _STATUSES[row[14]], _PROXY_MODES[row[15]], _limits(row[16], row[17])))
+
+
+@lru_cache
+def _limits(memory: str, cpus: str) -> Limits:
+    return Limits(memory, cpus)
+
+
+def _name_taken(name: str) -> AtelierError:
+    return AtelierError(
+        Code.PROJECT_EXISTS,
+        f"The name {name!r} is already in use.",
+        field="name",
+        value=name,
+        remedy="Choose another, or delete the workspace that has it.",
+    )

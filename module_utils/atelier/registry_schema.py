@@ -1,0 +1,56 @@
+"""The registry's tables, as a list of migrations: entry N takes a file from ``user_version`` N to N + 1."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE workspaces (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE CHECK (length(id) = 12),
+            name TEXT NOT NULL UNIQUE,
+            template TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('creating', 'running', 'stopped', 'error')),
+            address TEXT NOT NULL UNIQUE,
+            created_at TEXT NOT NULL,
+            last_activity TEXT NOT NULL,
+            group_name TEXT,
+            memory TEXT NOT NULL,
+            cpus TEXT NOT NULL,
+            proxy_mode TEXT NOT NULL,
+            notes TEXT NOT NULL,
+            password_hash TEXT,
+            cloned_from TEXT,
+            git_url TEXT,
+            owner TEXT NOT NULL,
+            batch TEXT,
+            error TEXT
+        ) STRICT
+        """,
+        # Where the last address was given: the next one follows, so that an address stays unused as long as possible
+        # after its workspace is gone, and logs by address stay one workspace's.
+        "CREATE TABLE address_cursors (proxy_mode TEXT PRIMARY KEY, last TEXT NOT NULL) STRICT",
+        """
+        CREATE TABLE batches (
+            id TEXT PRIMARY KEY,
+            source_id TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT
+        """,
+    ),
+)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Brings the file up to date inside the caller's transaction. A newer file than this code is refused."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(_MIGRATIONS):
+        raise sqlite3.DatabaseError(f"it was written by a newer Atelier (schema {version})")
+    for statements in _MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+    if version < len(_MIGRATIONS):
+        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")

@@ -1,0 +1,171 @@
+"""Checks of what people typed. Each returns the value or raises an error naming the field, the fault and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from .errors import AtelierError, Code
+from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Quotas
+
+# The contract's numbers.
+NAME_LENGTH = (3, 50)
+TITLE_LENGTH = (1, 100)
+PASSWORD_LENGTH = (8, 50)
+GROUP_LENGTH = (1, 50)
+CLONE_COUNT = (1, 50)
+NOTES_BYTES = 10_240
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_TITLE = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
+_GROUP = re.compile(r"[A-Za-z0-9 _-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_name(name: str, field: str = "name") -> str:
+    """A new workspace's name: 3-50 letters, digits, ``-`` or ``_``. Raises INVALID_PROJECT_NAME."""
+    low, high = NAME_LENGTH
+    if not low <= len(name) <= high or not _NAME.fullmatch(name):
+        raise AtelierError(
+            Code.INVALID_PROJECT_NAME,
+            f"The {field} {name[:60]!r} is not a workspace name.",
+            field=field,
+            value=name[:60],
+            remedy=f"Use {low} to {high} letters, digits, hyphens or underscores.",
+        )
+    return name
+
+
+def check_title(name: str, field: str = "name") -> str:
+    """A clone's or renamed workspace's name, which may hold spaces inside: 1-100. Raises INVALID_PROJECT_NAME."""
+    low, high = TITLE_LENGTH
+    if not low <= len(name) <= high or not _TITLE.fullmatch(name):
+        raise AtelierError(
+            Code.INVALID_PROJECT_NAME,
+            f"The {field} {name[:110]!r} is not a workspace name.",
+            field=field,
+            value=name[:110],
+            remedy=f"Use {low} to {high} letters, digits, spaces inside, hyphens or underscores.",
+        )
+    return name
+
+
+def check_template(template: str, known: Collection[str]) -> str:
+    """One of the templates that the site knows. Raises INVALID_PROJECT_TYPE."""
+    if template not in known:
+        raise AtelierError(
+            Code.INVALID_PROJECT_TYPE,
+            f"The template {template[:60]!r} is unknown.",
+            field="template",
+            value=template[:60],
+            remedy=f"Use one of: {', '.join(sorted(known))}.",
+        )
+    return template
+
+
+def check_limits(memory: str, cpus: str, quotas: Quotas) -> Limits:
+    """Memory and CPU within the contract's steps and the site's ceilings. Raises VALIDATION_ERROR."""
+    if memory not in MEMORY_SIZES:
+        raise _not_one_of("memory", memory, MEMORY_SIZES)
+    if cpus not in CPU_COUNTS:
+        raise _not_one_of("cpus", cpus, CPU_COUNTS)
+    limits = Limits(memory, cpus)
+    if quotas.enforce_resources:
+        if limits.memory_bytes > quotas.memory_per_workspace_mb * 1024**2:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The memory {memory} is more than the {quotas.memory_per_workspace_mb} MB a workspace may have.",
+                field="memory",
+                value=memory,
+                remedy="Ask for less, or raise atelier_memory_per_workspace_mb.",
+            )
+        if float(cpus) > quotas.cpu_per_workspace:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The cpus {cpus} are more than the {quotas.cpu_per_workspace:g} a workspace may have.",
+                field="cpus",
+                value=cpus,
+                remedy="Ask for fewer, or raise atelier_cpu_per_workspace.",
+            )
+    return limits
+
+
+def check_password(password: str, field: str = "password") -> str:
+    """8-50 characters, none of them a control character. The error never holds the password itself."""
+    low, high = PASSWORD_LENGTH
+    if not low <= len(password) <= high:
+        raise AtelierError(
+            Code.INVALID_PASSWORD,
+            f"The {field} has {len(password)} characters.",
+            field=field,
+            remedy=f"Use {low} to {high}.",
+        )
+    if _CONTROL.search(password):
+        raise AtelierError(
+            Code.INVALID_PASSWORD,
+            f"The {field} holds a control character, which no login form can send.",
+            field=field,
+            remedy="Use letters, digits, signs and spaces.",
+        )
+    return password
+
+
+def check_group(group: str) -> str:
+    low, high = GROUP_LENGTH
+    if not low <= len(group) <= high or not _GROUP.fullmatch(group):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The group {group[:60]!r} is not a group name.",
+            field="group",
+            value=group[:60],
+            remedy=f"Use {low} to {high} letters, digits, spaces, hyphens or underscores.",
+        )
+    return group
+
+
+def check_notes(notes: str) -> str:
+    size = len(notes.encode())
+    if size > NOTES_BYTES:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The notes take {size} bytes.",
+            field="notes",
+            remedy=f"Keep them within {NOTES_BYTES} bytes (10 KB).",
+        )
+    return notes
+
+
+def check_count(count: int) -> int:
+    low, high = CLONE_COUNT
+    if not low <= count <= high:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The count {count} is out of range.",
+            field="count",
+            value=count,
+            remedy=f"Ask for {low} to {high} clones; for more, clone again.",
+        )
+    return count
+
+
+def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> ProxyMode:
+    """A mode that the site has a network for. Raises VALIDATION_ERROR."""
+    if mode not in available:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The proxy mode {mode} is not available on this installation: it has no network for it.",
+            field="proxy_mode",
+            value=str(mode),
+            remedy=f"Use one of: {', '.join(sorted(available))}.",
+        )
+    return mode
+
+
+def _not_one_of(field: str, value: str, known: Collection[str]) -> AtelierError:
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The {field} {value[:20]!r} is not a size on offer.",
+        field=field,
+        value=value[:20],
+        remedy=f"Use one of: {', '.join(known)}.",
+    )
