@@ -1,0 +1,86 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: subnet_check
+short_description: Check that address ranges for Docker networks are free on this host
+version_added: "0.1.0"
+author: [Atelier (@atelier)]
+description:
+  - Fails with C(VALIDATION_ERROR) when a range is malformed or overlaps one that the host routes already.
+    Docker itself only compares with its own networks.
+  - Tells which interfaces lead out of the host. Changes nothing.
+options:
+  networks:
+    description: The ranges to check.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      subnet:
+        description: The range, CIDR.
+        type: str
+        required: true
+      bridge:
+        description: The interface that is to carry it. Its own route is no collision.
+        type: str
+        required: true
+      variable:
+        description: The setting to name when the range collides.
+        type: str
+        required: true
+attributes:
+  check_mode:
+    description: The module only reads.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Check the range of the open network
+  subnet_check:
+    networks:
+      - subnet: 172.28.0.0/16
+        bridge: atl-open
+        variable: atelier_network_open_subnet
+"""
+
+RETURN = r"""
+uplinks:
+  description: The interfaces that a default route leads through.
+  type: list
+  elements: str
+  returned: success
+  sample: [eth0]
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.atelier import ansible_glue, subnets
+from ansible.module_utils.basic import AnsibleModule
+
+NETWORK_SPEC: dict[str, Any] = {
+    "subnet": {"type": "str", "required": True},
+    "bridge": {"type": "str", "required": True},
+    "variable": {"type": "str", "required": True},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"networks": {"type": "list", "elements": "dict", "required": True, "options": NETWORK_SPEC}},
+        supports_check_mode=True,
+    )
+
+    def call() -> dict[str, Any]:
+        routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+        subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
+        return {"changed": False, "uplinks": subnets.uplinks(routes)}
+
+    ansible_glue.run(module, call)
+
+
+if __name__ == "__main__":
+    main()

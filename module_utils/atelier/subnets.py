@@ -1,0 +1,71 @@
+"""Address ranges that a host already uses, and whether a new one collides with them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from .errors import AtelierError, Code
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the kernel's routing table. The default route has the network 0.0.0.0/0."""
+
+    interface: str
+    network: IPv4Network
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A range that a bridge is to get; ``variable`` is the setting it comes from."""
+
+    subnet: str
+    bridge: str
+    variable: str
+
+
+def parse_routes(table: str) -> list[Route]:
+    """The routes in the text of /proc/net/route, whose numbers are hexadecimal in the host's byte order (proc(5))."""
+    routes = []
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) >= 8:
+            network = tuple(".".join(map(str, struct.pack("=I", int(columns[i], 16)))) for i in (1, 7))
+            routes.append(Route(columns[0], IPv4Network("/".join(network))))
+    return routes
+
+
+def uplinks(routes: Iterable[Route]) -> list[str]:
+    """The interfaces that a default route leads through."""
+    return sorted({route.interface for route in routes if route.network.prefixlen == 0})
+
+
+def check(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
+    """Raises VALIDATION_ERROR for a range that is malformed, or that overlaps a route or another wanted range.
+
+    The route of the wanted bridge itself is no collision: that is the network as an earlier run made it.
+    """
+    taken = [(route.network, f"which {route.interface} carries", route.interface) for route in routes]
+    for item in wanted:
+        try:
+            subnet = IPv4Network(item.subnet)
+        except ValueError as error:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"{item.variable} is not an IPv4 range: {error}.",
+                field=item.variable,
+                remedy="Give one such as 172.28.0.0/16.",
+            ) from error
+        for network, whose, interface in taken:
+            if network.prefixlen > 0 and interface != item.bridge and network.overlaps(subnet):
+                raise AtelierError(
+                    Code.VALIDATION_ERROR,
+                    f"{item.variable} is {subnet}, which overlaps {network}, {whose}.",
+                    field=item.variable,
+                    remedy=f"Choose a private range that this host does not use: -e {item.variable}=10.211.0.0/16",
+                    overlaps=str(network),
+                )
+        taken.append((subnet, f"the value of {item.variable}", item.bridge))
