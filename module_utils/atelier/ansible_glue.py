@@ -14,8 +14,7 @@ from typing import Any
 
 from .errors import AtelierError, Code
 from .model import Network, ProxyMode, Quotas, Site
-
-Progress = Callable[[str, int, int], None]
+from .platform import Platform, Progress, open_platform
 
 SITE_SPEC: dict[str, Any] = {
     "type": "dict",
@@ -70,6 +69,13 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
     )
 
 
+# The options that every module which changes something takes besides its own.
+SHARED_SPEC: dict[str, Any] = {
+    "site": SITE_SPEC,
+    "ready_timeout": {"type": "float", "default": 60},
+}
+
+
 def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
     """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details."""
     try:
@@ -78,6 +84,21 @@ def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
         module.fail_json(msg=str(error), error_code=str(error.code), details=error.details)
     else:
         module.exit_json(**result)
+
+
+def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> None:
+    """As ``run``, with the installation that the module's SHARED_SPEC parameters name opened for the call."""
+
+    def opened() -> dict[str, Any]:
+        with open_platform(
+            parse_site(module.params["site"]),
+            ready_timeout=module.params["ready_timeout"],
+            progress=progress_reporter(),
+            check_mode=module.check_mode,
+        ) as platform:
+            return call(platform)
+
+    run(module, opened)
 
 
 def progress_reporter() -> Progress:

@@ -1,25 +1,14 @@
-"""The Docker Engine: what Atelier needs of it (a port) and the adapter that talks to a real one by URL.
+"""The container engine as Atelier needs it: the port. ``docker_engine`` has its adapter.
 
 The port is small on purpose, and knows no host names: seats may one day be scheduled elsewhere.
 """
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Protocol
-
-from .errors import AtelierError, Code
-from .image_config import config_only_archive
-
-# Committing or flattening a large workspace is the slowest call there is.
-_TIMEOUT_SECONDS = 900
-_STOP_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,14 @@ class File:
     mode: int
 
 
+@dataclass(frozen=True)
+class Archive:
+    """What lies at ``path`` (symbolic links resolved) as a tar archive, entries named from the path's last part on."""
+
+    path: PurePosixPath
+    data: bytes
+
+
 class Engine(Protocol):
     """What the use cases ask of a container engine.
 
@@ -92,7 +89,7 @@ class Engine(Protocol):
     def inspect(self, container: str) -> Container | None: ...
     def containers(self, label: str) -> list[Container]: ...
     def put(self, container: str, folder: str, files: Sequence[File]) -> None: ...
-    def read(self, container: str, path: str) -> bytes | None: ...
+    def read(self, container: str, path: str, limit: int) -> Archive | None: ...
     def execute(self, container: str, command: Sequence[str]) -> tuple[int, str]: ...
     def logs(self, container: str, lines: int) -> str: ...
     def image(self, reference: str) -> Image | None: ...
@@ -101,298 +98,3 @@ class Engine(Protocol):
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
     def remove_image(self, reference: str, *, force: bool = False) -> bool: ...
     def remove_volume(self, volume: str) -> None: ...
-
-
-class DockerEngine:
-    """The port's adapter over the Docker SDK. ``url`` as in DOCKER_HOST."""
-
-    def __init__(self, url: str) -> None:
-        # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
-        import docker
-
-        self._url = url
-        with self._translated("connect"):
-            self._api = docker.APIClient(base_url=url, version="auto", timeout=_TIMEOUT_SECONDS)
-
-    @cached_property
-    def _info(self) -> dict[str, Any]:
-        with self._translated("read the engine's information"):
-            info: dict[str, Any] = self._api.info()
-            return info
-
-    def cpus(self) -> int:
-        """CPU cores of the engine's host; Docker refuses a container that asks for more."""
-        return int(self._info["NCPU"])
-
-    def create(self, spec: SeatSpec) -> str:
-        """Creates the container, not started, and returns its id.
-
-        Always hardened: no new privileges, no capabilities (an IDE that runs as a user needs none), Docker's seccomp
-        profile, ceilings for memory, CPU, processes and open files. Swap is not granted on top of the memory.
-        """
-        from docker.types import LogConfig, Mount, Ulimit
-
-        cpus = min(spec.cpus, self.cpus())
-        host_config = self._api.create_host_config(
-            mem_limit=spec.memory,
-            memswap_limit=spec.memory,
-            nano_cpus=int(cpus * 1e9),
-            pids_limit=2048,
-            ulimits=[Ulimit(name="nofile", soft=16384, hard=16384)],
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
-            restart_policy={"Name": "unless-stopped"},
-            mounts=[Mount(spec.volume_path, spec.volume, type="volume", no_copy=True, labels=dict(spec.labels))],
-            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "5m", "max-file": "2"}),
-            network_mode=spec.network,
-        )
-        endpoint = self._api.create_endpoint_config(ipv4_address=spec.address)
-        with self._translated(f"create the container {spec.name}", Code.CONTAINER_CREATE_FAILED):
-            created = self._api.create_container(
-                image=spec.image,
-                name=spec.name,
-                hostname=spec.name,
-                labels=dict(spec.labels),
-                host_config=host_config,
-                networking_config=self._api.create_networking_config({spec.network: endpoint}),
-            )
-        return str(created["Id"])
-
-    def start(self, container: str) -> None:
-        with self._translated(f"start {container}", Code.CONTAINER_CREATE_FAILED):
-            self._api.start(container)
-
-    def stop(self, container: str) -> None:
-        with self._translated(f"stop {container}"):
-            self._api.stop(container, timeout=_STOP_SECONDS)
-
-    def remove(self, container: str) -> None:
-        """Removes the container, running or not; one that is gone already is fine."""
-        from docker.errors import NotFound
-
-        with self._translated(f"remove {container}", absent=NotFound):
-            self._api.remove_container(container, force=True, v=True)
-
-    def pause(self, container: str) -> None:
-        with self._translated(f"pause {container}"):
-            self._api.pause(container)
-
-    def unpause(self, container: str) -> None:
-        with self._translated(f"unpause {container}"):
-            self._api.unpause(container)
-
-    def update_limits(self, container: str, memory: int, cpus: float) -> None:
-        """Changes a container's limits while it runs. Bytes and cores."""
-        # The SDK's update_container knows no NanoCpus, and a quota set beside it would be refused.
-        body = {"Memory": memory, "MemorySwap": memory, "NanoCpus": int(min(cpus, self.cpus()) * 1e9)}
-        with self._translated(f"change the limits of {container}"):
-            response = self._api._post_json(self._api._url("/containers/{0}/update", container), data=body)
-            self._api._raise_for_status(response)
-
-    def inspect(self, container: str) -> Container | None:
-        from docker.errors import NotFound
-
-        with self._translated(f"inspect {container}", absent=NotFound):
-            return _container(self._api.inspect_container(container))
-        return None
-
-    def containers(self, label: str) -> list[Container]:
-        """All containers with that ``name=value`` label, running or not."""
-        with self._translated("list containers"):
-            listed = self._api.containers(all=True, filters={"label": label})
-        return [found for entry in listed if (found := self.inspect(entry["Id"]))]
-
-    def put(self, container: str, folder: str, files: Sequence[File]) -> None:
-        """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for file in files:
-                entry = tarfile.TarInfo(str(file.path.relative_to(folder)))
-                entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
-                archive.addfile(entry, io.BytesIO(file.data))
-        with self._translated(f"write files into {container}"):
-            self._api.put_archive(container, folder, buffer.getvalue())
-
-    def read(self, container: str, path: str) -> bytes | None:
-        """The file or folder as a tar archive; None when it isn't there. A symbolic link is followed."""
-        from docker.errors import NotFound
-
-        with self._translated(f"read {path} in {container}", absent=NotFound):
-            stream, stat = self._api.get_archive(container, path)
-            if stat["linkTarget"]:
-                stream, stat = self._api.get_archive(container, stat["linkTarget"])
-            return b"".join(stream)
-        return None
-
-    def execute(self, container: str, command: Sequence[str]) -> tuple[int, str]:
-        """Runs a command in the container as its user; exit code and output."""
-        with self._translated(f"run {command[0]} in {container}"):
-            job = self._api.exec_create(container, list(command))
-            output = self._api.exec_start(job["Id"])
-            code = self._api.exec_inspect(job["Id"])["ExitCode"]
-        return int(code), output.decode(errors="replace")
-
-    def logs(self, container: str, lines: int) -> str:
-        with self._translated(f"read the log of {container}"):
-            return str(self._api.logs(container, tail=lines).decode(errors="replace"))
-
-    def image(self, reference: str) -> Image | None:
-        from docker.errors import ImageNotFound
-
-        with self._translated(f"inspect the image {reference}", absent=ImageNotFound):
-            return _image(self._api.inspect_image(reference))
-        return None
-
-    def images(self, label: str) -> list[Image]:
-        """All images with that label, untagged ones too."""
-        with self._translated("list images"):
-            listed = self._api.images(filters={"label": label})
-        return [found for entry in listed if (found := self.image(entry["Id"]))]
-
-    def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
-        """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
-        repository, _, name = tag.rpartition(":")
-        with self._translated(f"commit {container}", Code.SNAPSHOT_FAILED):
-            self._api.commit(container, repository=repository, tag=name, pause=False)
-        return self._with_config(tag, config)
-
-    def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
-        """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
-        repository, _, name = tag.rpartition(":")
-        with self._translated(f"flatten {container}", Code.SNAPSHOT_FAILED):
-            stream = self._api.export(container)
-            self._api.import_image_from_stream(_Reader(stream), repository=repository, tag=name)
-        return self._with_config(tag, config)
-
-    def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
-        """Gives a new image the wanted configuration.
-
-        A commit keeps the container's own environment and labels in the image's ``container_config``, which
-        ``docker save`` shows. So the image is loaded once more under its tag from an archive that has a configuration
-        and no layers: Docker finds the layers by their digests and copies nothing.
-        """
-        made = self.image(tag)
-        if made is None:
-            raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
-        with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
-            self._api.load_image(config_only_archive(tag, config, made.layers))
-        self.remove_image(made.id)
-        clean = self.image(tag)
-        if clean is None:
-            raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
-        return clean
-
-    def remove_image(self, reference: str, *, force: bool = False) -> bool:
-        """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
-
-        The layers of an untagged image live on for as long as a container needs them.
-        """
-        from docker.errors import APIError
-
-        try:
-            with self._translated(f"remove the image {reference}", keep=APIError):
-                self._api.remove_image(reference, force=force)
-        except APIError as error:
-            if error.status_code in (404, 409):
-                return False
-            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the image {reference}: {error}.") from error
-        return True
-
-    def remove_volume(self, volume: str) -> None:
-        from docker.errors import NotFound
-
-        with self._translated(f"remove the volume {volume}", absent=NotFound):
-            self._api.remove_volume(volume)
-
-    @contextmanager
-    def _translated(
-        self,
-        attempt: str,
-        code: Code = Code.ENGINE_ERROR,
-        *,
-        absent: type[Exception] | None = None,
-        keep: type[Exception] | None = None,
-    ) -> Iterator[None]:
-        """Docker's errors as ours. ``absent`` is one that means "not there" and ends the block quietly."""
-        import requests
-        from docker.errors import APIError, DockerException
-
-        try:
-            yield
-        except DockerException as error:
-            if absent and isinstance(error, absent):
-                return
-            if keep and isinstance(error, keep):
-                raise
-            if not isinstance(error, APIError):
-                raise self._unreachable(error) from error
-            reason = str(error.explanation or error)
-            if "no space left on device" in reason:
-                raise AtelierError(
-                    Code.DISK_FULL,
-                    f"Docker could not {attempt}: its disk is full.",
-                    remedy="Free space below Docker's data folder (docker system df shows what takes it).",
-                ) from error
-            raise AtelierError(code, f"Docker could not {attempt}: {reason}.") from error
-        except requests.exceptions.RequestException as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> AtelierError:
-        return AtelierError(
-            Code.SERVICE_UNAVAILABLE,
-            f"The Docker Engine at {self._url} does not answer ({type(error).__name__}).",
-            field="site.engine_url",
-            remedy="Start it (./atelier up does) or correct atelier_engine_url.",
-        )
-
-
-class _Reader(io.RawIOBase):
-    """An export's chunks as the file that the SDK's import wants."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        size = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
-
-
-def _container(raw: Mapping[str, Any]) -> Container:
-    networks = raw["NetworkSettings"]["Networks"] or {}
-    # A stopped container has no address now, but keeps the one it was given.
-    addresses = [
-        (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress")
-        for network in networks.values()
-    ]
-    return Container(
-        id=raw["Id"],
-        name=raw["Name"].lstrip("/"),
-        status=raw["State"]["Status"],
-        image_id=raw["Image"],
-        labels=raw["Config"].get("Labels") or {},
-        address=next((address for address in addresses if address), None),
-        memory=raw["HostConfig"]["Memory"],
-        cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
-        exit_code=raw["State"]["ExitCode"],
-    )
-
-
-def _image(raw: Mapping[str, Any]) -> Image:
-    config = raw.get("Config") or {}
-    return Image(
-        id=raw["Id"],
-        tags=raw.get("RepoTags") or (),
-        layers=raw["RootFS"].get("Layers") or (),
-        labels=config.get("Labels") or {},
-        config=config,
-    )

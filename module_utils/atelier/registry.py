@@ -77,18 +77,28 @@ def new_id() -> str:
 class Registry:
     """Opens (and if need be makes or migrates) the registry in ``state_dir``.
 
-    One instance may be used from several threads. Raises REGISTRY_ERROR when the folder or file can't be used.
+    One instance may be used from several threads. With ``create`` false a registry that isn't there is taken as empty
+    and stays unmade (check mode). Raises REGISTRY_ERROR when the folder or file can't be used.
     """
 
-    def __init__(self, state_dir: Path, networks: Mapping[ProxyMode, Network], quotas: Quotas) -> None:
+    def __init__(
+        self, state_dir: Path, networks: Mapping[ProxyMode, Network], quotas: Quotas, *, create: bool = True
+    ) -> None:
         self._networks = networks
         self._quotas = quotas
         self._mutex = threading.RLock()
         path = state_dir / "registry.sqlite3"
         try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            path.chmod(0o600)
+            in_memory = not create and not path.exists()
+            if not in_memory:
+                state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)
+            self._db = sqlite3.connect(
+                ":memory:" if in_memory else path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -143,39 +153,31 @@ class Registry:
 
     # --- Reserving --------------------------------------------------------------------------------------------------
 
-    def reserve(self, orders: Sequence[Reservation]) -> list[Workspace]:
-        """Makes one row of status ``creating`` for each order, all or none.
+    def reserve(self, orders: Sequence[Reservation], *, keep: bool = True) -> list[Workspace]:
+        """Makes one row of status ``creating`` for each order, all or none; with ``keep`` false only tries.
 
         Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
         ADDRESSES_EXHAUSTED when the network has no address left.
         """
-        with self._transaction():
+        with self._transaction(keep):
             return self._insert(orders)
 
     def reserve_clones(
-        self, source: Workspace, count: int, hashes: Sequence[str | None], owner: str
-    ) -> tuple[Batch, list[Workspace]]:
-        """Reserves ``count`` clones named ``{source} 1``, ``{source} 2``, ... skipping names in use, as one batch.
-
-        ``hashes`` gives each seat's password hash, in order. Raises as ``reserve`` does.
+        self, source: Workspace, batch_id: str, hashes: Sequence[str | None], owner: str, *, keep: bool = True
+    ) -> list[Workspace]:
+        """Reserves a clone for each of the password hashes, named ``{source} 1``, ``{source} 2``, ... skipping names
+        in use, as one batch (whose lock the caller holds). Raises and tries as ``reserve`` does.
         """
-        batch = Batch(new_id(), source.id, count)
-        with self._transaction():
-            names = self._free_names(source.name, count)
+        with self._transaction(keep):
             self._db.execute(
                 "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)",
-                (batch.id, source.id, count, now()),
+                (batch_id, source.id, len(hashes), now()),
             )
             orders = [
-                clone_order(source, name, password_hash, owner=owner, batch=batch.id)
-                for name, password_hash in zip(names, hashes, strict=True)
+                clone_order(source, name, password_hash, owner=owner, batch=batch_id)
+                for name, password_hash in zip(self._free_names(source.name, len(hashes)), hashes, strict=True)
             ]
-            return batch, self._insert(orders)
-
-    def next_clone_names(self, source_name: str, count: int) -> list[str]:
-        """The names that ``reserve_clones`` would give now."""
-        with self._mutex:
-            return self._free_names(source_name, count)
+            return self._insert(orders)
 
     # --- Batches ----------------------------------------------------------------------------------------------------
 
@@ -232,7 +234,7 @@ class Registry:
     # --- Inside -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, keep: bool = True) -> Iterator[None]:
         with self._mutex:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -240,7 +242,7 @@ class Registry:
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+            self._db.execute("COMMIT" if keep else "ROLLBACK")
 
     def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
         owners = {order.owner for order in orders}

@@ -16,6 +16,8 @@ GROUP_LENGTH = (1, 50)
 CLONE_COUNT = (1, 50)
 NOTES_BYTES = 10_240
 
+_ID = re.compile(r"[0-9a-f]{12}")
+_TEMPLATE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TITLE = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
 _GROUP = re.compile(r"[A-Za-z0-9 _-]+")
@@ -50,15 +52,28 @@ def check_title(name: str, field: str = "name") -> str:
     return name
 
 
-def check_template(template: str, known: Collection[str]) -> str:
-    """One of the templates that the site knows. Raises INVALID_PROJECT_TYPE."""
-    if template not in known:
+def check_id(workspace_id: str) -> str:
+    if not _ID.fullmatch(workspace_id):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The id {workspace_id[:40]!r} is not one.",
+            field="id",
+            value=workspace_id[:40],
+            remedy="An id is 12 lower-case hexadecimal characters.",
+        )
+    return workspace_id
+
+
+def check_template(template: str) -> str:
+    """Whether it can be a template's name at all; which ones are built the engine knows. Raises
+    INVALID_PROJECT_TYPE."""
+    if not _TEMPLATE.fullmatch(template):
         raise AtelierError(
             Code.INVALID_PROJECT_TYPE,
-            f"The template {template[:60]!r} is unknown.",
+            f"The template {template[:60]!r} is not a template's name.",
             field="template",
             value=template[:60],
-            remedy=f"Use one of: {', '.join(sorted(known))}.",
+            remedy="Use one of atelier_templates, such as empty.",
         )
     return template
 

@@ -1,0 +1,179 @@
+#!/usr/bin/python
+"""Ansible module: many seats from one workspace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: clone
+short_description: Makes many copies of one workspace
+description:
+  - Takes one snapshot of the source (running or stopped), and makes the seats from it side by side. The snapshot is
+    removed at the end, also after a crash.
+  - Reserving the seats is all or nothing. After that, a seat that fails is in state V(error) alone; the module fails
+    only when all do.
+  - Secrets in known places of the source (password, git credentials, keys, shell history, tokens) do not reach the
+    clones.
+  - Running it again after an interruption finishes what is missing.
+options:
+  source:
+    description: Name of the workspace to clone.
+    type: str
+  source_id:
+    description: Its id, instead of the name.
+    type: str
+  count:
+    description:
+      - How many clones to make, 1 to 50. They are named C({source} 1), C({source} 2) and so on, skipping names in use,
+        so each run makes new ones; one that was interrupted is finished instead.
+    type: int
+  names:
+    description: The seats that are to exist and run, by name. Those that do are left as they are.
+    type: list
+    elements: str
+    default: []
+  ids:
+    description: Rows that were reserved before, to be made.
+    type: list
+    elements: str
+    default: []
+  password:
+    description: One password for all seats, 8 to 50 characters. Without any, seats are open to all who reach them.
+    type: str
+  passwords:
+    description: Passwords by seat name, for O(names).
+    type: dict
+    default: {}
+  generate_passwords:
+    description: Makes a password up for each seat that is made, and returns it once.
+    type: bool
+    default: false
+  seats_csv:
+    description:
+      - A file that gets a row for each seat (name, url, password, state), with mode 0600. Passwords in it are used
+        again, so that an interrupted run can be finished with the same ones.
+    type: path
+  flatten_at:
+    description: From this number of image layers on, the snapshot is made into a single layer. Docker allows 125.
+    type: int
+    default: 110
+  ready_timeout:
+    description: Seconds each IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Twenty seats with a password each, noted in a file
+  clone:
+    site: "{{ atelier_site }}"
+    source: base
+    names: "{{ range(1, 21) | map('regex_replace', '^', 'base ') | list }}"
+    generate_passwords: true
+    seats_csv: /root/seats.csv
+
+- name: Five more, all with the same password
+  clone:
+    site: "{{ atelier_site }}"
+    source: base
+    count: 5
+    password: "{{ vault_student_password }}"
+"""
+
+RETURN = r"""
+seats:
+  description:
+    - The seats, each as the workspace module returns it, with C(changed) and C(password); the latter only if it was
+      set in this run.
+  returned: success
+  type: list
+  elements: dict
+failed_seats:
+  description: Names of the seats that are in state V(error).
+  returned: success
+  type: list
+  elements: str
+resumed:
+  description: Whether an interrupted run was finished instead of beginning a new one.
+  returned: success
+  type: bool
+source:
+  description: The workspace that was cloned.
+  returned: success
+  type: dict
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: WORKSPACE_LIMIT_EXCEEDED
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.cloning import CloneOrder, clone
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.seat_sheet import SeatSheet
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "source": {"type": "str"},
+            "source_id": {"type": "str"},
+            "count": {"type": "int"},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "ids": {"type": "list", "elements": "str", "default": []},
+            "password": {"type": "str", "no_log": True},
+            "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "generate_passwords": {"type": "bool", "default": False, "no_log": False},
+            "seats_csv": {"type": "path"},
+            "flatten_at": {"type": "int", "default": 110},
+        },
+        required_one_of=[("source", "source_id")],
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _clone(module, platform))
+
+
+def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = module.params
+    order = CloneOrder(
+        source_id=given["source_id"],
+        source_name=given["source"],
+        count=given["count"],
+        names=given["names"],
+        ids=given["ids"],
+        password=given["password"],
+        passwords=given["passwords"],
+        generate_passwords=given["generate_passwords"],
+        sheet=SeatSheet(Path(given["seats_csv"])) if given["seats_csv"] else None,
+        max_layers=given["flatten_at"],
+    )
+    outcome = clone(platform, order, check_mode=module.check_mode)
+    changed = [str(seat["name"]) for seat in outcome.seats if seat["changed"]]
+    return {
+        "changed": outcome.changed,
+        "diff": {"before": {"changed_seats": []}, "after": {"changed_seats": changed}},
+        "source": dict(outcome.source),
+        "seats": [dict(seat) for seat in outcome.seats],
+        "failed_seats": [str(seat["name"]) for seat in outcome.seats if seat["status"] == "error"],
+        "resumed": outcome.resumed,
+    }
+
+
+if __name__ == "__main__":
+    main()

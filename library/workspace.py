@@ -1,0 +1,169 @@
+#!/usr/bin/python
+"""Ansible module: one workspace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workspace
+short_description: Makes, starts, stops or removes one workspace
+description:
+  - A workspace is a browser IDE (code-server) in a container of its own, with a fixed address and a route through the
+    gateway.
+  - The module waits until the IDE answers HTTP, and fails when it does not; the container is then kept for inspection.
+  - Memory and CPUs change on the live container; a password changes without restarting the container.
+options:
+  state:
+    description:
+      - V(present) makes the workspace if it is missing and starts it then; one that exists keeps running or stopped.
+      - V(started) and V(stopped) also make it if it is missing.
+      - V(absent) removes container, route and registry row. Its files are lost.
+    type: str
+    choices: [present, started, stopped, absent]
+    default: present
+  name:
+    description:
+      - 3 to 50 letters, digits, hyphens or underscores; clones may hold spaces.
+      - With O(id) given too, the workspace is renamed to this.
+    type: str
+  id:
+    description: The workspace's id. Takes precedence over O(name) in finding it.
+    type: str
+  template:
+    description:
+      - The template to make it from, V(empty) if not given. An existing workspace keeps its own.
+    type: str
+  group:
+    description: A label to find workspaces by, 1 to 50 letters, digits, spaces, hyphens or underscores.
+    type: str
+  memory:
+    description: Memory ceiling, V(2g) if not given.
+    type: str
+  cpus:
+    description: CPU ceiling in cores, V(2) if not given. On a smaller machine the container gets what there is.
+    type: str
+  proxy_mode:
+    description: The way out to the network, V(none) (unrestricted) if not given. Can't be changed later.
+    type: str
+    choices: [none, logging, security]
+  notes:
+    description: Free text, at most 10240 bytes.
+    type: str
+  password:
+    description: What the IDE asks for, 8 to 50 characters. Stored as an argon2id hash only.
+    type: str
+  remove_password:
+    description: Opens the IDE to everybody who reaches it.
+    type: bool
+    default: false
+  ready_timeout:
+    description: Seconds the IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: A workspace to prepare a workshop in
+  workspace:
+    site: "{{ atelier_site }}"
+    name: base
+    group: spring-school
+    memory: 4g
+    password: "{{ base_password }}"
+
+- name: Stop it
+  workspace:
+    site: "{{ atelier_site }}"
+    name: base
+    state: stopped
+"""
+
+RETURN = r"""
+workspace:
+  description: The workspace as it is now; empty when there is none.
+  returned: success
+  type: dict
+  sample:
+    id: 3f1c9a0b77de
+    name: base
+    status: running
+    error: null
+    url: http://3f1c9a0b77de.localhost/
+    address: 172.28.0.16
+    template: empty
+    group: spring-school
+    memory: 4g
+    cpus: "2"
+    proxy_mode: none
+    notes: ""
+    password_protected: true
+    cloned_from: null
+    created_at: 2026-11-24T09:30:00.000Z
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: INVALID_PROJECT_NAME
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.model import ProxyMode
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.workspace_plan import Desired, State
+from ansible.module_utils.atelier.workspaces import ensure
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "state": {"type": "str", "default": "present", "choices": [str(state) for state in State]},
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "template": {"type": "str"},
+            "group": {"type": "str"},
+            "memory": {"type": "str"},
+            "cpus": {"type": "str"},
+            "proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]},
+            "notes": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "remove_password": {"type": "bool", "default": False, "no_log": False},
+        },
+        required_one_of=[("name", "id")],
+        supports_check_mode=True,
+    )
+    if module.params["password"] is not None and module.params["remove_password"]:
+        module.fail_json(msg="password and remove_password exclude each other.", error_code="VALIDATION_ERROR")
+    run_on_platform(module, lambda platform: _ensure(module, platform))
+
+
+def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+    mode = given.pop("proxy_mode")
+    state = State(given.pop("state"))
+    desired = Desired(state=state, proxy_mode=ProxyMode(mode) if mode else None, **given)
+    outcome = ensure(platform, desired, check_mode=module.check_mode)
+    for warning in outcome.warnings:
+        module.warn(warning)
+    return {
+        "changed": outcome.changed,
+        "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},
+        "workspace": dict(outcome.after),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+#!/usr/bin/python
+"""Ansible module: what workspaces there are."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workspace_info
+short_description: Reads the workspaces of the installation
+description:
+  - Returns registry rows with the status that Docker shows now. Changes nothing.
+options:
+  name:
+    description: Only the workspace of this name.
+    type: str
+  id:
+    description: Only the workspace with this id.
+    type: str
+  group:
+    description: Only the workspaces of this group.
+    type: str
+  cloned_from:
+    description: Only the clones of the workspace with this id.
+    type: str
+  ready_timeout:
+    description: Not used here; every module takes it.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Who is in the spring school
+  workspace_info:
+    site: "{{ atelier_site }}"
+    group: spring-school
+  register: seats
+"""
+
+RETURN = r"""
+workspaces:
+  description: The workspaces, oldest first, each as the workspace module returns it. One whose container is gone has
+    the status V(error) and says so in C(error).
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.listing import list_workspaces
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.basic import AnsibleModule
+
+_FILTERS = ("name", "id", "group", "cloned_from")
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**SHARED_SPEC, **{name: {"type": "str"} for name in _FILTERS}},
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _list(module, platform))
+
+
+def _list(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    wanted = {name: module.params[name] for name in _FILTERS if module.params[name] is not None}
+    return {"changed": False, "workspaces": list_workspaces(platform, **wanted)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The gateway's routes: workspace id -> address, in HAProxy's map.
+
+The map file is what HAProxy reads when it starts; the runtime socket changes the map under a running one, so a new
+seat never reloads the proxy under somebody's open IDE. Source: HAProxy Management Guide, "Unix Socket commands".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import AtelierError, Code
+from .files import write_atomically
+from .locks import Locks
+
+_T = TypeVar("_T")
+_TIMEOUT_SECONDS = 10
+# HAProxy takes a command, payload included, only while it fits its buffer of 16 KiB.
+_ENTRIES_PER_COMMAND = 200
+
+
+@dataclass(frozen=True)
+class RouteChanges:
+    """What a map needs to become another."""
+
+    added: Mapping[str, str]
+    moved: Mapping[str, str]
+    removed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.moved or self.removed)
+
+
+def compare_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> RouteChanges:
+    return RouteChanges(
+        added={key: value for key, value in wanted.items() if key not in present},
+        moved={key: value for key, value in wanted.items() if key in present and present[key] != value},
+        removed=tuple(key for key in present if key not in wanted),
+    )
+
+
+class Gateway:
+    """One installation's gateway. It need not run: then the file is written and is what it will start with."""
+
+    def __init__(self, state_dir: Path, locks: Locks) -> None:
+        self._map = state_dir / "gateway" / "routes.map"
+        self._socket = state_dir / "gateway" / "admin.sock"
+        self._locks = locks
+
+    def sync(self, wanted: Mapping[str, str]) -> RouteChanges:
+        """Makes file and running map hold exactly these routes; returns what the file lacked.
+
+        Raises GATEWAY_ERROR when HAProxy refuses a command.
+        """
+        with self._locks.gateway():
+            changes = compare_routes(self.saved(), wanted)
+            if changes:
+                self._map.parent.mkdir(mode=0o755, exist_ok=True)
+                lines = "".join(f"{key} {value}\n" for key, value in wanted.items())
+                write_atomically(self._map, lines.encode(), mode=0o644)
+            running = self.running()
+            if running is not None:
+                self._apply(compare_routes(running, wanted))
+        return changes
+
+    def saved(self) -> dict[str, str]:
+        """The routes in the file."""
+        try:
+            return _pairs(self._map.read_text().splitlines())
+        except FileNotFoundError:
+            return {}
+
+    def running(self) -> dict[str, str] | None:
+        """The routes of the running gateway; None when it doesn't run."""
+        answer = self._command(f"show map {self._map}\n")
+        if answer is None:
+            return None
+        # Each line is "<internal address> <key> <value>".
+        return _pairs(line.split(" ", 1)[1] for line in answer.splitlines() if " " in line)
+
+    def _apply(self, changes: RouteChanges) -> None:
+        for entries in _chunks(changes.added.items()):
+            payload = "".join(f"{key} {value}\n" for key, value in entries)
+            self._change(f"add map {self._map} <<\n{payload}\n")
+        for entries in _chunks(changes.moved.items()):
+            self._change("; ".join(f"set map {self._map} {key} {value}" for key, value in entries) + "\n")
+        for keys in _chunks(changes.removed):
+            self._change("; ".join(f"del map {self._map} {key}" for key in keys) + "\n")
+
+    def _change(self, command: str) -> None:
+        answer = self._command(command)
+        if answer and answer.strip():
+            raise AtelierError(
+                Code.GATEWAY_ERROR,
+                f"The gateway refused to change its routes: {answer.strip()[:200]}",
+                remedy="Run ./atelier up, which configures it anew.",
+            )
+
+    def _command(self, text: str) -> str | None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_SECONDS)
+            # A path in /proc is short whatever the state folder is called; a socket's own may have 108 characters.
+            try:
+                folder = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY)
+            except FileNotFoundError:
+                return None
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{self._socket.name}")
+                connection.sendall(text.encode())
+                return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            finally:
+                os.close(folder)
+
+
+def _pairs(lines: Iterable[str]) -> dict[str, str]:
+    return {fields[0]: fields[1] for line in lines if len(fields := line.split()) == 2}
+
+
+def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _ENTRIES_PER_COMMAND)):
+        yield chunk

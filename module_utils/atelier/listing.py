@@ -1,0 +1,29 @@
+"""Workspaces as a list, with the status that Docker shows now."""
+
+from __future__ import annotations
+
+from .platform import Platform
+from .views import observed_view
+
+
+def list_workspaces(
+    platform: Platform,
+    *,
+    name: str | None = None,
+    id: str | None = None,
+    group: str | None = None,
+    cloned_from: str | None = None,
+) -> list[dict[str, object]]:
+    """Views of the workspaces that match everything given, oldest first."""
+    containers = {
+        container.labels.get("atelier.workspace"): container
+        for container in platform.engine.containers(f"atelier.instance={platform.site.instance}")
+    }
+    return [
+        observed_view(platform.site, row, containers.get(row.id))
+        for row in platform.registry.all()
+        if name in (None, row.name)
+        and id in (None, row.id)
+        and group in (None, row.group)
+        and cloned_from in (None, row.cloned_from)
+    ]

@@ -1,0 +1,58 @@
+"""One installation, opened: everything that a use case works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .docker_engine import DockerEngine
+from .engine import Engine
+from .gateway import Gateway
+from .locks import Locks
+from .model import Site
+from .registry import Registry
+
+# Called with a step, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The ports of one installation. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
+
+    site: Site
+    registry: Registry
+    engine: Engine
+    gateway: Gateway
+    locks: Locks
+    progress: Progress
+    ready_timeout: float
+
+    @property
+    def lock_wait(self) -> float:
+        """Seconds to wait for a workspace that another operation holds: longer than that one may take."""
+        return self.ready_timeout + 60
+
+    def sync_routes(self) -> None:
+        """Routes every workspace there is, running or not: its address is its own for life."""
+        self.gateway.sync({workspace.id: workspace.address for workspace in self.registry.all()})
+
+
+@contextmanager
+def open_platform(
+    site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
+) -> Iterator[Platform]:
+    """Opens the engine and the registry. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
+    engine = DockerEngine(site.engine_url)
+    with Registry(site.state_dir, site.networks, site.quotas, create=not check_mode) as registry:
+        locks = Locks(site.state_dir)
+        yield Platform(
+            site=site,
+            registry=registry,
+            engine=engine,
+            gateway=Gateway(site.state_dir, locks),
+            locks=locks,
+            progress=progress,
+            ready_timeout=ready_timeout,
+        )

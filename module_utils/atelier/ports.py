@@ -1,0 +1,86 @@
+"""Who listens on a TCP port of this host, read from /proc: for a failure that names the process to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import AtelierError, Code
+
+LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes it
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that listens on the port. ``pid`` is None where none of the processes we may look into owns the socket."""
+
+    pid: int | None
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.pid is None else f"{self.name} (pid {self.pid})"
+
+
+def listening_inodes(table: str, port: int) -> set[int]:
+    """The inodes of the sockets that listen on ``port``, on any address, in the text of /proc/net/tcp or tcp6 (proc(5))."""
+    inodes = set()
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > 9 and columns[3] == LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+            inodes.add(int(columns[9]))
+    return inodes
+
+
+def holders(port: int, own_container: str | None = None, proc: Path = PROC) -> list[Holder]:
+    """The processes that listen on ``port``, without those of the container whose id is ``own_container``."""
+    inodes: set[int] = set()
+    for table in ("net/tcp", "net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # no tcp6 where IPv6 is off
+            inodes |= listening_inodes((proc / table).read_text(encoding="ascii"), port)
+    if not inodes:
+        return []
+    found = []
+    own = False
+    for process in proc.iterdir():
+        if not process.name.isdigit():
+            continue
+        # Processes come and go while we look.
+        with contextlib.suppress(OSError):
+            if inodes.isdisjoint(_socket_inodes(process)):
+                continue
+            if own_container and own_container in (process / "cgroup").read_text(encoding="utf-8"):
+                own = True
+                continue
+            found.append(Holder(int(process.name), (process / "comm").read_text(encoding="utf-8").strip()))
+    if found or own:
+        return sorted(found, key=lambda holder: holder.pid or 0)
+    return [Holder(None, "a process that can't be seen from here")]
+
+
+def require_free(port: int, field: str, holders: Iterable[Holder]) -> None:
+    """Raises PORT_IN_USE, naming the holders and ``field``, the setting to change."""
+    names = ", ".join(map(str, holders))
+    if names:
+        raise AtelierError(
+            Code.PORT_IN_USE,
+            f"Port {port} ({field}) is taken by {names}.",
+            field=field,
+            remedy=f"Stop it, or choose another port: ./atelier up -e {field}=8080",
+            port=port,
+            holders=names,
+        )
+
+
+def _socket_inodes(process: Path) -> set[int]:
+    """The inodes of a process's open sockets. Raises OSError when it has ended."""
+    inodes = set()
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            match = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
+            if match:
+                inodes.add(int(match[1]))
+    return inodes

@@ -1,0 +1,174 @@
+"""One seat's container: made, given its password, started, awaited, removed.
+
+Shared by a workspace made from a template and by a clone made from a snapshot.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from .engine import Container, File, SeatSpec
+from .errors import AtelierError, Code
+from .model import IDE_PORT, Status, Workspace
+from .platform import Platform
+
+# The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
+CONFIG_FOLDER = "/etc/code-server"
+SNAPSHOT_LABEL = "atelier.snapshot"
+_CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
+_POLL_SECONDS = 0.05
+_ALIVE_CHECK_SECONDS = 1.0
+_LOG_LINES = 15
+
+
+def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
+    """Creates, starts and awaits the container of a reserved row, and marks the row ``running``.
+
+    What an interrupted attempt left is replaced. An IDE that does not come up raises IDE_NOT_READY; then the row is
+    ``error``, and the container is kept for whoever looks for the cause.
+    """
+    name = platform.site.container_name(workspace.id)
+    discard_container(platform, workspace)
+    network = platform.site.networks[workspace.proxy_mode]
+    platform.engine.create(
+        SeatSpec(
+            name=name,
+            image=image,
+            network=network.name,
+            address=workspace.address,
+            memory=workspace.limits.memory_bytes,
+            cpus=float(workspace.limits.cpus),
+            labels=labels_of(platform, workspace),
+            volume=name,
+            volume_path=CONFIG_FOLDER,
+        )
+    )
+    put_ide_config(platform, workspace)
+    platform.engine.start(name)
+    await_ide(platform, workspace)
+    platform.registry.update(workspace.id, status=Status.RUNNING, error=None)
+
+
+def discard_container(platform: Platform, workspace: Workspace) -> None:
+    """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
+    name = platform.site.container_name(workspace.id)
+    container = platform.engine.inspect(name)
+    if container is not None:
+        platform.engine.remove(name)
+        image = platform.engine.image(container.image_id)
+        if image is not None and SNAPSHOT_LABEL in image.labels and not image.tags:
+            platform.engine.remove_image(image.id)
+    platform.engine.remove_volume(name)
+
+
+def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:
+    """What a lost registry can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
+    labels = {
+        "atelier.instance": platform.site.instance,
+        "atelier.workspace": workspace.id,
+        "atelier.name": workspace.name,
+        "atelier.template": workspace.template,
+        "atelier.proxy_mode": str(workspace.proxy_mode),
+        "atelier.memory": workspace.limits.memory,
+        "atelier.cpus": workspace.limits.cpus,
+        "atelier.created_at": workspace.created_at,
+        "atelier.owner": workspace.owner,
+    }
+    optional = {
+        "atelier.group": workspace.group,
+        "atelier.cloned_from": workspace.cloned_from,
+        "atelier.git_url": workspace.git_url,
+    }
+    return labels | {key: value for key, value in optional.items() if value is not None}
+
+
+def ide_config(password_hash: str | None) -> bytes:
+    """code-server's configuration file: how to let people in."""
+    if password_hash is None:
+        return b"auth: none\ncert: false\n"
+    return f'auth: password\nhashed-password: "{password_hash}"\ncert: false\n'.encode()
+
+
+def put_ide_config(platform: Platform, workspace: Workspace) -> None:
+    """Writes the configuration from the row's password hash. A running IDE takes it when it is restarted."""
+    file = File(
+        path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
+        data=ide_config(workspace.password_hash),
+        uid=0,
+        gid=_CONFIG_GID,
+        mode=0o640,
+    )
+    platform.engine.put(platform.site.container_name(workspace.id), CONFIG_FOLDER, [file])
+
+
+def restart_ide(platform: Platform, workspace: Workspace) -> None:
+    """Restarts code-server inside the running container and awaits it. Raises IDE_NOT_READY."""
+    name = platform.site.container_name(workspace.id)
+    code, output = platform.engine.execute(name, ["restart-ide"])
+    if code != 0:
+        raise AtelierError(
+            Code.IDE_NOT_READY, f"The IDE of {workspace.name!r} could not be restarted: {output.strip()[-300:]}"
+        )
+    await_ide(platform, workspace)
+
+
+def await_ide(platform: Platform, workspace: Workspace) -> None:
+    """Returns when the IDE answers HTTP. Otherwise marks the row ``error`` and raises IDE_NOT_READY with its log."""
+    name = platform.site.container_name(workspace.id)
+
+    def still_up() -> bool:
+        container = platform.engine.inspect(name)
+        return container is not None and container.status == "running"
+
+    if answers_in_time(workspace.address, platform.ready_timeout, still_up):
+        return
+    log = "\n".join(platform.engine.logs(name, _LOG_LINES).splitlines())
+    message = f"The IDE of {workspace.name!r} did not answer within {platform.ready_timeout:g} seconds."
+    platform.registry.update(workspace.id, status=Status.ERROR, error=message)
+    raise AtelierError(
+        Code.IDE_NOT_READY,
+        f"{message} Its last log lines:\n{log}\n",
+        workspace=workspace.id,
+        container=name,
+        remedy="The container is kept: look into it, then start or delete the workspace.",
+    )
+
+
+def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) -> bool:
+    """Polls ``/healthz`` every 50 ms until it answers 200. False after ``timeout`` seconds, or once it is not up."""
+    begin = time.monotonic()
+    next_check = begin + _ALIVE_CHECK_SECONDS
+    while True:
+        if _healthy(address):
+            return True
+        moment = time.monotonic()
+        if moment - begin > timeout:
+            return False
+        if moment > next_check:
+            if not still_up():
+                return False
+            next_check = moment + _ALIVE_CHECK_SECONDS
+        time.sleep(_POLL_SECONDS)
+
+
+def _healthy(address: str) -> bool:
+    connection = http.client.HTTPConnection(address, IDE_PORT, timeout=2)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    return False
+
+
+def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
+    """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
+    if workspace.status is Status.CREATING:
+        return Status.CREATING, None
+    if container is None:
+        return Status.ERROR, "Its container was removed."
+    if container.status not in ("running", "paused"):
+        return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
+    return (Status.ERROR, workspace.error) if workspace.status is Status.ERROR else (Status.RUNNING, None)

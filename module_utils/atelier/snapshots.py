@@ -1,0 +1,242 @@
+"""A snapshot: one image of a workspace's filesystem, without its secrets, for clones to stand on.
+
+Secrets are held back by taking them out of the source for the moment of the commit and putting them back. A journal
+on disk is written before anything is touched, so that a crash in between loses nothing: whoever comes next restores.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from .engine import Archive, Container, Engine, File, Image
+from .errors import AtelierError, Code
+from .files import write_atomically
+from .model import Workspace
+from .platform import Platform
+from .seats import SNAPSHOT_LABEL
+from .secrets_in_seats import KNOWN_PLACES
+
+# Docker allows 125 layers in an image; a clone adds one, and its own clones another.
+MAX_LAYERS = 110
+# Looking at one path costs Docker some 5 ms, and the source is paused meanwhile.
+_READERS = 8
+# A known place that holds more than this is something else, and would have to be moved through memory.
+_LARGEST_PLACE = 32 * 1024**2
+
+
+@dataclass(frozen=True)
+class _Secret:
+    """A file held back: where it lies, how, its content, and what stands there during the commit."""
+
+    path: str
+    uid: int
+    gid: int
+    mode: int
+    content: bytes
+    replacement: bytes
+
+    def original(self) -> File:
+        return File(PurePosixPath(self.path), self.content, self.uid, self.gid, self.mode)
+
+    def stand_in(self) -> File:
+        return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode)
+
+
+@contextmanager
+def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
+    """Takes a snapshot of the source for the length of the block, then removes its tag.
+
+    The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
+    batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
+    Raises SNAPSHOT_FAILED, DISK_FULL.
+    """
+    tag = f"{_repository(platform)}:{source.id}-{run_id}"
+    try:
+        with platform.locks.workspace(source.id, platform.lock_wait):
+            image = _take(platform, source, tag, max_layers)
+        yield image
+    finally:
+        platform.engine.remove_image(tag, force=True)
+
+
+def leftover_snapshots(platform: Platform) -> list[Image]:
+    """Snapshots that nobody uses: tagged by a run that is dead, or without a tag and without a clone."""
+    leftovers: list[Image] = []
+    in_use = {
+        container.image_id for container in platform.engine.containers(f"atelier.instance={platform.site.instance}")
+    }
+    for image in platform.engine.images(SNAPSHOT_LABEL):
+        if image.labels.get("atelier.instance") != platform.site.instance:
+            continue
+        runs = [tag.rpartition("-")[2] for tag in image.tags if tag.startswith(f"{_repository(platform)}:")]
+        if (runs and not any(_alive(platform, run) for run in runs)) or (not image.tags and image.id not in in_use):
+            leftovers.append(image)
+    return leftovers
+
+
+def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
+    for image in leftovers:
+        for reference in image.tags or [image.id]:
+            platform.engine.remove_image(reference, force=bool(image.tags))
+
+
+def _alive(platform: Platform, run_id: str) -> bool:
+    with platform.locks.batch(run_id) as free:
+        return not free
+
+
+def _repository(platform: Platform) -> str:
+    return f"{platform.site.instance}/snapshot"
+
+
+def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> Image:
+    name = platform.site.container_name(source.id)
+    container = platform.engine.inspect(name)
+    if container is None:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            f"The workspace {source.name!r} has no container to take a snapshot of.",
+            field="source",
+            remedy="Re-create it (state: started), or clone another.",
+        )
+    base = platform.engine.image(container.image_id)
+    if base is None:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            f"The image that {source.name!r} was made from is gone, and with it the settings a clone would start with.",
+            field="source",
+            remedy="Build the images again (./atelier up) and re-create the workspace.",
+        )
+    labels = {**base.labels, "atelier.instance": platform.site.instance, SNAPSHOT_LABEL: source.id}
+    with _secrets_held_back(platform, source, container):
+        make = platform.engine.commit if len(base.layers) < max_layers else platform.engine.flatten
+        return make(name, tag, {**base.config, "Labels": labels})
+
+
+def recover(platform: Platform, source: Workspace) -> bool:
+    """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
+    source's lock. Returns whether there was anything to undo."""
+    journal = _journal(platform, source)
+    try:
+        record = json.loads(journal.read_bytes())
+    except FileNotFoundError:
+        return False
+    name = platform.site.container_name(source.id)
+    container = platform.engine.inspect(name)
+    if container is not None and container.id == record["container"]:
+        _put_back(platform.engine, name, [_secret_from(entry) for entry in record["secrets"]])
+        if record["paused"] and container.status == "paused":
+            platform.engine.unpause(name)
+    journal.unlink(missing_ok=True)
+    return True
+
+
+def interrupted(platform: Platform) -> list[str]:
+    """Ids of workspaces whose snapshot was interrupted (or is being taken right now)."""
+    return sorted(path.stem for path in _journals(platform).glob("*.json"))
+
+
+@contextmanager
+def _secrets_held_back(platform: Platform, source: Workspace, container: Container) -> Iterator[None]:
+    pause = container.status == "running"
+    recover(platform, source)
+    _write_journal(platform, source, container, pause, [])
+    if pause:
+        platform.engine.pause(container.id)
+    try:
+        secrets = _find_secrets(platform.engine, container.id)
+        if secrets:
+            _write_journal(platform, source, container, pause, secrets)
+            platform.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
+        yield
+    finally:
+        recover(platform, source)
+
+
+def _find_secrets(engine: Engine, container: str) -> list[_Secret]:
+    with ThreadPoolExecutor(_READERS) as readers:
+        archives = readers.map(lambda place: engine.read(container, place, _LARGEST_PLACE), KNOWN_PLACES)
+        found = list(zip(KNOWN_PLACES.values(), archives, strict=True))
+    secrets: list[_Secret] = []
+    for replace, archive in found:
+        for entry, content in _regular_files(archive):
+            if archive is None or replace(content) == content:
+                continue
+            path = str(archive.path.parent / entry.name)
+            secrets.append(_Secret(path, entry.uid, entry.gid, entry.mode, content, replace(content)))
+    return secrets
+
+
+def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
+    """Restores the held-back files. One that was changed meanwhile (the machine went down, somebody went on working)
+    is left as it is, and the older content is put beside it."""
+    files: list[File] = []
+    for secret in secrets:
+        files_there = _regular_files(engine.read(container, secret.path, _LARGEST_PLACE))
+        present = next((content for _, content in files_there), None)
+        if present == secret.content:
+            continue
+        original = secret.original()
+        if present is None or present == secret.replacement:
+            files.append(original)
+        else:
+            beside = original.path.with_name(f"{original.path.name}.before-snapshot")
+            files.append(File(beside, original.data, original.uid, original.gid, original.mode))
+    if files:
+        engine.put(container, "/", files)
+
+
+def _regular_files(archive: Archive | None) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    if archive is None:
+        return
+    with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
+        for entry in entries:
+            file = entries.extractfile(entry) if entry.isfile() else None
+            if file is not None:
+                yield entry, file.read()
+
+
+def _journals(platform: Platform) -> Path:
+    return platform.site.state_dir / "snapshots"
+
+
+def _journal(platform: Platform, source: Workspace) -> Path:
+    return _journals(platform) / f"{source.id}.json"
+
+
+def _write_journal(
+    platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[_Secret]
+) -> None:
+    _journals(platform).mkdir(mode=0o700, exist_ok=True)
+    record = {
+        "container": container.id,
+        "paused": paused,
+        "secrets": [
+            asdict(secret)
+            | {
+                "content": base64.b64encode(secret.content).decode(),
+                "replacement": base64.b64encode(secret.replacement).decode(),
+            }
+            for secret in secrets
+        ],
+    }
+    write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
+
+
+def _secret_from(entry: dict[str, str | int]) -> _Secret:
+    return _Secret(
+        path=str(entry["path"]),
+        uid=int(entry["uid"]),
+        gid=int(entry["gid"]),
+        mode=int(entry["mode"]),
+        content=base64.b64decode(str(entry["content"])),
+        replacement=base64.b64decode(str(entry["replacement"])),
+    )

@@ -1,0 +1,33 @@
+"""A workspace as modules return it: plain data, without anything secret."""
+
+from __future__ import annotations
+
+from .engine import Container
+from .model import Site, Status, Workspace
+from .seats import observed_status
+
+
+def view(site: Site, workspace: Workspace, status: Status, error: str | None = None) -> dict[str, object]:
+    """The workspace by the names that playbooks use, with the status that was observed."""
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "status": str(status),
+        "error": error,
+        "url": site.workspace_url(workspace.id),
+        "address": workspace.address,
+        "template": workspace.template,
+        "group": workspace.group,
+        "memory": workspace.limits.memory,
+        "cpus": workspace.limits.cpus,
+        "proxy_mode": str(workspace.proxy_mode),
+        "notes": workspace.notes,
+        "password_protected": workspace.password_protected,
+        "cloned_from": workspace.cloned_from,
+        "created_at": workspace.created_at,
+    }
+
+
+def observed_view(site: Site, workspace: Workspace, container: Container | None) -> dict[str, object]:
+    """The workspace with the status that its container has now."""
+    return view(site, workspace, *observed_status(workspace, container))

@@ -1,0 +1,168 @@
+"""What somebody wants of one workspace, whether it can be wanted at all, and the steps that lead there. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .engine import Container
+from .errors import AtelierError, Code
+from .model import Limits, ProxyMode, Site, Status, Workspace
+from .seats import observed_status
+from .validation import (
+    check_group,
+    check_id,
+    check_limits,
+    check_notes,
+    check_password,
+    check_proxy_mode,
+    check_template,
+    check_title,
+)
+
+_DEFAULT_TEMPLATE = "empty"
+
+
+class State(StrEnum):
+    PRESENT = "present"
+    STARTED = "started"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+class Step(StrEnum):
+    """One change. They are applied in this order."""
+
+    RESERVE = "reserve"
+    DETAILS = "details"
+    PASSWORD = "password"  # noqa: S105 - a step's name
+    LIMITS = "limits"
+    BUILD = "build"
+    START = "start"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What somebody wants of one workspace. None leaves a property as it is, or at its default in a new one."""
+
+    state: State
+    id: str | None = None
+    name: str | None = None
+    template: str | None = None
+    group: str | None = None
+    memory: str | None = None
+    cpus: str | None = None
+    proxy_mode: ProxyMode | None = None
+    notes: str | None = None
+    password: str | None = field(default=None, repr=False)
+    remove_password: bool = False
+
+
+def plan(
+    desired: Desired, workspace: Workspace | None, container: Container | None, password_differs: bool
+) -> list[Step]:
+    """The steps from what is to what is wanted.
+
+    Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
+    only its source can make it again.
+    """
+    if desired.state is State.ABSENT:
+        return [] if workspace is None and container is None else [Step.REMOVE]
+    if workspace is None:
+        return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is State.STOPPED else [])
+    steps: list[Step] = []
+    if details_of(desired, workspace):
+        steps.append(Step.DETAILS)
+    if password_differs:
+        steps.append(Step.PASSWORD)
+    if limits_of(desired, workspace) != workspace.limits:
+        steps.append(Step.LIMITS)
+    status, _ = observed_status(workspace, container)
+    if container is None or status is Status.CREATING:
+        _refuse_unfinished_clone(workspace, status)
+        steps.append(Step.BUILD)
+        status = Status.RUNNING
+    wanted_up = desired.state is State.STARTED or (desired.state is State.PRESENT and status is Status.ERROR)
+    if wanted_up and status is not Status.RUNNING:
+        steps.append(Step.START)
+    if desired.state is State.STOPPED and (status is not Status.STOPPED):
+        steps.append(Step.STOP)
+    return steps
+
+
+def check_desired(site: Site, desired: Desired) -> None:
+    """Everything that can be refused before anything is looked up."""
+    if desired.id is None and desired.name is None:
+        raise AtelierError(Code.VALIDATION_ERROR, "Neither name nor id is given.", field="name", remedy="Give one.")
+    if desired.id is not None:
+        check_id(desired.id)
+    if desired.name is not None:
+        check_title(desired.name)
+    if desired.template is not None:
+        check_template(desired.template)
+    if desired.group is not None:
+        check_group(desired.group)
+    if desired.notes is not None:
+        check_notes(desired.notes)
+    if desired.password is not None:
+        check_password(desired.password)
+    if desired.proxy_mode is not None:
+        check_proxy_mode(desired.proxy_mode, site.networks)
+    check_limits(desired.memory or Limits.memory, desired.cpus or Limits.cpus, site.quotas)
+
+
+def check_unchangeable(desired: Desired, workspace: Workspace) -> None:
+    if desired.state is State.ABSENT:
+        return
+    fixed = {
+        "template": (desired.template, workspace.template),
+        "proxy_mode": (desired.proxy_mode, workspace.proxy_mode),
+    }
+    for name, (wanted, present) in fixed.items():
+        if wanted is not None and wanted != present:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The {name} of {workspace.name!r} is {present} and can't become {wanted}: its files would be lost.",
+                field=name,
+                value=str(wanted),
+                remedy="Make another workspace, or delete this one first.",
+            )
+
+
+def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
+    if workspace.cloned_from is None:
+        return
+    if status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"{workspace.name!r} is a clone that is being made, or whose making was interrupted.",
+            field="name",
+            remedy="Wait for it, or run the clone again: it finishes what is missing.",
+        )
+    raise AtelierError(
+        Code.SNAPSHOT_FAILED,
+        f"The container of the clone {workspace.name!r} was removed, and its template is not what it was made from.",
+        field="name",
+        remedy="Clone its source again with this name (the clone module's names), or delete it (state: absent).",
+    )
+
+
+def template_of(desired: Desired, workspace: Workspace | None) -> str:
+    return workspace.template if workspace else desired.template or _DEFAULT_TEMPLATE
+
+
+def limits_of(desired: Desired, workspace: Workspace | None) -> Limits:
+    present = workspace.limits if workspace else Limits()
+    return Limits(desired.memory or present.memory, desired.cpus or present.cpus)
+
+
+def details_of(desired: Desired, workspace: Workspace) -> dict[str, str | None]:
+    """Columns to set: what was named and differs. A name differs only when the workspace was found by its id."""
+    wanted = {
+        "name": (desired.name, workspace.name),
+        "group_name": (desired.group, workspace.group),
+        "notes": (desired.notes, workspace.notes),
+    }
+    return {column: new for column, (new, old) in wanted.items() if new is not None and new != old}

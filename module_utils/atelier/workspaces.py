@@ -1,0 +1,260 @@
+"""One workspace made what somebody wants: what the plan says is done here, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from .engine import Container
+from .errors import AtelierError, Code
+from .model import ProxyMode, Status, Workspace
+from .passwords import hash_password, verify_password
+from .platform import Platform
+from .registry import Reservation
+from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
+from .snapshots import recover
+from .validation import check_name
+from .views import observed_view, view
+from .workspace_plan import (
+    Desired,
+    State,
+    Step,
+    check_desired,
+    check_unchangeable,
+    details_of,
+    limits_of,
+    plan,
+    template_of,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``before`` and ``after`` are views of the workspace, empty where it does not exist."""
+
+    changed: bool
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+    warnings: Sequence[str] = ()
+
+
+def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) -> Outcome:
+    """Makes one workspace what is wanted, or tells what it would do. Safe to run again after any interruption.
+
+    Raises the validation codes for bad input, and what the engine and the registry raise. A workspace that could not
+    be built is not left behind; one whose IDE does not answer is, with status ``error``.
+    """
+    check_desired(platform.site, desired)
+    found = platform.registry.find(id=desired.id, name=desired.name)
+    if found is None and desired.id is not None and desired.state is not State.ABSENT:
+        platform.registry.get(id=desired.id, field="id")
+    lock = nullcontext() if found is None or check_mode else platform.locks.workspace(found.id, platform.lock_wait)
+    with lock:
+        # Read again: whoever held the lock may have changed or removed it.
+        workspace = platform.registry.find(id=found.id) if found else None
+        container = _container(platform, workspace)
+        if workspace is not None:
+            check_unchangeable(desired, workspace)
+        steps = plan(desired, workspace, container, _password_differs(desired, workspace))
+        before = observed_view(platform.site, workspace, container) if workspace else {}
+        if Step.BUILD in steps:
+            _check_image(platform, template_of(desired, workspace))
+        if check_mode:
+            return Outcome(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
+        if not steps:
+            return Outcome(False, before, before)
+        warnings = _warnings(workspace, steps)
+        workspace = _apply(platform, desired, workspace, steps)
+        after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
+        return Outcome(True, before, after, warnings)
+
+
+def _apply(
+    platform: Platform, desired: Desired, workspace: Workspace | None, steps: Sequence[Step]
+) -> Workspace | None:
+    if Step.RESERVE in steps:
+        return _create(platform, desired, steps)
+    if workspace is None:
+        return None
+    if Step.REMOVE in steps:
+        remove(platform, workspace)
+        return None
+    recover(platform, workspace)
+    actions: dict[Step, Callable[[Platform, Desired, Workspace], None]] = {
+        Step.DETAILS: _change_details,
+        Step.PASSWORD: _change_password,
+        Step.LIMITS: _change_limits,
+        Step.BUILD: lambda platform, _, workspace: _build(platform, workspace),
+        Step.START: lambda platform, _, workspace: _start(platform, workspace),
+        Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
+    }
+    for step in Step:
+        if step in steps:
+            actions[step](platform, desired, workspace)
+            workspace = platform.registry.get(id=workspace.id)
+    return workspace
+
+
+def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Workspace:
+    (workspace,) = platform.registry.reserve([_reservation(desired)])
+    with platform.locks.workspace(workspace.id, platform.lock_wait):
+        try:
+            _build(platform, workspace)
+        except AtelierError as error:
+            if error.code is not Code.IDE_NOT_READY:
+                remove(platform, workspace)
+            raise
+        if Step.STOP in steps:
+            _stop(platform, workspace)
+    return platform.registry.get(id=workspace.id)
+
+
+def _reservation(desired: Desired) -> Reservation:
+    return Reservation(
+        name=check_name(desired.name or ""),
+        template=template_of(desired, None),
+        limits=limits_of(desired, None),
+        proxy_mode=desired.proxy_mode or ProxyMode.NONE,
+        group=desired.group,
+        notes=desired.notes or "",
+        password_hash=hash_password(desired.password) if desired.password else None,
+    )
+
+
+def remove(platform: Platform, workspace: Workspace) -> None:
+    """Removes container, volume, row and route, in an order that can be taken up again after an interruption."""
+    discard_container(platform, workspace)
+    platform.registry.delete(workspace.id)
+    platform.sync_routes()
+
+
+def _build(platform: Platform, workspace: Workspace) -> None:
+    platform.progress(f"starting {workspace.name}", 0, 1)
+    platform.sync_routes()
+    make_seat(platform, workspace, platform.site.template_image(workspace.template))
+    platform.progress(f"starting {workspace.name}", 1, 1)
+
+
+def _start(platform: Platform, workspace: Workspace) -> None:
+    name = platform.site.container_name(workspace.id)
+    container = platform.engine.inspect(name)
+    platform.registry.claim_running_slot(workspace.id)
+    try:
+        if container is not None and container.status == "paused":
+            platform.engine.unpause(name)
+        else:
+            platform.engine.start(name)
+    except AtelierError:
+        platform.registry.update(workspace.id, status=Status.STOPPED)
+        raise
+    await_ide(platform, workspace)
+
+
+def _stop(platform: Platform, workspace: Workspace) -> None:
+    platform.engine.stop(platform.site.container_name(workspace.id))
+    platform.registry.update(workspace.id, status=Status.STOPPED, error=None)
+
+
+def _change_details(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    platform.registry.update(workspace.id, **details_of(desired, workspace))
+
+
+def change_password(platform: Platform, workspace: Workspace, password_hash: str | None) -> None:
+    """Gives container and row another password, or none. The caller holds the workspace's lock.
+
+    The container first, the row last: whoever is killed in between finds the row still wanting the change.
+    """
+    changed = workspace._replace(password_hash=password_hash)
+    container = _container(platform, workspace)
+    if container is not None:
+        put_ide_config(platform, changed)
+        if container.status == "running":
+            restart_ide(platform, changed)
+    platform.registry.update(workspace.id, password_hash=password_hash)
+
+
+def _change_password(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    change_password(platform, workspace, hash_password(desired.password) if desired.password else None)
+
+
+def _change_limits(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    limits = limits_of(desired, workspace)
+    name = platform.site.container_name(workspace.id)
+    if platform.engine.inspect(name) is not None:
+        platform.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
+    platform.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
+
+
+def _check_image(platform: Platform, template: str) -> None:
+    image = platform.site.template_image(template)
+    if platform.engine.image(image) is None:
+        built = sorted(label for label in _built_templates(platform))
+        known = f"Built are: {', '.join(built)}." if built else "None is built yet."
+        raise AtelierError(
+            Code.INVALID_PROJECT_TYPE,
+            f"The template {template[:60]!r} is unknown or not built on this installation.",
+            field="template",
+            value=template[:60],
+            remedy=f"{known} Add it to atelier_templates and run ./atelier up to build it.",
+        )
+
+
+def _built_templates(platform: Platform) -> set[str]:
+    prefix = platform.site.template_image("")
+    return {
+        tag.removeprefix(prefix)
+        for image in platform.engine.images("atelier.image=workspace")
+        for tag in image.tags
+        if tag.startswith(prefix)
+    }
+
+
+def _password_differs(desired: Desired, workspace: Workspace | None) -> bool:
+    if workspace is None:
+        return False
+    if desired.password is not None:
+        return workspace.password_hash is None or not verify_password(workspace.password_hash, desired.password)
+    return desired.remove_password and workspace.password_protected
+
+
+def _container(platform: Platform, workspace: Workspace | None) -> Container | None:
+    return platform.engine.inspect(platform.site.container_name(workspace.id)) if workspace else None
+
+
+def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
+    if workspace is None or Step.BUILD not in steps or workspace.status is Status.CREATING:
+        return []
+    return [
+        f"The container of {workspace.name!r} was gone. It was made again from its template {workspace.template!r};"
+        " files that were only in the old one are lost."
+    ]
+
+
+def _predicted(
+    platform: Platform,
+    desired: Desired,
+    workspace: Workspace | None,
+    before: Mapping[str, object],
+    steps: Sequence[Step],
+) -> dict[str, object]:
+    """The view that applying the steps would lead to."""
+    if Step.REMOVE in steps or (workspace is None and not steps):
+        return {}
+    if workspace is None:
+        (workspace,) = platform.registry.reserve([_reservation(desired)], keep=False)
+    after = view(platform.site, workspace, workspace.status)
+    if not before:
+        # Nobody can know them before they are given.
+        after |= dict.fromkeys(("id", "url", "address", "created_at"))
+    limits = limits_of(desired, workspace)
+    after |= {"memory": limits.memory, "cpus": limits.cpus, "status": before.get("status"), "error": None}
+    named = {"name": desired.name, "group": desired.group, "notes": desired.notes}
+    after |= {key: value for key, value in named.items() if value is not None}
+    if Step.PASSWORD in steps:
+        after["password_protected"] = desired.password is not None
+    if {Step.BUILD, Step.START} & set(steps):
+        after["status"] = str(Status.RUNNING)
+    if Step.STOP in steps:
+        after["status"] = str(Status.STOPPED)
+    return after
