@@ -59,6 +59,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier import ansible_glue, subnets
+from ansible.module_utils.atelier.errors import AtelierError
 from ansible.module_utils.basic import AnsibleModule
 
 NETWORK_SPEC: dict[str, Any] = {
@@ -74,12 +75,12 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def call() -> dict[str, Any]:
-        routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+    routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+    try:
         subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
-        return {"changed": False, "uplinks": subnets.uplinks(routes)}
-
-    ansible_glue.run(module, call)
+    except AtelierError as error:
+        ansible_glue.fail(module, error)
+    module.exit_json(changed=False, uplinks=subnets.uplinks(routes))
 
 
 if __name__ == "__main__":

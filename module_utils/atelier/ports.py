@@ -62,7 +62,11 @@ def holders(port: int, own_container: str | None = None, proc: Path = PROC) -> l
 
 
 def require_free(port: int, field: str, holders: Iterable[Holder]) -> None:
-    """Raises PORT_IN_USE, naming the holders and ``field``, the setting to change."""
+    """Raises PORT_IN_USE, naming the holders and ``field``, the setting to change; VALIDATION_ERROR for no TCP port."""
+    if not 1 <= port <= 65535:
+        raise AtelierError(
+            Code.VALIDATION_ERROR, f"{field} is {port}.", field=field, remedy="A port is a number from 1 to 65535."
+        )
     names = ", ".join(map(str, holders))
     if names:
         raise AtelierError(

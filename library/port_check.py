@@ -1,0 +1,70 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: port_check
+short_description: Check that a TCP port of this host is free
+version_added: "0.1.0"
+author: [Atelier (@atelier)]
+description:
+  - Fails with C(PORT_IN_USE), naming the process, when another process listens on the port. Changes nothing.
+options:
+  port:
+    description: The port.
+    type: int
+    required: true
+  field:
+    description: The setting that the port comes from, to name in the failure.
+    type: str
+    required: true
+  own_container:
+    description: Id of a container whose processes may hold the port.
+    type: str
+attributes:
+  check_mode:
+    description: The module only reads.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Check that the gateway can have its port
+  port_check:
+    port: 80
+    field: atelier_base_port
+"""
+
+RETURN = r"""
+port:
+  description: The port that is free.
+  type: int
+  returned: success
+  sample: 80
+"""
+
+from ansible.module_utils.atelier import ansible_glue, ports
+from ansible.module_utils.atelier.errors import AtelierError
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "port": {"type": "int", "required": True},
+            "field": {"type": "str", "required": True},
+            "own_container": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+
+    port: int = module.params["port"]
+    try:
+        ports.require_free(port, module.params["field"], ports.holders(port, module.params["own_container"]))
+    except AtelierError as error:
+        ansible_glue.fail(module, error)
+    module.exit_json(changed=False, port=port)
+
+
+if __name__ == "__main__":
+    main()
