@@ -55,6 +55,17 @@ options:
     description: Opens the IDE to everybody who reaches it.
     type: bool
     default: false
+  generate_password:
+    description: Makes a password up for a workspace that is made, and returns it once.
+    type: bool
+    default: false
+  seats_csv:
+    description: A seat sheet (mode 0600) whose row of this name is kept up to date and whose password is used.
+    type: path
+  must_exist:
+    description: Fails with V(PROJECT_NOT_FOUND) where the workspace would otherwise be made, or is absent already.
+    type: bool
+    default: false
   ready_timeout:
     description: Seconds the IDE may take until it answers HTTP.
     type: float
@@ -86,7 +97,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 workspace:
-  description: The workspace as it is now; empty when there is none.
+  description: The workspace as it is now, empty when there is none; C(password) only if it was made up in this run.
   returned: success
   type: dict
   sample:
@@ -105,6 +116,7 @@ workspace:
     password_protected: true
     cloned_from: null
     created_at: 2026-11-24T09:30:00.000Z
+    password: null
 error_code:
   description: What went wrong, in one word.
   returned: failure
@@ -116,11 +128,13 @@ details:
   type: dict
 """
 
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
 from ansible.module_utils.atelier.model import ProxyMode
 from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.seat_sheet import SeatSheet
 from ansible.module_utils.atelier.workspace_plan import Desired, State
 from ansible.module_utils.atelier.workspaces import ensure
 from ansible.module_utils.basic import AnsibleModule
@@ -141,6 +155,9 @@ def main() -> None:
             "notes": {"type": "str"},
             "password": {"type": "str", "no_log": True},
             "remove_password": {"type": "bool", "default": False, "no_log": False},
+            "generate_password": {"type": "bool", "default": False, "no_log": False},
+            "seats_csv": {"type": "path"},
+            "must_exist": {"type": "bool", "default": False},
         },
         required_one_of=[("name", "id")],
         supports_check_mode=True,
@@ -154,14 +171,16 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
     mode = given.pop("proxy_mode")
     state = State(given.pop("state"))
-    desired = Desired(state=state, proxy_mode=ProxyMode(mode) if mode else None, **given)
+    csv = given.pop("seats_csv")
+    sheet = SeatSheet(Path(csv)) if csv else None
+    desired = Desired(state=state, proxy_mode=ProxyMode(mode) if mode else None, sheet=sheet, **given)
     outcome = ensure(platform, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:
         module.warn(warning)
     return {
         "changed": outcome.changed,
         "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},
-        "workspace": dict(outcome.after),
+        "workspace": {**outcome.after, "password": outcome.password} if outcome.after else {},
     }
 
 

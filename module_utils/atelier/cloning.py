@@ -175,7 +175,7 @@ def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, 
     rows_by_name = {name: platform.registry.find(name=name) for name in order.names}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
-        clone_order(source, name, password_hash, owner=order.owner)
+        clone_order(source, name, password_hash, owner=order.owner, batch=run.id)
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
     reserved_by_name = {row.name: row for row in platform.registry.reserve(orders, keep=keep)}

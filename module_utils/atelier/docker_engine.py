@@ -229,6 +229,12 @@ class DockerEngine:
             raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the image {reference}: {error}.") from error
         return True
 
+    def volumes(self, label: str) -> list[str]:
+        """Names of all volumes with that ``name=value`` label."""
+        with self._translated("list volumes"):
+            listed = self._api.volumes(filters={"label": label})
+        return [volume["Name"] for volume in listed["Volumes"] or ()]
+
     def remove_volume(self, volume: str) -> None:
         from docker.errors import NotFound
 

@@ -42,6 +42,11 @@ class Locks:
                 )
             yield
 
+    def workspace_free(self, workspace_id: str) -> bool:
+        """Whether nobody holds the workspace at this moment."""
+        with self._held(int(workspace_id, 16), 0) as held:
+            return held
+
     @contextmanager
     def batch(self, batch_id: str) -> Iterator[bool]:
         """Tries to hold one batch of clones, without waiting; says whether it does."""

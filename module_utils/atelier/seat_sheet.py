@@ -28,17 +28,24 @@ class SeatSheet:
         """What the sheet says of that seat."""
         return self._rows.get(name, {}).get("password") or None
 
+    def note(self, name: str, password: str) -> None:
+        """Notes a password before it is used; the rest of the row comes when the seat is there."""
+        self._save({**self._rows, name: {"name": name, "url": "", "password": password, "state": ""}})
+
     def write(self, seats: Sequence[Mapping[str, object]]) -> None:
-        """Writes these seats, in this order. A seat without a ``password`` keeps the one that the sheet has."""
-        rows: dict[str, dict[str, str]] = {}
+        """Puts these seats into the sheet. A seat without a ``password`` keeps the one that the sheet has."""
+        rows = dict(self._rows)
         for seat in seats:
             name = str(seat["name"])
             rows[name] = {
                 "name": name,
                 "url": str(seat["url"]),
-                "password": str(seat["password"] or self.password(name) or ""),
+                "password": str(seat.get("password") or self.password(name) or ""),
                 "state": str(seat["status"]),
             }
+        self._save(rows)
+
+    def _save(self, rows: dict[str, dict[str, str]]) -> None:
         if rows == self._rows:
             return
         text = io.StringIO()

@@ -8,6 +8,7 @@ from enum import StrEnum
 from .engine import Container
 from .errors import AtelierError, Code
 from .model import Limits, ProxyMode, Site, Status, Workspace
+from .seat_sheet import SeatSheet
 from .seats import observed_status
 from .validation import (
     check_group,
@@ -58,6 +59,9 @@ class Desired:
     notes: str | None = None
     password: str | None = field(default=None, repr=False)
     remove_password: bool = False
+    must_exist: bool = False
+    generate_password: bool = False
+    sheet: SeatSheet | None = None
 
 
 def plan(

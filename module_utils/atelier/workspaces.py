@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from .engine import Container
 from .errors import AtelierError, Code
 from .model import ProxyMode, Status, Workspace
-from .passwords import hash_password, verify_password
+from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
 from .registry import Reservation
 from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
@@ -31,12 +31,14 @@ from .workspace_plan import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """``before`` and ``after`` are views of the workspace, empty where it does not exist."""
+    """``before`` and ``after`` are views of the workspace, empty where it does not exist; ``password`` is the one that
+    was made up in this run."""
 
     changed: bool
     before: Mapping[str, object]
     after: Mapping[str, object]
     warnings: Sequence[str] = ()
+    password: str | None = field(default=None, repr=False)
 
 
 def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) -> Outcome:
@@ -47,8 +49,10 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
     """
     check_desired(platform.site, desired)
     found = platform.registry.find(id=desired.id, name=desired.name)
-    if found is None and desired.id is not None and desired.state is not State.ABSENT:
-        platform.registry.get(id=desired.id, field="id")
+    desired, made_up = _with_password(desired, found)
+    made_by_id = desired.id is not None and desired.state is not State.ABSENT
+    if found is None and (desired.must_exist or made_by_id):
+        platform.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
     lock = nullcontext() if found is None or check_mode else platform.locks.workspace(found.id, platform.lock_wait)
     with lock:
         # Read again: whoever held the lock may have changed or removed it.
@@ -65,9 +69,23 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
         if not steps:
             return Outcome(False, before, before)
         warnings = _warnings(workspace, steps)
+        if desired.sheet and desired.password:
+            desired.sheet.note(desired.name or "", desired.password)
         workspace = _apply(platform, desired, workspace, steps)
         after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
-        return Outcome(True, before, after, warnings)
+        if desired.sheet and after:
+            desired.sheet.write([after])
+        return Outcome(True, before, after, warnings, made_up)
+
+
+def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, str | None]:
+    """The wish with the password that the sheet has, or else one made up if that is wanted and nobody knows one."""
+    if desired.password is not None or desired.remove_password or desired.state is State.ABSENT:
+        return desired, None
+    noted = desired.sheet.password(desired.name or "") if desired.sheet else None
+    unknown = found is None or desired.sheet is not None
+    made_up = generate_password() if desired.generate_password and unknown and noted is None else None
+    return replace(desired, password=noted or made_up), made_up
 
 
 def _apply(

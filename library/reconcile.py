@@ -1,0 +1,94 @@
+#!/usr/bin/python
+"""Ansible module: drift between Docker, the registry and the gateway."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reconcile
+short_description: Finds what Docker, the registry and the gateway disagree on, and repairs it
+description:
+  - Finds containers without a registry row, rows without a container, workspaces whose making was interrupted, wrong
+    statuses, wrong routes, interrupted and left-over snapshots and left-over volumes.
+  - Repairing removes only what was half-made. Containers without a row are taken in, by their labels.
+  - What somebody works on at the moment is left alone.
+options:
+  repair:
+    description: Whether to repair what is found.
+    type: bool
+    default: false
+  ready_timeout:
+    description: Seconds to wait for a workspace that is in use, above one minute.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: What is not as it should be
+  reconcile:
+    site: "{{ atelier_site }}"
+  register: drift
+"""
+
+RETURN = r"""
+drift:
+  description: What was found, each with C(kind), C(subject), C(message), C(remedy) and C(repaired).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: orphan_container
+      subject: atelier-3f1c9a0b77de
+      message: The container atelier-3f1c9a0b77de ('base') has no registry row.
+      remedy: Make its row from its labels.
+      repaired: false
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.reconcile import find_drift
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**SHARED_SPEC, "repair": {"type": "bool", "default": False}},
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _reconcile(module, platform))
+
+
+def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    drift = find_drift(platform)
+    repair = module.params["repair"]
+    repaired = repair and not module.check_mode
+    if repaired:
+        for difference in drift:
+            difference.repair()
+        # Adopted and removed rows change what the routes should be.
+        platform.sync_routes()
+    return {
+        "changed": repair and bool(drift),
+        "drift": [
+            {
+                "kind": str(difference.kind),
+                "subject": difference.subject,
+                "message": difference.message,
+                "remedy": difference.remedy,
+                "repaired": repaired,
+            }
+            for difference in drift
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()
