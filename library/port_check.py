@@ -43,8 +43,9 @@ port:
   sample: 80
 """
 
+from typing import Any
+
 from ansible.module_utils.atelier import ansible_glue, ports
-from ansible.module_utils.atelier.errors import AtelierError
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -58,12 +59,12 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    port: int = module.params["port"]
-    try:
+    def call() -> dict[str, Any]:
+        port: int = module.params["port"]
         ports.require_free(port, module.params["field"], ports.holders(port, module.params["own_container"]))
-    except AtelierError as error:
-        ansible_glue.fail(module, error)
-    module.exit_json(changed=False, port=port)
+        return {"changed": False, "port": port}
+
+    ansible_glue.run(module, call)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier import ansible_glue, subnets
-from ansible.module_utils.atelier.errors import AtelierError
 from ansible.module_utils.basic import AnsibleModule
 
 NETWORK_SPEC: dict[str, Any] = {
@@ -75,12 +74,12 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
-    try:
+    def call() -> dict[str, Any]:
+        routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
         subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
-    except AtelierError as error:
-        ansible_glue.fail(module, error)
-    module.exit_json(changed=False, uplinks=subnets.uplinks(routes))
+        return {"changed": False, "uplinks": subnets.uplinks(routes)}
+
+    ansible_glue.run(module, call)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,245 @@
+"""What a person sees of a playbook: its steps, one line a task, and that something is still going on."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: steps
+type: stdout
+short_description: Calm, compact output with durations and live progress
+description:
+  - Plays are headings, with their number when the front door gives one; each task is one line with its result and,
+    above half a second, the time it took. Skipped tasks are not shown.
+  - A task of more than two seconds shows that it lives. On a terminal its line counts the seconds, elsewhere there is
+    a line every ten seconds. What modules note in the file that E(ATELIER_PROGRESS) names is shown with it.
+  - E(ATELIER_STEPS) as V(done/total) numbers the plays that follow.
+extends_documentation_fragment: [default_callback, result_format_callback]
+requirements: [set as stdout in configuration]
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback import CallbackBase
+
+QUIET_SECONDS = 2.0
+TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
+COLORS = {"ok": C.COLOR_OK, "changed": C.COLOR_CHANGED, "failed": C.COLOR_ERROR, "unreachable": C.COLOR_UNREACHABLE}
+INDENT = " " * 11
+
+
+def seconds(value: float) -> str:
+    """A duration for people: 0.8 s, 75 s is 1 min 15 s."""
+    return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"
+
+
+def result_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a failed task says: its message, the error code, the details, the last output of a program."""
+    if result.get("_ansible_no_log") or "censored" in result:
+        yield "The output is hidden, since it would show a secret."
+        return
+    yield from str(result.get("msg", "failed")).strip().splitlines()
+    if "error_code" in result:
+        yield f"error_code: {result['error_code']}"
+    for key, value in (result.get("details") or {}).items():
+        if key != "remedy":  # it ends the message already
+            yield f"{key}: {value}"
+    for key in ("stdout", "stderr", "module_stdout", "module_stderr"):
+        lines = str(result.get(key) or "").strip().splitlines()
+        if lines:
+            yield f"{key}:"
+            yield from ("  " + line for line in lines[-20:])
+
+
+def last_progress(text: str) -> str:
+    """The newest complete line of the progress file in words, such as "seats ready 7/20"."""
+    for line in reversed(text.splitlines()):
+        try:
+            note = json.loads(line)
+            return f"{note['step']} {note['done']}/{note['total']}"
+        except (ValueError, KeyError, TypeError):
+            continue
+    return ""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "steps"
+
+    def __init__(self) -> None:
+        super().__init__()
+        done, _, total = os.environ.get("ATELIER_STEPS", "").partition("/")
+        self._step, self._total = int(done or 0), total
+        self._started = time.monotonic()
+        self._plays: list[tuple[str, float, float]] = []  # name, start, end
+        self._role: str | None = None
+        self._task_name, self._task_started = "", time.monotonic()
+        self._running = False
+        self._changed = self._failed = 0
+        self._terminal = sys.stdout.isatty()
+        self._progress = os.environ.get("ATELIER_PROGRESS")
+        self._progress_offset = 0
+        # Held while anything is written: the heartbeat has a thread of its own.
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    # --- Headings ---------------------------------------------------------------------------------------------------
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        if not self._plays and not self._running:
+            threading.Thread(target=self._heartbeat, daemon=True).start()
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._end_play()
+        self._step += 1
+        name = play.get_name().strip()
+        heading = f"[{self._step}/{self._total}] {name}" if self._total else name
+        now = time.monotonic()
+        self._plays.append((heading, now, now))
+        # A play of one role needs no second heading.
+        self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
+        self._show(heading, C.COLOR_HIGHLIGHT)
+
+    def _end_play(self) -> None:
+        self._running = False
+        if self._plays:
+            heading, start, _ = self._plays[-1]
+            self._plays[-1] = (heading, start, time.monotonic())
+            self._show(f"{heading} ... {seconds(time.monotonic() - start)}")
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        role = task._role.get_name() if task._role else None
+        if role and role != self._role:
+            self._show(f"  role {role}", C.COLOR_HIGHLIGHT)
+        self._role = role or self._role
+        self._task_name, self._task_started = task.get_name().rpartition(" : ")[2], time.monotonic()
+        self._progress_offset = self._progress_size()
+        self._running = not isinstance(task, TaskInclude)
+
+    v2_playbook_on_handler_task_start = v2_playbook_on_task_start
+
+    def v2_playbook_on_cleanup_task_start(self, task: Any) -> None:
+        self.v2_playbook_on_task_start(task, False)
+
+    # --- Results ----------------------------------------------------------------------------------------------------
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        if isinstance(result.task, TaskInclude):
+            return
+        changed = bool(result.result.get("changed"))
+        self._changed += changed
+        if result.task.action in C._ACTION_DEBUG and "censored" not in result.result:
+            self._debug(result.result)
+        else:
+            self._result(result, "changed" if changed else "ok")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._failed += not ignore_errors
+        self._result(result, "failed", " (ignored)" if ignore_errors else "")
+        failed = [item for item in result.result.get("results", []) if isinstance(item, dict) and item.get("failed")]
+        for item in failed or [result.result]:
+            label = item.get("_ansible_item_label")
+            for line in ([f"{label}:"] if label and "censored" not in item else []) + list(result_lines(item)):
+                self._show(INDENT + line, C.COLOR_ERROR)
+        if self._display.verbosity and not result.result.get("_ansible_no_log"):
+            self._handle_warnings_and_exception(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._result(result, "unreachable")
+        self._show(INDENT + str(result.result.get("msg", "")), C.COLOR_UNREACHABLE)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._running = False
+
+    def v2_on_file_diff(self, result: Any) -> None:
+        for item in result.result.get("results", [result.result]) if result.task.loop else [result.result]:
+            if item.get("changed") and item.get("diff") and not item.get("_ansible_no_log"):
+                self._show(self._get_diff(item["diff"]).rstrip("\n"))
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._stop.set()
+        self._end_play()
+        if len(self._plays) > 1:
+            width = max(len(heading) for heading, _, _ in self._plays)
+            self._show("")
+            for heading, start, end in self._plays:
+                self._show(f"{heading:{width}}  {seconds(end - start):>14}")
+        # A failure that a rescue dealt with is none; one on which a host stopped is.
+        failed = any(stats.summarize(host)["failures"] + stats.summarize(host)["unreachable"] for host in stats.processed)
+        words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
+        self._show(f"Failed: {words}" if failed else f"Ready: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._show("No host of the inventory matches this play.", C.COLOR_ERROR)
+
+    def _result(self, result: Any, word: str, suffix: str = "") -> None:
+        took = time.monotonic() - self._task_started
+        self._running = False
+        host = result.host.get_name()
+        name = self._task_name if host == "localhost" else f"{self._task_name} [{host}]"
+        self._show(f"  {word:8} {name}{suffix}" + (f"  {seconds(took)}" if took > 0.5 else ""), COLORS[word])
+        for warning in result.warnings:
+            self._show(f"{INDENT}warning: {warning.event.msg.strip()}", C.COLOR_WARN)
+
+    def _debug(self, result: Mapping[str, Any]) -> None:
+        """A message as it is; a list line by line; a variable as text."""
+        self._running = False
+        shown = [value for key, value in result.items() if not key.startswith("_ansible") and key not in self._hide_in_debug]
+        for value in shown:
+            for line in value if isinstance(value, list) else str(value).splitlines():
+                self._show(str(line))
+
+    # --- Writing ----------------------------------------------------------------------------------------------------
+
+    def _show(self, text: str, color: str | None = None) -> None:
+        with self._lock:
+            if self._terminal:
+                sys.stdout.write("\r\x1b[K")  # whatever the heartbeat left on the line
+            self._display.display(text, color=color)
+
+    def _heartbeat(self) -> None:
+        last = 0.0
+        while not self._stop.wait(TICK_SECONDS[True]):
+            now = time.monotonic()
+            took = now - self._task_started
+            if not self._running or took < QUIET_SECONDS or now - max(last, self._task_started) < TICK_SECONDS[self._terminal]:
+                continue
+            last = now
+            words = f"  ...      {self._task_name}  {seconds(took)}  {self._progress_note()}".rstrip()
+            if not self._terminal:
+                self._show(words)
+                continue
+            with self._lock:
+                if self._running:
+                    sys.stdout.write(f"\r\x1b[K{words[: _columns() - 1]}")
+                    sys.stdout.flush()
+
+    def _progress_size(self) -> int:
+        try:
+            return Path(self._progress).stat().st_size if self._progress else 0
+        except OSError:
+            return 0
+
+    def _progress_note(self) -> str:
+        """What a module noted since the task began."""
+        try:
+            with Path(self._progress or os.devnull).open(encoding="utf-8") as file:
+                file.seek(self._progress_offset)
+                return last_progress(file.read())
+        except OSError:
+            return ""
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except OSError:
+        return 80
