@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that listens on the port. ``pid`` is None where none of the processes we may look into owns the socket."""
+    """A process that listens on the port. ``pid`` is None when it is out of sight, as in another container."""
 
     pid: int | None
     name: str
@@ -26,7 +26,7 @@ class Holder:
 
 
 def listening_inodes(table: str, port: int) -> set[int]:
-    """The inodes of the sockets that listen on ``port``, on any address, in the text of /proc/net/tcp or tcp6 (proc(5))."""
+    """Inodes of the sockets that listen on ``port`` of any address, in the text of /proc/net/tcp or tcp6: see proc(5)."""
     inodes = set()
     for line in table.splitlines()[1:]:
         columns = line.split()

@@ -83,7 +83,7 @@ class CallbackModule(CallbackBase):
         self._role: str | None = None
         self._task_name, self._task_started = "", time.monotonic()
         self._running = False
-        self._changed = self._failed = 0
+        self._changed = 0
         self._terminal = sys.stdout.isatty()
         self._progress = os.environ.get("ATELIER_PROGRESS")
         self._progress_offset = 0
@@ -94,7 +94,7 @@ class CallbackModule(CallbackBase):
     # --- Headings ---------------------------------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        if not self._plays and not self._running:
+        if not self._plays:  # once, also for several playbooks
             threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -142,7 +142,6 @@ class CallbackModule(CallbackBase):
             self._result(result, "changed" if changed else "ok")
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        self._failed += not ignore_errors
         self._result(result, "failed", " (ignored)" if ignore_errors else "")
         failed = [item for item in result.result.get("results", []) if isinstance(item, dict) and item.get("failed")]
         for item in failed or [result.result]:
@@ -172,10 +171,11 @@ class CallbackModule(CallbackBase):
             self._show("")
             for heading, start, end in self._plays:
                 self._show(f"{heading:{width}}  {seconds(end - start):>14}")
-        # A failure that a rescue dealt with is none; one on which a host stopped is.
-        failed = any(stats.summarize(host)["failures"] + stats.summarize(host)["unreachable"] for host in stats.processed)
+        # A failure that a rescue dealt with is not counted.
+        hosts = [stats.summarize(host) for host in stats.processed]
+        failed = any(host["failures"] or host["unreachable"] for host in hosts)
         words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
-        self._show(f"Failed: {words}" if failed else f"Ready: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
+        self._show(f"Failed: {words}" if failed else f"Done: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         self._show("No host of the inventory matches this play.", C.COLOR_ERROR)
@@ -192,8 +192,8 @@ class CallbackModule(CallbackBase):
     def _debug(self, result: Mapping[str, Any]) -> None:
         """A message as it is; a list line by line; a variable as text."""
         self._running = False
-        shown = [value for key, value in result.items() if not key.startswith("_ansible") and key not in self._hide_in_debug]
-        for value in shown:
+        hidden = {"warnings", "deprecations", *self._hide_in_debug}
+        for value in (result[key] for key in result if not key.startswith("_ansible") and key not in hidden):
             for line in value if isinstance(value, list) else str(value).splitlines():
                 self._show(str(line))
 
@@ -208,12 +208,15 @@ class CallbackModule(CallbackBase):
     def _heartbeat(self) -> None:
         last = 0.0
         while not self._stop.wait(TICK_SECONDS[True]):
-            now = time.monotonic()
-            took = now - self._task_started
-            if not self._running or took < QUIET_SECONDS or now - max(last, self._task_started) < TICK_SECONDS[self._terminal]:
+            now, began = time.monotonic(), self._task_started
+            if (
+                not self._running
+                or now - began < QUIET_SECONDS
+                or now - max(last, began) < TICK_SECONDS[self._terminal]
+            ):
                 continue
             last = now
-            words = f"  ...      {self._task_name}  {seconds(took)}  {self._progress_note()}".rstrip()
+            words = f"  ...      {self._task_name}  {seconds(now - began)}  {self._progress_note()}".rstrip()
             if not self._terminal:
                 self._show(words)
                 continue
