@@ -24,6 +24,8 @@ from .workspaces import ensure
 # A starting IDE is mostly CPU; a few more than cores keep them busy while Docker sets up the next ones.
 _SEATS_PER_CORE = 3
 _MOST_WORKERS = 24
+# Each takes 19 MiB while it hashes.
+_HASHERS = 2
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str |
 def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
     """Hashes each distinct password once, side by side: argon2 lets go of the interpreter while it works."""
     distinct = {password for password in passwords if password is not None}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_HASHERS) as pool:
         hashes = dict(zip(distinct, pool.map(hash_password, distinct), strict=True))
     return [hashes[password] if password is not None else None for password in passwords]
 

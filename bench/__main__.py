@@ -1,0 +1,138 @@
+"""Takes all figures, prints them as they come, and writes docs/bench.md."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from .floor import floor
+from .host import ROOT, available_memory_gib, description, installation, peak_memory_mib, play
+
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from atelier.model import Limits, Network, ProxyMode, Quotas
+from atelier.registry import Registry, Reservation, new_id
+
+SEATS = 20
+CROWD = 50
+CROWD_FREE_GIB = 14
+ROWS = 2000
+
+
+class Report:
+    """Rows of the table: what was measured, the figure, the raw floor beside it, the goal, whether it was met."""
+
+    def __init__(self) -> None:
+        self._rows: list[str] = []
+        self.missed: list[str] = []
+
+    def add(self, what: str, figure: str, raw: str, goal: str, met: bool) -> None:
+        self._rows.append(f"| {what} | {figure} | {raw} | {goal} | {'yes' if met else '**no**'} |")
+        print(f"  {what}: {figure} (floor {raw}; goal {goal}: {'met' if met else 'MISSED'})", flush=True)
+        if not met:
+            self.missed.append(what)
+
+    def markdown(self, rounds: int) -> str:
+        head = f"""# Figures
+
+Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round takes the
+raw floor and Atelier's figure one after the other. The raw floor is the same image, created, started and polled
+straight through the Docker API by a thread pool of the same size.
+
+| what | Atelier | raw floor | goal | met |
+| --- | --- | --- | --- | --- |
+"""
+        return head + "\n".join(self._rows) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--report", type=Path, default=ROOT / "docs" / "bench.md")
+    options = parser.parse_args()
+    report = Report()
+    _registry(report)
+    with installation() as variables:
+        print("warming up", flush=True)
+        play(variables, "workspace_create", workspace_name="base")
+        floor(2)
+        _create_one(report, variables, options.rounds)
+        _clone_seats(report, variables, options.rounds)
+        _crowd(report, variables)
+    options.report.write_text(report.markdown(options.rounds))
+    print(f"written: {options.report}")
+    return 1 if report.missed else 0
+
+
+def _create_one(report: Report, variables: Path, rounds: int) -> None:
+    floors, ours = [], []
+    for number in range(rounds):
+        floors.append(floor(1))
+        ours.append(play(variables, "workspace_create", workspace_name=f"one-{number}"))
+        play(variables, "workspace_delete", workspace_name=f"one-{number}")
+    raw, own = statistics.median(floors), statistics.median(ours)
+    _ratio(report, "create one workspace", own, raw, 1, 1.2)
+
+
+def _clone_seats(report: Report, variables: Path, rounds: int) -> None:
+    floors, ours = [], []
+    for _ in range(rounds):
+        floors.append(floor(SEATS))
+        ours.append(
+            play(variables, "workspace_clone", clone_source="base", clone_count=SEATS, clone_generate_passwords=True)
+        )
+        play(variables, "workshop_teardown", workshop_base="base", workshop_keep_base=True, confirm=True)
+    raw, own = statistics.median(floors), statistics.median(ours)
+    _ratio(report, f"clone {SEATS} seats, a password each", own, raw, 1.25, 1.5)
+
+
+def _crowd(report: Report, variables: Path) -> None:
+    seconds = play(variables, "workspace_clone", clone_source="base", clone_count=CROWD)
+    free = available_memory_gib()
+    report.add(
+        f"memory free with {CROWD} seats running (made in {seconds:.1f} s)",
+        f"{free:.1f} GiB",
+        "-",
+        f"at least {CROWD_FREE_GIB} GiB",
+        free >= CROWD_FREE_GIB,
+    )
+    peak = peak_memory_mib()
+    report.add("largest process of all these playbooks", f"{peak:.0f} MiB", "-", "under 150 MiB", peak < 150)
+
+
+def _registry(report: Report) -> None:
+    quotas = Quotas(10 * ROWS, 10 * ROWS, True, 8, 16384)
+    networks = {ProxyMode.NONE: Network("bench", IPv4Network("172.28.0.0/16"))}
+    with tempfile.TemporaryDirectory() as folder, Registry(Path(folder), networks, quotas) as registry:
+        source = registry.reserve([Reservation("base", "empty", Limits(), ProxyMode.NONE)])[0]
+        reserving = [
+            _milliseconds(lambda: registry.reserve_clones(source, new_id(), [None] * CROWD, "default"))
+            for _ in range(ROWS // CROWD)
+        ]
+        listing = [_milliseconds(registry.all) for _ in range(20)]
+    reserve, listed = statistics.median(reserving), statistics.median(listing)
+    report.add(f"registry: reserve {CROWD} seats", f"{reserve:.1f} ms", "-", "under 20 ms", reserve < 20)
+    report.add(f"registry: list {ROWS} rows", f"{listed:.1f} ms", "-", "under 10 ms", listed < 10)
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return (time.perf_counter() - begin) * 1000
+
+
+def _ratio(report: Report, what: str, own: float, raw: float, factor: float, allowance: float) -> None:
+    goal = raw * factor + allowance
+    formula = f"{factor:g} x floor + {allowance:g} s" if factor != 1 else f"floor + {allowance:g} s"
+    report.add(what, f"{own:.2f} s ({own / raw:.2f} x)", f"{raw:.2f} s", f"{formula} = {goal:.2f} s", own <= goal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
