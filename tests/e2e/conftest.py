@@ -1,0 +1,116 @@
+"""A whole installation made by the front door, as a new user makes it, and a real browser to look at it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
+
+ROOT = Path(__file__).parent.parent.parent
+INSTANCE = "atelier-e2e"
+PORT = 18081
+SEATS = 5
+
+
+@dataclass(frozen=True)
+class Seat:
+    name: str
+    url: str
+    password: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The variables that select it, what the first `up` printed, and its seats by the sheet it wrote."""
+
+    variables: Path
+    output: str
+
+    @property
+    def sheet(self) -> Path:
+        return Path(json.loads(self.variables.read_text())["workshop_csv"])
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(json.loads(self.variables.read_text())["atelier_state_dir"])
+
+    def seats(self) -> list[Seat]:
+        with self.sheet.open(newline="") as file:
+            return [Seat(**row) for row in csv.DictReader(file)]
+
+    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One call of the front door for this installation."""
+        return front_door(command, *arguments, "-e", f"@{self.variables}")
+
+
+def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "atelier"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("installation")
+    variables = folder / "variables.json"
+    variables.write_text(
+        json.dumps(
+            {
+                "atelier_instance": INSTANCE,
+                "atelier_image_prefix": INSTANCE,
+                "atelier_state_dir": str(folder / "state"),
+                "atelier_base_port": PORT,
+                "atelier_network_open_bridge": "atl-e2e",
+                "atelier_network_open_subnet": "172.24.0.0/16",
+                "workshop_base": "Workshop",
+                "workshop_seats": SEATS,
+                "workshop_csv": str(folder / "seats.csv"),
+            }
+        )
+    )
+    # The images under names of this installation's own, so that its purge takes no other one's away.
+    api = docker.APIClient(version="auto")
+    for image in api.images(filters={"reference": "atelier/*"}):
+        for tag in image["RepoTags"] or ():
+            name, _, version = tag.removeprefix("atelier/").rpartition(":")
+            api.tag(tag, f"{INSTANCE}/{name}", version)
+    made = front_door("up", "-e", f"@{variables}")
+    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
+    yield Installation(variables, made.stdout)
+    removed = front_door("down", "--purge", "--yes", "-e", f"@{variables}")
+    assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = _launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+def _launch(playwright: Playwright) -> Browser:
+    """Debian's Chromium, kept from calling home: only the page under test is to be reached."""
+    return playwright.chromium.launch(
+        executable_path="/usr/bin/chromium",
+        args=[
+            *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+            *("--disable-background-networking", "--disable-component-update"),
+        ],
+    )
+
+
+def changed_count(output: str) -> int:
+    """How many changes the front door's closing line tells of."""
+    found = re.findall(r"(\d+) changed", output)
+    assert found, output[-2000:]
+    return sum(int(number) for number in found)

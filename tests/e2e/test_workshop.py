@@ -1,0 +1,128 @@
+"""A fresh machine becomes a running workshop: what the person sees who ran `./atelier up`, and who opens a seat."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import docker
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .conftest import INSTANCE, ROOT, SEATS, Installation, Seat, changed_count
+
+# A cold workbench fetches some hundred files through the gateway.
+_PATIENCE_MS = 60_000
+
+
+def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
+    for seat in installation.seats():
+        line = next(line for line in installation.output.splitlines() if f" {seat.url} " in line)
+        assert seat.name in line
+        assert seat.password in line
+        assert "running" in line
+    assert len(installation.seats()) == SEATS + 1  # the base, too
+
+
+def test_passwords_stand_in_one_file_that_only_root_reads(installation: Installation) -> None:
+    assert stat.S_IMODE(installation.sheet.stat().st_mode) == 0o600
+    secrets = [seat.password.encode() for seat in installation.seats()]
+    for path in installation.state_dir.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [secret for secret in secrets if secret in content], path
+
+
+@pytest.mark.parametrize("number", range(1, SEATS + 1))
+def test_every_seat_opens_in_a_browser(installation: Installation, browser: Browser, number: int) -> None:
+    page = _signed_in(browser, _seat(installation, number))
+    expect(page.locator(".monaco-workbench")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    page.context.close()
+
+
+def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, browser: Browser, tmp_path: Path) -> None:
+    page = _signed_in(browser, _seat(installation, 1))
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    page.keyboard.press("Control+Backquote")
+    terminal = page.locator(".terminal.xterm")
+    expect(terminal).to_be_visible(timeout=_PATIENCE_MS)
+    terminal.click()
+    # The shell's answer becomes a file's name, which the explorer shows: seen by a person, and read by a test.
+    page.keyboard.type("touch answer-$((6 * 7)).txt; git log --oneline; id\n")
+    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=_PATIENCE_MS)
+    out = ROOT / "out"
+    out.mkdir(exist_ok=True)
+    page.screenshot(path=out / "seat.png")
+    page.context.close()
+
+
+def test_what_one_seat_writes_no_other_has(installation: Installation, browser: Browser) -> None:
+    page = _signed_in(browser, _seat(installation, 2))
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_have_count(0)
+    page.context.close()
+
+
+def test_a_wrong_password_is_refused(installation: Installation, browser: Browser) -> None:
+    page = browser.new_page()
+    seat = _seat(installation, 3)
+    page.goto(seat.url)
+    _sign_in(page, _seat(installation, 4).password)
+    expect(page.get_by_text("Incorrect password")).to_be_visible()
+    page.close()
+
+
+def test_an_unknown_seat_gets_a_page_that_says_so(installation: Installation, browser: Browser) -> None:
+    page = browser.new_page()
+    url = _seat(installation, 1).url
+    answer = page.goto(url.replace(url.split("//")[1].split(".")[0], "0123456789ab"))
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_text("no such workspace", exact=False)).to_be_visible()
+    page.close()
+
+
+def test_a_second_up_changes_nothing(installation: Installation) -> None:
+    before = (_started(), installation.sheet.read_bytes())
+    again = installation.run("up")
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert changed_count(again.stdout) == 0, again.stdout[-3000:]
+    assert not [seat.password for seat in installation.seats() if seat.password in again.stdout]
+    assert (_started(), installation.sheet.read_bytes()) == before
+
+
+def test_down_keeps_the_seats_and_up_brings_them_back(installation: Installation, browser: Browser) -> None:
+    down = installation.run("down")
+    assert down.returncode == 0, down.stdout[-3000:]
+    assert not _started()
+    before = installation.sheet.read_bytes()
+    up = installation.run("up")
+    assert up.returncode == 0, up.stdout[-3000:]
+    assert installation.sheet.read_bytes() == before
+    page = _signed_in(browser, _seat(installation, 1))
+    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=_PATIENCE_MS)
+    page.context.close()
+
+
+def _seat(installation: Installation, number: int) -> Seat:
+    return next(seat for seat in installation.seats() if seat.name == f"Workshop {number}")
+
+
+def _signed_in(browser: Browser, seat: Seat) -> Page:
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(seat.url)
+    _sign_in(page, seat.password)
+    return page
+
+
+def _sign_in(page: Page, password: str) -> None:
+    page.get_by_placeholder("PASSWORD").fill(password)
+    page.get_by_role("button", name="SUBMIT").click()
+
+
+def _started() -> dict[str, str]:
+    """When each running container of the installation was started."""
+    api = docker.APIClient(version="auto")
+    running = api.containers(filters={"label": f"atelier.instance={INSTANCE}"})
+    return {entry["Id"]: api.inspect_container(entry["Id"])["State"]["StartedAt"] for entry in running}
