@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
+from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import CallbackBase
 
@@ -78,8 +79,10 @@ class CallbackModule(CallbackBase):
         super().__init__()
         done, _, total = os.environ.get("ATELIER_STEPS", "").partition("/")
         self._step, self._total = int(done or 0), total
+        self._playbooks = 0
         self._started = time.monotonic()
         self._plays: list[tuple[str, float, float]] = []  # name, start, end
+        self._in_play = False
         self._role: str | None = None
         self._task_name, self._task_started = "", time.monotonic()
         self._running = False
@@ -94,7 +97,8 @@ class CallbackModule(CallbackBase):
     # --- Headings ---------------------------------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        if not self._plays:  # once, also for several playbooks
+        self._playbooks += 1
+        if self._playbooks == 1:
             threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -104,13 +108,15 @@ class CallbackModule(CallbackBase):
         heading = f"[{self._step}/{self._total}] {name}" if self._total else name
         now = time.monotonic()
         self._plays.append((heading, now, now))
+        self._in_play = True
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
         self._show(heading, C.COLOR_HIGHLIGHT)
 
     def _end_play(self) -> None:
         self._running = False
-        if self._plays:
+        if self._in_play:
+            self._in_play = False
             heading, start, _ = self._plays[-1]
             self._plays[-1] = (heading, start, time.monotonic())
             self._show(f"{heading} ... {seconds(time.monotonic() - start)}")
@@ -136,7 +142,9 @@ class CallbackModule(CallbackBase):
             return
         changed = bool(result.result.get("changed"))
         self._changed += changed
-        if result.task.action in C._ACTION_DEBUG and "censored" not in result.result:
+        if result.task.action == "ansible.builtin.validate_argument_spec":
+            self._running = False  # of the role's own contract, not of the machine
+        elif result.task.action in C._ACTION_DEBUG and "censored" not in result.result:
             self._debug(result.result)
         else:
             self._result(result, "changed" if changed else "ok")
@@ -164,16 +172,18 @@ class CallbackModule(CallbackBase):
                 self._show(self._get_diff(item["diff"]).rstrip("\n"))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        self._stop.set()
+        # A failure that a rescue dealt with is not counted.
+        hosts = [stats.summarize(host) for host in stats.processed]
+        failed = any(host["failures"] or host["unreachable"] for host in hosts)
         self._end_play()
+        if not failed and self._playbooks < len(context.CLIARGS.get("args", ())):
+            return  # another playbook follows
+        self._stop.set()
         if len(self._plays) > 1:
             width = max(len(heading) for heading, _, _ in self._plays)
             self._show("")
             for heading, start, end in self._plays:
                 self._show(f"{heading:{width}}  {seconds(end - start):>14}")
-        # A failure that a rescue dealt with is not counted.
-        hosts = [stats.summarize(host) for host in stats.processed]
-        failed = any(host["failures"] or host["unreachable"] for host in hosts)
         words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
         self._show(f"Failed: {words}" if failed else f"Done: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
 
