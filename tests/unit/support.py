@@ -1,0 +1,88 @@
+"""What unit tests share: a site, rows, containers as plain data. Nothing here touches Docker or the network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from atelier.engine import Container
+from atelier.errors import AtelierError, Code
+from atelier.model import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
+from atelier.registry import Registry, Reservation
+
+NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
+ROOMY = Quotas(1000, 1000, True, 8, 16384)
+
+
+def quotas(per_user: int = 1000, concurrent: int = 1000, *, cpus: float = 8, memory_mb: int = 16384) -> Quotas:
+    return Quotas(per_user, concurrent, True, cpus, memory_mb)
+
+
+def site(state_dir: Path, *, domain: str = "localhost", port: int = 80, protocol: str = "http") -> Site:
+    return Site("test", state_dir, "unix:///nowhere", "test", domain, port, protocol, NETWORKS, ROOMY)
+
+
+def order(name: str, **values: object) -> Reservation:
+    return Reservation(name, "empty", Limits(), ProxyMode.NONE, **values)  # type: ignore[arg-type]
+
+
+def row(**values: object) -> Workspace:
+    known: dict[str, object] = {
+        "id": "0123456789ab",
+        "name": "base",
+        "template": "empty",
+        "address": "10.9.0.16",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "last_activity": "2026-01-01T00:00:00.000Z",
+        "owner": "default",
+        "group": None,
+        "notes": "",
+        "password_hash": None,
+        "cloned_from": None,
+        "git_url": None,
+        "batch": None,
+        "error": None,
+        "status": Status.RUNNING,
+        "proxy_mode": ProxyMode.NONE,
+        "limits": Limits(),
+    }
+    return Workspace(**known | values)  # type: ignore[arg-type]
+
+
+def container(status: str = "running", **values: object) -> Container:
+    known: dict[str, object] = {
+        "id": "c" * 64,
+        "name": "test-0123456789ab",
+        "status": status,
+        "image_id": "sha256:1",
+        "labels": {},
+        "address": "10.9.0.16",
+        "memory": 2 * 1024**3,
+        "cpus": 2.0,
+        "exit_code": 0,
+    }
+    return Container(**known | values)  # type: ignore[arg-type]
+
+
+def open_registry(state_dir: Path, limits: Quotas = ROOMY) -> Registry:
+    return Registry(state_dir, NETWORKS, limits)
+
+
+def refused(error: pytest.ExceptionInfo[AtelierError], code: Code, field: str | None = None) -> str:
+    """Asserts the code, the field, and that a remedy stands in the message; returns the message."""
+    assert error.value.code is code
+    assert error.value.details.get("field") == field
+    assert str(error.value.details["remedy"]) in str(error.value)
+    return str(error.value)
+
+
+def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Another Python process with the core on its path, its output piped."""
+    core = Path(__file__).parents[2] / "module_utils"
+    program = f"import sys; sys.path[:0] = [{str(core)!r}, {str(Path(__file__).parent)!r}]\n" + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
