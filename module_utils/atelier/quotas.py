@@ -16,22 +16,24 @@ def check_room(quotas: Quotas, usage: tuple[int, int], *, wanted: int, new_rows:
         _check(
             Code.WORKSPACE_LIMIT_EXCEEDED,
             "workspace",
+            "max_workspaces_per_user",
             quotas.max_workspaces_per_user,
             owned,
             wanted,
-            "Delete workspaces, or raise atelier_max_workspaces_per_user.",
+            "Delete workspaces",
         )
     _check(
         Code.CONCURRENT_LIMIT_REACHED,
         "running workspace",
+        "max_concurrent_workspaces",
         quotas.max_concurrent_workspaces,
         running,
         wanted,
-        "Stop workspaces, or raise atelier_max_concurrent_workspaces.",
+        "Stop workspaces",
     )
 
 
-def _check(code: Code, noun: str, limit: int, used: int, wanted: int, remedy: str) -> None:
+def _check(code: Code, noun: str, setting: str, limit: int, used: int, wanted: int, remedy: str) -> None:
     remaining = max(limit - used, 0)
     if wanted <= remaining:
         return
@@ -39,8 +41,9 @@ def _check(code: Code, noun: str, limit: int, used: int, wanted: int, remedy: st
     raise AtelierError(
         code,
         f"Cannot create {what}: only {remaining} {noun} slots remaining (limit: {limit})",
+        field=f"site.{setting}",
+        remedy=f"{remedy}, or raise atelier_{setting}.",
         limit=limit,
         used=used,
         requested=wanted,
-        remedy=remedy,
     )
