@@ -21,6 +21,8 @@ from .errors import AtelierError, Code
 _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
 _GATEWAY = 1 << 52
+# struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
+_FLOCK = struct.Struct("hhqqi4x")
 
 
 class Locks:
@@ -44,14 +46,17 @@ class Locks:
 
     def workspace_free(self, workspace_id: str) -> bool:
         """Whether nobody holds the workspace at this moment."""
-        with self._held(int(workspace_id, 16), 0) as held:
-            return held
+        return self._free(int(workspace_id, 16))
 
     @contextmanager
     def batch(self, batch_id: str) -> Iterator[bool]:
         """Tries to hold one batch of clones, without waiting; says whether it does."""
         with self._held(_BATCHES + int(batch_id, 16), 0) as held:
             yield held
+
+    def batch_free(self, batch_id: str) -> bool:
+        """Whether nobody holds the batch at this moment."""
+        return self._free(_BATCHES + int(batch_id, 16))
 
     @contextmanager
     def gateway(self, wait: float = 30) -> Iterator[None]:
@@ -69,13 +74,27 @@ class Locks:
         finally:
             os.close(descriptor)  # closing the description is what lets the lock go
 
+    def _free(self, byte: int) -> bool:
+        """Asks without taking: whoever tries for it at this moment must not find it held by somebody who only looks."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request(byte))
+        finally:
+            os.close(descriptor)
+        return int(_FLOCK.unpack(answer)[0]) == fcntl.F_UNLCK
+
+
+def _request(byte: int) -> bytes:
+    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+
 
 def _acquire(descriptor: int, byte: int, deadline: float) -> bool:
-    # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
-    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     while True:
         try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(byte))
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise

@@ -225,7 +225,4 @@ def _in_hand(platform: Platform, row: Workspace) -> bool:
     """Whether somebody works on the workspace now: holds it, or the batch that it belongs to."""
     if not platform.locks.workspace_free(row.id):
         return True
-    if row.batch is None:
-        return False
-    with platform.locks.batch(row.batch) as free:
-        return not free
+    return row.batch is not None and not platform.locks.batch_free(row.batch)

@@ -77,7 +77,9 @@ def leftover_snapshots(platform: Platform) -> list[Image]:
         if image.labels.get("atelier.instance") != platform.site.instance:
             continue
         runs = [tag.rpartition("-")[2] for tag in image.tags if tag.startswith(f"{_repository(platform)}:")]
-        if (runs and not any(_alive(platform, run) for run in runs)) or (not image.tags and image.id not in in_use):
+        if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
+            not image.tags and image.id not in in_use
+        ):
             leftovers.append(image)
     return leftovers
 
@@ -86,11 +88,6 @@ def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
     for image in leftovers:
         for reference in image.tags or [image.id]:
             platform.engine.remove_image(reference, force=bool(image.tags))
-
-
-def _alive(platform: Platform, run_id: str) -> bool:
-    with platform.locks.batch(run_id) as free:
-        return not free
 
 
 def _repository(platform: Platform) -> str:
