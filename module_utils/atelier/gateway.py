@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
 
-_T = TypeVar("_T")
 _TIMEOUT_SECONDS = 10
-# HAProxy takes a command, payload included, only while it fits its buffer of 16 KiB.
-_ENTRIES_PER_COMMAND = 200
+# HAProxy takes a line of commands, payload included, only while it fits its buffer of 16 KiB.
+_CHARACTERS_PER_COMMAND = 15_000
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,17 @@ class Gateway:
         self._socket = state_dir / "gateway" / "admin.sock"
         self._locks = locks
 
-    def sync(self, wanted: Mapping[str, str]) -> RouteChanges:
-        """Makes file and running map hold exactly these routes; returns what the file lacked.
+    def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> RouteChanges:
+        """Makes file and running map hold exactly the routes that are wanted; returns what the file lacked.
 
-        Raises GATEWAY_ERROR when HAProxy refuses a command.
+        They are read once the map is held, so that of two at once the later one knows the earlier one's routes.
+        Raises GATEWAY_ERROR when the file can't be written or HAProxy refuses a command.
         """
         with self._locks.gateway():
+            wanted = read_wanted()
             changes = compare_routes(self.saved(), wanted)
             if changes:
-                self._map.parent.mkdir(mode=0o755, exist_ok=True)
-                lines = "".join(f"{key} {value}\n" for key, value in wanted.items())
-                write_atomically(self._map, lines.encode(), mode=0o644)
+                self._save(wanted)
             running = self.running()
             if running is not None:
                 self._apply(compare_routes(running, wanted))
@@ -74,6 +71,24 @@ class Gateway:
             return _pairs(self._map.read_text().splitlines())
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _save(self, wanted: Mapping[str, str]) -> None:
+        lines = "".join(f"{key} {value}\n" for key, value in wanted.items())
+        try:
+            self._map.parent.mkdir(mode=0o755, exist_ok=True)
+            write_atomically(self._map, lines.encode(), mode=0o644)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> AtelierError:
+        return AtelierError(
+            Code.GATEWAY_ERROR,
+            f"The routes file {self._map} can't be used: {error.strerror}.",
+            field="site.state_dir",
+            remedy="Check that the folder is writable for this user and has free space.",
+        )
 
     def running(self) -> dict[str, str] | None:
         """The routes of the running gateway; None when it doesn't run."""
@@ -84,13 +99,12 @@ class Gateway:
         return _pairs(line.split(" ", 1)[1] for line in answer.splitlines() if " " in line)
 
     def _apply(self, changes: RouteChanges) -> None:
-        for entries in _chunks(changes.added.items()):
-            payload = "".join(f"{key} {value}\n" for key, value in entries)
-            self._change(f"add map {self._map} <<\n{payload}\n")
-        for entries in _chunks(changes.moved.items()):
-            self._change("; ".join(f"set map {self._map} {key} {value}" for key, value in entries) + "\n")
-        for keys in _chunks(changes.removed):
-            self._change("; ".join(f"del map {self._map} {key}" for key in keys) + "\n")
+        for lines in _chunks(f"{key} {value}\n" for key, value in changes.added.items()):
+            self._change(f"add map {self._map} <<\n{lines}\n")
+        for commands in _chunks(f"set map {self._map} {key} {value}; " for key, value in changes.moved.items()):
+            self._change(commands.removesuffix("; ") + "\n")
+        for commands in _chunks(f"del map {self._map} {key}; " for key in changes.removed):
+            self._change(commands.removesuffix("; ") + "\n")
 
     def _change(self, command: str) -> None:
         answer = self._command(command)
@@ -112,9 +126,18 @@ class Gateway:
             try:
                 connection.connect(f"/proc/self/fd/{folder}/{self._socket.name}")
                 connection.sendall(text.encode())
-                return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+                answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+                if not answer:  # each answer ends with an empty line
+                    raise ConnectionResetError
+                return answer
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
+            except OSError as error:
+                raise AtelierError(
+                    Code.GATEWAY_ERROR,
+                    f"The gateway did not answer on its runtime socket ({type(error).__name__}).",
+                    remedy="Run ./atelier up, which starts it anew.",
+                ) from error
             finally:
                 os.close(folder)
 
@@ -123,7 +146,13 @@ def _pairs(lines: Iterable[str]) -> dict[str, str]:
     return {fields[0]: fields[1] for line in lines if len(fields := line.split()) == 2}
 
 
-def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, _ENTRIES_PER_COMMAND)):
+def _chunks(parts: Iterable[str]) -> Iterator[str]:
+    """The parts joined to texts that each fit a command."""
+    chunk = ""
+    for part in parts:
+        if chunk and len(chunk) + len(part) > _CHARACTERS_PER_COMMAND:
+            yield chunk
+            chunk = ""
+        chunk += part
+    if chunk:
         yield chunk

@@ -36,7 +36,7 @@ class Platform:
 
     def sync_routes(self) -> None:
         """Routes every workspace there is, running or not: its address is its own for life."""
-        self.gateway.sync({workspace.id: workspace.address for workspace in self.registry.all()})
+        self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
 
 
 @contextmanager
