@@ -87,7 +87,7 @@ class Registry:
         self._networks = networks
         self._quotas = quotas
         self._mutex = threading.RLock()
-        path = state_dir / "registry.sqlite3"
+        self._path = path = state_dir / "registry.sqlite3"
         try:
             in_memory = not create and not path.exists()
             if not in_memory:
@@ -105,12 +105,7 @@ class Registry:
             with self._transaction():
                 migrate(self._db)
         except (OSError, sqlite3.Error) as error:
-            raise AtelierError(
-                Code.REGISTRY_ERROR,
-                f"The registry {path} can't be used: {error}.",
-                field="site.state_dir",
-                remedy="Check that the folder exists, is writable for this user and has free space.",
-            ) from error
+            raise self._unusable(error) from error
 
     def __enter__(self) -> Registry:
         return self
@@ -236,13 +231,24 @@ class Registry:
     @contextmanager
     def _transaction(self, keep: bool = True) -> Iterator[None]:
         with self._mutex:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT" if keep else "ROLLBACK")
+                self._db.execute("COMMIT" if keep else "ROLLBACK")
+            except sqlite3.Error as error:
+                raise self._unusable(error) from error
+            finally:
+                # A full disk makes SQLite end some transactions by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def _unusable(self, error: Exception) -> AtelierError:
+        return AtelierError(
+            Code.REGISTRY_ERROR,
+            f"The registry {self._path} can't be used: {error}.",
+            field="site.state_dir",
+            remedy="Check that the folder exists, is writable for this user and has free space.",
+        )
 
     def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
         owners = {order.owner for order in orders}
