@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 
 _HOME = "/home/coder"
-_URL_CREDENTIALS = re.compile(rb"(?<=://)[^/@\s]+@")
-_HTTP_EXTRA_HEADER = re.compile(rb"(?im)^(\s*extraheader\s*=).*$")
+# Up to the last @ of the host part: a password may hold one.
+_URL_CREDENTIALS = re.compile(rb"(?<=://)[^/\s]+@")
+_HTTP_EXTRA_HEADER = re.compile(rb"(?im)^([^\S\n]*extraheader[^\S\n]*=).*$")
 
 
 def blank(content: bytes) -> bytes:
