@@ -151,6 +151,7 @@ def main() -> None:
 
 def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     given = module.params
+    csv = given["seats_csv"]
     order = CloneOrder(
         source_id=given["source_id"],
         source_name=given["source"],
@@ -160,7 +161,7 @@ def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         password=given["password"],
         passwords=given["passwords"],
         generate_passwords=given["generate_passwords"],
-        sheet=SeatSheet(Path(given["seats_csv"])) if given["seats_csv"] else None,
+        sheet=SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None,
         max_layers=given["flatten_at"],
     )
     outcome = clone(platform, order, check_mode=module.check_mode)

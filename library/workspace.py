@@ -172,7 +172,7 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     mode = given.pop("proxy_mode")
     state = State(given.pop("state"))
     csv = given.pop("seats_csv")
-    sheet = SeatSheet(Path(csv)) if csv else None
+    sheet = SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None
     desired = Desired(state=state, proxy_mode=ProxyMode(mode) if mode else None, sheet=sheet, **given)
     outcome = ensure(platform, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:

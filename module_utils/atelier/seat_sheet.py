@@ -15,14 +15,19 @@ from .errors import AtelierError, Code
 from .files import write_atomically
 
 _COLUMNS = ("name", "url", "password", "state")
+_MODE = 0o600
 
 
 class SeatSheet:
-    """The sheet at ``path``, whose folder exists. Raises VALIDATION_ERROR for a file that is something else."""
+    """The sheet at ``path``. Raises VALIDATION_ERROR for a file that is something else, and for a folder that is
+    missing, unless it is ``folder_to_be_made``: one that is sure to be there when the sheet is written.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, folder_to_be_made: Path | None = None) -> None:
         self._path = path
         self._rows = _read(path)
+        if not path.parent.is_dir() and path.parent != folder_to_be_made:
+            raise _unusable(path, "its folder is missing")
 
     def password(self, name: str) -> str | None:
         """What the sheet says of that seat."""
@@ -46,14 +51,20 @@ class SeatSheet:
         self._save(rows)
 
     def _save(self, rows: dict[str, dict[str, str]]) -> None:
-        if rows == self._rows:
+        if rows == self._rows and self._is_private():
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows.values())
-        write_atomically(self._path, text.getvalue().encode(), mode=0o600)
+        try:
+            write_atomically(self._path, text.getvalue().encode(), mode=_MODE)
+        except OSError as error:
+            raise _unusable(self._path, str(error)) from error
         self._rows = rows
+
+    def _is_private(self) -> bool:
+        return not self._path.exists() or self._path.stat().st_mode & 0o777 == _MODE
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:
@@ -70,10 +81,14 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
             return {row["name"]: row for row in reader}
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"The seat sheet {path} can't be read: {error}.",
-            field="seats_csv",
-            remedy="Name a file in a folder that exists and is writable.",
-        ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unusable(path, str(error)) from error
+
+
+def _unusable(path: Path, reason: str) -> AtelierError:
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The seat sheet {path} can't be used: {reason}.",
+        field="seats_csv",
+        remedy="Name a file in a folder that exists and is writable.",
+    )
