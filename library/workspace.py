@@ -51,6 +51,9 @@ options:
   password:
     description: What the IDE asks for, 8 to 50 characters. Stored as an argon2id hash only.
     type: str
+  password_hash:
+    description: An argon2id hash instead of the password, for callers that must not know or keep the latter.
+    type: str
   remove_password:
     description: Opens the IDE to everybody who reaches it.
     type: bool
@@ -154,6 +157,7 @@ def main() -> None:
             "proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]},
             "notes": {"type": "str"},
             "password": {"type": "str", "no_log": True},
+            "password_hash": {"type": "str", "no_log": True},
             "remove_password": {"type": "bool", "default": False, "no_log": False},
             "generate_password": {"type": "bool", "default": False, "no_log": False},
             "seats_csv": {"type": "path"},

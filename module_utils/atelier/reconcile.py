@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from .engine import Container
 from .gateway import compare_routes
+from .jobs import Jobs
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from .platform import Platform
 from .registry import now
@@ -222,7 +223,10 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
 
 
 def _in_hand(platform: Platform, row: Workspace) -> bool:
-    """Whether somebody works on the workspace now: holds it, or the batch that it belongs to."""
+    """Whether somebody works on the workspace now, or is to: holds it, or the batch that it belongs to, or has an
+    unfinished job for it."""
     if not platform.locks.workspace_free(row.id):
         return True
-    return row.batch is not None and not platform.locks.batch_free(row.batch)
+    if row.batch is not None and not platform.locks.batch_free(row.batch):
+        return True
+    return row.id in Jobs(platform.registry).promised_ids()

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -158,21 +158,34 @@ class Registry:
             return self._insert(orders)
 
     def reserve_clones(
-        self, source: Workspace, batch_id: str, hashes: Sequence[str | None], owner: str, *, keep: bool = True
+        self,
+        source: Workspace,
+        batch_id: str | None,
+        hashes: Sequence[str | None],
+        owner: str,
+        *,
+        ids: Sequence[str] = (),
+        keep: bool = True,
     ) -> list[Workspace]:
         """Reserves a clone for each of the password hashes, named ``{source} 1``, ``{source} 2``, ... skipping names
-        in use, as one batch (whose lock the caller holds). Raises and tries as ``reserve`` does.
+        in use: as one batch (whose lock the caller holds) if its id is given, with these ``ids`` if they are. Raises
+        and tries as ``reserve`` does.
         """
         with self._transaction(keep):
-            self._db.execute(
-                "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)",
-                (batch_id, source.id, len(hashes), now()),
+            if batch_id is not None:
+                self._db.execute(
+                    "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT DO NOTHING",  # it is there when an interrupted batch is filled up again
+                    (batch_id, source.id, len(hashes), now()),
+                )
+            names = self._free_names(source.name, len(hashes))
+            given = ids or [new_id() for _ in hashes]
+            return self._insert(
+                [
+                    replace(clone_order(source, name, password_hash, owner=owner, batch=batch_id), id=id)
+                    for id, name, password_hash in zip(given, names, hashes, strict=True)
+                ]
             )
-            orders = [
-                clone_order(source, name, password_hash, owner=owner, batch=batch_id)
-                for name, password_hash in zip(self._free_names(source.name, len(hashes)), hashes, strict=True)
-            ]
-            return self._insert(orders)
 
     # --- Batches ----------------------------------------------------------------------------------------------------
 
@@ -191,15 +204,24 @@ class Registry:
             self._db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
             self._db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
 
+    def take_over(self, workspace: Workspace, batch_id: str) -> bool:
+        """Makes an unfinished row one of another run. False when somebody took or finished it since it was read."""
+        with self._transaction():
+            taken = self._db.execute(
+                "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?",
+                (batch_id, workspace.id, workspace.batch, Status.CREATING),
+            )
+            return taken.rowcount == 1
+
     # --- Changing ---------------------------------------------------------------------------------------------------
 
-    def update(self, workspace_id: str, **values: str | None) -> None:
-        """Sets columns of one row. Raises PROJECT_EXISTS when a new name is in use."""
+    def update(self, workspace_id: str, *, keep: bool = True, **values: str | None) -> None:
+        """Sets columns of one row; with ``keep`` false only tries. Raises PROJECT_EXISTS when a new name is in use."""
         unknown = values.keys() - _MUTABLE
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         assignments = ", ".join(f"{column} = ?" for column in values)
-        with self._transaction():
+        with self._transaction(keep):
             try:
                 self._db.execute(
                     f"UPDATE workspaces SET {assignments} WHERE id = ?",  # noqa: S608 - names checked above
@@ -208,14 +230,17 @@ class Registry:
             except sqlite3.IntegrityError as error:
                 raise _name_taken(str(values.get("name"))) from error
 
-    def claim_running_slot(self, workspace_id: str) -> None:
-        """Marks a stopped workspace as running, if the ceiling for running ones allows. Raises
-        CONCURRENT_LIMIT_REACHED."""
-        with self._transaction():
+    def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, keep: bool = True) -> None:
+        """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
+        with ``keep`` false only tries. Raises CONCURRENT_LIMIT_REACHED."""
+        with self._transaction(keep):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
-            self._db.execute(
-                "UPDATE workspaces SET status = ?, error = NULL WHERE id = ?", (Status.RUNNING, workspace_id)
-            )
+            self._db.execute("UPDATE workspaces SET status = ?, error = NULL WHERE id = ?", (status, workspace_id))
+
+    def check_running_slot(self, workspace_id: str) -> None:
+        """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
+        with self._mutex:
+            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
 
     def delete(self, workspace_id: str) -> None:
         with self._transaction():
@@ -225,6 +250,25 @@ class Registry:
         """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
         with self._transaction():
             self._write(workspace)
+
+    # --- For what else is kept in the same file (jobs) ---------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One ``BEGIN IMMEDIATE`` transaction on the registry's connection."""
+        with self._transaction():
+            yield self._db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            yield self._db
+
+    def version(self) -> tuple[int, int]:
+        """Changes whenever any process changes the file: what was read under the same version is still true."""
+        with self._mutex:
+            (others,) = self._db.execute("PRAGMA data_version").fetchone()
+            return others, self._db.total_changes
 
     # --- Inside -----------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,36 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        """
+        CREATE TABLE jobs (
+            id TEXT PRIMARY KEY,
+            operation TEXT NOT NULL,
+            state TEXT NOT NULL,
+            project_ids TEXT NOT NULL,
+            variables TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            started_at TEXT,
+            finished_at TEXT,
+            done INTEGER NOT NULL,
+            total INTEGER NOT NULL,
+            seats TEXT NOT NULL,
+            error TEXT,
+            caller TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX jobs_by_age ON jobs (created_at)",
+        """
+        CREATE TABLE job_events (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            job_id TEXT NOT NULL,
+            at TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            data TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX job_events_by_job ON job_events (job_id, sequence)",
+    ),
 )
 
 

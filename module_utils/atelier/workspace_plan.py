@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from .engine import Container
 from .errors import AtelierError, Code
-from .model import Limits, ProxyMode, Site, Status, Workspace
+from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, Workspace
 from .seat_sheet import SeatSheet
 from .seats import observed_status
 from .validation import (
@@ -35,6 +35,7 @@ class Step(StrEnum):
     """One change. They are applied in this order."""
 
     RESERVE = "reserve"
+    RESTORE = "restore"
     DETAILS = "details"
     PASSWORD = "password"  # noqa: S105 - a step's name
     LIMITS = "limits"
@@ -58,6 +59,7 @@ class Desired:
     proxy_mode: ProxyMode | None = None
     notes: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
     remove_password: bool = False
     must_exist: bool = False
     generate_password: bool = False
@@ -65,9 +67,14 @@ class Desired:
 
 
 def plan(
-    desired: Desired, workspace: Workspace | None, container: Container | None, password_differs: bool
+    desired: Desired,
+    workspace: Workspace | None,
+    container: Container | None,
+    *,
+    password_differs: bool = False,
+    interrupted: bool = False,
 ) -> list[Step]:
-    """The steps from what is to what is wanted.
+    """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
 
     Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
     only its source can make it again.
@@ -76,7 +83,7 @@ def plan(
         return [] if workspace is None and container is None else [Step.REMOVE]
     if workspace is None:
         return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is State.STOPPED else [])
-    steps: list[Step] = []
+    steps = [Step.RESTORE] if interrupted else []
     if details_of(desired, workspace):
         steps.append(Step.DETAILS)
     if password_differs:
@@ -89,7 +96,9 @@ def plan(
         steps.append(Step.BUILD)
         status = Status.RUNNING
     wanted_up = desired.state is State.STARTED or (desired.state is State.PRESENT and status is Status.ERROR)
-    if wanted_up and status is not Status.RUNNING:
+    # What a snapshot paused goes on by itself when that is undone.
+    paused = container is not None and container.status == "paused" and not interrupted
+    if wanted_up and (paused or status is not Status.RUNNING):
         steps.append(Step.START)
     if desired.state is State.STOPPED and (status is not Status.STOPPED):
         steps.append(Step.STOP)
@@ -114,7 +123,8 @@ def check_desired(site: Site, desired: Desired) -> None:
         check_password(desired.password)
     if desired.proxy_mode is not None:
         check_proxy_mode(desired.proxy_mode, site.networks)
-    check_limits(desired.memory or Limits.memory, desired.cpus or Limits.cpus, site.quotas)
+    # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
+    check_limits(desired.memory or min(MEMORY_SIZES), desired.cpus or min(CPU_COUNTS), site.quotas)
 
 
 def check_unchangeable(desired: Desired, workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from .engine import Container
@@ -11,10 +11,10 @@ from .errors import AtelierError, Code
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
-from .registry import Reservation
+from .registry import Reservation, new_id
 from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
-from .snapshots import recover
-from .validation import check_name
+from .snapshots import forget, recover, was_interrupted
+from .validation import check_limits, check_name
 from .views import observed_view, view
 from .workspace_plan import (
     Desired,
@@ -48,6 +48,13 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
     be built is not left behind; one whose IDE does not answer is, with status ``error``.
     """
     check_desired(platform.site, desired)
+    if desired.sheet is None or check_mode:
+        return _ensure(platform, desired, check_mode)
+    with desired.sheet.held(platform.locks, platform.lock_wait):
+        return _ensure(platform, desired, check_mode)
+
+
+def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
     found = platform.registry.find(id=desired.id, name=desired.name)
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not State.ABSENT
@@ -57,21 +64,37 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
     with lock:
         # Read again: whoever held the lock may have changed or removed it.
         workspace = platform.registry.find(id=found.id) if found else None
+        if workspace is None and made_by_id:
+            platform.registry.get(id=desired.id, field="id")
         container = _container(platform, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
-        steps = plan(desired, workspace, container, _password_differs(desired, workspace))
+        steps = plan(
+            desired,
+            workspace,
+            container,
+            password_differs=_password_differs(desired, workspace),
+            interrupted=workspace is not None and was_interrupted(platform, workspace),
+        )
         before = observed_view(platform.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
             _check_image(platform, template_of(desired, workspace))
         if check_mode:
             return Outcome(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
         if not steps:
+            if desired.state is State.ABSENT:
+                platform.sync_routes()  # a removal that was killed may have left its route
             return Outcome(False, before, before)
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
-            desired.sheet.note(desired.name or "", desired.password)
-        workspace = _apply(platform, desired, workspace, steps)
+            desired.sheet.note(_name_of(desired, found), desired.password)
+        try:
+            workspace = _apply(platform, desired, workspace, steps)
+        except AtelierError as error:
+            if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
+                # Somebody made it since we looked: what is wanted of it is planned anew.
+                return _ensure(platform, desired, check_mode)
+            raise
         after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
         if desired.sheet and after:
             desired.sheet.write([after])
@@ -80,12 +103,18 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
 
 def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, str | None]:
     """The wish with the password that the sheet has, or else one made up if that is wanted and nobody knows one."""
-    if desired.password is not None or desired.remove_password or desired.state is State.ABSENT:
+    said = desired.password is not None or desired.password_hash is not None or desired.remove_password
+    if said or desired.state is State.ABSENT:
         return desired, None
-    noted = desired.sheet.password(desired.name or "") if desired.sheet else None
-    unknown = found is None or desired.sheet is not None
+    noted = desired.sheet.password(_name_of(desired, found)) if desired.sheet else None
+    # Of a making that was interrupted nobody was told the password.
+    unknown = found is None or found.status is Status.CREATING or desired.sheet is not None
     made_up = generate_password() if desired.generate_password and unknown and noted is None else None
     return replace(desired, password=noted or made_up), made_up
+
+
+def _name_of(desired: Desired, found: Workspace | None) -> str:
+    return desired.name or (found.name if found else "")
 
 
 def _apply(
@@ -98,8 +127,8 @@ def _apply(
     if Step.REMOVE in steps:
         remove(platform, workspace)
         return None
-    recover(platform, workspace)
-    actions: dict[Step, Callable[[Platform, Desired, Workspace], None]] = {
+    actions: dict[Step, Callable[[Platform, Desired, Workspace], object]] = {
+        Step.RESTORE: lambda platform, _, workspace: recover(platform, workspace),
         Step.DETAILS: _change_details,
         Step.PASSWORD: _change_password,
         Step.LIMITS: _change_limits,
@@ -115,34 +144,45 @@ def _apply(
 
 
 def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Workspace:
-    (workspace,) = platform.registry.reserve([_reservation(desired)])
-    with platform.locks.workspace(workspace.id, platform.lock_wait):
+    # Locked before there is a row, so that nobody finds one that is "creating" with nobody at it.
+    id = new_id()
+    with platform.locks.workspace(id, platform.lock_wait):
+        (workspace,) = platform.registry.reserve([_reservation(platform, desired, id)])
         try:
             _build(platform, workspace)
         except AtelierError as error:
             if error.code is not Code.IDE_NOT_READY:
-                remove(platform, workspace)
+                # Where the engine is gone this fails too; then the row stays, for the next run to take up.
+                with suppress(AtelierError):
+                    remove(platform, workspace)
             raise
         if Step.STOP in steps:
             _stop(platform, workspace)
     return platform.registry.get(id=workspace.id)
 
 
-def _reservation(desired: Desired) -> Reservation:
+def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
+    limits = limits_of(desired, None)
     return Reservation(
+        id=id,
         name=check_name(desired.name or ""),
         template=template_of(desired, None),
-        limits=limits_of(desired, None),
+        limits=check_limits(limits.memory, limits.cpus, platform.site.quotas),
         proxy_mode=desired.proxy_mode or ProxyMode.NONE,
         group=desired.group,
         notes=desired.notes or "",
-        password_hash=hash_password(desired.password) if desired.password else None,
+        password_hash=_hash_of(desired),
     )
+
+
+def _hash_of(desired: Desired) -> str | None:
+    return hash_password(desired.password) if desired.password is not None else desired.password_hash
 
 
 def remove(platform: Platform, workspace: Workspace) -> None:
     """Removes container, volume, row and route, in an order that can be taken up again after an interruption."""
     discard_container(platform, workspace)
+    forget(platform, workspace.id)
     platform.registry.delete(workspace.id)
     platform.sync_routes()
 
@@ -185,7 +225,8 @@ def change_password(platform: Platform, workspace: Workspace, password_hash: str
     """
     changed = workspace._replace(password_hash=password_hash)
     container = _container(platform, workspace)
-    if container is not None:
+    # What an interrupted making left is replaced anyway, and may not even start.
+    if container is not None and workspace.status is not Status.CREATING:
         put_ide_config(platform, changed)
         if container.status == "running":
             restart_ide(platform, changed)
@@ -193,7 +234,7 @@ def change_password(platform: Platform, workspace: Workspace, password_hash: str
 
 
 def _change_password(platform: Platform, desired: Desired, workspace: Workspace) -> None:
-    change_password(platform, workspace, hash_password(desired.password) if desired.password else None)
+    change_password(platform, workspace, _hash_of(desired))
 
 
 def _change_limits(platform: Platform, desired: Desired, workspace: Workspace) -> None:
@@ -233,6 +274,8 @@ def _password_differs(desired: Desired, workspace: Workspace | None) -> bool:
         return False
     if desired.password is not None:
         return workspace.password_hash is None or not verify_password(workspace.password_hash, desired.password)
+    if desired.password_hash is not None:
+        return workspace.password_hash != desired.password_hash
     return desired.remove_password and workspace.password_protected
 
 
@@ -260,19 +303,25 @@ def _predicted(
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
-        (workspace,) = platform.registry.reserve([_reservation(desired)], keep=False)
+        (workspace,) = platform.registry.reserve([_reservation(platform, desired, new_id())], keep=False)
+    # What the registry would refuse is refused now.
+    if details := details_of(desired, workspace):
+        platform.registry.update(workspace.id, keep=False, **details)
+    if before and {Step.BUILD, Step.START} & set(steps):
+        platform.registry.claim_running_slot(workspace.id, keep=False)
     after = view(platform.site, workspace, workspace.status)
     if not before:
         # Nobody can know them before they are given.
         after |= dict.fromkeys(("id", "url", "address", "created_at"))
     limits = limits_of(desired, workspace)
-    after |= {"memory": limits.memory, "cpus": limits.cpus, "status": before.get("status"), "error": None}
+    after |= {"memory": limits.memory, "cpus": limits.cpus}
+    after |= {"status": before.get("status"), "error": before.get("error")}
     named = {"name": desired.name, "group": desired.group, "notes": desired.notes}
     after |= {key: value for key, value in named.items() if value is not None}
     if Step.PASSWORD in steps:
-        after["password_protected"] = desired.password is not None
+        after["password_protected"] = not desired.remove_password
     if {Step.BUILD, Step.START} & set(steps):
-        after["status"] = str(Status.RUNNING)
+        after |= {"status": str(Status.RUNNING), "error": None}
     if Step.STOP in steps:
-        after["status"] = str(Status.STOPPED)
+        after |= {"status": str(Status.STOPPED), "error": None}
     return after
