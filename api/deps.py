@@ -1,0 +1,75 @@
+"""What routes are given: the platform's parts as one object, and the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from atelier.errors import AtelierError, Code
+from atelier.jobs import Job, Jobs
+from atelier.model import Workspace
+from atelier.registry import Registry
+from fastapi import Depends, Path, Request
+
+from .access import Caller
+from .audit import Audit
+from .passwords import PasswordGuard
+from .presenter import Presenter
+from .runner.queue import Queue
+from .sampler import Sampler
+from .settings import Settings
+from .watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the API does."""
+
+    settings: Settings
+    registry: Registry
+    jobs: Jobs
+    queue: Queue
+    watcher: Watcher
+    sampler: Sampler
+    presenter: Presenter
+    passwords: PasswordGuard
+    audit: Audit
+    started: float
+
+    def row(self, project_id: str) -> Workspace:
+        """The workspace. Raises PROJECT_NOT_FOUND, also for what can't be an id."""
+        row = self.registry.find(id=project_id) if len(project_id) == 12 else None
+        if row is None:
+            raise AtelierError(Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=project_id[:40])
+        return row
+
+    def job(self, job_id: str) -> Job:
+        job = self.jobs.find(job_id)
+        if job is None:
+            raise AtelierError(Code.NOT_FOUND, "There is no such job.", field="jobId", value=job_id[:40])
+        return job
+
+    def require_docker(self) -> None:
+        """Raises SERVICE_UNAVAILABLE while Docker does not answer."""
+        if not self.watcher.available:
+            raise AtelierError(
+                Code.SERVICE_UNAVAILABLE,
+                "The Docker Engine does not answer; nothing can be changed now.",
+                remedy="Start it, then try again.",
+            )
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller
+
+
+Platform = Annotated[Services, Depends(_services)]
+Who = Annotated[Caller, Depends(_caller)]
+ProjectId = Annotated[str, Path(description="The workspace's id.", examples=["abc123def456"])]
+JobId = Annotated[str, Path(description="The job's id.", examples=["0f3c9a1b77de"])]

@@ -1,0 +1,33 @@
+"""What the OpenAPI document says of errors: the same shape everywhere, and an example for each status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .schemas.answers import Error
+
+_EXAMPLES: dict[int, tuple[str, str, str]] = {
+    400: ("A field of the request is at fault.", "VALIDATION_ERROR", "Validation failed"),
+    401: ("The password or the token is missing or wrong.", "INVALID_WORKSPACE_PASSWORD", "Invalid password"),
+    403: ("The Host or Origin is not the platform's own.", "FORBIDDEN", "Changes are taken from own pages only"),
+    404: ("There is no such thing.", "PROJECT_NOT_FOUND", "Project not found"),
+    409: ("A limit is reached, or something else is going on.", "CONCURRENT_LIMIT_REACHED", "No running slots left"),
+    413: ("The body is larger than 1 MiB.", "PAYLOAD_TOO_LARGE", "The body is too large."),
+    429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
+    500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
+    503: ("Docker does not answer, or the feature is not there.", "SERVICE_UNAVAILABLE", "Not available"),
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of these error statuses, and of those that any request may get."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({*statuses, 400, 401, 403, 413}):
+        description, code, sentence = _EXAMPLES[status]
+        example = {"success": False, "error": sentence, "message": sentence, "code": code, "details": {}}
+        documented[status] = {
+            "model": Error,
+            "description": description,
+            "content": {"application/json": {"example": example}},
+        }
+    return documented

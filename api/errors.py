@@ -1,0 +1,124 @@
+"""Errors as the HTTP contract words them: one shape, one table of statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atelier.errors import AtelierError, Code
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from .responses import JSON
+
+STATUS: Mapping[Code, int] = {
+    Code.INVALID_PROJECT_NAME: 400,
+    Code.INVALID_PROJECT_TYPE: 400,
+    Code.PROJECT_EXISTS: 400,
+    Code.INVALID_PASSWORD: 400,
+    Code.VALIDATION_ERROR: 400,
+    Code.TEMPLATE_NOT_BUILT: 400,
+    Code.WORKSPACE_BUSY: 409,
+    Code.INVALID_WORKSPACE_PASSWORD: 401,
+    Code.UNAUTHORIZED: 401,
+    Code.FORBIDDEN: 403,
+    Code.PROJECT_NOT_FOUND: 404,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.WORKSPACE_LIMIT_EXCEEDED: 409,
+    Code.CONCURRENT_LIMIT_REACHED: 409,
+    Code.PAYLOAD_TOO_LARGE: 413,
+    Code.TOO_MANY_ATTEMPTS: 429,
+    Code.CONTAINER_CREATE_FAILED: 500,
+    Code.SERVICE_UNAVAILABLE: 503,
+    Code.ADDRESSES_EXHAUSTED: 503,
+    Code.DISK_FULL: 503,
+}
+
+# Fields that have a code of their own in the contract's table.
+_FIELD_CODES: Mapping[str, Code] = {
+    "projectName": Code.INVALID_PROJECT_NAME,
+    "projectType": Code.INVALID_PROJECT_TYPE,
+    "password": Code.INVALID_PASSWORD,
+    "newPassword": Code.INVALID_PASSWORD,
+}
+
+
+# The core's words for what the contract calls otherwise.
+_FIELD_NAMES: Mapping[str, str] = {
+    "name": "projectName",
+    "template": "projectType",
+    "memory": "memoryLimit",
+    "cpus": "cpuCores",
+    "proxy_mode": "proxyMode",
+    "source": "projectId",
+}
+_CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
+
+
+def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
+    return {
+        "success": False,
+        "error": sentence,
+        "message": message or sentence,
+        "code": str(code),
+        "details": dict(details),
+    }
+
+
+def error_response(error: AtelierError, headers: Mapping[str, str] | None = None) -> JSON:
+    """An AtelierError as the contract's answer; codes without a status of their own are 500."""
+    details = {key: value for key, value in error.details.items() if key != "field"}
+    field = error.details.get("field")
+    if isinstance(field, str):
+        details.setdefault(_FIELD_NAMES.get(field, field), str(error))
+    code = _CODES.get(error.code, error.code)
+    retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
+    body = error_body(code, error.message, details, str(error))
+    return JSON(body, STATUS.get(code, 500), headers={**retry, **(headers or {})})
+
+
+def validation_response(errors: Sequence[Mapping[str, Any]]) -> JSON:
+    """Pydantic's findings, keyed by field. One field with a code of its own gives that code, all else
+    VALIDATION_ERROR."""
+    details: dict[str, str] = {}
+    for finding in errors:
+        place = [str(part) for part in finding["loc"] if part not in ("body", "query", "path")]
+        details.setdefault(".".join(place) or "body", _sentence(finding))
+    code = Code.VALIDATION_ERROR
+    if len(details) == 1:
+        code = _FIELD_CODES.get(next(iter(details)), code)
+    message = " ".join(f"{field}: {fault}" for field, fault in details.items())
+    sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
+    return JSON(error_body(code, sentence, details, message), 400)
+
+
+def _sentence(finding: Mapping[str, Any]) -> str:
+    if finding["type"] == "missing":
+        return "This field is required."
+    if finding["type"] == "json_invalid":
+        return "The body is not JSON."
+    if finding["type"] in ("model_attributes_type", "dict_type", "model_type"):
+        return "The body must be a JSON object."
+    return str(finding["msg"]).removeprefix("Value error, ")
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers: whatever goes wrong, the answer has the contract's shape."""
+
+    @app.exception_handler(AtelierError)
+    async def atelier_error(request: Request, error: AtelierError) -> JSON:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSON:
+        return validation_response(error.errors())
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSON:
+        codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+        sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+        code = codes.get(error.status_code, Code.VALIDATION_ERROR)
+        body = error_body(code, sentences.get(error.status_code, str(error.detail)), {})
+        return JSON(body, error.status_code, headers=dict(error.headers or {}))

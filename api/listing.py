@@ -1,0 +1,24 @@
+"""The list of projects as bytes, made anew only when something changed."""
+
+from __future__ import annotations
+
+import orjson
+
+from .deps import Services
+
+
+class ProjectList:
+    """Remembers the last answer with the versions of registry and watcher that it was made from."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._body = b""
+
+    def body(self, platform: Services) -> bytes:
+        """``{success, projects, count}``. Dashboards ask every second, mostly to learn that all is as it was."""
+        key = (platform.registry.version(), platform.watcher.version)
+        if key != self._key:
+            projects = [platform.presenter.project(row) for row in platform.registry.all()]
+            self._body = orjson.dumps({"success": True, "projects": projects, "count": len(projects)})
+            self._key = key
+        return self._body

@@ -1,0 +1,106 @@
+"""Workspaces as the HTTP contract shows them: camelCase, with older clients' keys beside the documented ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from atelier.model import Status, Workspace
+from atelier.seats import observed_status
+
+from .sampler import Sampler
+from .settings import Settings
+from .watcher import Watcher
+
+UNGROUPED = "Uncategorized"
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+class Presenter:
+    """Puts together what the registry, the watcher and the sampler know of a workspace."""
+
+    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler) -> None:
+        self._settings = settings
+        self._watcher = watcher
+        self._sampler = sampler
+
+    def project(self, row: Workspace) -> dict[str, Any]:
+        """The one shape of a project everywhere."""
+        status, error = self.status(row)
+        return {
+            "id": row.id,
+            "projectId": row.id,
+            "name": row.name,
+            "projectName": row.name,
+            "type": row.template,
+            "projectType": row.template,
+            "status": str(status),
+            "error": error,
+            "createdAt": row.created_at,
+            "lastActivity": row.last_activity,
+            "lastAccessed": row.last_activity,
+            "workspaceUrl": self._settings.site.workspace_url(row.id),
+            "passwordProtected": row.password_protected,
+            "hasGitRepo": False,
+            "gitRepoUrl": None,
+            "gitRepository": None,
+            "gitUrl": row.git_url,
+            "group": row.group or UNGROUPED,
+            "memoryLimit": row.limits.memory,
+            "cpuCores": row.limits.cpus,
+            "proxyMode": str(row.proxy_mode),
+            "notes": row.notes,
+            "clonedFrom": row.cloned_from,
+            "aliases": [],
+            "diskUsage": None,
+        }
+
+    def detailed(self, row: Workspace) -> dict[str, Any]:
+        """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
+        seen = self._watcher.seen.get(row.id)
+        usage = self._sampler.usage.get(row.id)
+        running = seen is not None and seen.container.status == "running"
+        status, _ = self.status(row)
+        health = {Status.RUNNING: "healthy", Status.CREATING: "starting", Status.ERROR: "unhealthy"}
+        return {
+            **self.project(row),
+            "container": {
+                "status": seen.container.status if seen else "removed",
+                "health": health.get(status, "none"),
+                "uptime": duration(_since(seen.started_at)) if seen and running else "0m",
+                "resources": {
+                    "cpu": f"{usage.cpu * 100:.1f}%" if usage and running else "0.0%",
+                    "memory": size(usage.memory) if usage and running else "0B",
+                },
+            },
+        }
+
+    def status(self, row: Workspace) -> tuple[Status, str | None]:
+        """As Docker has it now; as the registry has it while Docker does not answer."""
+        if not self._watcher.available:
+            return row.status, row.error
+        return observed_status(row, self._watcher.container(row.id))
+
+
+def duration(seconds: float) -> str:
+    """Such as "2d 14h 22m"; days and hours are left out while they are none."""
+    minutes = int(seconds) // 60
+    days, hours = minutes // 1440, minutes // 60 % 24
+    parts = [f"{days}d"] if days else []
+    if hours or days:
+        parts.append(f"{hours}h")
+    return " ".join([*parts, f"{minutes % 60}m"])
+
+
+def size(count: int, gap: str = "") -> str:
+    """Bytes in the largest unit that leaves at least one, such as "1.2GB"; a unit is 1024 of the one below."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f}{gap}{_UNITS[unit]}" if unit else f"{count}{gap}B"
+
+
+def _since(moment: str) -> float:
+    """Seconds since a time as Docker writes it, with nanoseconds and Z."""
+    started = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
+    return max((datetime.now(UTC) - started).total_seconds(), 0)

@@ -1,0 +1,88 @@
+"""Jobs: what was asked for, how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from atelier.errors import AtelierError, Code
+from atelier.jobs import OPEN, Job
+from fastapi import APIRouter, Header, Query, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from ..deps import JobId, Platform, Services, Who
+from ..docs import errors
+from ..responses import JSON
+from ..schemas import answers
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+
+@router.get("", response_model=answers.JobList, responses=errors())
+async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    """The newest jobs, newest first."""
+    return JSON({"success": True, "jobs": [_answer(job) for job in platform.jobs.all(limit)]})
+
+
+@router.get("/{job_id}", response_model=answers.OneJob, responses=errors(404))
+async def get_job(job_id: JobId, platform: Platform) -> Response:
+    return JSON({"success": True, "job": _answer(platform.job(job_id))})
+
+
+@router.post("/{job_id}/cancel", response_model=answers.OneJob, status_code=202, responses=errors(404, 409))
+async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response:
+    """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
+    job = platform.job(job_id)
+    if job.state not in OPEN or not platform.queue.cancel(job.id):
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"The job has ended already: {job.state}.",
+            field="jobId",
+            remedy="Nothing has to be done.",
+        )
+    platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
+    return JSON({"success": True, "job": _answer(job)}, 202)
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=errors(404))
+async def job_events(
+    job_id: JobId, request: Request, platform: Platform, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
+    with the job."""
+    job = platform.job(job_id)
+    after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+    return EventSourceResponse(_events(platform, job.id, after), ping=15)
+
+
+async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        # Asked for before the look, so that a change right after it is not missed.
+        changed = asyncio.ensure_future(platform.queue.next_change())
+        try:
+            for event in platform.jobs.events(job_id, after):
+                after = event.sequence
+                data: dict[str, Any] = {"at": event.at, **event.data}
+                yield ServerSentEvent(orjson.dumps(data).decode(), event=event.kind, id=str(event.sequence))
+            if platform.job(job_id).state not in OPEN:
+                return
+            await changed
+        finally:
+            changed.cancel()
+
+
+def _answer(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "operation": job.operation,
+        "state": str(job.state),
+        "projectIds": list(job.project_ids),
+        "createdAt": job.created_at,
+        "startedAt": job.started_at,
+        "finishedAt": job.finished_at,
+        "progress": {"done": job.done, "total": job.total},
+        "seats": list(job.seats),
+        "error": job.error,
+    }

@@ -1,0 +1,259 @@
+"""Workspaces: list, look at, create, change, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from atelier.errors import AtelierError, Code
+from atelier.model import Status, Workspace
+from atelier.passwords import hash_password
+from atelier.registry import Reservation, new_id
+from atelier.validation import check_limits, check_proxy_mode
+from fastapi import APIRouter, Body, Header, Request, Response
+
+from ..changes import begin, change, follow, reserve
+from ..deps import Platform, ProjectId, Services, Who
+from ..disk import disk_usage
+from ..docs import errors
+from ..operations import raise_for
+from ..presenter import UNGROUPED
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.projects import (
+    ChangeGroup,
+    ChangeNotes,
+    ChangePassword,
+    CloneProject,
+    CreateProject,
+    Rename,
+    WorkspacePassword,
+)
+
+router = APIRouter(prefix="/api/projects", tags=["projects"])
+
+OptionalPassword = Annotated[WorkspacePassword | None, Body()]
+
+
+@router.get("/", response_model=answers.ProjectList, responses=errors())
+@router.get("", response_model=answers.ProjectList, include_in_schema=False)
+async def list_projects(request: Request, platform: Platform) -> Response:
+    """All workspaces with their current status."""
+    return JSON(request.app.state.project_list.body(platform))
+
+
+@router.get("/groups", response_model=answers.Groups, responses=errors())
+async def list_groups(platform: Platform) -> Response:
+    """All group names in use, sorted; a workspace without one is in Uncategorized."""
+    groups = sorted({row.group or UNGROUPED for row in platform.registry.all()})
+    return JSON({"success": True, "groups": groups})
+
+
+@router.post("/create", response_model=answers.CreatedProject, status_code=201, responses=errors(409, 500, 503))
+async def create_project(
+    body: CreateProject, platform: Platform, caller: Who, prefer: Annotated[str | None, Header()] = None
+) -> Response:
+    """Makes a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
+    the job's address in ``Location``."""
+    id = new_id()
+    order = Reservation(
+        id=id,
+        name=body.project_name,
+        template=_built(platform, body.project_type),
+        limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", platform.settings.site.quotas),
+        proxy_mode=check_proxy_mode(body.mode, platform.settings.site.networks),
+        group=body.group,
+        notes=body.notes or "",
+        password_hash=await _hashed(body.password),
+    )
+    job = await reserve(platform, caller, "create", [id], {}, lambda: platform.registry.reserve([order]))
+    if prefer is not None and "respond-async" in prefer.lower():
+        begin(platform, caller, job)
+        return JSON(_created(platform, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
+    raise_for(await follow(platform, caller, job))
+    return JSON(_created(platform, body, id), 201)
+
+
+@router.get("/{project_id}", response_model=answers.OneProject, responses=errors(404))
+async def get_project(project_id: ProjectId, platform: Platform) -> Response:
+    """One workspace, with its container's state and the figures of the last sample."""
+    return JSON({"success": True, "project": platform.presenter.detailed(platform.row(project_id))})
+
+
+@router.delete("/{project_id}", response_model=answers.DoneOnProject, responses=errors(404, 429, 500, 503))
+async def delete_project(
+    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+) -> Response:
+    """Removes the workspace with all its files. A protected one wants its password."""
+    row = platform.row(project_id)
+    await _check_password(platform, row, body)
+    await change(platform, caller, "delete", row)
+    return JSON({"success": True, "message": "Project deleted successfully", "projectId": row.id})
+
+
+@router.post("/{project_id}/start", response_model=answers.StartedProject, responses=errors(404, 409, 429, 500, 503))
+async def start_project(
+    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+) -> Response:
+    """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
+    row = platform.row(project_id)
+    if body is not None and body.password is not None:
+        await _check_password(platform, row, body)
+    if platform.presenter.status(row)[0] is not Status.RUNNING:
+        platform.registry.check_running_slot(row.id)
+        await change(platform, caller, "start", row)
+    project = platform.presenter.project(platform.row(project_id))
+    return JSON({"success": True, "message": "Workspace started successfully", "project": project})
+
+
+@router.post("/{project_id}/stop", response_model=answers.DoneOnProject, responses=errors(404, 409, 429, 500, 503))
+async def stop_project(
+    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+) -> Response:
+    """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
+    row = platform.row(project_id)
+    await _check_password(platform, row, body)
+    if platform.presenter.status(row)[0] is not Status.STOPPED:
+        await change(platform, caller, "stop", row)
+    return JSON({"success": True, "message": "Workspace stopped successfully", "projectId": row.id})
+
+
+@router.put("/{project_id}/password", response_model=answers.PasswordChanged, responses=errors(404, 429, 500, 503))
+async def change_password(project_id: ProjectId, body: ChangePassword, platform: Platform, caller: Who) -> Response:
+    """Sets another password, or removes it. A running IDE takes it at once."""
+    row = platform.row(project_id)
+    if (body.new_password is None) is not bool(body.remove_password):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "Exactly one of newPassword and removePassword: true is needed.",
+            field="newPassword",
+            remedy="Send one of the two.",
+        )
+    await asyncio.to_thread(platform.passwords.check, row, body.current_password)
+    password_hash = await _hashed(body.new_password)
+    variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
+    await change(platform, caller, "password", row, variables)
+    answer = {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
+    return JSON(answer)
+
+
+@router.post("/{project_id}/clone", response_model=answers.CloneBegun, status_code=202, responses=errors(404, 503))
+async def clone_project(project_id: ProjectId, body: CloneProject, platform: Platform, caller: Who) -> Response:
+    """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
+    source = platform.row(project_id)
+    try:
+        if source.status is Status.CREATING:
+            raise AtelierError(Code.VALIDATION_ERROR, "The source workspace is still being created")
+        password_hash = await _hashed(body.password)
+        ids = [new_id() for _ in range(body.count)]
+        hashes = [password_hash] * body.count
+        job = await reserve(
+            platform,
+            caller,
+            "clone",
+            ids,
+            {"source_id": source.id},
+            lambda: platform.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
+        )
+    except AtelierError as error:
+        if error.code is Code.SERVICE_UNAVAILABLE:
+            raise
+        return _clone_refused(error)
+    begin(platform, caller, job)
+    return JSON(
+        {
+            "success": True,
+            "message": f'Cloning {body.count} workspaces from "{source.name}"',
+            "sourceProjectId": source.id,
+            "sourceProjectName": source.name,
+            "clones": [_seat(platform.row(id)) for id in ids],
+            "totalCount": body.count,
+            "jobId": job.id,
+        },
+        202,
+        headers={"Location": f"/api/jobs/{job.id}"},
+    )
+
+
+@router.get("/{project_id}/disk-usage", response_model=answers.DiskUsage, responses=errors(404, 503))
+async def get_disk_usage(project_id: ProjectId, platform: Platform) -> Response:
+    """Bytes of the workspace's own layer, and with its image."""
+    row = platform.row(project_id)
+    platform.require_docker()
+    return JSON({"success": True, "diskUsage": await asyncio.to_thread(disk_usage, platform.settings, row)})
+
+
+@router.get("/{project_id}/notes", response_model=answers.NotesAnswer, responses=errors(404))
+async def get_notes(project_id: ProjectId, platform: Platform) -> Response:
+    return JSON({"success": True, "notes": platform.row(project_id).notes})
+
+
+@router.put("/{project_id}/notes", response_model=answers.Done, responses=errors(404))
+async def put_notes(project_id: ProjectId, body: ChangeNotes, platform: Platform, caller: Who) -> Response:
+    await _update(platform, caller, "notes", platform.row(project_id), notes=body.notes)
+    return JSON({"success": True, "message": "Notes updated successfully"})
+
+
+@router.put("/{project_id}/name", response_model=answers.Done, responses=errors(404))
+async def rename_project(project_id: ProjectId, body: Rename, platform: Platform, caller: Who) -> Response:
+    await _update(platform, caller, "rename", platform.row(project_id), name=body.name)
+    return JSON({"success": True, "message": "Project name updated successfully"})
+
+
+@router.put("/{project_id}/group", response_model=answers.Done, responses=errors(404))
+async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform, caller: Who) -> Response:
+    """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
+    group = None if body.group == UNGROUPED else body.group
+    await _update(platform, caller, "group", platform.row(project_id), group_name=group)
+    return JSON({"success": True, "message": "Project group updated successfully"})
+
+
+async def _update(platform: Services, caller: Who, what: str, row: Workspace, **values: str | None) -> None:
+    await asyncio.to_thread(lambda: platform.registry.update(row.id, **values))
+    platform.audit.write(caller.name, what, row.id, "successful")
+
+
+async def _check_password(platform: Services, row: Workspace, body: WorkspacePassword | None) -> None:
+    if row.password_protected:
+        await asyncio.to_thread(platform.passwords.check, row, body.password if body else None)
+
+
+async def _hashed(password: str | None) -> str | None:
+    return await asyncio.to_thread(hash_password, password) if password is not None else None
+
+
+def _built(platform: Services, template: str) -> str:
+    known = platform.settings.templates
+    if template not in known:
+        raise AtelierError(
+            Code.INVALID_PROJECT_TYPE,
+            f"The template {template[:60]!r} is unknown or not built on this installation.",
+            field="projectType",
+            remedy=f"Use one of: {', '.join(known)}.",
+        )
+    return template
+
+
+def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"success": True, "project": platform.presenter.project(platform.row(id))}
+    if body.password is not None:
+        answer["password"] = body.password
+    if body.create_git_repo:
+        answer["warnings"] = ["No repository was made: the git server is not enabled on this platform."]
+    return answer
+
+
+def _seat(row: Workspace) -> dict[str, Any]:
+    return {"projectId": row.id, "projectName": row.name, "status": str(row.status)}
+
+
+def _clone_refused(error: AtelierError) -> Response:
+    """The contract's own shape: one sentence for all causes, and the cause in ``message``."""
+    body = {
+        "success": False,
+        "error": "Failed to clone project",
+        "message": error.message,
+        "code": str(error.code),
+        "details": error.details,
+    }
+    return JSON(body, 400)

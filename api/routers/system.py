@@ -1,0 +1,143 @@
+"""The platform itself: health, configuration, limits, figures, clearing up, and what comes with later features."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Annotated
+
+from atelier.model import Status
+from atelier.registry import now
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..deps import Platform, Who
+from ..docs import errors
+from ..presenter import duration, size
+from ..responses import JSON
+from ..sampler import host_memory
+from ..schemas import answers
+
+router = APIRouter(tags=["system"])
+
+# The dialect of the API that clients of it look for.
+_DIALECT = {"platform": "XaresAICoder", "version": "4.2.0"}
+
+
+@router.get("/api/health", response_model=answers.Health)
+async def health(platform: Platform) -> Response:
+    """200 also while Docker does not answer, which is then said."""
+    answer = {
+        "status": "ok",
+        "timestamp": now(),
+        "version": platform.settings.version,
+        "uptime": duration(time.time() - platform.started),
+    }
+    return JSON(answer if platform.watcher.available else {**answer, "docker": "unavailable"})
+
+
+@router.get("/api/limits", response_model=answers.Limits)
+async def limits(platform: Platform) -> Response:
+    quotas = platform.settings.site.quotas
+    return JSON(
+        {
+            "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
+            "cpuPerWorkspace": quotas.cpu_per_workspace,
+            "memoryPerWorkspaceMB": quotas.memory_per_workspace_mb,
+            "enableResourceLimits": quotas.enforce_resources,
+        }
+    )
+
+
+@router.get("/api/config", response_model=answers.Config)
+async def config(platform: Platform) -> Response:
+    """What clients adapt to: features, limits, the git server, and the flat keys that older ones read."""
+    settings, quotas = platform.settings, platform.settings.site.quotas
+    git_url = f"{settings.base_url}/git/"
+    return JSON(
+        {
+            "success": True,
+            "config": {
+                **_DIALECT,
+                "features": {
+                    "gitServer": settings.git_server_enabled,
+                    "passwordProtection": True,
+                    "multipleTemplates": len(settings.templates) > 1,
+                },
+                "limits": {
+                    "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
+                    "workspaceTimeout": settings.workspace_timeout_minutes,
+                    "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
+                    "maxCPUPerWorkspace": quotas.cpu_per_workspace,
+                },
+                "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": None},
+                "templates": list(settings.templates),
+                "gitServerEnabled": settings.git_server_enabled,
+                "gitServerUrl": git_url,
+                "showDiskUsage": settings.show_disk_usage,
+                "enableProxy": settings.proxy_enabled,
+                "baseDomain": settings.site.domain,
+                "basePort": settings.site.port,
+                "protocol": settings.site.protocol,
+                "implementation": {"name": "Atelier", "version": settings.version},
+            },
+        }
+    )
+
+
+@router.get("/api/workspace/stats", response_model=answers.Stats, responses=errors())
+async def stats(platform: Platform) -> Response:
+    """Workspaces by status, and what the host has and uses, from the last sample."""
+    rows = platform.registry.all()
+    statuses = [platform.presenter.status(row)[0] for row in rows]
+    total, used = host_memory()
+    disk = shutil.disk_usage(platform.settings.site.state_dir)
+    return JSON(
+        {
+            "success": True,
+            "stats": {
+                "totalWorkspaces": len(rows),
+                "runningWorkspaces": statuses.count(Status.RUNNING),
+                "stoppedWorkspaces": statuses.count(Status.STOPPED),
+                "errorWorkspaces": statuses.count(Status.ERROR),
+                "creatingWorkspaces": statuses.count(Status.CREATING),
+                "totalUsers": len({row.owner for row in rows}),
+                "systemResources": {
+                    "totalMemory": size(total),
+                    "usedMemory": size(used),
+                    "totalCPU": f"{platform.sampler.cores} cores",
+                    "usedCPU": f"{platform.sampler.host_cpu:.1f} cores",
+                    "diskUsage": f"{size(disk.used)} / {size(disk.total)}",
+                },
+            },
+        }
+    )
+
+
+@router.post("/api/workspace/cleanup", response_model=answers.Cleanup, responses=errors(503))
+async def cleanup(platform: Platform, caller: Who) -> Response:
+    """Drops the rows whose container is gone."""
+    platform.require_docker()
+    dropped = [
+        row.id
+        for row in platform.registry.all()
+        if row.status is not Status.CREATING and platform.watcher.container(row.id) is None
+    ]
+    for id in dropped:
+        platform.registry.delete(id)
+        platform.audit.write(caller.name, "cleanup", id, "successful")
+    return JSON(
+        {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
+    )
+
+
+@router.get("/api/audit", response_model=answers.AuditEntries, responses=errors())
+async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    """The newest entries of the audit log, newest first."""
+    return JSON({"success": True, "entries": platform.audit.newest(limit)})
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

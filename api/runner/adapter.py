@@ -1,0 +1,243 @@
+"""The only importer of ansible_runner: one execution of one playbook, which really ends when it is told to.
+
+Cancelling ansible-runner kills its own process group, but ansible-core's workers start sessions of their own and live
+on. So every process of an execution carries its id in the environment, and ending one means ending all that carry it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+from atelier.errors import AtelierError, Code
+
+log = logging.getLogger(__name__)
+
+_MARK = "ATELIER_EXECUTION"
+_GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_OUTPUT_END = 500
+# Memory, not disk: the variables of a run may hold what must not outlive it.
+_SCRATCH = Path("/dev/shm")  # noqa: S108 - folders made there are private
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What to run. ``deadline`` in seconds; ``variables`` may hold secrets, which are gone when the run is."""
+
+    id: str
+    playbook: Path
+    inventory: Path
+    variables: Mapping[str, Any] = field(repr=False)
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: ``successful``, ``failed`` (the play failed), ``error`` (it could not run) or ``canceled``.
+
+    ``results`` are the modules' results by task name; ``error`` is the failed task's, as the module put it.
+    """
+
+    state: str
+    results: Mapping[str, Mapping[str, Any]]
+    error: AtelierError | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened in a run: a task begun, or a step of one (``done`` of ``total``)."""
+
+    text: str
+    done: int | None = None
+    total: int | None = None
+
+
+def execute(execution: Execution, notify: Callable[[Note], None], canceled: threading.Event) -> Ended:
+    """Runs the playbook to its end, the deadline or the cancellation, and leaves no process and no file behind."""
+    folder = Path(tempfile.mkdtemp(prefix="atelier-run-", dir=_SCRATCH if _SCRATCH.is_dir() else None))
+    events = _Events(notify)
+    watch = _Watch(execution, folder, notify, canceled)
+    try:
+        _prepare(execution, folder)
+        watch.start()
+        runner = ansible_runner.run(
+            private_data_dir=str(folder),
+            playbook=str(execution.playbook),
+            inventory=str(execution.inventory),
+            ident=execution.id,
+            quiet=True,
+            event_handler=events.take,
+            cancel_callback=lambda: watch.expired or canceled.is_set(),
+        )
+        state = str(runner.status)
+        output = "" if state == "successful" else runner.stdout.read()[-_OUTPUT_END:].strip()
+    except Exception as error:  # the boundary: whatever ansible-runner raises is this run's end, not the API's
+        log.exception("execution %s could not run", execution.id)
+        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {error}."))
+    finally:
+        watch.stop()
+        _end_all(execution.id)
+        shutil.rmtree(folder, ignore_errors=True)
+    if canceled.is_set():
+        return Ended("canceled", events.results, AtelierError(Code.CANCELED, "The job was canceled."))
+    if watch.expired:
+        fault = f"The playbook took longer than {execution.deadline:g} seconds and was ended."
+        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, fault))
+    if state == "successful":
+        return Ended(state, events.results)
+    if events.error:
+        return Ended("failed", events.results, events.error)
+    return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {output}"))
+
+
+def _prepare(execution: Execution, folder: Path) -> None:
+    """ansible-runner's inputs as files of mode 0600: given as arguments, variables would stand on a command line."""
+    environment = folder / "env"
+    environment.mkdir(mode=0o700)
+    (folder / "tmp").mkdir(mode=0o700)
+    variables = {
+        _MARK: execution.id,
+        # ansible-playbook lies beside the interpreter that runs this.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "ATELIER_PROGRESS": str(folder / "progress"),
+        "ANSIBLE_CONFIG": str(execution.playbook.parent.parent / "ansible.cfg"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_REMOTE_TEMP": str(folder / "tmp"),
+        "ANSIBLE_HOME": str(folder / "tmp"),
+    }
+    inputs = {"extravars": dict(execution.variables), "envvars": variables, "settings": {"pexpect_timeout": 5}}
+    for name, content in inputs.items():
+        descriptor = os.open(environment / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+
+
+class _Events:
+    """Folds ansible-runner's events into the few facts that are needed."""
+
+    def __init__(self, notify: Callable[[Note], None]) -> None:
+        self._notify = notify
+        self.results: dict[str, Mapping[str, Any]] = {}
+        self.error: AtelierError | None = None
+
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """ansible-runner's event handler. Returning False keeps the event from being written to disk."""
+        data = event.get("event_data") or {}
+        kind = event.get("event")
+        if kind == "playbook_on_task_start":
+            self._notify(Note(str(data.get("task"))))
+        elif kind == "runner_on_ok":
+            self.results[str(data.get("task"))] = data.get("res") or {}
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
+            self.error = _error_from(data.get("res") or {})
+        return False
+
+
+def _error_from(result: Mapping[str, Any]) -> AtelierError:
+    details = dict(result.get("details") or {})
+    field_name, remedy = details.pop("field", None), details.pop("remedy", None)
+    message = str(result.get("msg") or "The task failed without a message.")
+    try:
+        code = Code(str(result.get("error_code")))
+    except ValueError:
+        code = Code.RUN_FAILED
+    if remedy:
+        # The module's msg holds both; they are put together again where both are wanted.
+        message = message.removesuffix(str(remedy)).rstrip()
+    return AtelierError(code, message, field=field_name, remedy=remedy, **{str(k): v for k, v in details.items()})
+
+
+class _Watch(threading.Thread):
+    """Follows a run from outside: passes its progress on, and ends its processes when time is up or it is canceled."""
+
+    def __init__(
+        self, execution: Execution, folder: Path, notify: Callable[[Note], None], canceled: threading.Event
+    ) -> None:
+        super().__init__(name=f"watch-{execution.id}", daemon=True)
+        self._execution = execution
+        self._progress = folder / "progress"
+        self._notify = notify
+        self._canceled = canceled
+        self._stopped = threading.Event()
+        self.expired = False
+
+    def run(self) -> None:
+        deadline = time.monotonic() + self._execution.deadline
+        position = 0
+        while not self._stopped.wait(_POLL_SECONDS):
+            position = self._follow(position)
+            self.expired = time.monotonic() > deadline
+            if self.expired or self._canceled.is_set():
+                _end_all(self._execution.id)
+                return
+        self._follow(position)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+
+    def _follow(self, position: int) -> int:
+        try:
+            with self._progress.open("rb") as file:
+                file.seek(position)
+                text = file.read()
+        except FileNotFoundError:
+            return position
+        # A line that is still being written is left for the next look.
+        whole = text[: text.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            step = json.loads(line)
+            self._notify(Note(step["step"], step["done"], step["total"]))
+        return position + len(whole)
+
+
+def _end_all(execution_id: str) -> None:
+    """Ends every process of the execution: asked first, then made to."""
+    if not _signal(execution_id, signal.SIGTERM):
+        return
+    give_up = time.monotonic() + _GRACE_SECONDS
+    while time.monotonic() < give_up:
+        if not _processes(execution_id):
+            return
+        time.sleep(_POLL_SECONDS)
+    _signal(execution_id, signal.SIGKILL)
+
+
+def _signal(execution_id: str, number: signal.Signals) -> bool:
+    processes = _processes(execution_id)
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue
+    return bool(processes)
+
+
+def _processes(execution_id: str) -> list[int]:
+    mark = f"{_MARK}={execution_id}".encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if state != "Z" and mark in environment.split(b"\0"):
+            found.append(int(entry.name))
+    return found

@@ -1,0 +1,107 @@
+"""CPU and memory of running seats and of the host, sampled in the background: no request waits for them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+
+from .watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU as a share of one core (0.5 is half a core), memory in bytes."""
+
+    cpu: float
+    memory: int
+
+
+class Sampler(threading.Thread):
+    """A thread; ``usage`` is by workspace id, ``host_cpu`` the cores in use."""
+
+    def __init__(self, engine_url: str, watcher: Watcher) -> None:
+        super().__init__(name="sampler", daemon=True)
+        self._engine_url = engine_url
+        self._watcher = watcher
+        self._stop = threading.Event()
+        self._cpu_before: dict[str, tuple[int, float]] = {}
+        self._host_before = _host_jiffies()
+        self.cores = _cores()
+        self.usage: Mapping[str, Usage] = {}
+        self.host_cpu = 0.0
+
+    def run(self) -> None:
+        api: docker.APIClient | None = None
+        while not self._stop.wait(_EVERY_SECONDS):
+            self._sample_host()
+            if not self._watcher.available:
+                continue
+            try:
+                api = api or docker.APIClient(base_url=self._engine_url, version="auto", timeout=30)
+                self._sample_seats(api)
+            except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+                log.warning("no figures of the seats: %s", error)
+                api = None
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _sample_host(self) -> None:
+        busy, total = _host_jiffies()
+        busy_before, total_before = self._host_before
+        if total > total_before:
+            self.host_cpu = self.cores * (busy - busy_before) / (total - total_before)
+        self._host_before = busy, total
+
+    def _sample_seats(self, api: docker.APIClient) -> None:
+        usage: dict[str, Usage] = {}
+        for workspace_id, seen in list(self._watcher.seen.items()):
+            if seen.container.status != "running":
+                continue
+            try:
+                figures: dict[str, Any] = api.stats(seen.container.id, stream=False, one_shot=True)
+            except docker.errors.NotFound:
+                continue
+            usage[workspace_id] = self._usage(workspace_id, figures)
+        self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}
+        self.usage = usage
+
+    def _usage(self, workspace_id: str, figures: Mapping[str, Any]) -> Usage:
+        used, moment = int(figures["cpu_stats"]["cpu_usage"]["total_usage"]), time.monotonic()
+        used_before, moment_before = self._cpu_before.get(workspace_id, (used, moment - 1))
+        self._cpu_before[workspace_id] = used, moment
+        memory = figures["memory_stats"]
+        # As docker stats does it: the page cache that can be given back is not the seat's.
+        cache = memory.get("stats", {}).get("total_inactive_file") or memory.get("stats", {}).get("inactive_file", 0)
+        cpu = max(used - used_before, 0) / 1e9 / max(moment - moment_before, 0.001)
+        return Usage(cpu, max(int(memory.get("usage", 0)) - int(cache), 0))
+
+
+def host_memory() -> tuple[int, int]:
+    """Total and used memory of the host, in bytes."""
+    values = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    return values["MemTotal"], values["MemTotal"] - values["MemAvailable"]
+
+
+def _host_jiffies() -> tuple[int, int]:
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
+
+
+def _cores() -> int:
+    return sum(line.startswith("processor") for line in Path("/proc/cpuinfo").read_text().splitlines())

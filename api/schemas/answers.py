@@ -1,0 +1,193 @@
+"""Answers, as the OpenAPI document describes them. Extra keys may come; documented ones are always there."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["creating", "running", "stopped", "error", "deleted"]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Error(Answer):
+    success: Literal[False] = False
+    error: str = Field(examples=["Project name already exists"])
+    message: str
+    code: str = Field(examples=["PROJECT_EXISTS"])
+    details: dict[str, Any]
+
+
+class Project(Answer):
+    id: str = Field(examples=["abc123def456"])
+    projectId: str = Field(examples=["abc123def456"])
+    name: str = Field(examples=["my-awesome-project"])
+    projectName: str = Field(examples=["my-awesome-project"])
+    type: str = Field(examples=["python-flask"])
+    projectType: str = Field(examples=["python-flask"])
+    status: Status
+    createdAt: str = Field(examples=["2024-01-15T10:30:00.000Z"])
+    lastActivity: str = Field(examples=["2024-01-15T14:22:00.000Z"])
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    passwordProtected: bool
+    hasGitRepo: bool
+    gitRepoUrl: str | None
+    gitRepository: dict[str, Any] | None
+    gitUrl: str | None
+    group: str = Field(examples=["workshop-2026"])
+    memoryLimit: str = Field(examples=["2g"])
+    cpuCores: str = Field(examples=["2"])
+    proxyMode: Literal["none", "logging", "security"]
+    notes: str
+    clonedFrom: str | None
+    aliases: list[Any]
+    diskUsage: dict[str, Any] | None
+
+
+class Resources(Answer):
+    cpu: str = Field(examples=["0.8%"])
+    memory: str = Field(examples=["1.2GB"])
+
+
+class ProjectContainer(Answer):
+    status: str = Field(examples=["running"])
+    health: str = Field(examples=["healthy"])
+    uptime: str = Field(examples=["4h 15m"])
+    resources: Resources
+
+
+class DetailedProject(Project):
+    container: ProjectContainer
+
+
+class Done(Answer):
+    success: Literal[True] = True
+    message: str = Field(examples=["Notes updated successfully"])
+
+
+class DoneOnProject(Done):
+    projectId: str = Field(examples=["abc123def456"])
+
+
+class ProjectList(Answer):
+    success: Literal[True] = True
+    projects: list[Project]
+    count: int
+
+
+class OneProject(Answer):
+    success: Literal[True] = True
+    project: DetailedProject
+
+
+class CreatedProject(Answer):
+    success: Literal[True] = True
+    project: Project
+
+
+class StartedProject(Done):
+    project: Project
+
+
+class PasswordChanged(Done):
+    passwordProtected: bool
+
+
+class CloneSeat(Answer):
+    projectId: str
+    projectName: str
+    status: Status
+
+
+class CloneBegun(Done):
+    sourceProjectId: str
+    sourceProjectName: str
+    clones: list[CloneSeat]
+    totalCount: int
+    jobId: str
+
+
+class Groups(Answer):
+    success: Literal[True] = True
+    groups: list[str] = Field(examples=[["team-alpha", "workshop-2026"]])
+
+
+class DiskUsageFigures(Answer):
+    bytes: int = Field(examples=[1234567890])
+    totalBytes: int = Field(examples=[9876543210])
+    readable: str = Field(examples=["1.1 GB"])
+    totalReadable: str = Field(examples=["9.2 GB"])
+
+
+class DiskUsage(Answer):
+    success: Literal[True] = True
+    diskUsage: DiskUsageFigures
+
+
+class NotesAnswer(Answer):
+    success: Literal[True] = True
+    notes: str
+
+
+class Health(Answer):
+    status: Literal["ok"] = "ok"
+    timestamp: str
+    version: str
+    uptime: str = Field(examples=["2d 14h 22m"])
+
+
+class Limits(Answer):
+    maxConcurrentWorkspaces: int
+    cpuPerWorkspace: float
+    memoryPerWorkspaceMB: int
+    enableResourceLimits: bool
+
+
+class Config(Answer):
+    success: Literal[True] = True
+    config: dict[str, Any]
+
+
+class Stats(Answer):
+    success: Literal[True] = True
+    stats: dict[str, Any]
+
+
+class Cleanup(Done):
+    count: int
+
+
+class JobProgress(Answer):
+    done: int
+    total: int
+
+
+class JobAnswer(Answer):
+    id: str
+    operation: str
+    state: Literal["pending", "running", "successful", "failed", "error", "canceled"]
+    projectIds: list[str]
+    createdAt: str
+    startedAt: str | None
+    finishedAt: str | None
+    progress: JobProgress
+    seats: list[dict[str, Any]]
+    error: str | None
+
+
+class OneJob(Answer):
+    success: Literal[True] = True
+    job: JobAnswer
+
+
+class JobList(Answer):
+    success: Literal[True] = True
+    jobs: list[JobAnswer]
+
+
+class AuditEntries(Answer):
+    success: Literal[True] = True
+    entries: list[dict[str, Any]]

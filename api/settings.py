@@ -1,0 +1,69 @@
+"""The API's settings: one file, written by roles/api from the same variables that playbooks use."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atelier.ansible_glue import parse_site
+from atelier.model import Site
+
+# The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
+# whole environment into each run's artifacts.
+ENVIRONMENT_NAME = "ATELIER_SETTINGS"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an installation told its API. Times are in seconds."""
+
+    site: Site
+    raw_site: dict[str, Any]  # as modules take it
+    token: str
+    open_to_all: bool
+    templates: tuple[str, ...]
+    ready_timeout: float
+    git_server_enabled: bool
+    proxy_enabled: bool
+    show_disk_usage: bool
+    workspace_timeout_minutes: int
+    allowed_hosts: tuple[str, ...]
+    playbooks: Path
+    inventory: Path
+    version: str
+
+    @property
+    def base_url(self) -> str:
+        implied = (self.site.protocol, self.site.port) in {("http", 80), ("https", 443)}
+        return f"{self.site.protocol}://{self.site.domain}{'' if implied else f':{self.site.port}'}"
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Reads the file that ATELIER_SETTINGS names. Raises FileNotFoundError, KeyError or ValueError for a bad one: an
+    API with half its settings must not start."""
+    source = path or Path(os.environ[ENVIRONMENT_NAME])
+    raw = json.loads(source.read_text())
+    home = Path(__file__).parent.parent
+    token = Path(raw["token_file"]).read_text().strip()
+    if len(token) < 32:
+        raise ValueError(f"the token in {raw['token_file']} is shorter than 32 characters")
+    site = parse_site(raw["site"])
+    return Settings(
+        site=site,
+        raw_site=raw["site"],
+        token=token,
+        open_to_all=raw["api_auth"] == "open",
+        templates=tuple(raw["templates"]),
+        ready_timeout=float(raw["ready_timeout"]),
+        git_server_enabled=bool(raw["git_server_enabled"]),
+        proxy_enabled=bool(raw["proxy_enabled"]),
+        show_disk_usage=bool(raw["show_disk_usage"]),
+        workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
+        allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
+        playbooks=home / "playbooks",
+        inventory=home / "inventory",
+        version=raw["version"],
+    )
