@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import struct
 import time
@@ -21,6 +22,7 @@ from .errors import AtelierError, Code
 _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
 _GATEWAY = 1 << 52
+_SHEETS = 1 << 53
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -64,6 +66,20 @@ class Locks:
         with self._held(_GATEWAY, wait) as held:
             if not held:
                 raise AtelierError(Code.GATEWAY_ERROR, f"Another process held the route map for {wait:g} seconds.")
+            yield
+
+    @contextmanager
+    def sheet(self, path: Path, wait: float) -> Iterator[None]:
+        """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
+        digest = hashlib.sha256(str(path.resolve()).encode()).digest()
+        with self._held(_SHEETS + int.from_bytes(digest[:6], "big"), wait) as held:
+            if not held:
+                raise AtelierError(
+                    Code.WORKSPACE_BUSY,
+                    f"Another run worked with the seat sheet {path} for {wait:g} seconds.",
+                    field="seats_csv",
+                    remedy="Wait for it to end, then run this again.",
+                )
             yield
 
     @contextmanager

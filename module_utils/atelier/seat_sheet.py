@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import AtelierError, Code
 from .files import write_atomically
+from .locks import Locks
 
 _COLUMNS = ("name", "url", "password", "state")
 _MODE = 0o600
@@ -28,6 +30,13 @@ class SeatSheet:
         self._rows = _read(path)
         if not path.parent.is_dir() and path.parent != folder_to_be_made:
             raise _unusable(path, "its folder is missing")
+
+    @contextmanager
+    def held(self, locks: Locks, wait: float) -> Iterator[None]:
+        """Keeps other runs from the sheet, and reads it again: one may have ended meanwhile. Raises WORKSPACE_BUSY."""
+        with locks.sheet(self._path, wait):
+            self._rows = _read(self._path)
+            yield
 
     def password(self, name: str) -> str | None:
         """What the sheet says of that seat."""

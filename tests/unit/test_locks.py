@@ -129,3 +129,13 @@ def test_the_route_map_says_whose_fault_it_is(tmp_path: Path) -> None:
     with locks.gateway(), pytest.raises(AtelierError) as error, locks.gateway(0.05):
         pass
     assert error.value.code is Code.GATEWAY_ERROR
+
+
+def test_a_seat_sheet_is_held_by_its_file_however_it_is_written(tmp_path: Path) -> None:
+    locks = Locks(tmp_path)
+    with locks.sheet(tmp_path / "seats.csv", 0):
+        with pytest.raises(AtelierError) as error, locks.sheet(tmp_path / "x" / ".." / "seats.csv", 0.05):
+            pass
+        refused(error, Code.WORKSPACE_BUSY, "seats_csv")
+        with locks.sheet(tmp_path / "others.csv", 0):
+            pass

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
+from atelier.locks import Locks
 from atelier.seat_sheet import SeatSheet
 from support import refused
 
@@ -94,3 +95,12 @@ def test_a_sheet_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> N
     with pytest.raises(AtelierError) as error:
         sheet.write([SEAT])
     refused(error, Code.VALIDATION_ERROR, "seats_csv")
+
+
+def test_who_holds_the_sheet_knows_what_others_wrote(tmp_path: Path) -> None:
+    path, locks = tmp_path / "seats.csv", Locks(tmp_path)
+    first, second = SeatSheet(path), SeatSheet(path)
+    with first.held(locks, 0):
+        first.note("Base 1", "one two three")
+    with second.held(locks, 0):
+        assert second.password("Base 1") == "one two three"
