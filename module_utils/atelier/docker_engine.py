@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -117,7 +118,7 @@ class DockerEngine:
         from docker.errors import NotFound
 
         with self._translated(f"inspect {container}", absent=NotFound):
-            return _container(self._api.inspect_container(container))
+            return container_from(self._api.inspect_container(container))
         return None
 
     def containers(self, label: str) -> list[Container]:
@@ -133,6 +134,7 @@ class DockerEngine:
             for file in files:
                 entry = tarfile.TarInfo(str(file.path.relative_to(folder)))
                 entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
+                entry.mtime = file.mtime
                 archive.addfile(entry, io.BytesIO(file.data))
         with self._translated(f"write files into {container}"):
             self._api.put_archive(container, folder, buffer.getvalue())
@@ -183,16 +185,20 @@ class DockerEngine:
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
+        # The labels from the first moment on: by them a crash's leftovers are found.
+        labels = {"Labels": config.get("Labels") or {}}
         with self._translated(f"commit {container}", Code.SNAPSHOT_FAILED):
-            self._api.commit(container, repository=repository, tag=name, pause=False)
+            self._api.commit(container, repository=repository, tag=name, pause=False, conf=labels)
         return self._with_config(tag, config)
 
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
         repository, _, name = tag.rpartition(":")
+        labels = [_label_instruction(key, value) for key, value in (config.get("Labels") or {}).items()]
         with self._translated(f"flatten {container}", Code.SNAPSHOT_FAILED):
-            stream = self._api.export(container)
-            self._api.import_image_from_stream(_Reader(stream), repository=repository, tag=name)
+            stream = _Reader(self._api.export(container))
+            answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=labels)
+            _raise_reported(json.loads(line) for line in answer.splitlines())
         return self._with_config(tag, config)
 
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
@@ -206,7 +212,7 @@ class DockerEngine:
         if made is None:
             raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
         with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
-            self._api.load_image(config_only_archive(tag, config, made.layers))
+            _raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
         self.remove_image(made.id)
         clean = self.image(tag)
         if clean is None:
@@ -252,6 +258,7 @@ class DockerEngine:
     ) -> Iterator[None]:
         """Docker's errors as ours. ``absent`` is one that means "not there" and ends the block quietly."""
         import requests
+        import urllib3
         from docker.errors import APIError, DockerException
 
         try:
@@ -271,7 +278,7 @@ class DockerEngine:
                     remedy="Free space below Docker's data folder (docker system df shows what takes it).",
                 ) from error
             raise AtelierError(code, f"Docker could not {attempt}: {reason}.") from error
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> AtelierError:
@@ -281,6 +288,21 @@ class DockerEngine:
             field="site.engine_url",
             remedy="Start it (./atelier up does) or correct atelier_engine_url.",
         )
+
+
+def _raise_reported(answers: Iterable[Any]) -> None:
+    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
+    from docker.errors import APIError
+
+    for answer in answers:
+        reason = answer.get("error") or answer.get("message")
+        if reason:
+            raise APIError(reason, explanation=reason)
+
+
+def _label_instruction(key: str, value: str) -> str:
+    quoted = [json.dumps(word).replace("$", "\\$") for word in (key, value)]
+    return f"LABEL {quoted[0]}={quoted[1]}"
 
 
 class _Reader(io.RawIOBase):
@@ -304,7 +326,7 @@ class _Reader(io.RawIOBase):
         return data
 
 
-def _container(raw: Mapping[str, Any]) -> Container:
+def container_from(raw: Mapping[str, Any]) -> Container:
     networks = raw["NetworkSettings"]["Networks"] or {}
     # A stopped container has no address now, but keeps the one it was given.
     addresses = [

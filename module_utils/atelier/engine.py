@@ -61,6 +61,7 @@ class File:
     uid: int
     gid: int
     mode: int
+    mtime: float = 0
 
 
 @dataclass(frozen=True)

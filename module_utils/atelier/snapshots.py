@@ -12,8 +12,8 @@ import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from .engine import Archive, Container, Engine, File, Image
@@ -40,14 +40,15 @@ class _Secret:
     uid: int
     gid: int
     mode: int
+    mtime: float
     content: bytes
     replacement: bytes
 
     def original(self) -> File:
-        return File(PurePosixPath(self.path), self.content, self.uid, self.gid, self.mode)
+        return File(PurePosixPath(self.path), self.content, self.uid, self.gid, self.mode, self.mtime)
 
     def stand_in(self) -> File:
-        return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode)
+        return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode, self.mtime)
 
 
 @contextmanager
@@ -64,7 +65,11 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
             image = _take(platform, source, tag, max_layers)
         yield image
     finally:
-        platform.engine.remove_image(tag, force=True)
+        # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
+        with suppress(AtelierError):
+            platform.engine.remove_image(tag, force=True)
+            # Docker finishes a commit whose client was killed: the interrupted run's may have come only now.
+            remove_leftovers(platform, leftover_snapshots(platform))
 
 
 def leftover_snapshots(platform: Platform) -> list[Image]:
@@ -94,9 +99,9 @@ def _repository(platform: Platform) -> str:
     return f"{platform.site.instance}/snapshot"
 
 
-def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> Image:
-    name = platform.site.container_name(source.id)
-    container = platform.engine.inspect(name)
+def check_source(platform: Platform, source: Workspace) -> tuple[Container, Image]:
+    """The source's container and the image it was made from. Raises SNAPSHOT_FAILED when either is gone."""
+    container = platform.engine.inspect(platform.site.container_name(source.id))
     if container is None:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
@@ -112,10 +117,17 @@ def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> I
             field="source",
             remedy="Build the images again (./atelier up) and re-create the workspace.",
         )
+    return container, base
+
+
+def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> Image:
+    # What an interrupted one left undone comes first: it may have left the source paused.
+    recover(platform, source)
+    container, base = check_source(platform, source)
     labels = {**base.labels, "atelier.instance": platform.site.instance, SNAPSHOT_LABEL: source.id}
     with _secrets_held_back(platform, source, container):
         make = platform.engine.commit if len(base.layers) < max_layers else platform.engine.flatten
-        return make(name, tag, {**base.config, "Labels": labels})
+        return make(container.id, tag, {**base.config, "Labels": labels})
 
 
 def recover(platform: Platform, source: Workspace) -> bool:
@@ -136,19 +148,28 @@ def recover(platform: Platform, source: Workspace) -> bool:
     return True
 
 
+def forget(platform: Platform, workspace_id: str) -> None:
+    """Drops what was held back of a workspace that is gone."""
+    (_journals(platform) / f"{workspace_id}.json").unlink(missing_ok=True)
+
+
 def interrupted(platform: Platform) -> list[str]:
     """Ids of workspaces whose snapshot was interrupted (or is being taken right now)."""
     return sorted(path.stem for path in _journals(platform).glob("*.json"))
 
 
+def was_interrupted(platform: Platform, workspace: Workspace) -> bool:
+    """Whether ``recover`` has anything to undo. The caller holds the workspace's lock, so none is being taken."""
+    return _journal(platform, workspace).exists()
+
+
 @contextmanager
 def _secrets_held_back(platform: Platform, source: Workspace, container: Container) -> Iterator[None]:
     pause = container.status == "running"
-    recover(platform, source)
-    _write_journal(platform, source, container, pause, [])
-    if pause:
-        platform.engine.pause(container.id)
     try:
+        _write_journal(platform, source, container, pause, [])
+        if pause:
+            platform.engine.pause(container.id)
         secrets = _find_secrets(platform.engine, container.id)
         if secrets:
             _write_journal(platform, source, container, pause, secrets)
@@ -160,16 +181,29 @@ def _secrets_held_back(platform: Platform, source: Workspace, container: Contain
 
 def _find_secrets(engine: Engine, container: str) -> list[_Secret]:
     with ThreadPoolExecutor(_READERS) as readers:
-        archives = readers.map(lambda place: engine.read(container, place, _LARGEST_PLACE), KNOWN_PLACES)
-        found = list(zip(KNOWN_PLACES.values(), archives, strict=True))
-    secrets: list[_Secret] = []
-    for replace, archive in found:
-        for entry, content in _regular_files(archive):
-            if archive is None or replace(content) == content:
-                continue
-            path = str(archive.path.parent / entry.name)
-            secrets.append(_Secret(path, entry.uid, entry.gid, entry.mode, content, replace(content)))
-    return secrets
+        found = readers.map(lambda place: list(_secrets_at(engine, container, place, set())), KNOWN_PLACES)
+        # By path: two links may lead to one file.
+        return list({secret.path: secret for secrets in found for secret in secrets}.values())
+
+
+def _secrets_at(
+    engine: Engine, container: str, place: str, seen: set[PurePosixPath], link: str | None = None
+) -> Iterator[_Secret]:
+    """The files at and below the known place, or a link in it, whose content may not be handed out."""
+    stand_in = KNOWN_PLACES[place]
+    archive = engine.read(container, link or place, _LARGEST_PLACE)
+    if archive is None or archive.path in seen:
+        return
+    seen.add(archive.path)
+    with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
+        for entry in entries:
+            path = archive.path.parent / entry.name
+            if entry.issym():
+                yield from _secrets_at(engine, container, place, seen, str(path))
+            content = _content(entries, entry)
+            if content is not None and stand_in(content) != content:
+                owner, moment = (entry.uid, entry.gid, entry.mode), float(entry.mtime)
+                yield _Secret(str(path), *owner, moment, content, stand_in(content))
 
 
 def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
@@ -177,8 +211,7 @@ def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
     is left as it is, and the older content is put beside it."""
     files: list[File] = []
     for secret in secrets:
-        files_there = _regular_files(engine.read(container, secret.path, _LARGEST_PLACE))
-        present = next((content for _, content in files_there), None)
+        present = _only_file(engine.read(container, secret.path, _LARGEST_PLACE))
         if present == secret.content:
             continue
         original = secret.original()
@@ -186,19 +219,23 @@ def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
             files.append(original)
         else:
             beside = original.path.with_name(f"{original.path.name}.before-snapshot")
-            files.append(File(beside, original.data, original.uid, original.gid, original.mode))
+            files.append(replace(original, path=beside))
     if files:
         engine.put(container, "/", files)
 
 
-def _regular_files(archive: Archive | None) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _only_file(archive: Archive | None) -> bytes | None:
     if archive is None:
-        return
+        return None
     with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
-        for entry in entries:
-            file = entries.extractfile(entry) if entry.isfile() else None
-            if file is not None:
-                yield entry, file.read()
+        first = entries.next()
+        return _content(entries, first) if first else None
+
+
+def _content(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
+    """A regular file's content; a second hard link to one counts as a file of its own."""
+    file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
+    return file.read() if file else None
 
 
 def _journals(platform: Platform) -> Path:
@@ -212,7 +249,6 @@ def _journal(platform: Platform, source: Workspace) -> Path:
 def _write_journal(
     platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[_Secret]
 ) -> None:
-    _journals(platform).mkdir(mode=0o700, exist_ok=True)
     record = {
         "container": container.id,
         "paused": paused,
@@ -225,15 +261,25 @@ def _write_journal(
             for secret in secrets
         ],
     }
-    write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
+    try:
+        _journals(platform).mkdir(mode=0o700, exist_ok=True)
+        write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
+    except OSError as error:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            f"What is held back of {source.name!r} during a snapshot can't be kept safe: {error}.",
+            field="site.state_dir",
+            remedy="Check that the folder is writable for this user and has free space.",
+        ) from error
 
 
-def _secret_from(entry: dict[str, str | int]) -> _Secret:
+def _secret_from(entry: dict[str, str | int | float]) -> _Secret:
     return _Secret(
         path=str(entry["path"]),
         uid=int(entry["uid"]),
         gid=int(entry["gid"]),
         mode=int(entry["mode"]),
+        mtime=float(entry["mtime"]),
         content=base64.b64decode(str(entry["content"])),
         replacement=base64.b64decode(str(entry["replacement"])),
     )
