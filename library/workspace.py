@@ -167,7 +167,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.params["password"] is not None and module.params["remove_password"]:
-        module.fail_json(msg="password and remove_password exclude each other.", error_code="VALIDATION_ERROR")
+        remedy = "Give one of them."
+        module.fail_json(
+            msg=f"password and remove_password exclude each other. {remedy}",
+            error_code="VALIDATION_ERROR",
+            details={"field": "remove_password", "remedy": remedy},
+        )
     run_on_platform(module, lambda platform: _ensure(module, platform))
 
 

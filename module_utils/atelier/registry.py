@@ -215,7 +215,7 @@ class Registry:
 
     # --- Changing ---------------------------------------------------------------------------------------------------
 
-    def update(self, workspace_id: str, *, keep: bool = True, **values: str | None) -> None:
+    def update(self, workspace_id: str, keep: bool = True, /, **values: str | None) -> None:
         """Sets columns of one row; with ``keep`` false only tries. Raises PROJECT_EXISTS when a new name is in use."""
         unknown = values.keys() - _MUTABLE
         if unknown:

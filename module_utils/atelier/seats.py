@@ -19,6 +19,7 @@ from .platform import Platform
 # The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
+_CONTAINER_GONE = "Its container was removed."
 _CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
@@ -26,12 +27,14 @@ _LOG_LINES = 15
 
 
 def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
-    """Creates, starts and awaits the container of a reserved row, and marks the row ``running``.
+    """Creates, starts and awaits the container of a row, and marks the row ``running``.
 
-    What an interrupted attempt left is replaced. An IDE that does not come up raises IDE_NOT_READY; then the row is
-    ``error``, and the container is kept for whoever looks for the cause.
+    Until then it is ``creating``, also one that was made before and whose container is gone: so an attempt that is
+    interrupted, perhaps before the IDE had its password, is begun anew. An IDE that does not come up raises
+    IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause.
     """
     name = platform.site.container_name(workspace.id)
+    platform.registry.claim_running_slot(workspace.id, Status.CREATING)
     discard_container(platform, workspace)
     network = platform.site.networks[workspace.proxy_mode]
     platform.engine.create(
@@ -168,7 +171,8 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
     if workspace.status is Status.CREATING:
         return Status.CREATING, None
     if container is None:
-        return Status.ERROR, "Its container was removed."
+        why = workspace.error if workspace.status is Status.ERROR else None
+        return Status.ERROR, why or _CONTAINER_GONE
     if container.status not in ("running", "paused"):
         return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
     return (Status.ERROR, workspace.error) if workspace.status is Status.ERROR else (Status.RUNNING, None)

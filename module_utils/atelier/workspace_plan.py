@@ -124,7 +124,8 @@ def check_desired(site: Site, desired: Desired) -> None:
     if desired.proxy_mode is not None:
         check_proxy_mode(desired.proxy_mode, site.networks)
     # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
-    check_limits(desired.memory or min(MEMORY_SIZES), desired.cpus or min(CPU_COUNTS), site.quotas)
+    smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
+    check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
 
 
 def check_unchangeable(desired: Desired, workspace: Workspace) -> None:

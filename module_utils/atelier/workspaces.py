@@ -306,7 +306,7 @@ def _predicted(
         (workspace,) = platform.registry.reserve([_reservation(platform, desired, new_id())], keep=False)
     # What the registry would refuse is refused now.
     if details := details_of(desired, workspace):
-        platform.registry.update(workspace.id, keep=False, **details)
+        platform.registry.update(workspace.id, False, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
         platform.registry.claim_running_slot(workspace.id, keep=False)
     after = view(platform.site, workspace, workspace.status)

@@ -22,8 +22,9 @@ def quotas(per_user: int = 1000, concurrent: int = 1000, *, cpus: float = 8, mem
     return Quotas(per_user, concurrent, True, cpus, memory_mb)
 
 
-def site(state_dir: Path, *, domain: str = "localhost", port: int = 80, protocol: str = "http") -> Site:
-    return Site("test", state_dir, "unix:///nowhere", "test", domain, port, protocol, NETWORKS, ROOMY)
+def site(state_dir: Path, *, port: int = 80, protocol: str = "http", memory_mb: int = 16384) -> Site:
+    ceilings = quotas(memory_mb=memory_mb)
+    return Site("test", state_dir, "unix:///nowhere", "test", "localhost", port, protocol, NETWORKS, ceilings)
 
 
 def order(name: str, **values: object) -> Reservation:

@@ -255,3 +255,38 @@ def test_two_thousand_rows_are_quick(registry: Registry) -> None:
     begin = time.perf_counter()
     assert len(registry.all()) == 2000
     assert time.perf_counter() - begin < 0.5  # bench/ holds it to 10 ms; here it must only not be absurd
+
+
+def test_an_unfinished_row_is_taken_over_by_one_only(registry: Registry) -> None:
+    (read,) = registry.reserve([order("seat", batch="0" * 12)])
+    assert registry.take_over(read, "1" * 12)
+    assert not registry.take_over(read, "2" * 12)
+    assert registry.get(name="seat").batch == "1" * 12
+    registry.update(read.id, status=Status.RUNNING)
+    assert not registry.take_over(registry.get(name="seat"), "2" * 12)
+
+
+def test_an_interrupted_batch_can_be_filled_up(registry: Registry) -> None:
+    registry.reserve([order("base")])
+    source = registry.get(name="base")
+    registry.reserve_clones(source, "0" * 12, [None] * 3, "default")
+    registry.delete(registry.get(name="base 2").id)
+    registry.reserve_clones(source, "0" * 12, [None], "default")
+    assert [batch.count for batch in registry.open_batches()] == [3]
+    assert sorted(row.name for row in registry.all()) == ["base", "base 1", "base 2", "base 3"]
+
+
+def test_starting_is_only_tried_in_check_mode(tmp_path: Path) -> None:
+    with open_registry(tmp_path, quotas(concurrent=1)) as registry:
+        made = registry.reserve([order("a")])[0]
+        registry.update(made.id, status=Status.STOPPED)
+        registry.claim_running_slot(made.id, keep=False)
+        assert registry.get(name="a").status is Status.STOPPED
+        registry.reserve([order("b")])
+        with pytest.raises(AtelierError) as error:
+            registry.claim_running_slot(made.id, keep=False)
+        assert error.value.code is Code.CONCURRENT_LIMIT_REACHED
+        with pytest.raises(AtelierError):
+            registry.update(made.id, False, name="b")
+        registry.update(made.id, False, name="c")
+        assert registry.find(name="c") is None

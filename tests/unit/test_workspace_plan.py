@@ -1,0 +1,110 @@
+"""What is wanted of a workspace, against what there is: the steps between, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from atelier.errors import AtelierError, Code
+from atelier.model import Limits, ProxyMode, Status
+from atelier.workspace_plan import Desired, State, Step, check_desired, check_unchangeable, plan
+from support import container, refused, row, site
+
+R, B, START, STOP, REMOVE = Step.RESERVE, Step.BUILD, Step.START, Step.STOP, Step.REMOVE
+PRESENT, STARTED, STOPPED, ABSENT = State.PRESENT, State.STARTED, State.STOPPED, State.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("state", "steps"), [(PRESENT, [R, B]), (STARTED, [R, B]), (STOPPED, [R, B, STOP]), (ABSENT, [])]
+)
+def test_nothing_is_there(state: State, steps: list[Step]) -> None:
+    assert plan(Desired(state, name="base"), None, None) == steps
+
+
+@pytest.mark.parametrize(
+    ("status", "docker", "present", "started", "stopped"),
+    [
+        (Status.RUNNING, "running", [], [], [STOP]),
+        (Status.RUNNING, "paused", [], [START], [STOP]),
+        (Status.RUNNING, "exited", [], [START], []),
+        (Status.STOPPED, "exited", [], [START], []),
+        (Status.STOPPED, "running", [], [], [STOP]),
+        (Status.ERROR, "running", [START], [START], [STOP]),
+        (Status.ERROR, "exited", [START], [START], [STOP]),
+        (Status.RUNNING, None, [B], [B], [B, STOP]),
+        (Status.ERROR, None, [B], [B], [B, STOP]),
+        (Status.CREATING, None, [B], [B], [B, STOP]),
+        (Status.CREATING, "created", [B], [B], [B, STOP]),
+        (Status.CREATING, "running", [B], [B], [B, STOP]),
+    ],
+)
+def test_a_row_and_its_container(
+    status: Status, docker: str | None, present: list[Step], started: list[Step], stopped: list[Step]
+) -> None:
+    workspace, seen = row(status=status), container(docker) if docker else None
+    assert plan(Desired(PRESENT, name="base"), workspace, seen) == present
+    assert plan(Desired(STARTED, name="base"), workspace, seen) == started
+    assert plan(Desired(STOPPED, name="base"), workspace, seen) == stopped
+    assert plan(Desired(ABSENT, name="base"), workspace, seen) == [REMOVE]
+
+
+def test_changes_come_in_the_order_in_which_they_are_made() -> None:
+    wish = Desired(STARTED, name="base", group="g", memory="4g")
+    steps = plan(wish, row(status=Status.STOPPED), container("exited"), password_differs=True, interrupted=True)
+    assert steps == [Step.RESTORE, Step.DETAILS, Step.PASSWORD, Step.LIMITS, START]
+    assert steps == [step for step in Step if step in steps]
+
+
+def test_what_a_snapshot_paused_goes_on_when_that_is_undone() -> None:
+    assert plan(Desired(STARTED, name="base"), row(), container("paused"), interrupted=True) == [Step.RESTORE]
+
+
+def test_what_is_as_wanted_needs_nothing() -> None:
+    wish = Desired(PRESENT, name="base", group="g", notes="n", memory="2g", cpus="2", template="empty")
+    assert plan(wish, row(group="g", notes="n"), container()) == []
+
+
+def test_an_unfinished_clone_is_for_its_clone_order_to_finish() -> None:
+    clone = row(cloned_from="ffffffffffff", status=Status.CREATING)
+    with pytest.raises(AtelierError) as error:
+        plan(Desired(STARTED, name="base"), clone, None)
+    refused(error, Code.WORKSPACE_BUSY, "name")
+    with pytest.raises(AtelierError) as error:
+        plan(Desired(STARTED, name="base"), clone._replace(status=Status.RUNNING), None)
+    assert "Clone its source again" in refused(error, Code.SNAPSHOT_FAILED, "name")
+    assert plan(Desired(ABSENT, name="base"), clone, None) == [REMOVE]
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "field"),
+    [
+        ({}, Code.VALIDATION_ERROR, "name"),
+        ({"id": "x"}, Code.VALIDATION_ERROR, "id"),
+        ({"name": "a/b"}, Code.INVALID_PROJECT_NAME, "name"),
+        ({"name": "base", "memory": "3g"}, Code.VALIDATION_ERROR, "memory"),
+        ({"name": "base", "password": "short"}, Code.INVALID_PASSWORD, "password"),
+        ({"name": "base", "proxy_mode": ProxyMode.LOGGING}, Code.VALIDATION_ERROR, "proxy_mode"),
+    ],
+)
+def test_what_can_be_refused_before_anything_is_looked_up(wish: dict[str, str], code: Code, field: str) -> None:
+    with pytest.raises(AtelierError) as error:
+        check_desired(site(Path("/x")), Desired(PRESENT, **wish))  # type: ignore[arg-type]
+    refused(error, code, field)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_ceiling_below_the_default_size_is_in_nobodys_way(state: State) -> None:
+    """What exists keeps its size, and may be stopped and removed whatever the ceiling has become."""
+    check_desired(site(Path("/x"), memory_mb=1024), Desired(state, name="base"))
+
+
+def test_what_cannot_change() -> None:
+    with pytest.raises(AtelierError) as error:
+        check_unchangeable(Desired(PRESENT, name="base", template="nodejs-react"), row())
+    refused(error, Code.VALIDATION_ERROR, "template")
+    check_unchangeable(Desired(PRESENT, name="base", template="empty"), row())
+    check_unchangeable(Desired(ABSENT, name="base", template="nodejs-react"), row())
+
+
+def test_limits_that_are_not_named_stay() -> None:
+    assert plan(Desired(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
