@@ -171,7 +171,7 @@ def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         "diff": {"before": {"changed_seats": []}, "after": {"changed_seats": changed}},
         "source": dict(outcome.source),
         "seats": [dict(seat) for seat in outcome.seats],
-        "failed_seats": [str(seat["name"]) for seat in outcome.seats if seat["status"] == "error"],
+        "failed_seats": [str(seat["name"]) for seat in outcome.seats if seat["error"] is not None],
         "resumed": outcome.resumed,
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def progress_reporter() -> Progress:
         return lambda step, done, total: None
 
     def report(step: str, done: int, total: int) -> None:
-        with Path(path).open("a", encoding="utf-8") as file:
+        # Nobody's work may fail because the one who watched it has gone.
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "done": done, "total": total}) + "\n")
 
     return report

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from .engine import Image
@@ -15,7 +15,7 @@ from .platform import Platform
 from .registry import Batch, clone_order, new_id
 from .seat_sheet import SeatSheet
 from .seats import discard_container, make_seat
-from .snapshots import MAX_LAYERS, leftover_snapshots, remove_leftovers, snapshot
+from .snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from .validation import check_count, check_password, check_title
 from .views import view
 from .workspace_plan import Desired, State
@@ -47,13 +47,17 @@ class CloneOrder:
 
 @dataclass
 class _Seat:
-    """A seat on its way: its row, whether its container is to be made, the password it shall have if that is known."""
+    """A seat on its way: its row, whether its container is to be made, the password it shall have if that is known.
+
+    ``fresh``: nobody has seen it yet (reserved by this run, or by one that was interrupted), so it may be taken back.
+    """
 
     workspace: Workspace
     make: bool
     password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
     new_password: bool = False
-    reserved_here: bool = False
+    fresh: bool = False
     changed: bool = False
     error: AtelierError | None = None
 
@@ -81,8 +85,9 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
     again finishes what is missing.
 
     Reserving is all or nothing; after that a seat that fails is ``error`` alone. Raises the validation codes,
-    PROJECT_NOT_FOUND, WORKSPACE_BUSY (source still being created), the quotas' codes, SNAPSHOT_FAILED and DISK_FULL;
-    then nothing new is left behind.
+    PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being made), the quotas' codes, SNAPSHOT_FAILED and
+    DISK_FULL; then nothing new is left behind. After SERVICE_UNAVAILABLE in mid-way the rows stay ``creating``, for
+    the next run to finish.
     """
     _check(order)
     source = platform.registry.get(id=order.source_id, name=order.source_name, field="source")
@@ -91,24 +96,20 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
             Code.WORKSPACE_BUSY,
             f"The workspace {source.name!r} is still being created.",
             field="source",
-            remedy="Wait until it is running, then clone it.",
+            remedy="Wait until it is running, then clone it. (If its making was interrupted, create it again first.)",
         )
     if check_mode:
-        seats = _seats(platform, order, source, _Run(new_id()), keep=False)
-        return CloneOutcome(
-            changed=any(seat.make or _would_change(platform, seat) for seat in seats),
-            resumed=False,
-            source=view(platform.site, source, source.status),
-            seats=[_seat_view(platform, seat) for seat in seats],
-        )
-    with _run(platform, order, source) as run:
+        return _foretold(platform, order, source)
+    held = order.sheet.held(platform.locks, platform.lock_wait) if order.sheet else nullcontext()
+    with held, _run(platform, order, source) as run:
         seats = _seats(platform, order, source, run)
-        _note(platform, order, seats)
-        if any(seat.make for seat in seats):
-            platform.sync_routes()
-            _make(platform, order, source, run, seats)
-        else:
-            _finish(platform, None, seats)
+        try:
+            _note(platform, order, seats)
+            _finish_all(platform, order, source, run, seats)
+        except AtelierError as error:
+            if error.code is not Code.SERVICE_UNAVAILABLE:
+                _roll_back(platform, run, seats, error)
+            raise
         _note(platform, order, seats)
         outcome = CloneOutcome(
             changed=any(seat.changed for seat in seats),
@@ -118,6 +119,24 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
         )
         platform.registry.close_batch(run.id)
     return outcome
+
+
+def _foretold(platform: Platform, order: CloneOrder, source: Workspace) -> CloneOutcome:
+    """What the order would do, without anything done."""
+    batch = next(
+        (batch for batch in _interrupted(platform, order, source) if platform.locks.batch_free(batch.id)), None
+    )
+    seats = _seats(platform, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
+    if any(seat.make for seat in seats):
+        check_source(platform, source)
+    for seat in seats:
+        seat.changed = seat.make or _start(platform, seat, check_mode=True)
+    return CloneOutcome(
+        changed=any(seat.changed for seat in seats),
+        resumed=batch is not None,
+        source=view(platform.site, source, source.status),
+        seats=[_foretold_view(platform, seat) for seat in seats],
+    )
 
 
 def _check(order: CloneOrder) -> None:
@@ -147,16 +166,21 @@ def _check(order: CloneOrder) -> None:
         )
 
 
+def _interrupted(platform: Platform, order: CloneOrder, source: Workspace) -> list[Batch]:
+    """Batches of the same kind whose result was never handed over; runs that still live have them locked."""
+    return [batch for batch in platform.registry.open_batches(source.id) if batch.count == order.count]
+
+
 @contextmanager
 def _run(platform: Platform, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
     """Holds the lock of a batch that was interrupted and fits the order, or else of a new run."""
     remove_leftovers(platform, leftover_snapshots(platform))
-    if order.count is not None:
-        for batch in platform.registry.open_batches(source.id):
-            with platform.locks.batch(batch.id) as held:
-                if held and batch.count == order.count:
-                    yield _Run(batch.id, batch)
-                    return
+    for batch in _interrupted(platform, order, source):
+        with platform.locks.batch(batch.id) as held:
+            # Whoever held it until now may have closed it.
+            if held and batch in platform.registry.open_batches(source.id):
+                yield _Run(batch.id, batch)
+                return
     run_id = new_id()
     with platform.locks.batch(run_id):
         yield _Run(run_id)
@@ -166,46 +190,78 @@ def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, 
     """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
     if order.ids:
         return [_present(platform, order, platform.registry.get(id=id, field="ids")) for id in order.ids]
-    if run.batch:
-        rows = [row for row in platform.registry.all() if row.batch == run.id]
-        return [_present(platform, order, row, forgotten=True) for row in rows]
     if order.count is not None:
-        passwords = [_wanted_password(order, None, new=True) for _ in range(order.count)]
+        there = [row for row in platform.registry.all() if row.batch == run.id]
+        passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
-        reserved = platform.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep)
-        return [_Seat(row, True, password, True, True) for row, password in zip(reserved, passwords, strict=True)]
+        reserved = platform.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
+        return [
+            *(_present(platform, order, row, forgotten=True) for row in there),
+            *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
+        ]
     rows_by_name = {name: platform.registry.find(name=name) for name in order.names}
+    seats_by_name = {name: _named(platform, order, source, row) for name, row in rows_by_name.items() if row}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
         clone_order(source, name, password_hash, owner=order.owner, batch=run.id)
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
-    reserved_by_name = {row.name: row for row in platform.registry.reserve(orders, keep=keep)}
-    seats: list[_Seat] = []
-    for name, row in rows_by_name.items():
-        if row is None:
-            seats.append(_Seat(reserved_by_name[name], True, missing[name], True, True))
-        elif row.cloned_from != source.id:
-            raise AtelierError(
-                Code.PROJECT_EXISTS,
-                f"The name {name!r} is already in use by a workspace that is no clone of {source.name!r}.",
-                field="names",
-                value=name,
-                remedy="Choose another name, or delete that workspace.",
-            )
-        else:
-            seats.append(_present(platform, order, row))
-    return seats
+    reserved = platform.registry.reserve(orders, keep=keep)
+    seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
+    for seat in seats_by_name.values():
+        row = seat.workspace
+        unfinished = row.status is Status.CREATING and row.batch != run.id
+        if keep and unfinished and not platform.registry.take_over(row, run.id):
+            for reservation in reserved:
+                platform.registry.delete(reservation.id)
+            raise _busy(row)
+    return [seats_by_name[name] for name in order.names]
+
+
+def _fresh(row: Workspace, password: str | None) -> _Seat:
+    return _Seat(row, make=True, password=password, password_hash=row.password_hash, new_password=True, fresh=True)
+
+
+def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Workspace) -> _Seat:
+    """A seat that the order names and whose row exists. Raises PROJECT_EXISTS for one that is no clone of the source,
+    WORKSPACE_BUSY for one that another run is making."""
+    if row.cloned_from != source.id:
+        raise AtelierError(
+            Code.PROJECT_EXISTS,
+            f"The name {row.name!r} is already in use by a workspace that is no clone of {source.name!r}.",
+            field="names",
+            value=row.name,
+            remedy="Choose another name, or delete that workspace.",
+        )
+    if row.status is Status.CREATING and row.batch is not None and not platform.locks.batch_free(row.batch):
+        raise _busy(row)
+    return _present(platform, order, row)
+
+
+def _busy(row: Workspace) -> AtelierError:
+    return AtelierError(
+        Code.WORKSPACE_BUSY,
+        f"The seat {row.name!r} is being made by another run.",
+        field="names",
+        value=row.name,
+        remedy="Wait for that run to end, then run this again.",
+    )
 
 
 def _present(platform: Platform, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
     """A seat whose row exists. ``forgotten``: nobody was ever told the password that it may have been given."""
-    container = platform.engine.inspect(platform.site.container_name(row.id))
-    make = container is None or row.status is Status.CREATING
+    make = _is_unmade(platform, row)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
-    return _Seat(row, make, password, new_password=new and password is not None)
+    fresh = row.status is Status.CREATING and not order.ids
+    # A password that nobody knows is worth nothing: a row with one gets the one that is wanted now, or none.
+    password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
+    return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
+
+
+def _is_unmade(platform: Platform, row: Workspace) -> bool:
+    return row.status is Status.CREATING or platform.engine.inspect(platform.site.container_name(row.id)) is None
 
 
 def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str | None:
@@ -223,67 +279,87 @@ def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
     return [hashes[password] if password is not None else None for password in passwords]
 
 
-def _make(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, seats: list[_Seat]) -> None:
-    rebuilt = [seat for seat in seats if seat.make and not seat.reserved_here and seat.password is not None]
-    for seat, password_hash in zip(rebuilt, _hashes([seat.password for seat in rebuilt]), strict=True):
-        platform.registry.update(seat.workspace.id, password_hash=password_hash)
-        seat.workspace = seat.workspace._replace(password_hash=password_hash)
-    platform.progress(f"taking a snapshot of {source.name}", 0, 1)
-    try:
+def _finish_all(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
+    """Makes and starts what is to be. Raises when no seat could be made, or when the engine went away meanwhile."""
+    made = [seat for seat in seats if seat.make]
+    if made:
+        platform.sync_routes()
+        platform.progress(f"taking a snapshot of {source.name}", 0, 1)
         with snapshot(platform, source, run.id, max_layers=order.max_layers) as image:
             _finish(platform, image, seats)
-        made = [seat for seat in seats if seat.make]
-        if all(seat.error for seat in made) and made[0].error:
-            raise made[0].error
-    except AtelierError as error:
-        _roll_back(platform, run, seats, error)
-        raise
+    else:
+        _finish(platform, None, seats)
+    errors = [seat.error for seat in seats if seat.error]
+    gone = next((error for error in errors if error.code is Code.SERVICE_UNAVAILABLE), None)
+    if gone:
+        raise gone
+    if made and made[0].error and all(seat.error for seat in made):
+        raise made[0].error
 
 
-def _finish(platform: Platform, image: Image | None, seats: list[_Seat]) -> None:
+def _finish(platform: Platform, image: Image | None, seats: Sequence[_Seat]) -> None:
     """Makes, starts and awaits all seats in a pool sized from the engine's machine; errors stay with their seat."""
     workers = min(_SEATS_PER_CORE * platform.engine.cpus(), _MOST_WORKERS, len(seats))
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(_finish_one, platform, image, seat): seat for seat in seats}
         ready = 0
         for future in as_completed(futures):
-            _settle(platform, future, futures[future])
-            ready += futures[future].error is None
+            seat = futures[future]
+            try:
+                seat.changed = future.result()
+            except AtelierError as error:
+                seat.changed, seat.error = True, error
+            ready += seat.error is None
             platform.progress("seats ready", ready, len(seats))
 
 
 def _finish_one(platform: Platform, image: Image | None, seat: _Seat) -> bool:
     if seat.make and image is not None:
         with platform.locks.workspace(seat.workspace.id, platform.lock_wait):
-            make_seat(platform, seat.workspace, image.id)
-        return True
-    return ensure(platform, Desired(State.STARTED, id=seat.workspace.id, password=seat.password)).changed
+            # It may have been deleted since, or made by another run.
+            row = platform.registry.get(id=seat.workspace.id, field="names")
+            if _is_unmade(platform, row):
+                _make(platform, image, seat, row)
+                return True
+    return _start(platform, seat)
 
 
-def _settle(platform: Platform, future: Future[bool], seat: _Seat) -> None:
+def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None:
+    """Makes the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
+    then it is kept. Where the engine is gone the row stays ``creating``."""
+    if row.password_hash != seat.password_hash:
+        platform.registry.update(row.id, password_hash=seat.password_hash)
+        row = row._replace(password_hash=seat.password_hash)
     try:
-        seat.changed = future.result()
+        make_seat(platform, row, image.id)
     except AtelierError as error:
-        seat.changed, seat.error = True, error
-        platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+        if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+            with suppress(AtelierError):
+                discard_container(platform, row)
+            platform.registry.update(row.id, status=Status.ERROR, error=error.message)
+        raise
 
 
-def _roll_back(platform: Platform, run: _Run, seats: list[_Seat], error: AtelierError) -> None:
-    """Leaves nothing half-made: rows reserved here go, unless a container was kept to be looked into."""
+def _start(platform: Platform, seat: _Seat, *, check_mode: bool = False) -> bool:
+    wanted = Desired(State.STARTED, id=seat.workspace.id, password=seat.password)
+    return ensure(platform, wanted, check_mode=check_mode).changed
+
+
+def _roll_back(platform: Platform, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
+    """Leaves nothing half-made: fresh rows go, unless their seat is up or its container was kept to be looked into."""
     for seat in seats:
-        if seat.reserved_here and not (seat.error and seat.error.code is Code.IDE_NOT_READY):
-            discard_container(platform, seat.workspace)
-            platform.registry.delete(seat.workspace.id)
-        elif seat.make:
-            platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
-    platform.registry.close_batch(run.id)
-    platform.sync_routes()
-
-
-def _would_change(platform: Platform, seat: _Seat) -> bool:
-    return ensure(
-        platform, Desired(State.STARTED, id=seat.workspace.id, password=seat.password), check_mode=True
-    ).changed
+        is_up = seat.changed and not seat.error
+        kept = seat.error is not None and seat.error.code is Code.IDE_NOT_READY
+        # A row whose container can't be removed now stays with it, for the next run or reconcile.
+        with suppress(AtelierError):
+            if seat.fresh and not is_up and not kept:
+                discard_container(platform, seat.workspace)
+                platform.registry.delete(seat.workspace.id)
+            elif seat.make and not is_up and not kept:
+                platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+    with suppress(AtelierError):
+        platform.registry.close_batch(run.id)
+        platform.sync_routes()
 
 
 def _note(platform: Platform, order: CloneOrder, seats: Sequence[_Seat]) -> None:
@@ -292,9 +368,19 @@ def _note(platform: Platform, order: CloneOrder, seats: Sequence[_Seat]) -> None
 
 
 def _seat_view(platform: Platform, seat: _Seat) -> dict[str, object]:
-    row = platform.registry.find(id=seat.workspace.id) or seat.workspace
+    row = platform.registry.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
     return {
-        **view(platform.site, row, row.status, row.error),
+        **view(platform.site, row, row.status, seat.error.message if seat.error else row.error),
         "changed": seat.changed,
         "password": seat.password if seat.new_password else None,
+    }
+
+
+def _foretold_view(platform: Platform, seat: _Seat) -> dict[str, object]:
+    unknown = ("id", "url", "address", "created_at") if seat.make and seat.fresh else ()
+    return {
+        **view(platform.site, seat.workspace, Status.RUNNING),
+        **dict.fromkeys(unknown),  # nobody can know them before they are given
+        "changed": seat.changed,
+        "password": None,
     }
