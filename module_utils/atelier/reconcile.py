@@ -13,11 +13,12 @@ from enum import StrEnum
 from .engine import Container
 from .gateway import compare_routes
 from .jobs import Jobs
+from .listing import workspace_containers
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from .platform import Platform
-from .registry import now
+from .registry import Batch, now
 from .seats import CONFIG_FOLDER, discard_container, observed_status
-from .snapshots import interrupted, leftover_snapshots, recover, remove_leftovers
+from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
 
 _PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
 _CONFIG_BYTES = 65536
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     MISSING_CONTAINER = "missing_container"
     UNFINISHED_WORKSPACE = "unfinished_workspace"
     WRONG_STATUS = "wrong_status"
+    ABANDONED_BATCH = "abandoned_batch"
     WRONG_ROUTES = "wrong_routes"
     INTERRUPTED_SNAPSHOT = "interrupted_snapshot"
     LEFTOVER_SNAPSHOT = "leftover_snapshot"
@@ -46,20 +48,21 @@ class Drift:
 
 
 def find_drift(platform: Platform) -> list[Drift]:
-    """Everything that is not as it should be, in the order in which it is to be repaired."""
+    """Everything that is not as it should be, in the order in which it is to be repaired.
+
+    Others work meanwhile, so what comes first in a making is looked at last, and each repair looks once more.
+    """
+    volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
+    containers = workspace_containers(platform)
     rows = platform.registry.all()
-    containers = {
-        container.labels["atelier.workspace"]: container
-        for container in platform.engine.containers(f"atelier.instance={platform.site.instance}")
-        if "atelier.workspace" in container.labels
-    }
     known = {row.id for row in rows}
     return [
         *_interrupted_snapshots(platform, {row.id: row for row in rows}),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
         *_row_drift(platform, rows, containers),
+        *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
-        *_leftover_volumes(platform, rows, containers),
+        *_leftover_volumes(platform, volumes, rows, containers),
         *_wrong_routes(platform, rows),
     ]
 
@@ -68,19 +71,25 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) ->
     found: list[Drift] = []
     for id in interrupted(platform):
         row = rows.get(id)
-        if row is None or _in_hand(platform, row):
+        if row is not None and _in_hand(platform, row):
             continue
 
-        def repair(row: Workspace = row) -> None:
-            with platform.locks.workspace(row.id, platform.lock_wait):
-                recover(platform, row)
+        def repair(id: str = id) -> None:
+            with platform.locks.workspace(id, platform.lock_wait):
+                present = platform.registry.find(id=id)
+                if present is None:
+                    forget(platform, id)
+                else:
+                    recover(platform, present)
 
         found.append(
             Drift(
                 Kind.INTERRUPTED_SNAPSHOT,
-                row.name,
-                f"A snapshot of {row.name!r} was interrupted: it may be paused, and its secrets held back.",
-                "Put the secrets back and let it go on.",
+                row.name if row else id,
+                f"A snapshot of {row.name!r} was interrupted: it may be paused, and its secrets held back."
+                if row
+                else f"Secrets of the workspace {id}, which is gone, are still held back.",
+                "Put the secrets back and let it go on." if row else "Delete them.",
                 repair,
             )
         )
@@ -89,7 +98,10 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) ->
 
 def _orphan(platform: Platform, id: str, container: Container) -> Drift:
     def adopt() -> None:
-        platform.registry.adopt(_from_container(platform, id, container))
+        with platform.locks.workspace(id, platform.lock_wait):
+            present = platform.engine.inspect(container.name)
+            if present is not None and platform.registry.find(id=id) is None:
+                platform.registry.adopt(_from_container(platform, id, present))
 
     return Drift(
         Kind.ORPHAN_CONTAINER,
@@ -103,7 +115,8 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
 def _from_container(platform: Platform, id: str, container: Container) -> Workspace:
     """A row rebuilt from what the container says of itself; unknown words become defaults."""
     labels = container.labels
-    memory, cpus = labels.get("atelier.memory", ""), labels.get("atelier.cpus", "")
+    memory, cpus = _limits_of(container)
+    mode = labels.get("atelier.proxy_mode", "")
     config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
     password = _PASSWORD_HASH.search(config.data) if config else None
     name = labels.get("atelier.name", id)
@@ -125,9 +138,18 @@ def _from_container(platform: Platform, id: str, container: Container) -> Worksp
         batch=None,
         error=None,
         status=Status.RUNNING if container.status == "running" else Status.STOPPED,
-        proxy_mode=ProxyMode(labels.get("atelier.proxy_mode", "none")),
-        limits=Limits(memory if memory in MEMORY_SIZES else Limits.memory, cpus if cpus in CPU_COUNTS else Limits.cpus),
+        proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else ProxyMode.NONE,
+        limits=Limits(memory, cpus),
     )
+
+
+def _limits_of(container: Container) -> tuple[str, str]:
+    """What the container has, since that can change and labels can't. CPUs may have been cut to the machine's."""
+    memory = next((size for size, value in MEMORY_SIZES.items() if value == container.memory), Limits.memory)
+    cpus = container.labels.get("atelier.cpus", "")
+    fitting = [count for count in CPU_COUNTS if float(count) == container.cpus]
+    labelled = cpus if cpus in CPU_COUNTS and float(cpus) >= container.cpus else None
+    return memory, labelled or next(iter(fitting), Limits.cpus)
 
 
 def _row_drift(platform: Platform, rows: Sequence[Workspace], containers: Mapping[str, Container]) -> list[Drift]:
@@ -140,30 +162,39 @@ def _row_drift(platform: Platform, rows: Sequence[Workspace], containers: Mappin
         if row.status is Status.CREATING:
             found.append(_unfinished(platform, row))
         elif status is not row.status or error != row.error:
-
-            def set_status(row: Workspace = row, status: Status = status, error: str | None = error) -> None:
-                platform.registry.update(row.id, status=status, error=error)
-
-            gone = container is None
-            found.append(
-                Drift(
-                    Kind.MISSING_CONTAINER if gone else Kind.WRONG_STATUS,
-                    row.name,
-                    f"The container of {row.name!r} is gone."
-                    if gone
-                    else f"{row.name!r} is {status}, the registry says {row.status}.",
-                    f"Set its status to {status}." + (" Start it to make it anew." if gone else ""),
-                    set_status,
-                )
-            )
+            found.append(_wrong_status(platform, row, container, status))
     return found
+
+
+def _wrong_status(platform: Platform, row: Workspace, container: Container | None, status: Status) -> Drift:
+    def set_status() -> None:
+        with platform.locks.workspace(row.id, platform.lock_wait):
+            present = platform.registry.find(id=row.id)
+            if present is not None:
+                seen = platform.engine.inspect(platform.site.container_name(row.id))
+                now_status, error = observed_status(present, seen)
+                platform.registry.update(row.id, status=now_status, error=error)
+
+    gone = container is None
+    return Drift(
+        Kind.MISSING_CONTAINER if gone else Kind.WRONG_STATUS,
+        row.name,
+        f"The container of {row.name!r} is gone."
+        if gone
+        else f"{row.name!r} is {status}, the registry says {row.status}.",
+        f"Set its status to {status}." + (" Start it to make it anew." if gone else ""),
+        set_status,
+    )
 
 
 def _unfinished(platform: Platform, row: Workspace) -> Drift:
     def remove() -> None:
         with platform.locks.workspace(row.id, platform.lock_wait):
-            discard_container(platform, row)
-            platform.registry.delete(row.id)
+            # It may have been finished since it was found, and hold somebody's files by now.
+            present = platform.registry.find(id=row.id)
+            if present is not None and present.status is Status.CREATING and not _is_promised(platform, present):
+                discard_container(platform, present)
+                platform.registry.delete(present.id)
 
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
@@ -172,6 +203,27 @@ def _unfinished(platform: Platform, row: Workspace) -> Drift:
         "Remove what was half-made. (Running the interrupted playbook again would finish it instead.)",
         remove,
     )
+
+
+def _abandoned_batches(platform: Platform) -> list[Drift]:
+    """Clone orders that were interrupted and that nobody took up again: the next one of the same size would."""
+
+    def close(batch: Batch) -> None:
+        with platform.locks.batch(batch.id) as held:
+            if held:
+                platform.registry.close_batch(batch.id)
+
+    return [
+        Drift(
+            Kind.ABANDONED_BATCH,
+            batch.id,
+            f"An order of {batch.count} clones was interrupted.",
+            "Take what there is of it as all of it. (Running the interrupted playbook again would finish it instead.)",
+            lambda batch=batch: close(batch),  # type: ignore[misc]
+        )
+        for batch in platform.registry.open_batches()
+        if platform.locks.batch_free(batch.id)
+    ]
 
 
 def _leftover_snapshots(platform: Platform) -> list[Drift]:
@@ -188,7 +240,7 @@ def _leftover_snapshots(platform: Platform) -> list[Drift]:
 
 
 def _leftover_volumes(
-    platform: Platform, rows: Sequence[Workspace], containers: Mapping[str, Container]
+    platform: Platform, volumes: Sequence[str], rows: Sequence[Workspace], containers: Mapping[str, Container]
 ) -> list[Drift]:
     used = {platform.site.container_name(id) for id in (*containers, *(row.id for row in rows))}
     return [
@@ -199,7 +251,7 @@ def _leftover_volumes(
             "Remove it.",
             lambda volume=volume: platform.engine.remove_volume(volume),  # type: ignore[misc]
         )
-        for volume in platform.engine.volumes(f"atelier.instance={platform.site.instance}")
+        for volume in volumes
         if volume not in used
     ]
 
@@ -227,6 +279,10 @@ def _in_hand(platform: Platform, row: Workspace) -> bool:
     unfinished job for it."""
     if not platform.locks.workspace_free(row.id):
         return True
+    return _is_promised(platform, row)
+
+
+def _is_promised(platform: Platform, row: Workspace) -> bool:
     if row.batch is not None and not platform.locks.batch_free(row.batch):
         return True
     return row.id in Jobs(platform.registry).promised_ids()
