@@ -1,0 +1,114 @@
+"""The script that starts dockerd without systemd: at boot, after a crash, twice at once, and when it can't."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+SOCKET = FOLDER / "docker.sock"
+PIDFILE = FOLDER / "docker.pid"
+RULES = FOLDER / "firewall.d"
+TABLE = "atelier-molecule-boot"
+
+
+def start() -> subprocess.CompletedProcess[str]:
+    return subprocess.run([FOLDER / "bin/start-dockerd"], capture_output=True, text=True, check=False)
+
+
+def answers() -> bool:
+    done = subprocess.run(["docker", "--host", f"unix://{SOCKET}", "version"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def stop(number: signal.Signals = signal.SIGTERM) -> None:
+    pid = int(PIDFILE.read_text())
+    os.kill(pid, number)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def table_exists() -> bool:
+    return subprocess.run(["nft", "list", "table", "inet", TABLE], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def rules() -> Iterator[Path]:
+    RULES.mkdir()
+    yield RULES / "test.nft"
+    (RULES / "test.nft").unlink(missing_ok=True)
+    RULES.rmdir()
+    subprocess.run(["nft", "delete", "table", "inet", TABLE], capture_output=True, check=False)
+
+
+def test_the_role_started_it() -> None:
+    assert answers()
+    # Not the host's own one.
+    assert Path(f"/proc/{PIDFILE.read_text()}/comm").read_text() == "dockerd\n"
+    assert b"--data-root" in Path(f"/proc/{PIDFILE.read_text()}/cmdline").read_bytes()
+
+
+def test_one_that_answers_is_left_alone() -> None:
+    before = PIDFILE.read_text()
+    done = start()
+    assert done.returncode == 0
+    assert "already answers" in done.stdout
+    assert PIDFILE.read_text() == before
+
+
+def test_the_firewall_is_loaded_before_dockerd(rules: Path) -> None:
+    stop()
+    rules.write_text(f"table inet {TABLE} {{ }}\n")
+    assert start().returncode == 0
+    assert table_exists()
+    assert answers()
+
+
+def test_without_its_firewall_dockerd_is_not_started(rules: Path) -> None:
+    stop()
+    rules.write_text("table inet {\n")
+    done = start()
+    assert done.returncode != 0
+    assert "test.nft" in done.stderr
+    assert not answers()
+    rules.unlink()
+    assert start().returncode == 0
+
+
+def test_it_comes_back_after_a_kill_whose_pid_another_process_has() -> None:
+    stop(signal.SIGKILL)
+    PIDFILE.write_text(str(os.getpid()))
+    done = start()
+    assert done.returncode == 0, done.stderr
+    assert answers()
+
+
+def test_two_at_once_start_one() -> None:
+    stop()
+    both = [subprocess.Popen([FOLDER / "bin/start-dockerd"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    words = sorted(process.communicate()[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert "already answers" in words[0]
+    assert "started" in words[1]
+
+
+def test_a_start_that_fails_shows_why() -> None:
+    stop()
+    script = FOLDER / "bin/start-dockerd"
+    broken = FOLDER / "bin/broken"
+    broken.write_text(script.read_text().replace("--bridge=mol-docker", "--storage-driver=nonsense"))
+    broken.chmod(0o755)
+    done = subprocess.run([broken], capture_output=True, text=True, check=False)
+    broken.unlink()
+    assert done.returncode != 0
+    assert "dockerd ended instead of starting" in done.stderr
+    assert "nonsense" in done.stderr
+    assert start().returncode == 0

@@ -1,0 +1,245 @@
+"""The gateway, asked as browsers and as seats ask it, while routes and configuration change."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import playbook
+from docker.models.containers import Container
+
+# A workspace: tells on which port it was asked and with which headers, and echoes what follows an upgrade.
+WORKSPACE = r"""
+use IO::Socket::INET;
+$SIG{CHLD} = 'IGNORE';
+my @servers = map { IO::Socket::INET->new(LocalPort => $_, Listen => 20, ReuseAddr => 1) or die } @ARGV;
+for my $server (@servers) {
+    next if $server != $servers[-1] && fork;
+    while (my $client = $server->accept) {
+        next if fork;
+        my ($head, $upgrade) = ('', 0);
+        while (my $line = <$client>) {
+            $line =~ s/\r\n//;
+            last if $line eq '';
+            $head .= "$line\n";
+            $upgrade = 1 if $line =~ /^upgrade:/i;
+        }
+        if ($upgrade) {
+            print $client "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+            while (sysread $client, my $data, 1024) { syswrite $client, $data }
+        } else {
+            my $body = "port: " . $server->sockport . "\n$head";
+            print $client "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
+        }
+        exit;
+    }
+}
+"""
+IDS = ("0123456789ab", "fedcba987654")
+STOPPED = "aaaaaaaaaaaa"
+
+
+class Gateway:
+    def __init__(self, site: dict[str, Any]) -> None:
+        self.port: int = site["port"]
+        self.folder = Path(site["state_dir"]) / "gateway"
+        self.map = self.folder / "routes.map"
+
+    def command(self, text: str) -> str:
+        with closing(socket.socket(socket.AF_UNIX)) as admin:
+            admin.connect(str(self.folder / "admin.sock"))
+            admin.sendall(text.encode() + b"\n")
+            return b"".join(iter(lambda: admin.recv(65536), b"")).decode().strip()
+
+    def get(self, host: str, path: str = "/", **headers: str) -> tuple[int, str]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", path, headers={"Host": f"{host}:{self.port}", **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def gateway(site: dict[str, Any]) -> Gateway:
+    return Gateway(site)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workspaces(site: dict[str, Any], gateway: Gateway, start: Callable[..., Container]) -> Iterator[list[Container]]:
+    """Two workspaces and a stopped one. Their routes are told to the running gateway, as the core does it."""
+    first = IPv4Network(site["networks"]["none"]["subnet"]).network_address
+    routes = dict(zip((*IDS, STOPPED), (str(first + offset) for offset in (20, 21, 22)), strict=True))
+    started = [start("perl", "-e", WORKSPACE, "8082", "3000", address=routes[workspace]) for workspace in IDS]
+    for workspace, address in routes.items():
+        assert gateway.command(f"add map {gateway.map} {workspace} {address}") == ""
+    gateway.map.write_text("".join(f"{workspace} {address}\n" for workspace, address in routes.items()))
+    deadline = time.monotonic() + 10
+    while gateway.get(f"{IDS[1]}.localhost")[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield started
+    gateway.command(f"clear map {gateway.map}")
+    gateway.map.write_text("")
+
+
+@pytest.mark.parametrize("host", ["0123456789ab.localhost", "0123456789AB.LocalHost", "0123456789ab.localhost."])
+def test_a_name_leads_to_the_ide(gateway: Gateway, host: str) -> None:
+    status, body = gateway.get(host)
+    assert status == 200
+    assert body.startswith("port: 8082\n")
+
+
+def test_a_name_with_a_port_leads_there(gateway: Gateway) -> None:
+    assert gateway.get(f"{IDS[0]}-3000.localhost")[1].startswith("port: 3000\n")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bbbbbbbbbbbb.localhost",
+        f"{IDS[0]}-8082.localhost",
+        f"{IDS[0]}-0.localhost",
+        f"{IDS[0]}-65536.localhost",
+        f"{IDS[0]}-03000.localhost",
+        f"{IDS[0]}-3000-1.localhost",
+        f"{IDS[0]}x.localhost",
+        f"{IDS[0]}.localhost.example",
+        f"x.{IDS[0]}.localhost",
+        "example.org",
+        "169.254.169.254",
+        "",
+    ],
+)
+def test_other_names_lead_nowhere(gateway: Gateway, host: str) -> None:
+    status, body = gateway.get(host)
+    assert status == 404
+    assert "No such workspace" in body
+
+
+def test_a_stopped_workspace_says_so_and_tries_again(gateway: Gateway) -> None:
+    status, body = gateway.get(f"{STOPPED}.localhost")
+    assert status == 503
+    assert "stopped or still starting" in body
+    assert 'http-equiv="refresh"' in body
+
+
+def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:
+    status, body = gateway.get(f"{IDS[0]}-4000.localhost")
+    assert status == 503
+    assert "Nothing answers on this port" in body
+
+
+def test_what_callers_claim_about_themselves_is_replaced(gateway: Gateway) -> None:
+    claims = {
+        "X-Forwarded-For": "9.9.9.9",
+        "X_Forwarded_For": "9.9.9.9",
+        "X-Real-IP": "9.9.9.9",
+        "Forwarded": "for=9.9.9.9",
+    }
+    claims |= {"X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
+    body = gateway.get(f"{IDS[0]}.localhost", **claims)[1].lower()
+    assert not [word for word in ("9.9.9.9", "gopher", "evil") if word in body]
+    assert "x-forwarded-for: 127.0.0.1\n" in body
+    assert "x-forwarded-proto: http\n" in body
+    assert f"x-forwarded-host: {IDS[0]}.localhost:{gateway.port}\n" in body
+
+
+def test_the_platforms_own_host(gateway: Gateway) -> None:
+    status, body = gateway.get("localhost", "/api/projects")
+    assert (status, json.loads(body)["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert gateway.get("localhost")[0] == 503
+
+
+def test_ipv6(gateway: Gateway) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this host has no IPv6")
+    with closing(http.client.HTTPConnection("::1", gateway.port, timeout=10)) as connection:
+        connection.request("GET", "/", headers={"Host": f"{IDS[0]}.localhost"})
+        assert connection.getresponse().status == 200
+
+
+def status_from(seat: Container, site: dict[str, Any], host: str) -> str:
+    """The status line that a seat gets from the gateway at the bridge's address."""
+    address = next(IPv4Network(site["networks"]["none"]["subnet"]).hosts())
+    ask = (
+        f"exec 3<>/dev/tcp/{address}/{site['port']}; printf 'GET /.atelier/gateway HTTP/1.1\\r\\nHost: {host}\\r\\n"
+        "Connection: close\\r\\n\\r\\n' >&3; head -n 1 <&3"
+    )
+    output: bytes = seat.exec_run(["timeout", "5", "bash", "-c", ask]).output
+    return output.decode().strip()
+
+
+def test_a_seat_gets_workspaces_only(workspaces: list[Container], site: dict[str, Any]) -> None:
+    assert status_from(workspaces[0], site, f"{IDS[1]}.localhost") == "HTTP/1.1 200 OK"
+    assert status_from(workspaces[0], site, "localhost") == "HTTP/1.1 403 Forbidden"
+    assert status_from(workspaces[0], site, "127.0.0.1") == "HTTP/1.1 403 Forbidden"
+
+
+def test_the_log_has_no_query_and_no_credentials(gateway: Gateway, site: dict[str, Any]) -> None:
+    gateway.get(f"{IDS[0]}.localhost", "/seen?token=canary1", Authorization="Bearer canary2", Cookie="key=canary3")
+    log = subprocess.run(
+        ["docker", "--host", site["engine_url"], "logs", f"{site['instance']}-gateway"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{IDS[0]}.localhost GET /seen 200" in log.stdout
+    assert "canary" not in log.stdout + log.stderr
+
+
+def running_id(site: dict[str, Any]) -> str:
+    done = subprocess.run(
+        ["docker", "--host", site["engine_url"], "inspect", "--format", "{{.Id}}", f"{site['instance']}-gateway"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site: dict[str, Any]) -> None:
+    before = running_id(site)
+    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=10)) as ide:
+        ide.sendall(
+            f"GET / HTTP/1.1\r\nHost: {IDS[0]}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            # The key of RFC 6455's example, and the workspace's answer is the example's, too.
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert ide.recv(4096).startswith(b"HTTP/1.1 101")
+        run = playbook(Path(__file__).with_name("converge.yml"), "-e", "atelier_gateway_hard_stop_after=1h")
+        assert run.returncode == 0, run.stdout
+        assert "Reload the configuration" in run.stdout
+        ide.sendall(b"still there?")
+        assert ide.recv(4096) == b"still there?"
+        # And the routes, which the new worker read from the file.
+        assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
+    assert running_id(site) == before
+
+
+def test_a_configuration_that_haproxy_refuses_never_goes_live(gateway: Gateway) -> None:
+    before = (gateway.folder / "haproxy.cfg").read_text()
+    run = playbook(Path(__file__).with_name("converge.yml"), "-e", "atelier_gateway_hard_stop_after=soon")
+    assert run.returncode != 0
+    assert "hard-stop-after" in run.stdout
+    assert (gateway.folder / "haproxy.cfg").read_text() == before
+    assert gateway.get(f"{IDS[0]}.localhost")[0] == 200
+
+
+def test_a_taken_port_is_refused_and_its_holder_named(gateway: Gateway) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        run = playbook(
+            Path(__file__).with_name("converge.yml"), "-e", f"atelier_base_port={port}", "--skip-tags", "network"
+        )
+    assert run.returncode != 0
+    assert "PORT_IN_USE" in run.stdout
+    assert f"Port {port} (atelier_base_port) is taken by" in run.stdout
+    assert gateway.get(f"{IDS[0]}.localhost")[0] == 200
