@@ -23,15 +23,9 @@ while (my $client = $server->accept) { print $client "hello"; close $client }
 
 
 @pytest.fixture(scope="session")
-def molecule() -> dict[str, Any]:
-    """Facts of the installation that the scenario made: site, bridge."""
-    facts: dict[str, Any] = json.loads(os.environ["ATELIER_MOLECULE"])
-    return facts
-
-
-@pytest.fixture(scope="session")
-def site(molecule: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = molecule["site"]
+def site() -> dict[str, Any]:
+    """The installation that the scenario made."""
+    found: dict[str, Any] = json.loads(os.environ["ATELIER_MOLECULE"])["site"]
     return found
 
 
@@ -69,7 +63,7 @@ def playbook(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "-m", "ansible", "playbook", str(path), f"--inventory={PROJECT / 'inventory'}"),
-            f"--extra-vars=@{PROJECT / 'molecule/common/instance.yml'}",
+            f"--extra-vars=@{PROJECT / 'molecule/common/vars/instance.yml'}",
             *arguments,
         ],
         env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "steps"},

@@ -1,0 +1,379 @@
+"""Seats from the built images, started as the orchestrator starts them: what they answer, refuse, write and leak."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import signal
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import docker
+import pytest
+from argon2 import PasswordHasher
+from conftest import playbook
+from docker.models.containers import Container
+from docker.models.images import Image
+
+FIRST, SECOND = "correct horse", "battery staple"
+HASHER = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+OPEN = "auth: none\ncert: false\n"
+
+
+def protected(password: str) -> str:
+    return f'auth: password\nhashed-password: "{HASHER.hash(password)}"\ncert: false\n'
+
+
+@pytest.fixture(scope="module")
+def client(site: dict[str, Any]) -> Iterator[docker.DockerClient]:
+    engine = docker.DockerClient(base_url=site["engine_url"])
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def image(client: docker.DockerClient, site: dict[str, Any]) -> Image:
+    return client.images.get(f"{site['image_prefix']}/workspace:empty")
+
+
+class Seat:
+    """A container of the image, with a volume for its config file."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def configure(self, text: str) -> None:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            member = tarfile.TarInfo("config.yaml")
+            member.size, member.mode, member.uid, member.gid = len(text), 0o640, 0, 1000
+            tar.addfile(member, io.BytesIO(text.encode()))
+        self.container.put_archive("/etc/code-server", archive.getvalue())
+
+    def start(self) -> Seat:
+        self.container.start()
+        self.container.reload()
+        return self
+
+    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        address = self.container.attrs["NetworkSettings"]["IPAddress"]
+        with closing(http.client.HTTPConnection(address, 8082, timeout=10)) as connection:
+            headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if self.request("GET", "/healthz")[0] == 200:
+                    return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
+
+    def accepts(self, password: str) -> bool:
+        status, _ = self.request("POST", "/login", urlencode({"password": password}))
+        return status == 302
+
+    def run(self, *command: str) -> str:
+        code, output = self.container.exec_run(list(command))
+        assert code == 0, output
+        text: str = output.decode()
+        return text.strip()
+
+    def pid(self) -> str:
+        return self.run("cat", "/dev/shm/workspace-ide.pid")  # noqa: S108
+
+    def logs(self) -> str:
+        text: bytes = self.container.logs()
+        return text.decode()
+
+
+@pytest.fixture(scope="module")
+def make(client: docker.DockerClient, site: dict[str, Any], image: Image) -> Iterator[Callable[..., Seat]]:
+    """Makes seats with the hardening of real ones; they and their volumes are removed at the end."""
+    made: list[tuple[Container, Any]] = []
+
+    def make(config: str | None = OPEN, **options: Any) -> Seat:
+        labels = {"atelier.instance": site["instance"]}
+        volume = client.volumes.create(labels=labels)
+        container = client.containers.create(
+            image.id,
+            labels=labels,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            volumes={volume.name: {"bind": "/etc/code-server"}},
+            **options,
+        )
+        made.append((container, volume))
+        seat = Seat(container)
+        if config is not None:
+            seat.configure(config)
+        return seat
+
+    yield make
+    for container, volume in made:
+        container.remove(force=True)
+        volume.remove()
+
+
+@pytest.fixture(scope="module")
+def seat(make: Callable[..., Seat]) -> Seat:
+    started = make(protected(FIRST)).start()
+    started.await_ready()
+    return started
+
+
+def test_the_hardening_holds(seat: Seat) -> None:
+    status = seat.run("cat", "/proc/1/status")
+    assert "Uid:\t1000\t1000\t1000\t1000\n" in status
+    assert "CapEff:\t0000000000000000\n" in status
+    assert "NoNewPrivs:\t1\n" in status
+    assert seat.run("id", "-Gn") == "coder"
+
+
+def test_it_answers_about_its_health(seat: Seat) -> None:
+    status, body = seat.request("GET", "/healthz")
+    assert status == 200
+    assert "lastHeartbeat" in json.loads(body)
+
+
+def test_only_the_right_password_opens(seat: Seat) -> None:
+    assert seat.request("GET", "/")[0] == 302
+    assert not seat.accepts("wrong")
+    assert not seat.accepts("")
+    assert seat.accepts(FIRST)
+
+
+def test_its_user_reads_the_config_but_cannot_change_it(seat: Seat) -> None:
+    assert "hashed-password" in seat.run("cat", "/etc/code-server/config.yaml")
+    attempts = [
+        "echo >>config.yaml",
+        "mv config.yaml other",
+        "rm -f config.yaml",
+        "touch new",
+        "chmod 0666 config.yaml",
+    ]
+    for attempt in attempts:
+        code, _ = seat.container.exec_run(["sh", "-c", f"cd /etc/code-server && {attempt}"])
+        assert code != 0, attempt
+
+
+def test_a_new_password_after_a_restart_of_the_ide(make: Callable[..., Seat]) -> None:
+    seat = make(protected(FIRST)).start()
+    seat.await_ready()
+    before = seat.pid()
+    seat.configure(protected(SECOND))
+    began = time.monotonic()
+    seat.run("restart-ide")
+    assert time.monotonic() - began < 2
+    # Gone already when the command returns, not some time later.
+    assert seat.container.exec_run(["kill", "-0", before])[0] != 0
+    seat.await_ready()
+    assert seat.pid() != before
+    assert not seat.accepts(FIRST)
+    assert seat.accepts(SECOND)
+
+
+def test_restarting_an_ide_that_is_just_starting(make: Callable[..., Seat]) -> None:
+    """At any moment of the start: each time the IDE comes up with the config file of that moment."""
+    for delay in (0, 0.02, 0.05, 0.1, 0.2):
+        seat = make(protected(FIRST)).start()
+        time.sleep(delay)
+        seat.configure(protected(SECOND))
+        seat.run("restart-ide")
+        seat.run("restart-ide")
+        seat.await_ready()
+        assert seat.accepts(SECOND), delay
+        assert not seat.accepts(FIRST), delay
+
+
+def test_an_ide_that_dies_comes_back(make: Callable[..., Seat]) -> None:
+    seat = make().start()
+    seat.await_ready()
+    before = seat.pid()
+    seat.container.exec_run(["kill", "-KILL", before])
+    seat.await_ready()
+    assert seat.pid() != before
+    assert "code-server ended with status 137" in seat.logs()
+
+
+def test_a_config_that_code_server_refuses_does_not_burn_the_cpu(make: Callable[..., Seat]) -> None:
+    seat = make("auth: password\ncert: false\n").start()
+    time.sleep(6)
+    attempts = seat.logs().count("code-server ended with status")
+    assert 2 <= attempts <= 5
+    assert "Please pass in a password" in seat.logs()
+    # A mended config is taken up at once, not after the pause.
+    seat.configure(OPEN)
+    seat.run("restart-ide")
+    began = time.monotonic()
+    seat.await_ready()
+    assert time.monotonic() - began < 4
+
+
+def test_without_its_config_it_ends(make: Callable[..., Seat]) -> None:
+    seat = make(config=None).start()
+    assert seat.container.wait(timeout=10)["StatusCode"] == 78
+    assert "config.yaml is missing" in seat.logs()
+
+
+def test_it_stops_at_once(make: Callable[..., Seat]) -> None:
+    seat = make().start()
+    seat.await_ready()
+    # With a page's helpers, too.
+    assert seat.request("GET", "/")[0] in (200, 302)
+    began = time.monotonic()
+    seat.container.stop(timeout=10)
+    assert time.monotonic() - began < 2
+    assert seat.container.wait()["StatusCode"] in (0, 143)
+
+
+def test_the_compile_cache_is_read_and_not_written(seat: Seat) -> None:
+    folder = "/opt/code-server/compile-cache"
+    script = "/opt/code-server/lib/node_modules/code-server/out/node/workspace-ide.js"
+    trace = f"NODE_DEBUG_NATIVE=COMPILE_CACHE NODE_COMPILE_CACHE={folder} node {script} --config /none 2>&1 || true"
+    read = [
+        line
+        for line in seat.run("sh", "-c", trace).splitlines()
+        if "reading cache from" in line and "workspace-ide.js" in line
+    ]
+    assert read
+    assert all("success" in line for line in read)
+    assert f"NODE_COMPILE_CACHE={folder}" in seat.run("sh", "-c", f"tr '\\0' '\\n' </proc/{seat.pid()}/environ")
+    written = {change["Path"] for change in seat.container.diff()}
+    assert not [path for path in written if path.startswith(("/opt", "/usr"))]
+
+
+def test_the_workspace_is_a_repository_with_one_commit(seat: Seat) -> None:
+    assert seat.run("git", "log", "--format=%an <%ae>").splitlines() == ["Atelier <atelier@localhost>"]
+    assert seat.run("git", "status", "--porcelain", "--branch") == "## main"
+    assert seat.run("pwd") == "/workspace"
+    # Nobody's name is taken for the user's: git asks.
+    code, output = seat.container.exec_run(["git", "commit", "--allow-empty", "-m", "mine"])
+    assert code != 0
+    assert b"Please tell me who you are" in output
+    assert seat.container.exec_run(["git", "log"], user="root")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "program", ["bash", "git", "curl", "python3", "pip3", "node", "npm", "ps", "less", "nano", "ssh"]
+)
+def test_tools_of_a_terminal(seat: Seat, program: str) -> None:
+    seat.run("sh", "-c", f"command -v {program}")
+
+
+def test_a_virtual_environment_and_a_global_npm_package_need_no_root(seat: Seat) -> None:
+    seat.run("python3", "-m", "venv", "/tmp/venv")  # noqa: S108
+    assert seat.run("npm", "config", "get", "prefix") == "/home/coder/.local"
+
+
+def test_extensions_install(seat: Seat) -> None:
+    """From a file, as no marketplace can be counted on here: the smallest extension there is."""
+    build = """
+import zipfile
+with zipfile.ZipFile('/tmp/probe.vsix', 'w') as vsix:
+    vsix.writestr('extension/package.json',
+        '{"name": "probe", "publisher": "atelier", "version": "1.0.0", "engines": {"vscode": "*"}}')
+"""
+    seat.run("python3", "-c", build)
+    seat.run("code-server", "--install-extension", "/tmp/probe.vsix")  # noqa: S108
+    assert "atelier.probe" in seat.run("code-server", "--list-extensions")
+
+
+def test_images_hold_nothing_of_the_host(client: docker.DockerClient, site: dict[str, Any], image: Image) -> None:
+    assert image.labels["atelier.image"] == "workspace"
+    assert image.labels["atelier.template"] == "empty"
+    names = {variable.partition("=")[0] for variable in image.attrs["Config"]["Env"]}
+    assert names == {"PATH", "LANG", "SHELL"}
+    assert client.images.get(f"{site['image_prefix']}/base:trixie").labels["atelier.image"] == "base"
+    history = json.dumps(image.history()) + json.dumps(image.attrs["Config"])
+    hosts_own = [Path.home() / ".npmrc", Path("/etc/pip.conf")]
+    for settings in hosts_own:
+        values = (
+            [line.partition("=")[2].strip() for line in settings.read_text().splitlines()] if settings.exists() else []
+        )
+        # A path of Debian's own is no secret, and a flag is no value.
+        assert not [
+            value for value in values if len(value) > 5 and not value.startswith("/etc/ssl/") and value in history
+        ]
+    seen = client.containers.run(
+        image.id,
+        ["-c", "ls /etc/pip.conf /home/coder/.npmrc /root/.npmrc /run/secrets 2>/dev/null; true"],
+        entrypoint=["sh"],
+        network_mode="none",
+        remove=True,
+    )
+    assert seen == b""
+
+
+def processes_naming(text: str) -> list[int]:
+    """Ids of the processes with the text in their arguments."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if text.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture
+def template(client: docker.DockerClient, site: dict[str, Any], tmp_path: Path) -> Iterator[Path]:
+    """A template of the site's own, outside the role; its image is removed at the end."""
+    folder = tmp_path / "templates" / "molecule-probe"
+    (folder / "skeleton").mkdir(parents=True)
+    (folder / "skeleton" / "hello.txt").write_text("hello\n")
+    (folder / "image").write_text("RUN touch /etc/probe\n")
+    (folder / "prepare.sh").write_text("sleep 3\necho prepared >prepared.txt\n")
+    yield folder
+    with contextlib.suppress(docker.errors.ImageNotFound):
+        client.images.remove(f"{site['image_prefix']}/workspace:{folder.name}")
+
+
+def test_a_sites_template_and_a_run_that_was_killed(
+    client: docker.DockerClient, site: dict[str, Any], template: Path
+) -> None:
+    name = f"{site['image_prefix']}/workspace:{template.name}"
+    variables = {"atelier_templates": [template.name], "atelier_workspace_image_template_dirs": [str(template.parent)]}
+    run = partial(playbook, Path(__file__).with_name("converge.yml"), "--extra-vars", json.dumps(variables))
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(run)
+        while (
+            not (builders := processes_naming(f"{site['image_prefix']}/workspace:{template.name}"))
+            and not killed.done()
+        ):
+            time.sleep(0.05)
+        time.sleep(1.5)
+        for pid in builders + processes_naming(str(template.parent)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert killed.result().returncode != 0
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.images.get(name)
+
+    second = run()
+    assert second.returncode == 0, second.stdout
+    files = client.containers.run(
+        name, ["-c", "cat hello.txt prepared.txt; ls /etc/probe; git status --short"], entrypoint=["sh"], remove=True
+    )
+    assert files.decode().split() == ["hello", "prepared", "/etc/probe"]
+    third = run()
+    assert "0 changed" in third.stdout, third.stdout
+
+    (template / "skeleton" / "hello.txt").write_text("changed\n")
+    assert run().returncode == 0
+    assert client.containers.run(name, ["hello.txt"], entrypoint=["cat"], remove=True) == b"changed\n"

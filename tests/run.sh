@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Of `./atelier test [NAME ...]`, which makes the Python environment and then sources this: runs the checks and tests, all
+# or those named, each with its output in out/test/NAME.log, which is shown when it fails. Ends with a summary.
+set -uo pipefail
+: "${here:?run ./atelier test}" "${venv:?}"
+cd "$here" || exit 1
+export PATH=$venv/bin:$PATH PY_COLORS=0 NO_COLOR=1
+
+check_prepare() { ansible-playbook tests/prepare.yml; }
+check_format() { ruff format --check .; }
+check_ruff() { ruff check .; }
+check_mypy() { mypy; }
+check_yamllint() { yamllint --strict .; }
+check_ansible_lint() { ansible-lint --offline; }
+check_docs() { # every module documents itself in a way that ansible-doc can read
+  local module
+  for module in library/*.py; do
+    ansible-doc --type module "$(basename "$module" .py)" >/dev/null || return 1
+  done
+  ansible-doc --type callback steps >/dev/null
+}
+check_unit() { pytest tests/unit; }
+check_module() { pytest tests/module; }
+check_api() { pytest tests/api; }
+check_e2e() { pytest tests/e2e; }
+check_molecule() { # SCENARIO
+  molecule test --scenario-name "$1"
+}
+
+# In this order: what is quick and fails often comes first; what needs Docker follows its preparation.
+names=(format ruff mypy yamllint ansible_lint docs unit prepare module api)
+for scenario in molecule/*/molecule.yml; do
+  names+=("molecule_$(basename "$(dirname "$scenario")")")
+done
+names+=(e2e)
+
+run() { # NAME
+  case $1 in
+    molecule_*) check_molecule "${1#molecule_}" ;;
+    *) "check_$1" ;;
+  esac
+}
+
+if [ "${1:-}" = list ]; then
+  printf '%s\n' "${names[@]}"
+  exit 0
+fi
+for name in "$@"; do
+  [[ " ${names[*]} " == *" $name "* ]] || die "there is no test $name. There are: ${names[*]}"
+done
+[ $# -eq 0 ] || names=("$@")
+
+logs=$here/out/test
+mkdir -p "$logs"
+start_of_all=$EPOCHREALTIME
+failed=()
+for number in "${!names[@]}"; do
+  name=${names[number]}
+  start=$EPOCHREALTIME
+  printf '[%d/%d] %-22s ' "$((number + 1))" "${#names[@]}" "$name"
+  if (run "$name") >"$logs/$name.log" 2>&1 </dev/null; then
+    # pytest's own count, where there is one.
+    printf 'ok      %9s  %s\n' "$(elapsed "$start")" "$(grep -Eo '[0-9]+ passed.*' "$logs/$name.log" | tail -n 1 | sed 's/ in .*//')"
+  else
+    printf 'FAILED  %9s\n' "$(elapsed "$start")"
+    failed+=("$name")
+    tail -n 200 "$logs/$name.log"
+    # Nothing that needs Docker can pass without its preparation.
+    [ "$name" != prepare ] || break
+  fi
+done
+
+echo
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "FAILED after $(elapsed "$start_of_all"): ${failed[*]}. Their output is in out/test/."
+  exit 1
+fi
+echo "All ${#names[@]} passed in $(elapsed "$start_of_all")."

@@ -1,0 +1,107 @@
+"""What the steps callback shows of results, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+_SPEC = importlib.util.spec_from_file_location(
+    "steps", Path(__file__).parent.parent.parent / "plugins" / "callback" / "steps.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+steps = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(steps)
+
+
+@pytest.fixture
+def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("ATELIER_STEPS", "1/3")
+    monkeypatch.delenv("ATELIER_PROGRESS", raising=False)
+    return steps.CallbackModule()
+
+
+def result_of(result: dict[str, Any], action: str = "ansible.builtin.copy") -> Any:
+    return SimpleNamespace(
+        result=result,
+        warnings=[],
+        task=SimpleNamespace(action=action, loop=None),
+        host=SimpleNamespace(get_name=lambda: "localhost"),
+    )
+
+
+def play(name: str) -> Any:
+    return SimpleNamespace(get_name=lambda: name, get_roles=list)
+
+
+def task(name: str) -> Any:
+    return SimpleNamespace(get_name=lambda: name, _role=None)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.04, "0.0 s"), (12.34, "12.3 s"), (59.9, "59.9 s"), (75, "1 min 15 s")])
+def test_durations(value: float, words: str) -> None:
+    assert steps.seconds(value) == words
+
+
+def test_the_newest_complete_note_is_shown() -> None:
+    notes = [json.dumps({"step": "seats ready", "done": done, "total": 20}) for done in (6, 7)]
+    assert steps.last_progress("\n".join([*notes, '{"step": "seats re'])) == "seats ready 7/20"
+    assert steps.last_progress("") == ""
+
+
+def test_a_play_has_its_number_and_its_duration(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_play_start(play("Docker"))
+    callback.v2_playbook_on_play_start(play("Gateway"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["[2/3] Docker", "[2/3] Docker ... 0.0 s", "[3/3] Gateway"]
+
+
+def test_a_task_is_one_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_task_start(task("role : Write it"), False)
+    callback.v2_runner_on_ok(result_of({"changed": True, "invocation": {"module_args": {"content": "canary"}}}))
+    callback.v2_playbook_on_task_start(task("Look"), False)
+    callback.v2_runner_on_skipped(result_of({"skipped": True}))
+    assert capsys.readouterr().out == "  changed  Write it\n"
+
+
+def test_a_message_is_shown_line_by_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_task_start(task("Show"), False)
+    callback.v2_runner_on_ok(result_of({"msg": ["SEAT  URL", "1     http"], "changed": False}, "ansible.builtin.debug"))
+    assert capsys.readouterr().out == "SEAT  URL\n1     http\n"
+
+
+def test_a_failure_says_what_is_wrong(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_task_start(task("Check the port"), False)
+    details = {"field": "atelier_base_port", "remedy": "Stop it."}
+    callback.v2_runner_on_failed(
+        result_of({"msg": "Port 80 is taken. Stop it.", "error_code": "PORT_IN_USE", "details": details})
+    )
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "failed   Check the port",
+        "Port 80 is taken. Stop it.",
+        "error_code: PORT_IN_USE",
+        "field: atelier_base_port",
+    ]
+
+
+@pytest.mark.parametrize("mark", ["_ansible_no_log", "censored"])
+def test_a_secret_result_stays_hidden(callback: Any, capsys: pytest.CaptureFixture[str], mark: str) -> None:
+    callback.v2_playbook_on_task_start(task("Set the password"), False)
+    callback.v2_runner_on_failed(result_of({"msg": "canary", "stderr": "canary", mark: True}))
+    output = capsys.readouterr().out
+    assert "canary" not in output
+    assert "hidden" in output
+
+
+def test_a_diff_of_a_secret_stays_hidden(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    diff = {"before": "", "after": "canary\n"}
+    callback.v2_on_file_diff(result_of({"changed": True, "diff": diff, "_ansible_no_log": True}))
+    assert capsys.readouterr().out == ""
+    callback.v2_on_file_diff(result_of({"changed": True, "diff": diff}))
+    assert "+canary" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+"""Ranges that a host uses, and those that may be added."""
+
+from __future__ import annotations
+
+import sys
+from ipaddress import IPv4Network
+
+import pytest
+from atelier.errors import AtelierError, Code
+from atelier.subnets import Route, Wanted, check, parse_routes, uplinks
+
+# 0.0.0.0/0 via eth0, 172.17.0.0/16 on docker0, as a little-endian kernel writes them.
+TABLE = """\
+Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
+eth0	00000000	010200C0	0003	0	0	0	00000000	0	0	0
+docker0	000011AC	00000000	0001	0	0	0	0000FFFF	0	0	0
+"""
+ROUTES = [Route("eth0", IPv4Network("0.0.0.0/0")), Route("docker0", IPv4Network("172.17.0.0/16"))]
+
+
+def wanted(subnet: str, bridge: str = "atl-open") -> Wanted:
+    return Wanted(subnet, bridge, f"{bridge}_subnet")
+
+
+@pytest.mark.skipif(sys.byteorder == "big", reason="the table is a little-endian one")
+def test_the_kernels_table_is_read() -> None:
+    assert parse_routes(TABLE) == ROUTES
+
+
+def test_default_routes_are_the_way_out() -> None:
+    assert uplinks(ROUTES) == ["eth0"]
+
+
+def test_a_free_range_is_fine_and_so_is_the_one_of_an_earlier_run() -> None:
+    check([wanted("172.28.0.0/16")], [*ROUTES, Route("atl-open", IPv4Network("172.28.0.0/16"))])
+
+
+@pytest.mark.parametrize("subnet", ["172.17.5.0/24", "172.16.0.0/12"])
+def test_a_used_range_is_refused(subnet: str) -> None:
+    with pytest.raises(AtelierError, match="which docker0 carries") as caught:
+        check([wanted(subnet)], ROUTES)
+    assert caught.value.code == Code.VALIDATION_ERROR
+    assert caught.value.details["field"] == "atl-open_subnet"
+
+
+def test_two_wanted_ranges_must_not_overlap() -> None:
+    with pytest.raises(AtelierError, match="the value of atl-open_subnet"):
+        check([wanted("172.28.0.0/16"), wanted("172.28.1.0/24", "atl-logging")], ROUTES)
+
+
+@pytest.mark.parametrize("subnet", ["172.28.0.1/16", "172.28.0.0/33", "hello", ""])
+def test_what_is_no_range_is_refused(subnet: str) -> None:
+    with pytest.raises(AtelierError, match="is not an IPv4 range"):
+        check([wanted(subnet)], ROUTES)
