@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from atelier.errors import AtelierError, Code
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import error_response
@@ -127,7 +128,8 @@ def _limited(receive: Receive, headers: Headers) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > LARGEST_BODY:
-            raise _too_large()
+            # The one exception that the framework lets through while it reads a body.
+            raise HTTPException(413)
         return message
 
     return counted

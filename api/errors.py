@@ -56,6 +56,12 @@ _FIELD_NAMES: Mapping[str, str] = {
 }
 _CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
 
+_HTTP_ERRORS: Mapping[int, tuple[Code, str]] = {
+    404: (Code.NOT_FOUND, "There is nothing at this address."),
+    405: (Code.METHOD_NOT_ALLOWED, "This address does not take this method."),
+    413: (Code.PAYLOAD_TOO_LARGE, "The body is too large."),
+}
+
 
 def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
     return {
@@ -84,14 +90,20 @@ def validation_response(errors: Sequence[Mapping[str, Any]]) -> JSON:
     VALIDATION_ERROR."""
     details: dict[str, str] = {}
     for finding in errors:
-        place = [str(part) for part in finding["loc"] if part not in ("body", "query", "path")]
-        details.setdefault(".".join(place) or "body", _sentence(finding))
+        details.setdefault(_field(finding), _sentence(finding))
     code = Code.VALIDATION_ERROR
     if len(details) == 1:
         code = _FIELD_CODES.get(next(iter(details)), code)
     message = " ".join(f"{field}: {fault}" for field, fault in details.items())
     sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
     return JSON(error_body(code, sentence, details, message), 400)
+
+
+def _field(finding: Mapping[str, Any]) -> str:
+    if finding["type"] == "json_invalid":
+        return "body"  # its place is a position in the text
+    place = [str(part) for part in finding["loc"] if part not in ("body", "query", "path", "header")]
+    return ".".join(place) or "body"
 
 
 def _sentence(finding: Mapping[str, Any]) -> str:
@@ -117,8 +129,6 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSON:
-        codes = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
-        sentences = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-        code = codes.get(error.status_code, Code.VALIDATION_ERROR)
-        body = error_body(code, sentences.get(error.status_code, str(error.detail)), {})
+        code, sentence = _HTTP_ERRORS.get(error.status_code, (Code.VALIDATION_ERROR, str(error.detail)))
+        body = error_body(code, sentence, {})
         return JSON(body, error.status_code, headers=dict(error.headers or {}))
