@@ -1,0 +1,97 @@
+"""Real Ansible, real Docker: an instance of its own on a network of its own, gone after each test."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import docker
+import pytest
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import IPAMConfig, IPAMPool
+from installation import Installation
+
+ENGINE_URL = "unix:///var/run/docker.sock"
+NETWORK = "atelier-test-open"
+BRIDGE = "atl-test"
+SUBNET = "172.26.0.0/16"
+# Two installations may live side by side in one network: each gives addresses of its own half.
+TEST_HALF, SHARED_HALF = "172.26.0.0/17", "172.26.128.0/17"
+# Whoever rebuilds the image while tests run can name a copy that stays.
+TEMPLATE = os.environ.get("ATELIER_TEST_TEMPLATE", "atelier/workspace:empty")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The host's engine, with the workspace image under the test's own prefix."""
+    with (Path(tempfile.gettempdir()) / "atelier-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another session's tests would be cleaned up by ours
+        try:
+            client = docker.DockerClient(base_url=ENGINE_URL, timeout=300)
+        except DockerException as error:
+            pytest.fail(f"No Docker Engine answers at {ENGINE_URL}: {error}. `./atelier up` installs and starts it.")
+        try:
+            client.images.get(TEMPLATE).tag("atelier-test/workspace", "empty")
+        except ImageNotFound:
+            pytest.fail(f"The image {TEMPLATE} is missing. `./atelier up` (or `./atelier test`) builds it.")
+        yield client
+        client.images.remove("atelier-test/workspace:empty")
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def network(engine: docker.DockerClient) -> Iterator[str]:
+    _remove_leftovers(engine)
+    pool = IPAMConfig(pool_configs=[IPAMPool(subnet=SUBNET)])
+    options = {"com.docker.network.bridge.name": BRIDGE, "com.docker.network.bridge.enable_icc": "false"}
+    made = engine.networks.create(NETWORK, driver="bridge", ipam=pool, options=options)
+    yield NETWORK
+    _remove_leftovers(engine)
+    assert made
+
+
+@pytest.fixture
+def site(network: str) -> Iterator[Installation]:
+    """An empty installation for one test."""
+    installation = _installation("atelier-test", TEST_HALF, network)
+    installation.remove()  # of a session that was killed
+    installation = _installation("atelier-test", TEST_HALF, network)
+    yield installation
+    installation.remove()
+
+
+@pytest.fixture(scope="module")
+def shared(network: str) -> Iterator[Installation]:
+    """An installation for all tests of one file, which put back what they change."""
+    installation = _installation("atelier-test-shared", SHARED_HALF, network)
+    yield installation
+    installation.remove()
+
+
+def _stop(reason: str) -> NoReturn:
+    """Fails at once and without a traceback; skipping would leave everything that matters untested."""
+    pytest.exit(reason, returncode=1)
+
+
+def _installation(name: str, subnet: str, network: str) -> Installation:
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    return Installation(name, folder, subnet, network, ENGINE_URL)
+
+
+def _remove_leftovers(engine: docker.DockerClient) -> None:
+    for name in ("atelier-test", "atelier-test-shared"):
+        _installation(name, TEST_HALF, NETWORK).remove()
+    try:
+        network = engine.networks.get(NETWORK)
+    except NotFound:
+        return
+    for container in network.containers:
+        try:
+            network.disconnect(container, force=True)
+        except APIError:
+            continue
+    network.remove()

@@ -1,0 +1,191 @@
+"""What is wrong with the input or the machine: a code, the field, the remedy; nothing half-made, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installation import Installation, Run, is_healthy
+
+SHORT, LONG = "pass-7!", "long-password-" + "x" * 37
+
+
+@pytest.fixture(scope="module")
+def base(shared: Installation) -> dict[str, Any]:
+    made = shared.create()
+    shared.run_inside(made, "echo precious > /workspace/precious")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_changes(shared: Installation, base: dict[str, Any]) -> Iterator[None]:
+    """After each refusal everything is as it was: rows, containers, volumes, routes, images and the files inside."""
+    before = _everything(shared, base)
+    yield
+    assert _everything(shared, base) == before
+    shared.is_tidy(["Base"])
+    assert is_healthy(base["address"])
+
+
+def _everything(shared: Installation, base: dict[str, Any]) -> tuple[object, ...]:
+    states = [(c.id, c.attrs["State"]["StartedAt"], c.attrs["State"]["Paused"]) for c in shared.containers()]
+    batches = shared.open_batches()
+    precious = shared.run_inside(base, "cat /workspace/precious")
+    return shared.rows(), states, shared.volumes(), shared.routes(), shared.snapshots(), batches, precious
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "field", "remedy"),
+    [
+        ({"template": "cobol"}, "INVALID_PROJECT_TYPE", "template", "Built are: empty. Add it to atelier_templates"),
+        ({"template": "../../etc"}, "INVALID_PROJECT_TYPE", "template", "Use one of atelier_templates"),
+        ({"name": "no spaces"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
+        ({"name": "ab"}, "INVALID_PROJECT_NAME", "name", "3 to 50"),
+        ({"name": "a/b/c"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
+        ({"name": "$(reboot)"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
+        ({"memory": "3g"}, "VALIDATION_ERROR", "memory", "Use one of: 1g, 2g, 4g, 8g, 16g."),
+        ({"cpus": "3"}, "VALIDATION_ERROR", "cpus", "Use one of: 1, 2, 4, 8."),
+        ({"group": "a;b"}, "VALIDATION_ERROR", "group", "1 to 50"),
+        ({"notes": "x" * 10_241}, "VALIDATION_ERROR", "notes", "10 KB"),
+        ({"proxy_mode": "logging"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
+        ({"proxy_mode": "security"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
+        ({"name": "Base", "template": "cobol"}, "VALIDATION_ERROR", "template", "Make another workspace"),
+    ],
+)
+def test_create(shared: Installation, values: dict[str, str], code: str, field: str, remedy: str) -> None:
+    variables = {f"workspace_{key}": value for key, value in ({"name": "Another"} | values).items()}
+    result = shared.play("workspace_create", **variables).failed(code, field)
+    assert remedy in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "field", "remedy"),
+    [
+        ({"count": 0}, "VALIDATION_ERROR", "count", "1 to 50"),
+        ({"count": 51}, "VALIDATION_ERROR", "count", "1 to 50"),
+        ({"count": 1, "names": ["Ann"]}, "VALIDATION_ERROR", "count", "Give one."),
+        ({"names": ["Ann", "Ann"]}, "VALIDATION_ERROR", "names", "its own"),
+        ({"names": ["Ann", "B/n"]}, "INVALID_PROJECT_NAME", "names", "digits"),
+        ({"names": ["Base"]}, "PROJECT_EXISTS", "names", "Choose another name"),
+        ({"source": "Nobody", "count": 1}, "PROJECT_NOT_FOUND", "source", "workspace_info"),
+        ({"count": 1, "csv": "/no/such/folder/seats.csv"}, "VALIDATION_ERROR", "seats_csv", "a folder that exists"),
+    ],
+)
+def test_clone(shared: Installation, values: dict[str, Any], code: str, field: str, remedy: str) -> None:
+    result = shared.clone(**{"source": "Base", **values}).failed(code, field)
+    assert remedy in result["msg"]
+
+
+@pytest.mark.parametrize("password", [SHORT, LONG])
+def test_a_bad_password_is_refused_and_never_shown(shared: Installation, password: str) -> None:
+    for run in (
+        shared.play("workspace_create", "-vvv", workspace_name="Another", workspace_password=password),
+        shared.clone("-vvv", source="Base", count=2, password=password),
+        shared.play("workspace_password", "-vvv", workspace_name="Base", workspace_password=password),
+    ):
+        result = run.failed("INVALID_PASSWORD", "password")
+        assert f"has {len(password)} characters. Use 8 to 50." in result["msg"]
+        assert password not in run.output
+        assert password not in str(run.results)
+
+
+def test_a_bad_password_of_one_seat_names_the_seat(shared: Installation) -> None:
+    run = shared.task("clone", "-vvv", source="Base", names=["Ann", "Ben"], passwords={"Ben": SHORT})
+    run.failed("INVALID_PASSWORD", "passwords[Ben]")
+    assert SHORT not in run.output
+    shared.task("clone", source="Base", names=["Ann"], passwords={"Zoe": "long enough"}).failed(
+        "VALIDATION_ERROR", "passwords"
+    )
+
+
+def test_quotas(shared: Installation) -> None:
+    result = shared.play(
+        "workspace_clone", clone_source="Base", clone_count=10, atelier_max_workspaces_per_user=4
+    ).failed("WORKSPACE_LIMIT_EXCEEDED", "site.max_workspaces_per_user")
+    assert result["msg"].startswith("Cannot create 10 clones: only 3 workspace slots remaining (limit: 4)")
+    assert "atelier_max_workspaces_per_user" in result["msg"]
+    assert (result["details"]["limit"], result["details"]["used"], result["details"]["requested"]) == (4, 1, 10)
+    shared.play("workspace_create", "--check", workspace_name="Another", atelier_max_concurrent_workspaces=1).failed(
+        "CONCURRENT_LIMIT_REACHED", "site.max_concurrent_workspaces"
+    )
+    shared.play("workspace_create", workspace_name="Another", atelier_memory_per_workspace_mb=1024).failed(
+        "VALIDATION_ERROR", "memory"
+    )
+
+
+def test_a_low_ceiling_hinders_nobody_from_stopping(shared: Installation) -> None:
+    run = shared.play("workspace_stop", "--check", workspace_name="Base", atelier_memory_per_workspace_mb=1024)
+    assert run.succeeded().changed
+
+
+def test_a_source_that_is_still_being_made(shared: Installation, base: dict[str, Any]) -> None:
+    shared.set_row("Base", status="creating")
+    try:
+        result = shared.clone(source="Base", count=1).failed("WORKSPACE_BUSY", "source")
+        assert "still being created" in result["msg"]
+        assert len(shared.rows()) == 1
+    finally:
+        shared.set_row("Base", status="running")
+    assert base
+
+
+def test_one_that_is_not_there(shared: Installation) -> None:
+    for playbook in ("workspace_start", "workspace_stop"):
+        shared.play(playbook, workspace_name="Nobody").failed("PROJECT_NOT_FOUND", "name")
+    shared.play("workspace_password", workspace_id="0123456789ab", workspace_password="long enough").failed(
+        "PROJECT_NOT_FOUND", "id"
+    )
+    shared.play("workspace_start", workspace_id="not an id").failed("VALIDATION_ERROR", "id")
+
+
+def test_an_engine_that_does_not_answer(shared: Installation, tmp_path: Path) -> None:
+    for url in (f"unix://{tmp_path}/no.sock", "tcp://127.0.0.1:1"):
+        for run in (
+            shared.play("workspace_create", workspace_name="Another", atelier_engine_url=url),
+            shared.play("workspace_clone", clone_source="Base", clone_count=2, atelier_engine_url=url),
+        ):
+            result = run.failed("SERVICE_UNAVAILABLE", "site.engine_url")
+            assert f"The Docker Engine at {url} does not answer" in result["msg"]
+            assert "Traceback" not in run.output
+
+
+def test_a_network_that_is_not_there(shared: Installation) -> None:
+    for run in (
+        shared.play("workspace_create", workspace_name="Another", atelier_network_open_name="no-such-network"),
+        shared.play("workspace_clone", clone_source="Base", clone_count=2, atelier_network_open_name="no-such-network"),
+    ):
+        assert run.returncode != 0
+        assert run.result["error_code"] == "CONTAINER_CREATE_FAILED"
+        assert "no-such-network" in run.result["msg"]
+
+
+def test_no_address_left(shared: Installation) -> None:
+    """The first 16 addresses of a range are not for workspaces, and this one has no more."""
+    order = {"clone_source": "Base", "clone_count": 5, "atelier_network_open_subnet": "172.26.0.0/28"}
+    shared.play("workspace_clone", **order).failed("ADDRESSES_EXHAUSTED", "site.networks")
+
+
+def test_settings_that_are_no_network(shared: Installation) -> None:
+    run = shared.play("workspace_create", workspace_name="Another", atelier_network_open_subnet="172.26.0.0/99")
+    run.failed("VALIDATION_ERROR", "site.networks.none")
+
+
+def test_a_registry_that_is_damaged_is_kept_as_it_is(shared: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "registry.sqlite3"
+    path.write_bytes(b"not a database " * 1000)
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    run: Run = shared.play("workspace_create", workspace_name="Another", atelier_state_dir=str(tmp_path))
+    run.failed("REGISTRY_ERROR", "site.state_dir")
+    assert hashlib.sha256(path.read_bytes()).digest() == digest
+
+
+def test_a_name_that_is_taken_is_refused_in_check_mode_too(shared: Installation) -> None:
+    other = shared.create("Other")
+    try:
+        for flags in (["--check"], []):
+            shared.task("workspace", *flags, id=other["id"], name="Base").failed("PROJECT_EXISTS", "name")
+    finally:
+        shared.play("workspace_delete", workspace_name="Other").succeeded()
