@@ -26,7 +26,7 @@ class Holder:
 
 
 def listening_inodes(table: str, port: int) -> set[int]:
-    """Inodes of the sockets that listen on ``port`` of any address, in the text of /proc/net/tcp or tcp6: see proc(5)."""
+    """Inodes of the sockets that listen on ``port`` of any address, in the text of /proc/net/tcp or tcp6 (proc(5))."""
     inodes = set()
     for line in table.splitlines()[1:]:
         columns = line.split()
