@@ -11,7 +11,7 @@ author: [Atelier (@atelier)]
 description:
   - Fails with C(VALIDATION_ERROR) when a range is malformed or overlaps one that the host routes already.
     Docker itself only compares with its own networks.
-  - Tells which interfaces lead out of the host. Changes nothing.
+  - Tells which interfaces lead out of the host, and which name servers it asks. Changes nothing.
 options:
   networks:
     description: The ranges to check.
@@ -53,6 +53,12 @@ uplinks:
   elements: str
   returned: success
   sample: [eth0]
+name_servers:
+  description: The IPv4 name servers outside the host that it asks. Containers ask the same ones.
+  type: list
+  elements: str
+  returned: success
+  sample: [192.0.2.53]
 """
 
 from pathlib import Path
@@ -61,6 +67,8 @@ from typing import Any
 from ansible.module_utils.atelier import ansible_glue, subnets
 from ansible.module_utils.basic import AnsibleModule
 
+# The second holds what a systemd-resolved asks that the first points to.
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 NETWORK_SPEC: dict[str, Any] = {
     "subnet": {"type": "str", "required": True},
     "bridge": {"type": "str", "required": True},
@@ -77,7 +85,12 @@ def main() -> None:
     def call() -> dict[str, Any]:
         routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
         subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
-        return {"changed": False, "uplinks": subnets.uplinks(routes)}
+        resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
+        return {
+            "changed": False,
+            "uplinks": subnets.uplinks(routes),
+            "name_servers": subnets.name_servers(*resolvers),
+        }
 
     ansible_glue.run(module, call)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from .errors import AtelierError, Code
 
@@ -41,6 +42,16 @@ def parse_routes(table: str) -> list[Route]:
 def uplinks(routes: Iterable[Route]) -> list[str]:
     """The interfaces that a default route leads through."""
     return sorted({route.interface for route in routes if route.network.prefixlen == 0})
+
+
+def name_servers(*configurations: str) -> list[str]:
+    """The IPv4 name servers in texts of resolv.conf(5), without those of the host itself."""
+    found = set()
+    for words in (line.split() for text in configurations for line in text.splitlines()):
+        if len(words) > 1 and words[0] == "nameserver":
+            with suppress(ValueError):
+                found.add(IPv4Address(words[1]))
+    return [str(address) for address in sorted(found) if not address.is_loopback]
 
 
 def check(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.subnets import Route, Wanted, check, parse_routes, uplinks
+from atelier.subnets import Route, Wanted, check, name_servers, parse_routes, uplinks
 
 # 0.0.0.0/0 via eth0, 172.17.0.0/16 on docker0, as a little-endian kernel writes them.
 TABLE = """\
@@ -52,3 +52,10 @@ def test_two_wanted_ranges_must_not_overlap() -> None:
 def test_what_is_no_range_is_refused(subnet: str) -> None:
     with pytest.raises(AtelierError, match="is not an IPv4 range"):
         check([wanted(subnet)], ROUTES)
+
+
+def test_name_servers_outside_the_host() -> None:
+    stub = "# by a program\nnameserver 127.0.0.53\noptions edns0\n"
+    real = "nameserver 169.254.169.254\nnameserver 10.0.0.2\nnameserver fd00::1\nnameserver\n"
+    assert name_servers(stub, real) == ["10.0.0.2", "169.254.169.254"]
+    assert name_servers("") == []
