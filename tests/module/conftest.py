@@ -14,6 +14,7 @@ import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from installation import Installation
+from small_image import SMALL, build_small_image
 
 ENGINE_URL = "unix:///var/run/docker.sock"
 NETWORK = "atelier-test-open"
@@ -52,6 +53,14 @@ def network(engine: docker.DockerClient) -> Iterator[str]:
     yield NETWORK
     _remove_leftovers(engine)
     assert made
+
+
+@pytest.fixture(scope="session")
+def small(engine: docker.DockerClient) -> Iterator[str]:
+    """A template that starts at once and takes 30 MB, for tests that are not about the IDE."""
+    build_small_image(engine, "atelier-test/workspace:empty")
+    yield "small"
+    engine.images.remove(SMALL, force=True)
 
 
 @pytest.fixture
