@@ -16,6 +16,13 @@ options:
     description: Whether to repair what is found.
     type: bool
     default: false
+  given_up:
+    description:
+      - Ids of workspaces whose making was given up by the job that asks for this. What is half-made of them is removed,
+        their rows stay.
+    type: list
+    elements: str
+    default: []
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
     type: float
@@ -60,14 +67,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, "repair": {"type": "bool", "default": False}},
+        argument_spec={
+            **SHARED_SPEC,
+            "repair": {"type": "bool", "default": False},
+            "given_up": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     run_on_platform(module, lambda platform: _reconcile(module, platform))
 
 
 def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    drift = find_drift(platform)
+    drift = find_drift(platform, module.params["given_up"])
     repair = module.params["repair"]
     repaired = repair and not module.check_mode
     if repaired:

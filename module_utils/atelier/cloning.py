@@ -189,7 +189,11 @@ def _run(platform: Platform, order: CloneOrder, source: Workspace) -> Iterator[_
 def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
     """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
     if order.ids:
-        return [_present(platform, order, platform.registry.get(id=id, field="ids")) for id in order.ids]
+        # Somebody may have deleted some of them since: no reason not to make the others.
+        rows = [row for id in order.ids if (row := platform.registry.find(id=id))]
+        if not rows:
+            platform.registry.get(id=order.ids[0], field="ids")
+        return [_present(platform, order, row) for row in rows]
     if order.count is not None:
         there = [row for row in platform.registry.all() if row.batch == run.id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]

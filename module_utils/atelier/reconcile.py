@@ -6,7 +6,7 @@ Repairing loses nothing: what has files of somebody's is adopted or marked, only
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,10 +47,12 @@ class Drift:
     repair: Callable[[], None]
 
 
-def find_drift(platform: Platform) -> list[Drift]:
+def find_drift(platform: Platform, given_up: Collection[str] = ()) -> list[Drift]:
     """Everything that is not as it should be, in the order in which it is to be repaired.
 
-    Others work meanwhile, so what comes first in a making is looked at last, and each repair looks once more.
+    ``given_up`` are workspaces that were being made by a job that is over and asks for this: what is half-made of them
+    goes, their rows stay for the job to say why. Others work meanwhile, so what comes first in a making is looked at
+    last, and each repair looks once more.
     """
     volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
     containers = workspace_containers(platform)
@@ -59,7 +61,7 @@ def find_drift(platform: Platform) -> list[Drift]:
     return [
         *_interrupted_snapshots(platform, {row.id: row for row in rows}),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
-        *_row_drift(platform, rows, containers),
+        *_row_drift(platform, rows, containers, given_up),
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
         *_leftover_volumes(platform, volumes, rows, containers),
@@ -152,10 +154,15 @@ def _limits_of(container: Container) -> tuple[str, str]:
     return memory, labelled or next(iter(fitting), Limits.cpus)
 
 
-def _row_drift(platform: Platform, rows: Sequence[Workspace], containers: Mapping[str, Container]) -> list[Drift]:
+def _row_drift(
+    platform: Platform, rows: Sequence[Workspace], containers: Mapping[str, Container], given_up: Collection[str]
+) -> list[Drift]:
     found: list[Drift] = []
     for row in rows:
         container = containers.get(row.id)
+        if row.status is Status.CREATING and row.id in given_up:
+            found.append(_given_up(platform, row))
+            continue
         if _in_hand(platform, row):
             continue
         status, error = observed_status(row, container)
@@ -202,6 +209,22 @@ def _unfinished(platform: Platform, row: Workspace) -> Drift:
         f"The making of {row.name!r} was interrupted, and nobody is at it.",
         "Remove what was half-made. (Running the interrupted playbook again would finish it instead.)",
         remove,
+    )
+
+
+def _given_up(platform: Platform, row: Workspace) -> Drift:
+    def discard() -> None:
+        with platform.locks.workspace(row.id, platform.lock_wait):
+            present = platform.registry.find(id=row.id)
+            if present is not None and present.status is Status.CREATING:
+                discard_container(platform, present)
+
+    return Drift(
+        Kind.UNFINISHED_WORKSPACE,
+        row.name,
+        f"The making of {row.name!r} was given up.",
+        "Remove what was half-made.",
+        discard,
     )
 
 

@@ -230,6 +230,14 @@ class Registry:
             except sqlite3.IntegrityError as error:
                 raise _name_taken(str(values.get("name"))) from error
 
+    def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
+        """Sets the status that was observed of a row, unless somebody changed it since it was read."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE workspaces SET status = ?, error = ? WHERE id = ? AND status = ?",
+                (status, error, seen.id, seen.status),
+            )
+
     def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, keep: bool = True) -> None:
         """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
         with ``keep`` false only tries. Raises CONCURRENT_LIMIT_REACHED."""
