@@ -7,9 +7,9 @@ caller's true address. So that header can be believed here, and nowhere else.
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from ipaddress import IPv6Address, ip_address
 
 from atelier.errors import AtelierError, Code
 from starlette.datastructures import Headers
@@ -17,10 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import error_response
+from .schemas.fields import templates_on_offer
 from .settings import Settings
 
 LARGEST_BODY = 1024**2 - 1
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
 _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim"}
 
@@ -51,25 +53,26 @@ class Gatekeeper:
         except AtelierError as error:
             await error_response(error)(scope, receive, send)
             return
+        templates_on_offer.set(self._settings.templates)
         await self._app(scope, _limited(receive, headers), send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
-        host = headers.get("host", "")
+        host = headers.get("host", "").lower()
         if _bare(host) not in self._settings.allowed_hosts:
             raise AtelierError(
                 Code.FORBIDDEN,
                 "The Host of the request is not this platform's.",
                 remedy="Use the platform's own address.",
             )
-        origin = headers.get("origin")
-        if scope["method"] in _CHANGING and origin is not None and not self._own(origin, host):
+        own = f"{self._settings.site.protocol}://{host}"
+        if scope["method"] in _CHANGING and any(origin.lower() != own for origin in headers.getlist("origin")):
             raise AtelierError(
                 Code.FORBIDDEN,
                 "Changes are taken from the platform's own pages only; this one came from another origin.",
                 remedy="Call from the platform's own address, or without a browser.",
             )
-        address = headers.get("x-forwarded-for", "127.0.0.1")
-        if ip_address(address).is_loopback:
+        address, is_local = _address(headers)
+        if is_local:
             return Caller(address, "loopback")
         if self._settings.open_to_all:
             return Caller(address, address)
@@ -84,13 +87,9 @@ class Gatekeeper:
             remedy="Send it as Authorization: Bearer <token>; it is in the state folder, in the file api/token.",
         )
 
-    def _own(self, origin: str, host: str) -> bool:
-        parts = urlsplit(origin)
-        return parts.scheme == self._settings.site.protocol and parts.netloc.lower() == host.lower()
-
     def _check_body(self, scope: Scope, headers: Headers) -> None:
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > LARGEST_BODY:
+        if length.isascii() and length.isdigit() and int(length) > LARGEST_BODY:
             raise _too_large()
         has_body = length != "0" or "transfer-encoding" in headers
         if scope["method"] in _CHANGING and has_body:
@@ -105,10 +104,24 @@ class Gatekeeper:
 
 
 def _bare(host: str) -> str:
-    name = host.lower()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0].rstrip(".")
+    """The name in a lower-case Host header, without port; nothing when it is not one."""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else ""
+
+
+def _address(headers: Headers) -> tuple[str, bool]:
+    """The caller's address, and whether it is this machine's own. Without the header it was no gateway that asked but
+    somebody who may open the socket; with anything else than one address in it, nobody who can be believed."""
+    given = headers.getlist("x-forwarded-for")
+    if not given:
+        return "127.0.0.1", True
+    try:
+        (text,) = given
+        address = ip_address(text)
+    except ValueError:
+        return "unknown", False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address), (mapped or address).is_loopback
 
 
 def _too_large() -> AtelierError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import docker
+import requests
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 
@@ -18,9 +20,9 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
     Raises SERVICE_UNAVAILABLE when Docker does not answer, PROJECT_NOT_FOUND when there is no container.
     """
     try:
-        api = docker.APIClient(base_url=settings.site.engine_url, version="auto", timeout=60)
-        found = api.containers(all=True, size=True, filters={"name": f"^{settings.site.container_name(row.id)}$"})
-    except docker.errors.DockerException as error:
+        with closing(docker.APIClient(base_url=settings.site.engine_url, version="auto", timeout=60)) as api:
+            found = api.containers(all=True, size=True, filters={"name": f"^{settings.site.container_name(row.id)}$"})
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise AtelierError(Code.SERVICE_UNAVAILABLE, "The Docker Engine does not answer.") from error
     if not found:
         raise AtelierError(Code.PROJECT_NOT_FOUND, "The workspace has no container.", field="projectId", value=row.id)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atelier.errors import AtelierError, Code
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from .responses import JSON
+
+log = logging.getLogger(__name__)
 
 STATUS: Mapping[Code, int] = {
     Code.INVALID_PROJECT_NAME: 400,
@@ -42,8 +47,8 @@ _FIELD_CODES: Mapping[str, Code] = {
     "projectType": Code.INVALID_PROJECT_TYPE,
     "password": Code.INVALID_PASSWORD,
     "newPassword": Code.INVALID_PASSWORD,
+    "name": Code.INVALID_PROJECT_NAME,
 }
-
 
 # The core's words for what the contract calls otherwise.
 _FIELD_NAMES: Mapping[str, str] = {
@@ -57,10 +62,12 @@ _FIELD_NAMES: Mapping[str, str] = {
 _CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
 
 _HTTP_ERRORS: Mapping[int, tuple[Code, str]] = {
+    400: (Code.VALIDATION_ERROR, "The body is not JSON."),
     404: (Code.NOT_FOUND, "There is nothing at this address."),
     405: (Code.METHOD_NOT_ALLOWED, "This address does not take this method."),
     413: (Code.PAYLOAD_TOO_LARGE, "The body is too large."),
 }
+_CLONE_REFUSED = "Failed to clone project"
 
 
 def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
@@ -85,7 +92,14 @@ def error_response(error: AtelierError, headers: Mapping[str, str] | None = None
     return JSON(body, STATUS.get(code, 500), headers={**retry, **(headers or {})})
 
 
-def validation_response(errors: Sequence[Mapping[str, Any]]) -> JSON:
+def _clone_refused(error: AtelierError) -> JSON | None:
+    """A clone's refusals as the contract has them: 400, one sentence for all causes, the cause in ``message``."""
+    if STATUS.get(error.code) not in (400, 409):
+        return None
+    return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
+
+
+def validation_response(errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False) -> JSON:
     """Pydantic's findings, keyed by field. One field with a code of its own gives that code, all else
     VALIDATION_ERROR."""
     details: dict[str, str] = {}
@@ -96,7 +110,7 @@ def validation_response(errors: Sequence[Mapping[str, Any]]) -> JSON:
         code = _FIELD_CODES.get(next(iter(details)), code)
     message = " ".join(f"{field}: {fault}" for field, fault in details.items())
     sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
-    return JSON(error_body(code, sentence, details, message), 400)
+    return JSON(error_body(code, _CLONE_REFUSED if of_clone else sentence, details, message), 400)
 
 
 def _field(finding: Mapping[str, Any]) -> str:
@@ -116,19 +130,41 @@ def _sentence(finding: Mapping[str, Any]) -> str:
     return str(finding["msg"]).removeprefix("Value error, ")
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Registers the handlers: whatever goes wrong, the answer has the contract's shape."""
 
     @app.exception_handler(AtelierError)
     async def atelier_error(request: Request, error: AtelierError) -> JSON:
-        return error_response(error)
+        return (_clone_refused(error) if _is_clone(request) else None) or error_response(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSON:
-        return validation_response(error.errors())
+        return validation_response(error.errors(), of_clone=_is_clone(request))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSON:
         code, sentence = _HTTP_ERRORS.get(error.status_code, (Code.VALIDATION_ERROR, str(error.detail)))
-        body = error_body(code, sentence, {})
-        return JSON(body, error.status_code, headers=dict(error.headers or {}))
+        body = error_body(code, sentence, {"body": sentence} if error.status_code == 400 else {})
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(request, routes) or headers.get("Allow", "")
+        return JSON(body, error.status_code, headers=headers)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSON:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        sentence = "Something unforeseen went wrong; the API's log says what."
+        return JSON(error_body(Code.INTERNAL_ERROR, sentence, {}), 500)
+
+
+def _is_clone(request: Request) -> bool:
+    return request.url.path.endswith("/clone")
+
+
+def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:
+    """All methods of the address, which may be spread over several routes."""
+    here = request.scope.get("route")
+    if not isinstance(here, APIRoute) or request.method in (here.methods or ()):
+        return ""
+    same = [route for route in routes if isinstance(route, APIRoute) and route.path == here.path]
+    return ", ".join(sorted({method for route in same for method in route.methods or ()}))

@@ -10,7 +10,7 @@ from atelier.model import Status, Workspace
 from atelier.passwords import hash_password
 from atelier.registry import Reservation, new_id
 from atelier.validation import check_limits, check_proxy_mode
-from fastapi import APIRouter, Body, Header, Request, Response
+from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 
 from ..changes import begin, change, follow, reserve
 from ..deps import Platform, ProjectId, Services, Who
@@ -45,7 +45,7 @@ async def list_projects(request: Request, platform: Platform) -> Response:
 @router.get("/groups", response_model=answers.Groups, responses=errors())
 async def list_groups(platform: Platform) -> Response:
     """All group names in use, sorted; a workspace without one is in Uncategorized."""
-    groups = sorted({row.group or UNGROUPED for row in platform.registry.all()})
+    groups = sorted({row.group or UNGROUPED for row in platform.reads.all()})
     return JSON({"success": True, "groups": groups})
 
 
@@ -59,7 +59,7 @@ async def create_project(
     order = Reservation(
         id=id,
         name=body.project_name,
-        template=_built(platform, body.project_type),
+        template=body.project_type,
         limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", platform.settings.site.quotas),
         proxy_mode=check_proxy_mode(body.mode, platform.settings.site.networks),
         group=body.group,
@@ -74,6 +74,14 @@ async def create_project(
     return JSON(_created(platform, body, id), 201)
 
 
+@router.api_route("/create", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@router.api_route("/groups", methods=["POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def no_project(request: Request) -> Response:
+    """These two are no ids."""
+    allowed = "POST" if request.url.path.endswith("/create") else "GET"
+    raise HTTPException(405, headers={"Allow": allowed})
+
+
 @router.get("/{project_id}", response_model=answers.OneProject, responses=errors(404))
 async def get_project(project_id: ProjectId, platform: Platform) -> Response:
     """One workspace, with its container's state and the figures of the last sample."""
@@ -86,8 +94,9 @@ async def delete_project(
 ) -> Response:
     """Removes the workspace with all its files. A protected one wants its password."""
     row = platform.row(project_id)
-    await _check_password(platform, row, body)
+    await _check_password(platform, caller, "delete", row, body.password if body else None)
     await change(platform, caller, "delete", row)
+    platform.passwords.forget(row.id)
     return JSON({"success": True, "message": "Project deleted successfully", "projectId": row.id})
 
 
@@ -98,9 +107,9 @@ async def start_project(
     """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
     row = platform.row(project_id)
     if body is not None and body.password is not None:
-        await _check_password(platform, row, body)
+        await _check_password(platform, caller, "start", row, body.password)
     if platform.presenter.status(row)[0] is not Status.RUNNING:
-        platform.registry.check_running_slot(row.id)
+        platform.reads.check_running_slot(row.id)
         await change(platform, caller, "start", row)
     project = platform.presenter.project(platform.row(project_id))
     return JSON({"success": True, "message": "Workspace started successfully", "project": project})
@@ -112,7 +121,7 @@ async def stop_project(
 ) -> Response:
     """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
     row = platform.row(project_id)
-    await _check_password(platform, row, body)
+    await _check_password(platform, caller, "stop", row, body.password if body else None)
     if platform.presenter.status(row)[0] is not Status.STOPPED:
         await change(platform, caller, "stop", row)
     return JSON({"success": True, "message": "Workspace stopped successfully", "projectId": row.id})
@@ -129,7 +138,7 @@ async def change_password(project_id: ProjectId, body: ChangePassword, platform:
             field="newPassword",
             remedy="Send one of the two.",
         )
-    await asyncio.to_thread(platform.passwords.check, row, body.current_password)
+    await _check_password(platform, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
     await change(platform, caller, "password", row, variables)
@@ -141,24 +150,20 @@ async def change_password(project_id: ProjectId, body: ChangePassword, platform:
 async def clone_project(project_id: ProjectId, body: CloneProject, platform: Platform, caller: Who) -> Response:
     """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
     source = platform.row(project_id)
-    try:
-        if source.status is Status.CREATING:
-            raise AtelierError(Code.VALIDATION_ERROR, "The source workspace is still being created")
-        password_hash = await _hashed(body.password)
-        ids = [new_id() for _ in range(body.count)]
-        hashes = [password_hash] * body.count
-        job = await reserve(
-            platform,
-            caller,
-            "clone",
-            ids,
-            {"source_id": source.id},
-            lambda: platform.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
-        )
-    except AtelierError as error:
-        if error.code is Code.SERVICE_UNAVAILABLE:
-            raise
-        return _clone_refused(error)
+    if source.status is Status.CREATING:
+        raise AtelierError(Code.VALIDATION_ERROR, "The source workspace is still being created", field="projectId")
+    password_hash = await _hashed(body.password)
+    ids = [new_id() for _ in range(body.count)]
+    hashes = [password_hash] * body.count
+    job = await reserve(
+        platform,
+        caller,
+        "clone",
+        ids,
+        {"source_id": source.id},
+        lambda: platform.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
+        source.id,
+    )
     begin(platform, caller, job)
     return JSON(
         {
@@ -213,25 +218,20 @@ async def _update(platform: Services, caller: Who, what: str, row: Workspace, **
     platform.audit.write(caller.name, what, row.id, "successful")
 
 
-async def _check_password(platform: Services, row: Workspace, body: WorkspacePassword | None) -> None:
-    if row.password_protected:
-        await asyncio.to_thread(platform.passwords.check, row, body.password if body else None)
+async def _check_password(
+    platform: Services, caller: Who, operation: str, row: Workspace, password: str | None
+) -> None:
+    if not row.password_protected:
+        return
+    try:
+        await asyncio.to_thread(platform.passwords.check, row, password)
+    except AtelierError as error:
+        platform.audit.write(caller.name, operation, row.id, f"refused: {error.code}")
+        raise
 
 
 async def _hashed(password: str | None) -> str | None:
     return await asyncio.to_thread(hash_password, password) if password is not None else None
-
-
-def _built(platform: Services, template: str) -> str:
-    known = platform.settings.templates
-    if template not in known:
-        raise AtelierError(
-            Code.INVALID_PROJECT_TYPE,
-            f"The template {template[:60]!r} is unknown or not built on this installation.",
-            field="projectType",
-            remedy=f"Use one of: {', '.join(known)}.",
-        )
-    return template
 
 
 def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]:
@@ -245,15 +245,3 @@ def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]
 
 def _seat(row: Workspace) -> dict[str, Any]:
     return {"projectId": row.id, "projectName": row.name, "status": str(row.status)}
-
-
-def _clone_refused(error: AtelierError) -> Response:
-    """The contract's own shape: one sentence for all causes, and the cause in ``message``."""
-    body = {
-        "success": False,
-        "error": "Failed to clone project",
-        "message": error.message,
-        "code": str(error.code),
-        "details": error.details,
-    }
-    return JSON(body, 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from typing import Annotated
@@ -11,6 +12,7 @@ from atelier.registry import now
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from ..changes import change
 from ..deps import Platform, Who
 from ..docs import errors
 from ..presenter import duration, size
@@ -88,7 +90,7 @@ async def config(platform: Platform) -> Response:
 @router.get("/api/workspace/stats", response_model=answers.Stats, responses=errors())
 async def stats(platform: Platform) -> Response:
     """Workspaces by status, and what the host has and uses, from the last sample."""
-    rows = platform.registry.all()
+    rows = platform.reads.all()
     statuses = [platform.presenter.status(row)[0] for row in rows]
     total, used = host_memory()
     disk = shutil.disk_usage(platform.settings.site.state_dir)
@@ -119,13 +121,12 @@ async def cleanup(platform: Platform, caller: Who) -> Response:
     """Drops the rows whose container is gone."""
     platform.require_docker()
     dropped = [
-        row.id
-        for row in platform.registry.all()
+        row
+        for row in platform.reads.all()
         if row.status is not Status.CREATING and platform.watcher.container(row.id) is None
     ]
-    for id in dropped:
-        platform.registry.delete(id)
-        platform.audit.write(caller.name, "cleanup", id, "successful")
+    # Each with what it left: its route and the volume of its configuration.
+    await asyncio.gather(*(change(platform, caller, "delete", row) for row in dropped))
     return JSON(
         {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
     )
@@ -134,7 +135,7 @@ async def cleanup(platform: Platform, caller: Who) -> Response:
 @router.get("/api/audit", response_model=answers.AuditEntries, responses=errors())
 async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """The newest entries of the audit log, newest first."""
-    return JSON({"success": True, "entries": platform.audit.newest(limit)})
+    return JSON({"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)})
 
 
 @router.get("/metrics", response_class=Response)

@@ -7,10 +7,10 @@ from typing import Annotated
 from atelier.errors import AtelierError
 from atelier.model import ProxyMode
 from atelier.validation import check_count, check_password
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from .fields import Cpus, Group, Memory, Mode, Notes, Password, ProjectName, Template, Title, checked
+from .fields import Cpus, Group, Memory, Mode, Notes, Password, ProjectName, Template, Text, Title, checked
 
 
 class Body(BaseModel):
@@ -25,7 +25,7 @@ class CreateProject(Body):
     project_name: ProjectName = Field(examples=["my-awesome-project"])
     project_type: Template
     password_protected: StrictBool | None = None
-    password: StrictStr | None = Field(default=None, validate_default=True, examples=["secure-password-123"])
+    password: Text | None = Field(default=None, validate_default=True, examples=["secure-password-123"])
     create_git_repo: StrictBool | None = None
     proxy_mode: Mode | None = None
     use_proxy: StrictBool | None = Field(default=None, description="Of older clients: true means logging.")
@@ -55,13 +55,13 @@ class CreateProject(Body):
 class WorkspacePassword(Body):
     """What start, stop and delete take: the password of a protected workspace."""
 
-    password: StrictStr | None = Field(default=None, examples=["workspace-password"])
+    password: Text | None = Field(default=None, examples=["workspace-password"])
 
 
 class ChangePassword(Body):
     """Exactly one of ``newPassword`` and ``removePassword: true``."""
 
-    current_password: StrictStr | None = Field(default=None, examples=["old-password"])
+    current_password: Text | None = Field(default=None, examples=["old-password"])
     new_password: Password | None = Field(default=None, examples=["new-secure-password"])
     remove_password: StrictBool | None = None
 

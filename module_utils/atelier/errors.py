@@ -39,6 +39,7 @@ class Code(StrEnum):
     TOO_MANY_ATTEMPTS = "TOO_MANY_ATTEMPTS"
     CANCELED = "CANCELED"
     RUN_FAILED = "RUN_FAILED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 class AtelierError(Exception):
