@@ -39,8 +39,11 @@ class Audit:
         """The last ``limit`` entries, newest first; rotated files are read when the present one has too few."""
         entries: list[dict[str, Any]] = []
         for path in self._files():
-            for line in reversed(path.read_text(encoding="utf-8").splitlines()):
-                entries.append(json.loads(line))
+            for line in reversed(path.read_bytes().splitlines()):
+                try:
+                    entries.append(json.loads(line))
+                except ValueError:
+                    continue  # the machine went down while it was written
                 if len(entries) == limit:
                     return entries
         return entries

@@ -15,6 +15,9 @@ from .deps import Services
 from .operations import raise_for
 from .runner.adapter import Ended
 
+# The event that a job has from the moment on that it was asked to end.
+CANCELING = "canceling"
+
 
 async def change(
     platform: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
@@ -32,6 +35,7 @@ async def reserve(
     ids: Sequence[str],
     variables: Mapping[str, Any],
     reservation: Callable[[], object],
+    source: str | None = None,
 ) -> Job:
     """Writes a job down, then reserves what it is for; without the reservation there is no job.
 
@@ -52,7 +56,7 @@ async def reserve(
     try:
         return await asyncio.to_thread(write)
     except AtelierError as error:
-        platform.audit.write(caller.name, operation, None, f"refused: {error.code}")
+        platform.audit.write(caller.name, operation, source, f"refused: {error.code}")
         raise
 
 
@@ -61,17 +65,23 @@ async def follow(platform: Services, caller: Caller, job: Job) -> Ended:
     return await asyncio.shield(begin(platform, caller, job))
 
 
-def begin(platform: Services, caller: Caller, job: Job) -> asyncio.Future[Ended]:
-    """Queues the job. The audit log gets a line when it has ended."""
-    future = platform.queue.submit(job)
+def begin(
+    platform: Services, caller: Caller, job: Job, *, after: asyncio.Event | None = None, canceled: bool = False
+) -> asyncio.Future[Ended]:
+    """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
+    future = platform.queue.submit(job, after=after, canceled=canceled)
 
     def told(done: asyncio.Future[Ended]) -> None:
         if done.cancelled():
             return
         ended = done.result()
         outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
+        record = platform.jobs.find(job.id)
+        failed = {seat["projectId"] for seat in (record.seats if record else ()) if seat["status"] == "error"}
+        more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
         for id in job.project_ids:
-            platform.audit.write(caller.name, job.operation, id, outcome, job.id)
+            here = "error" if ended.error is None and id in failed else outcome
+            platform.audit.write(caller.name, job.operation, id, here, job.id, **more)
 
     future.add_done_callback(told)
     return future

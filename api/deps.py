@@ -27,6 +27,8 @@ class Services:
 
     settings: Settings
     registry: Registry
+    # A connection of its own for what is read on the event loop: it never waits for somebody who writes.
+    reads: Registry
     jobs: Jobs
     queue: Queue
     watcher: Watcher
@@ -36,15 +38,19 @@ class Services:
     audit: Audit
     started: float
 
+    @property
+    def read_jobs(self) -> Jobs:
+        return Jobs(self.reads)
+
     def row(self, project_id: str) -> Workspace:
         """The workspace. Raises PROJECT_NOT_FOUND, also for what can't be an id."""
-        row = self.registry.find(id=project_id) if len(project_id) == 12 else None
+        row = self.reads.find(id=project_id) if len(project_id) == 12 else None
         if row is None:
             raise AtelierError(Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=project_id[:40])
         return row
 
     def job(self, job_id: str) -> Job:
-        job = self.jobs.find(job_id)
+        job = self.read_jobs.find(job_id)
         if job is None:
             raise AtelierError(Code.NOT_FOUND, "There is no such job.", field="jobId", value=job_id[:40])
         return job

@@ -16,9 +16,9 @@ class ProjectList:
 
     def body(self, platform: Services) -> bytes:
         """``{success, projects, count}``. Dashboards ask every second, mostly to learn that all is as it was."""
-        key = (platform.registry.version(), platform.watcher.version)
+        key = (platform.reads.version(), platform.watcher.version)
         if key != self._key:
-            projects = [platform.presenter.project(row) for row in platform.registry.all()]
+            projects = [platform.presenter.project(row) for row in platform.reads.all()]
             self._body = orjson.dumps({"success": True, "projects": projects, "count": len(projects)})
             self._key = key
         return self._body

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from atelier.jobs import Jobs
+from atelier.jobs import Job, Jobs
 from atelier.registry import Registry
 from fastapi import FastAPI
 
 from . import errors
 from .access import Caller, Gatekeeper
 from .audit import Audit
-from .changes import begin
+from .changes import CANCELING, begin
 from .deps import Services
 from .listing import ProjectList
 from .metrics import collector
@@ -23,6 +23,7 @@ from .operations import operations
 from .passwords import PasswordGuard
 from .presenter import Presenter
 from .routers import jobs, later, projects, system
+from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
 from .settings import Settings, load_settings
@@ -31,6 +32,7 @@ from .watcher import Watcher
 log = logging.getLogger("atelier")
 
 _RECOVERY = Caller("127.0.0.1", "recovery")
+_REPAIR = "repair"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -45,8 +47,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    errors.install(app)
-    for router in (projects.router, jobs.router, system.router, later.router):
+    routers = (projects.router, jobs.router, system.router, later.router)
+    errors.install(app, [route for router in routers for route in router.routes])
+    for router in routers:
         app.include_router(router)
     app.add_middleware(Gatekeeper, settings=configured)
     return app
@@ -56,20 +59,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     if settings.open_to_all:
         log.warning("API_AUTH=open: whoever reaches this API may create and delete workspaces without a token")
-    with Registry(settings.site.state_dir, settings.site.networks, settings.site.quotas) as registry:
-        watcher = Watcher(settings.site, registry)
-        sampler = Sampler(settings.site.engine_url, watcher)
+    site = settings.site
+    with (
+        Registry(site.state_dir, site.networks, site.quotas) as registry,
+        Registry(site.state_dir, site.networks, site.quotas) as reads,
+    ):
+        watcher = Watcher(site, registry)
+        sampler = Sampler(site.engine_url, watcher)
         job_records = Jobs(registry)
         platform = Services(
             settings=settings,
             registry=registry,
+            reads=reads,
             jobs=job_records,
-            queue=Queue(settings, job_records, operations(registry)),
+            queue=Queue(settings, job_records, operations(registry, job_records)),
             watcher=watcher,
             sampler=sampler,
             presenter=Presenter(settings, watcher, sampler),
             passwords=PasswordGuard(),
-            audit=Audit(settings.site.state_dir),
+            audit=Audit(site.state_dir),
             started=time.time(),
         )
         app.state.services = platform
@@ -77,27 +85,43 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         app.state.metrics = collector(platform)
         watcher.start()
         sampler.start()
-        recovery = asyncio.create_task(_recover(platform))
+        recovery = _recover(platform)
         yield
-        recovery.cancel()
+        if recovery is not None:
+            recovery.cancel()
         await platform.queue.drain()
         watcher.stop()
         sampler.stop()
         platform.audit.close()
 
 
-async def _recover(platform: Services) -> None:
-    """Takes up what a crash interrupted: first the repair of what is half-made, then the jobs, in their order.
+def _recover(platform: Services) -> asyncio.Task[None] | None:
+    """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
 
-    The playbooks are idempotent, so taking up is running again."""
+    The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
+    outlived the API, and what is half-made be repaired."""
     unfinished = platform.jobs.unfinished()
     if not unfinished:
-        return
-    while not platform.watcher.available:
-        await asyncio.sleep(0.2)
+        return None
     log.warning("taking up %d jobs that were interrupted", len(unfinished))
-    repair = await asyncio.to_thread(platform.jobs.open, "repair", [], {}, _RECOVERY.name)
-    await begin(platform, _RECOVERY, repair)
+    repaired = asyncio.Event()
     for job in unfinished:
-        await asyncio.to_thread(platform.jobs.note, job.id, "resumed", {"text": "taken up after an interruption"})
-        begin(platform, _RECOVERY, job)
+        if job.operation != _REPAIR:
+            canceled = any(event.kind == CANCELING for event in platform.jobs.events(job.id))
+            platform.jobs.note(job.id, "resumed", {"text": "taken up after an interruption"})
+            begin(platform, _RECOVERY, job, after=repaired, canceled=canceled)
+    return asyncio.create_task(_repair(platform, unfinished, repaired), name="recovery")
+
+
+async def _repair(platform: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:
+    try:
+        for job in unfinished:
+            await asyncio.to_thread(end_leftover, job.id)
+        while not platform.watcher.available:
+            await asyncio.sleep(0.2)
+        repairs = [job for job in unfinished if job.operation == _REPAIR]
+        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, _REPAIR, [], {}, _RECOVERY.name)]:
+            await begin(platform, _RECOVERY, repair)
+    except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
+        log.exception("the repair after an interruption failed")
+    repaired.set()

@@ -18,11 +18,11 @@ class _Collector:
     def collect(self) -> Iterable[Metric]:
         platform = self._platform
         workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
-        statuses = Counter(str(platform.presenter.status(row)[0]) for row in platform.registry.all())
+        statuses = Counter(str(platform.presenter.status(row)[0]) for row in platform.reads.all())
         for status in ("creating", "running", "stopped", "error"):
             workspaces.add_metric([status], statuses[status])
         jobs = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
-        for state, count in Counter(str(job.state) for job in platform.jobs.all(1000)).items():
+        for state, count in Counter(str(job.state) for job in platform.read_jobs.all(1000)).items():
             jobs.add_metric([state], count)
         memory = GaugeMetricFamily("atelier_workspace_memory_bytes", "Memory of a running seat", labels=["workspace"])
         cpu = GaugeMetricFamily("atelier_workspace_cpu_cores", "Cores a running seat uses", labels=["workspace"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atelier.errors import AtelierError
-from atelier.jobs import Job
+from atelier.jobs import Job, Jobs
 from atelier.model import Status
 from atelier.registry import Registry
 
@@ -14,62 +14,51 @@ from .runner.adapter import Ended
 from .runner.queue import Operation
 
 
-def operations(registry: Registry) -> Mapping[str, Operation]:
-    """The table, by name. A job's variables hold ids only: what else a playbook needs stands in the rows."""
+def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
+    """The table, by name. A job's variables hold ids and hashes only: what else a playbook needs stands in the rows."""
 
-    def settle_new(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        """Rows that the run did not finish are in error, with its reason: nothing stays ``creating`` for ever."""
+    def unfinished(job: Job) -> Sequence[str]:
+        """Workspaces of the job that are still ``creating``, and that no other job is at."""
+        others = {id for other in jobs.unfinished() if other.id != job.id for id in other.project_ids}
+        rows = (registry.find(id=id) for id in job.project_ids if id not in others)
+        return [row.id for row in rows if row is not None and row.status is Status.CREATING]
+
+    def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        """What the run did not finish is in error, with its reason: nothing stays ``creating`` for ever."""
         reason = str(ended.error) if ended.error else "The run ended before this workspace was made."
-        for id in job.project_ids:
-            row = registry.find(id=id)
-            if row is not None and row.status is Status.CREATING:
-                registry.update(id, status=Status.ERROR, error=reason)
-        return _outcomes(registry, job)
+        for id in unfinished(job):
+            registry.update(id, status=Status.ERROR, error=reason)
+        return [_outcome(registry, id) for id in job.project_ids]
 
-    def settle_present(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        return _outcomes(registry, job)
+    def one(name: str, *, divisible: bool = True) -> Operation:
+        def variables(job: Job) -> Mapping[str, Any]:
+            return {"workspace_id": job.project_ids[0], **job.variables}
 
-    def one(name: str, settle: Any = settle_present) -> Operation:
-        return Operation(name, f"workspace_{name}", "person", lambda job: {"workspace_id": job.project_ids[0]}, settle)
+        return Operation(name, f"workspace_{name}", "person", variables, unfinished, settle, divisible=divisible)
+
+    def clone_variables(job: Job) -> Mapping[str, Any]:
+        return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
 
     table = [
-        one("create", settle_new),
+        one("create"),
         one("start"),
         one("stop"),
-        one("delete"),
-        Operation(
-            "password",
-            "workspace_password",
-            "person",
-            lambda job: {"workspace_id": job.project_ids[0], **job.variables},
-            settle_present,
-        ),
-        Operation(
-            "clone",
-            "workspace_clone",
-            "clone",
-            lambda job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
-            settle_new,
-            mend="reconcile",
-        ),
-        Operation("repair", "reconcile", "person", lambda job: {"repair": True}, settle_present),
+        one("delete", divisible=False),
+        one("password", divisible=False),
+        Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
+        Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}
 
 
-def _outcomes(registry: Registry, job: Job) -> list[dict[str, Any]]:
-    outcomes: list[dict[str, Any]] = []
-    for id in job.project_ids:
-        row = registry.find(id=id)
-        outcomes.append(
-            {
-                "projectId": id,
-                "projectName": row.name if row else None,
-                "status": str(row.status) if row else "deleted",
-                "error": row.error if row else None,
-            }
-        )
-    return outcomes
+def _outcome(registry: Registry, id: str) -> dict[str, Any]:
+    row = registry.find(id=id)
+    return {
+        "projectId": id,
+        "projectName": row.name if row else None,
+        "status": str(row.status) if row else "deleted",
+        "error": row.error if row else None,
+    }
 
 
 def raise_for(ended: Ended) -> None:

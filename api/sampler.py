@@ -35,7 +35,7 @@ class Sampler(threading.Thread):
         super().__init__(name="sampler", daemon=True)
         self._engine_url = engine_url
         self._watcher = watcher
-        self._stop = threading.Event()
+        self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._cpu_before: dict[str, tuple[int, float]] = {}
         self._host_before = _host_jiffies()
         self.cores = _cores()
@@ -44,7 +44,7 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         api: docker.APIClient | None = None
-        while not self._stop.wait(_EVERY_SECONDS):
+        while not self._stopped.wait(_EVERY_SECONDS):
             self._sample_host()
             if not self._watcher.available:
                 continue
@@ -54,9 +54,12 @@ class Sampler(threading.Thread):
             except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
                 log.warning("no figures of the seats: %s", error)
                 api = None
+            except Exception:  # the boundary: a sample that fails must not be the last one
+                log.exception("no figures of the seats")
+                api = None
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopped.set()
 
     def _sample_host(self) -> None:
         busy, total = _host_jiffies()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import docker
 import requests
+import urllib3
 from atelier.docker_engine import container_from
 from atelier.engine import Container
 from atelier.errors import AtelierError
@@ -21,6 +23,13 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _LABEL = "atelier.workspace"
+# What is raised when Docker goes away, by how far it had come.
+_GONE = (
+    docker.errors.DockerException,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
 # Events of a container that say nothing of its state.
 _NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir")
 
@@ -44,7 +53,7 @@ class Watcher(threading.Thread):
         super().__init__(name="docker-watcher", daemon=True)
         self._site = site
         self._registry = registry
-        self._stop = threading.Event()
+        self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._seen: dict[str, Seen] = {}
         self._filters = {"label": [f"atelier.instance={site.instance}"]}
         self.version = 0
@@ -59,21 +68,28 @@ class Watcher(threading.Thread):
         return seen.container if seen else None
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopped.is_set():
             try:
                 self._follow()
-            except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-                if self.available:
+            except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
+                if self._stopped.is_set():
+                    return
+                if not isinstance(error, _GONE):
+                    log.exception("the watcher begins anew")
+                elif self.available:
                     log.warning("Docker does not answer: %s", error)
                 self.available = False
                 self.version += 1
-                self._stop.wait(_RETRY_SECONDS)
+                self._stopped.wait(_RETRY_SECONDS)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopped.set()
 
     def _follow(self) -> None:
-        api = docker.APIClient(base_url=self._site.engine_url, version="auto", timeout=30)
+        with closing(docker.APIClient(base_url=self._site.engine_url, version="auto", timeout=30)) as api:
+            self._follow_with(api)
+
+    def _follow_with(self, api: docker.APIClient) -> None:
         # The stream is opened before the look, so that nothing falls between the two.
         events = api.events(filters={**self._filters, "type": "container"}, decode=True)
         self._look_at_all(api)
@@ -81,9 +97,12 @@ class Watcher(threading.Thread):
         self.version += 1
         # The stream may be silent for hours; a time limit of its own would end it.
         for event in events:
-            if self._stop.is_set():
+            if self._stopped.is_set():
                 return
             workspace_id = event.get("Actor", {}).get("Attributes", {}).get(_LABEL)
+            named = event.get("Actor", {}).get("Attributes", {}).get("name")
+            if workspace_id and named != self._site.container_name(workspace_id):
+                continue  # somebody made it from a seat's image, which bears the seat's labels
             if workspace_id and not str(event.get("Action", "")).startswith(_NO_CHANGE):
                 self._look_at(api, workspace_id, event["Actor"]["ID"])
         raise OSError("the event stream ended")
@@ -92,7 +111,7 @@ class Watcher(threading.Thread):
         found: dict[str, Seen] = {}
         for entry in api.containers(all=True, filters=self._filters):
             workspace_id = entry["Labels"].get(_LABEL)
-            if workspace_id:
+            if workspace_id and f"/{self._site.container_name(workspace_id)}" in entry["Names"]:
                 seen = _inspect(api, entry["Id"])
                 if seen is not None:
                     found[workspace_id] = seen
@@ -117,7 +136,7 @@ class Watcher(threading.Thread):
                 return
             status, error = observed_status(row, self.container(workspace_id))
             if status is not row.status:
-                self._registry.update(workspace_id, status=status, error=error)
+                self._registry.observe(row, status, error)
         except AtelierError:
             log.exception("the status of %s could not be written", workspace_id)
 

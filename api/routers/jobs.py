@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
-from atelier.errors import AtelierError, Code
 from atelier.jobs import OPEN, Job
 from fastapi import APIRouter, Header, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from ..changes import CANCELING
 from ..deps import JobId, Platform, Services, Who
 from ..docs import errors
 from ..responses import JSON
@@ -19,11 +20,13 @@ from ..schemas import answers
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+
 
 @router.get("", response_model=answers.JobList, responses=errors())
 async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """The newest jobs, newest first."""
-    return JSON({"success": True, "jobs": [_answer(job) for job in platform.jobs.all(limit)]})
+    return JSON({"success": True, "jobs": [_answer(job) for job in platform.read_jobs.all(limit)]})
 
 
 @router.get("/{job_id}", response_model=answers.OneJob, responses=errors(404))
@@ -35,13 +38,8 @@ async def get_job(job_id: JobId, platform: Platform) -> Response:
 async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response:
     """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
     job = platform.job(job_id)
-    if job.state not in OPEN or not platform.queue.cancel(job.id):
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"The job has ended already: {job.state}.",
-            field="jobId",
-            remedy="Nothing has to be done.",
-        )
+    platform.queue.cancel(job.id)
+    await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": "asked to end"})
     platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
     return JSON({"success": True, "job": _answer(job)}, 202)
 
@@ -53,7 +51,7 @@ async def job_events(
     """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
     with the job."""
     job = platform.job(job_id)
-    after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+    after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
     return EventSourceResponse(_events(platform, job.id, after), ping=15)
 
 
@@ -62,11 +60,13 @@ async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[
         # Asked for before the look, so that a change right after it is not missed.
         changed = asyncio.ensure_future(platform.queue.next_change())
         try:
-            for event in platform.jobs.events(job_id, after):
+            # The state before the events: once it has ended, its last event is there.
+            over = platform.job(job_id).state not in OPEN
+            for event in platform.read_jobs.events(job_id, after):
                 after = event.sequence
                 data: dict[str, Any] = {"at": event.at, **event.data}
                 yield ServerSentEvent(orjson.dumps(data).decode(), event=event.kind, id=str(event.sequence))
-            if platform.job(job_id).state not in OPEN:
+            if over:
                 return
             await changed
         finally:

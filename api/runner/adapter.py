@@ -67,7 +67,7 @@ class Note:
 
 def execute(execution: Execution, notify: Callable[[Note], None], canceled: threading.Event) -> Ended:
     """Runs the playbook to its end, the deadline or the cancellation, and leaves no process and no file behind."""
-    folder = Path(tempfile.mkdtemp(prefix="atelier-run-", dir=_SCRATCH if _SCRATCH.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix=_prefix(execution.id), dir=_scratch()))
     events = _Events(notify)
     watch = _Watch(execution, folder, notify, canceled)
     try:
@@ -83,7 +83,7 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
             cancel_callback=lambda: watch.expired or canceled.is_set(),
         )
         state = str(runner.status)
-        output = "" if state == "successful" else runner.stdout.read()[-_OUTPUT_END:].strip()
+        output = "" if state == "successful" else _end_of(runner)
     except Exception as error:  # the boundary: whatever ansible-runner raises is this run's end, not the API's
         log.exception("execution %s could not run", execution.id)
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {error}."))
@@ -91,16 +91,36 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
         watch.stop()
         _end_all(execution.id)
         shutil.rmtree(folder, ignore_errors=True)
+    if state == "successful":
+        return Ended(state, events.results)
     if canceled.is_set():
         return Ended("canceled", events.results, AtelierError(Code.CANCELED, "The job was canceled."))
     if watch.expired:
         fault = f"The playbook took longer than {execution.deadline:g} seconds and was ended."
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, fault))
-    if state == "successful":
-        return Ended(state, events.results)
     if events.error:
         return Ended("failed", events.results, events.error)
     return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {output}"))
+
+
+def end_leftover(execution_id: str) -> None:
+    """Ends the processes of an execution whose API was killed, and takes its files away."""
+    _end_all(execution_id)
+    for folder in _scratch().glob(f"{_prefix(execution_id)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch() -> Path:
+    return _SCRATCH if _SCRATCH.is_dir() else Path(tempfile.gettempdir())
+
+
+def _prefix(execution_id: str) -> str:
+    return f"atelier-run-{execution_id}-"
+
+
+def _end_of(runner: Any) -> str:
+    with runner.stdout as output:
+        return str(output.read()[-_OUTPUT_END:].strip())
 
 
 def _prepare(execution: Execution, folder: Path) -> None:
@@ -200,21 +220,25 @@ class _Watch(threading.Thread):
         # A line that is still being written is left for the next look.
         whole = text[: text.rfind(b"\n") + 1]
         for line in whole.splitlines():
-            step = json.loads(line)
-            self._notify(Note(step["step"], step["done"], step["total"]))
+            try:
+                step = json.loads(line)
+                note = Note(step["step"], step["done"], step["total"])
+            except (ValueError, KeyError):
+                log.warning("not a step: %r", line[:200])
+            else:
+                self._notify(note)
         return position + len(whole)
 
 
 def _end_all(execution_id: str) -> None:
     """Ends every process of the execution: asked first, then made to."""
-    if not _signal(execution_id, signal.SIGTERM):
-        return
-    give_up = time.monotonic() + _GRACE_SECONDS
-    while time.monotonic() < give_up:
-        if not _processes(execution_id):
+    begin = time.monotonic()
+    # Again and again: one that is asked may have started another meanwhile, and one that is killed takes a moment.
+    while _signal(execution_id, signal.SIGTERM if time.monotonic() < begin + _GRACE_SECONDS else signal.SIGKILL):
+        if time.monotonic() > begin + 2 * _GRACE_SECONDS:
+            log.error("processes of execution %s can't be ended: %s", execution_id, _processes(execution_id))
             return
         time.sleep(_POLL_SECONDS)
-    _signal(execution_id, signal.SIGKILL)
 
 
 def _signal(execution_id: str, number: signal.Signals) -> bool:

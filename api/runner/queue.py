@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from atelier.errors import AtelierError, Code
 from atelier.jobs import Job, Jobs, JobState
@@ -31,25 +31,31 @@ _CLONE_LANE = 1
 
 @dataclass(frozen=True)
 class Operation:
-    """What a job runs. ``settle`` brings the registry to what became of it, and returns the outcome of each seat."""
+    """What a job runs. ``unfinished`` tells which of its workspaces its end leaves half-made, and ``settle`` brings the
+    registry to what became of it and returns the outcome of each seat."""
 
     name: str
     playbook: str
     lane: str
     variables: Callable[[Job], Mapping[str, Any]]
+    unfinished: Callable[[Job], Sequence[str]]
     settle: Callable[[Job, Ended], list[dict[str, Any]]]
-    mend: str | None = None  # a playbook that clears up after a run that did not end well
+    # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
+    leaves_traces: bool = False
+    # Whether it may be ended while it runs: not what would leave a workspace between two states.
+    divisible: bool = True
 
 
 @dataclass
 class _Ticket:
-    canceled: threading.Event
-    ended: asyncio.Future[Ended]
+    """A job on its way. ``canceled`` ends its run; ``dropped`` ends also the clearing up: the API goes down."""
 
-    @classmethod
-    def unattended(cls) -> _Ticket:
-        """For an execution that nobody waits for or may cancel."""
-        return cls(threading.Event(), asyncio.get_running_loop().create_future())
+    operation: Operation
+    ended: asyncio.Future[Ended]
+    task: asyncio.Task[None] | None = None
+    begun: bool = False
+    canceled: threading.Event = field(default_factory=threading.Event)
+    dropped: threading.Event = field(default_factory=threading.Event)
 
 
 class Queue:
@@ -61,63 +67,115 @@ class Queue:
         self._operations = operations
         self._threads = ThreadPoolExecutor(_PERSON_LANE + _CLONE_LANE, thread_name_prefix="execution")
         self._lanes = {"person": asyncio.Semaphore(_PERSON_LANE), "clone": asyncio.Semaphore(_CLONE_LANE)}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Kept only while somebody holds or awaits one.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tickets: dict[str, _Ticket] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
+        self._draining = False
 
-    def submit(self, job: Job) -> asyncio.Future[Ended]:
-        """Queues a job that was written down; the future is done when the job has ended, however."""
-        ticket = _Ticket(threading.Event(), asyncio.get_running_loop().create_future())
+    def submit(self, job: Job, *, after: asyncio.Event | None = None, canceled: bool = False) -> asyncio.Future[Ended]:
+        """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
+        ``canceled`` before is only cleared up after. The future is done when the job has ended, however; it is
+        cancelled when the API goes down before."""
+        ticket = _Ticket(self._operations[job.operation], asyncio.get_running_loop().create_future())
+        if canceled:
+            ticket.canceled.set()
         self._tickets[job.id] = ticket
-        task = asyncio.create_task(self._run(job, ticket), name=f"job-{job.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        ticket.task = asyncio.create_task(self._run(job, ticket, after), name=f"job-{job.id}")
         return ticket.ended
 
-    def cancel(self, job_id: str) -> bool:
-        """Asks a job to end. False when it is not in the queue any more."""
+    def cancel(self, job_id: str) -> None:
+        """Asks a job to end. Raises WORKSPACE_BUSY when it is at its end, or at what must not be left half-done."""
         ticket = self._tickets.get(job_id)
-        if ticket is None:
-            return False
+        if ticket is None or ticket.task is None:
+            raise AtelierError(
+                Code.WORKSPACE_BUSY, "The job has ended already.", field="jobId", remedy="Nothing has to be done."
+            )
+        if ticket.begun and not ticket.operation.divisible:
+            raise AtelierError(
+                Code.WORKSPACE_BUSY,
+                f"The {ticket.operation.name} has begun, and must not be left half-done.",
+                field="jobId",
+                remedy="Wait for its end, which is a matter of seconds.",
+            )
         ticket.canceled.set()
-        return True
+        if not ticket.begun:
+            ticket.task.cancel()
 
     async def drain(self) -> None:
         """Ends what runs, without calling it canceled: the next start takes it up again."""
+        self._draining = True
+        tasks = [ticket.task for ticket in self._tickets.values() if ticket.task is not None]
         for ticket in self._tickets.values():
             ticket.canceled.set()
-        tasks = list(self._tasks)
+            ticket.dropped.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _run(self, job: Job, ticket: _Ticket) -> None:
-        operation = self._operations[job.operation]
+    async def _run(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> None:
+        ended: Ended | None = None
+        try:
+            ended = await self._in_turn(job, ticket, after)
+        except asyncio.CancelledError:
+            if self._draining or ticket.begun:
+                raise
+            ended = _canceled(" before it began")
+            await self._finish(job, ticket, ended)
+        except Exception as error:  # the boundary: whoever waits for the job must learn its end
+            log.exception("job %s could not be run", job.id)
+            ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, f"The job could not be run: {error}"))
+            await self._give_up(job, ended)
+        finally:
+            self._tickets.pop(job.id, None)
+            if ended is None:
+                ticket.ended.cancel()
+            elif not ticket.ended.done():
+                ticket.ended.set_result(ended)
+
+    async def _in_turn(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
+        operation = ticket.operation
         # The turn is for the workspace that the job changes; clones change only their own new rows.
-        turns = [self._turns[id] for id in sorted(job.project_ids)] if operation.lane == "person" else []
+        ids = sorted(job.project_ids) if operation.lane == "person" else []
+        turns = [self._turns.setdefault(id, asyncio.Lock()) for id in ids]
         async with AsyncExitStack() as held:
             for turn in turns:
                 await held.enter_async_context(turn)
+            if after is not None:
+                await after.wait()
             async with self._lanes[operation.lane]:
-                ended = await self._execute(operation.playbook, operation.variables(job), job, ticket)
-                if ended.error is not None and operation.mend is not None:
-                    await self._execute(operation.mend, {"repair": True}, job, _Ticket.unattended())
-            await self._finish(operation, job, ended)
-        self._tickets.pop(job.id, None)
-        ticket.ended.set_result(ended)
+                ticket.begun = True
+                await asyncio.to_thread(self._jobs.started, job.id)
+                await self._announce()
+                if ticket.canceled.is_set():
+                    ended = _canceled("")
+                else:
+                    ended = await self._execute(operation.playbook, operation.variables(job), job, ticket.canceled)
+                if ended.error is not None:
+                    await self._clear_up(job, ticket)
+            await self._finish(job, ticket, ended)
+        return ended
 
-    async def _execute(self, playbook: str, variables: Mapping[str, Any], job: Job, ticket: _Ticket) -> Ended:
-        if ticket.canceled.is_set():
-            return Ended("canceled", {}, AtelierError(Code.CANCELED, "The job was canceled before it began."))
+    async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
+        """Takes away what a run that did not end well left half-made."""
+        unfinished = await asyncio.to_thread(ticket.operation.unfinished, job)
+        if unfinished or ticket.operation.leaves_traces:
+            variables = {"repair": True, "given_up": list(unfinished)}
+            ended = await self._execute("reconcile", variables, job, ticket.dropped)
+            if ended.error is not None:
+                log.error("what job %s left could not be cleared up: %s", job.id, ended.error)
+
+    async def _execute(self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event) -> Ended:
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._jobs.started, job.id)
-        await self._announce()
 
         def notify(note: Note) -> None:
-            self._write_note(job, note)
-            asyncio.run_coroutine_threadsafe(self._announce(), loop)
+            # A note that can't be written is no reason to end the run that it is about.
+            try:
+                self._write_note(job, note)
+                asyncio.run_coroutine_threadsafe(self._announce(), loop)
+            except (AtelierError, RuntimeError):
+                log.exception("a note of job %s is lost", job.id)
 
         execution = Execution(
             id=job.id,
@@ -130,7 +188,7 @@ class Queue:
             },
             deadline=self._settings.ready_timeout * 3 + 600,
         )
-        return await loop.run_in_executor(self._threads, execute, execution, notify, ticket.canceled)
+        return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 
     def _write_note(self, job: Job, note: Note) -> None:
         if note.done is None or note.total is None:
@@ -140,17 +198,26 @@ class Queue:
             self._jobs.progress(job.id, note.done, note.total)
         self._jobs.note(job.id, "progress", {"text": note.text, "done": note.done, "total": note.total})
 
-    async def _finish(self, operation: Operation, job: Job, ended: Ended) -> None:
+    async def _finish(self, job: Job, ticket: _Ticket, ended: Ended) -> None:
         def write() -> None:
-            seats = operation.settle(job, ended)
+            seats = ticket.operation.settle(job, ended)
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
             error = str(ended.error) if ended.error else None
-            self._jobs.ended(job.id, state, error, seats)
+            # The event first: whoever finds the job ended finds its last event too.
             self._jobs.note(job.id, "ended", {"state": str(state), "error": error})
+            self._jobs.ended(job.id, state, error, seats)
 
         await asyncio.to_thread(write)
+        await self._announce()
+
+    async def _give_up(self, job: Job, ended: Ended) -> None:
+        """Writes down that the job is over, if that can be done at all; otherwise the next start takes it up."""
+        try:
+            await asyncio.to_thread(self._jobs.ended, job.id, JobState.ERROR, str(ended.error))
+        except AtelierError:
+            log.exception("the end of job %s could not be written", job.id)
         await self._announce()
 
     async def next_change(self) -> None:
@@ -161,3 +228,7 @@ class Queue:
     async def _announce(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+def _canceled(when: str) -> Ended:
+    return Ended("canceled", {}, AtelierError(Code.CANCELED, f"The job was canceled{when}."))
