@@ -6,14 +6,17 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .engine import Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive
+
+if TYPE_CHECKING:
+    import requests
 
 # Committing or flattening a large workspace is the slowest call there is.
 _TIMEOUT_SECONDS = 900
@@ -92,8 +95,15 @@ class DockerEngine:
             self._api.remove_container(container, force=True, v=True)
 
     def pause(self, container: str) -> None:
-        with self._translated(f"pause {container}"):
-            self._api.pause(container)
+        """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked more than once."""
+        for last in (False, False, True):
+            try:
+                with self._translated(f"pause {container}"):
+                    self._api.pause(container)
+                return
+            except AtelierError as error:
+                if last or "unable to freeze" not in error.message:
+                    raise
 
     def unpause(self, container: str) -> None:
         with self._translated(f"unpause {container}"):
@@ -101,18 +111,10 @@ class DockerEngine:
 
     def update_limits(self, container: str, memory: int, cpus: float) -> None:
         """Changes a container's limits while it runs. Bytes and cores."""
-        from docker.errors import create_api_error_from_http_exception
-        from requests import HTTPError
-
         # The SDK's update_container knows no NanoCpus, and Docker refuses a quota beside it.
         body = {"Memory": memory, "MemorySwap": memory, "NanoCpus": int(min(cpus, self.cpus()) * 1e9)}
         with self._translated(f"change the limits of {container}"):
-            address = f"{self._api.base_url}/v{self._api.api_version}/containers/{container}/update"
-            response = self._api.post(address, json=body)
-            try:
-                response.raise_for_status()
-            except HTTPError as error:
-                raise create_api_error_from_http_exception(error) from error
+            self._request("POST", f"containers/{container}/update", json=body).close()
 
     def inspect(self, container: str) -> Container | None:
         from docker.errors import NotFound
@@ -142,20 +144,47 @@ class DockerEngine:
     def read(self, container: str, path: str, limit: int) -> Archive | None:
         """What lies at the path; None when nothing does. A symbolic link is followed. Raises ENGINE_ERROR when it is
         more than ``limit`` bytes."""
-        from docker.errors import NotFound
+        from docker.errors import APIError
 
-        with self._translated(f"read {path} in {container}", absent=NotFound):
-            stream, stat = self._api.get_archive(container, path)
-            if stat["linkTarget"]:
-                path = stat["linkTarget"]
-                stream, _ = self._api.get_archive(container, path)
-            data = bytearray()
-            for chunk in stream:
-                data += chunk
-                if len(data) > limit:
-                    raise AtelierError(Code.ENGINE_ERROR, f"{path} in {container} holds more than {limit} bytes.")
-            return Archive(PurePosixPath(path), bytes(data))
-        return None
+        try:
+            with self._translated(f"read {path} in {container}", keep=APIError):
+                return self._read(container, path, limit)
+        except APIError as error:
+            reason = str(error.explanation or error)
+            # A path that leads through a file, or a link that leads to itself: there is nothing.
+            if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
+                return None
+            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not read {path} in {container}: {reason}.") from error
+
+    def _read(self, container: str, path: str, limit: int, *, follow: bool = True) -> Archive | None:
+        from docker.utils import decode_json_header
+
+        # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
+        # open, Docker answers no other request for the container.
+        with closing(self._request("GET", f"containers/{container}/archive", params={"path": path})) as response:
+            target = decode_json_header(response.headers["x-docker-container-path-stat"])["linkTarget"]
+            if not target:
+                data = bytearray()
+                for chunk in response.iter_content(65536):
+                    data += chunk
+                    if len(data) > limit:
+                        raise AtelierError(Code.ENGINE_ERROR, f"{path} in {container} holds more than {limit} bytes.")
+                return Archive(PurePosixPath(path), bytes(data))
+        # Docker gives the link's end, however many links lead there.
+        return self._read(container, target, limit, follow=False) if follow else None
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """A request that the SDK has no call for; the answer's body is left to be read."""
+        from docker.errors import create_api_error_from_http_exception
+        from requests import HTTPError
+
+        address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
+        response = self._api.request(method, address, stream=True, timeout=_TIMEOUT_SECONDS, **arguments)
+        try:
+            response.raise_for_status()
+        except HTTPError as error:
+            raise create_api_error_from_http_exception(error) from error
+        return response
 
     def execute(self, container: str, command: Sequence[str]) -> tuple[int, str]:
         """Runs a command in the container as its user; exit code and output."""

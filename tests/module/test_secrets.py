@@ -1,0 +1,277 @@
+"""Secrets of the source: searched for in everything that a clone, Docker or a person who watches could see of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import tarfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installation import Installation, Run
+from small_image import SMALL
+
+# Every planted secret holds this, so that one search finds them all.
+MARK = f"canary-{secrets.token_hex(6)}"
+GIVEN = f"given-{secrets.token_hex(6)}"
+HOME = "/home/coder"
+
+
+def _canary(name: str) -> str:
+    return f"{MARK}-{name}"
+
+
+FILES: Mapping[str, tuple[str, int, int]] = {
+    # path: content, owner, mode
+    f"{HOME}/.git-credentials": (f"https://user:{_canary('store')}@host\n", 1000, 0o600),
+    f"{HOME}/.config/git/credentials": (f"https://user:{_canary('xdg-store')}@host\n", 1000, 0o640),
+    f"{HOME}/.gitconfig": (
+        f'[user]\n\tname = A\n[url "https://{_canary("url")}@host/"]\n\tinsteadOf = x\n',
+        1000,
+        0o644,
+    ),
+    f"{HOME}/.bash_history": (f"curl -H 'Authorization: {_canary('history')}' host\n", 1000, 0o600),
+    f"{HOME}/.ssh/id_ed25519": (f"-----BEGIN-----\n{_canary('key')}\n-----END-----\n", 1000, 0o600),
+    f"{HOME}/.ssh/config": (f"Host x\n# {_canary('ssh-config')}\n", 1000, 0o644),
+    f"{HOME}/.npmrc": (f"//registry/:_authToken={_canary('npm')}\n", 1000, 0o600),
+    f"{HOME}/.netrc": (f"machine host password {_canary('netrc')}\n", 1000, 0o600),
+    f"{HOME}/.docker/config.json": (json.dumps({"auths": {"host": {"auth": _canary("docker")}}}), 1000, 0o600),
+    f"{HOME}/.aws/credentials": (f"aws_secret_access_key = {_canary('aws')}\n", 0, 0o644),
+    f"{HOME}/.config/code-server/config.yaml": (f"password: {_canary('code-server')}\n", 1000, 0o600),
+    "/workspace/.git/config": (
+        f'[remote "origin"]\n\turl = https://user:{_canary("p@ss")}@host/x.git\n'
+        f"[http]\n\textraheader = AUTHORIZATION: basic {_canary('header')}\n",
+        1000,
+        0o644,
+    ),
+    # Where two links of known places lead to.
+    "/workspace/elsewhere/deploy_key": (f"{_canary('linked-key')}\n", 1000, 0o600),
+    "/workspace/elsewhere/kube/config": (f"token: {_canary('linked-folder')}\n", 1000, 0o600),
+}
+LINKS = {f"{HOME}/.ssh/deploy": "/workspace/elsewhere/deploy_key", f"{HOME}/.kube": "../../workspace/elsewhere/kube"}
+HARD_LINKS = {f"{HOME}/.ssh/id_copy": f"{HOME}/.ssh/id_ed25519"}
+
+
+@pytest.fixture
+def source(site: Installation, small: str) -> dict[str, Any]:
+    """A workspace with a secret in every known place, and one in its container's environment and labels."""
+    made = site.create(template=small, password=f"source-{MARK}")
+    _recreate_with_secrets_in_environment(site, made)
+    container = site.container(made)
+    container.put_archive("/", _archive())
+    for link, target in HARD_LINKS.items():
+        assert container.exec_run(["ln", target, link], user="coder").exit_code == 0
+    return made
+
+
+def _recreate_with_secrets_in_environment(site: Installation, made: Mapping[str, Any]) -> None:
+    """The same container as the workspace's, but made by hand as ``docker create -e`` would."""
+    old = site.container(made).attrs
+    site.container(made).remove(force=True)
+    name, network = site.container_name(made), site.variables["atelier_network_open_name"]
+    api = site.docker.api
+    created = api.create_container(
+        SMALL,
+        name=name,
+        labels=old["Config"]["Labels"] | {"note": _canary("label")},
+        environment={"TOKEN": _canary("environment")},
+        host_config=api.create_host_config(network_mode=network, binds=[f"{name}:/etc/code-server"]),
+        networking_config=api.create_networking_config(
+            {network: api.create_endpoint_config(ipv4_address=made["address"])}
+        ),
+    )
+    api.start(created["Id"])
+
+
+def _archive() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        folders = {str(parent) for path in FILES for parent in Path(path).parents} - {"/", "/home", HOME, "/workspace"}
+        for folder in sorted(folders):
+            entry = tarfile.TarInfo(folder.lstrip("/"))
+            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o700, 1000, 1000
+            archive.addfile(entry)
+        for path, (text, owner, mode) in FILES.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.uid, entry.gid, entry.mode, entry.mtime = len(text), owner, owner, mode, 1_700_000_000
+            archive.addfile(entry, io.BytesIO(text.encode()))
+        for path, target in LINKS.items():
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.type, entry.linkname, entry.uid, entry.gid = tarfile.SYMTYPE, target, 1000, 1000
+            archive.addfile(entry)
+    return data.getvalue()
+
+
+def _seen_in(site: Installation, workspace: Mapping[str, Any]) -> dict[str, tuple[str, int, int, float]]:
+    """Content, owner, mode and time of modification of each planted file, as the workspace has it now."""
+    stream, _ = site.container(workspace).get_archive("/")
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+        for entry in archive:
+            path = f"/{entry.name.removeprefix('./').lstrip('/')}"
+            if path in FILES and (entry.isfile() or entry.islnk()):
+                file = archive.extractfile(entry)
+                assert file is not None
+                found[path] = (file.read().decode(), entry.uid, entry.mode, float(entry.mtime))
+    return found
+
+
+def _holds(chunks: Iterable[bytes], needles: Iterable[str]) -> set[str]:
+    """Which of the words are in the stream, also across the borders of its chunks."""
+    wanted, found, tail = [needle.encode() for needle in needles], set(), b""
+    for chunk in chunks:
+        text = tail + chunk
+        found |= {needle.decode() for needle in wanted if needle in text}
+        tail = text[-200:]
+    return found
+
+
+class _Watcher(threading.Thread):
+    """Reads what anybody on the host can see of running processes, again and again."""
+
+    def __init__(self, needles: Iterable[str]) -> None:
+        super().__init__(daemon=True)
+        self.found: set[str] = set()
+        self.rounds = 0
+        self._needles = [needle.encode() for needle in needles]
+        self._stop_now = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop_now.is_set():
+            for kind in ("cmdline", "environ"):
+                for path in Path("/proc").glob(f"[0-9]*/{kind}"):
+                    with suppress(OSError):
+                        text = path.read_bytes()
+                        self.found |= {f"{needle.decode()} in {path}" for needle in self._needles if needle in text}
+            self.rounds += 1
+
+    def stop(self) -> None:
+        self._stop_now.set()
+        self.join()
+
+
+def _clone(site: Installation, sheet: Path) -> Run:
+    """One seat with a given password, one with a generated one, with everything shown that Ansible can show."""
+    task = site.write_task(
+        "clone",
+        source="Base",
+        names=["Ann", "Ben"],
+        passwords={"Ann": GIVEN},
+        generate_passwords=True,
+        seats_csv=str(sheet),
+    )
+    # The planted environment of the source itself is no finding.
+    watcher = _Watcher([GIVEN, f"source-{MARK}"])
+    watcher.start()
+    run = site.play(task, "-vvv")
+    watcher.stop()
+    assert watcher.rounds > 3
+    assert watcher.found == set()
+    return run.succeeded()
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_no_secret_leaves_the_source(
+    site: Installation, source: dict[str, Any], state: str, tmp_path: Path, small: str
+) -> None:
+    if state == "stopped":
+        site.play("workspace_stop", workspace_name="Base").succeeded()
+    planted = _seen_in(site, source)
+    assert {path: value[:3] for path, value in planted.items()} == dict(FILES)
+    began = time.time()
+    run = _clone(site, tmp_path / "seats.csv")
+
+    # The source has everything back, byte for byte.
+    assert _seen_in(site, source) == planted
+    assert site.container(source).status == ("running" if state == "running" else "exited")
+    assert site.read(source, f"{HOME}/.ssh/id_copy").decode() == FILES[f"{HOME}/.ssh/id_ed25519"][0]
+
+    source_hash = site.row("Base")["password_hash"]
+    seat_password = {row["name"]: row["password"] for row in csv.DictReader((tmp_path / "seats.csv").open())}
+    assert seat_password["Ann"] == GIVEN
+    everything = [MARK, source_hash, *seat_password.values()]
+
+    # The clones: their files, their configuration, what Docker says of them.
+    for seat in run.seats:
+        container = site.container(seat)
+        assert _holds(container.export(), everything) == set()
+        assert _holds(container.get_archive("/etc/code-server")[0], everything) == set()
+        assert _holds([json.dumps(container.attrs).encode()], [*everything, seat["id"] + "-secret"]) == set()
+        environment = container.exec_run(["cat", "/proc/1/environ", "/proc/1/cmdline"]).output
+        assert _holds([environment], everything) == set()
+    # What is no secret did come along.
+    assert site.read(run.seats[0], f"{HOME}/.gitconfig").decode().startswith('[user]\n\tname = A\n[url "https://host/')
+    assert "url = https://host/x.git" in site.read(run.seats[0], "/workspace/.git/config").decode()
+    assert json.loads(site.read(run.seats[0], f"{HOME}/.docker/config.json")) == {}
+
+    # The image that they stand on: what it is, how it came about, and all its layers.
+    (image,) = site.snapshots()
+    assert _holds([json.dumps([image.attrs, image.history()]).encode()], everything) == set()
+    assert _holds(image.save(), everything) == set()
+
+    # What people and log collectors see. A password that was made up is told once, in the result.
+    assert _holds([run.output.encode()], [MARK, source_hash, GIVEN]) == set()
+    assert _holds(_files_below(Path("/var/log"), since=began), everything) == set()
+
+    # What stays on disk: the sheet, which only its owner reads, and hashes.
+    assert (tmp_path / "seats.csv").stat().st_mode & 0o777 == 0o600
+    assert _holds(_files_below(site.state), [MARK, *seat_password.values()]) == set()
+    assert _holds(_files_below(site.folder / "ansible"), everything) == set()
+    assert list((site.state / "snapshots").iterdir()) == []
+
+
+def _files_below(folder: Path, since: float = 0) -> Iterator[bytes]:
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and path.stat().st_mtime >= since:
+                yield path.read_bytes()
+            yield b"\n" * 200  # so that no word spans two files
+
+
+def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[str, Any]) -> None:
+    """Whoever lists images at the right moment finds the snapshot by its tag: also then there is nothing in it."""
+    assert source
+    started = site.start(site.write_task("clone", source="Base", names=["Ann", "Ben", "Cem"]))
+    seen: dict[str, set[str]] = {}
+    while started.process.poll() is None:
+        for image in site.snapshots():
+            # The commit's own image still has the container's environment, for the moment until it is replaced.
+            if image.labels.get("atelier.snapshot") and image.attrs["Config"].get("Env") and image.id not in seen:
+                with suppress(Exception):
+                    text = json.dumps([image.attrs.get("RootFS"), image.history()]).encode()
+                    seen[image.id] = _holds([text], [MARK]) | _holds(image.save(), [f"{MARK}-store", f"{MARK}-key"])
+        time.sleep(0.01)
+    started.wait().succeeded()
+    assert seen
+    assert all(found == set() for found in seen.values()), seen
+
+
+def test_something_that_cannot_be_held_back_is_no_snapshot(site: Installation, source: dict[str, Any]) -> None:
+    """A known place that is far too large to be a place of secrets: rather no clone than one with it inside."""
+    script = "mkdir -p ~/.gnupg && head -c 40000000 /dev/zero > ~/.gnupg/huge"
+    assert site.container(source).exec_run(["sh", "-c", f"HOME={HOME}; {script}"]).exit_code == 0
+    run = site.clone(source="Base", count=2)
+    assert run.returncode != 0
+    assert ".gnupg" in run.result["msg"]
+    site.is_tidy(["Base"])
+    assert not site.container(source).attrs["State"]["Paused"]
+
+
+def test_odd_things_in_known_places(site: Installation, source: dict[str, Any]) -> None:
+    """Links that lead nowhere or round in a ring, files where folders are expected: clones come all the same."""
+    script = (
+        "rm -rf .azure .pypirc .m2 .codex .gnupg;"
+        "ln -s /no/where .azure; ln -s .pypirc .pypirc; echo x > .codex; echo x > .m2;"
+        "ln -s ../.ssh .ssh/ring; mkdir -p .gnupg; ln -s ../.ssh .gnupg/other"
+    )
+    result = site.container(source).exec_run(["sh", "-c", f"cd {HOME} && {script}"])
+    assert result.exit_code == 0, result.output
+    seats = site.clone(source="Base", count=1).succeeded().seats
+    assert _holds(site.container(seats[0]).export(), [MARK]) == set()
