@@ -43,7 +43,8 @@ def client(site: dict[str, Any]) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="module")
 def image(client: docker.DockerClient, site: dict[str, Any]) -> Image:
-    return client.images.get(f"{site['image_prefix']}/workspace:empty")
+    found: Image = client.images.get(f"{site['image_prefix']}/workspace:empty")
+    return found
 
 
 class Seat:
@@ -90,9 +91,9 @@ class Seat:
 
     def run(self, *command: str) -> str:
         code, output = self.container.exec_run(list(command))
+        assert isinstance(output, bytes)
         assert code == 0, output
-        text: str = output.decode()
-        return text.strip()
+        return output.decode().strip()
 
     def pid(self) -> str:
         return self.run("cat", "/dev/shm/workspace-ide.pid")  # noqa: S108
@@ -111,7 +112,7 @@ def make(client: docker.DockerClient, site: dict[str, Any], image: Image) -> Ite
         labels = {"atelier.instance": site["instance"]}
         volume = client.volumes.create(labels=labels)
         container = client.containers.create(
-            image.id,
+            image,
             labels=labels,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -248,7 +249,7 @@ def test_the_compile_cache_is_read_and_not_written(make: Callable[..., Seat]) ->
     read = [line for line in seat.logs().splitlines() if "reading cache from" in line and "workspace-ide.js" in line]
     assert read
     assert all("success" in line for line in read)
-    written = {change["Path"] for change in seat.container.diff()}
+    written = {str(change["Path"]) for change in seat.container.diff()}
     assert not [path for path in written if path.startswith(("/opt", "/usr", "/etc"))]
 
 
@@ -273,6 +274,13 @@ def test_tools_of_a_terminal(seat: Seat, program: str) -> None:
 def test_a_virtual_environment_and_a_global_npm_package_need_no_root(seat: Seat) -> None:
     seat.run("python3", "-m", "venv", "/tmp/venv")  # noqa: S108
     assert seat.run("npm", "config", "get", "prefix") == "/home/coder/.local"
+
+
+def test_the_command_of_a_terminal_finds_its_node(seat: Seat) -> None:
+    """In a terminal `code-server` is a script of VS Code's, run with the environment of the IDE."""
+    command = "/opt/code-server/lib/node_modules/code-server/lib/vscode/bin/remote-cli/code-server --version"
+    environment = f"export $(tr '\\0' '\\n' </proc/{seat.pid()}/environ | grep NODE_EXEC_PATH)"
+    assert "inside a Visual Studio Code terminal" in seat.run("sh", "-c", f"{environment}; {command}")
 
 
 def test_extensions_install(seat: Seat) -> None:
@@ -305,7 +313,7 @@ def test_images_hold_nothing_of_the_host(client: docker.DockerClient, site: dict
             value for value in values if len(value) > 5 and not value.startswith("/etc/ssl/") and value in history
         ]
     seen = client.containers.run(
-        image.id,
+        image,
         ["-c", "ls /etc/pip.conf /home/coder/.npmrc /root/.npmrc /run/secrets 2>/dev/null; true"],
         entrypoint=["sh"],
         network_mode="none",
@@ -351,7 +359,7 @@ def test_a_sites_template_and_a_run_that_was_killed(
             not (builders := processes_naming(f"{site['image_prefix']}/workspace:{template.name}"))
             and not killed.done()
         ):
-            time.sleep(0.05)
+            time.sleep(0.2)
         time.sleep(1.5)
         for pid in builders + processes_naming(str(template.parent)):
             with contextlib.suppress(ProcessLookupError):
