@@ -14,6 +14,7 @@ import pytest
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SOCKET = FOLDER / "docker.sock"
 PIDFILE = FOLDER / "docker.pid"
+CONTAINERD_PIDFILE = FOLDER / "exec/containerd/containerd.pid"
 RULES = FOLDER / "firewall.d"
 TABLE = "atelier-molecule-boot"
 
@@ -83,9 +84,29 @@ def test_without_its_firewall_dockerd_is_not_started(rules: Path) -> None:
     assert start().returncode == 0
 
 
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """The id of a dead dockerd that nobody has buried, as in a container without an init."""
+    process = subprocess.Popen(["bash", "-c", "printf dockerd >/proc/self/comm"])
+    while "State:\tZ" not in Path(f"/proc/{process.pid}/status").read_text():
+        time.sleep(0.01)
+    assert Path(f"/proc/{process.pid}/comm").read_text() == "dockerd\n"
+    yield process.pid
+    process.wait()
+
+
 def test_it_comes_back_after_a_kill_whose_pid_another_process_has() -> None:
     stop(signal.SIGKILL)
     PIDFILE.write_text(str(os.getpid()))
+    CONTAINERD_PIDFILE.write_text(str(os.getpid()))
+    done = start()
+    assert done.returncode == 0, done.stderr
+    assert answers()
+
+
+def test_it_comes_back_after_a_kill_that_left_a_zombie(zombie: int) -> None:
+    stop(signal.SIGKILL)
+    PIDFILE.write_text(str(zombie))
     done = start()
     assert done.returncode == 0, done.stderr
     assert answers()
