@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 REPOSITORY = Path(__file__).parents[2]
 PLAYBOOKS = REPOSITORY / "playbooks"
@@ -177,21 +177,25 @@ class Installation:
         return self.docker.containers.get(self.container_name(workspace))
 
     def containers(self) -> list[Any]:
-        return list(self.docker.containers.list(all=True, filters={"label": f"atelier.instance={self.name}"}))
+        return list(self.docker.containers.list(all=True, filters=self._ours, ignore_removed=True))
 
     def volumes(self) -> list[str]:
-        return sorted(v.name for v in self.docker.volumes.list(filters={"label": f"atelier.instance={self.name}"}))
+        return sorted(volume.name for volume in self.docker.volumes.list(filters=self._ours))
+
+    @property
+    def _ours(self) -> dict[str, str]:
+        return {"label": f"atelier.instance={self.name}"}
 
     def snapshots(self) -> list[Any]:
-        """Images of this instance's snapshots: labelled, or tagged in its repository."""
-        images = self.docker.images.list(all=True)
-        return [
-            image
-            for image in images
-            if (image.labels.get("atelier.instance") == self.name and "atelier.image" not in image.labels)
-            or (image.labels.get("atelier.instance") == self.name and "atelier.snapshot" in image.labels)
-            or any(tag.startswith(f"{self.name}/snapshot:") for tag in image.tags)
-        ]
+        """Images of this instance's snapshots: by their label, or by a tag in its repository."""
+        found = []
+        for summary in self.docker.api.images(all=True):
+            labels, tags = summary["Labels"] or {}, summary["RepoTags"] or []
+            ours = labels.get("atelier.instance") == self.name
+            if ours or any(tag.startswith(f"{self.name}/snapshot:") for tag in tags):
+                with suppress(ImageNotFound):  # they come and go
+                    found.append(self.docker.images.get(summary["Id"]))
+        return found
 
     def snapshot_tags(self) -> list[str]:
         return [tag for image in self.snapshots() for tag in image.tags]

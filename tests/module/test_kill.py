@@ -1,0 +1,245 @@
+"""kill -9 at any moment: the registry opens, nothing is half there twice, and the same playbook finishes the job."""
+
+from __future__ import annotations
+
+import csv
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.passwords import verify_password
+from installation import Installation, Started, eventually, is_healthy, login
+
+SECRETS = {
+    "/home/coder/.git-credentials": b"https://user:canary-one@host\n",
+    "/home/coder/.bash_history": b"export TOKEN=canary-two\n",
+    "/workspace/.git/config": b"[remote]\n\turl = https://canary-three@host/x\n",
+}
+PASSWORD, OTHER = "correct horse battery", "staple wagon 42"
+
+
+@pytest.fixture
+def source(site: Installation, small: str) -> dict[str, Any]:
+    made = site.create(template=small)
+    for path, content in SECRETS.items():
+        script = f"mkdir -p {Path(path).parent}; printf '{content.decode()}' > {path}; chmod 600 {path}"
+        assert site.container(made).exec_run(["sh", "-c", script]).exit_code == 0
+    return made
+
+
+def _is_consistent(site: Installation) -> None:
+    """What must hold at any moment, also right after a kill. (Reading the rows checks the file's integrity.)"""
+    rows = site.rows()
+    for column in ("id", "name", "address"):
+        assert [value for value, count in Counter(row[column] for row in rows).items() if count > 1] == []
+
+
+def _is_unharmed(site: Installation, source: dict[str, Any]) -> None:
+    container = site.container(source)
+    assert container.status == "running"
+    for path, content in SECRETS.items():
+        assert site.read(source, path) == content
+        assert container.exec_run(["stat", "-c", "%a %u", path]).output.split() == [b"600", b"1000"]
+
+
+def _agrees(site: Installation) -> None:
+    assert site.play("reconcile").succeeded().result["drift"] == []
+
+
+def _full_run_seconds(site: Installation) -> float:
+    """How long an undisturbed run takes on this machine, now: kills are spread over that."""
+    begin = time.monotonic()
+    site.clone(source="Base", names=["Measure 1", "Measure 2", "Measure 3"]).succeeded()
+    return time.monotonic() - begin
+
+
+def test_clones_by_name_killed_at_random(site: Installation, source: dict[str, Any], tmp_path: Path) -> None:
+    """Kill after kill in the same order, until one run is let through: nobody cleans up in between."""
+    dice, seconds = random.Random(20), _full_run_seconds(site)  # noqa: S311 - moments, not secrets
+    sheet = tmp_path / "seats.csv"
+    names = [f"Seat {number}" for number in range(1, 6)]
+    order = {"clone_source": "Base", "clone_generate_passwords": True, "clone_csv": str(sheet)}
+    for kills in range(8):
+        # From round to round more is asked for, so that late kills too meet work to be done.
+        started = site.start("workspace_clone", clone_names=names[: 2 + kills // 2], **order)
+        time.sleep(dice.uniform(0.2, 1.0) * seconds)
+        started.kill()
+        _is_consistent(site)
+    run = site.play("workspace_clone", clone_names=names, **order).succeeded()
+    assert [seat["name"] for seat in run.seats] == names
+    assert all(seat["status"] == "running" and is_healthy(seat["address"]) for seat in run.seats)
+    measured = ["Measure 1", "Measure 2", "Measure 3"]
+    site.is_tidy(["Base", *measured, *names])
+    _is_unharmed(site, source)
+    _agrees(site)
+    # The sheet has the password that each seat really asks for.
+    noted = {row["name"]: row["password"] for row in csv.DictReader(sheet.open())}
+    for name in names:
+        row = site.row(name)
+        assert verify_password(row["password_hash"], noted[name])
+        assert row["password_hash"].encode() in site.read(row, "/etc/code-server/config.yaml")
+    assert not site.play("workspace_clone", clone_names=names, **order).succeeded().changed
+
+
+def test_clones_by_count_killed_at_random(site: Installation, source: dict[str, Any]) -> None:
+    """Each order is killed once and given again: there are then as many seats as were asked for, never twice."""
+    dice, seconds = random.Random(21), _full_run_seconds(site)  # noqa: S311 - moments, not secrets
+    expected = 4
+    for _ in range(5):
+        started = site.start("workspace_clone", clone_source="Base", clone_count=3, clone_password=PASSWORD)
+        time.sleep(dice.uniform(0.2, 1.0) * seconds)
+        started.kill()
+        _is_consistent(site)
+        was_done = len(site.rows()) == expected + 3 and site.open_batches() == 0
+        run = site.clone(source="Base", count=3, password=PASSWORD).succeeded()
+        expected += 6 if was_done else 3
+        assert len(run.seats) == 3
+        assert len(site.rows()) == expected
+    assert {row["status"] for row in site.rows()} == {"running"}
+    site.is_tidy([row["name"] for row in site.rows()])
+    _is_unharmed(site, source)
+    _agrees(site)
+
+
+def _snapshot_has_begun(site: Installation, source: dict[str, Any]) -> bool:
+    return (site.state / "snapshots" / f"{source['id']}.json").exists()
+
+
+def _secrets_are_held_back(site: Installation, source: dict[str, Any]) -> bool:
+    path = site.state / "snapshots" / f"{source['id']}.json"
+    return path.exists() and path.stat().st_size > 300
+
+
+def _snapshot_is_tagged(site: Installation, source: dict[str, Any]) -> bool:
+    assert source
+    return bool(site.snapshot_tags())
+
+
+def _a_container_is_made(site: Installation, source: dict[str, Any]) -> bool:
+    assert source
+    return len(site.containers()) > 1
+
+
+def _a_seat_is_up(site: Installation, source: dict[str, Any]) -> bool:
+    assert source
+    return any(row["status"] == "running" and row["name"] != "Base" for row in site.rows())
+
+
+MOMENTS = [_snapshot_has_begun, _secrets_are_held_back, _snapshot_is_tagged, _a_container_is_made, _a_seat_is_up]
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__.strip("_"))
+def test_clones_killed_at_the_worst_moments(
+    site: Installation, source: dict[str, Any], moment: Callable[[Installation, dict[str, Any]], bool]
+) -> None:
+    started = site.start("workspace_clone", clone_source="Base", clone_count=4)
+    _kill_when(started, lambda: moment(site, source))
+    _is_consistent(site)
+    # Somebody who only starts the source finds it running again, with all that is its own.
+    site.play("workspace_start", workspace_name="Base").succeeded()
+    _is_unharmed(site, source)
+    run = site.clone(source="Base", count=4).succeeded()
+    assert [seat["name"] for seat in run.seats] == ["Base 1", "Base 2", "Base 3", "Base 4"]
+    site.is_tidy(["Base", "Base 1", "Base 2", "Base 3", "Base 4"])
+    _is_unharmed(site, source)
+    assert site.read(run.seats[0], "/home/coder/.git-credentials") == b""
+    _agrees(site)
+
+
+def _kill_when(started: Started, condition: Callable[[], bool]) -> None:
+    try:
+        eventually(lambda: condition() or started.process.poll() is not None, "the moment to kill")
+    finally:
+        started.kill()
+
+
+def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict[str, Any]) -> None:
+    """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
+    started = site.start("workspace_clone", clone_source="Base", clone_count=6)
+    _kill_when(started, lambda: _a_seat_is_up(site, source))
+    up = [row["name"] for row in site.rows() if row["status"] == "running"]
+    site.play("reconcile", repair=True).succeeded()
+    site.is_tidy(up)
+    _is_unharmed(site, source)
+    _agrees(site)
+    # The order is over: the next one of the same size is a new one.
+    run = site.clone(source="Base", count=6).succeeded()
+    assert not run.result["resumed"]
+    assert len(site.rows()) == len(up) + 6
+
+
+def test_an_interrupted_order_some_of_whose_seats_were_deleted(site: Installation, source: dict[str, Any]) -> None:
+    started = site.start("workspace_clone", clone_source="Base", clone_count=4)
+    _kill_when(started, lambda: _a_container_is_made(site, source))
+    site.play("workspace_delete", workspace_name="Base 2").succeeded()
+    run = site.clone(source="Base", count=4).succeeded()
+    assert run.result["resumed"]
+    assert sorted(seat["name"] for seat in run.seats) == ["Base 1", "Base 2", "Base 3", "Base 4"]
+    site.is_tidy(["Base", "Base 1", "Base 2", "Base 3", "Base 4"])
+
+
+def _a_row_is_there(site: Installation) -> bool:
+    return bool(site.rows())
+
+
+def _a_container_is_there(site: Installation) -> bool:
+    return bool(site.containers())
+
+
+def _a_container_runs(site: Installation) -> bool:
+    return any(container.status == "running" for container in site.containers())
+
+
+@pytest.mark.parametrize("moment", [_a_row_is_there, _a_container_is_there, _a_container_runs])
+def test_a_create_that_is_killed(site: Installation, small: str, moment: Callable[[Installation], bool]) -> None:
+    order = {"name": "Base", "template": small, "generate_password": True}
+    started = site.start(site.write_task("workspace", **order))
+    _kill_when(started, lambda: moment(site))
+    _is_consistent(site)
+    run = site.task("workspace", **order).succeeded()
+    assert run.result["workspace"]["status"] == "running"
+    # The password of the killed run was told to nobody, so there has to be one that is.
+    row = site.row("Base")
+    if run.changed:
+        assert verify_password(row["password_hash"], run.result["workspace"]["password"])
+    assert row["password_hash"].encode() in site.read(row, "/etc/code-server/config.yaml")
+    site.is_tidy(["Base"])
+    _agrees(site)
+
+
+def test_a_password_change_that_is_killed(site: Installation) -> None:
+    made = site.create(password=PASSWORD)
+    dice = random.Random(22)  # noqa: S311 - moments, not secrets
+    begin = time.monotonic()
+    site.play("workspace_password", workspace_name="Base", workspace_password=OTHER).succeeded()
+    seconds = time.monotonic() - begin
+    old, new = OTHER, PASSWORD
+    for _ in range(3):
+        started = site.start("workspace_password", workspace_name="Base", workspace_password=new)
+        time.sleep(dice.uniform(0.4, 1.0) * seconds)
+        started.kill()
+        site.play("workspace_password", workspace_name="Base", workspace_password=new).succeeded()
+        assert login(made["address"], new)
+        assert not login(made["address"], old)
+        old, new = new, old
+    site.is_tidy(["Base"])
+
+
+def test_a_delete_that_is_killed(site: Installation, small: str) -> None:
+    def container_is_gone() -> bool:
+        return not site.containers()
+
+    def row_is_gone() -> bool:
+        return not site.rows()
+
+    for condition in (container_is_gone, row_is_gone):
+        site.create(template=small)
+        started = site.start("workspace_delete", workspace_name="Base")
+        _kill_when(started, condition)
+        site.play("workspace_delete", workspace_name="Base").succeeded()
+        site.is_tidy([])
+    _agrees(site)
