@@ -280,7 +280,7 @@ def executions() -> list[tuple[int, str]]:
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            match = re.search(rf"(?:^|\0){MARK}=([0-9a-f-]+)".encode(), (entry / "environ").read_bytes())
+            match = re.search(rf"(?:^|\0){MARK}=([^\0]+)".encode(), (entry / "environ").read_bytes())
             if match and state != "Z":
                 found.append((int(entry.name), match[1].decode()))
     return found
