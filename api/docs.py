@@ -1,8 +1,11 @@
-"""What the OpenAPI document says of errors: the same shape everywhere, and an example for each status."""
+"""The OpenAPI document: what it says of errors, and what FastAPI would say otherwise."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from .schemas.answers import Error
 
@@ -12,11 +15,12 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     403: ("The Host or Origin is not the platform's own.", "FORBIDDEN", "Changes are taken from own pages only"),
     404: ("There is no such thing.", "PROJECT_NOT_FOUND", "Project not found"),
     409: ("A limit is reached, or something else is going on.", "CONCURRENT_LIMIT_REACHED", "No running slots left"),
-    413: ("The body is larger than 1 MiB.", "PAYLOAD_TOO_LARGE", "The body is too large."),
+    413: ("The body is 1 MiB or larger.", "PAYLOAD_TOO_LARGE", "The body is too large."),
     429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
     500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
     503: ("Docker does not answer, or the feature is not there.", "SERVICE_UNAVAILABLE", "Not available"),
 }
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -31,3 +35,16 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "content": {"application/json": {"example": example}},
         }
     return documented
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document, made once. Bad requests are 400 here, never FastAPI's 422."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        for methods in made["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        for name in _FASTAPIS_OWN:
+            made["components"]["schemas"].pop(name, None)
+        app.openapi_schema = made
+    return app.openapi_schema

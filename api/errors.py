@@ -167,4 +167,5 @@ def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:
     if not isinstance(here, APIRoute) or request.method in (here.methods or ()):
         return ""
     same = [route for route in routes if isinstance(route, APIRoute) and route.path == here.path]
+    same = [route for route in same if route.include_in_schema] or same
     return ", ".join(sorted({method for route in same for method in route.methods or ()}))

@@ -17,6 +17,7 @@ from .access import Caller, Gatekeeper
 from .audit import Audit
 from .changes import CANCELING, begin
 from .deps import Services
+from .docs import document
 from .listing import ProjectList
 from .metrics import collector
 from .operations import operations
@@ -40,6 +41,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     configured = settings or load_settings()
     app = FastAPI(
         title="Atelier",
+        description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
+        generate_unique_id_function=lambda route: route.name,
         version=configured.version,
         lifespan=lambda app: _lifespan(app, configured),
         docs_url="/api/docs",
@@ -51,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
     app.add_middleware(Gatekeeper, settings=configured)
     return app
 

@@ -31,6 +31,7 @@ async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=100
 
 @router.get("/{job_id}", response_model=answers.OneJob, responses=errors(404))
 async def get_job(job_id: JobId, platform: Platform) -> Response:
+    """One job: how far it is, and what became of each of its workspaces."""
     return JSON({"success": True, "job": _answer(platform.job(job_id))})
 
 

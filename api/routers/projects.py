@@ -32,6 +32,7 @@ from ..schemas.projects import (
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 
@@ -49,7 +50,12 @@ async def list_groups(platform: Platform) -> Response:
     return JSON({"success": True, "groups": groups})
 
 
-@router.post("/create", response_model=answers.CreatedProject, status_code=201, responses=errors(409, 500, 503))
+@router.post(
+    "/create",
+    response_model=answers.CreatedProject,
+    status_code=201,
+    responses={202: {"model": answers.CreatedProject, "description": "Asked for."}, **errors(409, 500, 503)},
+)
 async def create_project(
     body: CreateProject, platform: Platform, caller: Who, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
@@ -74,8 +80,8 @@ async def create_project(
     return JSON(_created(platform, body, id), 201)
 
 
-@router.api_route("/create", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-@router.api_route("/groups", methods=["POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@router.api_route("/create", methods=sorted(_METHODS - {"POST"}), include_in_schema=False)
+@router.api_route("/groups", methods=sorted(_METHODS - {"GET"}), include_in_schema=False)
 async def no_project(request: Request) -> Response:
     """These two are no ids."""
     allowed = "POST" if request.url.path.endswith("/create") else "GET"
@@ -190,17 +196,20 @@ async def get_disk_usage(project_id: ProjectId, platform: Platform) -> Response:
 
 @router.get("/{project_id}/notes", response_model=answers.NotesAnswer, responses=errors(404))
 async def get_notes(project_id: ProjectId, platform: Platform) -> Response:
+    """The notes that somebody wrote on the workspace."""
     return JSON({"success": True, "notes": platform.row(project_id).notes})
 
 
 @router.put("/{project_id}/notes", response_model=answers.Done, responses=errors(404))
 async def put_notes(project_id: ProjectId, body: ChangeNotes, platform: Platform, caller: Who) -> Response:
+    """Replaces the notes, at most 10,240 bytes of UTF-8."""
     await _update(platform, caller, "notes", platform.row(project_id), notes=body.notes)
     return JSON({"success": True, "message": "Notes updated successfully"})
 
 
 @router.put("/{project_id}/name", response_model=answers.Done, responses=errors(404))
 async def rename_project(project_id: ProjectId, body: Rename, platform: Platform, caller: Who) -> Response:
+    """Gives the workspace another display name, which no other has; its address stays."""
     await _update(platform, caller, "rename", platform.row(project_id), name=body.name)
     return JSON({"success": True, "message": "Project name updated successfully"})
 

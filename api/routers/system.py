@@ -10,6 +10,7 @@ from typing import Annotated
 from atelier.model import Status
 from atelier.registry import now
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..changes import change
@@ -26,7 +27,7 @@ router = APIRouter(tags=["system"])
 _DIALECT = {"platform": "XaresAICoder", "version": "4.2.0"}
 
 
-@router.get("/api/health", response_model=answers.Health)
+@router.get("/api/health", response_model=answers.Health, responses=errors())
 async def health(platform: Platform) -> Response:
     """200 also while Docker does not answer, which is then said."""
     answer = {
@@ -38,8 +39,9 @@ async def health(platform: Platform) -> Response:
     return JSON(answer if platform.watcher.available else {**answer, "docker": "unavailable"})
 
 
-@router.get("/api/limits", response_model=answers.Limits)
+@router.get("/api/limits", response_model=answers.Limits, responses=errors())
 async def limits(platform: Platform) -> Response:
+    """How many workspaces may run, and what one may have of the machine."""
     quotas = platform.settings.site.quotas
     return JSON(
         {
@@ -51,7 +53,7 @@ async def limits(platform: Platform) -> Response:
     )
 
 
-@router.get("/api/config", response_model=answers.Config)
+@router.get("/api/config", response_model=answers.Config, responses=errors())
 async def config(platform: Platform) -> Response:
     """What clients adapt to: features, limits, the git server, and the flat keys that older ones read."""
     settings, quotas = platform.settings, platform.settings.site.quotas
@@ -138,7 +140,7 @@ async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] 
     return JSON({"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)})
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=PlainTextResponse, responses=errors())
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

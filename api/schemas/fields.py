@@ -8,8 +8,22 @@ from typing import Annotated, Any
 
 from atelier.errors import AtelierError
 from atelier.model import CPU_COUNTS, MEMORY_SIZES, ProxyMode
-from atelier.validation import check_group, check_name, check_notes, check_password, check_template, check_title
-from pydantic import AfterValidator, BeforeValidator, Field, StrictStr
+from atelier.validation import (
+    CLONE_COUNT,
+    GROUP_LENGTH,
+    NAME_LENGTH,
+    NOTES_BYTES,
+    PASSWORD_LENGTH,
+    TITLE_LENGTH,
+    check_count,
+    check_group,
+    check_name,
+    check_notes,
+    check_password,
+    check_template,
+    check_title,
+)
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 # The templates of the installation that is being asked: so that one that it lacks is a fault of the field like any
 # other, and told together with them.
@@ -69,13 +83,44 @@ def _mode(value: object) -> ProxyMode:
     return ProxyMode(value)
 
 
+def _shown(example: object, **schema: Any) -> Any:
+    """What the OpenAPI document says of a field; the checks stand in the core."""
+    return Field(examples=[example], json_schema_extra=schema)
+
+
+def _length(bounds: tuple[int, int]) -> dict[str, object]:
+    return {"minLength": bounds[0], "maxLength": bounds[1]}
+
+
 Text = Annotated[StrictStr, AfterValidator(_writable)]
-ProjectName = Annotated[Text, checked(lambda value: check_name(value, "projectName"))]
-Title = Annotated[Text, checked(check_title), Field(examples=["New Project Name"])]
-Template = Annotated[Text, checked(check_template), AfterValidator(_built), Field(examples=["python-flask"])]
-Password = Annotated[Text, checked(check_password), Field(examples=["secure-password-123"])]
-Group = Annotated[Text, checked(check_group), Field(examples=["workshop-2026"])]
-Notes = Annotated[Text, checked(check_notes)]
-Memory = Annotated[Text, _one_of(*MEMORY_SIZES), Field(examples=["2g"])]
-Cpus = Annotated[Text, BeforeValidator(_cpus_as_text), _one_of(*CPU_COUNTS), Field(examples=["2"])]
-Mode = Annotated[ProxyMode, BeforeValidator(_mode)]
+ProjectName = Annotated[
+    Text,
+    checked(lambda value: check_name(value, "projectName")),
+    _shown("my-awesome-project", pattern="^[A-Za-z0-9_-]+$", **_length(NAME_LENGTH)),
+]
+Title = Annotated[
+    Text,
+    checked(check_title),
+    _shown("New Project Name", pattern="^[A-Za-z0-9_-]([A-Za-z0-9 _-]*[A-Za-z0-9_-])?$", **_length(TITLE_LENGTH)),
+]
+Template = Annotated[
+    Text, checked(check_template), AfterValidator(_built), _shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+]
+Password = Annotated[
+    Text,
+    checked(check_password),
+    _shown("secure-password-123", pattern="^[^\\x00-\\x1f\\x7f]*$", **_length(PASSWORD_LENGTH)),
+]
+Group = Annotated[
+    Text, checked(check_group), _shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **_length(GROUP_LENGTH))
+]
+Notes = Annotated[Text, checked(check_notes), _shown("Student should complete exercises 1-3.", maxLength=NOTES_BYTES)]
+Count = Annotated[StrictInt, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
+Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
+Cpus = Annotated[
+    Text,
+    BeforeValidator(_cpus_as_text, json_schema_input_type=str | int),
+    _one_of(*CPU_COUNTS),
+    _shown("2", enum=[*CPU_COUNTS, *map(int, CPU_COUNTS)]),
+]
+Mode = Annotated[ProxyMode, BeforeValidator(_mode), _shown("none")]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
 from atelier.errors import AtelierError
 from atelier.model import ProxyMode
-from atelier.validation import check_count, check_password
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, field_validator
+from atelier.validation import check_password
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from .fields import Cpus, Group, Memory, Mode, Notes, Password, ProjectName, Template, Text, Title, checked
+from .fields import Count, Cpus, Group, Memory, Mode, Notes, Password, ProjectName, Template, Text, Title
 
 
 class Body(BaseModel):
@@ -19,10 +19,25 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
 
 
+def example(body: dict[str, Any]) -> ConfigDict:
+    """A body as the documentation shows it."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class CreateProject(Body):
     """A new workspace."""
 
-    project_name: ProjectName = Field(examples=["my-awesome-project"])
+    model_config = example(
+        {
+            "projectName": "my-awesome-project",
+            "projectType": "python-flask",
+            "passwordProtected": True,
+            "password": "secure-password-123",
+            "createGitRepo": True,
+        }
+    )
+
+    project_name: ProjectName
     project_type: Template
     password_protected: StrictBool | None = None
     password: Text | None = Field(default=None, validate_default=True, examples=["secure-password-123"])
@@ -55,32 +70,52 @@ class CreateProject(Body):
 class WorkspacePassword(Body):
     """What start, stop and delete take: the password of a protected workspace."""
 
+    model_config = example({"password": "workspace-password"})
+
     password: Text | None = Field(default=None, examples=["workspace-password"])
 
 
 class ChangePassword(Body):
     """Exactly one of ``newPassword`` and ``removePassword: true``."""
 
+    model_config = example({"currentPassword": "old-password", "newPassword": "new-secure-password"})
+
     current_password: Text | None = Field(default=None, examples=["old-password"])
-    new_password: Password | None = Field(default=None, examples=["new-secure-password"])
+    new_password: Password | None = None
     remove_password: StrictBool | None = None
 
 
 class CloneProject(Body):
-    count: Annotated[StrictInt, checked(check_count)] = Field(examples=[5])
-    password: Password | None = Field(default=None, examples=["student-pw-123"])
+    """How many, and one password for all of them; without one they are open."""
+
+    model_config = example({"count": 5, "password": "optional-student-password"})
+
+    count: Count
+    password: Password | None = None
 
 
 class ChangeNotes(Body):
-    notes: Notes = Field(examples=["Updated instructions for this workspace."])
+    """Free text; it takes the place of what was there."""
+
+    model_config = example({"notes": "Updated instructions for this workspace."})
+
+    notes: Notes
 
 
 class Rename(Body):
+    """The new display name."""
+
+    model_config = example({"name": "New Project Name"})
+
     name: Title
 
 
 class ChangeGroup(Body):
-    group: Group | None = Field(examples=["workshop-2026"])
+    """The new group; null for none."""
+
+    model_config = example({"group": "workshop-2026"})
+
+    group: Group | None
 
 
 def _checked_password(value: str) -> str:

@@ -62,7 +62,7 @@ def network(engine: docker.DockerClient) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def api(network: str) -> Iterator[Api]:
     """One API for all tests that leave it as they found it."""
-    instance = _instance(PREFIX, SHARED_PART)
+    instance = make_instance(PREFIX, SHARED_PART)
     running = Api(instance)
     try:
         yield running.start()
@@ -80,7 +80,7 @@ def base(api: Api) -> dict[str, Any]:
 @pytest.fixture
 def own(network: str) -> Iterator[Callable[..., Api]]:
     """Makes an API of an instance that only this test has; settings can be given. It is not started."""
-    instance = _instance("atelier-api-own", OWN_PART)
+    instance = make_instance("atelier-api-own", OWN_PART)
     made: list[Api] = []
 
     def make(**settings: Any) -> Api:
@@ -93,14 +93,14 @@ def own(network: str) -> Iterator[Callable[..., Api]]:
     instance.remove()
 
 
-def _instance(name: str, subnet: str) -> Instance:
+def make_instance(name: str, subnet: str = OWN_PART) -> Instance:
     return Instance(name, Path(tempfile.mkdtemp(prefix=f"{name}-")), subnet, NETWORK, ENGINE_URL, PREFIX)
 
 
 def _remove_leftovers(engine: docker.DockerClient) -> None:
     """What this session or one that was killed left."""
-    for name in (PREFIX, "atelier-api-own"):
-        _instance(name, SHARED_PART).remove()
+    for name in (PREFIX, "atelier-api-own", "atelier-api-nowhere"):
+        make_instance(name, SHARED_PART).remove()
     try:
         network = engine.networks.get(NETWORK)
     except NotFound:

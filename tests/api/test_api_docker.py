@@ -1,0 +1,223 @@
+"""What happens to containers behind the API's back, and Docker itself going away in the middle of things."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.types import IPAMConfig, IPAMPool
+
+from tests.api.conftest import PREFIX
+from tests.api.running import Api, Instance, eventually, is_error
+from tests.api.wire import Dockerd, Wire
+from tests.module.installation import is_healthy
+
+# A loaded machine gets some time on top of the second that is promised.
+SOON = 10.0
+SECOND_SUBNET, SECOND_BRIDGE = "172.22.0.0/16", "atl-apitest2"
+
+
+def test_what_is_done_behind_its_back_shows(api: Api, base: dict[str, Any]) -> None:
+    made = api.create("watched")
+    container = api.instance.container(made)
+
+    def shows(status: str) -> None:
+        begin = time.monotonic()
+        eventually(lambda: api.status(made["id"]) == status, f"{status} shows", SOON)
+        listed = {project["id"]: project["status"] for project in api.get("/api/projects/").json()["projects"]}
+        assert listed[made["id"]] == status
+        assert time.monotonic() - begin < SOON
+        eventually(lambda: api.instance.row("watched")["status"] == status, "the registry knows it", SOON)
+
+    container.stop(timeout=0)
+    shows("stopped")
+    container.start()
+    shows("running")
+    container.kill()
+    shows("stopped")
+    container.start()
+    shows("running")
+    stranger = api.instance.docker.containers.create(
+        f"{PREFIX}/workspace:empty", labels=container.labels, entrypoint=["sleep", "1"]
+    )
+    container.remove(force=True)
+    shows("error")
+    stranger.remove()
+    project = api.project(made["id"])
+    assert (project["error"], project["container"]["status"]) == ("Its container was removed.", "removed")
+    # It can be had back, empty.
+    assert api.post(f"/api/projects/{made['id']}/start").status_code == 200
+    shows("running")
+    assert api.status(base["id"]) == "running"
+    assert api.delete(f"/api/projects/{made['id']}").status_code == 200
+
+
+def test_resources_are_sampled(api: Api, base: dict[str, Any]) -> None:
+    def figures() -> dict[str, str] | None:
+        resources: dict[str, str] = api.project(base["id"])["container"]["resources"]
+        return resources if resources["memory"] != "0B" else None
+
+    figures_seen = eventually(figures, "a sample")
+    assert figures_seen["memory"].endswith("MB")
+
+
+@pytest.fixture
+def wired(own: Callable[..., Api], api: Api) -> Iterator[tuple[Api, Wire]]:
+    folder = Path(tempfile.mkdtemp(prefix="atelier-wire-"))
+    wire = Wire(folder, api.instance.engine_url)
+    wire.mend()
+    yield own(engine_url=wire.url).start(), wire
+    wire.cut()
+
+
+def test_docker_out_of_reach(wired: tuple[Api, Wire]) -> None:
+    api, wire = wired
+    made = api.create("kept")
+    path = f"/api/projects/{made['id']}"
+    wire.cut()
+    eventually(lambda: api.get("/api/health").json().get("docker") == "unavailable", "it is noticed", SOON)
+    for read in ("/api/projects/", path, f"{path}/notes", "/api/projects/groups", "/api/jobs", "/api/workspace/stats"):
+        assert api.get(read).status_code == 200, read
+    assert api.status(made["id"]) == "running"
+    # What only the registry has can still be changed.
+    assert api.put(f"{path}/notes", {"notes": "n"}).status_code == 200
+    assert api.put(f"{path}/name", {"name": "renamed"}).status_code == 200
+    for answer in (
+        api.post("/api/projects/create", {"projectName": "not-now", "projectType": "empty"}),
+        api.post(f"{path}/stop"),
+        api.delete(path),
+        api.post(f"{path}/clone", {"count": 1}),
+        api.put(f"{path}/password", {"newPassword": "long-enough-1"}),
+        api.get(f"{path}/disk-usage"),
+        api.post("/api/workspace/cleanup"),
+    ):
+        is_error(answer, 503, "SERVICE_UNAVAILABLE")
+    # Bad input is bad input, also now.
+    is_error(api.post("/api/projects/create", {"projectName": "a"}), 400)
+    assert [row["name"] for row in api.instance.rows()] == ["renamed"]
+    # What happens meanwhile is seen afterwards.
+    api.instance.container(made).stop(timeout=0)
+    wire.mend()
+    eventually(lambda: "docker" not in api.get("/api/health").json(), "it recovers", SOON)
+    eventually(lambda: api.status(made["id"]) == "stopped", "it looks at everything anew", SOON)
+    assert api.post(f"{path}/start").status_code == 200
+
+
+def test_docker_goes_away_in_the_middle(wired: tuple[Api, Wire]) -> None:
+    """The job fails and says why; afterwards everything can be tidied and used."""
+    api, wire = wired
+    base = api.create("base")
+    ids, job = api.clone(base["id"], 3)
+    for event in api.stream(job):
+        if event["event"] == "progress":
+            break
+    wire.cut()
+    ended = api.ended(job)
+    wire.mend()
+    eventually(lambda: "docker" not in api.get("/api/health").json(), "it recovers", SOON)
+    assert ended["state"] in ("failed", "successful"), ended
+    assert {api.status(id) for id in ids} <= {"running", "error", "stopped"}
+    for id in ids:
+        assert api.delete(f"/api/projects/{id}").status_code == 200
+    _, again = api.clone(base["id"], 1)
+    assert api.ended(again)["state"] == "successful"
+    assert api.instance.container(base).status == "running"
+    api.instance.is_tidy(["base", "base 1"])
+
+
+# --- A dockerd that may be killed -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def second(engine: docker.DockerClient) -> Iterator[Dockerd]:
+    """A dockerd of our own, with the workspace image and a network."""
+    daemon = Dockerd(Path(tempfile.mkdtemp(prefix="atelier-dockerd-")), SECOND_SUBNET, SECOND_BRIDGE)
+    try:
+        with closing(daemon.start()) as client:
+            image = engine.images.get(f"{PREFIX}/workspace:empty")
+            client.images.load(image.save(named=f"{PREFIX}/workspace:empty"))
+            client.networks.create(
+                "second",
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=SECOND_SUBNET)]),
+                options={"com.docker.network.bridge.name": SECOND_BRIDGE},
+            )
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def on_second(second: Dockerd) -> Iterator[Api]:
+    folder = Path(tempfile.mkdtemp(prefix="atelier-api-second-"))
+    instance = Instance("atelier-api-second", folder, SECOND_SUBNET, "second", second.url, PREFIX)
+    api = Api(instance)
+    yield api.start()
+    api.close()
+    instance.remove()
+
+
+def all_settled(api: Api, ids: list[str]) -> None:
+    api.wait_for_quiet()
+    eventually(lambda: "docker" not in api.get("/api/health").json(), "Docker is back")
+    for id in ids:
+        assert api.status(id) in ("running", "stopped", "error")
+    assert api.instance.snapshot_tags() == []
+    tagged = [image for image in api.instance.snapshots() if image.tags]
+    assert tagged == []
+
+
+def test_dockerd_killed_in_the_middle(second: Dockerd, on_second: Api) -> None:
+    api = on_second
+    base = api.create("base")
+    ids, clone = api.clone(base["id"], 3)
+    other, create = api.begin("other")
+    for event in api.stream(clone):
+        if event["event"] == "progress":
+            break
+    second.kill()
+    jobs = [api.ended(job) for job in (clone, create)]
+    second.start().close()
+    all_settled(api, [base["id"], other, *ids])
+    assert {job["state"] for job in jobs} <= {"failed", "successful", "error"}
+    # What came up is up again by itself; what did not can be deleted, and all goes on.
+    eventually(lambda: api.status(base["id"]) == "running", "the base is up again")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda id: api.delete(f"/api/projects/{id}"), [other, *ids]))
+    assert {answer.status_code for answer in answers} == {200}
+    eventually(lambda: is_healthy(api.instance.row("base")["address"]), "the base answers")
+    _, again = api.clone(base["id"], 1)
+    assert api.ended(again)["state"] == "successful"
+    api.instance.is_tidy(["base", "base 1"])
+
+
+def test_the_machine_goes_down_in_the_middle(second: Dockerd, on_second: Api) -> None:
+    """Docker, its containers and the API are killed at once, and all started again."""
+    api = on_second
+    base = api.create("base")
+    ids, clone = api.clone(base["id"], 3)
+    other, create = api.begin("other", passwordProtected=True, password="some-password-1")
+    for event in api.stream(clone):
+        if event["event"] == "progress":
+            break
+    api.kill()
+    second.pull_the_plug()
+    api.start(wait=False)
+    eventually(api.answers, "the API answers without Docker")
+    assert api.get("/api/health").json()["docker"] == "unavailable"
+    assert {api.status(id) for id in (*ids, other)} <= {"creating", "running"}
+    second.start().close()
+    all_settled(api, [base["id"], other, *ids])
+    for job in (clone, create):
+        assert api.job(job)["state"] == "successful", api.job(job)
+        assert "resumed" in [event["event"] for event in api.events(job)]
+    for row in api.instance.rows():
+        eventually(lambda row=row: is_healthy(row["address"]), f"{row['name']} answers")  # type: ignore[misc]
+        assert api.status(row["id"]) == "running"
+    api.instance.is_tidy(["base", "base 1", "base 2", "base 3", "other"])
