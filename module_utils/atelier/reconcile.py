@@ -117,7 +117,7 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
 def _from_container(platform: Platform, id: str, container: Container) -> Workspace:
     """A row rebuilt from what the container says of itself; unknown words become defaults."""
     labels = container.labels
-    memory, cpus = _limits_of(container)
+    memory, cpus = _limits_of(container, platform.engine.cpus())
     mode = labels.get("atelier.proxy_mode", "")
     config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
     password = _PASSWORD_HASH.search(config.data) if config else None
@@ -145,13 +145,13 @@ def _from_container(platform: Platform, id: str, container: Container) -> Worksp
     )
 
 
-def _limits_of(container: Container) -> tuple[str, str]:
+def _limits_of(container: Container, machine_cpus: int) -> tuple[str, str]:
     """What the container has, since that can change and labels can't. CPUs may have been cut to the machine's."""
     memory = next((size for size, value in MEMORY_SIZES.items() if value == container.memory), Limits.memory)
     cpus = container.labels.get("atelier.cpus", "")
-    fitting = [count for count in CPU_COUNTS if float(count) == container.cpus]
-    labelled = cpus if cpus in CPU_COUNTS and float(cpus) >= container.cpus else None
-    return memory, labelled or next(iter(fitting), Limits.cpus)
+    if cpus in CPU_COUNTS and min(float(cpus), machine_cpus) == container.cpus:
+        return memory, cpus
+    return memory, next((count for count in CPU_COUNTS if float(count) == container.cpus), Limits.cpus)
 
 
 def _row_drift(

@@ -134,6 +134,19 @@ class Installation:
         path.write_text(json.dumps([{"hosts": "localhost", "tasks": [task]}]))
         return path
 
+    def failures(self, module: str, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The results of tasks of one module that are all to fail, in one run."""
+        tasks = [
+            {"name": str(number), "ignore_errors": True, module: {"site": "{{ atelier_site }}", **order}}
+            for number, order in enumerate(orders)
+        ]
+        path = Path(tempfile.mkdtemp(dir=self.folder, prefix="task-")) / "tasks.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps([{"hosts": "localhost", "tasks": tasks}]))
+        results = self.play(path).succeeded().results
+        assert [entry["outcome"] for entry in results] == ["failed"] * len(orders)
+        return [entry["result"] for entry in results]
+
     def task(self, module: str, *flags: str, variables: Mapping[str, Any] = {}, **arguments: Any) -> Run:
         return self.play(self.write_task(module, **arguments), *flags, **variables)
 
@@ -155,6 +168,8 @@ class Installation:
         with sqlite3.connect(path) as db:
             db.row_factory = sqlite3.Row
             assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'workspaces'").fetchone():
+                return []  # it is being made at this moment
             return [dict(row) for row in db.execute("SELECT * FROM workspaces ORDER BY sequence")]
 
     def row(self, name: str) -> dict[str, Any]:

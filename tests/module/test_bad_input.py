@@ -37,46 +37,59 @@ def _everything(shared: Installation, base: dict[str, Any]) -> tuple[object, ...
     return shared.rows(), states, shared.volumes(), shared.routes(), shared.snapshots(), batches, precious
 
 
-@pytest.mark.parametrize(
-    ("values", "code", "field", "remedy"),
-    [
-        ({"template": "cobol"}, "INVALID_PROJECT_TYPE", "template", "Built are: empty. Add it to atelier_templates"),
-        ({"template": "../../etc"}, "INVALID_PROJECT_TYPE", "template", "Use one of atelier_templates"),
-        ({"name": "no spaces"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
-        ({"name": "ab"}, "INVALID_PROJECT_NAME", "name", "3 to 50"),
-        ({"name": "a/b/c"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
-        ({"name": "$(reboot)"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
-        ({"memory": "3g"}, "VALIDATION_ERROR", "memory", "Use one of: 1g, 2g, 4g, 8g, 16g."),
-        ({"cpus": "3"}, "VALIDATION_ERROR", "cpus", "Use one of: 1, 2, 4, 8."),
-        ({"group": "a;b"}, "VALIDATION_ERROR", "group", "1 to 50"),
-        ({"notes": "x" * 10_241}, "VALIDATION_ERROR", "notes", "10 KB"),
-        ({"proxy_mode": "logging"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
-        ({"proxy_mode": "security"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
-        ({"name": "Base", "template": "cobol"}, "VALIDATION_ERROR", "template", "Make another workspace"),
-    ],
-)
-def test_create(shared: Installation, values: dict[str, str], code: str, field: str, remedy: str) -> None:
-    variables = {f"workspace_{key}": value for key, value in ({"name": "Another"} | values).items()}
-    result = shared.play("workspace_create", **variables).failed(code, field)
-    assert remedy in result["msg"]
+# What is asked for, and what the refusal says: code, field, the remedy's words.
+CREATE: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"template": "cobol"}, "INVALID_PROJECT_TYPE", "template", "Add it to atelier_templates and run"),
+    ({"template": "../../etc"}, "INVALID_PROJECT_TYPE", "template", "Use one of atelier_templates"),
+    ({"name": "no spaces"}, "INVALID_PROJECT_NAME", "name", "3 to 50 letters"),
+    ({"name": "ab"}, "INVALID_PROJECT_NAME", "name", "3 to 50 letters"),
+    ({"name": "a/b/c"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
+    ({"name": "$(reboot)"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),
+    ({"memory": "3g"}, "VALIDATION_ERROR", "memory", "Use one of: 1g, 2g, 4g, 8g, 16g."),
+    ({"cpus": "3"}, "VALIDATION_ERROR", "cpus", "Use one of: 1, 2, 4, 8."),
+    ({"group": "a;b"}, "VALIDATION_ERROR", "group", "1 to 50"),
+    ({"notes": "x" * 10_241}, "VALIDATION_ERROR", "notes", "10 KB"),
+    ({"proxy_mode": "logging"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
+    ({"proxy_mode": "security"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
+    ({"name": "Base", "template": "cobol"}, "VALIDATION_ERROR", "template", "Make another workspace"),
+    ({"seats_csv": "/no/such/folder/seats.csv"}, "VALIDATION_ERROR", "seats_csv", "a folder that exists"),
+    ({"password": "long enough", "remove_password": True}, "VALIDATION_ERROR", "remove_password", "Give one"),
+    ({"name": "Nobody", "must_exist": True}, "PROJECT_NOT_FOUND", "name", "workspace_info"),
+    ({"id": "0123456789ab", "state": "started"}, "PROJECT_NOT_FOUND", "id", "workspace_info"),
+    ({"id": "not an id"}, "VALIDATION_ERROR", "id", "12 lower-case"),
+]
+CLONE: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"count": 0}, "VALIDATION_ERROR", "count", "1 to 50"),
+    ({"count": 51}, "VALIDATION_ERROR", "count", "1 to 50"),
+    ({"count": 1, "names": ["Ann"]}, "VALIDATION_ERROR", "count", "Give one."),
+    ({}, "VALIDATION_ERROR", "count", "Give one."),
+    ({"names": ["Ann", "Ann"]}, "VALIDATION_ERROR", "names", "its own"),
+    ({"names": ["Ann", "B/n"]}, "INVALID_PROJECT_NAME", "names", "digits"),
+    ({"names": ["Base"]}, "PROJECT_EXISTS", "names", "Choose another name"),
+    ({"names": ["Ann"], "passwords": {"Zoe": "long enough"}}, "VALIDATION_ERROR", "passwords", "in names"),
+    ({"source": "Nobody", "count": 1}, "PROJECT_NOT_FOUND", "source", "workspace_info"),
+    ({"source_id": "0123456789ab", "count": 1}, "PROJECT_NOT_FOUND", "source", "workspace_info"),
+    ({"ids": ["0123456789ab"]}, "PROJECT_NOT_FOUND", "ids", "workspace_info"),
+    ({"count": 1, "seats_csv": "/no/such/folder/seats.csv"}, "VALIDATION_ERROR", "seats_csv", "a folder that exists"),
+]
 
 
 @pytest.mark.parametrize(
-    ("values", "code", "field", "remedy"),
-    [
-        ({"count": 0}, "VALIDATION_ERROR", "count", "1 to 50"),
-        ({"count": 51}, "VALIDATION_ERROR", "count", "1 to 50"),
-        ({"count": 1, "names": ["Ann"]}, "VALIDATION_ERROR", "count", "Give one."),
-        ({"names": ["Ann", "Ann"]}, "VALIDATION_ERROR", "names", "its own"),
-        ({"names": ["Ann", "B/n"]}, "INVALID_PROJECT_NAME", "names", "digits"),
-        ({"names": ["Base"]}, "PROJECT_EXISTS", "names", "Choose another name"),
-        ({"source": "Nobody", "count": 1}, "PROJECT_NOT_FOUND", "source", "workspace_info"),
-        ({"count": 1, "csv": "/no/such/folder/seats.csv"}, "VALIDATION_ERROR", "seats_csv", "a folder that exists"),
-    ],
+    ("module", "table", "usual"),
+    [("workspace", CREATE, {"name": "Another"}), ("clone", CLONE, {"source": "Base"})],
+    ids=["workspace", "clone"],
 )
-def test_clone(shared: Installation, values: dict[str, Any], code: str, field: str, remedy: str) -> None:
-    result = shared.clone(**{"source": "Base", **values}).failed(code, field)
-    assert remedy in result["msg"]
+def test_values(
+    shared: Installation,
+    module: str,
+    table: list[tuple[dict[str, Any], str, str, str]],
+    usual: dict[str, str],
+) -> None:
+    results = shared.failures(module, [usual | values for values, *_ in table])
+    for result, (values, code, field, remedy) in zip(results, table, strict=True):
+        assert (result.get("error_code"), result["details"]["field"]) == (code, field), (values, result)
+        assert remedy in result["details"]["remedy"], values
+        assert result["msg"].endswith(result["details"]["remedy"])
 
 
 @pytest.mark.parametrize("password", [SHORT, LONG])
@@ -96,9 +109,6 @@ def test_a_bad_password_of_one_seat_names_the_seat(shared: Installation) -> None
     run = shared.task("clone", "-vvv", source="Base", names=["Ann", "Ben"], passwords={"Ben": SHORT})
     run.failed("INVALID_PASSWORD", "passwords[Ben]")
     assert SHORT not in run.output
-    shared.task("clone", source="Base", names=["Ann"], passwords={"Zoe": "long enough"}).failed(
-        "VALIDATION_ERROR", "passwords"
-    )
 
 
 def test_quotas(shared: Installation) -> None:
@@ -130,15 +140,6 @@ def test_a_source_that_is_still_being_made(shared: Installation, base: dict[str,
     finally:
         shared.set_row("Base", status="running")
     assert base
-
-
-def test_one_that_is_not_there(shared: Installation) -> None:
-    for playbook in ("workspace_start", "workspace_stop"):
-        shared.play(playbook, workspace_name="Nobody").failed("PROJECT_NOT_FOUND", "name")
-    shared.play("workspace_password", workspace_id="0123456789ab", workspace_password="long enough").failed(
-        "PROJECT_NOT_FOUND", "id"
-    )
-    shared.play("workspace_start", workspace_id="not an id").failed("VALIDATION_ERROR", "id")
 
 
 def test_an_engine_that_does_not_answer(shared: Installation, tmp_path: Path) -> None:
