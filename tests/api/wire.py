@@ -16,6 +16,8 @@ from docker.errors import DockerException
 
 from tests.module.installation import descendants, eventually
 
+_DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-api2-def", "172.20.251.1/24"
+
 
 class Wire:
     """Hands everything from a socket of its own to Docker's, until it is cut."""
@@ -81,10 +83,13 @@ class Dockerd:
 
     def start(self) -> docker.DockerClient:
         (self._folder / "docker.pid").unlink(missing_ok=True)
+        # With --bridge=none, dockerd would take the host's docker0 away.
+        subprocess.run(["ip", "link", "add", _DEFAULT_BRIDGE, "type", "bridge"], check=False, capture_output=True)
+        subprocess.run(["ip", "address", "replace", _DEFAULT_ADDRESS, "dev", _DEFAULT_BRIDGE], check=True)
         with (self._folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+                    *("dockerd", f"--bridge={_DEFAULT_BRIDGE}", "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
                     *("--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")),
                     *("--pidfile", str(self._folder / "docker.pid"), "-H", self.url),
                 ],
@@ -133,7 +138,8 @@ class Dockerd:
                 os.kill(pid, signal.SIGKILL)
         for mount in sorted(_mounts_below(self._folder), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "delete", self._bridge], check=False, capture_output=True)
+        for bridge in (self._bridge, _DEFAULT_BRIDGE):
+            subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _shims_and_below(self) -> list[int]:
