@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Of `./atelier test [NAME ...]`, which makes the Python environment and then sources this: runs the checks and tests, all
 # or those named, each with its output in out/test/NAME.log, which is shown when it fails. Ends with a summary.
-set -uo pipefail
+# Goes on after a check that failed.
+set +e -uo pipefail
 : "${here:?run ./atelier test}" "${venv:?}"
 cd "$here" || exit 1
 export PATH=$venv/bin:$PATH PY_COLORS=0 NO_COLOR=1
@@ -20,9 +21,9 @@ check_docs() { # every module documents itself in a way that ansible-doc can rea
   ansible-doc --type callback steps >/dev/null
 }
 check_unit() { pytest tests/unit; }
-check_module() { pytest tests/module; }
-check_api() { pytest tests/api; }
-check_e2e() { pytest tests/e2e; }
+check_module() { pytest -v tests/module; }
+check_api() { pytest -v tests/api; }
+check_e2e() { pytest -v tests/e2e; }
 check_molecule() { # SCENARIO
   molecule test --scenario-name "$1"
 }
@@ -41,6 +42,12 @@ run() { # NAME
   esac
 }
 
+follow() { # PID START LOG: says every half minute where a long check is
+  while sleep 30 && kill -0 "$1" 2>/dev/null; do
+    printf '        ... %s  %s\n' "$(elapsed "$2")" "$(tail -c 2000 "$3" | tr -d '\r' | grep -v '^ *$' | tail -n 1 | cut -c 1-100)"
+  done
+}
+
 if [ "${1:-}" = list ]; then
   printf '%s\n' "${names[@]}"
   exit 0
@@ -57,22 +64,28 @@ failed=()
 for number in "${!names[@]}"; do
   name=${names[number]}
   start=$EPOCHREALTIME
-  printf '[%d/%d] %-22s ' "$((number + 1))" "${#names[@]}" "$name"
-  if (run "$name") >"$logs/$name.log" 2>&1 </dev/null; then
+  printf '[%d/%d] %s\n' "$((number + 1))" "${#names[@]}" "$name"
+  (run "$name") >"$logs/$name.log" 2>&1 </dev/null &
+  check=$!
+  follow "$check" "$start" "$logs/$name.log" &
+  follower=$!
+  if wait "$check"; then
     # pytest's own count, where there is one.
-    printf 'ok      %9s  %s\n' "$(elapsed "$start")" "$(grep -Eo '[0-9]+ passed.*' "$logs/$name.log" | tail -n 1 | sed 's/ in .*//')"
+    counted=$(grep -Eo '[0-9]+ passed.*' "$logs/$name.log" | tail -n 1 | sed 's/ in .*//')
+    printf '        ok in %s  %s\n' "$(elapsed "$start")" "$counted"
   else
-    printf 'FAILED  %9s\n' "$(elapsed "$start")"
+    printf '        FAILED after %s\n' "$(elapsed "$start")"
     failed+=("$name")
     tail -n 200 "$logs/$name.log"
-    # Nothing that needs Docker can pass without its preparation.
-    [ "$name" != prepare ] || break
   fi
+  kill "$follower" 2>/dev/null
+  wait "$follower" 2>/dev/null
+  # Nothing that needs Docker can pass without its preparation.
+  [[ " ${failed[*]-} " != *" prepare "* ]] || break
 done
 
 echo
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "FAILED after $(elapsed "$start_of_all"): ${failed[*]}. Their output is in out/test/."
-  exit 1
-fi
-echo "All ${#names[@]} passed in $(elapsed "$start_of_all")."
+[ ${#failed[@]} -eq 0 ] || echo "Failed: ${failed[*]}. Their output is in out/test/."
+echo "Took $(elapsed "$start_of_all")."
+echo "checks: $((number + 1 - ${#failed[@]})) passed, ${#failed[@]} failed"
+[ ${#failed[@]} -eq 0 ]

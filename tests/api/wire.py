@@ -89,7 +89,13 @@ class Dockerd:
         with (self._folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("dockerd", f"--bridge={_DEFAULT_BRIDGE}", "--iptables=false", "--ip6tables=false", "--ip-masq=false"),
+                    *(
+                        "dockerd",
+                        f"--bridge={_DEFAULT_BRIDGE}",
+                        "--iptables=false",
+                        "--ip6tables=false",
+                        "--ip-masq=false",
+                    ),
                     *("--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")),
                     *("--pidfile", str(self._folder / "docker.pid"), "-H", self.url),
                 ],
