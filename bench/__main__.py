@@ -8,48 +8,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from .floor import floor
-from .host import ROOT, available_memory_gib, description, installation, peak_memory_mib, play
-
-sys.path.insert(0, str(ROOT / "module_utils"))
-
 from atelier.model import Limits, Network, ProxyMode, Quotas
 from atelier.registry import Registry, Reservation, new_id
+
+from .api import measure_api
+from .floor import floor
+from .host import ROOT, available_memory_gib, installation, peak_memory_mib, play
+from .report import Report
 
 SEATS = 20
 CROWD = 50
 CROWD_FREE_GIB = 14
 ROWS = 2000
-
-
-class Report:
-    """Rows of the table: what was measured, the figure, the raw floor beside it, the goal, whether it was met."""
-
-    def __init__(self) -> None:
-        self._rows: list[str] = []
-        self.missed: list[str] = []
-
-    def add(self, what: str, figure: str, raw: str, goal: str, met: bool) -> None:
-        self._rows.append(f"| {what} | {figure} | {raw} | {goal} | {'yes' if met else '**no**'} |")
-        print(f"  {what}: {figure} (floor {raw}; goal {goal}: {'met' if met else 'MISSED'})", flush=True)
-        if not met:
-            self.missed.append(what)
-
-    def markdown(self, rounds: int) -> str:
-        head = f"""# Figures
-
-Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round takes the
-raw floor and Atelier's figure one after the other. The raw floor is the same image, created, started and polled
-straight through the Docker API by a thread pool of the same size.
-
-| what | Atelier | raw floor | goal | met |
-| --- | --- | --- | --- | --- |
-"""
-        return head + "\n".join(self._rows) + "\n"
 
 
 def main() -> int:
@@ -66,6 +39,8 @@ def main() -> int:
         _create_one(report, variables, options.rounds)
         _clone_seats(report, variables, options.rounds)
         _crowd(report, variables)
+        play(variables, "workshop_teardown", workshop_base="base", confirm=True)
+        measure_api(report, variables)
     options.report.write_text(report.markdown(options.rounds))
     print(f"written: {options.report}")
     return 1 if report.missed else 0

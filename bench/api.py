@@ -1,0 +1,230 @@
+"""The API's figures: a real one, started for the bench, asked over HTTP as a client would."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import httpx
+from atelier.model import Limits, Network, ProxyMode, Quotas
+from atelier.registry import Registry, Reservation
+
+from .floor import floor
+from .host import IMAGE, INSTANCE, ROOT, SUBNET
+from .report import Report
+
+_PORT = 18099
+_CROWD = 50
+
+
+def measure_api(report: Report, variables: Path) -> None:
+    """All API figures; the installation's workspaces are gone before and after."""
+    state = Path(json.loads(variables.read_text())["atelier_state_dir"])
+    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
+        for rows, goal in ((50, 3.0), (500, 12.0)):
+            _fill(Path(folder), rows)
+            _reads(report, api, rows, goal)
+        _refusals(report, api)
+    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state), Path(folder)) as api:
+        _changes(report, api)
+
+
+def _reads(report: Report, api: _Api, rows: int, goal: float) -> None:
+    times = _ask(api.client, "/api/projects/", 300)
+    p50 = statistics.median(times)
+    report.add(f"API: list {rows} workspaces, p50", f"{p50:.2f} ms", "-", f"at most {goal:g} ms", p50 <= goal)
+    if rows == _CROWD:
+        rate = _rate(api)
+        report.add(f"API: lists of {rows} a second", f"{rate:.0f}", "-", "at least 500", rate >= 500)
+        some = api.client.get("/api/projects/").json()["projects"][7]["id"]
+        one = statistics.median(_ask(api.client, f"/api/projects/{some}", 300))
+        report.add("API: one workspace, p50", f"{one:.2f} ms", "-", "at most 2 ms", one <= 2)
+
+
+def _refusals(report: Report, api: _Api) -> None:
+    def refuse() -> float:
+        begin = time.perf_counter()
+        answer = api.client.post("/api/projects/create", json={"projectName": "x", "projectType": "empty"})
+        assert answer.status_code == 400
+        return (time.perf_counter() - begin) * 1000
+
+    p95 = _p95([refuse() for _ in range(200)])
+    report.add("API: refusal of a bad name, p95", f"{p95:.2f} ms", "-", "at most 10 ms", p95 <= 10)
+
+
+def _changes(report: Report, api: _Api) -> None:
+    idle = api.memory_mib()
+    report.add("API: memory when idle", f"{idle:.0f} MiB", "-", "under 150 MiB", idle < 150)
+    _create(api, "warm-up")
+    raw, begin = floor(1), time.monotonic()
+    source = _create(api, "base")
+    own = time.monotonic() - begin
+    goal = raw + 1.5
+    report.add(
+        "API: create until the IDE answers",
+        f"{own:.2f} s",
+        f"{raw:.2f} s",
+        f"floor + 1.5 s = {goal:.2f} s",
+        own <= goal,
+    )
+    raw = floor(_CROWD)
+    begin = time.monotonic()
+    answer = api.client.post(f"/api/projects/{source}/clone", json={"count": _CROWD})
+    accepted = (time.monotonic() - begin) * 1000
+    assert answer.status_code == 202, answer.text
+    report.add(f"API: clone {_CROWD}, the 202", f"{accepted:.0f} ms", "-", "within 100 ms", accepted <= 100)
+    listing: list[float] = []
+    while True:
+        listing += _ask(api.client, "/api/projects/", 5)
+        job = api.client.get(f"/api/jobs/{answer.json()['jobId']}").json()["job"]
+        if job["finishedAt"]:
+            break
+        time.sleep(0.02)
+    own = time.monotonic() - begin
+    assert job["state"] == "successful", job
+    goal = raw * 1.25 + 2
+    formula = f"1.25 x floor + 2 s = {goal:.2f} s"
+    report.add(
+        f"API: clone {_CROWD}, all ready", f"{own:.2f} s ({own / raw:.2f} x)", f"{raw:.2f} s", formula, own <= goal
+    )
+    p95 = _p95(listing)
+    report.add("API: list during that clone, p95", f"{p95:.1f} ms", "-", "at most 50 ms", p95 <= 50)
+
+
+def _create(api: _Api, name: str) -> str:
+    answer = api.client.post("/api/projects/create", json={"projectName": name, "projectType": "empty"}, timeout=120)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["project"]["id"])
+
+
+class _Api:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{_PORT}", timeout=60)
+
+    def memory_mib(self) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+@contextmanager
+def _api(settings: Path, folder: Path) -> Iterator[_Api]:
+    environment = os.environ | {
+        "ATELIER_SETTINGS": str(settings),
+        "PYTHONPATH": f"{ROOT / 'module_utils'}:{ROOT}",
+    }
+    command = [sys.executable, "-m", "uvicorn", "api.main:create_app", "--factory", "--port", str(_PORT)]
+    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+    with (folder / "api.log").open("wb") as log:
+        process = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    api = _Api(process)
+    try:
+        deadline = time.monotonic() + 30
+        while not _docker_is_seen(api.client):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the API does not answer:\n{(folder / 'api.log').read_text()[-2000:]}")
+            time.sleep(0.1)
+        yield api
+    finally:
+        api.client.close()
+        process.terminate()
+        process.wait(30)
+
+
+def _docker_is_seen(client: httpx.Client) -> bool:
+    try:
+        return "docker" not in client.get("/api/health").json()
+    except httpx.TransportError:
+        return False
+
+
+def _settings(folder: Path, state: Path) -> Path:
+    token = folder / "token"
+    token.write_text("bench-bench-bench-bench-bench-bench-bench")
+    settings = folder / "settings.json"
+    settings.write_text(
+        json.dumps(
+            {
+                "site": {
+                    "instance": INSTANCE,
+                    "state_dir": str(state),
+                    "engine_url": "unix:///var/run/docker.sock",
+                    "image_prefix": IMAGE.partition("/")[0],
+                    "domain": "localhost",
+                    "port": 80,
+                    "protocol": "http",
+                    "networks": {"none": {"name": f"{INSTANCE}-open", "subnet": SUBNET}},
+                    "max_workspaces_per_user": 1000,
+                    "max_concurrent_workspaces": 1000,
+                    "enable_resource_limits": True,
+                    "cpu_per_workspace": 8.0,
+                    "memory_per_workspace_mb": 16384,
+                },
+                "token_file": str(token),
+                "api_auth": "token",
+                "templates": ["empty"],
+                "ready_timeout": 120,
+                "git_server_enabled": False,
+                "proxy_enabled": False,
+                "show_disk_usage": True,
+                "workspace_timeout_minutes": 0,
+                "version": "bench",
+            }
+        )
+    )
+    return settings
+
+
+def _fill(state: Path, rows: int) -> None:
+    """Rows without containers: a read does not know the difference."""
+    quotas = Quotas(10_000, 10_000, True, 8, 16384)
+    networks = {ProxyMode.NONE: Network(f"{INSTANCE}-open", IPv4Network(SUBNET))}
+    with Registry(state, networks, quotas) as registry:
+        missing = rows - len(registry.all())
+        registry.reserve(
+            [Reservation(f"row-{rows}-{number}", "empty", Limits(), ProxyMode.NONE) for number in range(missing)]
+        )
+
+
+def _ask(client: httpx.Client, path: str, times: int) -> list[float]:
+    """Milliseconds of each request on a connection that is kept open."""
+    figures: list[float] = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        answer = client.get(path)
+        figures.append((time.perf_counter() - begin) * 1000)
+        assert answer.status_code == 200, answer.text
+    return figures
+
+
+def _rate(api: _Api, seconds: float = 3.0) -> float:
+    """Requests a second that the one process answers to two clients at once."""
+    counts = [0, 0]
+    end = time.monotonic() + seconds
+
+    def ask(place: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{_PORT}") as client:
+            while time.monotonic() < end:
+                client.get("/api/projects/")
+                counts[place] += 1
+
+    clients = [threading.Thread(target=ask, args=(place,)) for place in range(2)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    return sum(counts) / seconds
+
+
+def _p95(figures: Sequence[float]) -> float:
+    return statistics.quantiles(figures, n=20)[-1]

@@ -1,0 +1,33 @@
+"""The table of figures, as it is printed and as docs/bench.md shows it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from .host import description
+
+
+class Report:
+    """Rows of the table: what was measured, the figure, the raw floor beside it, the goal, whether it was met."""
+
+    def __init__(self) -> None:
+        self._rows: list[str] = []
+        self.missed: list[str] = []
+
+    def add(self, what: str, figure: str, raw: str, goal: str, met: bool) -> None:
+        self._rows.append(f"| {what} | {figure} | {raw} | {goal} | {'yes' if met else '**no**'} |")
+        print(f"  {what}: {figure} (floor {raw}; goal {goal}: {'met' if met else 'MISSED'})", flush=True)
+        if not met:
+            self.missed.append(what)
+
+    def markdown(self, rounds: int) -> str:
+        head = f"""# Figures
+
+Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round takes the
+raw floor and Atelier's figure one after the other. The raw floor is the same image, created, started and polled
+straight through the Docker API by a thread pool of the same size.
+
+| what | Atelier | raw floor | goal | met |
+| --- | --- | --- | --- | --- |
+"""
+        return head + "\n".join(self._rows) + "\n"
