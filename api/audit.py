@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ _FILE_BYTES = 10 * 1024**2
 _FILES = 5
 
 
+class _File(RotatingFileHandler):
+    """Files that only their owner reads, also those that a rotation begins."""
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).touch(mode=0o600)
+        return super()._open()
+
+
 class Audit:
     """Who did what to which workspace, with what outcome and in which job. Never what they typed."""
 
@@ -22,8 +31,7 @@ class Audit:
         folder = state_dir / "audit"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._path = folder / "audit.log"
-        self._path.touch(mode=0o600)
-        handler = RotatingFileHandler(self._path, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8")
+        handler = _File(self._path, maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(message)s"))
         self._handler = handler
         self._log = logging.Logger("atelier.audit", logging.INFO)

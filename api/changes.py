@@ -61,8 +61,10 @@ async def reserve(
 
 
 async def follow(platform: Services, caller: Caller, job: Job) -> Ended:
-    """Queues the job and waits for its end, which it reaches also when the caller goes away."""
-    return await asyncio.shield(begin(platform, caller, job))
+    """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
+    Docker went away in the middle."""
+    begin(platform, caller, job)
+    return await asyncio.shield(platform.queue.first_word(job.id))
 
 
 def begin(

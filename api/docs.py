@@ -20,6 +20,7 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
     503: ("Docker does not answer, or the feature is not there.", "SERVICE_UNAVAILABLE", "Not available"),
 }
+_ERROR = {"$ref": "#/components/schemas/Error"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
@@ -43,7 +44,12 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         for methods in made["paths"].values():
             for operation in methods.values():
-                operation["responses"].pop("422", None)
+                answers = operation["responses"]
+                answers.pop("422", None)
+                # Errors are JSON also where the answer itself is a stream or plain text.
+                for answer in (answers[status] for status in answers if int(status) >= 400):
+                    example = answer["content"]["application/json"].get("example")
+                    answer["content"] = {"application/json": {"schema": _ERROR, "example": example}}
         for name in _FASTAPIS_OWN:
             made["components"]["schemas"].pop(name, None)
         app.openapi_schema = made

@@ -76,7 +76,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             registry=registry,
             reads=reads,
             jobs=job_records,
-            queue=Queue(settings, job_records, operations(registry, job_records)),
+            queue=Queue(settings, job_records, operations(registry, job_records), watcher),
             watcher=watcher,
             sampler=sampler,
             presenter=Presenter(settings, watcher, sampler),

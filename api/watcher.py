@@ -58,6 +58,7 @@ class Watcher(threading.Thread):
         self._filters = {"label": [f"atelier.instance={site.instance}"]}
         self.version = 0
         self.available = False
+        self.outages = 0
 
     @property
     def seen(self) -> Mapping[str, Seen]:
@@ -78,6 +79,7 @@ class Watcher(threading.Thread):
                     log.exception("the watcher begins anew")
                 elif self.available:
                     log.warning("Docker does not answer: %s", error)
+                self.outages += self.available
                 self.available = False
                 self.version += 1
                 self._stopped.wait(_RETRY_SECONDS)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from atelier.errors import AtelierError, Code
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # Each execution takes some 100 MiB.
 _PERSON_LANE = 4
 _CLONE_LANE = 1
+# How often a run is begun anew because Docker went away in the middle, and how often it is looked whether it is back.
+_ATTEMPTS = 5
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,37 @@ class Operation:
 
 @dataclass
 class _Ticket:
-    """A job on its way. ``canceled`` ends its run; ``dropped`` ends also the clearing up: the API goes down."""
+    """A job on its way. ``first_word`` is for whoever can't wait while Docker is away. ``canceled`` ends its run;
+    ``dropped`` ends also the clearing up: the API goes down."""
 
     operation: Operation
     ended: asyncio.Future[Ended]
+    first_word: asyncio.Future[Ended]
     task: asyncio.Task[None] | None = None
     begun: bool = False
     canceled: threading.Event = field(default_factory=threading.Event)
     dropped: threading.Event = field(default_factory=threading.Event)
 
 
+class Docker(Protocol):
+    """What the watcher knows of it. ``outages`` grows whenever it goes away."""
+
+    available: bool
+    outages: int
+
+
 class Queue:
     """Runs jobs. Lives in one event loop; executions have threads of their own."""
 
-    def __init__(self, settings: Settings, jobs: Jobs, operations: Mapping[str, Operation]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        jobs: Jobs,
+        operations: Mapping[str, Operation],
+        docker: Docker,
+    ) -> None:
         self._settings = settings
+        self._docker = docker
         self._jobs = jobs
         self._operations = operations
         self._threads = ThreadPoolExecutor(_PERSON_LANE + _CLONE_LANE, thread_name_prefix="execution")
@@ -77,12 +96,17 @@ class Queue:
         """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
         ``canceled`` before is only cleared up after. The future is done when the job has ended, however; it is
         cancelled when the API goes down before."""
-        ticket = _Ticket(self._operations[job.operation], asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        ticket = _Ticket(self._operations[job.operation], loop.create_future(), loop.create_future())
         if canceled:
             ticket.canceled.set()
         self._tickets[job.id] = ticket
         ticket.task = asyncio.create_task(self._run(job, ticket, after), name=f"job-{job.id}")
         return ticket.ended
+
+    def first_word(self, job_id: str) -> asyncio.Future[Ended]:
+        """For a job that was just submitted: done when it has ended, or when Docker went away under it."""
+        return self._tickets[job_id].first_word
 
     def cancel(self, job_id: str) -> None:
         """Asks a job to end. Raises WORKSPACE_BUSY when it is at its end, or at what must not be left half-done."""
@@ -129,10 +153,11 @@ class Queue:
             await self._give_up(job, ended)
         finally:
             self._tickets.pop(job.id, None)
-            if ended is None:
-                ticket.ended.cancel()
-            elif not ticket.ended.done():
-                ticket.ended.set_result(ended)
+            for future in (ticket.ended, ticket.first_word):
+                if ended is None:
+                    future.cancel()
+                elif not future.done():
+                    future.set_result(ended)
 
     async def _in_turn(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
         operation = ticket.operation
@@ -151,7 +176,9 @@ class Queue:
                 if ticket.canceled.is_set():
                     ended = _canceled("")
                 else:
-                    ended = await self._execute(operation.playbook, operation.variables(job), job, ticket.canceled)
+                    ended = await self._insist(
+                        operation.playbook, operation.variables(job), job, ticket, ticket.canceled
+                    )
                 if ended.error is not None:
                     await self._clear_up(job, ticket)
             await self._finish(job, ticket, ended)
@@ -162,9 +189,32 @@ class Queue:
         unfinished = await asyncio.to_thread(ticket.operation.unfinished, job)
         if unfinished or ticket.operation.leaves_traces:
             variables = {"repair": True, "given_up": list(unfinished)}
-            ended = await self._execute("reconcile", variables, job, ticket.dropped)
+            ended = await self._insist("reconcile", variables, job, ticket, ticket.dropped)
             if ended.error is not None:
                 log.error("what job %s left could not be cleared up: %s", job.id, ended.error)
+
+    async def _insist(
+        self, playbook: str, variables: Mapping[str, Any], job: Job, ticket: _Ticket, canceled: threading.Event
+    ) -> Ended:
+        """Executes the playbook, and does so again where Docker went away meanwhile and is back: what it was at is
+        neither done nor undone, and only another run can tell."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            outages = self._docker.outages
+            ended = await self._execute(playbook, variables, job, canceled)
+            if ended.error is None or attempt == _ATTEMPTS:
+                break
+            if ended.error.code is not Code.SERVICE_UNAVAILABLE and self._docker.outages == outages:
+                break
+            if not ticket.first_word.done():
+                ticket.first_word.set_result(_stalled(job))
+            self._write_note(job, Note("Docker does not answer; the job goes on when it does"))
+            await self._announce()
+            await asyncio.sleep(_LOOK_SECONDS)
+            while not self._docker.available and not canceled.is_set():
+                await asyncio.sleep(_LOOK_SECONDS)
+            if canceled.is_set():
+                return _canceled("")
+        return ended
 
     async def _execute(self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event) -> Ended:
         loop = asyncio.get_running_loop()
@@ -228,6 +278,16 @@ class Queue:
     async def _announce(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+def _stalled(job: Job) -> Ended:
+    error = AtelierError(
+        Code.SERVICE_UNAVAILABLE,
+        "The Docker Engine went away in the middle.",
+        remedy=f"What was asked for is done as soon as it answers again, by the job {job.id}.",
+        job=job.id,
+    )
+    return Ended("error", {}, error)
 
 
 def _canceled(when: str) -> Ended:

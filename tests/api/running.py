@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from docker.errors import NotFound
 
 from tests.module.installation import REPOSITORY, Installation, eventually
 
@@ -79,6 +80,11 @@ class Instance(Installation):
             **changed,
         }
         self.settings.write_text(json.dumps(document))
+
+    def lose(self, project: Mapping[str, Any]) -> None:
+        """Takes the workspace's container away, if it has one."""
+        with suppress(NotFound):
+            self.container(project).remove(force=True)
 
     def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         path = self.state / "registry.sqlite3"
@@ -252,6 +258,11 @@ class Api:
     def events(self, job_id: str, last_event_id: str | None = None) -> list[dict[str, Any]]:
         """All events of the job's stream until its end: each with id, event and data."""
         return list(self.stream(job_id, last_event_id))
+
+    def stream_so_far(self, job_id: str) -> list[dict[str, Any]]:
+        """The events that a job has by now, without waiting for more."""
+        rows = self.instance.query("SELECT kind, data FROM job_events WHERE job_id = ? ORDER BY sequence", job_id)
+        return [{"event": row["kind"], "data": json.loads(row["data"])} for row in rows]
 
     def stream(self, job_id: str, last_event_id: str | None = None) -> Iterator[dict[str, Any]]:
         headers = {"Last-Event-ID": last_event_id} if last_event_id is not None else {}

@@ -353,7 +353,7 @@ def test_clone_refusals(api: Api, base: dict[str, Any]) -> None:
 
 def test_cleanup_drops_what_has_no_container(api: Api) -> None:
     lost, kept = api.create("lost"), api.create("kept")
-    api.instance.container(lost).remove(force=True)
+    api.instance.lose(lost)
     eventually(lambda: api.status(lost["id"]) == "error", "the loss shows")
     answer = api.post("/api/workspace/cleanup")
     matches(answer.json(), {**DONE, "count": 1}, "cleanup")

@@ -41,7 +41,7 @@ def nobody_left(api: Api) -> Any:
     api.wait_for_quiet()
     for project in api.get("/api/projects/").json()["projects"]:
         if project["name"] in ("my-web-app", "test-app", "from-a-page") or project["name"].startswith("my-web-app "):
-            api.instance.container(project).remove(force=True)
+            api.instance.lose(project)
     api.post("/api/workspace/cleanup")
 
 

@@ -124,6 +124,12 @@ class Dockerd:
         self._process.kill()
         self._process.wait(30)
 
+    def terminate(self) -> None:
+        """Its end in good order, as when the package is updated: it stops its containers."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(90)
+
     def pull_the_plug(self) -> None:
         """kill -9 of dockerd, its containerd and every container, as when the machine goes down."""
         assert self._process is not None
