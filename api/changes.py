@@ -78,7 +78,7 @@ def begin(
             return
         ended = done.result()
         outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
-        record = platform.jobs.find(job.id)
+        record = platform.read_jobs.find(job.id)
         failed = {seat["projectId"] for seat in (record.seats if record else ()) if seat["status"] == "error"}
         more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
         for id in job.project_ids:

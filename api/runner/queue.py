@@ -207,7 +207,8 @@ class Queue:
                 break
             if not ticket.first_word.done():
                 ticket.first_word.set_result(_stalled(job))
-            self._write_note(job, Note("Docker does not answer; the job goes on when it does"))
+            note = Note("Docker does not answer; the job goes on when it does")
+            await asyncio.to_thread(self._write_note, job, note)
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
             while not self._docker.available and not canceled.is_set():

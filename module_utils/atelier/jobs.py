@@ -85,12 +85,12 @@ class Jobs:
                     *(now(), max(len(project_ids), 1), caller),
                 ),
             )
-            db.execute(
-                "DELETE FROM jobs WHERE state NOT IN ('pending', 'running') AND id NOT IN"
-                " (SELECT id FROM jobs ORDER BY created_at DESC LIMIT ?)",
+            dropped = db.execute(
+                "DELETE FROM jobs WHERE state NOT IN ('pending', 'running') AND rowid NOT IN"
+                " (SELECT rowid FROM jobs ORDER BY rowid DESC LIMIT ?) RETURNING id",
                 (KEPT_JOBS,),
-            )
-            db.execute("DELETE FROM job_events WHERE job_id NOT IN (SELECT id FROM jobs)")
+            ).fetchall()
+            db.executemany("DELETE FROM job_events WHERE job_id = ?", dropped)
         return self.get(job_id)
 
     def withdraw(self, job_id: str) -> None:
@@ -124,14 +124,19 @@ class Jobs:
         """The newest jobs, newest first."""
         with self._registry.reading() as db:
             rows = db.execute(
-                f"SELECT {_COLUMNS} FROM jobs ORDER BY created_at DESC, id LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM jobs ORDER BY rowid DESC LIMIT ?",  # noqa: S608
                 (limit,),
             ).fetchall()
         return [_job(row) for row in rows]
 
     def unfinished(self) -> list[Job]:
         """Jobs that were asked for and are not at their end, oldest first."""
-        return [job for job in reversed(self.all(KEPT_JOBS)) if job.state in OPEN]
+        with self._registry.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE state IN (?, ?) ORDER BY rowid",  # noqa: S608
+                OPEN,
+            ).fetchall()
+        return [_job(row) for row in rows]
 
     def promised_ids(self) -> set[str]:
         """Ids of workspaces that an unfinished job is for."""

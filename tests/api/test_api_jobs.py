@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from atelier import jobs as job_records
+from atelier.jobs import Jobs, JobState
+from atelier.model import Quotas
+from atelier.registry import Registry
 
 from api.runner.adapter import Ended, Execution, execute
 from tests.api.running import ENDED, SCRATCH, Api, eventually, executions, is_error
@@ -182,6 +186,29 @@ def test_operations_on_one_workspace_take_turns(api: Api) -> None:
     config = api.instance.read(made, "/etc/code-server/config.yaml").decode()
     assert row["password_hash"] in config
     assert api.delete(path, {"password": "first-password-1"}).status_code == 200
+
+
+# --- The record, without the API --------------------------------------------------------------------------------------
+
+
+def test_old_jobs_are_dropped_with_their_events_but_no_open_one(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(job_records, "KEPT_JOBS", 5)
+    quotas = Quotas(1, 1, False, 1, 1)
+    with Registry(tmp_path, {}, quotas) as registry:
+        jobs = Jobs(registry)
+        waiting = jobs.open("clone", ["a"], {}, "somebody")
+        made = [jobs.open("stop", [str(number)], {}, "somebody") for number in range(12)]
+        for job in made:
+            jobs.note(job.id, "task", {})
+            jobs.ended(job.id, JobState.SUCCESSFUL)
+        last = jobs.open("start", ["x"], {}, "somebody")
+        kept = [job.id for job in jobs.all()]
+        assert kept == [last.id, *(job.id for job in reversed(made[-4:])), waiting.id]
+        # Oldest first, also where several were asked for within a millisecond.
+        assert [job.id for job in jobs.unfinished()] == [waiting.id, last.id]
+        with registry.reading() as db:
+            events = {row[0] for row in db.execute("SELECT job_id FROM job_events")}
+        assert events == {job.id for job in made[-4:]}
 
 
 # --- One execution, without the API ---------------------------------------------------------------------------------
