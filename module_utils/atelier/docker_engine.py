@@ -306,7 +306,11 @@ class DockerEngine:
                     f"Docker could not {attempt}: its disk is full.",
                     remedy="Free space below Docker's data folder (docker system df shows what takes it).",
                 ) from error
-            raise AtelierError(code, f"Docker could not {attempt}: {reason}.") from error
+            raise AtelierError(
+                code,
+                f"Docker could not {attempt}: {reason.rstrip('.')}.",
+                remedy="Mend that and run this again; ./atelier up makes networks and images that are missing.",
+            ) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise self._unreachable(error) from error
 

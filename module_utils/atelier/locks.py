@@ -65,7 +65,11 @@ class Locks:
         """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
         with self._held(_GATEWAY, wait) as held:
             if not held:
-                raise AtelierError(Code.GATEWAY_ERROR, f"Another process held the route map for {wait:g} seconds.")
+                raise AtelierError(
+                    Code.GATEWAY_ERROR,
+                    f"Another process held the route map for {wait:g} seconds.",
+                    remedy="Run this again.",
+                )
             yield
 
     @contextmanager

@@ -20,6 +20,7 @@ from .platform import Platform
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
 _CONTAINER_GONE = "Its container was removed."
+_CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
 _CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
@@ -114,7 +115,11 @@ def restart_ide(platform: Platform, workspace: Workspace) -> None:
     code, output = platform.engine.execute(name, ["restart-ide"])
     if code != 0:
         raise AtelierError(
-            Code.IDE_NOT_READY, f"The IDE of {workspace.name!r} could not be restarted: {output.strip()[-300:]}"
+            Code.IDE_NOT_READY,
+            f"The IDE of {workspace.name!r} could not be restarted: {output.strip()[-300:]}",
+            workspace=workspace.id,
+            container=name,
+            remedy="Stop and start the workspace; the new password applies then.",
         )
     await_ide(platform, workspace)
 
@@ -173,6 +178,8 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
     if container is None:
         why = workspace.error if workspace.status is Status.ERROR else None
         return Status.ERROR, why or _CONTAINER_GONE
+    if container.status == "restarting":
+        return Status.ERROR, _CONTAINER_KEEPS_ENDING
     if container.status not in ("running", "paused"):
         return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
     return (Status.ERROR, workspace.error) if workspace.status is Status.ERROR else (Status.RUNNING, None)

@@ -59,7 +59,7 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
     batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
     Raises SNAPSHOT_FAILED, DISK_FULL.
     """
-    tag = f"{_repository(platform)}:{source.id}-{run_id}"
+    tag = f"{platform.site.instance}/snapshot:{source.id}-{run_id}"
     try:
         with platform.locks.workspace(source.id, platform.lock_wait):
             image = _take(platform, source, tag, max_layers)
@@ -81,7 +81,7 @@ def leftover_snapshots(platform: Platform) -> list[Image]:
     for image in platform.engine.images(SNAPSHOT_LABEL):
         if image.labels.get("atelier.instance") != platform.site.instance:
             continue
-        runs = [tag.rpartition("-")[2] for tag in image.tags if tag.startswith(f"{_repository(platform)}:")]
+        runs = _runs(platform, image).values()
         if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
             not image.tags and image.id not in in_use
         ):
@@ -91,12 +91,19 @@ def leftover_snapshots(platform: Platform) -> list[Image]:
 
 def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
     for image in leftovers:
-        for reference in image.tags or [image.id]:
-            platform.engine.remove_image(reference, force=bool(image.tags))
+        if not image.tags:
+            platform.engine.remove_image(image.id)
+        for tag, run in _runs(platform, image).items():
+            # Whoever takes up the interrupted run gives its new snapshot the same tag.
+            with platform.locks.batch(run) as held:
+                if held:
+                    platform.engine.remove_image(tag, force=True)
 
 
-def _repository(platform: Platform) -> str:
-    return f"{platform.site.instance}/snapshot"
+def _runs(platform: Platform, image: Image) -> dict[str, str]:
+    """The image's tags that are ours, with the run that each was given by."""
+    ours = f"{platform.site.instance}/snapshot:"
+    return {tag: tag.rpartition("-")[2] for tag in image.tags if tag.startswith(ours)}
 
 
 def check_source(platform: Platform, source: Workspace) -> tuple[Container, Image]:

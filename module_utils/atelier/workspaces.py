@@ -202,6 +202,8 @@ def _start(platform: Platform, workspace: Workspace) -> None:
         if container is not None and container.status == "paused":
             platform.engine.unpause(name)
         else:
+            # The registry's word on the password, whatever an interruption or a hand left in the volume.
+            put_ide_config(platform, workspace)
             platform.engine.start(name)
     except AtelierError:
         platform.registry.update(workspace.id, status=Status.STOPPED)

@@ -247,7 +247,7 @@ class Installation:
 
     def run_inside(self, workspace: Mapping[str, Any], script: str) -> str:
         """The output of a shell script in the container, as its user."""
-        code, output = self.container(workspace).exec_run(["bash", "-c", script])
+        code, output = self.container(workspace).exec_run(["sh", "-c", script])
         assert code == 0, output.decode()
         return str(output.decode().strip())
 

@@ -13,14 +13,14 @@ READY_SECONDS = 3
 
 
 @pytest.fixture
-def broken(site: Installation) -> Iterator[None]:
+def broken(site: Installation, small: str) -> Iterator[None]:
     """Two templates: one whose IDE never answers, one whose entry ends at once."""
     lines = {
         "mute": 'ENTRYPOINT ["sh", "-c", "echo mute-ide-was-here >&2; exec sleep 1000"]',
         "crash": 'ENTRYPOINT ["sh", "-c", "echo crash-ide-was-here >&2; exit 3"]',
     }
     for name, line in lines.items():
-        dockerfile = io.BytesIO(f"FROM atelier-test/workspace:empty\n{line}\n".encode())
+        dockerfile = io.BytesIO(f"FROM atelier-test/workspace:{small}\n{line}\n".encode())
         site.docker.images.build(fileobj=dockerfile, tag=f"atelier-test/workspace:{name}", rm=True)
     yield
     site.remove()
@@ -62,11 +62,10 @@ def test_one_that_ends_is_not_waited_for(site: Installation, broken: None) -> No
     assert site.row("Base")["status"] == "error"
 
 
-def test_seats_that_do_not_come_up(site: Installation, broken: None) -> None:
+def test_seats_that_do_not_come_up(site: Installation, small: str) -> None:
     """The source came up once and was broken since: each seat is kept as an error, and the source is unharmed."""
-    made = site.create()
-    entry = "/usr/local/bin/workspace-ide"
-    script = f"printf '#!/bin/sh\\nexec sleep 1000\\n' > {entry}.new && chmod 755 {entry}.new && mv {entry}.new {entry}"
+    made = site.create(template=small)
+    script = "echo 'sleep 1000;' > /server.pl"  # the running one was read long ago
     assert site.container(made).exec_run(["sh", "-c", script], user="root").exit_code == 0
     run = site.play("workspace_clone", clone_source="Base", clone_count=2, atelier_ready_timeout=READY_SECONDS)
     assert run.returncode != 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from installation import Installation, asks_for_password, eventually, is_healthy, login, occupied
+from small_image import SMALL
 
 PASSWORD = "correct horse battery"
 
@@ -23,6 +24,12 @@ def source(site: Installation) -> dict[str, Any]:
         " printf '#!/bin/sh\\necho tool\\n' > ~/.local/bin/tool; chmod +x ~/.local/bin/tool",
     )
     return made
+
+
+@pytest.fixture
+def light(site: Installation, small: str) -> dict[str, Any]:
+    """A workspace without a real IDE, for what is not about the IDE: it starts in a moment."""
+    return site.create(template=small)
 
 
 def _names(seats: list[dict[str, Any]]) -> list[str]:
@@ -53,9 +60,9 @@ def test_seats_of_a_running_source(site: Installation, source: dict[str, Any]) -
     assert _names(site.clone(source="Base", count=2).succeeded().seats) == ["Base 2", "Base 4"]
 
 
-def test_the_last_seat_takes_the_snapshots_layers_along(site: Installation, source: dict[str, Any]) -> None:
-    assert site.container(source).status == "running"
-    site.clone(source_id=source["id"], count=2).succeeded()
+def test_the_last_seat_takes_the_snapshots_layers_along(site: Installation, light: dict[str, Any]) -> None:
+    assert site.container(light).status == "running"
+    site.clone(source_id=light["id"], count=2).succeeded()
     assert len(site.snapshots()) == 1
     site.play("workspace_delete", workspace_name="Base 1").succeeded()
     assert len(site.snapshots()) == 1
@@ -72,8 +79,8 @@ def test_a_stopped_source_stays_stopped(site: Installation, source: dict[str, An
     site.is_tidy(["Base", "Only one"])
 
 
-def test_names_are_made_once_and_started_when_stopped(site: Installation, source: dict[str, Any]) -> None:
-    assert source
+def test_names_are_made_once_and_started_when_stopped(site: Installation, light: dict[str, Any]) -> None:
+    assert light
     names = ["Ann", "Ben"]
     first = site.clone(source="Base", names=names).succeeded()
     again = site.clone(source="Base", names=names).succeeded()
@@ -96,7 +103,7 @@ def test_names_are_made_once_and_started_when_stopped(site: Installation, source
     site.is_tidy(["Base", "Ann", "Ben", "Cem"])
 
 
-def test_check_mode_of_a_count_tells_and_makes_nothing(site: Installation, source: dict[str, Any]) -> None:
+def test_check_mode_of_a_count_tells_and_makes_nothing(site: Installation, light: dict[str, Any]) -> None:
     rows = site.rows()
     run = site.clone("--check", "--diff", source="Base", count=3, generate_passwords=True).succeeded()
     assert run.changed
@@ -106,7 +113,7 @@ def test_check_mode_of_a_count_tells_and_makes_nothing(site: Installation, sourc
     assert run.result["diff"]["after"] == {"changed_seats": ["Base 1", "Base 2", "Base 3"]}
     assert site.rows() == rows
     assert len(site.containers()) == 1
-    site.container(source).remove(force=True)
+    site.container(light).remove(force=True)
     site.clone("--check", source="Base", count=1).failed("SNAPSHOT_FAILED", "source")
 
 
@@ -150,9 +157,9 @@ def test_a_sheet_keeps_the_passwords_over_runs(site: Installation, source: dict[
     assert login(first.seats[0]["address"], noted["Ann"]["password"])
 
 
-def test_a_seat_that_fails_fails_alone(site: Installation, source: dict[str, Any], network: str) -> None:
+def test_a_seat_that_fails_fails_alone(site: Installation, light: dict[str, Any], network: str) -> None:
     """The second seat's address is taken by a stranger, so Docker can't start it."""
-    with occupied(site, network, source["address"], offset=2):
+    with occupied(site, network, light["address"], offset=2):
         run = site.clone(source="Base", count=3).succeeded()
         assert run.result["failed_seats"] == ["Base 2"]
         good, bad, other = run.seats
@@ -168,16 +175,16 @@ def test_a_seat_that_fails_fails_alone(site: Installation, source: dict[str, Any
     site.is_tidy(["Base", "Base 1", "Base 2", "Base 3"])
 
 
-def test_when_all_fail_nothing_is_left(site: Installation, source: dict[str, Any], network: str) -> None:
+def test_when_all_fail_nothing_is_left(site: Installation, light: dict[str, Any], network: str) -> None:
     before = site.row("Base")
-    with occupied(site, network, source["address"], offset=1):
+    with occupied(site, network, light["address"], offset=1):
         result = site.clone(source="Base", count=1)
     assert result.returncode != 0
     assert result.result["error_code"] == "CONTAINER_CREATE_FAILED"
     site.is_tidy(["Base"])
     assert site.row("Base") == before
     assert site.open_batches() == 0
-    assert is_healthy(source["address"])
+    assert is_healthy(light["address"])
 
 
 def test_a_clone_of_a_clone(site: Installation, source: dict[str, Any]) -> None:
@@ -194,15 +201,16 @@ def test_a_clone_of_a_clone(site: Installation, source: dict[str, Any]) -> None:
     site.is_tidy(["Ann 1"])
 
 
-def test_a_snapshot_is_flattened_when_it_is_told_to(site: Installation, source: dict[str, Any]) -> None:
-    assert source
+def test_a_snapshot_is_flattened_when_it_is_told_to(site: Installation, light: dict[str, Any]) -> None:
+    site.run_inside(light, "echo lesson > /workspace/lesson.md")
     seat = site.task("clone", source="Base", names=["Flat"], flatten_at=1).succeeded().seats[0]
-    assert site.run_inside(seat, "cat /workspace/lesson.md; tool; id -un; echo $LANG") == "lesson\ntool\ncoder\nC.UTF-8"
+    assert site.run_inside(seat, "cat /workspace/lesson.md; echo $HOME") == "lesson\n/home/coder"
     (image,) = site.snapshots()
     assert len(image.attrs["RootFS"]["Layers"]) == 1
-    template = site.docker.images.get("atelier-test/workspace:empty").attrs["Config"]
+    assert image.id != site.container(light).attrs["Image"]
+    template = site.docker.images.get(SMALL).attrs["Config"]
     for key in ("Env", "Entrypoint", "Cmd", "User", "WorkingDir", "ExposedPorts"):
-        assert image.attrs["Config"][key] == template[key]
+        assert image.attrs["Config"].get(key) == template.get(key)
 
 
 @pytest.fixture
@@ -225,12 +233,13 @@ def test_a_genuine_chain_near_dockers_limit(site: Installation, deep_template: s
     seat = site.clone(source="Base", count=1).succeeded().seats[0]
     image = site.docker.images.get(site.container(seat).attrs["Image"])
     assert len(image.attrs["RootFS"]["Layers"]) == 1
+    assert site.run_inside(seat, "id -un; echo $LANG") == "coder\nC.UTF-8"
     count = "ls /workspace/layers | wc -l"
     assert site.run_inside(seat, count) == site.run_inside(made, count)
 
 
-def test_clones_of_one_source_at_once(site: Installation, source: dict[str, Any]) -> None:
-    assert source
+def test_clones_of_one_source_at_once(site: Installation, light: dict[str, Any]) -> None:
+    assert light
     started = [
         site.start("workspace_clone", clone_source="Base", clone_count=2),
         site.start("workspace_clone", clone_source="Base", clone_count=2),
@@ -239,13 +248,13 @@ def test_clones_of_one_source_at_once(site: Installation, source: dict[str, Any]
     runs = [run.wait().succeeded() for run in started]
     assert sorted(name for run in runs for name in _names(run.seats)) == ["Ann", *(f"Base {n}" for n in (1, 2, 3, 4))]
     assert all(is_healthy(seat["address"]) for run in runs for seat in run.seats)
-    assert site.container(source).status == "running"
+    assert site.container(light).status == "running"
     site.is_tidy(["Base", "Ann", "Base 1", "Base 2", "Base 3", "Base 4"])
 
 
-def test_two_runs_for_the_same_names_at_once(site: Installation, source: dict[str, Any]) -> None:
+def test_two_runs_for_the_same_names_at_once(site: Installation, light: dict[str, Any]) -> None:
     """One makes them. The other finds them made, or says that somebody is at it; it never makes them a second time."""
-    assert source
+    assert light
     started = [site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben"]) for _ in range(2)]
     runs = [run.wait() for run in started]
     assert 0 in [run.returncode for run in runs]
@@ -256,8 +265,8 @@ def test_two_runs_for_the_same_names_at_once(site: Installation, source: dict[st
     site.is_tidy(["Base", "Ann", "Ben"])
 
 
-def test_a_seat_that_is_stopped_while_its_clone_runs(site: Installation, source: dict[str, Any]) -> None:
-    assert source
+def test_a_seat_that_is_stopped_while_its_clone_runs(site: Installation, light: dict[str, Any]) -> None:
+    assert light
     started = site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben", "Cem"])
     eventually(lambda: any(row["name"] == "Ann" for row in site.rows()), "the seat's row")
     stop = eventually(lambda: _stopped(site, "Ann"), "the seat to be made and then stopped")
@@ -275,8 +284,8 @@ def _stopped(site: Installation, name: str) -> Any:
     return None if run.returncode else run
 
 
-def test_a_seat_that_is_deleted_while_its_clone_runs(site: Installation, source: dict[str, Any]) -> None:
-    assert source
+def test_a_seat_that_is_deleted_while_its_clone_runs(site: Installation, light: dict[str, Any]) -> None:
+    assert light
     started = site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben"])
     eventually(lambda: any(row["name"] == "Ann" for row in site.rows()), "the seat's row")
     site.play("workspace_delete", workspace_name="Ann").succeeded()

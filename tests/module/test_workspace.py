@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atelier.passwords import verify_password
 from installation import Installation, asks_for_password, eventually, is_healthy, login
 
 PASSWORD, OTHER = "correct horse battery", "staple wagon 42"
@@ -22,8 +23,10 @@ def test_made_once_and_then_left_alone(site: Installation) -> None:
     assert again.result["workspace"] == made
 
 
-def test_check_mode_tells_and_makes_nothing(site: Installation) -> None:
-    run = site.play("workspace_create", "--check", "--diff", workspace_name="Base").succeeded()
+def test_check_mode_tells_and_makes_nothing(site: Installation, small: str) -> None:
+    run = site.play(
+        "workspace_create", "--check", "--diff", workspace_name="Base", workspace_template=small
+    ).succeeded()
     assert run.changed
     assert run.result["workspace"]["status"] == "running"
     assert run.result["diff"]["before"] == {}
@@ -32,9 +35,9 @@ def test_check_mode_tells_and_makes_nothing(site: Installation) -> None:
     assert site.volumes() == []
 
 
-def test_what_check_mode_tells_is_what_happens(site: Installation) -> None:
+def test_what_check_mode_tells_is_what_happens(site: Installation, small: str) -> None:
     """Each change is first asked about, then made: both must agree, and asking must change nothing."""
-    site.create()
+    site.create(template=small)
     id = site.row("Base")["id"]
     wishes: list[dict[str, Any]] = [
         {"memory": "1g", "cpus": "1", "group": "spring school", "notes": "n", "password": PASSWORD},
@@ -56,8 +59,8 @@ def test_what_check_mode_tells_is_what_happens(site: Installation) -> None:
     site.is_tidy([])
 
 
-def test_limits_change_on_the_live_container(site: Installation) -> None:
-    made = site.create(memory="2g", cpus="2")
+def test_limits_change_on_the_live_container(site: Installation, small: str) -> None:
+    made = site.create(template=small, memory="2g", cpus="2")
     before = site.container(made).attrs
     assert (before["HostConfig"]["Memory"], before["HostConfig"]["NanoCpus"]) == (2 << 30, 2_000_000_000)
     site.create(memory="1g", cpus="1")
@@ -87,14 +90,14 @@ def test_stop_start_keep_address_and_files(site: Installation) -> None:
     assert [entry["IPAddress"] for entry in network.values()] == [made["address"]]
 
 
-def test_made_stopped(site: Installation) -> None:
-    run = site.task("workspace", name="Base", state="stopped").succeeded()
+def test_made_stopped(site: Installation, small: str) -> None:
+    run = site.task("workspace", name="Base", template=small, state="stopped").succeeded()
     assert run.result["workspace"]["status"] == "stopped"
-    assert not site.task("workspace", name="Base", state="stopped").succeeded().changed
+    assert not site.task("workspace", name="Base", template=small, state="stopped").succeeded().changed
 
 
-def test_deleting_leaves_nothing(site: Installation) -> None:
-    site.create()
+def test_deleting_leaves_nothing(site: Installation, small: str) -> None:
+    site.create(template=small)
     assert site.play("workspace_delete", workspace_name="Base").succeeded().changed
     site.is_tidy([])
     assert not site.play("workspace_delete", workspace_name="Base").succeeded().changed
@@ -150,14 +153,31 @@ def test_a_container_removed_behind_our_back_is_reported_and_made_again(site: In
     site.is_tidy(["Base"])
 
 
-def test_one_that_was_paused_by_hand_is_woken_by_start(site: Installation) -> None:
-    made = site.create()
+def test_one_that_was_paused_by_hand_is_woken_by_start(site: Installation, small: str) -> None:
+    made = site.create(template=small)
     site.container(made).pause()
     assert site.play("workspace_start", workspace_name="Base").succeeded().changed
     assert is_healthy(made["address"])
     site.container(made).pause()
     assert site.play("workspace_stop", workspace_name="Base").succeeded().changed
     assert site.container(made).status == "exited"
+
+
+def test_one_whose_configuration_was_lost_keeps_ending_and_is_mended_by_start(site: Installation) -> None:
+    made = site.create(password=PASSWORD)
+    assert site.container(made).exec_run(["rm", "/etc/code-server/config.yaml"], user="root").exit_code == 0
+    assert site.container(made).exec_run(["kill", "-TERM", "1"]).exit_code == 0
+    eventually(lambda: site.container(made).status == "restarting", "the container to end again and again")
+    seen = eventually(lambda: _seen_as_error(site), "an error to be seen")
+    assert seen == "Its container ends again and again; its log says why."
+    site.play("workspace_start", workspace_name="Base").succeeded()
+    assert asks_for_password(made["address"])
+    assert login(made["address"], PASSWORD)
+
+
+def _seen_as_error(site: Installation) -> str | None:
+    (seen,) = site.task("workspace_info").succeeded().result["workspaces"]
+    return str(seen["error"]) if seen["status"] == "error" else None
 
 
 def test_hardening(site: Installation) -> None:
@@ -197,9 +217,10 @@ def test_no_secret_in_environment_labels_or_arguments(site: Installation) -> Non
     assert password_hash not in shown
 
 
-def test_two_at_once_are_served_one_after_the_other(site: Installation) -> None:
+def test_two_at_once_are_served_one_after_the_other(site: Installation, small: str) -> None:
     """Two people make the same workspace at the same moment: one makes it, the other finds it made."""
-    started = [site.start("workspace_create", workspace_name="Base", workspace_memory="1g") for _ in range(2)]
+    order = {"workspace_name": "Base", "workspace_template": small, "workspace_memory": "1g"}
+    started = [site.start("workspace_create", **order) for _ in range(2)]
     runs = [run.wait().succeeded() for run in started]
     assert sorted(run.changed for run in runs) == [False, True]
     made = runs[0].result["workspace"]
@@ -213,5 +234,6 @@ def test_two_at_once_are_served_one_after_the_other(site: Installation) -> None:
     for run in started:
         run.wait().succeeded()
     site.play("workspace_start", workspace_name="Base").succeeded()
-    eventually(lambda: login(made["address"], PASSWORD), "the new password")
+    assert verify_password(site.row("Base")["password_hash"], PASSWORD)
+    assert is_healthy(made["address"])
     site.is_tidy(["Base"])

@@ -27,6 +27,7 @@ def test_nothing_is_there(state: State, steps: list[Step]) -> None:
         (Status.RUNNING, "running", [], [], [STOP]),
         (Status.RUNNING, "paused", [], [START], [STOP]),
         (Status.RUNNING, "exited", [], [START], []),
+        (Status.RUNNING, "restarting", [START], [START], [STOP]),
         (Status.STOPPED, "exited", [], [START], []),
         (Status.STOPPED, "running", [], [], [STOP]),
         (Status.ERROR, "running", [START], [START], [STOP]),
