@@ -202,6 +202,9 @@ def _start(platform: Platform, workspace: Workspace) -> None:
         if container is not None and container.status == "paused":
             platform.engine.unpause(name)
         else:
+            if container is not None and container.status == "restarting":
+                # Docker waits longer after each end, and takes a start meanwhile for one that happened.
+                platform.engine.stop(name)
             # The registry's word on the password, whatever an interruption or a hand left in the volume.
             put_ide_config(platform, workspace)
             platform.engine.start(name)
