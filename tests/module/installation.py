@@ -88,6 +88,7 @@ class Installation:
     def __init__(self, name: str, folder: Path, subnet: str, network: str, engine_url: str, **variables: Any) -> None:
         self.name, self.folder, self.engine_url = name, folder, engine_url
         self.state = folder / "state"
+        (folder / "tmp").mkdir(exist_ok=True)
         self.docker = docker.DockerClient(base_url=engine_url, timeout=300)
         self.variables: dict[str, Any] = {
             "atelier_instance": name,
@@ -314,8 +315,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def _environment(folder: Path, run_folder: Path) -> dict[str, str]:
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return kept | {
+        # Whoever is killed leaves temporary files: they go with the installation's folder, and can be searched.
+        "TMPDIR": str(folder / "tmp"),
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
         "ANSIBLE_HOME": str(folder / "ansible"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installation import Installation, Run
+from installation import Installation, Run, eventually
 from small_image import SMALL
 
 # Every planted secret holds this, so that one search finds them all.
@@ -223,7 +223,8 @@ def test_no_secret_leaves_the_source(
     # What stays on disk: the sheet, which only its owner reads, and hashes.
     assert (tmp_path / "seats.csv").stat().st_mode & 0o777 == 0o600
     assert _holds(_files_below(site.state), [MARK, *seat_password.values()]) == set()
-    assert _holds(_files_below(site.folder / "ansible"), everything) == set()
+    for folder in ("ansible", "tmp"):
+        assert _holds(_files_below(site.folder / folder), everything) == set()
     assert list((site.state / "snapshots").iterdir()) == []
 
 
@@ -251,6 +252,19 @@ def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[st
     started.wait().succeeded()
     assert seen
     assert all(found == set() for found in seen.values()), seen
+
+
+def test_what_a_killed_run_leaves_behind(site: Installation, source: dict[str, Any], tmp_path: Path) -> None:
+    """Only the journal of a snapshot holds the source's secrets, and only the sheet the seats' passwords."""
+    order = {"source": "Base", "names": ["Ann", "Ben"], "password": GIVEN, "seats_csv": str(tmp_path / "seats.csv")}
+    started = site.start(site.write_task("clone", **order))
+    journal = site.state / "snapshots" / f"{source['id']}.json"
+    eventually(lambda: journal.exists() and '"path"' in journal.read_text(), "secrets to be held back")
+    started.kill()
+    assert (journal.stat().st_mode & 0o777, journal.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    journal.unlink()
+    for folder in (site.state, site.folder / "ansible", site.folder / "tmp"):
+        assert _holds(_files_below(folder), [MARK, GIVEN]) == set()
 
 
 def test_something_that_cannot_be_held_back_is_no_snapshot(site: Installation, source: dict[str, Any]) -> None:
