@@ -86,6 +86,14 @@ class Instance(Installation):
         with suppress(NotFound):
             self.container(project).remove(force=True)
 
+    def forget(self, project: Mapping[str, Any]) -> None:
+        """Takes a workspace away without a playbook: for tests that made many, and are about something else."""
+        self.lose(project)
+        with suppress(NotFound):
+            self.docker.volumes.get(self.container_name(project)).remove(force=True)
+        with closing(sqlite3.connect(self.state / "registry.sqlite3")) as db, db:
+            db.execute("DELETE FROM workspaces WHERE id = ?", (project["id"],))
+
     def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         path = self.state / "registry.sqlite3"
         if not path.exists():

@@ -85,8 +85,7 @@ def secret(api: Api) -> Iterator[dict[str, Any]]:
     made = api.create("hands-off", passwordProtected=True, password=PASSWORD)
     yield made
     assert api.put(f"/api/projects/{made['id']}/notes", {"notes": ""}).status_code == 200, "it survived"
-    api.instance.lose(made)
-    api.post("/api/workspace/cleanup")
+    api.instance.forget(made)
 
 
 @pytest.mark.parametrize(("method", "path"), FIELDS)

@@ -40,9 +40,8 @@ def nobody_left(api: Api) -> Any:
     yield
     api.wait_for_quiet()
     for project in api.get("/api/projects/").json()["projects"]:
-        if project["name"] in ("my-web-app", "test-app", "from-a-page") or project["name"].startswith("my-web-app "):
-            api.instance.lose(project)
-    api.post("/api/workspace/cleanup")
+        if project["name"].startswith(("my-web-app", "test-app", "from-a-page")):
+            api.instance.forget(project)
 
 
 def test_curl_session(api: Api, nobody_left: None) -> None:

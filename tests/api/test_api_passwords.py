@@ -24,7 +24,7 @@ CANARIES = (FIRST, SECOND, THIRD, WRONG)
 def secret(api: Api) -> Iterator[dict[str, Any]]:
     made = api.create("guarded", passwordProtected=True, password=FIRST)
     yield made
-    api.instance.lose(made)
+    api.instance.forget(made)
 
 
 def test_ten_wrong_guesses_a_minute(own: Callable[..., Api]) -> None:
