@@ -72,7 +72,7 @@ class DockerEngine:
             created = self._api.create_container(
                 image=spec.image,
                 name=spec.name,
-                hostname=spec.name,
+                hostname=spec.hostname,
                 labels=dict(spec.labels),
                 host_config=host_config,
                 networking_config=self._api.create_networking_config(endpoints),

@@ -16,6 +16,7 @@ class SeatSpec:
     """A seat's container before it exists. ``memory`` is in bytes, ``cpus`` in cores."""
 
     name: str
+    hostname: str
     image: str
     network: str
     address: str

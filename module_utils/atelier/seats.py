@@ -41,6 +41,7 @@ def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
     platform.engine.create(
         SeatSpec(
             name=name,
+            hostname=workspace.id,  # what the prompt shows, as in the URL
             image=image,
             network=network.name,
             address=workspace.address,
