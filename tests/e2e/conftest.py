@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -16,7 +19,6 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 INSTANCE = "atelier-e2e"
-PORT = 18081
 SEATS = 5
 
 
@@ -58,51 +60,63 @@ def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    folder = tmp_path_factory.mktemp("installation")
-    variables = folder / "variables.json"
-    variables.write_text(
+@contextmanager
+def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Installation]:
+    """An installation beside any other, made by `up` and purged at the end. Its images have names of its own, so that
+    its purge takes no other one's away."""
+    file = folder / "variables.json"
+    file.write_text(
         json.dumps(
             {
-                "atelier_instance": INSTANCE,
-                "atelier_image_prefix": INSTANCE,
+                "atelier_instance": instance,
+                "atelier_image_prefix": instance,
                 "atelier_state_dir": str(folder / "state"),
-                "atelier_base_port": PORT,
-                "atelier_network_open_bridge": "atl-e2e",
-                "atelier_network_open_subnet": "172.24.0.0/16",
                 "workshop_base": "Workshop",
-                "workshop_seats": SEATS,
                 "workshop_csv": str(folder / "seats.csv"),
+                **variables,
             }
         )
     )
-    # The images under names of this installation's own, so that its purge takes no other one's away.
     api = docker.APIClient(version="auto")
     for image in api.images(filters={"reference": "atelier/*"}):
         for tag in image["RepoTags"] or ():
             name, _, version = tag.removeprefix("atelier/").rpartition(":")
-            api.tag(tag, f"{INSTANCE}/{name}", version)
-    made = front_door("up", "-e", f"@{variables}")
+            api.tag(tag, f"{instance}/{name}", version)
+    made = front_door("up", "-e", f"@{file}")
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
-    yield Installation(variables, made.stdout)
-    removed = front_door("down", "--purge", "--yes", "-e", f"@{variables}")
+    yield Installation(file, made.stdout)
+    removed = front_door("down", "--purge", "--yes", "-e", f"@{file}")
     assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installed(
+        tmp_path_factory.mktemp("installation"),
+        INSTANCE,
+        atelier_base_port=18081,
+        atelier_network_open_bridge="atl-e2e",
+        atelier_network_open_subnet="172.24.0.0/16",
+        workshop_seats=SEATS,
+    ) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = _launch(playwright)
+        chromium = launch(playwright)
         yield chromium
         chromium.close()
 
 
-def _launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright, *arguments: str, home: Path | None = None) -> Browser:
     """Debian's Chromium, kept from calling home: only the page under test is to be reached."""
     return playwright.chromium.launch(
         executable_path="/usr/bin/chromium",
+        env={**os.environ, "HOME": str(home)} if home else None,
         args=[
+            *arguments,
             *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
             *("--disable-background-networking", "--disable-component-update"),
         ],

@@ -116,7 +116,7 @@ class Installation:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env=_environment(self.folder, run_folder),
+            env={**_environment(self.folder, run_folder), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -23,6 +23,13 @@ def test_made_once_and_then_left_alone(site: Installation) -> None:
     assert again.result["workspace"] == made
 
 
+def test_modules_run_packed_too(site: Installation) -> None:
+    """As any Ansible runs them whose configuration does not name our action plugins: in an interpreter of their own."""
+    task = site.write_task("workspace_info")
+    run = site.start(task, environment={"ANSIBLE_ACTION_PLUGINS": str(site.folder)}).wait()
+    assert run.succeeded().result["workspaces"] == []
+
+
 def test_check_mode_tells_and_makes_nothing(site: Installation, small: str) -> None:
     run = site.play(
         "workspace_create", "--check", "--diff", workspace_name="Base", workspace_template=small

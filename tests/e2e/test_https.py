@@ -1,0 +1,135 @@
+"""A closed network: HTTPS by an authority of the installation's own, and templates whose apps a browser opens."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from .conftest import ROOT, Installation, installed, launch
+
+DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
+_PATIENCE_MS = 60_000
+
+
+class Secure:
+    """The installation, and a client of its API that trusts its authority and nobody else."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.authority = installation.state_dir / "gateway/tls/ca.pem"
+        self._client = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=120)
+
+    def ask(self, method: str, path: str, host: str = DOMAIN, **options: Any) -> httpx.Response:
+        return self._client.request(
+            method,
+            f"https://127.0.0.1:{PORT}{path}",
+            headers={"Host": f"{host}:{PORT}"},
+            extensions={"sni_hostname": host},
+            **options,
+        )
+
+    def create(self, template: str) -> dict[str, Any]:
+        answer = self.ask("POST", "/api/projects/create", json={"projectName": template, "projectType": template})
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()["project"]
+        return made
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    with installed(
+        tmp_path_factory.mktemp("secure"),
+        "atelier-e2e-tls",
+        atelier_base_domain=DOMAIN,
+        atelier_base_port=PORT,
+        atelier_redirect_port=REDIRECTED,
+        atelier_tls_self_made=True,
+        atelier_network_open_bridge="atl-e2e-tls",
+        atelier_network_open_subnet="172.27.0.0/16",
+        atelier_templates=["empty", "python-flask", "nodejs-react"],
+        workshop_seats=1,
+    ) as made:
+        yield Secure(made)
+
+
+@pytest.fixture(scope="module")
+def trusting(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser to which the authority was made known, as its README tells, on a network that knows the domain."""
+    home = tmp_path_factory.mktemp("home")
+    store = home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    for arguments in (
+        ["-N", "--empty-password"],
+        ["-A", "-n", "atelier", "-t", "C,,", "-i", str(secure.authority)],
+    ):
+        subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
+    with sync_playwright() as playwright:
+        rules = f"MAP {DOMAIN} 127.0.0.1, MAP *.{DOMAIN} 127.0.0.1"
+        chromium = launch(playwright, f"--host-resolver-rules={rules}", home=home)
+        yield chromium
+        chromium.close()
+
+
+def test_seats_open_over_https(secure: Secure, trusting: Browser) -> None:
+    seat = next(seat for seat in secure.installation.seats() if seat.name == "Workshop 1")
+    assert seat.url.startswith("https://")
+    page = trusting.new_page()
+    page.goto(seat.url)
+    page.get_by_placeholder("PASSWORD").fill(seat.password)
+    page.get_by_role("button", name="SUBMIT").click()
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    cookies = page.context.cookies()
+    assert cookies
+    assert all(cookie["secure"] for cookie in cookies), cookies
+    protocol = page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol")
+    assert protocol == "h2"
+    page.close()
+
+
+def test_plain_http_is_sent_to_https(secure: Secure) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{REDIRECTED}/some/page?x=1", headers={"Host": f"{DOMAIN}:{REDIRECTED}"})
+    assert answer.status_code in (301, 308)
+    assert answer.headers["location"] == f"https://{DOMAIN}:{PORT}/some/page?x=1"
+
+
+def test_the_api_speaks_of_https(secure: Secure) -> None:
+    config = secure.ask("GET", "/api/config").json()["config"]
+    assert (config["protocol"], config["baseDomain"], str(config["basePort"])) == ("https", DOMAIN, str(PORT))
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"https://127.0.0.1:{PORT}/api/health")
+
+
+@pytest.mark.parametrize(
+    ("template", "port", "heading"),
+    [("python-flask", 5000, "Hello from Flask"), ("nodejs-react", 3000, "Hello from React")],
+)
+def test_the_app_of_a_template_starts_with_its_task(
+    secure: Secure, trusting: Browser, template: str, port: int, heading: str
+) -> None:
+    made = secure.create(template)
+    ide: Page = trusting.new_page()
+    ide.goto(made["workspaceUrl"])
+    # It opens with its README.
+    expect(ide.get_by_role("tab", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    ide.keyboard.press("Control+Shift+B")
+    app: Page = trusting.new_page()
+    address = made["workspaceUrl"].replace(made["id"], f"{made['id']}-{port}")
+    expect_heading(app, address, heading)
+    out = ROOT / "out"
+    out.mkdir(exist_ok=True)
+    ide.screenshot(path=out / f"{template}-ide.png")
+    app.screenshot(path=out / f"{template}-app.png")
+    ide.close()
+    app.close()
+
+
+def expect_heading(page: Page, address: str, heading: str) -> None:
+    """Until the app listens, the gateway's page says so, and asks again by itself."""
+    page.goto(address)
+    expect(page.get_by_role("heading", name=heading)).to_be_visible(timeout=_PATIENCE_MS)
