@@ -99,6 +99,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What became of it, in a sentence for people.
+  returned: success
+  type: str
+  sample: base is running at http://3f1c9a0b77de.localhost/ and asks for a password.
 workspace:
   description: The workspace as it is now, empty when there is none; C(password) only if it was made up in this run.
   returned: success
@@ -138,6 +143,7 @@ from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platfo
 from ansible.module_utils.atelier.model import ProxyMode
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.seat_sheet import SeatSheet
+from ansible.module_utils.atelier.views import in_words
 from ansible.module_utils.atelier.workspace_plan import Desired, State
 from ansible.module_utils.atelier.workspaces import ensure
 from ansible.module_utils.basic import AnsibleModule
@@ -189,6 +195,7 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     return {
         "changed": outcome.changed,
         "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},
+        "summary": in_words(outcome.before, outcome.after),
         "workspace": {**outcome.after, "password": outcome.password} if outcome.after else {},
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .engine import Container
 from .model import Site, Status, Workspace
 from .seats import observed_status
@@ -31,3 +33,12 @@ def view(site: Site, workspace: Workspace, status: Status, error: str | None = N
 def observed_view(site: Site, workspace: Workspace, container: Container | None) -> dict[str, object]:
     """The workspace with the status that its container has now."""
     return view(site, workspace, *observed_status(workspace, container))
+
+
+def in_words(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """What became of a workspace, for people, from its views before and after; an empty one is of none."""
+    if not after:
+        return f"{before['name']} is deleted." if before else "There is no such workspace."
+    where = f" at {after['url']}" if after["status"] == Status.RUNNING and after["url"] else ""
+    access = "asks for a password" if after["password_protected"] else "is open to whoever reaches it"
+    return f"{after['name']} is {after['status']}{where} and {access}."

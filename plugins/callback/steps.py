@@ -11,6 +11,7 @@ description:
     above half a second, the time it took. Skipped tasks are not shown.
   - A task of more than two seconds shows that it lives. On a terminal its line counts the seconds, elsewhere there is
     a line every ten seconds. What modules note in the file that E(ATELIER_PROGRESS) names is shown with it.
+  - What a module says of its work in C(summary) stands below its line.
   - E(ATELIER_STEPS) as V(done/total) numbers the plays that follow.
 extends_documentation_fragment: [default_callback, result_format_callback]
 requirements: [set as stdout in configuration]
@@ -148,6 +149,8 @@ class CallbackModule(CallbackBase):
             self._debug(result.result)
         else:
             self._result(result, "changed" if changed else "ok")
+            if "summary" in result.result:
+                self._show(INDENT + str(result.result["summary"]))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._result(result, "failed", " (ignored)" if ignore_errors else "")

@@ -69,6 +69,15 @@ def test_a_task_is_one_line(callback: Any, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "  changed  Write it\n"
 
 
+def test_a_summary_stands_below_its_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_task_start(task("Create the workspace"), False)
+    callback.v2_runner_on_ok(result_of({"changed": True, "summary": "base is running."}))
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "changed  Create the workspace",
+        "base is running.",
+    ]
+
+
 def test_a_message_is_shown_line_by_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
     callback.v2_playbook_on_task_start(task("Show"), False)
     callback.v2_runner_on_ok(result_of({"msg": ["SEAT  URL", "1     http"], "changed": False}, "ansible.builtin.debug"))
