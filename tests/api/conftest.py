@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,13 +22,12 @@ BRIDGE = "atl-apitest"
 SUBNET = "172.23.0.0/16"
 # Instances live side by side in one network: each gives addresses of its own part.
 SHARED_PART, OWN_PART = "172.23.0.0/17", "172.23.128.0/17"
-# Whoever rebuilds the image while tests run can name a copy that stays.
-TEMPLATE = os.environ.get("ATELIER_TEST_TEMPLATE", "atelier/workspace:empty")
+TEMPLATES = ("empty", "python-flask")  # those of atelier_templates' default
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """The host's engine, with the workspace image under the tests' own prefix."""
+    """The host's engine, with the workspace images under the tests' own prefix."""
     with (Path(tempfile.gettempdir()) / "atelier-api-test.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another session's tests would be cleaned up by ours
         try:
@@ -37,11 +35,13 @@ def engine() -> Iterator[docker.DockerClient]:
         except DockerException as error:
             pytest.fail(f"No Docker Engine answers at {ENGINE_URL}: {error}. `./atelier up` installs and starts it.")
         try:
-            client.images.get(TEMPLATE).tag(f"{PREFIX}/workspace", "empty")
-        except ImageNotFound:
-            pytest.fail(f"The image {TEMPLATE} is missing. `./atelier up` (or `./atelier test`) builds it.")
+            for template in TEMPLATES:
+                client.images.get(f"atelier/workspace:{template}").tag(f"{PREFIX}/workspace", template)
+        except ImageNotFound as error:
+            pytest.fail(f"An image is missing ({error}). `./atelier up` (or `./atelier test`) builds it.")
         yield client
-        client.images.remove(f"{PREFIX}/workspace:empty")
+        for template in TEMPLATES:
+            client.images.remove(f"{PREFIX}/workspace:{template}")
         client.close()
 
 

@@ -70,7 +70,7 @@ class Instance(Installation):
             "site": dict(site),
             "token_file": str(token),
             "api_auth": "token",
-            "templates": ["empty"],
+            "templates": ["empty", "python-flask"],
             "ready_timeout": 60,
             "git_server_enabled": False,
             "proxy_enabled": False,

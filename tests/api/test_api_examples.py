@@ -25,8 +25,8 @@ def example(language: str) -> str:
 
 
 def adapted(program: str, api: Api) -> str:
-    """The program for this API, and for a template that every installation has built."""
-    return program.replace("http://localhost/api", f"http://127.0.0.1:{api.port}/api").replace("python-flask", "empty")
+    """The program, word for word but for the API's address."""
+    return program.replace("http://localhost/api", f"http://127.0.0.1:{api.port}/api")
 
 
 def output_of(*command: str, text: str | None = None) -> str:
