@@ -87,6 +87,18 @@ def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Install
     yield Installation(file, made.stdout)
     removed = front_door("down", "--purge", "--yes", "-e", f"@{file}")
     assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
+    _is_gone(instance, folder / "state")
+
+
+def _is_gone(instance: str, state: Path) -> None:
+    """Nothing of a purged installation is left."""
+    api = docker.APIClient(version="auto")
+    ours = {"label": f"atelier.instance={instance}"}
+    assert not api.containers(all=True, filters=ours)
+    assert not api.networks(filters=ours)
+    assert not api.volumes(filters=ours)["Volumes"]
+    assert not api.images(filters={"reference": f"{instance}/*"})
+    assert not state.exists(), list(state.rglob("*"))
 
 
 @pytest.fixture(scope="session")
