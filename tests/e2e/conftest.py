@@ -84,14 +84,16 @@ def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Install
             api.tag(tag, f"{instance}/{name}", version)
     made = front_door("up", "-e", f"@{file}")
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
-    yield Installation(file, made.stdout)
+    try:
+        yield Installation(file, made.stdout)
+    finally:
+        _purge(instance, file, folder / "state")
+
+
+def _purge(instance: str, file: Path, state: Path) -> None:
+    """Purges it; nothing of it is left."""
     removed = front_door("down", "--purge", "--yes", "-e", f"@{file}")
     assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
-    _is_gone(instance, folder / "state")
-
-
-def _is_gone(instance: str, state: Path) -> None:
-    """Nothing of a purged installation is left."""
     api = docker.APIClient(version="auto")
     ours = {"label": f"atelier.instance={instance}"}
     assert not api.containers(all=True, filters=ours)

@@ -22,7 +22,7 @@ class Secure:
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
-        self.authority = installation.state_dir / "gateway/tls/ca.pem"
+        self.authority = installation.state_dir / "tls/ca.pem"
         self._client = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=120)
 
     def ask(self, method: str, path: str, host: str = DOMAIN, **options: Any) -> httpx.Response:

@@ -17,8 +17,8 @@ _PATIENCE_MS = 60_000
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
     for seat in installation.seats():
-        line = next(line for line in installation.output.splitlines() if f" {seat.url} " in line)
-        assert seat.name in line
+        lines = installation.output.splitlines()
+        line = next(line for line in lines if line.startswith(f"{seat.name} ") and f" {seat.url} " in line)
         assert seat.password in line
         assert "running" in line
     assert len(installation.seats()) == SEATS + 1  # the base, too
