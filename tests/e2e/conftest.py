@@ -15,11 +15,14 @@ from typing import Any
 
 import docker
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 ROOT = Path(__file__).parent.parent.parent
 INSTANCE = "atelier-e2e"
 SEATS = 5
+# A cold workbench fetches some hundred files through the gateway.
+PATIENCE_MS = 40_000
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,21 @@ def launch(playwright: Playwright, *arguments: str, home: Path | None = None) ->
             *("--disable-background-networking", "--disable-component-update"),
         ],
     )
+
+
+def visit(page: Page, url: str, awaited: Locator) -> None:
+    """Opens an address and waits until something is seen. Chromium drops what it is loading whenever an interface of the
+    machine comes or goes, as those of containers do, also for its reason not to show all of a page: then it is loaded
+    anew, as a person would."""
+    for last in (False, False, True):
+        try:
+            page.goto(url)
+            expect(awaited).to_be_visible(timeout=PATIENCE_MS)
+        except (PlaywrightError, AssertionError):
+            if last:
+                raise
+        else:
+            return
 
 
 def changed_count(output: str) -> int:

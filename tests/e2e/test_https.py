@@ -11,10 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .conftest import ROOT, Installation, installed, launch
+from .conftest import PATIENCE_MS, ROOT, Installation, installed, launch, visit
 
 DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
-_PATIENCE_MS = 60_000
 
 
 class Secure:
@@ -80,10 +79,10 @@ def test_seats_open_over_https(secure: Secure, trusting: Browser) -> None:
     seat = next(seat for seat in secure.installation.seats() if seat.name == "Workshop 1")
     assert seat.url.startswith("https://")
     page = trusting.new_page()
-    page.goto(seat.url)
+    visit(page, seat.url, page.get_by_placeholder("PASSWORD"))
     page.get_by_placeholder("PASSWORD").fill(seat.password)
     page.get_by_role("button", name="SUBMIT").click()
-    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
     cookies = page.context.cookies()
     assert cookies
     assert all(cookie["secure"] for cookie in cookies), cookies
@@ -114,22 +113,16 @@ def test_the_app_of_a_template_starts_with_its_task(
 ) -> None:
     made = secure.create(template)
     ide: Page = trusting.new_page()
-    ide.goto(made["workspaceUrl"])
     # It opens with its README.
-    expect(ide.get_by_role("tab", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    visit(ide, made["workspaceUrl"], ide.get_by_role("tab", name="README.md"))
     ide.keyboard.press("Control+Shift+B")
     app: Page = trusting.new_page()
     address = made["workspaceUrl"].replace(made["id"], f"{made['id']}-{port}")
-    expect_heading(app, address, heading)
+    # Until the app listens, the gateway's page says so, and asks again by itself.
+    visit(app, address, app.get_by_role("heading", name=heading))
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     ide.screenshot(path=out / f"{template}-ide.png")
     app.screenshot(path=out / f"{template}-app.png")
     ide.close()
     app.close()
-
-
-def expect_heading(page: Page, address: str, heading: str) -> None:
-    """Until the app listens, the gateway's page says so, and asks again by itself."""
-    page.goto(address)
-    expect(page.get_by_role("heading", name=heading)).to_be_visible(timeout=_PATIENCE_MS)

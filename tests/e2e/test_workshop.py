@@ -9,10 +9,7 @@ import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import INSTANCE, ROOT, SEATS, Installation, Seat, changed_count
-
-# A cold workbench fetches some hundred files through the gateway.
-_PATIENCE_MS = 60_000
+from .conftest import INSTANCE, PATIENCE_MS, ROOT, SEATS, Installation, Seat, changed_count, visit
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
@@ -36,21 +33,21 @@ def test_passwords_stand_in_one_file_that_only_root_reads(installation: Installa
 @pytest.mark.parametrize("number", range(1, SEATS + 1))
 def test_every_seat_opens_in_a_browser(installation: Installation, browser: Browser, number: int) -> None:
     page = _signed_in(browser, _seat(installation, number))
-    expect(page.locator(".monaco-workbench")).to_be_visible(timeout=_PATIENCE_MS)
-    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.locator(".monaco-workbench")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
 
 
 def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, browser: Browser, tmp_path: Path) -> None:
     page = _signed_in(browser, _seat(installation, 1))
-    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
     page.keyboard.press("Control+Backquote")
     terminal = page.locator(".terminal.xterm")
-    expect(terminal).to_be_visible(timeout=_PATIENCE_MS)
+    expect(terminal).to_be_visible(timeout=PATIENCE_MS)
     terminal.click()
     # The shell's answer becomes a file's name, which the explorer shows: seen by a person, and read by a test.
     page.keyboard.type("touch answer-$((6 * 7)).txt; git log --oneline; id\n")
-    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=PATIENCE_MS)
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     page.screenshot(path=out / "seat.png")
@@ -59,7 +56,7 @@ def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, br
 
 def test_what_one_seat_writes_no_other_has(installation: Installation, browser: Browser) -> None:
     page = _signed_in(browser, _seat(installation, 2))
-    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_role("treeitem", name="answer-42.txt")).to_have_count(0)
     page.context.close()
 
@@ -67,7 +64,7 @@ def test_what_one_seat_writes_no_other_has(installation: Installation, browser: 
 def test_a_wrong_password_is_refused(installation: Installation, browser: Browser) -> None:
     page = browser.new_page()
     seat = _seat(installation, 3)
-    page.goto(seat.url)
+    visit(page, seat.url, page.get_by_placeholder("PASSWORD"))
     _sign_in(page, _seat(installation, 4).password)
     expect(page.get_by_text("Incorrect password")).to_be_visible()
     page.close()
@@ -101,7 +98,7 @@ def test_down_keeps_the_seats_and_up_brings_them_back(installation: Installation
     assert up.returncode == 0, up.stdout[-3000:]
     assert installation.sheet.read_bytes() == before
     page = _signed_in(browser, _seat(installation, 1))
-    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=_PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
 
 
@@ -111,7 +108,7 @@ def _seat(installation: Installation, number: int) -> Seat:
 
 def _signed_in(browser: Browser, seat: Seat) -> Page:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.goto(seat.url)
+    visit(page, seat.url, page.get_by_placeholder("PASSWORD"))
     _sign_in(page, seat.password)
     return page
 
