@@ -141,9 +141,10 @@ def launch(playwright: Playwright, *arguments: str, home: Path | None = None) ->
 
 
 def visit(page: Page, url: str, awaited: Locator) -> None:
-    """Opens an address and waits until something is seen. Chromium drops what it is loading whenever an interface of the
-    machine comes or goes, as those of containers do, also for its reason not to show all of a page: then it is loaded
-    anew, as a person would."""
+    """Opens an address and waits until something is seen.
+
+    Chromium drops what it is loading whenever an interface of the machine comes or goes, as containers' do, and may
+    then show a page in part only: it is loaded anew, as a person would."""
     for last in (False, False, True):
         try:
             page.goto(url)
