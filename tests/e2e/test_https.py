@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from .conftest import PATIENCE_MS, ROOT, Installation, installed, launch, visit
 
@@ -58,7 +58,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
 
 
 @pytest.fixture(scope="module")
-def trusting(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def trusting(playwright: Playwright, secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser to which the authority was made known, as its README tells, on a network that knows the domain."""
     home = tmp_path_factory.mktemp("home")
     store = home / ".pki/nssdb"
@@ -68,11 +68,10 @@ def trusting(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ["-A", "-n", "atelier", "-t", "C,,", "-i", str(secure.authority)],
     ):
         subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
-    with sync_playwright() as playwright:
-        rules = f"MAP {DOMAIN} 127.0.0.1, MAP *.{DOMAIN} 127.0.0.1"
-        chromium = launch(playwright, f"--host-resolver-rules={rules}", home=home)
-        yield chromium
-        chromium.close()
+    rules = f"MAP {DOMAIN} 127.0.0.1, MAP *.{DOMAIN} 127.0.0.1"
+    chromium = launch(playwright, f"--host-resolver-rules={rules}", home=home)
+    yield chromium
+    chromium.close()
 
 
 def test_seats_open_over_https(secure: Secure, trusting: Browser) -> None:
