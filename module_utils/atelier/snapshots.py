@@ -141,6 +141,7 @@ def recover(platform: Platform, source: Workspace) -> bool:
     """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
     source's lock. Returns whether there was anything to undo."""
     journal = _journal(platform, source)
+    _drop_unfinished(platform, source.id)
     try:
         record = json.loads(journal.read_bytes())
     except FileNotFoundError:
@@ -157,7 +158,14 @@ def recover(platform: Platform, source: Workspace) -> bool:
 
 def forget(platform: Platform, workspace_id: str) -> None:
     """Drops what was held back of a workspace that is gone."""
+    _drop_unfinished(platform, workspace_id)
     (_journals(platform) / f"{workspace_id}.json").unlink(missing_ok=True)
+
+
+def _drop_unfinished(platform: Platform, workspace_id: str) -> None:
+    """Journals whose writer was killed before they had their name: they hold secrets, too."""
+    for unfinished in _journals(platform).glob(f".{workspace_id}.json.*"):
+        unfinished.unlink(missing_ok=True)
 
 
 def interrupted(platform: Platform) -> list[str]:

@@ -157,6 +157,15 @@ def _kill_when(started: Started, condition: Callable[[], bool]) -> None:
         started.kill()
 
 
+def test_half_a_journal_goes_with_the_next_snapshot(site: Installation, source: dict[str, Any]) -> None:
+    """It holds secrets, and its writer was killed before it had its name."""
+    half = site.state / "snapshots" / f".{source['id']}.json.x7f3"
+    half.parent.mkdir(mode=0o700, exist_ok=True)
+    half.write_text("half of a secr")
+    site.clone(source="Base", count=1).succeeded()
+    assert not half.exists()
+
+
 def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict[str, Any]) -> None:
     """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
     started = site.start("workspace_clone", clone_source="Base", clone_count=6)

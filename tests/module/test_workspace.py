@@ -178,6 +178,7 @@ def test_one_whose_configuration_was_lost_keeps_ending_and_is_mended_by_start(si
     seen = eventually(lambda: _seen_as_error(site), "an error to be seen")
     assert seen == "Its container ends again and again; its log says why."
     site.play("workspace_start", workspace_name="Base").succeeded()
+    eventually(lambda: is_healthy(made["address"]), "the IDE to be up")
     assert asks_for_password(made["address"])
     assert login(made["address"], PASSWORD)
 
