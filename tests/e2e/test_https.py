@@ -114,7 +114,7 @@ def test_the_app_of_a_template_starts_with_its_task(
     ide: Page = trusting.new_page()
     # It opens with its README.
     visit(ide, made["workspaceUrl"], ide.get_by_role("tab", name="README.md"))
-    ide.keyboard.press("Control+Shift+B")
+    start_app(ide)
     app: Page = trusting.new_page()
     address = made["workspaceUrl"].replace(made["id"], f"{made['id']}-{port}")
     # Until the app listens, the gateway's page says so, and asks again by itself.
@@ -125,3 +125,16 @@ def test_the_app_of_a_template_starts_with_its_task(
     app.screenshot(path=out / f"{template}-app.png")
     ide.close()
     app.close()
+
+
+def start_app(ide: Page) -> None:
+    """The shortcut is deaf while the IDE still loads what handles it: pressed again, as a person would."""
+    for last in (False, False, True):
+        ide.keyboard.press("Control+Shift+B")
+        try:
+            expect(ide.get_by_text("Start the app - Task").first).to_be_visible(timeout=PATIENCE_MS / 2)
+        except AssertionError:
+            if last:
+                raise
+        else:
+            return
