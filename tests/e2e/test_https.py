@@ -21,6 +21,7 @@ class Secure:
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
+        self.made: dict[str, dict[str, Any]] = {}
         self.authority = installation.state_dir / "tls/ca.pem"
         self._client = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=120)
 
@@ -54,7 +55,10 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         atelier_templates=["empty", "python-flask", "nodejs-react"],
         workshop_seats=1,
     ) as made:
-        yield Secure(made)
+        secure = Secure(made)
+        # All of them before a browser looks: what it loads is cut off when an interface comes.
+        secure.made = {template: secure.create(template) for template in ("python-flask", "nodejs-react")}
+        yield secure
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_the_api_speaks_of_https(secure: Secure) -> None:
 def test_the_app_of_a_template_starts_with_its_task(
     secure: Secure, trusting: Browser, template: str, port: int, heading: str
 ) -> None:
-    made = secure.create(template)
+    made = secure.made[template]
     ide: Page = trusting.new_page()
     # It opens with its README.
     visit(ide, made["workspaceUrl"], ide.get_by_role("tab", name="README.md"))
