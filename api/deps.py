@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from atelier.egress_clients import tell_proxies
+from atelier.engine import Engine
 from atelier.errors import AtelierError, Code
+from atelier.group_whitelists import GroupWhitelists
 from atelier.jobs import Job, Jobs
+from atelier.locks import Locks
 from atelier.model import Workspace
 from atelier.registry import Registry
+from atelier.squid import Squid
 from fastapi import Depends, Path, Request
 
 from .access import Caller
@@ -48,6 +53,22 @@ class Services:
         if row is None:
             raise AtelierError(Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=project_id[:40])
         return row
+
+    def tell_proxies(self) -> None:
+        """Lets the egress proxies know of a change of a workspace that no playbook makes."""
+        tell_proxies(self.settings.site, self.registry, Locks(self.settings.site.state_dir))
+
+    def squid(self) -> Squid:
+        """Squid's files, to be read; its container is the playbooks' business."""
+
+        def no_engine() -> Engine:
+            raise AssertionError("reading needs no engine")
+
+        site = self.settings.site
+        return Squid(site.state_dir, site.instance, no_engine, self.settings.ready_timeout)
+
+    def group_whitelists(self) -> GroupWhitelists:
+        return GroupWhitelists(self.settings.site.state_dir, self.settings.ready_timeout)
 
     def job(self, job_id: str) -> Job:
         job = self.read_jobs.find(job_id)

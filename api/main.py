@@ -23,7 +23,7 @@ from .metrics import collector
 from .operations import operations
 from .passwords import PasswordGuard
 from .presenter import Presenter
-from .routers import jobs, later, projects, system
+from .routers import egress, jobs, later, projects, system
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    routers = (projects.router, jobs.router, system.router, later.router)
+    routers = (projects.router, jobs.router, system.router, egress.router, later.router)
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

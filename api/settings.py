@@ -28,6 +28,7 @@ class Settings:
     ready_timeout: float
     git_server_enabled: bool
     proxy_enabled: bool
+    domain_categories: dict[str, Any]
     show_disk_usage: bool
     workspace_timeout_minutes: int
     allowed_hosts: tuple[str, ...]
@@ -60,6 +61,7 @@ def load_settings(path: Path | None = None) -> Settings:
         ready_timeout=float(raw["ready_timeout"]),
         git_server_enabled=bool(raw["git_server_enabled"]),
         proxy_enabled=bool(raw["proxy_enabled"]),
+        domain_categories=dict(raw["domain_categories"]),
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),

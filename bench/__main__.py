@@ -15,6 +15,8 @@ from atelier.model import Limits, Network, ProxyMode, Quotas
 from atelier.registry import Registry, Reservation, new_id
 
 from .api import measure_api
+from .egress import measure_egress
+from .egress_recorder import measure_recorder
 from .floor import floor
 from .host import ROOT, available_memory_gib, installation, peak_memory_mib, play
 from .report import Report
@@ -41,6 +43,8 @@ def main() -> int:
         _crowd(report, variables)
         play(variables, "workshop_teardown", workshop_base="base", confirm=True)
         measure_api(report, variables)
+        measure_egress(report, variables, options.rounds)
+    measure_recorder(report)
     options.report.write_text(report.markdown(options.rounds))
     print(f"written: {options.report}")
     return 1 if report.missed else 0

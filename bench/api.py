@@ -176,6 +176,7 @@ def _settings(folder: Path, state: Path) -> Path:
                 "ready_timeout": 120,
                 "git_server_enabled": False,
                 "proxy_enabled": False,
+                "domain_categories": {},
                 "show_disk_usage": True,
                 "workspace_timeout_minutes": 0,
                 "version": "bench",

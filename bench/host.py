@@ -43,6 +43,7 @@ def installation() -> Iterator[Path]:
                 "atelier_instance": INSTANCE,
                 "atelier_state_dir": str(state / "state"),
                 "atelier_network_open_subnet": SUBNET,
+                "atelier_enable_proxy": False,
                 "atelier_ready_timeout": 120,
             }
         )

@@ -219,6 +219,7 @@ async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
     await _update(platform, caller, "group", platform.row(project_id), group_name=group)
+    await asyncio.to_thread(platform.tell_proxies)
     return JSON({"success": True, "message": "Project group updated successfully"})
 
 

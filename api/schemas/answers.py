@@ -188,6 +188,73 @@ class JobList(Answer):
     jobs: list[JobAnswer]
 
 
+class LogLine(Answer):
+    timestamp: str = Field(examples=["1733234567.123"])
+    duration: str = Field(examples=["4233"])
+    clientIP: str = Field(examples=["172.30.0.16"])
+    status: str = Field(examples=["TCP_TUNNEL/200"])
+    bytes: str = Field(examples=["5688"])
+    method: str = Field(examples=["CONNECT"])
+    url: str = Field(examples=["opencode.ai:443"])
+    rawLine: str
+
+
+class SquidLogs(Answer):
+    success: Literal[True] = True
+    ipAddress: str = Field(examples=["172.30.0.16"])
+    logs: list[LogLine]
+
+
+class RecordedDomain(Answer):
+    count: int
+    first_seen: str = Field(examples=["2026-02-14T10:00:00.000Z"])
+    last_seen: str = Field(examples=["2026-02-14T11:30:00.000Z"])
+
+
+class CategorizedDomain(RecordedDomain):
+    domain: str = Field(examples=["api.anthropic.com"])
+
+
+class RecordedDomains(Answer):
+    success: Literal[True] = True
+    projectId: str
+    ipAddress: str = Field(examples=["172.29.0.16"])
+    domains: dict[str, RecordedDomain]
+    categorized: dict[str, list[CategorizedDomain]]
+    totalDomains: int
+
+
+class Conversations(Answer):
+    success: Literal[True] = True
+    projectId: str
+    ipAddress: str = Field(examples=["172.29.0.16"])
+    conversations: list[dict[str, Any]]
+    count: int
+    total: int
+
+
+class Documentation(Answer):
+    success: Literal[True] = True
+    projectId: str
+    format: Literal["markdown"]
+    type: Literal["clean", "detailed"]
+    documentation: str
+    conversationCount: int
+
+
+class Whitelist(Answer):
+    success: Literal[True] = True
+    domains: list[str] = Field(examples=[[".debian.org", ".github.com"]])
+    raw: str
+    groups: dict[str, list[str]]
+
+
+class WhitelistChanged(Answer):
+    success: Literal[True] = True
+    domainCount: int
+    domains: list[str] = Field(examples=[[".debian.org", ".github.com"]])
+
+
 class AuditEntries(Answer):
     success: Literal[True] = True
     entries: list[dict[str, Any]]

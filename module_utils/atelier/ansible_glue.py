@@ -43,7 +43,10 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
     networks: dict[ProxyMode, Network] = {}
     for mode, network in raw["networks"].items():
         try:
-            networks[ProxyMode(mode)] = Network(network["name"], IPv4Network(network["subnet"]))
+            port = network.get("proxy_port")
+            networks[ProxyMode(mode)] = Network(
+                network["name"], IPv4Network(network["subnet"]), int(port) if port else None
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,

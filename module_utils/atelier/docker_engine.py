@@ -74,6 +74,7 @@ class DockerEngine:
                 name=spec.name,
                 hostname=spec.hostname,
                 labels=dict(spec.labels),
+                environment=dict(spec.environment),
                 host_config=host_config,
                 networking_config=self._api.create_networking_config(endpoints),
             )
@@ -186,10 +187,10 @@ class DockerEngine:
             raise create_api_error_from_http_exception(error) from error
         return response
 
-    def execute(self, container: str, command: Sequence[str]) -> tuple[int, str]:
-        """Runs a command in the container as its user; exit code and output."""
+    def execute(self, container: str, command: Sequence[str], *, user: str = "") -> tuple[int, str]:
+        """Runs a command in the container as its user, or another; exit code and output."""
         with self._translated(f"run {command[0]} in {container}"):
-            job = self._api.exec_create(container, list(command))
+            job = self._api.exec_create(container, list(command), user=user)
             output = self._api.exec_start(job["Id"])
             code = self._api.exec_inspect(job["Id"])["ExitCode"]
         return int(code), output.decode(errors="replace")

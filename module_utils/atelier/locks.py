@@ -22,7 +22,9 @@ from .errors import AtelierError, Code
 _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
 _GATEWAY = 1 << 52
+_EGRESS = _GATEWAY + 1
 _SHEETS = 1 << 53
+_WHITELIST = 1 << 54
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -69,6 +71,31 @@ class Locks:
                     Code.GATEWAY_ERROR,
                     f"Another process held the route map for {wait:g} seconds.",
                     remedy="Run this again.",
+                )
+            yield
+
+    @contextmanager
+    def egress(self, wait: float = 30) -> Iterator[None]:
+        """Holds what the proxies are told. Raises EGRESS_ERROR when somebody else held it for the whole wait."""
+        with self._held(_EGRESS, wait) as held:
+            if not held:
+                raise AtelierError(
+                    Code.EGRESS_ERROR,
+                    f"Another process held the list of the proxies' clients for {wait:g} seconds.",
+                    remedy="Run this again.",
+                )
+            yield
+
+    @contextmanager
+    def whitelist(self, wait: float) -> Iterator[None]:
+        """Holds Squid's configuration. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
+        with self._held(_WHITELIST, wait) as held:
+            if not held:
+                raise AtelierError(
+                    Code.WORKSPACE_BUSY,
+                    f"Another run changed the whitelist for {wait:g} seconds.",
+                    field="whitelist",
+                    remedy="Wait for it to end, then run this again.",
                 )
             yield
 

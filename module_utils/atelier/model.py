@@ -33,10 +33,16 @@ class ProxyMode(StrEnum):
 
 @dataclass(frozen=True)
 class Network:
-    """A Docker network that seats are put on, and the range their fixed addresses come from."""
+    """A Docker network that seats are put on, the range of their fixed addresses, and their proxy's port."""
 
     name: str
     subnet: IPv4Network
+    proxy_port: int | None = None
+
+    @property
+    def host_address(self) -> str:
+        """The bridge's own address, by which seats reach the host: Docker gives it the range's first."""
+        return str(next(self.subnet.hosts()))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .docker_engine import DockerEngine
+from .egress_clients import tell_proxies
 from .engine import Engine
 from .gateway import Gateway
 from .locks import Locks
@@ -35,8 +36,9 @@ class Platform:
         return self.ready_timeout + 60
 
     def sync_routes(self) -> None:
-        """Routes every workspace there is, running or not: its address is its own for life."""
+        """Routes every workspace there is, running or not: its address is its own for life. Proxies are told, too."""
         self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
+        tell_proxies(self.site, self.registry, self.locks)
 
 
 @contextmanager

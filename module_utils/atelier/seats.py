@@ -11,10 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
 from .engine import Container, File, SeatSpec
 from .errors import AtelierError, Code
 from .model import IDE_PORT, Status, Workspace
 from .platform import Platform
+from .validation import check_proxy_mode
 
 # The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
@@ -37,7 +39,7 @@ def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
     name = platform.site.container_name(workspace.id)
     platform.registry.claim_running_slot(workspace.id, Status.CREATING)
     discard_container(platform, workspace)
-    network = platform.site.networks[workspace.proxy_mode]
+    network = platform.site.networks[check_proxy_mode(workspace.proxy_mode, platform.site.networks)]
     platform.engine.create(
         SeatSpec(
             name=name,
@@ -50,10 +52,14 @@ def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
             labels=labels_of(platform, workspace),
             volume=name,
             volume_path=CONFIG_FOLDER,
+            environment=proxy_environment(platform.site, workspace.proxy_mode),
         )
     )
     put_ide_config(platform, workspace)
+    is_news = put_recorder_ca(platform, workspace)
     platform.engine.start(name)
+    if is_news:
+        trust_recorder_ca(platform, name)
     await_ide(platform, workspace)
     platform.registry.update(workspace.id, status=Status.RUNNING, error=None)
 

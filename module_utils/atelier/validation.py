@@ -171,7 +171,7 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
             f"The proxy mode {mode} is not available on this installation: it has no network for it.",
             field="proxy_mode",
             value=str(mode),
-            remedy=f"Use one of: {', '.join(sorted(available))}.",
+            remedy=f"Use one of: {', '.join(sorted(available))}. atelier_enable_proxy turns logging and security on.",
         )
     return mode
 

@@ -11,6 +11,7 @@ from .errors import AtelierError, Code
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
+from .recordings import remove_recordings
 from .registry import Reservation, new_id
 from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
 from .snapshots import forget, recover, was_interrupted
@@ -185,6 +186,8 @@ def remove(platform: Platform, workspace: Workspace) -> None:
     forget(platform, workspace.id)
     platform.registry.delete(workspace.id)
     platform.sync_routes()
+    # Once the recorder knows no such workspace any more, it writes nothing again.
+    remove_recordings(platform.site.state_dir, workspace.id)
 
 
 def _build(platform: Platform, workspace: Workspace) -> None:

@@ -132,7 +132,7 @@ def test_a_run_notices_that_the_table_is_gone(site: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("subnet", "words"),
     [
-        ("172.31.251.0/24", "exists with the range 172.31.250.0/24"),
+        ("172.31.249.0/24", "exists with the range 172.31.250.0/24"),
         ("127.0.0.0/33", "is not an IPv4 range"),
     ],
 )

@@ -74,6 +74,7 @@ class Instance(Installation):
             "ready_timeout": 60,
             "git_server_enabled": False,
             "proxy_enabled": False,
+            "domain_categories": {},
             "show_disk_usage": True,
             "workspace_timeout_minutes": 120,
             "version": "0.1.0",

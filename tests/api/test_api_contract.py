@@ -121,16 +121,20 @@ CHANGES: list[tuple[str, str, Any, int, dict[str, Any]]] = [
 ]
 
 NOT_INSTALLED = [
-    *(("GET", f"/api/projects/{{id}}/{what}") for what in ("squid-logs", "recorded-domains", "llm-conversations")),
-    ("DELETE", "/api/projects/{id}/llm-conversations"),
-    ("DELETE", "/api/projects/{id}/llm-conversations/2026-02-14T10:00:00Z"),
-    ("POST", "/api/projects/{id}/generate-documentation"),
-    *((method, "/api/whitelist") for method in ("GET", "PUT")),
     *((method, "/api/git/repositories") for method in ("GET", "POST")),
     ("GET", "/api/workshop/status"),
     ("POST", "/api/workshop/claim"),
     ("GET", "/api/workshop/claims?password=whatever"),
     ("POST", "/api/workshop/claims/{id}/release?password=whatever"),
+]
+
+# Of workspaces that have no such proxy. The flows with real proxies are in tests/e2e/test_egress.py.
+NOT_PROXIED = [
+    *(("GET", f"/{what}") for what in ("squid-logs", "recorded-domains", "llm-conversations")),
+    ("DELETE", "/llm-conversations"),
+    ("DELETE", "/llm-conversations/2026-02-14T10:00:00.000Z"),
+    ("POST", "/generate-documentation"),
+    ("POST", "/recorded-domains/whitelist"),
 ]
 
 WRONG_METHODS = [
@@ -395,12 +399,27 @@ def test_unknown_projects_and_jobs(api: Api) -> None:
         ("PUT", "/notes", {"notes": ""}),
         ("PUT", "/name", {"name": "x"}),
         ("PUT", "/group", {"group": "x"}),
-        ("GET", "/squid-logs", None),
     ):
         fault = is_error(api.send(method, unknown + path, body), 404, "PROJECT_NOT_FOUND", "projectId")
         assert fault["error"] == "Project not found"
     for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/events")):
         is_error(api.send(method, f"/api/jobs/abc123def456{path}"), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(("method", "path"), NOT_PROXIED)
+def test_what_only_proxied_workspaces_have(api: Api, base: dict[str, Any], method: str, path: str) -> None:
+    for id in (base["id"], "abc123def456"):
+        fault = is_error(api.send(method, f"/api/projects/{id}{path}"), 404, "PROJECT_NOT_FOUND", "projectId")
+        kind = "using proxy" if path == "/squid-logs" else "recorded"
+        assert fault["message"].endswith(f"Workspace not found or not {kind}")
+
+
+def test_a_whitelist_without_squid(api: Api) -> None:
+    is_error(api.get("/api/whitelist"), 503, "SERVICE_UNAVAILABLE")
+    is_error(api.put("/api/whitelist", {"domains": ["python.org"]}), 503, "SERVICE_UNAVAILABLE")
+    for bad in ("com", "*.python.org", "10.0.0.1", "a b.org", "python.org\nhttp_access allow all", "x" * 64 + ".org"):
+        fault = is_error(api.put("/api/whitelist", {"domains": ["python.org", bad]}), 400, "VALIDATION_ERROR")
+        assert "domains[1]" in fault["details"]
 
 
 def test_metrics(api: Api) -> None:

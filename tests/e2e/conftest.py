@@ -18,8 +18,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from .internet import ADDRESS, NAMES, internet
+
 ROOT = Path(__file__).parent.parent.parent
 INSTANCE = "atelier-e2e"
+PORT = 18081
 SEATS = 5
 # A cold workbench fetches some hundred files through the gateway.
 PATIENCE_MS = 40_000
@@ -108,14 +111,28 @@ def _purge(instance: str, file: Path, state: Path) -> None:
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(
-        tmp_path_factory.mktemp("installation"),
-        INSTANCE,
-        atelier_base_port=18081,
-        atelier_network_open_bridge="atl-e2e",
-        atelier_network_open_subnet="172.24.0.0/16",
-        workshop_seats=SEATS,
-    ) as made:
+    folder = tmp_path_factory.mktemp("installation")
+    hosts = dict.fromkeys(NAMES, ADDRESS)
+    with (
+        internet(folder / "internet") as authority,
+        installed(
+            folder,
+            INSTANCE,
+            atelier_base_port=PORT,
+            atelier_squid_hosts=hosts,
+            atelier_recorder_hosts=hosts,
+            atelier_recorder_upstream_ca=str(authority),
+            # Nothing of a range for documentation is public in truth.
+            atelier_recorder_allowed_networks=[f"{ADDRESS}/32"],
+            atelier_network_open_bridge="atl-e2e",
+            atelier_network_open_subnet="172.24.0.0/17",
+            atelier_network_logging_bridge="atl-e2e-log",
+            atelier_network_logging_subnet="172.24.128.0/18",
+            atelier_network_security_bridge="atl-e2e-sec",
+            atelier_network_security_subnet="172.24.192.0/18",
+            workshop_seats=SEATS,
+        ) as made,
+    ):
         yield made
 
 

@@ -53,6 +53,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         atelier_network_open_bridge="atl-e2e-tls",
         atelier_network_open_subnet="172.27.0.0/16",
         atelier_templates=["empty", "python-flask", "nodejs-react"],
+        atelier_enable_proxy=False,
         workshop_seats=1,
     ) as made:
         secure = Secure(made)

@@ -97,6 +97,7 @@ class Installation:
             "atelier_image_prefix": "atelier-test",
             "atelier_network_open_name": network,
             "atelier_network_open_subnet": subnet,
+            "atelier_enable_proxy": False,
             **variables,
         }
 

@@ -1,0 +1,215 @@
+"""What leaves the workspaces: Squid's whitelist and log, the recorded domains and LLM conversations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from atelier import recordings
+from atelier.categories import read_categories
+from atelier.conversation_document import write_document
+from atelier.errors import AtelierError, Code
+from atelier.model import ProxyMode, Workspace
+from atelier.squid_log import LogEntry, recent
+from atelier.whitelist import State, allowable, normalise
+from fastapi import APIRouter, Body, Query, Response
+
+from ..access import Caller
+from ..changes import follow
+from ..deps import Platform, ProjectId, Services, Who
+from ..docs import errors
+from ..operations import raise_for
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.egress import ChangeWhitelist, GenerateDocumentation, WhitelistOfRecorded
+
+router = APIRouter(tags=["egress"])
+_PROJECT = "/api/projects/{project_id}"
+
+
+@router.get(f"{_PROJECT}/squid-logs", response_model=answers.SquidLogs, responses=errors(404))
+async def get_squid_logs(
+    project_id: ProjectId, platform: Platform, lines: Annotated[int, Query(ge=1, le=500)] = 50
+) -> Response:
+    """The newest requests that Squid saw from the workspace, oldest first."""
+    row = _of_mode(platform, project_id, ProxyMode.SECURITY, "Workspace not found or not using proxy")
+    folder = platform.settings.site.state_dir / "squid" / "log"
+    # Whoever had the address before it is none of this workspace's business.
+    since = datetime.fromisoformat(row.created_at).timestamp()
+    entries = await asyncio.to_thread(recent, folder, row.address, lines, since=since)
+    return JSON({"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]})
+
+
+@router.get(f"{_PROJECT}/recorded-domains", response_model=answers.RecordedDomains, responses=errors(404))
+async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Response:
+    """Every domain that the workspace asked for, by category, while it was recorded."""
+    row = _recorded(platform, project_id)
+    found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
+    categories = read_categories(platform.settings.domain_categories)
+    categorized: dict[str, list[dict[str, Any]]] = {}
+    for domain, figures in found.items():
+        categorized.setdefault(categories.of(domain), []).append({"domain": domain, **figures})
+    return JSON(
+        {
+            **_whose(row),
+            "domains": found,
+            "categorized": {name: categorized[name] for name in categories.order if name in categorized},
+            "totalDomains": len(found),
+        }
+    )
+
+
+@router.post(
+    f"{_PROJECT}/recorded-domains/whitelist", response_model=answers.WhitelistChanged, responses=errors(404, 500, 503)
+)
+async def whitelist_recorded_domains(
+    project_id: ProjectId,
+    platform: Platform,
+    caller: Who,
+    body: Annotated[WhitelistOfRecorded | None, Body()] = None,
+) -> Response:
+    """Adds what the workspace's recording needed to the whitelist, or to its group's. ``skipped`` are those that can't
+    stand on one, such as bare addresses."""
+    row = _recorded(platform, project_id)
+    found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
+    entries, skipped = await asyncio.to_thread(allowable, sorted(found))
+    group = body.group if body else None
+    return await _changed(platform, caller, entries, State.PRESENT, group, {"skipped": skipped})
+
+
+@router.get(f"{_PROJECT}/llm-conversations", response_model=answers.Conversations, responses=errors(404))
+async def get_llm_conversations(
+    project_id: ProjectId,
+    platform: Platform,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    model: str | None = None,
+    date_from: Annotated[str | None, Query(alias="dateFrom")] = None,
+    date_to: Annotated[str | None, Query(alias="dateTo")] = None,
+) -> Response:
+    """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit."""
+    row = _recorded(platform, project_id)
+    page = await asyncio.to_thread(
+        lambda: recordings.conversations(
+            platform.settings.site.state_dir,
+            row.id,
+            limit=limit,
+            offset=offset,
+            model=model,
+            date_from=date_from,
+            date_to=date_to,
+        )
+    )
+    found = page.conversations
+    return JSON({**_whose(row), "conversations": found, "count": len(found), "total": page.total})
+
+
+@router.delete(f"{_PROJECT}/llm-conversations", response_model=answers.Done, responses=errors(404))
+async def delete_llm_conversations(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+    """Deletes all recorded conversations of the workspace; its recorded domains stay."""
+    row = _recorded(platform, project_id)
+    await _forget(platform, caller, row, recordings.delete_conversations)
+    return JSON({"success": True, "message": "All conversations deleted successfully"})
+
+
+@router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", response_model=answers.Done, responses=errors(404))
+async def delete_llm_conversation(project_id: ProjectId, timestamp: str, platform: Platform, caller: Who) -> Response:
+    """Deletes one recorded conversation, named by its timestamp."""
+    row = _recorded(platform, project_id)
+    await _forget(platform, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
+    return JSON({"success": True, "message": "Conversation deleted successfully"})
+
+
+@router.post(f"{_PROJECT}/generate-documentation", response_model=answers.Documentation, responses=errors(404))
+async def generate_documentation(
+    project_id: ProjectId, platform: Platform, body: Annotated[GenerateDocumentation | None, Body()] = None
+) -> Response:
+    """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
+    row = _recorded(platform, project_id)
+    wanted = body or GenerateDocumentation()
+    found = recordings.all_conversations(platform.settings.site.state_dir, row.id)
+    document = await asyncio.to_thread(lambda: write_document(found, kind=wanted.type, name=row.name))
+    return JSON(
+        {
+            "success": True,
+            "projectId": row.id,
+            "format": wanted.format,
+            "type": wanted.type,
+            "documentation": document.text,
+            "conversationCount": document.conversation_count,
+        }
+    )
+
+
+@router.get("/api/whitelist", response_model=answers.Whitelist, responses=errors(503))
+async def get_whitelist(platform: Platform) -> Response:
+    """What workspaces of the mode security may reach: all of them, and those of each group besides."""
+    squid = platform.squid()
+    live = await asyncio.to_thread(squid.whitelist)
+    groups = await asyncio.to_thread(platform.group_whitelists().all)
+    return JSON({"success": True, "domains": live.entries, "raw": live.section, "groups": groups})
+
+
+@router.put("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(500, 503))
+async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
+    """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
+    entries = await asyncio.to_thread(normalise, body.domains)
+    return await _changed(platform, caller, entries, State.EXACT, body.group, {})
+
+
+async def _changed(
+    platform: Services,
+    caller: Caller,
+    entries: tuple[str, ...],
+    state: State,
+    group: str | None,
+    more: dict[str, Any],
+) -> Response:
+    platform.require_docker()
+    await asyncio.to_thread(platform.squid().whitelist)  # refuses at once where there is no Squid
+    variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
+    job = await asyncio.to_thread(platform.jobs.open, "whitelist", [], variables, caller.name)
+    ended = await follow(platform, caller, job)
+    platform.audit.write(caller.name, "whitelist", None, ended.state, job.id)
+    raise_for(ended)
+    if group is None:
+        domains = (await asyncio.to_thread(platform.squid().whitelist)).entries
+    else:
+        domains = (await asyncio.to_thread(platform.group_whitelists().all)).get(group, ())
+    return JSON({"success": True, "domainCount": len(domains), "domains": domains, **more})
+
+
+async def _forget(platform: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
+    await asyncio.to_thread(delete, platform.settings.site.state_dir, row.id)
+    platform.audit.write(caller.name, "delete-conversations", row.id, "successful")
+
+
+def _recorded(platform: Services, project_id: str) -> Workspace:
+    return _of_mode(platform, project_id, ProxyMode.LOGGING, "Workspace not found or not recorded")
+
+
+def _of_mode(platform: Services, project_id: str, mode: ProxyMode, otherwise: str) -> Workspace:
+    """The workspace, if it has the mode. Raises PROJECT_NOT_FOUND with these words for any other."""
+    row = platform.reads.find(id=project_id) if len(project_id) == 12 else None
+    if row is None or row.proxy_mode is not mode:
+        raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])
+    return row
+
+
+def _whose(row: Workspace) -> dict[str, Any]:
+    return {"success": True, "projectId": row.id, "ipAddress": row.address}
+
+
+def _log_entry(entry: LogEntry) -> dict[str, str]:
+    return {
+        "timestamp": entry.timestamp,
+        "duration": entry.duration,
+        "clientIP": entry.client_ip,
+        "status": entry.status,
+        "bytes": entry.bytes,
+        "method": entry.method,
+        "url": entry.url,
+        "rawLine": entry.raw_line,
+    }

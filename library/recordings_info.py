@@ -1,0 +1,110 @@
+#!/usr/bin/python
+"""Ansible module: what the recorder wrote about a workspace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: recordings_info
+short_description: Reads what was recorded of a workspace
+description:
+  - Returns the domains that a workspace with the proxy mode V(logging) asked for, sorted into categories, and its
+    conversations with LLMs as a Markdown document. Changes nothing.
+options:
+  name:
+    description: The workspace's name. One of O(name) and O(id) is needed.
+    type: str
+  id:
+    description: The workspace's id.
+    type: str
+  document:
+    description:
+      - Also write its conversations as a document. V(clean) tells what was said and which tools were used, V(detailed)
+        also system prompts, thoughts, settings, times and tokens of each call.
+    type: str
+    choices: [clean, detailed]
+  categories:
+    description: Rules besides Atelier's own, for each category's name C(labels) and C(hosts).
+    type: dict
+    default: {}
+  git_host:
+    description: Host name of the installation's git server, which is version control, too.
+    type: str
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: What the base workspace asked for
+  recordings_info:
+    site: "{{ atelier_site }}"
+    name: Spring
+  register: recorded
+"""
+
+RETURN = r"""
+workspace:
+  description: Its C(id), C(name) and C(address).
+  returned: success
+  type: dict
+domains:
+  description: For each domain C(count), C(first_seen) and C(last_seen).
+  returned: success
+  type: dict
+categorized:
+  description: The same as lists by category, the most used first; each entry has its C(domain).
+  returned: success
+  type: dict
+total_domains:
+  description: How many domains there are.
+  returned: success
+  type: int
+conversation_count:
+  description: How many conversations were recorded.
+  returned: success
+  type: int
+document:
+  description: The conversations in Markdown.
+  returned: when O(document) is given
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, run
+from ansible.module_utils.atelier.categories import read_categories
+from ansible.module_utils.atelier.recording_report import report
+from ansible.module_utils.atelier.registry import Registry
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "site": SITE_SPEC,
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "document": {"type": "str", "choices": ["clean", "detailed"]},
+            "categories": {"type": "dict", "default": {}},
+            "git_host": {"type": "str"},
+        },
+        required_one_of=[("name", "id")],
+        supports_check_mode=True,
+    )
+    run(module, lambda: _read(module.params))
+
+
+def _read(params: dict[str, Any]) -> dict[str, Any]:
+    site = parse_site(params["site"])
+    categories = read_categories(params["categories"], git_host=params["git_host"])
+    with Registry(site.state_dir, site.networks, site.quotas, create=False) as registry:
+        workspace = registry.get(id=params["id"], name=params["name"])
+    return {"changed": False, **report(site.state_dir, workspace, categories, params["document"])}
+
+
+if __name__ == "__main__":
+    main()

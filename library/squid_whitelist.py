@@ -1,0 +1,133 @@
+#!/usr/bin/python
+"""Ansible module: the domains that workspaces with the proxy mode security reach."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: squid_whitelist
+short_description: Changes the domains that workspaces behind Squid may reach
+description:
+  - A domain stands for itself and all below it. Those that workspaces can't do without (packages of Debian and Ubuntu,
+    extensions of the IDE) are always on the global list.
+  - Squid reads the new configuration before it goes live, takes it without a restart, and is asked whether it has. If
+    it refuses, the previous configuration is put back and the module fails with Squid's own words.
+  - Squid has to run for a change of the global list. One that is as wanted already is fine without it.
+  - A run that was killed is finished by the next.
+options:
+  domains:
+    description:
+      - Such as V(example.org); a leading dot, capitals and international names are fine. Entries that another one
+        covers are left out.
+      - Refused are public suffixes (V(com), V(co.uk)), addresses, wildcards, ports, and whatever is no domain. At most
+        10000.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - V(present) adds the domains, V(absent) removes them and all below them.
+      - V(exact) makes them the whole list, besides the domains that are always on it.
+    type: str
+    choices: [present, absent, exact]
+    default: present
+  group:
+    description:
+      - Changes the list of this group of workspaces instead, which holds on top of the global one. It takes effect
+        within seconds. An empty V(exact) list ends it.
+    type: str
+  ready_timeout:
+    description: Seconds Squid may take until it has the new configuration.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Exactly what the course needs
+  squid_whitelist:
+    site: "{{ atelier_site }}"
+    domains: [github.com, docs.python.org, packages.example.org]
+    state: exact
+
+- name: One group may use an AI service, too
+  squid_whitelist:
+    site: "{{ atelier_site }}"
+    domains: [api.anthropic.com]
+    group: spring-school
+"""
+
+RETURN = r"""
+whitelist:
+  description: All entries of the list as it is now, in Squid's form.
+  returned: success
+  type: list
+  elements: str
+  sample: [.debian.org, .eclipsecontent.org, .nodesource.com, .open-vsx.org, .openvsx.org, .python.org, .ubuntu.com]
+raw:
+  description: The section of squid.conf that holds the list; for a group, one entry a line.
+  returned: success
+  type: str
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: VALIDATION_ERROR
+details:
+  description:
+    - The field at fault (C(field), such as V(domains[3])), its C(value), and what to do (C(remedy)).
+    - All faults of a list, at most 20, are in C(invalid).
+  returned: failure
+  type: dict
+"""
+
+from functools import cache
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, parse_site, run
+from ansible.module_utils.atelier.docker_engine import DockerEngine
+from ansible.module_utils.atelier.group_whitelists import GroupWhitelists
+from ansible.module_utils.atelier.squid import Squid
+from ansible.module_utils.atelier.validation import check_group
+from ansible.module_utils.atelier.whitelist import State, normalise
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "domains": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "default": "present", "choices": [str(state) for state in State]},
+            "group": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: _change(module))
+
+
+def _change(module: AnsibleModule) -> dict[str, Any]:
+    given = module.params
+    site, wait, group = parse_site(given["site"]), given["ready_timeout"], given["group"]
+    entries, state = normalise(given["domains"]), State(given["state"])
+    if group is not None:
+        groups = GroupWhitelists(site.state_dir, wait)
+        change = groups.change(check_group(group), entries, state, check_mode=module.check_mode)
+    else:
+        squid = Squid(site.state_dir, site.instance, cache(lambda: DockerEngine(site.engine_url)), wait)
+        change = squid.change(entries, state, check_mode=module.check_mode)
+    result = {"changed": change.changed, "whitelist": list(change.after), "raw": change.raw}
+    if module._diff:  # only for whoever wants to see it: a long list would make a result too long to be passed on
+        lines = {key: "".join(f"{entry}\n" for entry in getattr(change, key)) for key in ("before", "after")}
+        header = "the whitelist" if group is None else f"the whitelist of {group}"
+        result["diff"] = lines | {"before_header": header, "after_header": header}
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The mitmproxy addon: what passes by is passed on at once, and a copy of it goes to the scribe."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import connection, http, tcp
+from mitmproxy.proxy import server_hooks
+
+from .bodies import Budget, Tee
+from .call import Call
+from .feeder import Feeder
+from .guard import Guard, is_literal
+from .messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
+from .providers import find_provider, parse_providers
+from .redact import secrets_of
+from .settings import Settings
+from .workspaces import Workspaces
+
+_log = logging.getLogger("atelier_recorder")
+_CALL = "atelier.call"
+_SOCKET = "atelier.socket"
+
+
+class Recorder:
+    """All methods but ``__init__`` are mitmproxy's hooks: https://docs.mitmproxy.org/stable/api/events.html"""
+
+    def __init__(self, settings: Settings, settings_file: Path) -> None:
+        self._limits = settings.limits
+        self._providers = parse_providers(settings.providers)
+        self._guard = Guard(settings.client_network, settings.refused_networks, settings.allowed_networks)
+        self._workspaces = Workspaces(settings.workspaces_file)
+        self._budget = Budget(settings.limits.buffer_bytes)
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, Call] = {}
+        # Tunnels that were counted when they were opened and have had no request yet, by client and host.
+        self._tunnels: dict[str, set[str]] = {}
+        self._feeder = Feeder(settings_file, self._budget, lambda: list(self._calls.values()))
+
+    def running(self) -> None:
+        """The proxy's own name resolution, with the answers taken out that nobody may be led to.
+
+        Here and not by a look-up of our own before: what is checked is then what is connected to.
+        """
+        loop = asyncio.get_running_loop()
+        resolve = loop.getaddrinfo
+
+        async def guarded(host: Any, port: Any, **options: Any) -> list[Any]:
+            found = await resolve(host, port, **options)
+            allowed = [entry for entry in found if self._guard.destination_allowed(str(entry[4][0]))]
+            if found and not allowed:
+                raise OSError("this destination is not allowed")
+            return allowed
+
+        loop.getaddrinfo = guarded  # type: ignore[method-assign]
+        self._feeder.start()
+
+    def done(self) -> None:
+        for call in list(self._calls.values()):
+            self._finish(call, error="The recorder was stopped.")
+        self._feeder.stop()
+
+    # --- Who, and where to ------------------------------------------------------------------------------------------
+    def client_connected(self, client: connection.Client) -> None:
+        if not self._guard.client_allowed(client.peername[0]):
+            client.error = "not a client of this recorder"
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        self._tunnels.pop(client.id, None)
+        for call in [call for call in self._calls.values() if call.client == client.id]:
+            self._finish(call, error="The client closed the connection.")
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        host = data.server.address[0] if data.server.address else ""
+        # The resolver is not asked about what is an address already.
+        if is_literal(host) and not self._guard.destination_allowed(host):
+            data.server.error = "this destination is not allowed"
+
+    # --- HTTP -------------------------------------------------------------------------------------------------------
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        self._tunnels.setdefault(flow.client_conn.id, set()).add(flow.request.host)
+        self._count(flow)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        flow.request.stream = True
+        opened = self._tunnels.get(flow.client_conn.id, set())
+        if flow.request.host in opened:
+            opened.discard(flow.request.host)  # the tunnel's first request was counted with it
+        else:
+            self._count(flow)
+        if flow.request.method != "POST":
+            return
+        provider = find_provider(self._providers, flow.request.host, flow.request.path)
+        address = flow.client_conn.peername[0]
+        if provider is None or self._workspaces.id_of(address) is None:
+            return
+        headers = flow.request.headers
+        limit = self._limits.max_conversation_bytes
+        call = Call(
+            number=next(self._numbers),
+            client=flow.client_conn.id,
+            address=address,
+            provider=provider,
+            url=flow.request.url,
+            method=flow.request.method,
+            secrets=secrets_of(headers.items(multi=True), flow.request.url),
+            started=int(flow.request.timestamp_start * 1000),
+            request=Tee(limit, self._budget),
+            response=Tee(limit, self._budget),
+            request_encoding=headers.get("content-encoding", ""),
+        )
+        self._calls[call.number] = call
+        flow.metadata[_CALL] = call
+        flow.request.stream = _passing(call.request)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is None:
+            return
+        flow.response.stream = True
+        call = flow.metadata.get(_CALL)
+        if call is not None:
+            call.status = flow.response.status_code
+            call.first_byte = int(time.time() * 1000)
+            call.response_encoding = flow.response.headers.get("content-encoding", "")
+            call.response_type = flow.response.headers.get("content-type", "").lower()
+            flow.response.stream = _passing(call.response)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if call := flow.metadata.pop(_CALL, None):
+            self._finish(call, ended=True)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        if call := flow.metadata.pop(_CALL, None):
+            self._finish(call, error=flow.error.msg if flow.error else "The connection broke.")
+
+    # --- WebSocket and others ---------------------------------------------------------------------------------------
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        provider = find_provider(self._providers, flow.request.host, flow.request.path)
+        address = flow.client_conn.peername[0]
+        if provider is None or self._workspaces.id_of(address) is None:
+            return
+        flow.metadata[_SOCKET] = number = next(self._numbers)
+        url = flow.request.url
+        secrets = secrets_of(flow.request.headers.items(multi=True), url)
+        self._feeder.send(SocketOpened(number, address, provider.api, url, secrets))
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            return
+        number = flow.metadata.get(_SOCKET)
+        if number is not None:
+            message = flow.websocket.messages[-1]
+            self._feeder.send(SocketMessage(number, message.from_client, int(time.time() * 1000), message.content))
+        flow.websocket.messages.clear()  # mitmproxy would keep them all until the end
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        number = flow.metadata.pop(_SOCKET, None)
+        if number is not None:
+            self._feeder.send(SocketClosed(number, int(time.time() * 1000)))
+
+    def tcp_message(self, flow: tcp.TCPFlow) -> None:
+        flow.messages.clear()  # as above
+
+    # ----------------------------------------------------------------------------------------------------------------
+    def _count(self, flow: http.HTTPFlow) -> None:
+        self._feeder.send(DomainSeen(flow.client_conn.peername[0], flow.request.host, int(time.time() * 1000)))
+
+    def _finish(self, call: Call, *, ended: bool = False, error: str | None = None) -> None:
+        if self._calls.pop(call.number, None) is not None:
+            self._feeder.finish(call, ended=ended, error=error)
+
+
+def _passing(tee: Tee) -> Any:
+    """Hands each piece on as it is, after a look at it."""
+
+    def passed(data: bytes) -> bytes:
+        tee.add(data)
+        return data
+
+    return passed

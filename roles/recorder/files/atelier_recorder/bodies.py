@@ -1,0 +1,145 @@
+"""Bodies as they pass by: kept up to a limit, and decoded afterwards, for the recording only."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+
+_CHUNK = 64 * 1024
+
+
+class Budget:
+    """Memory for all bodies under way, in bytes. When it is used up, further ones are recorded cut off."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        with self._lock:
+            if size > self._free:
+                return False
+            self._free -= size
+            return True
+
+    def give(self, size: int) -> None:
+        with self._lock:
+            self._free += size
+
+
+class Tee:
+    """Collects a body's chunks while they are passed on. Never raises: it runs in the proxy's own loop."""
+
+    def __init__(self, limit: int, budget: Budget) -> None:
+        self._parts: list[bytes] = []
+        self._limit = limit
+        self._budget = budget
+        self.size = 0
+        self.truncated = False
+
+    def add(self, chunk: bytes) -> None:
+        if self.truncated or not chunk:
+            return
+        if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk)):
+            self.truncated = True
+            return
+        self._parts.append(chunk)
+        self.size += len(chunk)
+
+    def content(self) -> bytes:
+        return b"".join(tuple(self._parts))
+
+    def release(self) -> None:
+        """Forgets the body and gives its memory back."""
+        self._budget.give(self.size)
+        self._parts, self.size = [], 0
+
+
+def decode(raw: bytes, encodings: str, limit: int) -> tuple[bytes, bool]:
+    """The body without its Content-Encoding, at most ``limit`` bytes, and whether that is all of it.
+
+    What was decoded before a fault counts: a stream that was cut is readable up to there.
+    """
+    whole = True
+    for encoding in reversed([name.strip().lower() for name in encodings.split(",") if name.strip()]):
+        if encoding == "identity":
+            continue
+        raw, ended = _decode(raw, encoding, limit)
+        whole = whole and ended
+    return raw[:limit], whole and len(raw) <= limit
+
+
+def _decode(raw: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
+    decoder = {"gzip": _inflate, "x-gzip": _inflate, "deflate": _inflate, "br": _brotli, "zstd": _zstd}.get(encoding)
+    if decoder is None:
+        return b"", False
+    output: list[bytes] = []
+    size = 0
+
+    def keep(data: bytes) -> bool:
+        nonlocal size
+        output.append(data)
+        size += len(data)
+        return size <= limit
+
+    ended = decoder(raw, keep)
+    return b"".join(output), ended
+
+
+def _inflate(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
+    """gzip, with as many members as there are, zlib, and the bare deflate that some servers call deflate."""
+    # 47: the header tells whether it is gzip or zlib; -15: there is none.
+    bits = 47 if raw[:2] == b"\x1f\x8b" or (raw[:1] == b"\x78" and int.from_bytes(raw[:2], "big") % 31 == 0) else -15
+    while raw:
+        inflater = zlib.decompressobj(bits)
+        data = raw
+        try:
+            while data and not inflater.eof:
+                if not keep(inflater.decompress(data, _CHUNK)):
+                    return False
+                data = inflater.unconsumed_tail
+        except zlib.error:
+            return False
+        if not inflater.eof:
+            return False
+        raw = inflater.unused_data
+    return True
+
+
+def _brotli(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
+    import brotli
+
+    decoder = brotli.Decompressor()
+    try:
+        part = decoder.process(raw, output_buffer_limit=_CHUNK)
+        while part:
+            if not keep(part):
+                return False
+            part = decoder.process(b"", output_buffer_limit=_CHUNK)
+    except brotli.error:
+        return False
+    return bool(decoder.is_finished())
+
+
+def _zstd(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
+    try:
+        from compression import zstd
+    except ImportError:  # Python before 3.14
+        from backports import zstd
+
+    while raw:
+        decoder = zstd.ZstdDecompressor()
+        data = raw
+        try:
+            while not decoder.eof:
+                part = decoder.decompress(data, max_length=_CHUNK)
+                data = b""
+                if not keep(part):
+                    return False
+                if not part and decoder.needs_input:
+                    return False
+        except zstd.ZstdError:
+            return False
+        raw = decoder.unused_data
+    return True

@@ -1,0 +1,153 @@
+"""What the formats share: the one shape of requests and answers, and readers that take any JSON for what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def dicts(value: object) -> list[dict[str, Any]]:
+    """The objects of a list."""
+    return [item for item in as_list(value) if isinstance(item, dict)]
+
+
+def as_json_text(value: object) -> str:
+    """Arguments as text: what is a text already stays as it is, also where it is no whole JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def text_of(content: object) -> str:
+    """A message's content as text; parts that are none are named by their type."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content]
+    return "\n".join(filter(None, (_part(part) for part in as_list(content))))
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    known = as_dict(part)
+    for name in ("text", "refusal", "transcript"):
+        if isinstance(known.get(name), str):
+            return str(known[name])
+    return f"[{as_text(known.get('type')) or 'content'}]"
+
+
+def message(role: object, content: str, **more: object) -> dict[str, Any]:
+    return {"role": as_text(role) or "user", "content": content} | {
+        name: value for name, value in more.items() if value
+    }
+
+
+def tool_call(identifier: object, name: object, arguments: object) -> dict[str, str]:
+    return {"id": as_text(identifier), "name": as_text(name), "arguments": as_json_text(arguments)}
+
+
+def request(
+    model: object,
+    messages: Iterable[Mapping[str, Any]],
+    *,
+    system: str = "",
+    tools: Iterable[object] = (),
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "model": as_text(model),
+        "system": system,
+        "messages": list(messages),
+        "tools": [name for name in tools if isinstance(name, str) and name],
+        "parameters": dict(parameters),
+        "usage": None,
+    }
+
+
+def parameters(body: Mapping[str, Any], other: Collection[str]) -> dict[str, Any]:
+    """What is neither messages nor tools: the settings of the call."""
+    return {name: value for name, value in body.items() if name not in other}
+
+
+class Answer:
+    """What an answer says, whether it came whole or in events.
+
+    Subclasses read events in ``feed`` and whole answers in ``whole``; neither raises for odd JSON.
+    """
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.identifier = ""
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        # By the key that the format tells them apart with, in the order of their first mention.
+        self.tool_calls: dict[object, dict[str, Any]] = {}
+        self.finish_reason: str | None = None
+        self.usage: dict[str, Any] = {}
+        self.error: object = None
+        self.ended = False
+
+    def feed(self, event: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def whole(self, body: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def note_model(self, model: object) -> None:
+        self.model = as_text(model) or self.model
+
+    def note_usage(self, usage: object) -> None:
+        """Later figures replace earlier ones: the final usage counts."""
+        self.usage |= {name: value for name, value in as_dict(usage).items() if value is not None}
+
+    def note_error(self, error: object) -> None:
+        if error:
+            self.error = as_dict(error).get("message") or error
+
+    def open_tool_call(self, key: object) -> dict[str, Any]:
+        return self.tool_calls.setdefault(key, {"id": "", "name": "", "arguments": []})
+
+    def is_empty(self) -> bool:
+        return not (any(self.content) or any(self.reasoning) or self.tool_calls)
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "id": self.identifier,
+            "content": "".join(self.content),
+            "reasoning": "".join(self.reasoning),
+            "tool_calls": [
+                {"id": call["id"], "name": call["name"], "arguments": "".join(call["arguments"])}
+                for call in self.tool_calls.values()
+            ],
+            "finish_reason": self.finish_reason,
+            "usage": self._counted(),
+            "error": self.error,
+        }
+
+    def _counted(self) -> dict[str, Any] | None:
+        """The provider's own figures, and input, output and total tokens under one name for all of them."""
+        if not self.usage:
+            return None
+        read = self._count("input_tokens", "prompt_tokens", "promptTokenCount")
+        written = self._count("output_tokens", "completion_tokens")
+        if not written:
+            # Google counts thoughts apart from the answer; the others within it.
+            written = self._count("candidatesTokenCount") + self._count("thoughtsTokenCount")
+        total = self._count("total_tokens", "totalTokenCount") or read + written
+        return {**self.usage, "input_tokens": read, "output_tokens": written, "total_tokens": total}
+
+    def _count(self, *names: str) -> int:
+        return next((value for name in names if type(value := self.usage.get(name)) is int), 0)

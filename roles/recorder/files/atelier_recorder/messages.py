@@ -1,0 +1,97 @@
+"""What the proxy tells the scribe, and how it travels.
+
+The scribe is a process of its own: reading, redacting and writing megabytes of JSON would hold up everybody's streams
+if it were done in the proxy's. All times are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+
+_LENGTH = struct.Struct("!I")
+
+
+@dataclass(frozen=True)
+class DomainSeen:
+    address: str
+    host: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """An HTTP call as far as it went. ``number`` tells calls apart; the same one comes again until it is ``final``."""
+
+    number: int
+    address: str
+    api: str
+    any_host: bool
+    url: str
+    method: str
+    secrets: tuple[str, ...]
+    started: int
+    first_byte: int
+    finished: int
+    status: int
+    request: bytes
+    request_encoding: str
+    response: bytes
+    response_encoding: str
+    response_type: str
+    truncated: bool
+    error: str | None
+    ended: bool
+    final: bool
+
+
+@dataclass(frozen=True)
+class SocketOpened:
+    number: int
+    address: str
+    api: str
+    url: str
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SocketMessage:
+    number: int
+    from_client: bool
+    at: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class SocketClosed:
+    number: int
+    at: int
+
+
+Message = DomainSeen | Exchanged | SocketOpened | SocketMessage | SocketClosed
+
+
+def pack(message: Message) -> bytes:
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
+
+
+class Unpacker:
+    """Makes messages of the bytes that come through the pipe, in whatever pieces they come."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        self._buffer += data
+        found: list[Message] = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            # The pipe's other end is the process that started this one.
+            found.append(pickle.loads(self._buffer[_LENGTH.size : end]))  # noqa: S301
+            del self._buffer[:end]
+        return found

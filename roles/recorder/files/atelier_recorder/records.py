@@ -1,0 +1,119 @@
+"""What is written of a call: a conversation's file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .bodies import decode
+from .formats import new_answer, parse_request
+from .formats.common import as_dict
+from .messages import Exchanged
+from .redact import redact, redact_json_text, redact_text, redact_url
+from .sse import json_events, json_values
+
+# Of a body that could not be read, this much is kept, so that one can see why.
+_RAW_CHARACTERS = 4096
+# What every call of the API has. A provider that any host may be needs it, to tell calls from what else is so named.
+_LOOKS = {
+    "openai-chat": "messages",
+    "openai-responses": "input",
+    "anthropic-messages": "messages",
+    "google-generate": "contents",
+}
+
+
+def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] | None:
+    """The record of an HTTP call; None when it is none after all. ``limit``: bytes of each body that are read."""
+    raw, whole_request = decode(call.request, call.request_encoding, limit)
+    text = raw.decode("utf-8", "replace")
+    body = _object(text)
+    if call.any_host and _LOOKS.get(call.api, "") not in body and not (call.truncated and '"model"' in text):
+        return None
+    parsed_request = parse_request(call.api, body, call.url) if body else None
+    parsed_response, raw_response, whole_response = _response(call, limit)
+    if not parsed_response["model"] and parsed_request is not None:
+        parsed_response["model"] = parsed_request["model"]
+    return record(
+        timestamp=timestamp,
+        api=call.api,
+        method=call.method,
+        url=call.url,
+        status=call.status,
+        duration=call.finished - call.started if call.finished else None,
+        first_byte=call.first_byte - call.started if call.first_byte else None,
+        incomplete=not (call.ended and whole_response) or call.error is not None,
+        truncated=call.truncated or not whole_request,
+        error=call.error,
+        parsed_request=parsed_request,
+        parsed_response=parsed_response,
+        raw_request=None if body else text[:_RAW_CHARACTERS],
+        raw_response=raw_response,
+        secrets=call.secrets,
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return as_dict(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _response(call: Exchanged, limit: int) -> tuple[dict[str, Any], str | None, bool]:
+    """The answer, its text where it could not be read, and whether it is all there."""
+    raw, whole = decode(call.response, call.response_encoding, limit)
+    text = raw.decode("utf-8", "replace")
+    answer = new_answer(call.api)
+    if "event-stream" in call.response_type or text.startswith(("data:", "event:", ":")):
+        for event in json_events(text):
+            answer.feed(event)
+    else:
+        bodies, all_read = json_values(text)
+        if len(bodies) == 1 and not text.lstrip().startswith("["):
+            answer.whole(bodies[0])
+        else:
+            for body in bodies:
+                answer.feed(body)
+        whole = whole and all_read
+    unread = answer.is_empty() and not answer.usage and answer.error is None
+    return answer.result(), text[:_RAW_CHARACTERS] if unread and text else None, whole and answer.ended
+
+
+def record(
+    *,
+    timestamp: str,
+    api: str,
+    method: str,
+    url: str,
+    status: int,
+    duration: int | None,
+    first_byte: int | None,
+    incomplete: bool,
+    truncated: bool,
+    error: str | None,
+    parsed_request: dict[str, Any] | None,
+    parsed_response: dict[str, Any],
+    raw_request: str | None = None,
+    raw_response: str | None = None,
+    secrets: tuple[str, ...],
+) -> dict[str, Any]:
+    """Durations in milliseconds. What readers filter by stands first: they need not read the rest for it."""
+    model = (parsed_request or {}).get("model") or parsed_response.get("model") or ""
+    return {
+        "timestamp": timestamp,
+        "model": redact_text(str(model), secrets)[:200],
+        "provider": api,
+        "method": method,
+        "url": redact_url(url, secrets)[:2000],
+        "status": status,
+        "duration_ms": duration,
+        "first_byte_ms": first_byte,
+        "incomplete": incomplete,
+        "truncated": truncated,
+        "error": redact_text(error, secrets) if error else None,
+        "parsed_request": redact(parsed_request, secrets),
+        "parsed_response": redact(parsed_response, secrets),
+        "raw_request": redact_json_text(raw_request, secrets) if raw_request else None,
+        "raw_response": redact_json_text(raw_response, secrets) if raw_response else None,
+    }

@@ -1,0 +1,115 @@
+"""Takes out of texts what must never be written: keys, tokens, passwords.
+
+Headers are not recorded at all. What stood in the credential headers of the same request is taken out wherever else
+it turns up; besides it, whatever has the form of a key that is known, and values under names that say what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+MARK = "[redacted]"
+# Shorter values than this are words, not secrets, and taking them out would spoil the text.
+_SHORTEST = 8
+CREDENTIAL_HEADERS = (
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "cookie",
+    "x-auth-token",
+    "x-amz-security-token",
+    "sec-websocket-protocol",
+)
+_KEYS = re.compile(
+    r"""
+      \b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}                       # OpenAI, Anthropic, OpenRouter and others
+    | \b(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}           # Stripe
+    | \bAIza[0-9A-Za-z_-]{16,}                               # Google
+    | \bya29\.[0-9A-Za-z_-]{16,}
+    | \bgh[pousr]_[A-Za-z0-9]{16,}                           # GitHub
+    | \bgithub_pat_[A-Za-z0-9_]{16,}
+    | \bgl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{16,}   # GitLab
+    | \bxox[a-z]-[A-Za-z0-9-]{8,}                            # Slack
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                          # AWS
+    | \b(?:hf|gsk|npm|pplx|xai|dop_v1)[_-][A-Za-z0-9]{16,}   # Hugging Face, Groq, npm, Perplexity, xAI
+    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*   # JSON Web Token
+    | (?<=Bearer\ )[A-Za-z0-9._~+/-]{8,}=*
+    | (?<=://)[^/\s:@]{1,100}:[^/\s:@]{1,200}(?=@)           # user and password of an address
+    | -----BEGIN\ [A-Z ]{0,30}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,30}PRIVATE\ KEY-----|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SECRET_NAME = re.compile(
+    r"(?:.*[-_.])?(?:api[-_]?key|authorization|password|passwd|secret|client[-_]?secret|access[-_]?token|refresh[-_]?token"
+    r"|auth[-_]?token|private[-_]?key|cookie)|(?:apiKey|accessToken|clientSecret)",
+    re.IGNORECASE,
+)
+_SECRET_QUERY = re.compile(
+    r"(?:.*[-_])?(?:key|api-?key|token|access_token|auth|authorization|password|secret|sig|signature)", re.IGNORECASE
+)
+
+
+def secrets_of(headers: Iterable[tuple[str, str]], url: str = "") -> tuple[str, ...]:
+    """The values that credential headers and the address carry, longest first, each without its scheme."""
+    found: set[str] = set()
+    for name, value in headers:
+        if name.lower() not in CREDENTIAL_HEADERS:
+            continue
+        found.add(value)
+        # "Bearer <token>", "name=<value>; name=<value>", "protocol, protocol.<key>"
+        found.update(part.partition("=")[2] or part for part in re.split(r"[;,\s]+", value))
+    for name, value in parse_qsl(urlsplit(url).query):
+        if _SECRET_QUERY.fullmatch(name):
+            found.add(value)
+    return tuple(sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True))
+
+
+def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, MARK)
+    return _KEYS.sub(MARK, text)
+
+
+def redact_url(url: str, secrets: Iterable[str] = ()) -> str:
+    """The address without user, fragment and secret query values."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = "&".join(
+        f"{name}={MARK if _SECRET_QUERY.fullmatch(unquote(name)) else value}" if equals else name
+        for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    address = f"{parts.scheme}://{host}{parts.path}" + (f"?{query}" if query else "")
+    return redact_text(address, (*secrets, *(quote(secret, safe="") for secret in secrets)))
+
+
+def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """The same structure of JSON values, with each text (and each name) redacted."""
+    known = tuple(secrets)
+    if isinstance(value, str):
+        return redact_json_text(value, known)
+    if isinstance(value, Mapping):
+        return {redact_text(str(name), known): _under(str(name), inner, known) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(inner, known) for inner in value]
+    return value
+
+
+def _under(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
+    return MARK if isinstance(value, str) and value and _SECRET_NAME.fullmatch(name) else redact(value, secrets)
+
+
+_JSON_PAIR = re.compile(r'("((?:[^"\\]|\\.){1,80})"\s*:\s*")((?:[^"\\]|\\.)*)')
+
+
+def redact_json_text(text: str, secrets: Iterable[str] = ()) -> str:
+    """As ``redact_text``, and JSON in it, whole or broken off, by its names: the arguments of a tool call."""
+    return redact_text(
+        _JSON_PAIR.sub(lambda pair: pair[1] + (MARK if _SECRET_NAME.fullmatch(pair[2]) else pair[3]), text), secrets
+    )

@@ -1,0 +1,134 @@
+"""LLM sessions over WebSocket: OpenAI's realtime and responses. Each answer in them is a conversation of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from .formats import new_answer, parse_request
+from .formats.common import Answer, as_dict, as_text, dicts, message
+from .formats.openai_responses import parse_item
+from .messages import SocketMessage, SocketOpened
+from .records import record
+
+# Items of a long session that are remembered as what an answer was given to.
+_MOST_ITEMS = 200
+_ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
+# Sound travels as text in JSON; there is nothing to read in it.
+_SOUND = {"input_audio_buffer.append", "response.audio.delta", "response.output_audio.delta"}
+
+
+class Session:
+    """One connection. ``allocate`` gives a timestamp for a time in milliseconds."""
+
+    def __init__(self, opened: SocketOpened, allocate: Callable[[int], str]) -> None:
+        self._opened = opened
+        self._allocate = allocate
+        self._settings: dict[str, Any] = {"model": (parse_qs(urlsplit(opened.url).query).get("model") or [""])[0]}
+        self._items: list[dict[str, Any]] = []
+        self._turn: _Turn | None = None
+
+    @property
+    def address(self) -> str:
+        return self._opened.address
+
+    def take(self, seen: SocketMessage) -> Iterator[dict[str, Any]]:
+        """One message. Yields the records that are ready with it. What is no JSON object says nothing here."""
+        try:
+            event = json.loads(seen.content)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(event, dict) or event.get("type") in _SOUND:
+            return
+        kind = as_text(event.get("type"))
+        if seen.from_client:
+            yield from self._from_client(kind, event, seen.at)
+        else:
+            yield from self._from_server(kind, event, seen.at)
+
+    def unfinished(self, at: int, *, closed: bool) -> Iterator[dict[str, Any]]:
+        """The record of the answer under way, if it has grown since it was last asked for."""
+        if self._turn is not None and (self._turn.changed or closed):
+            yield self._record(self._turn, at, incomplete=True)
+            self._turn.changed = False
+        if closed:
+            self._turn = None
+
+    def _from_client(self, kind: str, event: dict[str, Any], at: int) -> Iterator[dict[str, Any]]:
+        if kind == "session.update":
+            self._settings |= as_dict(event.get("session"))
+        elif kind == "conversation.item.create":
+            self._remember(parse_item(as_dict(event.get("item"))))
+        elif kind == "response.create":
+            yield from self.unfinished(at, closed=True)
+            # Responses put the request's fields beside the type, realtime puts them under "response".
+            self._begin(as_dict(event.get("response")) or event, at)
+
+    def _from_server(self, kind: str, event: dict[str, Any], at: int) -> Iterator[dict[str, Any]]:
+        if kind in ("session.created", "session.updated"):
+            self._settings |= {k: v for k, v in as_dict(event.get("session")).items() if v is not None}
+        elif kind == "conversation.item.input_audio_transcription.completed":
+            self._remember(message("user", as_text(event.get("transcript"))))
+        elif kind.startswith("response.") or kind == "error":
+            if self._turn is None:
+                if kind == "error" or kind in _ENDS:
+                    return
+                self._begin({}, at)  # the server answers to speech unasked
+            turn = self._turn
+            assert turn is not None  # noqa: S101
+            turn.answer.feed(event)
+            turn.first_byte = turn.first_byte or at
+            turn.changed = True
+            if kind in _ENDS or kind == "error":
+                yield self._record(turn, at, incomplete=kind == "error")
+                self._remember_answer(turn.answer)
+                self._turn = None
+
+    def _begin(self, request: dict[str, Any], at: int) -> None:
+        known = ("model", "instructions", "tools", "temperature", "modalities", "output_modalities", "voice")
+        settings = {name: self._settings[name] for name in known if name in self._settings}
+        parsed = parse_request(self._opened.api, settings | request, self._opened.url)
+        for item in dicts(request.get("input")):
+            self._remember(parse_item(item))
+        if isinstance(request.get("input"), str):
+            self._remember(message("user", request["input"]))
+        parsed["messages"] = list(self._items)
+        self._turn = _Turn(self._allocate(at), at, parsed, new_answer(self._opened.api))
+
+    def _remember(self, item: dict[str, Any]) -> None:
+        self._items = [*self._items, item][-_MOST_ITEMS:]
+
+    def _remember_answer(self, answer: Answer) -> None:
+        result = answer.result()
+        self._remember(message("assistant", result["content"], tool_calls=result["tool_calls"]))
+
+    def _record(self, turn: _Turn, at: int, *, incomplete: bool) -> dict[str, Any]:
+        answer = turn.answer.result()
+        answer["model"] = answer["model"] or turn.request["model"]
+        return record(
+            timestamp=turn.timestamp,
+            api=self._opened.api,
+            method="WEBSOCKET",
+            url=self._opened.url,
+            status=101,
+            duration=at - turn.started,
+            first_byte=turn.first_byte - turn.started if turn.first_byte else None,
+            incomplete=incomplete,
+            truncated=False,
+            error=None,
+            parsed_request=turn.request,
+            parsed_response=answer,
+            secrets=self._opened.secrets,
+        )
+
+
+class _Turn:
+    def __init__(self, timestamp: str, started: int, request: dict[str, Any], answer: Answer) -> None:
+        self.timestamp = timestamp
+        self.started = started
+        self.request = request
+        self.answer = answer
+        self.first_byte = 0
+        self.changed = True

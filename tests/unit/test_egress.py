@@ -1,0 +1,72 @@
+"""What a seat is told of its proxy, and what the proxies are told of the seats."""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from atelier.ansible_glue import parse_site
+from atelier.egress import proxy_environment
+from atelier.egress_clients import clients_file, tell_proxies
+from atelier.locks import Locks
+from atelier.model import Limits, Network, ProxyMode
+from atelier.registry import Registry, Reservation
+from support import ROOMY, site
+
+NETWORKS = {
+    ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24")),
+    ProxyMode.LOGGING: Network("test-logging", IPv4Network("10.9.1.0/24"), 8080),
+    ProxyMode.SECURITY: Network("test-security", IPv4Network("10.9.2.0/24"), 3128),
+}
+
+
+@pytest.mark.parametrize(("mode", "proxy"), [("logging", "http://10.9.1.1:8080"), ("security", "http://10.9.2.1:3128")])
+def test_programs_are_told_of_the_proxy_in_both_spellings(tmp_path: Path, mode: str, proxy: str) -> None:
+    told = proxy_environment(replace(site(tmp_path), networks=NETWORKS), ProxyMode(mode))
+    assert {told[name] for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")} == {proxy}
+    assert told["no_proxy"] == told["NO_PROXY"]
+    assert {"localhost", "127.0.0.1", ".localhost"} <= set(told["no_proxy"].split(","))
+    # Only a seat that is recorded meets the recorder's certificates.
+    assert ("NODE_EXTRA_CA_CERTS" in told) is (mode == "logging")
+
+
+def test_a_seat_without_a_proxy_is_told_nothing(tmp_path: Path) -> None:
+    assert proxy_environment(replace(site(tmp_path), networks=NETWORKS), ProxyMode.NONE) == {}
+
+
+def test_the_proxies_know_who_is_behind_an_address(tmp_path: Path) -> None:
+    proxied = replace(site(tmp_path), networks=NETWORKS)
+    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
+        for name, mode, group in (("a", "none", None), ("b", "security", "school"), ("c", "logging", None)):
+            registry.reserve([Reservation(name, "empty", Limits(), ProxyMode(mode), group=group)])
+        tell_proxies(proxied, registry, Locks(tmp_path))
+        told = json.loads(clients_file(tmp_path).read_text())
+        rows = {row.name: row for row in registry.all()}
+        assert told == {
+            rows["b"].address: {"id": rows["b"].id, "group": "school"},
+            rows["c"].address: {"id": rows["c"].id, "group": None},
+        }
+        # The proxies are no root.
+        assert stat.S_IMODE(clients_file(tmp_path).stat().st_mode) == 0o644
+        before = clients_file(tmp_path).stat()
+        tell_proxies(proxied, registry, Locks(tmp_path))
+        assert clients_file(tmp_path).stat().st_ino == before.st_ino
+
+
+def test_without_proxies_nobody_is_told(tmp_path: Path) -> None:
+    with Registry(tmp_path, site(tmp_path).networks, ROOMY) as registry:
+        tell_proxies(site(tmp_path), registry, Locks(tmp_path))
+    assert not clients_file(tmp_path).exists()
+
+
+def test_the_proxys_port_is_part_of_the_site() -> None:
+    raw = {"instance": "i", "state_dir": "/s", "engine_url": "u", "image_prefix": "p", "domain": "d", "port": 80}
+    raw |= {"protocol": "http", "max_workspaces_per_user": 1, "max_concurrent_workspaces": 1}
+    raw |= {"enable_resource_limits": True, "cpu_per_workspace": 1, "memory_per_workspace_mb": 1024}
+    network = {"name": "n", "subnet": "10.9.2.0/24", "proxy_port": "3128"}
+    parsed = parse_site({**raw, "networks": {"security": network}}).networks[ProxyMode.SECURITY]
+    assert (parsed.proxy_port, parsed.host_address) == (3128, "10.9.2.1")

@@ -1,0 +1,40 @@
+"""squid.conf of frame and whitelist: what is put in is found again, and a digest tells configurations apart."""
+
+from __future__ import annotations
+
+from atelier.squid_config import Configuration
+
+FRAME = """http_port 172.30.0.1:3128
+deny_info 307:http://configuration.invalid/@digest@ question
+@whitelist@
+http_access deny all
+"""
+
+
+def test_a_configuration_of_frame_and_list() -> None:
+    made = Configuration.composed(FRAME, (".a.org", ".b.org"))
+    assert made.entries == (".a.org", ".b.org")
+    assert made.section in made.text
+    assert made.address == ("172.30.0.1", 3128)
+    assert "@" not in made.text
+    assert made == Configuration.composed(FRAME, (".a.org", ".b.org"))
+
+
+def test_the_digest_tells_every_change() -> None:
+    digests = {
+        Configuration.composed(FRAME, (".a.org",)).digest,
+        Configuration.composed(FRAME, (".b.org",)).digest,
+        Configuration.composed(FRAME.replace("3128", "3129"), (".a.org",)).digest,
+    }
+    assert len(digests) == 3
+    assert None not in digests
+
+
+def test_a_file_of_somebody_else() -> None:
+    foreign = Configuration("http_port 3128\n")
+    assert (foreign.entries, foreign.section, foreign.digest, foreign.address) == ((), "", None, None)
+    assert not foreign.is_running()
+
+
+def test_where_nothing_listens_nothing_runs() -> None:
+    assert not Configuration.composed(FRAME.replace("172.30.0.1:3128", "127.0.0.1:1"), ()).is_running()
