@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from atelier.categories import Categories
 from atelier.egress_clients import tell_proxies
 from atelier.engine import Engine
 from atelier.errors import AtelierError, Code
@@ -41,6 +42,7 @@ class Services:
     presenter: Presenter
     passwords: PasswordGuard
     audit: Audit
+    domain_categories: Categories
     started: float
 
     @property

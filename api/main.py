@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from atelier.categories import read_categories
 from atelier.jobs import Job, Jobs
 from atelier.registry import Registry
 from fastapi import FastAPI
@@ -82,6 +83,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             presenter=Presenter(settings, watcher, sampler),
             passwords=PasswordGuard(),
             audit=Audit(site.state_dir),
+            domain_categories=read_categories(settings.domain_categories),
             started=time.time(),
         )
         app.state.services = platform

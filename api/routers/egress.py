@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from atelier import recordings
-from atelier.categories import read_categories
-from atelier.conversation_document import write_document
 from atelier.errors import AtelierError, Code
 from atelier.model import ProxyMode, Workspace
+from atelier.recording_report import document, recorded_domains
 from atelier.squid_log import LogEntry, recent
 from atelier.whitelist import State, allowable, normalise
 from fastapi import APIRouter, Body, Query, Response
@@ -46,17 +45,13 @@ async def get_squid_logs(
 async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Response:
     """Every domain that the workspace asked for, by category, while it was recorded."""
     row = _recorded(platform, project_id)
-    found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
-    categories = read_categories(platform.settings.domain_categories)
-    categorized: dict[str, list[dict[str, Any]]] = {}
-    for domain, figures in found.items():
-        categorized.setdefault(categories.of(domain), []).append({"domain": domain, **figures})
+    found = await asyncio.to_thread(recorded_domains, platform.settings.site.state_dir, row, platform.domain_categories)
     return JSON(
         {
             **_whose(row),
-            "domains": found,
-            "categorized": {name: categorized[name] for name in categories.order if name in categorized},
-            "totalDomains": len(found),
+            "domains": found["domains"],
+            "categorized": found["categorized"],
+            "totalDomains": found["total_domains"],
         }
     )
 
@@ -129,16 +124,15 @@ async def generate_documentation(
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
     row = _recorded(platform, project_id)
     wanted = body or GenerateDocumentation()
-    found = recordings.all_conversations(platform.settings.site.state_dir, row.id)
-    document = await asyncio.to_thread(lambda: write_document(found, kind=wanted.type, name=row.name))
+    written = await asyncio.to_thread(document, platform.settings.site.state_dir, row, wanted.type)
     return JSON(
         {
             "success": True,
             "projectId": row.id,
             "format": wanted.format,
             "type": wanted.type,
-            "documentation": document.text,
-            "conversationCount": document.conversation_count,
+            "documentation": written["document"],
+            "conversationCount": written["conversation_count"],
         }
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path, PurePosixPath
 
 from .engine import File
@@ -12,6 +10,7 @@ from .model import ProxyMode, Site, Workspace
 from .platform import Platform
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_LARGEST_CERTIFICATE = 1024**2
 # Where Debian's update-ca-certificates finds a site's own authorities.
 _CA_IN_SEAT = PurePosixPath("/usr/local/share/ca-certificates/atelier-recorder.crt")
 
@@ -59,7 +58,8 @@ def put_recorder_ca(platform: Platform, workspace: Workspace) -> bool:
             remedy="Run ./atelier up: it makes the recorder.",
         ) from error
     name = platform.site.container_name(workspace.id)
-    if _present(platform, name) == certificate:
+    present = platform.engine.read(name, str(_CA_IN_SEAT), _LARGEST_CERTIFICATE)
+    if present is not None and present.first_file() == certificate:
         return False
     platform.engine.put(name, str(_CA_IN_SEAT.parent), [File(_CA_IN_SEAT, certificate, 0, 0, 0o644)])
     return True
@@ -74,13 +74,3 @@ def trust_recorder_ca(platform: Platform, container: str) -> None:
             f"The seat {container} does not take the recorder's certificate: {output.strip()[-300:]}",
             remedy="Check that its image has Debian's ca-certificates.",
         )
-
-
-def _present(platform: Platform, container: str) -> bytes | None:
-    archive = platform.engine.read(container, str(_CA_IN_SEAT), 1024**2)
-    if archive is None:
-        return None
-    with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
-        entry = entries.next()
-        content = entries.extractfile(entry) if entry and entry.isfile() else None
-        return content.read() if content else None

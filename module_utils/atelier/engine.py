@@ -5,6 +5,8 @@ The port is small on purpose, and knows no host names: seats may one day be sche
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -72,6 +74,18 @@ class Archive:
 
     path: PurePosixPath
     data: bytes
+
+    def first_file(self) -> bytes | None:
+        """The content of its first entry; None when that is no regular file."""
+        with tarfile.open(fileobj=io.BytesIO(self.data)) as entries:
+            first = entries.next()
+            return content_of(entries, first) if first else None
+
+
+def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
+    """A regular file's content; a second hard link to one counts as a file of its own."""
+    file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
+    return file.read() if file else None
 
 
 class Engine(Protocol):

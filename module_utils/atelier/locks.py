@@ -38,14 +38,13 @@ class Locks:
     @contextmanager
     def workspace(self, workspace_id: str, wait: float) -> Iterator[None]:
         """Holds one workspace. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        with self._held(int(workspace_id, 16), wait) as held:
-            if not held:
-                raise AtelierError(
-                    Code.WORKSPACE_BUSY,
-                    f"Another operation held the workspace {workspace_id} for {wait:g} seconds.",
-                    field="workspace",
-                    remedy="Wait for it to end, then run this again.",
-                )
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"Another operation held the workspace {workspace_id} for {wait:g} seconds.",
+            field="workspace",
+            remedy="Wait for it to end, then run this again.",
+        )
+        with self._required(int(workspace_id, 16), wait, busy):
             yield
 
     def workspace_free(self, workspace_id: str) -> bool:
@@ -65,52 +64,55 @@ class Locks:
     @contextmanager
     def gateway(self, wait: float = 30) -> Iterator[None]:
         """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
-        with self._held(_GATEWAY, wait) as held:
-            if not held:
-                raise AtelierError(
-                    Code.GATEWAY_ERROR,
-                    f"Another process held the route map for {wait:g} seconds.",
-                    remedy="Run this again.",
-                )
+        busy = AtelierError(
+            Code.GATEWAY_ERROR,
+            f"Another process held the route map for {wait:g} seconds.",
+            remedy="Run this again.",
+        )
+        with self._required(_GATEWAY, wait, busy):
             yield
 
     @contextmanager
     def egress(self, wait: float = 30) -> Iterator[None]:
         """Holds what the proxies are told. Raises EGRESS_ERROR when somebody else held it for the whole wait."""
-        with self._held(_EGRESS, wait) as held:
-            if not held:
-                raise AtelierError(
-                    Code.EGRESS_ERROR,
-                    f"Another process held the list of the proxies' clients for {wait:g} seconds.",
-                    remedy="Run this again.",
-                )
+        busy = AtelierError(
+            Code.EGRESS_ERROR,
+            f"Another process held the list of the proxies' clients for {wait:g} seconds.",
+            remedy="Run this again.",
+        )
+        with self._required(_EGRESS, wait, busy):
             yield
 
     @contextmanager
     def whitelist(self, wait: float) -> Iterator[None]:
         """Holds Squid's configuration. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        with self._held(_WHITELIST, wait) as held:
-            if not held:
-                raise AtelierError(
-                    Code.WORKSPACE_BUSY,
-                    f"Another run changed the whitelist for {wait:g} seconds.",
-                    field="whitelist",
-                    remedy="Wait for it to end, then run this again.",
-                )
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"Another run changed the whitelist for {wait:g} seconds.",
+            field="whitelist",
+            remedy="Wait for it to end, then run this again.",
+        )
+        with self._required(_WHITELIST, wait, busy):
             yield
 
     @contextmanager
     def sheet(self, path: Path, wait: float) -> Iterator[None]:
         """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
         digest = hashlib.sha256(str(path.resolve()).encode()).digest()
-        with self._held(_SHEETS + int.from_bytes(digest[:6], "big"), wait) as held:
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"Another run worked with the seat sheet {path} for {wait:g} seconds.",
+            field="seats_csv",
+            remedy="Wait for it to end, then run this again.",
+        )
+        with self._required(_SHEETS + int.from_bytes(digest[:6], "big"), wait, busy):
+            yield
+
+    @contextmanager
+    def _required(self, byte: int, wait: float, busy: AtelierError) -> Iterator[None]:
+        with self._held(byte, wait) as held:
             if not held:
-                raise AtelierError(
-                    Code.WORKSPACE_BUSY,
-                    f"Another run worked with the seat sheet {path} for {wait:g} seconds.",
-                    field="seats_csv",
-                    remedy="Wait for it to end, then run this again.",
-                )
+                raise busy
             yield
 
     @contextmanager

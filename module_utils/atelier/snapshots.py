@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from .engine import Archive, Container, Engine, File, Image
+from .engine import Container, Engine, File, Image, content_of
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .model import Workspace
@@ -215,7 +215,7 @@ def _secrets_at(
             path = archive.path.parent / entry.name
             if entry.issym():
                 yield from _secrets_at(engine, container, place, seen, str(path))
-            content = _content(entries, entry)
+            content = content_of(entries, entry)
             if content is not None and stand_in(content) != content:
                 owner, moment = (entry.uid, entry.gid, entry.mode), float(entry.mtime)
                 yield _Secret(str(path), *owner, moment, content, stand_in(content))
@@ -226,7 +226,8 @@ def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
     is left as it is, and the older content is put beside it."""
     files: list[File] = []
     for secret in secrets:
-        present = _only_file(engine.read(container, secret.path, _LARGEST_PLACE))
+        archive = engine.read(container, secret.path, _LARGEST_PLACE)
+        present = archive.first_file() if archive else None
         if present == secret.content:
             continue
         original = secret.original()
@@ -237,20 +238,6 @@ def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
             files.append(replace(original, path=beside))
     if files:
         engine.put(container, "/", files)
-
-
-def _only_file(archive: Archive | None) -> bytes | None:
-    if archive is None:
-        return None
-    with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
-        first = entries.next()
-        return _content(entries, first) if first else None
-
-
-def _content(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
-    """A regular file's content; a second hard link to one counts as a file of its own."""
-    file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
-    return file.read() if file else None
 
 
 def _journals(platform: Platform) -> Path:

@@ -162,6 +162,8 @@ def test_a_chat_is_recorded_and_becomes_a_document(
     eventually(lambda: MODELS in api.get(f"{path}/recorded-domains").json()["domains"], "the domain is written")
     domains = api.get(f"{path}/recorded-domains").json()
     assert domains["domains"][MODELS]["count"] >= 1
+    # Each of them stands in a category, those of no known organisation in Other.
+    assert sum(map(len, domains["categorized"].values())) == domains["totalDomains"] == len(domains["domains"])
     assert MODELS in [entry["domain"] for entry in domains["categorized"]["AI APIs"]]
     # The key went to the provider and nowhere else.
     files = [file for file in installation.state_dir.rglob("*") if file.is_file()]
