@@ -376,7 +376,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         address=next((address for address in addresses if address), None),
         memory=raw["HostConfig"]["Memory"],
         cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
-        exit_code=raw["State"]["ExitCode"],
+        restarts=raw["RestartCount"],
     )
 
 

@@ -32,7 +32,8 @@ class SeatSpec:
 
 @dataclass(frozen=True)
 class Container:
-    """What Docker says of a container; ``status`` is Docker's own word. Limits in bytes and cores."""
+    """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
+    since its last start by hand. Limits in bytes and cores."""
 
     id: str
     name: str
@@ -42,7 +43,7 @@ class Container:
     address: str | None
     memory: int
     cpus: float
-    exit_code: int
+    restarts: int
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) 
     begin = time.monotonic()
     next_check = begin + _ALIVE_CHECK_SECONDS
     while True:
-        if _healthy(address):
+        if is_healthy(address):
             return True
         moment = time.monotonic()
         if moment - begin > timeout:
@@ -170,7 +170,8 @@ def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) 
         time.sleep(_POLL_SECONDS)
 
 
-def _healthy(address: str) -> bool:
+def is_healthy(address: str) -> bool:
+    """Whether the IDE at the address answers now."""
     connection = http.client.HTTPConnection(address, IDE_PORT, timeout=2)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/healthz")

@@ -73,8 +73,10 @@ def plan(
     *,
     password_differs: bool = False,
     interrupted: bool = False,
+    answers: bool = True,
 ) -> list[Step]:
     """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
+    ``answers``: its IDE does, as far as a container that runs was asked.
 
     Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
     only its source can make it again.
@@ -98,7 +100,7 @@ def plan(
     wanted_up = desired.state is State.STARTED or (desired.state is State.PRESENT and status is Status.ERROR)
     # What a snapshot paused goes on by itself when that is undone.
     paused = container is not None and container.status == "paused" and not interrupted
-    if wanted_up and (paused or status is not Status.RUNNING):
+    if wanted_up and (paused or not answers or status is not Status.RUNNING):
         steps.append(Step.START)
     if desired.state is State.STOPPED and (status is not Status.STOPPED):
         steps.append(Step.STOP)

@@ -13,7 +13,7 @@ from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
 from .recordings import remove_recordings
 from .registry import Reservation, new_id
-from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
+from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
 from .snapshots import forget, recover, was_interrupted
 from .validation import check_limits, check_name
 from .views import observed_view, view
@@ -76,6 +76,7 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
             container,
             password_differs=_password_differs(desired, workspace),
             interrupted=workspace is not None and was_interrupted(platform, workspace),
+            answers=desired.state is not State.STARTED or _answers(container),
         )
         before = observed_view(platform.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
@@ -205,9 +206,9 @@ def _start(platform: Platform, workspace: Workspace) -> None:
         if container is not None and container.status == "paused":
             platform.engine.unpause(name)
         else:
-            if container is not None and container.status == "restarting":
-                # Docker waits longer after each end, and takes a start meanwhile for one that happened.
-                platform.engine.stop(name)
+            # For one that ends again and again: Docker waits longer after each end, and takes a start meanwhile for one
+            # that happened.
+            platform.engine.stop(name)
             # The registry's word on the password, whatever an interruption or a hand left in the volume.
             put_ide_config(platform, workspace)
             platform.engine.start(name)
@@ -275,6 +276,14 @@ def _built_templates(platform: Platform) -> set[str]:
         for tag in image.tags
         if tag.startswith(prefix)
     }
+
+
+def _answers(container: Container | None) -> bool:
+    """Whether the IDE does. Asked only where Docker began the container anew: one that ends again and again looks for
+    moments as if it ran."""
+    if container is None or container.status != "running" or container.restarts == 0 or container.address is None:
+        return True
+    return is_healthy(container.address)
 
 
 def _password_differs(desired: Desired, workspace: Workspace | None) -> bool:

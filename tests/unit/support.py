@@ -64,7 +64,7 @@ def container(status: str = "running", **values: object) -> Container:
         "address": "10.9.0.16",
         "memory": 2 * 1024**3,
         "cpus": 2.0,
-        "exit_code": 0,
+        "restarts": 0,
     }
     return Container(**known | values)  # type: ignore[arg-type]
 

@@ -49,6 +49,11 @@ def test_a_row_and_its_container(
     assert plan(Desired(ABSENT, name="base"), workspace, seen) == [REMOVE]
 
 
+def test_one_that_runs_for_a_moment_between_two_ends_is_started() -> None:
+    assert plan(Desired(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
+    assert plan(Desired(STARTED, name="base"), row(), container(restarts=3), answers=True) == []
+
+
 def test_changes_come_in_the_order_in_which_they_are_made() -> None:
     wish = Desired(STARTED, name="base", group="g", memory="4g")
     steps = plan(wish, row(status=Status.STOPPED), container("exited"), password_differs=True, interrupted=True)
