@@ -85,6 +85,7 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
     again = installation.run("up")
     assert again.returncode == 0, again.stdout[-3000:]
     assert changed_count(again.stdout) == 0, again.stdout[-3000:]
+    assert "the platform is as the last run left it" in again.stdout
     assert not [seat.password for seat in installation.seats() if seat.password in again.stdout]
     assert (_started(), installation.sheet.read_bytes()) == before
 

@@ -1,0 +1,166 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: platform_stamp
+short_description: Tells whether the platform is as the last complete run left it
+version_added: "0.1.0"
+author: [Atelier (@atelier)]
+description:
+  - Compares what the platform is made from (files, variables) and what is there of it (its containers and what they
+    run, images, bridges, firewall, configuration files) with what the last complete run noted in C(platform.json) of
+    the state folder. Where all of it is the same, and the boot too, there is nothing to do.
+  - What was noted counts for a day; then everything is looked at again.
+  - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
+    complete one. Nothing of the platform is changed.
+options:
+  site:
+    description: The installation, as for the other modules. No C(networks) are needed.
+    type: dict
+    required: true
+  state:
+    description: V(compare) at the beginning of a run, V(recorded) at its end.
+    type: str
+    choices: [compare, recorded]
+    required: true
+  look_at:
+    description: What tells whether anything changed. V(compare) returns it for V(recorded).
+    type: dict
+    required: true
+    suboptions:
+      made_from:
+        description: Files and folders that the platform is made from.
+        type: list
+        elements: path
+        required: true
+      variables:
+        description: A digest of the variables it is made with.
+        type: str
+        required: true
+      files:
+        description: Files and folders that the roles made.
+        type: list
+        elements: path
+        required: true
+      bridges:
+        description: Network interfaces that the roles made.
+        type: list
+        elements: str
+        required: true
+  everything:
+    description: Look at everything again, whatever was noted.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Look whether anything changed since the last run
+  platform_stamp:
+    site: "{{ atelier_site }}"
+    state: compare
+    look_at:
+      made_from: ["{{ playbook_dir }}/../roles"]
+      variables: "{{ atelier_network_open_subnet | hash('sha256') }}"
+      files: ["{{ atelier_state_dir }}/gateway/haproxy.cfg"]
+      bridges: ["{{ atelier_network_open_bridge }}"]
+"""
+
+RETURN = r"""
+unchanged:
+  description: Whether there is nothing to do.
+  type: bool
+  returned: success
+why:
+  description: What differs, the first thing found.
+  type: str
+  returned: when something does
+look_at:
+  description: What was given.
+  type: dict
+  returned: success
+summary:
+  description: The same for people.
+  type: str
+  returned: success
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.atelier import platform_stamp as stamps
+from ansible.module_utils.atelier.ansible_glue import run
+from ansible.module_utils.atelier.docker_engine import DockerEngine
+from ansible.module_utils.atelier.errors import AtelierError
+from ansible.module_utils.basic import AnsibleModule
+
+_LOOK_AT: dict[str, Any] = {
+    "made_from": {"type": "list", "elements": "path", "required": True},
+    "variables": {"type": "str", "required": True},
+    "files": {"type": "list", "elements": "path", "required": True},
+    "bridges": {"type": "list", "elements": "str", "required": True},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "site": {"type": "dict", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["compare", "recorded"]},
+            "look_at": {"type": "dict", "required": True, "options": _LOOK_AT},
+            "everything": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: _compare(module) if module.params["state"] == "compare" else _record(module))
+
+
+def _compare(module: AnsibleModule) -> dict[str, Any]:
+    file, answer = _file(module), {"changed": False, "look_at": module.params["look_at"]}
+    try:
+        now = _look(module)
+    except AtelierError as error:  # no Docker yet, or none that runs: the roles see to that
+        why: str | None = str(error.code)
+    else:
+        why = "everything was asked for" if module.params["everything"] else None
+        why = why or stamps.difference(stamps.read_stamp(file), now)
+    if why is None:
+        return answer | {"unchanged": True, "summary": "Nothing did: the platform is as the last run left it."}
+    if not module.check_mode:
+        file.unlink(missing_ok=True)
+    return answer | {"unchanged": False, "why": why, "summary": f"Everything is looked at: {why}."}
+
+
+def _record(module: AnsibleModule) -> dict[str, Any]:
+    if not module.check_mode:
+        stamps.write_stamp(_file(module), _look(module))
+    return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
+
+
+def _file(module: AnsibleModule) -> Path:
+    return Path(module.params["site"]["state_dir"]) / "platform.json"
+
+
+def _look(module: AnsibleModule) -> stamps.Stamp:
+    given, site = module.params["look_at"], module.params["site"]
+    engine = DockerEngine(site["engine_url"])
+    nft = module.get_bin_path("nft")
+    _, firewall, _ = module.run_command([nft, "list", "table", "inet", site["instance"]]) if nft else (1, "", "")
+    parts = {
+        "a variable": given["variables"],
+        "the firewall": firewall,
+        **stamps.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
+        **stamps.host(given["bridges"]),
+        **stamps.services(engine, site["instance"]),
+        **stamps.templates(engine, site["image_prefix"]),
+    }
+    return stamps.Stamp(time.time(), parts)
+
+
+if __name__ == "__main__":
+    main()

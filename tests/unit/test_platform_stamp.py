@@ -1,0 +1,55 @@
+"""Whether a second ./atelier up has anything to do: what was noted against what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from atelier.platform_stamp import MAX_AGE_SECONDS, Stamp, difference, read_stamp, sources, write_stamp
+
+PARTS = {"the boot": "b", "the container atelier-api": "1 of sha256:2", "/etc/x": "d"}
+NOTED = Stamp(1000, PARTS)
+
+
+def test_the_same_needs_nothing() -> None:
+    assert difference(NOTED, Stamp(1000 + MAX_AGE_SECONDS - 1, PARTS)) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (Stamp(1001, PARTS | {"the boot": "c"}), "the boot changed"),
+        (Stamp(1001, {"the boot": "b", "/etc/x": "d"}), "the container atelier-api is gone"),
+        (Stamp(1001, PARTS | {"/etc/y": "e"}), "/etc/y is new"),
+        (Stamp(1000 + MAX_AGE_SECONDS, PARTS), "the last complete run is more than a day ago"),
+        (Stamp(999, PARTS), "the last complete run is more than a day ago"),
+    ],
+)
+def test_whatever_differs_is_named(now: Stamp, why: str) -> None:
+    assert difference(NOTED, now) == why
+
+
+def test_what_was_noted_is_read_again_and_what_is_broken_counts_for_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "platform.json"
+    assert read_stamp(file) is None
+    write_stamp(file, NOTED)
+    assert read_stamp(file) == NOTED
+    assert file.stat().st_mode & 0o777 == 0o600
+    for text in ("", "[]", "{}", '{"at": "x", "parts": {}}', '{"at": 1, "parts": 1}'):
+        file.write_text(text)
+        assert read_stamp(file) is None
+    assert difference(None, NOTED) == "no complete run is on record"
+
+
+def test_files_and_folders_have_a_digest_of_all_that_is_in_them(tmp_path: Path) -> None:
+    folder = tmp_path / "roles"
+    (folder / "a" / "__pycache__").mkdir(parents=True)
+    (folder / "a" / "main.yml").write_text("one")
+    paths = [folder, folder / "a" / "main.yml", tmp_path / "missing"]
+    before = sources(paths)
+    assert set(before) == {str(path) for path in paths[:2]}
+    (folder / "a" / "__pycache__" / "x.pyc").write_text("compiled")
+    assert sources(paths) == before
+    (folder / "a" / "b").touch()
+    assert sources(paths)[str(folder)] != before[str(folder)]
+    assert sources(paths)[str(paths[1])] == before[str(paths[1])]
