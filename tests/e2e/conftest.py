@@ -130,6 +130,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             atelier_network_logging_subnet="172.24.128.0/18",
             atelier_network_security_bridge="atl-e2e-sec",
             atelier_network_security_subnet="172.24.192.0/18",
+            # The one with a JDK: Java, too, is to trust the recorder.
+            atelier_templates=["empty", "java-spring"],
             workshop_seats=SEATS,
         ) as made,
     ):

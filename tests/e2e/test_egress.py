@@ -26,12 +26,21 @@ curl -sS -N https://{MODELS}/v1/chat/completions -H 'Authorization: Bearer {CANA
 # Each of them brings or reads a bundle of its own, and must trust the recorder's authority; with what it then says. For
 # pip and git it is no index and no repository that they find: that they say so means that they took the certificate.
 SITE = "https://packages.school.example"
+JAVA = """
+class Get {
+  public static void main(String[] names) throws Exception {
+    var address = java.net.URI.create(names[0]);
+    System.out.println(new String(address.toURL().openStream().readAllBytes()));
+  }
+}
+"""
 TRUSTING = {
     "curl": (f"curl -sS {SITE}/", "hello"),
     "python": (f"python3 -c \"import urllib.request as u; print(u.urlopen('{SITE}/').read())\"", "hello"),
     "node": (f"node -e \"fetch('{SITE}/').then(a => a.text()).then(console.log)\"", "hello"),
     "npm": (f"npm ping --registry {SITE}/ --fetch-retries 0", "PONG"),
     "pip": (f"pip download --retries 0 --no-deps --index-url {SITE}/simple nothing", "No matching distribution"),
+    "java": (f"printf '%s' '{JAVA}' >/tmp/Get.java && java /tmp/Get.java {SITE}/", "hello"),
     "git": (f"git ls-remote {SITE}/repository.git && echo nothing there", "nothing there"),
 }
 
@@ -42,8 +51,8 @@ def api(installation: Installation) -> Iterator[httpx.Client]:
         yield client
 
 
-def created(api: httpx.Client, name: str, mode: str) -> dict[str, Any]:
-    answer = api.post("/projects/create", json={"projectName": name, "projectType": "empty", "proxyMode": mode})
+def created(api: httpx.Client, name: str, mode: str, template: str = "empty") -> dict[str, Any]:
+    answer = api.post("/projects/create", json={"projectName": name, "projectType": template, "proxyMode": mode})
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()["project"]
     assert made["proxyMode"] == mode
@@ -57,7 +66,7 @@ def locked(api: httpx.Client) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def recorded(api: httpx.Client) -> dict[str, Any]:
-    return created(api, "recorded", "logging")
+    return created(api, "recorded", "logging", "java-spring")
 
 
 def container(project: dict[str, Any]) -> Container:
