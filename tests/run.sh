@@ -28,12 +28,18 @@ check_molecule() { # SCENARIO
   molecule test --scenario-name "$1"
 }
 
-# In this order: what is quick and fails often comes first; what needs Docker follows its preparation.
-names=(format ruff mypy yamllint ansible_lint docs unit prepare module api)
+scenarios=()
 for scenario in molecule/*/molecule.yml; do
-  names+=("molecule_$(basename "$(dirname "$scenario")")")
+  scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
-names+=(e2e)
+# Stage after stage; the lanes of a stage side by side. They wait for containers more than they compute, and each has an
+# installation of its own. The browser is left alone: Chromium drops what it loads whenever a container's network
+# interface comes or goes.
+stages=(
+  "prepare | format ruff mypy yamllint ansible_lint docs unit"
+  "module api | ${scenarios[*]}"
+  "e2e"
+)
 
 run() { # NAME
   case $1 in
@@ -42,12 +48,44 @@ run() { # NAME
   esac
 }
 
-follow() { # PID START LOG: says every half minute where a long check is
-  while sleep 30 && kill -0 "$1" 2>/dev/null; do
-    printf '        ... %s  %s\n' "$(elapsed "$2")" "$(tail -c 2000 "$3" | tr -d '\r' | grep -v '^ *$' | tail -n 1 | cut -c 1-100)"
+say() { # NAME WORDS...
+  printf '%-26s %s\n' "$1" "${*:2}"
+}
+
+follow() { # NAME PID START LOG: says every half minute where a long check is
+  while sleep 30 && kill -0 "$2" 2>/dev/null; do
+    say "$1" "... $(elapsed "$3")  $(tail -c 2000 "$4" | tr -d '\r' | grep -v '^ *$' | tail -n 1 | cut -c 1-100)"
   done
 }
 
+check() { # NAME: runs it, says how it went, notes it when it failed
+  local name=$1 start=$EPOCHREALTIME log=$logs/$1.log check follower counted
+  (run "$name") >"$log" 2>&1 </dev/null &
+  check=$!
+  follow "$name" "$check" "$start" "$log" &
+  follower=$!
+  if wait "$check"; then
+    # pytest's own count, where there is one.
+    counted=$(grep -Eo '[0-9]+ passed.*' "$log" | tail -n 1 | sed 's/ in .*//')
+    say "$name" "ok in $(elapsed "$start")  $counted"
+    echo "$name" >>"$logs/passed"
+  else
+    # In one piece, though another lane speaks too.
+    say "$name" "FAILED after $(elapsed "$start")"$'\n'"$(tail -n 200 "$log")"
+    echo "$name" >>"$logs/failed"
+  fi
+  kill "$follower" 2>/dev/null
+  wait "$follower" 2>/dev/null
+}
+
+lane() { # NAMES...: those that were asked for, one after the other
+  local name
+  for name in "$@"; do
+    [[ " ${chosen[*]} " != *" $name "* ]] || check "$name"
+  done
+}
+
+read -ra names <<<"${stages[*]//|/}"
 if [ "${1:-}" = list ]; then
   printf '%s\n' "${names[@]}"
   exit 0
@@ -55,37 +93,30 @@ fi
 for name in "$@"; do
   [[ " ${names[*]} " == *" $name "* ]] || die "there is no test $name. There are: ${names[*]}"
 done
-[ $# -eq 0 ] || names=("$@")
+chosen=("${names[@]}")
+[ $# -eq 0 ] || chosen=("$@")
 
 logs=$here/out/test
 mkdir -p "$logs"
+: >"$logs/passed" >"$logs/failed"
+# What runs in the background does not hear Ctrl-C by itself.
+trap 'trap - TERM; kill -- 0' INT
 start_of_all=$EPOCHREALTIME
-failed=()
-for number in "${!names[@]}"; do
-  name=${names[number]}
-  start=$EPOCHREALTIME
-  printf '[%d/%d] %s\n' "$((number + 1))" "${#names[@]}" "$name"
-  (run "$name") >"$logs/$name.log" 2>&1 </dev/null &
-  check=$!
-  follow "$check" "$start" "$logs/$name.log" &
-  follower=$!
-  if wait "$check"; then
-    # pytest's own count, where there is one.
-    counted=$(grep -Eo '[0-9]+ passed.*' "$logs/$name.log" | tail -n 1 | sed 's/ in .*//')
-    printf '        ok in %s  %s\n' "$(elapsed "$start")" "$counted"
-  else
-    printf '        FAILED after %s\n' "$(elapsed "$start")"
-    failed+=("$name")
-    tail -n 200 "$logs/$name.log"
-  fi
-  kill "$follower" 2>/dev/null
-  wait "$follower" 2>/dev/null
+for stage in "${stages[@]}"; do
+  IFS='|' read -ra lanes <<<"$stage"
+  for names_of_lane in "${lanes[@]}"; do
+    # shellcheck disable=SC2086 # the names are words
+    lane $names_of_lane &
+  done
+  wait
   # Nothing that needs Docker can pass without its preparation.
-  [[ " ${failed[*]-} " != *" prepare "* ]] || break
+  ! grep -qx prepare "$logs/failed" || break
 done
 
+mapfile -t passed <"$logs/passed"
+mapfile -t failed <"$logs/failed"
 echo
 [ ${#failed[@]} -eq 0 ] || echo "Failed: ${failed[*]}. Their output is in out/test/."
 echo "Took $(elapsed "$start_of_all")."
-echo "checks: $((number + 1 - ${#failed[@]})) passed, ${#failed[@]} failed"
+echo "checks: ${#passed[@]} passed, ${#failed[@]} failed"
 [ ${#failed[@]} -eq 0 ]

@@ -35,7 +35,7 @@ def crash_and_start(api: Api) -> None:
     api.wait_for_quiet()
     ids = {job["id"] for job in api.jobs()}
     assert [pid for pid, id in executions() if id in ids] == []
-    assert list(SCRATCH.glob("atelier-run-*")) == []
+    assert [folder for id in ids for folder in SCRATCH.glob(f"atelier-run-{id}-*")] == []
 
 
 def was_taken_up(api: Api, job_id: str) -> dict[str, Any]:
