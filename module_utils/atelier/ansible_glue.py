@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AtelierError, Code
-from .model import Network, ProxyMode, Quotas, Site
+from .model import GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
 
 SITE_SPEC: dict[str, Any] = {
@@ -34,6 +34,14 @@ SITE_SPEC: dict[str, Any] = {
         "enable_resource_limits": {"type": "bool", "required": True},
         "cpu_per_workspace": {"type": "float", "required": True},
         "memory_per_workspace_mb": {"type": "int", "required": True},
+        "git": {
+            "type": "dict",
+            "options": {
+                "service": {"type": "str", "required": True, "choices": ["embedded", "forgejo"]},
+                "owner": {"type": "str", "required": True},
+                "seat_port": {"type": "int", "required": True},
+            },
+        },
     },
 }
 
@@ -54,9 +62,10 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
                 field=f"site.networks.{mode}",
                 remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
             ) from error
+    state_dir = Path(raw["state_dir"])
     return Site(
         instance=raw["instance"],
-        state_dir=Path(raw["state_dir"]),
+        state_dir=state_dir,
         engine_url=raw["engine_url"],
         image_prefix=raw["image_prefix"],
         domain=raw["domain"],
@@ -70,6 +79,22 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
             cpu_per_workspace=raw["cpu_per_workspace"],
             memory_per_workspace_mb=raw["memory_per_workspace_mb"],
         ),
+        git=_git_server(raw, state_dir),
+    )
+
+
+def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:
+    """The git server of ``site.git``; the roles git_service and forgejo put socket and credentials there."""
+    git = raw.get("git")
+    if not git:
+        return None
+    return GitServer(
+        service=git["service"],
+        owner=git["owner"],
+        socket=state_dir / "gateway" / "git" / "http.sock",
+        credentials=state_dir / "git" / "credentials.json",
+        seat_port=git["seat_port"],
+        base_url=f"{address(raw['protocol'], raw['domain'], raw['port'])}/git",
     )
 
 

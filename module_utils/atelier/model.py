@@ -14,6 +14,7 @@ GIB = 1024**3
 MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
 CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
 IDE_PORT = 8082  # code-server's port inside every seat
+GIT_HOST = "git.internal"  # the git server's name in the seats
 
 
 class Status(StrEnum):
@@ -56,6 +57,39 @@ class Quotas:
     memory_per_workspace_mb: int
 
 
+def address(protocol: str, host: str, port: int) -> str:
+    """``http://host:port``; the port is left out where the protocol implies it."""
+    implied = (protocol, port) in {("http", 80), ("https", 443)}
+    return f"{protocol}://{host}{'' if implied else f':{port}'}"
+
+
+@dataclass(frozen=True)
+class GitServer:
+    """Where the repositories are. All belong to ``owner``; ``base_url`` is what people open, no slash at its end.
+
+    ``service`` is embedded or forgejo, ``socket`` the Unix socket that its HTTP API answers on, ``credentials`` the
+    file with the owner's, ``seat_port`` the port by which seats reach it on their bridge's own address.
+    """
+
+    service: str
+    owner: str
+    socket: Path
+    credentials: Path
+    seat_port: int
+    base_url: str
+
+    def web_url(self, repository: str) -> str:
+        return f"{self.base_url}/{self.owner}/{repository}"
+
+    def clone_url(self, repository: str) -> str:
+        """For people; a seat has ``seat_url``."""
+        return f"{self.web_url(repository)}.git"
+
+    def seat_url(self, repository: str) -> str:
+        """What ``origin`` is in a seat."""
+        return f"http://{GIT_HOST}:{self.seat_port}/git/{self.owner}/{repository}.git"
+
+
 @dataclass(frozen=True)
 class Site:
     """One installation: where its state lives, how its seats are reached, what they may use."""
@@ -69,6 +103,7 @@ class Site:
     protocol: str
     networks: Mapping[ProxyMode, Network]
     quotas: Quotas
+    git: GitServer | None = None  # None: this installation has no git server
 
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"
@@ -77,9 +112,8 @@ class Site:
         return f"{self.instance}-{workspace_id}"
 
     def workspace_url(self, workspace_id: str) -> str:
-        """The address a browser opens; the port is left out where the protocol implies it."""
-        implied = (self.protocol, self.port) in {("http", 80), ("https", 443)}
-        return f"{self.protocol}://{workspace_id}.{self.domain}{'' if implied else f':{self.port}'}/"
+        """The address a browser opens."""
+        return f"{address(self.protocol, f'{workspace_id}.{self.domain}', self.port)}/"
 
 
 @dataclass(frozen=True)

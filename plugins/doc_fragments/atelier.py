@@ -66,6 +66,23 @@ options:
         description: Largest amount of memory one workspace may ask for, in MiB.
         type: int
         required: true
+      git:
+        description: The git server; left out on an installation without one.
+        type: dict
+        suboptions:
+          service:
+            description: Whose HTTP API answers, Atelier's own service or Forgejo.
+            type: str
+            choices: [embedded, forgejo]
+            required: true
+          owner:
+            description: The account that owns all repositories.
+            type: str
+            required: true
+          seat_port:
+            description: The port by which seats reach it on their bridge's own address.
+            type: int
+            required: true
 attributes:
   check_mode:
     description: Whether the module tells what it would change without changing it.
