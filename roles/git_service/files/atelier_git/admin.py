@@ -1,0 +1,264 @@
+"""Forgejo's API v1, as far as Atelier uses it: users, their tokens, collaborators, protections."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from . import answers, names
+from .accounts import SCOPES, hash_password, new_token
+from .api import MISSING, Answer, Call, Refusal
+from .store import Row, Store, Taken, now
+
+_PERMISSIONS = ("read", "write", "admin")
+_LONGEST_RULE = 255
+
+
+def get_me(call: Call) -> Answer:
+    call.need("user", write=False)
+    return 200, answers.user(call.caller.user, call.service.settings)
+
+
+def get_user(call: Call) -> Answer:
+    call.need("user", write=False)
+    return 200, answers.user(_user(call, self_or_admin=True), call.service.settings)
+
+
+def create_user(call: Call) -> Answer:
+    _administrator(call)
+    name, password = call.value("username", str, ""), call.value("password", str, "")
+    if not names.is_user(name):
+        raise Refusal(422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside")
+    if len(password) < 8:
+        raise Refusal(422, "[Password]: must have 8 characters or more")
+    values = {
+        "name": name,
+        "lower_name": name.lower(),
+        "email": call.value("email", str, ""),
+        "password_hash": hash_password(password),
+        "is_admin": 0,
+        "restricted": int(call.value("restricted", bool, False)),
+        "created_at": now(),
+    }
+    try:
+        with call.store.change():
+            call.store.insert("users", values)
+    except Taken as error:
+        raise Refusal(422, f"user already exists [name: {name}]") from error
+    return 201, answers.user(_known(call.store, name), call.service.settings)
+
+
+def delete_user(call: Call) -> Answer:
+    _administrator(call)
+    user = _user(call)
+    if user["is_admin"]:
+        raise Refusal(422, "The administrator owns the repositories and stays.")
+    with call.store.change():
+        call.store.run("DELETE FROM users WHERE id = ?", user["id"])
+    return 204, None
+
+
+def list_tokens(call: Call) -> Answer:
+    user = _token_owner(call)
+    rows = call.store.all("SELECT * FROM tokens WHERE user_id = ? ORDER BY id", user["id"])
+    return 200, [answers.token(row) for row in rows]
+
+
+def create_token(call: Call) -> Answer:
+    user = _token_owner(call)
+    name, scopes = call.value("name", str, ""), call.value("scopes", list, [])
+    if not 1 <= len(name) <= 255:
+        raise Refusal(422, "[Name]: is required, at most 255 characters")
+    if not scopes or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
+        raise Refusal(400, f"access token must have a scope; known are {', '.join(sorted(SCOPES))}")
+    try:
+        with call.store.change():
+            number, token = new_token(call.store, user["id"], name, scopes)
+    except Taken as error:
+        raise Refusal(400, "access token name has been used already") from error
+    row = call.store.one("SELECT * FROM tokens WHERE id = ?", number)
+    assert row is not None  # noqa: S101 - it was made just now
+    return 201, answers.token(row, token)
+
+
+def delete_token(call: Call) -> Answer:
+    """By its number, or its name."""
+    user, which = _token_owner(call), call.path["token"]
+    column = "id" if which.isascii() and which.isdigit() else "name"
+    with call.store.change():
+        sql = f"DELETE FROM tokens WHERE user_id = ? AND {column} = ?"  # noqa: S608 - one of our own two words
+        changed = call.store.run(sql, user["id"], which)
+    if not changed:
+        raise Refusal(404, MISSING)
+    return 204, None
+
+
+def list_collaborators(call: Call) -> Answer:
+    row = call.repository(least="read")
+    users = call.store.all(
+        "SELECT u.* FROM users u JOIN collaborators c ON c.user_id = u.id WHERE c.repository_id = ? ORDER BY u.id",
+        row["id"],
+    )
+    return 200, [answers.user(user, call.service.settings) for user in users]
+
+
+def put_collaborator(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    user, permission = call.store.user(call.path["user"]), call.value("permission", str, "write")
+    if user is None or permission not in _PERMISSIONS:
+        raise Refusal(422, "The user or the permission is not known.")
+    with call.store.change():
+        call.store.run(
+            "INSERT INTO collaborators VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET permission = excluded.permission",
+            row["id"],
+            user["id"],
+            "read" if permission == "read" else "write",
+        )
+    return 204, None
+
+
+def delete_collaborator(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    user = call.store.user(call.path["user"])
+    with call.store.change():
+        sql = "DELETE FROM collaborators WHERE repository_id = ? AND user_id = ?"
+        call.store.run(sql, row["id"], user["id"] if user else 0)
+    return 204, None
+
+
+def list_branch_protections(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    return 200, [answers.branch_protection(rule) for rule in call.store.protections(row["id"], "branch")]
+
+
+def create_branch_protection(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    pattern = call.value("rule_name", str) or call.value("branch_name", str) or ""
+    users = _writers(call, row, "push_whitelist_usernames") or []
+    push, whitelist = call.value("enable_push", bool, False), call.value("enable_push_whitelist", bool, False)
+    _add_rule(call, row, "branch", pattern, users, push=push, whitelist=whitelist)
+    return 201, answers.branch_protection(_rule(call, row, pattern))
+
+
+def get_branch_protection(call: Call) -> Answer:
+    return 200, answers.branch_protection(_rule(call, call.repository(least="owner"), call.path["rule"]))
+
+
+def edit_branch_protection(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    rule = _rule(call, row, call.path["rule"])
+    users = _writers(call, row, "push_whitelist_usernames")
+    with call.store.change():
+        call.store.run(
+            "UPDATE protections SET enable_push = ?, enable_whitelist = ?, updated_at = ? WHERE id = ?",
+            int(call.value("enable_push", bool, bool(rule["enable_push"]))),
+            int(call.value("enable_push_whitelist", bool, bool(rule["enable_whitelist"]))),
+            now(),
+            rule["id"],
+        )
+        if users is not None:
+            call.store.set_whitelist(rule["id"], users)
+    return 200, answers.branch_protection(_rule(call, row, call.path["rule"]))
+
+
+def delete_branch_protection(call: Call) -> Answer:
+    rule = _rule(call, call.repository(least="owner"), call.path["rule"])
+    with call.store.change():
+        call.store.run("DELETE FROM protections WHERE id = ?", rule["id"])
+    return 204, None
+
+
+def list_tag_protections(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    return 200, [answers.tag_protection(rule) for rule in call.store.protections(row["id"], "tag")]
+
+
+def create_tag_protection(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    pattern = call.value("name_pattern", str, "").strip()
+    _add_rule(call, row, "tag", pattern, _writers(call, row, "whitelist_usernames") or [], push=True, whitelist=True)
+    made = [rule for rule in call.store.protections(row["id"], "tag") if rule["pattern"] == pattern]
+    return 201, answers.tag_protection(made[0])
+
+
+def make_owner(store: Store, name: str) -> dict[str, str]:
+    """The administrator, with a new password and a new token; those before it are good for nothing any more."""
+    password, user = secrets.token_urlsafe(36), store.user(name)
+    with store.change():
+        if user is None:
+            values = {"name": name, "lower_name": name.lower(), "email": f"{name}@owner.invalid", "is_admin": 1}
+            made = {"password_hash": hash_password(password), "restricted": 0, "created_at": now()}
+            id = store.insert("users", {**values, **made})
+        else:
+            id = user["id"]
+            sql = "UPDATE users SET password_hash = ?, is_admin = 1, restricted = 0 WHERE id = ?"
+            store.run(sql, hash_password(password), id)
+            store.run("DELETE FROM tokens WHERE user_id = ?", id)
+        _, token = new_token(store, id, "atelier", ["all"])
+    return {"user": name, "password": password, "token": token}
+
+
+def _administrator(call: Call) -> None:
+    if not call.caller.user["is_admin"]:
+        raise Refusal(403, "The user should be the site admin.")
+    call.need("admin", write=True)
+
+
+def _known(store: Store, name: str) -> Row:
+    user = store.user(name)
+    if user is None:
+        raise Refusal(404, MISSING)
+    return user
+
+
+def _user(call: Call, *, self_or_admin: bool = False) -> Row:
+    user = _known(call.store, call.path["user"])
+    if self_or_admin and not call.caller.user["is_admin"] and user["id"] != call.caller.user["id"]:
+        raise Refusal(404, MISSING)
+    return user
+
+
+def _token_owner(call: Call) -> Row:
+    """Tokens are made with a password only, so that one that was stolen can't make another."""
+    if not call.caller.by_password:
+        raise Refusal(401, "auth required")
+    return _user(call, self_or_admin=True)
+
+
+def _writers(call: Call, row: Row, key: str) -> list[int] | None:
+    """The users that a rule shall name. As Forgejo: unknown ones are refused, those who may not write left out."""
+    given = call.value(key, list)
+    if given is None:
+        return None
+    users = [call.store.user(name) if isinstance(name, str) else None for name in given]
+    if None in users:
+        raise Refusal(422, "user does not exist")
+    found: list[Any] = [user for user in users if user and call.store.permission(row, user) in ("owner", "write")]
+    return [user["id"] for user in {user["id"]: user for user in found}.values()]
+
+
+def _rule(call: Call, row: Row, pattern: str) -> dict[str, Any]:
+    for rule in call.store.protections(row["id"], "branch"):
+        if rule["pattern"] == pattern:
+            return rule
+    raise Refusal(404, MISSING)
+
+
+def _add_rule(call: Call, row: Row, kind: str, pattern: str, users: list[int], *, push: bool, whitelist: bool) -> None:
+    if not 1 <= len(pattern) <= _LONGEST_RULE:
+        raise Refusal(422, f"[RuleName]: is required, at most {_LONGEST_RULE} characters")
+    time = now()
+    values = {
+        "repository_id": row["id"],
+        "kind": kind,
+        "pattern": pattern,
+        "enable_push": int(push),
+        "enable_whitelist": int(whitelist),
+        "created_at": time,
+        "updated_at": time,
+    }
+    try:
+        with call.store.change():
+            call.store.set_whitelist(call.store.insert("protections", values), users)
+    except Taken as error:
+        raise Refusal(403, f"{kind.capitalize()} protection already exist") from error

@@ -1,0 +1,238 @@
+"""Forgejo's API v1, as far as Atelier uses it: repositories and their branches. Users and rules are in admin.py.
+
+Each function takes a Call and returns (status, body) or raises Refusal; app.py makes HTTP of it. They run in threads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import answers, git, names, rights
+from .accounts import Accounts, Caller
+from .policy import HEADS, covers, is_plain, may_push
+from .settings import Settings
+from .store import Row, Store, Taken, now
+
+Answer = tuple[int, Any]
+MISSING = "The target couldn't be found."
+_DESCRIPTION = 2048
+
+
+class Refusal(Exception):
+    """An answer with an error's status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Service:
+    settings: Settings
+    store: Store
+    accounts: Accounts
+
+
+@dataclass(frozen=True)
+class Call:
+    """``path`` are the address's parameters, ``body`` the JSON object that was sent."""
+
+    service: Service
+    caller: Caller
+    path: Mapping[str, str]
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        return self.service.store
+
+    def repository(self, *, least: str) -> Row:
+        """The one of the address. Raises 404 for one that the caller may not even read, as for none; 403 for less than
+        ``least``: read, write, owner."""
+        found = self.store.repository(self.path["owner"], self.path["repository"])
+        has = self.store.permission(found, self.caller.user) if found else None
+        if found is None or has is None:
+            raise Refusal(404, MISSING)
+        order = ("read", "write", "owner")
+        if order.index(has) < order.index(least):
+            raise Refusal(403, f"The user should have the permission {least!r} on the repository.")
+        if not self.caller.may("repository", write=least != "read"):
+            raise Refusal(403, "The token does not have the scope for this.")
+        return found
+
+    def need(self, category: str, *, write: bool) -> None:
+        if not self.caller.may(category, write=write):
+            raise Refusal(403, "The token does not have the scope for this.")
+
+    def shown(self, row: Row) -> dict[str, Any]:
+        owner = self.store.user(row["owner_name"])
+        assert owner is not None  # noqa: S101 - a foreign key
+        return answers.repository(row, owner, self.store.permission(row, self.caller.user), self.service.settings)
+
+    def value(self, key: str, kind: type, default: Any = None) -> Any:
+        """A value of the body; null counts as left out. Raises 422 for another type."""
+        found = self.body.get(key)
+        if found is None:
+            return default
+        if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
+            raise Refusal(422, f"[{key}]: must be of the type {kind.__name__}")
+        return found
+
+
+def version(call: Call) -> Answer:
+    return 200, {"version": call.service.settings.version}
+
+
+def list_repositories(call: Call) -> Answer:
+    """Those of a user that the caller may read; without a user, the caller's own."""
+    call.need("repository", write=False)
+    owner = call.store.user(call.path["user"]) if "user" in call.path else call.caller.user
+    if owner is None:
+        raise Refusal(404, MISSING)
+    rows = call.store.repositories_of(owner["id"])
+    return 200, [call.shown(row) for row in rows if call.store.permission(row, call.caller.user)]
+
+
+def create_repository(call: Call) -> Answer:
+    call.need("repository", write=True)
+    name = call.value("name", str, "")
+    if not names.is_repository(name):
+        raise Refusal(422, "[Name]: must be 1 to 100 letters, digits, hyphens, underscores or single dots")
+    if names.is_reserved(name):
+        raise Refusal(422, f"name is reserved [name: {name}]")
+    if not call.caller.user["is_admin"]:
+        raise Refusal(403, "Only the administrator makes repositories here.")
+    branch = call.value("default_branch", str, "") or "main"
+    if not names.is_branch(branch):
+        raise Refusal(422, "[DefaultBranch]: is not a branch's name")
+    if call.value("auto_init", bool, False):
+        raise Refusal(422, "[AutoInit]: repositories begin empty here")
+    owner, root, time = call.caller.user, call.service.settings.repositories, now()
+    folder = git.create(root, branch)
+    values = {
+        "owner_id": owner["id"],
+        "name": name,
+        "lower_name": name.lower(),
+        "folder": folder,
+        "description": _description(call) or "",
+        "private": int(call.value("private", bool, False)),
+        "default_branch": branch,
+        "empty": 1,
+        "size": 0,
+        "created_at": time,
+        "updated_at": time,
+    }
+    try:
+        with call.store.change():
+            call.store.insert("repositories", values)
+    except Taken as error:
+        git.remove(root, folder)
+        raise Refusal(409, "The repository with the same name already exists.") from error
+    made = call.store.repository(owner["name"], name)
+    assert made is not None  # noqa: S101 - it was made just now
+    return 201, call.shown(made)
+
+
+def get_repository(call: Call) -> Answer:
+    return 200, call.shown(call.repository(least="read"))
+
+
+def edit_repository(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    description, private = _description(call), call.value("private", bool)
+    branch = call.value("default_branch", str)
+    folder = call.service.settings.repositories / row["folder"]
+    if branch is not None and branch != row["default_branch"]:
+        if not names.is_branch(branch) or (not row["empty"] and git.commit_of(folder, branch) is None):
+            raise Refusal(422, f"[DefaultBranch]: there is no branch {branch[:100]!r}")
+        git.set_default_branch(folder, branch)
+    with call.store.change():
+        call.store.run(
+            "UPDATE repositories SET description = ?, private = ?, default_branch = ?, updated_at = ? WHERE id = ?",
+            row["description"] if description is None else description,
+            row["private"] if private is None else int(private),
+            branch or row["default_branch"],
+            now(),
+            row["id"],
+        )
+    return 200, call.shown(call.repository(least="owner"))
+
+
+def delete_repository(call: Call) -> Answer:
+    row = call.repository(least="owner")
+    with call.store.change():
+        call.store.run("DELETE FROM repositories WHERE id = ?", row["id"])
+    git.remove(call.service.settings.repositories, row["folder"])
+    return 204, None
+
+
+def list_branches(call: Call) -> Answer:
+    return 200, _branches(call, call.repository(least="read"))
+
+
+def get_branch(call: Call) -> Answer:
+    found = [shown for shown in _branches(call, call.repository(least="read")) if shown["name"] == call.path["branch"]]
+    if not found:
+        raise Refusal(404, MISSING)
+    return 200, found[0]
+
+
+def create_branch(call: Call) -> Answer:
+    row = call.repository(least="write")
+    name = call.value("new_branch_name", str, "")
+    source = call.value("old_ref_name", str) or call.value("old_branch_name", str) or row["default_branch"]
+    if not names.is_branch(name) or not names.is_branch(source):
+        raise Refusal(422, "[BranchName]: is not a branch's name")
+    # A number is no branch, and a branch that this caller can't see is none for it.
+    folder = call.service.settings.repositories / row["folder"]
+    commit = None if re.fullmatch("[0-9a-f]{40}", source) else git.commit_of(folder, source)
+    own = rights.pusher(call.store, row, call.caller)
+    visible = rights.sees(row, call.caller, own)
+    if commit is None or (visible is not None and source not in visible):
+        raise Refusal(404, "The old branch does not exist")
+    if not may_push(own, f"{HEADS}{name}"):
+        raise Refusal(403, f"Not allowed to push to protected branch {name}")
+    try:
+        git.create_branch(folder, name, commit)
+    except git.GitError as error:
+        if git.commit_of(folder, name):
+            raise Refusal(409, "The branch already exists.") from error
+        raise Refusal(409, "The branch with the same name already exists as part of another.") from error
+    note_push(call.service, row)
+    made = [shown for shown in _branches(call, row) if shown["name"] == name]
+    return 201, made[0]
+
+
+def note_push(service: Service, row: Row) -> None:
+    """Writes down what a push may have changed."""
+    folder = service.settings.repositories / row["folder"]
+    empty, size = git.is_empty(folder), git.size_kib(folder)
+    sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
+    with service.store.change():
+        service.store.run(sql, int(empty), size, now(), row["id"])
+
+
+def _branches(call: Call, row: Row) -> list[dict[str, Any]]:
+    own = rights.pusher(call.store, row, call.caller)
+    visible = rights.sees(row, call.caller, own)
+    found = git.branches(call.service.settings.repositories / row["folder"])
+    ordered = sorted(own.rules, key=lambda rule: not is_plain(rule.pattern))
+    return [
+        answers.branch(
+            branch,
+            rule=next((rule.pattern for rule in ordered if covers(rule.pattern, branch.name)), None),
+            may_push=may_push(own, f"{HEADS}{branch.name}"),
+        )
+        for branch in found
+        if visible is None or branch.name in visible
+    ]
+
+
+def _description(call: Call) -> str | None:
+    description: str | None = call.value("description", str)
+    if description is not None and len(description) > _DESCRIPTION:
+        raise Refusal(422, f"[Description]: must be at most {_DESCRIPTION} characters")
+    return description

@@ -1,0 +1,253 @@
+"""The ASGI application: who asks, for what, and the answer as HTTP. Nothing but the health check is for strangers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from . import admin, api, git, rights
+from .accounts import Accounts, Caller
+from .api import Answer, Call, Refusal, Service
+from .settings import Settings
+from .smart_http import SERVICES, SmartHttp
+from .store import Store
+
+log = logging.getLogger("atelier_git")
+
+_LARGEST_JSON = 1024**2
+_PAGE, _LARGEST_PAGE = 30, 50  # Forgejo's
+_LISTS = "X-Total-Count"
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="git", charset="UTF-8"'}
+_NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
+
+_REPOSITORY = "/repos/{owner}/{repository}"
+_ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
+    ("GET", "/version", api.version),
+    ("GET", "/user", admin.get_me),
+    ("GET", "/user/repos", api.list_repositories),
+    ("POST", "/user/repos", api.create_repository),
+    ("GET", "/users/{user}", admin.get_user),
+    ("GET", "/users/{user}/repos", api.list_repositories),
+    ("GET", "/users/{user}/tokens", admin.list_tokens),
+    ("POST", "/users/{user}/tokens", admin.create_token),
+    ("DELETE", "/users/{user}/tokens/{token}", admin.delete_token),
+    ("POST", "/admin/users", admin.create_user),
+    ("DELETE", "/admin/users/{user}", admin.delete_user),
+    ("GET", _REPOSITORY, api.get_repository),
+    ("PATCH", _REPOSITORY, api.edit_repository),
+    ("DELETE", _REPOSITORY, api.delete_repository),
+    ("GET", f"{_REPOSITORY}/branches", api.list_branches),
+    ("POST", f"{_REPOSITORY}/branches", api.create_branch),
+    ("GET", f"{_REPOSITORY}/branches/{{branch:path}}", api.get_branch),
+    ("GET", f"{_REPOSITORY}/collaborators", admin.list_collaborators),
+    ("PUT", f"{_REPOSITORY}/collaborators/{{user}}", admin.put_collaborator),
+    ("DELETE", f"{_REPOSITORY}/collaborators/{{user}}", admin.delete_collaborator),
+    ("GET", f"{_REPOSITORY}/branch_protections", admin.list_branch_protections),
+    ("POST", f"{_REPOSITORY}/branch_protections", admin.create_branch_protection),
+    ("GET", f"{_REPOSITORY}/branch_protections/{{rule:path}}", admin.get_branch_protection),
+    ("PATCH", f"{_REPOSITORY}/branch_protections/{{rule:path}}", admin.edit_branch_protection),
+    ("DELETE", f"{_REPOSITORY}/branch_protections/{{rule:path}}", admin.delete_branch_protection),
+    ("GET", f"{_REPOSITORY}/tag_protections", admin.list_tag_protections),
+    ("POST", f"{_REPOSITORY}/tag_protections", admin.create_tag_protection),
+]
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Opens the database and drops what a crash left. Raises OSError or sqlite3.Error for a folder it can't use."""
+    settings.repositories.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store(settings.database)
+    git.remove_unknown(settings.repositories, {row["folder"] for row in store.all("SELECT folder FROM repositories")})
+    service = Service(settings, store, Accounts(store))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> Any:
+        app.state.smart = SmartHttp(settings)
+        yield
+        store.close()
+
+    routes = [Route("/api/healthz", _health)]
+    routes += [
+        Route(f"/api/v1{path}", _endpoint(service, function), methods=[method]) for method, path, function in _ROUTES
+    ]
+    routes += [
+        Route("/{owner}/{repository}/info/refs", _git_endpoint(service, "info/refs"), methods=["GET"]),
+        *(
+            Route(f"/{{owner}}/{{repository}}/{name}", _git_endpoint(service, name), methods=["POST"])
+            for name in SERVICES
+        ),
+        Route("/{owner}/{repository}", _page(service), methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=_handlers(settings))
+    app.add_middleware(_Log)
+    return app
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse({"status": "pass", "description": "Atelier's git service"})
+
+
+def _endpoint(service: Service, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        caller = await _caller(service, request)
+        body = await _json(request) if request.method in ("POST", "PUT", "PATCH") else {}
+        call = Call(service, caller, request.path_params, body)
+        status, found = await run_in_threadpool(function, call)
+        if isinstance(found, list):
+            return _paged(service.settings, request, found)
+        return Response(status_code=status) if found is None else JSONResponse(found, status)
+
+    return answer
+
+
+def _git_endpoint(service: Service, path: str) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        caller = await _caller(service, request)
+        named = request.query_params.get("service", "") if path == "info/refs" else path
+        if named not in SERVICES:
+            raise Refusal(403, "Clients of git before 1.6.6 can't be served.")
+        pushes = named == "git-receive-pack"
+        row = await run_in_threadpool(_readable, service, caller, request, write=pushes)
+        own = await run_in_threadpool(rights.pusher, service.store, row, caller)
+        if pushes and not own.may_write:
+            raise Refusal(403, "The user may not push to this repository.")
+        folder = service.settings.repositories / row["folder"]
+        hidden = rights.hidden(rights.sees(row, caller, own))
+        variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump()}
+
+        async def ended() -> None:
+            if pushes and path != "info/refs":
+                await run_in_threadpool(api.note_push, service, row)
+
+        smart: SmartHttp = request.app.state.smart
+        return smart.answer(request, folder, path, variables, hidden, ended)
+
+    return answer
+
+
+def _page(service: Service) -> Callable[[Request], Any]:
+    """What a browser gets: there are no pages, so how to get the repository."""
+
+    async def answer(request: Request) -> Response:
+        row = await run_in_threadpool(_readable, service, await _caller(service, request), request, write=False)
+        address = f"{service.settings.base_url}/{row['owner_name']}/{row['name']}.git"
+        said = f"{row['owner_name']}/{row['name']}\n\ngit clone {address}\n\nThis git server has no pages of its own.\n"
+        return PlainTextResponse(said, headers=_NO_CACHE)
+
+    return answer
+
+
+def _readable(service: Service, caller: Caller, request: Request, *, write: bool) -> Any:
+    """The repository of the address, with ``.git`` or without."""
+    path = {**request.path_params, "repository": request.path_params["repository"].removesuffix(".git")}
+    row = Call(service, caller, path).repository(least="read")
+    if not caller.may("repository", write=write):
+        raise Refusal(403, "The token does not have the scope for this.")
+    return row
+
+
+async def _caller(service: Service, request: Request) -> Caller:
+    header = request.headers.get("authorization", "")
+    caller = await run_in_threadpool(service.accounts.identify, header) if header else None
+    if caller is None:
+        raise Refusal(401, "token is required" if not header else "user does not exist or its password is wrong")
+    request.state.user = caller.user["name"]
+    return caller
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    content = b""
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _LARGEST_JSON:
+            raise Refusal(413, "The body is too large.")
+    try:
+        found = json.loads(content or b"{}")
+    except ValueError as error:
+        raise Refusal(422, "The body is not JSON.") from error
+    if not isinstance(found, dict):
+        raise Refusal(422, "The body must be a JSON object.")
+    return found
+
+
+def _paged(settings: Settings, request: Request, found: list[Any]) -> Response:
+    """One page of a list, with how many there are and where the others are."""
+    page = max(1, _number(request, "page", 1))
+    limit = min(_LARGEST_PAGE, _number(request, "limit", _PAGE) or _PAGE)
+    last = max(1, -(-len(found) // limit))
+    wanted: dict[str, int] = {}
+    if page < last:
+        wanted |= {"next": page + 1, "last": last}
+    if page > 1:
+        wanted |= {"first": 1, "prev": page - 1}
+    address = f"{settings.base_url}{request.url.path}"
+    link = ",".join(f'<{address}?{urlencode({"limit": limit, "page": n})}>; rel="{rel}"' for rel, n in wanted.items())
+    headers = {_LISTS: str(len(found)), "Access-Control-Expose-Headers": "Link, X-Total-Count"}
+    return JSONResponse(found[(page - 1) * limit : page * limit], headers=headers | ({"Link": link} if link else {}))
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 7 else default
+
+
+def _handlers(settings: Settings) -> dict[Any, Any]:
+    def error(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+        more = {**(headers or {}), **(_CHALLENGE if status == 401 else {}), **_NO_CACHE}
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"message": message, "url": f"{settings.base_url}/api/swagger"}, status, more)
+        return PlainTextResponse(f"{message}\n", status, more)
+
+    async def refused(request: Request, refusal: Refusal) -> Response:
+        return error(request, refusal.status, str(refusal))
+
+    async def http(request: Request, raised: HTTPException) -> Response:
+        # A stranger learns nothing of what there is.
+        if raised.status_code in (404, 405) and "authorization" not in request.headers:
+            return error(request, 401, "token is required")
+        message = api.MISSING if raised.status_code == 404 else str(raised.detail)
+        return error(request, raised.status_code, message, dict(raised.headers or {}))
+
+    async def unforeseen(request: Request, raised: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=raised)
+        return error(request, 500, "Something unforeseen went wrong; the log of the git service says what.")
+
+    return {Refusal: refused, HTTPException: http, Exception: unforeseen}
+
+
+class _Log:
+    """A line for each request: who, what, status. Never a header, a query or a body."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] == "/api/healthz":
+            await self._app(scope, receive, send)
+            return
+        begin, status = time.monotonic(), 0
+        scope.setdefault("state", {})
+
+        async def noted(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            who = scope["state"].get("user", "-")
+            took = (time.monotonic() - begin) * 1000
+            log.info("%s %s %s %s %.0f ms", who, scope["method"], scope["path"], status, took)

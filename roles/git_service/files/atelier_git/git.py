@@ -1,0 +1,158 @@
+"""The repositories on disk. Their folders' names are random and stand in the database: none comes from a request."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HOOKS = Path(__file__).parent.parent / "hooks"
+# Our own commands on one repository take milliseconds.
+_SECONDS = 60
+_FORMAT = "%00".join(
+    f"%({field})"
+    for field in (
+        "refname:lstrip=2",
+        "objectname",
+        "authorname",
+        "authoremail:trim",
+        "committerdate:iso-strict",
+        "subject",
+    )
+)
+
+
+class GitError(Exception):
+    """git's own words."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    name: str
+    commit: str
+    author: str
+    email: str
+    date: str
+    subject: str
+
+
+def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[str, str]:
+    """For every git that runs: no configuration but ours and that of the repository, which we wrote; our hooks only."""
+    configuration = [
+        ("core.hooksPath", str(HOOKS)),
+        ("safe.directory", "*"),
+        ("http.receivepack", "true"),
+        ("http.getanyfile", "false"),
+        ("receive.denyNonFastForwards", "true"),
+        ("receive.denyDeletes", "true"),
+        ("transfer.fsckObjects", "true"),
+        # A push that was answered survives a power cut.
+        ("core.fsync", "committed,reference"),
+        ("core.bigFileThreshold", "16m"),
+        ("pack.threads", "1"),
+        ("pack.windowMemory", "64m"),
+        *more,
+    ]
+    found = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(configuration)),
+    }
+    for number, (key, value) in enumerate(configuration):
+        found |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return found | variables
+
+
+def create(root: Path, default_branch: str) -> str:
+    """An empty bare repository; returns its folder's name."""
+    folder = f"{secrets.token_hex(16)}.git"
+    _git(["init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}", str(root / folder)])
+    return folder
+
+
+def remove(root: Path, folder: str) -> None:
+    shutil.rmtree(root / folder, ignore_errors=True)
+
+
+def remove_unknown(root: Path, known: set[str]) -> None:
+    """Folders without a row: a crash came between the two."""
+    for path in root.glob("*.git"):
+        if path.name not in known:
+            remove(root, path.name)
+
+
+def branches(folder: Path) -> list[Branch]:
+    output = _git(["for-each-ref", f"--format={_FORMAT}", "refs/heads/"], folder)
+    return [Branch(*line.split("\0", 5)) for line in output.splitlines()]
+
+
+def commit_of(folder: Path, branch: str) -> str | None:
+    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{branch}^{{commit}}"]
+    return _git(words, folder, failing="").strip() or None
+
+
+def create_branch(folder: Path, branch: str, commit: str) -> None:
+    """Raises GitError when it is there, or when another branch is in its way."""
+    # The empty old value: only if there is none.
+    _git(["update-ref", f"refs/heads/{branch}", commit, ""], folder)
+
+
+def set_default_branch(folder: Path, branch: str) -> None:
+    _git(["symbolic-ref", "HEAD", f"refs/heads/{branch}"], folder)
+
+
+def is_empty(folder: Path) -> bool:
+    return not _git(["for-each-ref", "--count=1", "refs/heads/"], folder)
+
+
+def size_kib(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - a walk over many files
+            except FileNotFoundError:
+                continue  # git tidies up
+    return -(-total // 1024)
+
+
+def _git(words: Sequence[str], folder: Path | None = None, *, failing: str | None = None) -> str:
+    """What it printed; ``failing`` is returned instead of raising GitError."""
+    where = ["--git-dir", str(folder)] if folder else []
+    done = subprocess.run(
+        ["git", *where, *words],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout.decode(errors="replace")
+    if failing is not None:
+        return failing
+    raise GitError(done.stderr.decode(errors="replace").strip()[-300:])
+
+
+def cgi_environment(
+    folder: Path, request: Mapping[str, str], configuration: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """For git http-backend(1). Its version 2 of the protocol lets a client ask for any object by its number, hidden or
+    not, so what the client says of that (Git-Protocol) is not passed on."""
+    return environment(
+        configuration,
+        GIT_PROJECT_ROOT=str(folder.parent),
+        GIT_HTTP_EXPORT_ALL="1",
+        GATEWAY_INTERFACE="CGI/1.1",
+        SERVER_PROTOCOL="HTTP/1.1",
+        REMOTE_ADDR="127.0.0.1",
+        **request,
+    )

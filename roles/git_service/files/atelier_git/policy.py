@@ -1,0 +1,95 @@
+"""Who may push which reference, and who sees which. Pure; the pre-receive hook uses the same functions.
+
+As in Forgejo: a rule that names the branch itself goes before one with wildcards; of those the oldest that fits
+counts. Without a rule, whoever may write to the repository may push.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+_WILD = re.compile(r"[*?\[{\\]")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``allowed``: whether the user in question may push to what the rule covers."""
+
+    pattern: str
+    allowed: bool
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """One user's rights on one repository, as the hook is told them."""
+
+    user: str
+    may_write: bool
+    rules: tuple[Rule, ...] = ()
+    tag_rules: tuple[Rule, ...] = ()
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def load(text: str) -> Pusher:
+    raw: dict[str, Any] = json.loads(text)
+    rules, tag_rules = (tuple(Rule(**rule) for rule in raw[key]) for key in ("rules", "tag_rules"))
+    return Pusher(raw["user"], raw["may_write"], rules, tag_rules)
+
+
+def is_plain(pattern: str) -> bool:
+    return not _WILD.search(pattern)
+
+
+def covers(pattern: str, name: str) -> bool:
+    """Whether a rule's pattern fits: ``*`` and ``?`` within a part of the name, ``**`` across its slashes."""
+    if is_plain(pattern):
+        return pattern == name
+    words = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
+
+
+def may_push(pusher: Pusher, reference: str) -> bool:
+    if not pusher.may_write:
+        return False
+    if reference.startswith(HEADS):
+        return _decided(pusher.rules, reference.removeprefix(HEADS))
+    if reference.startswith(TAGS):
+        return _decided(pusher.tag_rules, reference.removeprefix(TAGS))
+    return False
+
+
+def refusal(pusher: Pusher, references: Iterable[str]) -> str | None:
+    """Why a push is refused, in the words that the pusher's git shows; None when all of it is allowed."""
+    refused = [reference for reference in references if not may_push(pusher, reference)]
+    if not refused:
+        return None
+    own = [rule.pattern for rule in pusher.rules if rule.allowed and is_plain(rule.pattern)]
+    names = ", ".join(reference.removeprefix(HEADS) for reference in refused[:5])
+    own_branch = f" Your branch is {own[0]}." if len(own) == 1 else ""
+    return f"{pusher.user} may not push to {names}.{own_branch} Nothing of this push was taken."
+
+
+def visible_branches(rules: Sequence[Rule], default_branch: str) -> list[str]:
+    """What a seat sees: the default branch, and those of its own."""
+    own = [rule.pattern for rule in rules if rule.allowed and is_plain(rule.pattern)]
+    return list(dict.fromkeys([default_branch, *own]))
+
+
+def hidden_references(visible: Iterable[str]) -> list[str]:
+    """Values of git's transfer.hideRefs: everything, but for these branches. The last that fits counts."""
+    return ["refs/", *(f"!{HEADS}{branch}" for branch in visible)]
+
+
+def _decided(rules: Sequence[Rule], name: str) -> bool:
+    plain = [rule for rule in rules if is_plain(rule.pattern)]
+    wild = [rule for rule in rules if not is_plain(rule.pattern)]
+    fitting = (rule.allowed for rule in (*plain, *wild) if covers(rule.pattern, name))
+    return next(fitting, True)

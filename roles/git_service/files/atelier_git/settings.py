@@ -1,0 +1,42 @@
+"""What the role configured, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes in bytes, times in seconds. ``base_url`` is what people open, such as http://localhost/git."""
+
+    owner: str
+    base_url: str
+    socket: str
+    data_dir: Path
+    # A push may be so large, as it comes over the wire.
+    max_push_bytes: int
+    # So many git processes answer at once; more wait.
+    max_processes: int
+    # One clone or push may take so long, and its sender be silent so long.
+    request_seconds: float
+    idle_seconds: float
+    version: str
+
+    @property
+    def repositories(self) -> Path:
+        return self.data_dir / "repositories"
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "git.sqlite3"
+
+
+def load(path: Path) -> Settings:
+    """Raises OSError, ValueError or TypeError for a file that is not what the role writes."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Settings)}
+    if set(raw) != known:
+        raise ValueError(f"{path} must hold exactly {', '.join(sorted(known))}")
+    return Settings(**{**raw, "data_dir": Path(raw["data_dir"])})
