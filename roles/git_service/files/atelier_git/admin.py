@@ -31,6 +31,8 @@ def create_user(call: Call) -> Answer:
         raise Refusal(422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside")
     if len(password) < 8:
         raise Refusal(422, "[Password]: must have 8 characters or more")
+    if call.store.user(name) is not None:  # before its password is hashed, which takes its time
+        raise _user_exists(name)
     values = {
         "name": name,
         "lower_name": name.lower(),
@@ -44,7 +46,7 @@ def create_user(call: Call) -> Answer:
         with call.store.change():
             call.store.insert("users", values)
     except Taken as error:
-        raise Refusal(422, f"user already exists [name: {name}]") from error
+        raise _user_exists(name) from error
     return 201, answers.user(_known(call.store, name), call.service.settings)
 
 
@@ -202,6 +204,10 @@ def _administrator(call: Call) -> None:
     if not call.caller.user["is_admin"]:
         raise Refusal(403, "The user should be the site admin.")
     call.need("admin", write=True)
+
+
+def _user_exists(name: str) -> Refusal:
+    return Refusal(422, f"user already exists [name: {name}]")
 
 
 def _known(store: Store, name: str) -> Row:

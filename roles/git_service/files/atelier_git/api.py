@@ -209,6 +209,8 @@ def create_branch(call: Call) -> Answer:
 def note_push(service: Service, row: Row) -> None:
     """Writes down what a push may have changed."""
     folder = service.settings.repositories / row["folder"]
+    if not folder.exists():  # deleted in the meantime
+        return
     empty, size = git.is_empty(folder), git.size_kib(folder)
     sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
     with service.store.change():

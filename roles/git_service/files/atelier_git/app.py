@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> Starlette:
         Route("/{owner}/{repository}", _page(service), methods=["GET"]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=_handlers(settings))
+    app.router.redirect_slashes = False
     app.add_middleware(_Log)
     return app
 
