@@ -19,6 +19,7 @@ from fastapi import Depends, Path, Request
 
 from .access import Caller
 from .audit import Audit
+from .git_server import GitVersion
 from .passwords import PasswordGuard
 from .presenter import Presenter
 from .runner.queue import Queue
@@ -42,6 +43,7 @@ class Services:
     presenter: Presenter
     passwords: PasswordGuard
     audit: Audit
+    git_version: GitVersion
     domain_categories: Categories
     started: float
 

@@ -82,12 +82,13 @@ def error_body(code: Code, sentence: str, details: Mapping[str, object], message
     }
 
 
-def error_response(error: AtelierError, headers: Mapping[str, str] | None = None) -> JSON:
-    """An AtelierError as the contract's answer; codes without a status of their own are 500."""
+def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
+    """An AtelierError as the contract's answer; codes without a status of their own are 500. ``of_project``: whether
+    the core's words for fields are those of projects."""
     details = {key: value for key, value in error.details.items() if key != "field"}
     field = error.details.get("field")
     if isinstance(field, str):
-        details.setdefault(_FIELD_NAMES.get(field, field), str(error))
+        details.setdefault(_FIELD_NAMES.get(field, field) if of_project else field, str(error))
     code = _CODES.get(error.code, error.code)
     retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
     body = error_body(code, error.message, details, str(error))
@@ -101,14 +102,16 @@ def _clone_refused(error: AtelierError) -> JSON | None:
     return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
 
 
-def validation_response(errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False) -> JSON:
+def validation_response(
+    errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False, of_project: bool = True
+) -> JSON:
     """Pydantic's findings, keyed by field. One field with a code of its own gives that code, all else
     VALIDATION_ERROR."""
     details: dict[str, str] = {}
     for finding in errors:
         details.setdefault(_field(finding), _sentence(finding))
     code = Code.VALIDATION_ERROR
-    if len(details) == 1:
+    if len(details) == 1 and of_project:
         code = _FIELD_CODES.get(next(iter(details)), code)
     message = " ".join(f"{field}: {fault}" for field, fault in details.items())
     sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
@@ -137,11 +140,13 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     @app.exception_handler(AtelierError)
     async def atelier_error(request: Request, error: AtelierError) -> JSON:
-        return (_clone_refused(error) if _is_clone(request) else None) or error_response(error)
+        refused = _clone_refused(error) if _is_clone(request) else None
+        return refused or error_response(error, of_project=_is_of_project(request))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSON:
-        return validation_response(error.errors(), of_clone=_is_clone(request))
+        of_project = _is_of_project(request)
+        return validation_response(error.errors(), of_clone=_is_clone(request), of_project=of_project)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSON:
@@ -161,6 +166,10 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 def _is_clone(request: Request) -> bool:
     return request.url.path.endswith("/clone")
+
+
+def _is_of_project(request: Request) -> bool:
+    return not request.url.path.startswith("/api/git/")
 
 
 def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:

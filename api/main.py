@@ -19,12 +19,13 @@ from .audit import Audit
 from .changes import CANCELING, begin
 from .deps import Services
 from .docs import document
+from .git_server import GitVersion
 from .listing import ProjectList
 from .metrics import collector
 from .operations import operations
 from .passwords import PasswordGuard
 from .presenter import Presenter
-from .routers import egress, jobs, later, projects, system
+from .routers import egress, git, jobs, later, projects, system
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    routers = (projects.router, jobs.router, system.router, egress.router, later.router)
+    routers = (projects.router, jobs.router, system.router, egress.router, git.router, later.router)
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
@@ -83,6 +84,7 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             presenter=Presenter(settings, watcher, sampler),
             passwords=PasswordGuard(),
             audit=Audit(site.state_dir),
+            git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),
             started=time.time(),
         )

@@ -39,7 +39,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     def clone_variables(job: Job) -> Mapping[str, Any]:
         return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
 
-    def whitelist_variables(job: Job) -> Mapping[str, Any]:
+    def as_asked(job: Job) -> Mapping[str, Any]:
         return job.variables
 
     table = [
@@ -49,7 +49,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         one("delete", divisible=False),
         one("password", divisible=False),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
-        Operation("whitelist", "whitelist_set", "person", whitelist_variables, unfinished, settle),
+        Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
+        Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.ansible_glue import parse_site
-from atelier.model import Site
+from atelier.model import Site, address
 
 # The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
 # whole environment into each run's artifacts.
@@ -26,7 +26,6 @@ class Settings:
     open_to_all: bool
     templates: tuple[str, ...]
     ready_timeout: float
-    git_server_enabled: bool
     proxy_enabled: bool
     domain_categories: dict[str, Any]
     show_disk_usage: bool
@@ -38,8 +37,11 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        implied = (self.site.protocol, self.site.port) in {("http", 80), ("https", 443)}
-        return f"{self.site.protocol}://{self.site.domain}{'' if implied else f':{self.site.port}'}"
+        return address(self.site.protocol, self.site.domain, self.site.port)
+
+    @property
+    def git_server_enabled(self) -> bool:
+        return self.site.git is not None
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -59,7 +61,6 @@ def load_settings(path: Path | None = None) -> Settings:
         open_to_all=raw["api_auth"] == "open",
         templates=tuple(raw["templates"]),
         ready_timeout=float(raw["ready_timeout"]),
-        git_server_enabled=bool(raw["git_server_enabled"]),
         proxy_enabled=bool(raw["proxy_enabled"]),
         domain_categories=dict(raw["domain_categories"]),
         show_disk_usage=bool(raw["show_disk_usage"]),

@@ -191,7 +191,6 @@ def _settings(folder: Path, state: Path) -> Path:
                 "api_auth": "token",
                 "templates": ["empty"],
                 "ready_timeout": 120,
-                "git_server_enabled": False,
                 "proxy_enabled": False,
                 "domain_categories": {},
                 "show_disk_usage": True,

@@ -11,7 +11,7 @@ from ..schemas.answers import Error
 
 router = APIRouter(tags=["not installed"])
 
-_GIT, _WORKSHOP = "The git server", "Workshop registration"
+_WORKSHOP = "Workshop registration"
 
 
 def _absent(feature: str) -> AtelierError:
@@ -37,8 +37,6 @@ def _add(method: str, path: str, name: str, feature: str) -> None:
     )
 
 
-_add("GET", "/api/git/repositories", "list_git_repositories", _GIT)
-_add("POST", "/api/git/repositories", "create_git_repository", _GIT)
 _add("GET", "/api/workshop/status", "get_workshop_status", _WORKSHOP)
 _add("POST", "/api/workshop/claim", "claim_workspace", _WORKSHOP)
 _add("GET", "/api/workshop/claims", "list_claims", _WORKSHOP)

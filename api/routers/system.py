@@ -58,6 +58,7 @@ async def config(platform: Platform) -> Response:
     """What clients adapt to: features, limits, the git server, and the flat keys that older ones read."""
     settings, quotas = platform.settings, platform.settings.site.quotas
     git_url = f"{settings.base_url}/git/"
+    git_version = await asyncio.to_thread(platform.git_version.read)
     return JSON(
         {
             "success": True,
@@ -74,7 +75,7 @@ async def config(platform: Platform) -> Response:
                     "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
                     "maxCPUPerWorkspace": quotas.cpu_per_workspace,
                 },
-                "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": None},
+                "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
                 "templates": list(settings.templates),
                 "gitServerEnabled": settings.git_server_enabled,
                 "gitServerUrl": git_url,

@@ -258,3 +258,26 @@ class WhitelistChanged(Answer):
 class AuditEntries(Answer):
     success: Literal[True] = True
     entries: list[dict[str, Any]]
+
+
+class Repository(Answer):
+    name: str = Field(examples=["my-flask-app"])
+    fullName: str = Field(examples=["developer/my-flask-app"])
+    description: str
+    url: str = Field(examples=["http://localhost/git/developer/my-flask-app"])
+    cloneUrl: str = Field(examples=["http://localhost/git/developer/my-flask-app.git"])
+    private: bool
+    createdAt: str = Field(examples=["2024-01-15T10:30:00.000Z"])
+    updatedAt: str = Field(examples=["2024-01-15T10:30:00.000Z"])
+    defaultBranch: str = Field(examples=["main"])
+    branches: list[str] = Field(examples=[["clone/my-flask-app-1", "main"]])
+
+
+class Repositories(Answer):
+    success: Literal[True] = True
+    repositories: list[Repository]
+
+
+class RepositoryCreated(Answer):
+    success: Literal[True] = True
+    repository: Repository

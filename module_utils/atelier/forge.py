@@ -159,7 +159,16 @@ class Forge:
             check_branch(default_branch, "default_branch")
         wanted = {"description": description, "private": private, "default_branch": default_branch}
         body = {key: value for key, value in wanted.items() if value is not None}
-        return self._repository(self._api.request("PATCH", self._path(name), body, accept=(200,)).json)
+        changed = self._repository(self._api.request("PATCH", self._path(name), body, accept=(200,)).json)
+        if default_branch not in (None, changed.default_branch):  # Forgejo says nothing when it is missing
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The repository {name!r} has no branch {default_branch!r} that could be its default.",
+                field="default_branch",
+                value=default_branch,
+                remedy="Push it first.",
+            )
+        return changed
 
     def delete_repository(self, name: str) -> bool:
         """Whether there was one."""

@@ -67,8 +67,8 @@ def check_branch(branch: str, field: str = "branch") -> str:
 def repository_name(title: str) -> str:
     """A workspace's name as one of a repository: what Forgejo does not take becomes ``-``. Never raises."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-")[:LONGEST_NAME]
-    name = re.sub(r"\.{2,}", ".", name)
-    return f"{name}-repository"[-LONGEST_NAME:] if name.lower().endswith(_RESERVED_ENDS) or not name else name
+    name = re.sub(r"\.{2,}", ".", name) or "repository"
+    return f"{name}-repository"[-LONGEST_NAME:] if name.lower().endswith(_RESERVED_ENDS) else name
 
 
 def seat_branch(title: str) -> str:

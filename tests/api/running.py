@@ -72,7 +72,6 @@ class Instance(Installation):
             "api_auth": "token",
             "templates": ["empty", "python-flask"],
             "ready_timeout": 60,
-            "git_server_enabled": False,
             "proxy_enabled": False,
             "domain_categories": {},
             "show_disk_usage": True,

@@ -69,11 +69,10 @@ def create_app(settings: Settings) -> Starlette:
     settings.repositories.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store(settings.database)
     git.remove_unknown(settings.repositories, {row["folder"] for row in store.all("SELECT folder FROM repositories")})
-    service = Service(settings, store, Accounts(store))
+    service, smart = Service(settings, store, Accounts(store)), SmartHttp(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
-        app.state.smart = SmartHttp(settings)
         yield
         store.close()
 
@@ -82,9 +81,9 @@ def create_app(settings: Settings) -> Starlette:
         Route(f"/api/v1{path}", _endpoint(service, function), methods=[method]) for method, path, function in _ROUTES
     ]
     routes += [
-        Route("/{owner}/{repository}/info/refs", _git_endpoint(service, "info/refs"), methods=["GET"]),
+        Route("/{owner}/{repository}/info/refs", _git_endpoint(service, smart, "info/refs"), methods=["GET"]),
         *(
-            Route(f"/{{owner}}/{{repository}}/{name}", _git_endpoint(service, name), methods=["POST"])
+            Route(f"/{{owner}}/{{repository}}/{name}", _git_endpoint(service, smart, name), methods=["POST"])
             for name in SERVICES
         ),
         Route("/{owner}/{repository}", _page(service), methods=["GET"]),
@@ -112,7 +111,7 @@ def _endpoint(service: Service, function: Callable[[Call], Answer]) -> Callable[
     return answer
 
 
-def _git_endpoint(service: Service, path: str) -> Callable[[Request], Any]:
+def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         caller = await _caller(service, request)
         named = request.query_params.get("service", "") if path == "info/refs" else path
@@ -131,7 +130,6 @@ def _git_endpoint(service: Service, path: str) -> Callable[[Request], Any]:
             if pushes and path != "info/refs":
                 await run_in_threadpool(api.note_push, service, row)
 
-        smart: SmartHttp = request.app.state.smart
         return smart.answer(request, folder, path, variables, hidden, ended)
 
     return answer

@@ -1,0 +1,86 @@
+"""The git server's repositories: read from the server itself, made by a playbook."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from atelier.forge import Forge, Repository, open_forge, require_git
+from atelier.git_repositories import Desired, check
+from fastapi import APIRouter, Depends, Response
+
+from ..changes import follow
+from ..deps import Platform, Who
+from ..docs import errors
+from ..operations import raise_for
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.git import CreateRepository
+
+router = APIRouter(tags=["git"])
+
+
+def _require_git(platform: Platform) -> None:
+    require_git(platform.settings.site)
+
+
+@router.get("/api/git/repositories", response_model=answers.Repositories, responses=errors(500, 503))
+async def list_git_repositories(platform: Platform) -> Response:
+    """All repositories, by name, with their branches."""
+    forge = open_forge(platform.settings.site)
+    found = await asyncio.to_thread(forge.repositories)
+    branches = await asyncio.gather(*(asyncio.to_thread(_branches, forge, repository) for repository in found))
+    listed = [_shown(repository, names) for repository, names in zip(found, branches, strict=True)]
+    return JSON({"success": True, "repositories": listed})
+
+
+@router.post(
+    "/api/git/repositories",
+    response_model=answers.RepositoryCreated,
+    status_code=201,
+    responses=errors(409, 500, 503),
+    # Before the body is looked at.
+    dependencies=[Depends(_require_git)],
+)
+async def create_git_repository(body: CreateRepository, platform: Platform, caller: Who) -> Response:
+    """A new, empty repository. A name that is in use is refused with 409."""
+    check(Desired(body.name, description=body.description))
+    forge = open_forge(platform.settings.site)
+    variables = {
+        "repository_name": body.name,
+        "repository_description": body.description or "",
+        "repository_private": bool(body.private),
+    }
+    job = await asyncio.to_thread(platform.jobs.open, "repository", [], variables, caller.name)
+    ended = await follow(platform, caller, job)
+    outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
+    platform.audit.write(caller.name, "repository", None, outcome, job.id)
+    raise_for(ended)
+    made = await asyncio.to_thread(forge.repository, body.name)
+    assert made is not None, body.name  # noqa: S101 - the playbook has just made it
+    return JSON({"success": True, "repository": _shown(made, [])}, 201)
+
+
+def _branches(forge: Forge, repository: Repository) -> list[str]:
+    return [] if repository.empty else [branch.name for branch in forge.branches(repository.name)]
+
+
+def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
+    return {
+        "name": repository.name,
+        "fullName": repository.full_name,
+        "description": repository.description,
+        "url": repository.web_url,
+        "cloneUrl": repository.clone_url,
+        "private": repository.private,
+        "createdAt": _time(repository.created_at),
+        "updatedAt": _time(repository.updated_at),
+        "defaultBranch": repository.default_branch,
+        "branches": branches,
+    }
+
+
+def _time(written: str) -> str:
+    """The server's time, which may have a zone, as all of the API's are."""
+    return datetime.fromisoformat(written).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,154 @@
+#!/usr/bin/python
+"""Ansible module: a repository on the git server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: forgejo_repo
+short_description: Makes, changes or removes a repository on the git server
+description:
+  - The git server is Forgejo or Atelier's own embedded service; both are asked through Forgejo's HTTP API v1.
+  - All repositories belong to one account, C(atelier_git_admin_user). A new one is empty, and only that account may
+    push to it until a seat is granted a branch of it.
+options:
+  name:
+    description:
+      - 1 to 100 letters, digits, hyphens, underscores and single dots. Not V(*.git), V(*.wiki), V(*.rss), V(*.atom).
+    type: str
+    required: true
+  state:
+    description: Whether there shall be one. V(absent) removes it with all that was pushed to it.
+    type: str
+    choices: [present, absent]
+    default: present
+  description:
+    description: At most 2048 characters.
+    type: str
+  private:
+    description: Whether accounts of Forgejo that have no access to it do not see it either. V(false) in a new one.
+    type: bool
+  default_branch:
+    description: V(main) in a new one. In one that was pushed to, the branch has to be there.
+    type: str
+  branches:
+    description: Branches that shall be there. One that is missing begins where the default branch is; others stay.
+    type: list
+    elements: str
+    default: []
+  if_taken:
+    description:
+      - What to do when the name is in use. V(use) takes that repository and changes what differs.
+      - V(suffix) makes a new one, with V(-2), V(-3), ... after its name. V(fail) fails.
+    type: str
+    choices: [use, suffix, fail]
+    default: use
+  ready_timeout:
+    description: Seconds that one answer of the git server may take.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: A repository for the course
+  forgejo_repo:
+    site: "{{ atelier_site }}"
+    name: spring-school
+    description: What we build together
+
+- name: With branches for two groups
+  forgejo_repo:
+    site: "{{ atelier_site }}"
+    name: spring-school
+    branches: [group-a, group-b]
+"""
+
+RETURN = r"""
+repository:
+  description: The repository; null when there is none (any more), or when check mode would make one.
+  returned: success
+  type: dict
+  sample:
+    name: spring-school
+    full_name: developer/spring-school
+    description: What we build together
+    private: false
+    default_branch: main
+    empty: false
+    web_url: http://localhost/git/developer/spring-school
+    clone_url: http://localhost/git/developer/spring-school.git
+    created_at: "2026-02-14T10:00:00Z"
+    updated_at: "2026-02-14T10:00:00Z"
+    size: 12
+branches:
+  description: The names of its branches.
+  returned: success
+  type: list
+  elements: str
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: REPOSITORY_EXISTS
+details:
+  description: The field at fault (C(field)), its C(value), and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, parse_site, run
+from ansible.module_utils.atelier.forge import open_forge
+from ansible.module_utils.atelier.git_repositories import Desired, IfTaken, apply, check
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+            "description": {"type": "str"},
+            "private": {"type": "bool"},
+            "default_branch": {"type": "str"},
+            "branches": {"type": "list", "elements": "str", "default": []},
+            "if_taken": {"type": "str", "default": "use", "choices": [str(choice) for choice in IfTaken]},
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: _apply(module))
+
+
+def _apply(module: AnsibleModule) -> dict[str, Any]:
+    given = module.params
+    desired = Desired(
+        name=given["name"],
+        present=given["state"] == "present",
+        description=given["description"],
+        private=given["private"],
+        default_branch=given["default_branch"],
+        branches=tuple(given["branches"]),
+        if_taken=IfTaken(given["if_taken"]),
+    )
+    check(desired)
+    forge = open_forge(parse_site(given["site"]), given["ready_timeout"])
+    change = apply(forge, desired, check_mode=module.check_mode)
+    return {
+        "changed": change.changed,
+        "repository": asdict(change.repository) if change.repository else None,
+        "branches": list(change.branches),
+        "diff": {"before": change.before, "after": change.after},
+    }
+
+
+if __name__ == "__main__":
+    main()

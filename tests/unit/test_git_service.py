@@ -1,0 +1,268 @@
+"""The embedded git service's part of Forgejo's API, without a network; clones and pushes are in tests/module."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from atelier_git import accounts
+from atelier_git.admin import make_owner
+from atelier_git.app import create_app
+from atelier_git.settings import Settings, load
+from atelier_git.store import Store
+
+Ask = Callable[..., httpx.Response]
+REPOSITORIES = "/api/v1/user/repos"
+APP = "/api/v1/repos/developer/app"
+
+
+class Server:
+    """The app, asked in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(
+            owner="developer",
+            base_url="http://localhost/git",
+            socket=str(folder / "s"),
+            data_dir=folder,
+            max_push_bytes=1000,
+            max_processes=1,
+            request_seconds=20,
+            idle_seconds=20,
+            version="1.0.0+atelier",
+        )
+        self._loop = asyncio.new_event_loop()
+        self.app = create_app(self.settings)
+        store = Store(self.settings.database)
+        self.owner = make_owner(store, "developer")
+        store.close()
+        self.token = {"Authorization": f"token {self.owner['token']}"}
+
+    def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        more.setdefault("headers", self.token)
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, json=body, **more)
+
+        return self._run(ask())
+
+    def seat(self, name: str = "seat-0123456789ab", scopes: tuple[str, ...] = ("write:repository",)) -> dict[str, str]:
+        """The header of a new user that may write to the app."""
+        user = {"username": name, "email": f"{name}@seats.invalid", "password": "secret-enough", "restricted": True}
+        assert self("POST", "/api/v1/admin/users", user).status_code == 201
+        assert self("PUT", f"{APP}/collaborators/{name}", {"permission": "write"}).status_code == 204
+        body = {"name": "t", "scopes": list(scopes)}
+        made = self("POST", f"/api/v1/users/{name}/tokens", body, headers={}, auth=self.password)
+        assert made.status_code == 201, made.text
+        return {"Authorization": f"token {made.json()['sha1']}"}
+
+    @property
+    def password(self) -> tuple[str, str]:
+        return self.owner["user"], self.owner["password"]
+
+    def close(self) -> None:
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        return self._loop.run_until_complete(coroutine)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(accounts, "_HASHER", accounts.PasswordHasher(1, 8, 1))
+    made = Server(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def app(server: Server) -> Server:
+    """With a repository."""
+    assert server("POST", REPOSITORIES, {"name": "app"}).status_code == 201
+    return server
+
+
+def refused(answer: httpx.Response, status: int, words: str = "") -> None:
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"message", "url"}
+    assert words in answer.json()["message"]
+
+
+def test_nobody_is_told_anything_without_authentication(app: Server) -> None:
+    everywhere = ["/api/v1/version", "/api/v1/nothing", APP, f"{APP}/branches", "/api/v1/user", REPOSITORIES]
+    for path in everywhere:
+        answer = app("GET", path, headers={})
+        refused(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Basic")
+    for path in ("/developer/app.git/info/refs?service=git-upload-pack", "/developer/app", "/", "/x/y/z"):
+        assert app("GET", path, headers={}).status_code == 401, path
+    for header in ("token x", "Bearer", "Basic eA==", "Basic !", "Basic ZGV2ZWxvcGVyOg==", "Digest x"):
+        refused(app("GET", APP, headers={"Authorization": header}), 401)
+    assert app("GET", "/api/healthz", headers={}).json()["status"] == "pass"
+
+
+def test_every_way_to_authenticate(app: Server) -> None:
+    token = app.owner["token"]
+    for header in (f"token {token}", f"Token {token}", f"Bearer {token}"):
+        assert app("GET", APP, headers={"Authorization": header}).status_code == 200
+    for pair in (app.password, ("DEVELOPER", app.owner["password"]), ("developer", token)):
+        assert app("GET", APP, headers={}, auth=pair).status_code == 200
+    for pair in (("somebody", token), ("developer", "wrong"), ("nobody", "wrong")):
+        refused(app("GET", APP, headers={}, auth=pair), 401)
+
+
+def test_new_credentials_end_the_old_ones(app: Server) -> None:
+    store = Store(app.settings.database)
+    new = make_owner(store, "developer")
+    store.close()
+    refused(app("GET", APP), 401)
+    refused(app("GET", APP, headers={}, auth=app.password), 401)
+    assert app("GET", APP, headers={"Authorization": f"token {new['token']}"}).status_code == 200
+
+
+def test_repositories_come_and_go(server: Server) -> None:
+    assert server("GET", APP).status_code == 404
+    body = {"name": "app", "description": "An app", "private": True, "default_branch": "trunk"}
+    made = server("POST", REPOSITORIES, body).json()
+    assert (made["full_name"], made["description"], made["private"], made["default_branch"], made["empty"]) == (
+        *("developer/app", "An app", True, "trunk"),
+        True,
+    )
+    refused(server("POST", REPOSITORIES, {"name": "APP"}), 409, "already exists")
+    assert server("GET", "/api/v1/repos/Developer/APP").json()["id"] == made["id"]
+    changed = server("PATCH", APP, {"description": "", "private": False}).json()
+    assert (changed["description"], changed["private"], changed["default_branch"]) == ("", False, "trunk")
+    assert len(list(server.settings.repositories.iterdir())) == 1
+    assert server("DELETE", APP).status_code == 204
+    assert list(server.settings.repositories.iterdir()) == []
+    refused(server("DELETE", APP), 404)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "-", "a b", "../x", "a/b", "a..b", "x.git", "x.WIKI", "x" * 101, 7, None]
+)
+def test_bad_names(server: Server, name: Any) -> None:
+    refused(server("POST", REPOSITORIES, {"name": name}), 422)
+    assert list(server.settings.repositories.iterdir()) == []
+
+
+def test_bad_bodies(app: Server) -> None:
+    for body in ([], "x", {"name": "b", "private": "yes"}, {"name": "b", "description": "x" * 2049}):
+        refused(app("POST", REPOSITORIES, body), 422)
+    refused(app("POST", REPOSITORIES, None, content=b"{"), 422, "not JSON")
+    refused(app("POST", REPOSITORIES, None, content=b" " * (1024**2 + 1)), 413)
+    refused(app("PATCH", APP, {"default_branch": "a..b"}), 422)
+    refused(app("POST", f"{APP}/branches", {"new_branch_name": "a..b"}), 422)
+    refused(app("POST", f"{APP}/branches", {"new_branch_name": "a"}), 404)
+
+
+def test_pages(server: Server) -> None:
+    for number in range(5):
+        server("POST", REPOSITORIES, {"name": f"r{number}"})
+    page = server("GET", "/api/v1/users/developer/repos?page=2&limit=2")
+    assert [repository["name"] for repository in page.json()] == ["r2", "r3"]
+    assert page.headers["x-total-count"] == "5"
+    links = dict(reversed(link.split("; ")) for link in page.headers["link"].split(","))
+    path = "<http://localhost/git/api/v1/users/developer/repos"
+    assert links == {
+        'rel="next"': f"{path}?limit=2&page=3>",
+        'rel="last"': f"{path}?limit=2&page=3>",
+        'rel="first"': f"{path}?limit=2&page=1>",
+        'rel="prev"': f"{path}?limit=2&page=1>",
+    }
+    assert len(server("GET", f"{REPOSITORIES}?limit=1000").json()) == 5
+    assert server("GET", f"{REPOSITORIES}?page=9").json() == []
+    assert len(server("GET", f"{REPOSITORIES}?page=-1&limit=x").json()) == 5
+
+
+def test_a_seat_reads_its_repository_and_changes_nothing(app: Server) -> None:
+    seat = app.seat()
+    app("POST", REPOSITORIES, {"name": "other"})
+    assert app("GET", APP, headers=seat).json()["permissions"] == {"admin": False, "push": True, "pull": True}
+    refused(app("GET", "/api/v1/repos/developer/other", headers=seat), 404)
+    assert [found["name"] for found in app("GET", "/api/v1/users/developer/repos", headers=seat).json()] == ["app"]
+    for method, path, body in (
+        ("PATCH", APP, {"description": "x"}),
+        ("DELETE", APP, None),
+        ("GET", f"{APP}/branch_protections", None),
+        ("POST", f"{APP}/branch_protections", {"rule_name": "main"}),
+        ("PUT", f"{APP}/collaborators/seat-0123456789ab", {"permission": "admin"}),
+        ("POST", REPOSITORIES, {"name": "mine"}),
+        ("POST", "/api/v1/admin/users", {"username": "x", "password": "12345678"}),
+        ("DELETE", "/api/v1/admin/users/seat-0123456789ab", None),
+        ("GET", "/api/v1/user", None),
+    ):
+        refused(app(method, path, body, headers=seat), 403)
+    # A token can't make tokens.
+    refused(app("POST", "/api/v1/users/seat-0123456789ab/tokens", {"name": "u", "scopes": ["all"]}, headers=seat), 401)
+    reader = app.seat("reader", ("read:repository",))
+    assert app("GET", APP, headers=reader).status_code == 200
+    refused(app("POST", f"{APP}/branches", {"new_branch_name": "x"}, headers=reader), 403, "scope")
+
+
+def test_tokens_end_with_their_user(app: Server) -> None:
+    seat = app.seat()
+    tokens = app("GET", "/api/v1/users/seat-0123456789ab/tokens", headers={}, auth=app.password).json()
+    assert [(token["name"], token["sha1"], token["scopes"]) for token in tokens] == [("t", "", ["write:repository"])]
+    refused(app("POST", "/api/v1/admin/users", {"username": "Seat-0123456789AB", "password": "12345678"}), 422)
+    assert app("DELETE", "/api/v1/admin/users/seat-0123456789ab?purge=true").status_code == 204
+    refused(app("GET", APP, headers=seat), 401)
+    refused(app("DELETE", "/api/v1/admin/users/seat-0123456789ab"), 404)
+    refused(app("DELETE", "/api/v1/admin/users/developer"), 422)
+
+
+def test_protections(app: Server) -> None:
+    app.seat()
+    rules = f"{APP}/branch_protections"
+    body = {"rule_name": "clone/a", "enable_push": True, "enable_push_whitelist": True}
+    made = app("POST", rules, {**body, "push_whitelist_usernames": ["seat-0123456789ab"]})
+    assert made.status_code == 201
+    assert made.json()["push_whitelist_usernames"] == ["seat-0123456789ab"]
+    refused(app("POST", rules, body), 403, "already exist")
+    refused(app("POST", rules, {**body, "rule_name": "x", "push_whitelist_usernames": ["nobody"]}), 422)
+    refused(app("POST", rules, {**body, "rule_name": ""}), 422)
+    changed = app("PATCH", f"{rules}/clone%2Fa", {"push_whitelist_usernames": ["developer"]}).json()
+    assert (changed["push_whitelist_usernames"], changed["enable_push"]) == (["developer"], True)
+    assert [rule["rule_name"] for rule in app("GET", rules).json()] == ["clone/a"]
+    assert app("DELETE", f"{rules}/clone%2Fa").status_code == 204
+    refused(app("GET", f"{rules}/clone%2Fa"), 404)
+
+
+def test_addresses_that_lead_out_of_the_repositories(app: Server) -> None:
+    for path in (
+        "/developer/..%2f..%2fgit.sqlite3/info/refs?service=git-upload-pack",
+        "/developer/%2e%2e/info/refs?service=git-upload-pack",
+        "/developer/app.git/objects/info/packs",
+        "/developer/app.git/HEAD",
+        "/developer/app.git/config",
+        "/developer/app.git/hooks/pre-receive",
+    ):
+        assert app("GET", path).status_code == 404, path
+    assert app("GET", "/developer/app.git/info/refs").status_code == 403
+    assert app("GET", "/developer/app.git/info/refs?service=git-upload-archive").status_code == 403
+    assert app("POST", "/developer/app.git/git-receive-pack", None, content=b"x" * 1001).status_code == 413
+    page = app("GET", "/developer/app")
+    assert "git clone http://localhost/git/developer/app.git" in page.text
+
+
+def test_what_a_crash_left_goes_at_the_next_start(app: Server) -> None:
+    orphan = app.settings.repositories / "0123.git"
+    orphan.mkdir()
+    create_app(app.settings)
+    assert not orphan.exists()
+    assert len(list(app.settings.repositories.iterdir())) == 1
+    assert app("GET", APP).status_code == 200
+
+
+def test_settings_that_are_not_what_the_role_writes(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    for text in ("{", "{}", '{"owner": "x"}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"settings|Expecting"):
+            load(file)
