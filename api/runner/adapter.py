@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,11 +138,23 @@ def _prepare(execution: Execution, folder: Path) -> None:
         "ANSIBLE_REMOTE_TEMP": str(folder / "tmp"),
         "ANSIBLE_HOME": str(folder / "tmp"),
     }
-    inputs = {"extravars": dict(execution.variables), "envvars": variables, "settings": {"pexpect_timeout": 5}}
+    inputs = {"extravars": _as_data(execution.variables), "envvars": variables, "settings": {"pexpect_timeout": 5}}
     for name, content in inputs.items():
         descriptor = os.open(environment / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file)
+
+
+def _as_data(value: Any) -> Any:
+    """Texts so that Ansible never takes them for templates, whoever wrote them: what ``!unsafe`` is in YAML, as
+    ansible-core reads it in JSON."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, Mapping):
+        return {key: _as_data(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence):
+        return [_as_data(inner) for inner in value]
+    return value
 
 
 class _Events:

@@ -65,7 +65,7 @@ def require_git(site: Site) -> GitServer:
     if site.git is None:
         raise AtelierError(
             Code.SERVICE_UNAVAILABLE,
-            "This installation has no git server.",
+            "The git server is not part of this installation.",
             field="site.git",
             remedy="Set atelier_enable_git_server (ENABLE_GIT_SERVER) to true and run ./atelier up.",
         )

@@ -6,11 +6,14 @@ import http.client
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Network
 from pathlib import Path
+from socketserver import UnixStreamServer
 from typing import Any
 
 import pytest
@@ -166,11 +169,13 @@ def test_ipv6(gateway: Gateway) -> None:
         assert connection.getresponse().status == 200
 
 
-def status_from(seat: Container, site: dict[str, Any], host: str) -> str:
+def status_from(
+    seat: Container, site: dict[str, Any], host: str, path: str = "/.atelier/gateway", port: int | None = None
+) -> str:
     """The status line that a seat gets from the gateway at the bridge's address."""
     address = next(IPv4Network(site["networks"]["none"]["subnet"]).hosts())
     ask = (
-        f"exec 3<>/dev/tcp/{address}/{site['port']}; printf 'GET /.atelier/gateway HTTP/1.1\\r\\nHost: {host}\\r\\n"
+        f"exec 3<>/dev/tcp/{address}/{port or site['port']}; printf 'GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\n"
         "Connection: close\\r\\n\\r\\n' >&3; head -n 1 <&3"
     )
     output: bytes = seat.exec_run(["timeout", "5", "bash", "-c", ask]).output
@@ -181,6 +186,60 @@ def test_a_seat_gets_workspaces_only(workspaces: list[Container], site: dict[str
     assert status_from(workspaces[0], site, f"{IDS[1]}.localhost") == "HTTP/1.1 200 OK"
     assert status_from(workspaces[0], site, "localhost") == "HTTP/1.1 403 Forbidden"
     assert status_from(workspaces[0], site, "127.0.0.1") == "HTTP/1.1 403 Forbidden"
+
+
+@pytest.fixture
+def git_server(gateway: Gateway) -> Iterator[None]:
+    """Something on the git server's socket that tells what it was asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f"{self.path}\n{self.headers}".lower().encode()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        def log_message(self, *words: Any) -> None:
+            """Not in the tests' output."""
+
+    folder = gateway.folder / "git"
+    folder.mkdir()
+    folder.chmod(0o711)
+    with UnixStreamServer(str(folder / "http.sock"), Handler) as server:
+        (folder / "http.sock").chmod(0o666)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+    (folder / "http.sock").unlink()
+    folder.rmdir()
+
+
+def test_git_for_people_and_for_seats(
+    gateway: Gateway, git_server: None, workspaces: list[Container], site: dict[str, Any]
+) -> None:
+    status, body = gateway.get("localhost", "/git/developer/app?x=1", **{"X-Forwarded-For": "10.9.9.9"})
+    assert (status, body.split("\n")[0]) == (200, "/developer/app?x=1")
+    assert "x-forwarded-for: 127.0.0.1\n" in body and "10.9.9.9" not in body
+    assert gateway.get("localhost", "/gitea")[0] == 503
+    assert gateway.get(f"{IDS[0]}.localhost", "/git/developer/app")[1].startswith("port: 8082\n")
+
+    seat, port = workspaces[0], site["git"]["seat_port"]
+    info = "/git/developer/app.git/info/refs?service=git-upload-pack"
+    assert status_from(seat, site, "git.internal", info, port) == "HTTP/1.1 200 OK"
+    for path in ("/", "/git/api/v1/version", "/git/developer/app", "/api/health", "/git/a/b/c/info/refs"):
+        assert status_from(seat, site, "git.internal", path, port) == "HTTP/1.1 404 Not Found", path
+    # By the platform's own address seats get no git, and who is no seat gets none by theirs.
+    assert status_from(seat, site, "localhost", info) == "HTTP/1.1 403 Forbidden"
+    bridge = str(next(IPv4Network(site["networks"]["none"]["subnet"]).hosts()))
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", port, timeout=10).connect()
+    with closing(http.client.HTTPConnection(bridge, port, timeout=10, source_address=("127.0.0.1", 0))) as stranger:
+        stranger.request("GET", info)
+        assert stranger.getresponse().status == 403
+
+
+def test_without_a_git_server_git_says_so(gateway: Gateway) -> None:
+    status, body = gateway.get("localhost", "/git/developer/app.git/info/refs?service=git-upload-pack")
+    assert status == 503
+    assert "git server is starting" in body
 
 
 def test_the_log_has_no_query_and_no_credentials(gateway: Gateway, site: dict[str, Any]) -> None:

@@ -34,10 +34,11 @@ def host(site: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def services(site: dict[str, Any]) -> Iterator[None]:
-    """Something that answers on the gateway's port, on a private one, and at the metadata address."""
+    """Something that answers on the gateway's port, on git's, on a private one, and at the metadata address."""
     subprocess.run(["ip", "address", "add", f"{METADATA}/32", "dev", "lo"], check=True)
     ThreadingTCPServer.allow_reuse_address = True
-    servers = [ThreadingTCPServer(("0.0.0.0", port), Greeting) for port in (site["port"], PRIVATE_PORT)]  # noqa: S104
+    ports = (site["port"], site["git"]["seat_port"], PRIVATE_PORT)
+    servers = [ThreadingTCPServer(("0.0.0.0", port), Greeting) for port in ports]  # noqa: S104
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     yield
@@ -70,8 +71,9 @@ def reaches(container: Container, address: str, port: int) -> bool:
     return code == 0 and output == b"hello"
 
 
-def test_a_seat_reaches_the_gateway_only(seats: list[Container], host: str, site: dict[str, Any]) -> None:
+def test_a_seat_reaches_the_gateway_and_git_only(seats: list[Container], host: str, site: dict[str, Any]) -> None:
     assert reaches(seats[0], host, site["port"])
+    assert reaches(seats[0], host, site["git"]["seat_port"])
     assert not reaches(seats[0], host, PRIVATE_PORT)
 
 

@@ -58,6 +58,7 @@ class Instance(Installation):
             "enable_resource_limits": True,
             "cpu_per_workspace": 8.0,
             "memory_per_workspace_mb": 16384,
+            "git": None,
             **changed,
         }
 

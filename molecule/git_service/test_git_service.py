@@ -1,0 +1,115 @@
+"""The git service as its role runs it. What it does for git clients is in tests/module/test_forgejo_repo.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from atelier.ansible_glue import parse_site
+from atelier.errors import AtelierError, Code
+from atelier.forge import Forge, open_forge
+from atelier.model import Site
+from conftest import playbook
+from docker.models.containers import Container
+
+CONVERGE = Path(__file__).with_name("converge.yml")
+
+
+@pytest.fixture(scope="module")
+def installation(site: dict[str, Any]) -> Site:
+    return parse_site(site)
+
+
+@pytest.fixture(scope="module")
+def container(site: dict[str, Any]) -> Iterator[Container]:
+    client = docker.DockerClient(base_url=site["engine_url"])
+    yield client.containers.get(f"{site['instance']}-git")
+    client.close()
+
+
+def answers(forge: Forge) -> bool:
+    try:
+        return bool(forge.version())
+    except AtelierError:
+        return False
+
+
+def wait_for(forge: Forge) -> None:
+    deadline = time.monotonic() + 60
+    while not answers(forge):
+        assert time.monotonic() < deadline, "the git service does not answer"
+        time.sleep(0.1)
+
+
+def test_it_has_no_more_rights_than_it_needs(container: Container, installation: Site) -> None:
+    settings, host = container.attrs["Config"], container.attrs["HostConfig"]
+    assert settings["User"] == "58081:58081"
+    assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], None)
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] and host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] and host["PidsLimit"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    state = installation.state_dir
+    modes = {
+        "": 0o700,
+        "git": 0o711,
+        "git/data": 0o700,
+        "git/credentials.json": 0o600,
+        "gateway": 0o711,
+        "gateway/git": 0o711,
+    }
+    assert {path: stat.S_IMODE((state / path).stat().st_mode) for path in modes} == modes
+    code, _ = container.exec_run(["touch", "/opt/git-service/hooks/post-receive"])
+    assert code != 0
+
+
+def test_its_secrets_are_in_its_file_only(container: Container, installation: Site) -> None:
+    assert installation.git is not None
+    credentials = json.loads(installation.git.credentials.read_text())
+    seen = json.dumps(container.attrs) + container.logs().decode()
+    assert credentials["user"] == "developer"
+    assert credentials["password"] not in seen and credentials["token"] not in seen
+    for path in (installation.state_dir / "git/data").rglob("*.sqlite3*"):
+        content = path.read_bytes()
+        assert credentials["password"].encode() not in content and credentials["token"].encode() not in content
+
+
+def test_it_comes_back_after_a_kill(container: Container, installation: Site) -> None:
+    forge = open_forge(installation)
+    forge.create_repository("kept", description="before the kill")
+    container.reload()
+    os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while container.attrs["RestartCount"] == 0:
+        assert time.monotonic() < deadline, "Docker does not start it again"
+        container.reload()
+        time.sleep(0.1)
+    wait_for(forge)
+    kept = forge.repository("kept")
+    assert kept is not None and kept.description == "before the kill"
+
+
+def test_lost_credentials_are_made_anew(installation: Site) -> None:
+    assert installation.git is not None
+    old = open_forge(installation)
+    installation.git.credentials.unlink()
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    assert open_forge(installation).repository("kept") is not None
+    with pytest.raises(AtelierError) as error:
+        old.version()
+    assert error.value.code is Code.SERVICE_UNAVAILABLE
+    # Somebody else's socket: said, not followed.
+    nowhere = replace(installation, git=replace(installation.git, socket=installation.state_dir / "nothing.sock"))
+    with pytest.raises(AtelierError) as error:
+        open_forge(nowhere).version()
+    assert "nothing.sock" in str(error.value)

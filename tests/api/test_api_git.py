@@ -1,0 +1,141 @@
+"""Repositories through the API, on a real git service: the embedded one, as a process of this test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.ansible_glue import parse_site
+from atelier.forge import open_forge
+
+from tests.api.running import REPOSITORY, Api, is_error
+from tests.module.installation import eventually
+
+PATH = "/api/git/repositories"
+GIT = {"service": "embedded", "owner": "developer", "seat_port": 3000}
+KEYS = {
+    "name": str,
+    "fullName": str,
+    "description": str,
+    "url": str,
+    "cloneUrl": str,
+    "private": bool,
+    "createdAt": str,
+}
+
+
+class Service:
+    """The git service, to be stopped and started."""
+
+    def __init__(self, folder: Path, state: Path) -> None:
+        self.socket = state / "gateway" / "git" / "http.sock"
+        self.socket.parent.mkdir(parents=True)
+        self._settings = folder / "git.json"
+        document = {
+            "owner": "developer",
+            "base_url": "http://localhost/git",
+            "version": "1.0.0+atelier",
+            "socket": str(self.socket),
+            "data_dir": str(folder / "git-data"),
+            "max_push_bytes": 1024**2,
+            "max_processes": 4,
+            "request_seconds": 60,
+            "idle_seconds": 60,
+        }
+        self._settings.write_text(json.dumps(document))
+        (folder / "git-data").mkdir()
+        made = subprocess.run([*self._command, "credentials"], env=self._environment, capture_output=True, check=True)
+        credentials = state / "git" / "credentials.json"
+        credentials.parent.mkdir()
+        credentials.touch(mode=0o600)
+        credentials.write_bytes(made.stdout)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "atelier_git", str(self._settings)]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "roles/git_service/files")}
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, env=self._environment, stdout=subprocess.DEVNULL)
+        eventually(self.socket.exists, "the git service listens")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.socket.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def service(own: Callable[..., Api]) -> Iterator[tuple[Api, Service]]:
+    api = own(git=GIT)
+    running = Service(api.instance.folder, api.instance.state)
+    running.start()
+    api.start()
+    yield api, running
+    running.stop()
+
+
+def has_keys(repository: dict[str, Any]) -> None:
+    assert {key: type(repository.get(key)) for key in KEYS} == KEYS
+    assert repository["createdAt"].endswith("Z") and len(repository["createdAt"]) == 24
+
+
+def test_repositories(service: tuple[Api, Service]) -> None:
+    api, running = service
+    assert api.get(PATH).json() == {"success": True, "repositories": []}
+    config = api.get("/api/config").json()["config"]
+    assert config["gitServer"] == {
+        "enabled": True,
+        "url": "http://localhost/git/",
+        "version": "Atelier git service 1.0",
+    }
+
+    # What a template engine or a shell might take for its own comes back as it was.
+    description = "My {{ 7 * 7 }} new $(id) project: {% raw %} ü 🙂"
+    made = api.post(PATH, {"name": "new-project", "description": description, "private": False})
+    assert made.status_code == 201, made.text
+    repository = made.json()["repository"]
+    has_keys(repository)
+    assert (repository["fullName"], repository["description"]) == ("developer/new-project", description)
+    assert repository["url"] == "http://localhost/git/developer/new-project"
+    assert repository["cloneUrl"] == "http://localhost/git/developer/new-project.git"
+    is_error(api.post(PATH, {"name": "New-Project"}), 409, "REPOSITORY_EXISTS", "name")
+
+    forge = open_forge(parse_site(api.instance.site(git=GIT)))
+    assert [found.name for found in forge.repositories()] == ["new-project"]
+    (listed,) = api.get(PATH).json()["repositories"]
+    has_keys(listed)
+    assert listed["branches"] == []
+
+    for body, fields in (
+        ({"name": "a b"}, ("name",)),
+        ({"name": "x.git"}, ("name",)),
+        ({"name": "x" * 101}, ("name",)),
+        ({"name": 7}, ("name",)),
+        ({}, ("name",)),
+        ({"name": "fine", "private": "yes"}, ("private",)),
+        ({"name": "fine", "description": "x" * 2049}, ("description",)),
+        ({"name": None, "private": 1}, ("name", "private")),
+    ):
+        is_error(api.post(PATH, body), 400, "VALIDATION_ERROR", *fields)
+
+    running.stop()
+    is_error(api.get(PATH), 503, "SERVICE_UNAVAILABLE")
+    is_error(api.post(PATH, {"name": "later"}), 503, "SERVICE_UNAVAILABLE")
+    assert api.get("/api/projects/").status_code == 200
+    running.start()
+    assert eventually(lambda: api.get(PATH).status_code == 200, "the git service answers")
+    secrets = json.loads((api.instance.state / "git" / "credentials.json").read_text())
+    seen = api.read_log() + api.get("/api/jobs").text + api.get("/api/audit").text
+    assert secrets["token"] not in seen and secrets["password"] not in seen
