@@ -60,18 +60,24 @@ async def reserve(
         raise
 
 
-async def follow(platform: Services, caller: Caller, job: Job) -> Ended:
+async def follow(platform: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None) -> Ended:
     """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
     Docker went away in the middle."""
-    begin(platform, caller, job)
+    begin(platform, caller, job, secrets=secrets)
     return await asyncio.shield(platform.queue.first_word(job.id))
 
 
 def begin(
-    platform: Services, caller: Caller, job: Job, *, after: asyncio.Event | None = None, canceled: bool = False
+    platform: Services,
+    caller: Caller,
+    job: Job,
+    *,
+    after: asyncio.Event | None = None,
+    canceled: bool = False,
+    secrets: Mapping[str, str] | None = None,
 ) -> asyncio.Future[Ended]:
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
-    future = platform.queue.submit(job, after=after, canceled=canceled)
+    future = platform.queue.submit(job, after=after, canceled=canceled, secrets=secrets)
 
     def told(done: asyncio.Future[Ended]) -> None:
         if done.cancelled():

@@ -60,6 +60,9 @@ _FIELD_NAMES: Mapping[str, str] = {
     "cpus": "cpuCores",
     "proxy_mode": "proxyMode",
     "source": "projectId",
+    "git_url": "gitUrl",
+    "git_username": "gitUsername",
+    "git_token": "gitToken",
 }
 _CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
 

@@ -9,6 +9,7 @@ from atelier.model import Status, Workspace
 from atelier.seats import observed_status
 
 from .sampler import Sampler
+from .schemas.fields import GIT_CLONE
 from .settings import Settings
 from .watcher import Watcher
 
@@ -27,13 +28,14 @@ class Presenter:
     def project(self, row: Workspace) -> dict[str, Any]:
         """The one shape of a project everywhere."""
         status, error = self.status(row)
+        kind = GIT_CLONE if row.git_url else row.template
         return {
             "id": row.id,
             "projectId": row.id,
             "name": row.name,
             "projectName": row.name,
-            "type": row.template,
-            "projectType": row.template,
+            "type": kind,
+            "projectType": kind,
             "status": str(status),
             "error": error,
             "createdAt": row.created_at,

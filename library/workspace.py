@@ -45,6 +45,22 @@ options:
     description: The way out to the network, V(none) (unrestricted) if not given. Can't be changed later.
     type: str
     choices: [none, logging, security]
+  git_url:
+    description:
+      - Address of a repository, http or https, which takes the place of the template's files. Can't be changed later.
+      - It holds no credentials, and does not lead to this machine. It is cloned in the seat, without submodules.
+      - If git fails the workspace is in state V(error), with git's message; its container is kept.
+    type: str
+  git_username:
+    description: The user beside O(git_token), V(git) if not given.
+    type: str
+  git_token:
+    description: What opens the repository, a token or a password. Used once and kept nowhere.
+    type: str
+  git_timeout:
+    description: Seconds that git may take.
+    type: float
+    default: 300
   notes:
     description: Free text, at most 10240 bytes.
     type: str
@@ -91,6 +107,13 @@ EXAMPLES = r"""
     memory: 4g
     password: "{{ base_password }}"
 
+- name: One with the files of a course
+  workspace:
+    site: "{{ atelier_site }}"
+    name: course
+    git_url: https://git.example.org/team/course.git
+    git_token: "{{ vault_course_token }}"
+
 - name: Stop it
   workspace:
     site: "{{ atelier_site }}"
@@ -120,6 +143,7 @@ workspace:
     memory: 4g
     cpus: "2"
     proxy_mode: none
+    git_url: null
     notes: ""
     password_protected: true
     cloned_from: null
@@ -140,6 +164,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.git_address import check_git_access
 from ansible.module_utils.atelier.model import ProxyMode
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.seat_sheet import SeatSheet
@@ -161,6 +186,10 @@ def main() -> None:
             "memory": {"type": "str"},
             "cpus": {"type": "str"},
             "proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]},
+            "git_url": {"type": "str"},
+            "git_username": {"type": "str"},
+            "git_token": {"type": "str", "no_log": True},
+            "git_timeout": {"type": "float", "default": 300},
             "notes": {"type": "str"},
             "password": {"type": "str", "no_log": True},
             "password_hash": {"type": "str", "no_log": True},
@@ -188,7 +217,14 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     state = State(given.pop("state"))
     csv = given.pop("seats_csv")
     sheet = SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None
-    desired = Desired(state=state, proxy_mode=ProxyMode(mode) if mode else None, sheet=sheet, **given)
+    user, token = given.pop("git_username"), given.pop("git_token")
+    desired = Desired(
+        state=state,
+        proxy_mode=ProxyMode(mode) if mode else None,
+        git_access=check_git_access(user, token),
+        sheet=sheet,
+        **given,
+    )
     outcome = ensure(platform, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:
         module.warn(warning)

@@ -65,18 +65,19 @@ async def create_project(
     order = Reservation(
         id=id,
         name=body.project_name,
-        template=body.project_type,
+        template=body.template,
         limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", platform.settings.site.quotas),
         proxy_mode=check_proxy_mode(body.mode, platform.settings.site.networks),
         group=body.group,
+        git_url=body.git_url,
         notes=body.notes or "",
         password_hash=await _hashed(body.password),
     )
     job = await reserve(platform, caller, "create", [id], {}, lambda: platform.registry.reserve([order]))
     if prefer is not None and "respond-async" in prefer.lower():
-        begin(platform, caller, job)
+        begin(platform, caller, job, secrets=body.secrets)
         return JSON(_created(platform, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
-    raise_for(await follow(platform, caller, job))
+    raise_for(await follow(platform, caller, job, secrets=body.secrets))
     return JSON(_created(platform, body, id), 201)
 
 

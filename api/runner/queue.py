@@ -57,6 +57,7 @@ class _Ticket:
     operation: Operation
     ended: asyncio.Future[Ended]
     first_word: asyncio.Future[Ended]
+    secrets: Mapping[str, str] = field(repr=False)
     task: asyncio.Task[None] | None = None
     begun: bool = False
     canceled: threading.Event = field(default_factory=threading.Event)
@@ -92,12 +93,20 @@ class Queue:
         self._changed = asyncio.Condition()
         self._draining = False
 
-    def submit(self, job: Job, *, after: asyncio.Event | None = None, canceled: bool = False) -> asyncio.Future[Ended]:
+    def submit(
+        self,
+        job: Job,
+        *,
+        after: asyncio.Event | None = None,
+        canceled: bool = False,
+        secrets: Mapping[str, str] | None = None,
+    ) -> asyncio.Future[Ended]:
         """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
-        ``canceled`` before is only cleared up after. The future is done when the job has ended, however; it is
+        ``canceled`` before is only cleared up after. ``secrets`` are variables that are kept in memory only, for the
+        length of the job: after a crash it is taken up without them. The future is done when the job has ended, however; it is
         cancelled when the API goes down before."""
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(self._operations[job.operation], loop.create_future(), loop.create_future())
+        ticket = _Ticket(self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {})
         if canceled:
             ticket.canceled.set()
         self._tickets[job.id] = ticket
@@ -177,7 +186,11 @@ class Queue:
                     ended = _canceled("")
                 else:
                     ended = await self._insist(
-                        operation.playbook, operation.variables(job), job, ticket, ticket.canceled
+                        operation.playbook,
+                        {**operation.variables(job), **ticket.secrets},
+                        job,
+                        ticket,
+                        ticket.canceled,
                     )
                 if ended.error is not None:
                     await self._clear_up(job, ticket)

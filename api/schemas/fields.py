@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any
 
 from atelier.errors import AtelierError
+from atelier.git_address import check_git_url
 from atelier.model import CPU_COUNTS, MEMORY_SIZES, ProxyMode
 from atelier.validation import (
     CLONE_COUNT,
@@ -24,6 +25,10 @@ from atelier.validation import (
     check_title,
 )
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
+
+# The project type whose files come from a repository, and the template that it stands on.
+GIT_CLONE = "git-clone"
+GIT_TEMPLATE = "empty"
 
 # The templates of the installation that is being asked: so that one that it lacks is a fault of the field like any
 # other, and told together with them.
@@ -55,6 +60,8 @@ def _writable(value: str) -> str:
 
 def _built(template: str) -> str:
     known = templates_on_offer.get()
+    if template == GIT_CLONE and GIT_TEMPLATE in known:
+        return template
     if template not in known:
         known_words = f"Use one of: {', '.join(known)}."
         raise ValueError(f"The template {template[:60]!r} is unknown or not built on this installation. {known_words}")
@@ -115,6 +122,11 @@ Group = Annotated[
     Text, checked(check_group), _shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **_length(GROUP_LENGTH))
 ]
 Notes = Annotated[Text, checked(check_notes), _shown("Student should complete exercises 1-3.", maxLength=NOTES_BYTES)]
+GitUrl = Annotated[
+    Text,
+    checked(lambda value: check_git_url(value, "gitUrl") if value else value),
+    _shown("https://git.example.org/team/course.git", maxLength=2048),
+]
 Count = Annotated[StrictInt, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
 Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
 Cpus = Annotated[

@@ -5,12 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from atelier.errors import AtelierError
+from atelier.git_address import check_git_access
 from atelier.model import ProxyMode
 from atelier.validation import check_password
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from .fields import Count, Cpus, Group, Memory, Mode, Notes, Password, ProjectName, Template, Text, Title
+from .fields import (
+    GIT_CLONE,
+    GIT_TEMPLATE,
+    Count,
+    Cpus,
+    GitUrl,
+    Group,
+    Memory,
+    Mode,
+    Notes,
+    Password,
+    ProjectName,
+    Template,
+    Text,
+    Title,
+)
 
 
 class Body(BaseModel):
@@ -42,6 +58,9 @@ class CreateProject(Body):
     password_protected: StrictBool | None = None
     password: Text | None = Field(default=None, validate_default=True, examples=["secure-password-123"])
     create_git_repo: StrictBool | None = None
+    git_url: GitUrl | None = Field(default=None, validate_default=True)
+    git_username: Text | None = Field(default=None, examples=["ann"])
+    git_token: Text | None = Field(default=None, validate_default=True, examples=["a-token"])
     proxy_mode: Mode | None = None
     use_proxy: StrictBool | None = Field(default=None, description="Of older clients: true means logging.")
     memory_limit: Memory | None = None
@@ -59,6 +78,37 @@ class CreateProject(Body):
         if value is None:
             raise ValueError("A password is needed when passwordProtected is true.")
         return _checked_password(value)
+
+    @field_validator("git_url")
+    @classmethod
+    def _only_with_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("project_type")
+        if kind == GIT_CLONE and not value:
+            raise ValueError("A gitUrl is needed when projectType is git-clone.")
+        if kind not in (GIT_CLONE, None) and value:
+            raise ValueError("A gitUrl is only for the projectType git-clone.")
+        return value or None
+
+    @field_validator("git_token")
+    @classmethod
+    def _opens_something(cls, value: str | None, info: ValidationInfo) -> str | None:
+        try:
+            access = check_git_access(info.data.get("git_username"), value)
+        except AtelierError as error:
+            raise ValueError(str(error)) from error
+        if access is not None and "git_url" in info.data and info.data["git_url"] is None:
+            raise ValueError("There is a gitToken and no gitUrl that it is for.")
+        return value or None
+
+    @property
+    def template(self) -> str:
+        return GIT_TEMPLATE if self.project_type == GIT_CLONE else self.project_type
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Variables of the playbook that no job record may hold."""
+        given = {"workspace_git_username": self.git_username, "workspace_git_token": self.git_token}
+        return {name: value for name, value in given.items() if value}
 
     @property
     def mode(self) -> ProxyMode:

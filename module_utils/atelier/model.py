@@ -15,6 +15,7 @@ MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
 CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
 IDE_PORT = 8082  # code-server's port inside every seat
 GIT_HOST = "git.internal"  # the git server's name in the seats
+CLONE = "clone"  # a workspace's git_pending: the repository at its git_url is still to be fetched
 
 
 class Status(StrEnum):
@@ -146,6 +147,11 @@ class Workspace(NamedTuple):
     password_hash: str | None
     cloned_from: str | None
     git_url: str | None
+    # Its repository on the git server (owner/name) and the branch that the seat pushes to; None until it has one.
+    repository: str | None
+    branch: str | None
+    # What is left to do before it is what was asked for: CLONE, or None.
+    git_pending: str | None
     batch: str | None
     error: str | None
     status: Status

@@ -21,7 +21,7 @@ from typing import Any
 
 from .addresses import take_addresses
 from .errors import AtelierError, Code
-from .model import Limits, Network, ProxyMode, Quotas, Status, Workspace
+from .model import CLONE, Limits, Network, ProxyMode, Quotas, Status, Workspace
 from .quotas import check_room
 from .registry_schema import migrate
 
@@ -29,10 +29,13 @@ _BUSY_SECONDS = 30
 # In the order of Workspace's fields; the last two make its Limits.
 _COLUMNS = (
     "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
-    " git_url, batch, error, status, proxy_mode, memory, cpus"
+    " git_url, repository, branch, git_pending, batch, error, status, proxy_mode, memory, cpus"
 )
 # What may change after a row is made, by the name of the Workspace's field.
-_MUTABLE = {"name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"}
+_MUTABLE = {
+    *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
+    *("repository", "branch", "git_pending"),
+}
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
 
@@ -50,6 +53,7 @@ class Reservation:
     password_hash: str | None = None
     cloned_from: str | None = None
     git_url: str | None = None
+    repository: str | None = None
     owner: str = "default"
     id: str | None = None
     batch: str | None = None
@@ -323,6 +327,10 @@ class Registry:
                 password_hash=order.password_hash,
                 cloned_from=order.cloned_from,
                 git_url=order.git_url,
+                repository=order.repository,
+                branch=None,
+                # A clone has its source's files already.
+                git_pending=CLONE if order.git_url and not order.cloned_from else None,
                 batch=order.batch,
                 error=None,
                 status=Status.CREATING,
@@ -382,7 +390,7 @@ class Registry:
 def clone_order(
     source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
 ) -> Reservation:
-    """What a clone inherits from its source: limits, group, egress and git address; no password, no notes."""
+    """What a clone inherits from its source: limits, group, egress, git address and repository; no password, no notes."""
     return Reservation(
         name=name,
         template=source.template,
@@ -392,6 +400,7 @@ def clone_order(
         password_hash=password_hash,
         cloned_from=source.id,
         git_url=source.git_url,
+        repository=source.repository,
         owner=owner,
         batch=batch,
     )
@@ -400,7 +409,7 @@ def clone_order(
 def _workspace(row: Sequence[Any]) -> Workspace:
     """A row in the order of _COLUMNS."""
     # By position: a list makes thousands of these.
-    return Workspace._make((*row[:14], _STATUSES[row[14]], _PROXY_MODES[row[15]], _limits(row[16], row[17])))
+    return Workspace._make((*row[:17], _STATUSES[row[17]], _PROXY_MODES[row[18]], _limits(row[19], row[20])))
 
 
 @lru_cache

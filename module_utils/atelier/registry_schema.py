@@ -71,6 +71,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX job_events_by_job ON job_events (job_id, sequence)",
     ),
+    (
+        "ALTER TABLE workspaces ADD COLUMN repository TEXT",
+        "ALTER TABLE workspaces ADD COLUMN branch TEXT",
+        "ALTER TABLE workspaces ADD COLUMN git_pending TEXT",
+        # Access to repositories that workspaces which are gone may still have: until the git server said otherwise.
+        "CREATE TABLE git_revocations (workspace_id TEXT PRIMARY KEY, repository TEXT NOT NULL) STRICT",
+    ),
 )
 
 

@@ -23,18 +23,19 @@ CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
 _CONTAINER_GONE = "Its container was removed."
 _CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
-_CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
+CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
 _LOG_LINES = 15
 
 
-def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
-    """Creates, starts and awaits the container of a row, and marks the row ``running``.
+def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
+    """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
     Until then it is ``creating``, also one that was made before and whose container is gone: so an attempt that is
     interrupted, perhaps before the IDE had its password, is begun anew. An IDE that does not come up raises
-    IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause.
+    IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause. So it is when
+    ``fill`` raises after having said so in the row.
     """
     name = platform.site.container_name(workspace.id)
     platform.registry.claim_running_slot(workspace.id, Status.CREATING)
@@ -61,6 +62,7 @@ def make_seat(platform: Platform, workspace: Workspace, image: str) -> None:
     if is_news:
         trust_recorder_ca(platform, name)
     await_ide(platform, workspace)
+    fill()
     platform.registry.update(workspace.id, status=Status.RUNNING, error=None)
 
 
@@ -93,6 +95,7 @@ def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:
         "atelier.group": workspace.group,
         "atelier.cloned_from": workspace.cloned_from,
         "atelier.git_url": workspace.git_url,
+        "atelier.repository": workspace.repository,
     }
     return labels | {key: value for key, value in optional.items() if value is not None}
 
@@ -110,7 +113,7 @@ def put_ide_config(platform: Platform, workspace: Workspace) -> None:
         path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
         data=ide_config(workspace.password_hash),
         uid=0,
-        gid=_CONFIG_GID,
+        gid=CONFIG_GID,
         mode=0o640,
     )
     platform.engine.put(platform.site.container_name(workspace.id), CONFIG_FOLDER, [file])

@@ -23,6 +23,7 @@ def view(site: Site, workspace: Workspace, status: Status, error: str | None = N
         "memory": workspace.limits.memory,
         "cpus": workspace.limits.cpus,
         "proxy_mode": str(workspace.proxy_mode),
+        "git_url": workspace.git_url,
         "notes": workspace.notes,
         "password_protected": workspace.password_protected,
         "cloned_from": workspace.cloned_from,

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from .engine import Container
 from .errors import AtelierError, Code
+from .git_address import GitAccess, check_git_url
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, Workspace
 from .seat_sheet import SeatSheet
 from .seats import observed_status
@@ -41,6 +42,7 @@ class Step(StrEnum):
     LIMITS = "limits"
     BUILD = "build"
     START = "start"
+    FETCH = "fetch"
     STOP = "stop"
     REMOVE = "remove"
 
@@ -57,6 +59,9 @@ class Desired:
     memory: str | None = None
     cpus: str | None = None
     proxy_mode: ProxyMode | None = None
+    git_url: str | None = None
+    git_access: GitAccess | None = field(default=None, repr=False)
+    git_timeout: float = 300
     notes: str | None = None
     password: str | None = field(default=None, repr=False)
     password_hash: str | None = field(default=None, repr=False)
@@ -102,6 +107,8 @@ def plan(
     paused = container is not None and container.status == "paused" and not interrupted
     if wanted_up and (paused or not answers or status is not Status.RUNNING):
         steps.append(Step.START)
+    if workspace.git_pending and Step.BUILD not in steps and (Step.START in steps or status is Status.RUNNING):
+        steps.append(Step.FETCH)
     if desired.state is State.STOPPED and (status is not Status.STOPPED):
         steps.append(Step.STOP)
     return steps
@@ -125,6 +132,15 @@ def check_desired(site: Site, desired: Desired) -> None:
         check_password(desired.password)
     if desired.proxy_mode is not None:
         check_proxy_mode(desired.proxy_mode, site.networks)
+    if desired.git_url is not None:
+        check_git_url(desired.git_url)
+    elif desired.git_access is not None and desired.id is None:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "There is a git_token and no git_url that it is for.",
+            field="git_url",
+            remedy="Give the address, too.",
+        )
     # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
     smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
     check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
@@ -136,6 +152,7 @@ def check_unchangeable(desired: Desired, workspace: Workspace) -> None:
     fixed = {
         "template": (desired.template, workspace.template),
         "proxy_mode": (desired.proxy_mode, workspace.proxy_mode),
+        "git_url": (desired.git_url, workspace.git_url),
     }
     for name, (wanted, present) in fixed.items():
         if wanted is not None and wanted != present:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .engine import Container
 from .errors import AtelierError, Code
+from .git_clone import fetch
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
@@ -134,8 +135,9 @@ def _apply(
         Step.DETAILS: _change_details,
         Step.PASSWORD: _change_password,
         Step.LIMITS: _change_limits,
-        Step.BUILD: lambda platform, _, workspace: _build(platform, workspace),
+        Step.BUILD: _build,
         Step.START: lambda platform, _, workspace: _start(platform, workspace),
+        Step.FETCH: _fetch,
         Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
     }
     for step in Step:
@@ -151,9 +153,9 @@ def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Work
     with platform.locks.workspace(id, platform.lock_wait):
         (workspace,) = platform.registry.reserve([_reservation(platform, desired, id)])
         try:
-            _build(platform, workspace)
+            _build(platform, desired, workspace)
         except AtelierError as error:
-            if error.code is not Code.IDE_NOT_READY:
+            if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
                 # Where the engine is gone this fails too; then the row stays, for the next run to take up.
                 with suppress(AtelierError):
                     remove(platform, workspace)
@@ -172,6 +174,7 @@ def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
         limits=check_limits(limits.memory, limits.cpus, platform.site.quotas),
         proxy_mode=desired.proxy_mode or ProxyMode.NONE,
         group=desired.group,
+        git_url=desired.git_url,
         notes=desired.notes or "",
         password_hash=_hash_of(desired),
     )
@@ -191,11 +194,20 @@ def remove(platform: Platform, workspace: Workspace) -> None:
     remove_recordings(platform.site.state_dir, workspace.id)
 
 
-def _build(platform: Platform, workspace: Workspace) -> None:
+def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
     platform.progress(f"starting {workspace.name}", 0, 1)
     platform.sync_routes()
-    make_seat(platform, workspace, platform.site.template_image(workspace.template))
+    make_seat(
+        platform,
+        workspace,
+        platform.site.template_image(workspace.template),
+        fill=lambda: _fetch(platform, desired, workspace),
+    )
     platform.progress(f"starting {workspace.name}", 1, 1)
+
+
+def _fetch(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    fetch(platform, workspace, desired.git_access, desired.git_timeout)
 
 
 def _start(platform: Platform, workspace: Workspace) -> None:

@@ -1,0 +1,105 @@
+"""A workspace's files fetched from a repository somewhere on the network, by git, in the seat, as the seat's user."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from urllib.parse import quote, urlsplit
+
+from .engine import File
+from .errors import AtelierError, Code
+from .git_address import GitAccess
+from .model import Status, Workspace
+from .platform import Platform
+from .seats import CONFIG_FOLDER, CONFIG_GID
+
+# In the volume that no commit of the container contains, and for no longer than git needs it.
+_ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
+_MESSAGE_LENGTH = 600
+_TIMED_OUT = 124  # timeout(1)
+
+# The new files lie beside the old ones until all of them are there. Whoever is killed in between leaves a mark of how
+# far he came, and the next one goes on from it.
+_FETCH = """
+set -u
+url=$1 origin=$2 seconds=$3 access=$4
+export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS= LC_ALL=C.UTF-8
+new=$HOME/.cache/atelier-git-clone
+if [ ! -e "$new/whole" ]; then
+    rm -rf "$new" && mkdir -p "$new" || exit
+    timeout --kill-after=5 "$seconds" git -c credential.helper= \\
+        -c "credential.$origin.helper=!f() { test \\"\\$1\\" = get && test -r $access && cat $access; :; }; f" \\
+        -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 \\
+        clone --quiet --no-recurse-submodules --template= -- "$url" "$new/workspace" || exit
+    if [ -n "$(git -C /workspace status --porcelain)" ]; then
+        echo 'There are files in /workspace already, which would be lost.'
+        exit 1
+    fi
+    touch "$new/whole" || exit
+fi
+if [ ! -e "$new/room" ]; then
+    find /workspace -mindepth 1 -maxdepth 1 -exec rm -rf {} + && touch "$new/room" || exit
+fi
+find "$new/workspace" -mindepth 1 -maxdepth 1 -exec mv -t /workspace {} + && rm -rf "$new"
+"""
+
+
+def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
+    """Replaces what the template put into ``/workspace`` by the repository at the row's ``git_url``.
+
+    Git may take ``seconds``. A failure marks the row ``error`` and raises GIT_CLONE_FAILED with git's message, from
+    which everything of ``access`` is taken out; the container stays as it is.
+    """
+    if workspace.git_url is None:
+        return
+    platform.progress(f"fetching the repository of {workspace.name}", 0, 1)
+    name = platform.site.container_name(workspace.id)
+    parts = urlsplit(workspace.git_url)
+    origin = f"{parts.scheme.lower()}://{parts.netloc}"
+    order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
+    with _access_in_seat(platform, name, access):
+        code, output = platform.engine.execute(name, ["sh", "-c", _FETCH, "fetch", *order])
+    if code == 0:
+        platform.registry.update(workspace.id, git_pending=None)
+        return
+    said = _without(access, output).strip()[-_MESSAGE_LENGTH:]
+    if code == _TIMED_OUT:
+        said = f"it took longer than {seconds:g} seconds. {said}"
+    message = f"The repository {workspace.git_url} could not be cloned: {said}"
+    platform.registry.update(workspace.id, status=Status.ERROR, error=message)
+    raise AtelierError(
+        Code.GIT_CLONE_FAILED,
+        message,
+        field="git_url",
+        workspace=workspace.id,
+        container=name,
+        remedy="Correct the address or what opens it (git_username, git_token) and create it once more.",
+    )
+
+
+@contextmanager
+def _access_in_seat(platform: Platform, container: str, access: GitAccess | None) -> Iterator[None]:
+    """For the length of the block the seat has the file that git asks for user and token."""
+    if access is None:
+        yield
+        return
+    data = f"username={access.user}\npassword={access.token}\n".encode()
+    try:
+        platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
+        yield
+    finally:
+        # Where the engine is gone the seat is made anew, and its volume with it.
+        with suppress(AtelierError):
+            platform.engine.execute(container, ["rm", "-f", str(_ACCESS_FILE)], user="root")
+
+
+def _without(access: GitAccess | None, text: str) -> str:
+    """The text without the token, however it was written: a server may say back what it was told."""
+    if access is None:
+        return text
+    basic = base64.b64encode(f"{access.user}:{access.token}".encode()).decode()
+    for secret in (basic, access.token, quote(access.token, safe="")):
+        text = text.replace(secret, "***")
+    return text
