@@ -103,8 +103,8 @@ class Queue:
     ) -> asyncio.Future[Ended]:
         """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
         ``canceled`` before is only cleared up after. ``secrets`` are variables that are kept in memory only, for the
-        length of the job: after a crash it is taken up without them. The future is done when the job has ended, however; it is
-        cancelled when the API goes down before."""
+        length of the job: after a crash it is taken up without them. The future is done when the job has ended,
+        however; it is cancelled when the API goes down before."""
         loop = asyncio.get_running_loop()
         ticket = _Ticket(self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {})
         if canceled:

@@ -33,6 +33,11 @@ if [ ! -e "$new/whole" ]; then
         -c "credential.$origin.helper=!f() { test \\"\\$1\\" = get && test -r $access && cat $access; :; }; f" \\
         -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 \\
         clone --quiet --no-recurse-submodules --template= -- "$url" "$new/workspace" || exit
+    # Git takes any web page for an empty repository of an old kind of server.
+    if ! git -C "$new/workspace" rev-parse --verify --quiet HEAD >/dev/null; then
+        echo 'There is nothing in its default branch, or what answers there is no git server.'
+        exit 1
+    fi
     if [ -n "$(git -C /workspace status --porcelain)" ]; then
         echo 'There are files in /workspace already, which would be lost.'
         exit 1

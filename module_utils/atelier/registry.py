@@ -390,7 +390,7 @@ class Registry:
 def clone_order(
     source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
 ) -> Reservation:
-    """What a clone inherits from its source: limits, group, egress, git address and repository; no password, no notes."""
+    """What a clone inherits from its source: limits, group, egress, git address, repository; no password or notes."""
     return Reservation(
         name=name,
         template=source.template,
