@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Committing or flattening a large workspace is the slowest call there is.
 _TIMEOUT_SECONDS = 900
 _STOP_SECONDS = 10
+_CHUNK = 1024**2
 
 
 class DockerEngine:
@@ -156,6 +157,15 @@ class DockerEngine:
             if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
                 return None
             raise AtelierError(Code.ENGINE_ERROR, f"Docker could not read {path} in {container}: {reason}.") from error
+
+    def stream(self, container: str, path: str) -> Generator[bytes]:
+        """What lies at the path as a tar archive, piece by piece. Close the generator: as long as it is open Docker
+        answers no other request for the container."""
+        with (
+            self._translated(f"read {path} in {container}"),
+            closing(self._request("GET", f"containers/{container}/archive", params={"path": path})) as response,
+        ):
+            yield from response.iter_content(_CHUNK)
 
     def _read(self, container: str, path: str, limit: int, *, follow: bool = True) -> Archive | None:
         from docker.utils import decode_json_header

@@ -25,6 +25,7 @@ _GATEWAY = 1 << 52
 _EGRESS = _GATEWAY + 1
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
+_ARCHIVES = 1 << 55
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -106,6 +107,19 @@ class Locks:
             remedy="Wait for it to end, then run this again.",
         )
         with self._required(_SHEETS + int.from_bytes(digest[:6], "big"), wait, busy):
+            yield
+
+    @contextmanager
+    def archives(self, folder: Path, wait: float) -> Iterator[None]:
+        """Holds a folder of archives. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
+        digest = hashlib.sha256(str(folder.resolve()).encode()).digest()
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"Another run collected into {folder} for {wait:g} seconds.",
+            field="folder",
+            remedy="Wait for it to end, then run this again.",
+        )
+        with self._required(_ARCHIVES + int.from_bytes(digest[:6], "big"), wait, busy):
             yield
 
     @contextmanager

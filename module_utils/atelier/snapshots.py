@@ -179,6 +179,19 @@ def was_interrupted(platform: Platform, workspace: Workspace) -> bool:
 
 
 @contextmanager
+def held_still(platform: Platform, workspace: Workspace, container: Container) -> Iterator[None]:
+    """Pauses the container for the block, if it runs. Whoever is killed in between leaves a journal, from which
+    ``recover`` lets it go on. The caller holds the workspace's lock."""
+    try:
+        if container.status == "running":
+            _write_journal(platform, workspace, container, True, [])
+            platform.engine.pause(container.id)
+        yield
+    finally:
+        recover(platform, workspace)
+
+
+@contextmanager
 def _secrets_held_back(platform: Platform, source: Workspace, container: Container) -> Iterator[None]:
     pause = container.status == "running"
     try:

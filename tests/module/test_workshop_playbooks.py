@@ -52,12 +52,17 @@ def test_from_nothing_to_a_workshop_and_back(site: Installation) -> None:
     }
     assert login(site.row("Course 3")["address"], sheet["Course 3"]["password"])
 
+    # Nothing is torn down that was not collected.
+    for fault in _workshop(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")["details"][
+        "missing"
+    ]:
+        assert fault in NAMES
     # Tearing down asks; where nobody can answer nothing is removed, and it does not wait for ever.
-    refused = _workshop(site, "workshop_teardown")
+    refused = _workshop(site, "workshop_teardown", collected="ignore")
     assert refused.returncode != 0
     assert "confirm=true" in refused.output
     site.is_tidy(NAMES)
-    _workshop(site, "workshop_teardown", confirm=True).succeeded()
+    _workshop(site, "workshop_teardown", confirm=True, collected="ignore").succeeded()
     site.is_tidy([])
     assert not (site.state / "workshop-course.csv").exists()
     _workshop(site, "workshop_teardown", confirm=True).succeeded()

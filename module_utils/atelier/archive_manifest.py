@@ -1,0 +1,104 @@
+"""The manifest beside the archives of a workshop: what became of each seat's work, for people and for the teardown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .archives import sha256_of
+from .errors import AtelierError, Code
+from .files import write_atomically
+
+NAME = "manifest.json"
+_FORMAT = 1
+_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One seat, as it was collected last.
+
+    ``file`` is the archive's name (None when there was no container any more), ``bytes`` and ``sha256`` are its own,
+    ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether there was something to
+    commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says why not. ``error`` is
+    why the last attempt failed; the archive is then that of the one before, if there was one.
+    """
+
+    id: str
+    name: str
+    state: str
+    collected_at: str | None = None
+    file: str | None = None
+    bytes: int = 0
+    sha256: str | None = None
+    content_bytes: int = 0
+    entries: int = 0
+    repository: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    committed: bool = False
+    pushed: bool = False
+    note: str | None = None
+    error: str | None = None
+
+
+def read_manifest(folder: Path) -> dict[str, Entry]:
+    """The entries by workspace id; none where there is no manifest. Raises VALIDATION_ERROR for a file that is none."""
+    path = folder / NAME
+    known = {field.name for field in fields(Entry)}
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != _FORMAT:
+            raise ValueError(f"its format is {document['format']}")
+        # What a newer version says beyond this one's knowledge is no reason to lose archives.
+        entries = [Entry(**{key: raw[key] for key in known & raw.keys()}) for raw in document["seats"]]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"{path} is not a manifest of archives: {error}.",
+            field="folder",
+            remedy="Name another folder, or move this file away.",
+        ) from error
+    return {entry.id: entry for entry in entries}
+
+
+def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterable[Entry]) -> None:
+    """Replaces the manifest in one step, sorted by name. Raises VALIDATION_ERROR when it can't be written."""
+    ordered = sorted(entries, key=lambda entry: (entry.name, entry.id))
+    document: Mapping[str, Any] = {
+        "format": _FORMAT,
+        "instance": instance,
+        "written_at": written_at,
+        "seats": [asdict(entry) for entry in ordered],
+    }
+    try:
+        write_atomically(folder / NAME, (json.dumps(document, indent=2) + "\n").encode(), mode=_MODE)
+    except OSError as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The manifest can't be written to {folder}: {error}.",
+            field="folder",
+            remedy="Check that the folder is writable for this user and has free space.",
+        ) from error
+
+
+def fault_of(folder: Path, entry: Entry | None) -> str | None:
+    """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it."""
+    if entry is None:
+        return "was never collected"
+    if entry.error is not None:
+        return f"could not be collected: {entry.error}"
+    if entry.file is None:
+        return None  # there was nothing left of it
+    path = folder / entry.file
+    try:
+        if path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
+            return f"has an archive that was changed: {entry.file}"
+    except OSError as error:
+        return f"has no readable archive {entry.file}: {error.strerror}"
+    return None

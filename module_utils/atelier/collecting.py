@@ -1,0 +1,147 @@
+"""The end of a workshop: what each seat holds is committed, pushed, and put into an archive of its own.
+
+Seats are collected side by side, whatever state they are in; one that fails fails alone. The manifest is written anew
+after each of them, so whoever is killed in between leaves what is done, and running it again does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .archive_manifest import Entry, fault_of, read_manifest, write_manifest
+from .archives import remove_unfinished, write_archive
+from .errors import AtelierError, Code
+from .model import Workspace
+from .platform import Platform
+from .registry import now
+from .seat_git import Saved, save_work
+from .seats import observed_status
+from .snapshots import held_still, recover, was_interrupted
+
+# Docker reads, zstd and SHA-256 work without the interpreter's lock, git works in the seat.
+_WORKERS = 6
+_WORKSPACE = "/workspace"
+_PUSHED_BY_NOBODY = Saved(note="Its container does not run, so nothing was committed; all files are in the archive.")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """``seats`` in the order that was asked for; ``changed`` tells whether any archive is a new one."""
+
+    changed: bool
+    seats: Sequence[Entry]
+
+
+def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
+    """Collects the workspaces with these ids into the folder, which is made.
+
+    Raises PROJECT_NOT_FOUND for an id that there is not, VALIDATION_ERROR for a folder that can't be used,
+    WORKSPACE_BUSY when another run works there. What goes wrong with one seat stands in its entry's ``error``.
+    """
+    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    if check_mode:
+        known = read_manifest(folder)
+        return Collected(True, [known.get(row.id, Entry(row.id, row.name, str(row.status))) for row in rows])
+    with _folder(platform, folder):
+        entries = read_manifest(folder)
+        before = {id: entry.sha256 for id, entry in entries.items()}
+        with ThreadPoolExecutor(min(_WORKERS, len(rows)) or 1) as pool:
+            futures = [pool.submit(_collect_one, platform, folder, row, entries.get(row.id)) for row in rows]
+            for done, future in enumerate(as_completed(futures), 1):
+                entry = future.result()
+                entries[entry.id] = entry
+                write_manifest(folder, platform.site.instance, now(), entries.values())
+                # Only now: until here the manifest named the older one.
+                _remove_others(folder, entry)
+                platform.progress("seats collected", done, len(rows))
+    seats = [entries[row.id] for row in rows]
+    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats)
+
+
+def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
+    """Reads the archives of these workspaces again. Raises NOT_COLLECTED when the manifest does not name one of them,
+    or has no sound archive for it: then its work would be lost with it."""
+    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    entries = read_manifest(folder)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        faults = list(pool.map(lambda row: fault_of(folder, entries.get(row.id)), rows))
+    missing = [f"{row.name!r} {fault}" for row, fault in zip(rows, faults, strict=True) if fault]
+    if missing:
+        shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise AtelierError(
+            Code.NOT_COLLECTED,
+            f"The work of {len(missing)} of {len(rows)} workspaces is not in {folder}: {shown}.",
+            field="ids",
+            remedy="Run workshop_collect first, or say -e collected=ignore to lose it.",
+            missing=[row.name for row, fault in zip(rows, faults, strict=True) if fault],
+        )
+    return Collected(False, [entries[row.id] for row in rows])
+
+
+def _collect_one(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
+    try:
+        with platform.locks.workspace(row.id, platform.lock_wait):
+            return _collect_held(platform, folder, row)
+    except AtelierError as error:
+        entry = before or Entry(row.id, row.name, str(row.status))
+        return replace(entry, name=row.name, error=error.message)
+
+
+def _collect_held(platform: Platform, folder: Path, row: Workspace) -> Entry:
+    if was_interrupted(platform, row):
+        recover(platform, row)
+    container = platform.engine.inspect(platform.site.container_name(row.id))
+    status, _ = observed_status(row, container)
+    entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
+    if container is None:
+        return replace(entry, note="Its container is gone: there is nothing left to collect.")
+    saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
+    # Still, so that the archive is of one moment. What is read while it changes may come out torn.
+    with held_still(platform, row, container), closing(platform.engine.stream(container.id, _WORKSPACE)) as chunks:
+        archive = write_archive(folder, chunks, lambda digest: _file_name(row, digest))
+    return replace(
+        entry,
+        file=archive.path.name,
+        bytes=archive.size,
+        sha256=archive.sha256,
+        content_bytes=archive.content_size,
+        entries=archive.entries,
+        branch=saved.branch or entry.branch,
+        commit=saved.commit,
+        committed=saved.committed,
+        pushed=saved.pushed,
+        note=saved.note,
+    )
+
+
+def _file_name(row: Workspace, digest: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", row.name)
+    return f"{plain}_{row.id}_{digest[:12]}.tar.zst"
+
+
+def _remove_others(folder: Path, entry: Entry) -> None:
+    for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
+        if path.name != entry.file:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _folder(platform: Platform, folder: Path) -> Iterator[None]:
+    """Makes the folder, and keeps other runs out of it for the block."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The folder {folder} can't be made: {error.strerror}.",
+            field="folder",
+            remedy="Name one that this user may write to.",
+        ) from error
+    with platform.locks.archives(folder, platform.lock_wait):
+        remove_unfinished(folder)
+        yield
