@@ -74,7 +74,7 @@ def count_entries(path: Path, content_size: int) -> int:
 
 def remove_unfinished(folder: Path) -> None:
     """Takes away what runs that were killed left. The caller holds the folder's lock."""
-    for path in folder.glob(".*.part"):
+    for path in (*folder.glob(".*.part"), *folder.glob(".manifest.json.*")):
         path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,165 @@
+"""The end of a workshop: whatever state its seats are in, their work is in an archive before anything is removed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.archives import _zstd
+from atelier.locks import Locks
+from installation import Installation, Run, eventually
+
+SEATS = 4
+
+
+def _play(site: Installation, playbook: str, **variables: Any) -> Run:
+    return site.play(playbook, workshop_base="Course", workshop_seats=SEATS, **variables)
+
+
+def _folder(site: Installation) -> Path:
+    return site.state / "archives" / "workshop-course"
+
+
+def _manifest(site: Installation) -> dict[str, dict[str, Any]]:
+    document = json.loads((_folder(site) / "manifest.json").read_text())
+    assert document["format"] == 1
+    return {seat["name"]: seat for seat in document["seats"]}
+
+
+def _content(site: Installation, seat: Mapping[str, Any]) -> dict[str, bytes | None]:
+    """What an archive holds, by path, after its size and digest were compared with the manifest's."""
+    path = _folder(site) / seat["file"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    data = path.read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (seat["bytes"], seat["sha256"])
+    found: dict[str, bytes | None] = {}
+    with _zstd().open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.isfile() else None
+            found[entry.name.rstrip("/")] = file.read() if file else None
+    assert len(found) == seat["entries"]
+    return found
+
+
+def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) -> None:
+    _play(site, "workshop").succeeded()
+    works, stopped, broken, gone = (site.row(f"Course {number}") for number in range(1, SEATS + 1))
+    work = "cd /workspace && printf 'work of a day' > 'ä -x.txt' && echo secret > .env && printf '.env\\n' > .gitignore"
+    hostile = (
+        "git config commit.gpgSign true; printf '#!/bin/sh\\nexit 1\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/*"
+    )
+    for row in (works, stopped, broken):
+        site.run_inside(row, f"{work}; mkdir -p .git/hooks; {hostile}; ln -s /nowhere link")
+    site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    site.run_inside(broken, "cd /workspace && git checkout --quiet --detach")
+    site.container(broken).exec_run(["rm", "/etc/code-server/config.yaml"], user="root")
+    site.container(broken).kill()
+    site.container(gone).remove(force=True)
+
+    for folder in ("archives", "archives/workshop-course"):
+        assert not (site.state / folder).exists()
+    refused = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert refused["details"]["missing"] == ["Course 1", "Course 2", "Course 3", "Course 4", "Course"]
+    assert len(site.rows()) == SEATS + 1
+
+    run = _play(site, "workshop_collect").succeeded()
+    manifest = _manifest(site)
+    assert [seat["name"] for seat in run.seats] == refused["details"]["missing"]
+    assert {name: (seat["state"], seat["committed"], seat["error"]) for name, seat in manifest.items()} == {
+        "Course": ("running", False, None),
+        "Course 1": ("running", True, None),
+        "Course 2": ("stopped", False, None),
+        "Course 3": (manifest["Course 3"]["state"], False, None),
+        "Course 4": ("error", False, None),
+    }
+    assert manifest["Course 4"]["file"] is None
+    for name in ("Course 1", "Course 2", "Course 3"):
+        content = _content(site, manifest[name])
+        assert (content["workspace/ä -x.txt"], content["workspace/.env"]) == (b"work of a day", b"secret\n")
+        assert "workspace/link" in content
+        assert "workspace/.git/HEAD" in content
+    head = site.run_inside(works, "cd /workspace && git status --porcelain; git log -1 --format='%H %an <%ae>'")
+    commit, _, author = head.partition(" ")
+    assert (manifest["Course 1"]["commit"], manifest["Course 1"]["branch"]) == (commit, "main")
+    assert author == f"Course 1 <{works['id']}@seats.localhost>"
+    assert "no branch on the git server" in manifest["Course 1"]["note"]
+    assert "does not run" in manifest["Course 2"]["note"]
+    assert not site.container(works).attrs["State"]["Paused"]
+
+    # Nothing is new: nothing changes. Something is: the archive is another, and the older one is gone.
+    assert not _play(site, "workshop_collect").succeeded().results[-3]["result"]["changed"]
+    site.run_inside(works, "echo more > /workspace/more.txt")
+    _play(site, "workshop_collect").succeeded()
+    files = sorted(path.name for path in _folder(site).iterdir())
+    again = _manifest(site)
+    assert files == sorted(["manifest.json", *(seat["file"] for seat in again.values() if seat["file"])])
+    assert again["Course 1"]["sha256"] != manifest["Course 1"]["sha256"]
+    assert "workspace/more.txt" in _content(site, again["Course 1"])
+
+    # An archive that was spoilt is none.
+    path = _folder(site) / again["Course 2"]["file"]
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    spoilt = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert spoilt["details"]["missing"] == ["Course 2"]
+    path.write_bytes(sound)
+    _play(site, "workshop_teardown", confirm=True).succeeded()
+    site.is_tidy([])
+    assert sorted(path.name for path in _folder(site).iterdir()) == files
+    _play(site, "workshop_teardown", confirm=True).succeeded()
+    assert _play(site, "workshop_collect").returncode != 0
+
+
+@pytest.fixture
+def workshop(site: Installation, small: str) -> Installation:
+    """One whose seats start at once, with something to read in each."""
+    _play(site, "workshop", workshop_template=small).succeeded()
+    for row in site.rows():
+        site.run_inside(row, "head -c 12000000 /dev/urandom > /workspace/large")
+    return site
+
+
+def test_a_collect_that_is_killed_is_finished_by_another(workshop: Installation) -> None:
+    started = workshop.start("workshop_collect", workshop_base="Course")
+
+    def half_way() -> bool:
+        paused = any(container.attrs["State"]["Paused"] for container in workshop.containers())
+        begun = (_folder(workshop) / "manifest.json").exists()
+        return (paused and begun) or started.process.poll() is not None
+
+    eventually(half_way, "the moment to kill")
+    started.kill()
+    _play(workshop, "workshop_collect").succeeded()
+    assert not any(container.attrs["State"]["Paused"] for container in workshop.containers())
+    assert not list(_folder(workshop).glob(".*"))
+    assert not list((workshop.state / "snapshots").iterdir())
+    manifest = _manifest(workshop)
+    assert len(manifest) == SEATS + 1
+    for seat in manifest.values():
+        assert len(_content(workshop, seat)["workspace/large"] or b"") == 12_000_000
+
+
+def test_a_seat_that_fails_fails_alone(workshop: Installation) -> None:
+    """Somebody else has one seat in hand for longer than the collect waits: the others are collected."""
+    busy = workshop.row("Course 2")
+    with Locks(workshop.state).workspace(busy["id"], 0):
+        run = _play(workshop, "workshop_collect", atelier_ready_timeout=-59)
+        assert run.returncode != 0
+        assert "Not collected: Course 2." in run.output
+    manifest = _manifest(workshop)
+    assert "Another operation held" in manifest["Course 2"]["error"]
+    assert [name for name, seat in manifest.items() if seat["error"] is None and seat["file"]] == [
+        "Course",
+        "Course 1",
+        "Course 3",
+        "Course 4",
+    ]
+    refused = _play(workshop, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert refused["details"]["missing"] == ["Course 2"]
+    _play(workshop, "workshop_collect").succeeded()
+    _play(workshop, "workshop_teardown", confirm=True).succeeded()
