@@ -63,6 +63,7 @@ def _outcome(registry: Registry, id: str) -> dict[str, Any]:
         "projectName": row.name if row else None,
         "status": str(row.status) if row else "deleted",
         "error": row.error if row else None,
+        "warnings": [row.git_problem] if row and row.git_problem else [],
     }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from atelier.model import Status, Workspace
 from atelier.seats import observed_status
+from atelier.views import repository_view
+from pydantic.alias_generators import to_camel
 
 from .sampler import Sampler
 from .schemas.fields import GIT_CLONE
@@ -28,6 +30,7 @@ class Presenter:
     def project(self, row: Workspace) -> dict[str, Any]:
         """The one shape of a project everywhere."""
         status, error = self.status(row)
+        repository = repository_view(self._settings.site, row)
         kind = GIT_CLONE if row.git_url else row.template
         return {
             "id": row.id,
@@ -43,9 +46,9 @@ class Presenter:
             "lastAccessed": row.last_activity,
             "workspaceUrl": self._settings.site.workspace_url(row.id),
             "passwordProtected": row.password_protected,
-            "hasGitRepo": False,
-            "gitRepoUrl": None,
-            "gitRepository": None,
+            "hasGitRepo": repository is not None,
+            "gitRepoUrl": repository["web_url"] if repository else None,
+            "gitRepository": {to_camel(key): value for key, value in repository.items()} if repository else None,
             "gitUrl": row.git_url,
             "group": row.group or UNGROUPED,
             "memoryLimit": row.limits.memory,
@@ -55,6 +58,7 @@ class Presenter:
             "clonedFrom": row.cloned_from,
             "aliases": [],
             "diskUsage": None,
+            "warnings": [row.git_problem] if row.git_problem else [],
         }
 
     def detailed(self, row: Workspace) -> dict[str, Any]:

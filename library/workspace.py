@@ -61,6 +61,15 @@ options:
     description: Seconds that git may take.
     type: float
     default: 300
+  git_repo:
+    description:
+      - Gives it a repository on the git server, named after it, to which the seat itself pushes C(/workspace) as
+        C(main). Clones then get a branch of their own in it.
+      - Without a git server, or when that fails, the workspace is made all the same; a warning and C(git_problem) say
+        why, and running it again makes up for it.
+      - The repository stays when the workspace is removed.
+    type: bool
+    default: false
   notes:
     description: Free text, at most 10240 bytes.
     type: str
@@ -144,6 +153,13 @@ workspace:
     cpus: "2"
     proxy_mode: none
     git_url: null
+    repository:
+      name: base
+      full_name: developer/base
+      clone_url: http://localhost/git/developer/base.git
+      web_url: http://localhost/git/developer/base
+      branch: main
+    git_problem: null
     notes: ""
     password_protected: true
     cloned_from: null
@@ -189,6 +205,7 @@ def main() -> None:
             "git_url": {"type": "str"},
             "git_username": {"type": "str"},
             "git_token": {"type": "str", "no_log": True},
+            "git_repo": {"type": "bool", "default": False},
             "git_timeout": {"type": "float", "default": 300},
             "notes": {"type": "str"},
             "password": {"type": "str", "no_log": True},

@@ -73,7 +73,9 @@ async def create_project(
         notes=body.notes or "",
         password_hash=await _hashed(body.password),
     )
-    job = await reserve(platform, caller, "create", [id], {}, lambda: platform.registry.reserve([order]))
+    with_repository = bool(body.create_git_repo) and platform.settings.site.git is not None
+    variables = {"workspace_git_repo": True} if with_repository else {}
+    job = await reserve(platform, caller, "create", [id], variables, lambda: platform.registry.reserve([order]))
     if prefer is not None and "respond-async" in prefer.lower():
         begin(platform, caller, job, secrets=body.secrets)
         return JSON(_created(platform, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
@@ -249,7 +251,9 @@ def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]
     answer: dict[str, Any] = {"success": True, "project": platform.presenter.project(platform.row(id))}
     if body.password is not None:
         answer["password"] = body.password
-    if body.create_git_repo:
+    if answer["project"]["warnings"]:
+        answer["warnings"] = answer["project"]["warnings"]
+    elif body.create_git_repo and platform.settings.site.git is None:
         answer["warnings"] = ["No repository was made: the git server is not enabled on this platform."]
     return answer
 

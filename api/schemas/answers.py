@@ -45,6 +45,7 @@ class Project(Answer):
     clonedFrom: str | None
     aliases: list[Any]
     diskUsage: dict[str, Any] | None
+    warnings: list[str]
 
 
 class Resources(Answer):

@@ -13,6 +13,7 @@ from .model import Status, Workspace
 from .passwords import generate_password, hash_password
 from .platform import Platform
 from .registry import Batch, clone_order, new_id
+from .repositories import end_access, repository_for
 from .seat_sheet import SeatSheet
 from .seats import discard_container, make_seat
 from .snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
@@ -335,7 +336,8 @@ def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None
         platform.registry.update(row.id, password_hash=seat.password_hash)
         row = row._replace(password_hash=seat.password_hash)
     try:
-        make_seat(platform, row, image.id)
+        with repository_for(platform, row, wanted=row.repository is not None) as push:
+            make_seat(platform, row, image.id, push)
     except AtelierError as error:
         if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
@@ -359,6 +361,7 @@ def _roll_back(platform: Platform, run: _Run, seats: Sequence[_Seat], error: Ate
             if seat.fresh and not is_up and not kept:
                 discard_container(platform, seat.workspace)
                 platform.registry.delete(seat.workspace.id)
+                end_access(platform, seat.workspace.id)
             elif seat.make and not is_up and not kept:
                 platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
     with suppress(AtelierError):

@@ -66,6 +66,7 @@ class DockerEngine:
             mounts=[Mount(spec.volume_path, spec.volume, type="volume", no_copy=True, labels=dict(spec.labels))],
             log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "5m", "max-file": "2"}),
             network_mode=spec.network,
+            extra_hosts=dict(spec.hosts),
         )
         endpoint = self._api.create_endpoint_config(ipv4_address=spec.address)
         endpoints: Any = {spec.network: endpoint}  # the stubs ask for one endpoint, the SDK for endpoints by network

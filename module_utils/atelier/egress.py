@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from .engine import File
 from .errors import AtelierError, Code
-from .model import ProxyMode, Site, Workspace
+from .model import GIT_HOST, ProxyMode, Site, Workspace
 from .platform import Platform
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -26,7 +26,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     if network.proxy_port is None:
         return {}
     proxy = f"http://{network.host_address}:{network.proxy_port}"
-    direct = ",".join(("localhost", "127.0.0.1", "::1", network.host_address, site.domain, f".{site.domain}"))
+    direct = ",".join(("localhost", "127.0.0.1", "::1", network.host_address, GIT_HOST, site.domain, f".{site.domain}"))
     java = " ".join(
         f"-D{scheme}.proxyHost={network.host_address} -D{scheme}.proxyPort={network.proxy_port}"
         for scheme in ("http", "https")

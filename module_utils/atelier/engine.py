@@ -28,6 +28,8 @@ class SeatSpec:
     volume: str
     volume_path: str
     environment: Mapping[str, str]
+    # Names that it knows beside those of its name servers, with their addresses.
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

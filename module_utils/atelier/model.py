@@ -147,16 +147,23 @@ class Workspace(NamedTuple):
     password_hash: str | None
     cloned_from: str | None
     git_url: str | None
-    # Its repository on the git server (owner/name) and the branch that the seat pushes to; None until it has one.
+    # The name of its repository on the git server, and the branch that it pushes to; None until it has one.
     repository: str | None
     branch: str | None
     # What is left to do before it is what was asked for: CLONE, or None.
     git_pending: str | None
+    # Why it has no repository, or no branch of its own, although it should; a sentence.
+    git_problem: str | None
     batch: str | None
     error: str | None
     status: Status
     proxy_mode: ProxyMode
     limits: Limits
+
+    @property
+    def has_repository(self) -> bool:
+        """Whether its files are in a repository of the git server. A clone's are in its source's, on main at least."""
+        return self.repository is not None and (self.branch is not None or self.cloned_from is not None)
 
     @property
     def password_protected(self) -> bool:

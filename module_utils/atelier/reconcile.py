@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .engine import Container
+from .forge import open_forge
 from .gateway import compare_routes
 from .jobs import Jobs
 from .listing import workspace_containers
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     INTERRUPTED_SNAPSHOT = "interrupted_snapshot"
     LEFTOVER_SNAPSHOT = "leftover_snapshot"
     LEFTOVER_VOLUME = "leftover_volume"
+    LEFTOVER_GIT_ACCESS = "leftover_git_access"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def find_drift(platform: Platform, given_up: Collection[str] = ()) -> list[Drift
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
         *_leftover_volumes(platform, volumes, rows, containers),
+        *_leftover_git_access(platform),
         *_wrong_routes(platform, rows),
     ]
 
@@ -140,6 +143,7 @@ def _from_container(platform: Platform, id: str, container: Container) -> Worksp
         repository=labels.get("atelier.repository"),
         branch=None,
         git_pending=None,
+        git_problem=None,
         batch=None,
         error=None,
         status=Status.RUNNING if container.status == "running" else Status.STOPPED,
@@ -279,6 +283,27 @@ def _leftover_volumes(
         )
         for volume in volumes
         if volume not in used
+    ]
+
+
+def _leftover_git_access(platform: Platform) -> list[Drift]:
+    """Of workspaces that were removed while the git server could not be asked."""
+    if platform.site.git is None:
+        return []
+
+    def end(id: str) -> None:
+        open_forge(platform.site).revoke_seat(id)
+        platform.registry.revoked(id)
+
+    return [
+        Drift(
+            Kind.LEFTOVER_GIT_ACCESS,
+            id,
+            f"The workspace {id} is gone, and may still have access to the repository {repository!r}.",
+            "End it.",
+            lambda id=id: end(id),  # type: ignore[misc]
+        )
+        for id, repository in platform.registry.unrevoked().items()
     ]
 
 

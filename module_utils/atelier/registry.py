@@ -29,12 +29,12 @@ _BUSY_SECONDS = 30
 # In the order of Workspace's fields; the last two make its Limits.
 _COLUMNS = (
     "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
-    " git_url, repository, branch, git_pending, batch, error, status, proxy_mode, memory, cpus"
+    " git_url, repository, branch, git_pending, git_problem, batch, error, status, proxy_mode, memory, cpus"
 )
 # What may change after a row is made, by the name of the Workspace's field.
 _MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
-    *("repository", "branch", "git_pending"),
+    *("repository", "branch", "git_pending", "git_problem"),
 }
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
@@ -255,8 +255,23 @@ class Registry:
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
 
     def delete(self, workspace_id: str) -> None:
+        """Forgets the workspace; that it may have access to a repository is remembered until ``revoked``."""
         with self._transaction():
+            self._db.execute(
+                "INSERT INTO git_revocations (workspace_id, repository) SELECT id, repository FROM workspaces"
+                " WHERE id = ? AND repository IS NOT NULL ON CONFLICT DO NOTHING",
+                (workspace_id,),
+            )
             self._db.execute("DELETE FROM workspaces WHERE id = ?", (workspace_id,))
+
+    def unrevoked(self) -> dict[str, str]:
+        """Workspaces that are gone and whose access to the git server may not be: repositories by id."""
+        with self._mutex:
+            return dict(self._db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
+
+    def revoked(self, workspace_id: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
 
     def adopt(self, workspace: Workspace) -> None:
         """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
@@ -331,6 +346,7 @@ class Registry:
                 branch=None,
                 # A clone has its source's files already.
                 git_pending=CLONE if order.git_url and not order.cloned_from else None,
+                git_problem=None,
                 batch=order.batch,
                 error=None,
                 status=Status.CREATING,
@@ -409,7 +425,7 @@ def clone_order(
 def _workspace(row: Sequence[Any]) -> Workspace:
     """A row in the order of _COLUMNS."""
     # By position: a list makes thousands of these.
-    return Workspace._make((*row[:17], _STATUSES[row[17]], _PROXY_MODES[row[18]], _limits(row[19], row[20])))
+    return Workspace._make((*row[:18], _STATUSES[row[18]], _PROXY_MODES[row[19]], _limits(row[20], row[21])))
 
 
 @lru_cache

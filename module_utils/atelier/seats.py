@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
 from .engine import Container, File, SeatSpec
 from .errors import AtelierError, Code
-from .model import IDE_PORT, Status, Workspace
+from .model import GIT_HOST, IDE_PORT, Status, Workspace
 from .platform import Platform
 from .validation import check_proxy_mode
 
@@ -54,6 +54,7 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
             volume=name,
             volume_path=CONFIG_FOLDER,
             environment=proxy_environment(platform.site, workspace.proxy_mode),
+            hosts={GIT_HOST: network.host_address} if platform.site.git else {},
         )
     )
     put_ide_config(platform, workspace)

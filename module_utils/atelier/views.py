@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .engine import Container
+from .forge_names import MAIN
 from .model import Site, Status, Workspace
 from .seats import observed_status
 
@@ -24,10 +25,25 @@ def view(site: Site, workspace: Workspace, status: Status, error: str | None = N
         "cpus": workspace.limits.cpus,
         "proxy_mode": str(workspace.proxy_mode),
         "git_url": workspace.git_url,
+        "repository": repository_view(site, workspace),
+        "git_problem": workspace.git_problem,
         "notes": workspace.notes,
         "password_protected": workspace.password_protected,
         "cloned_from": workspace.cloned_from,
         "created_at": workspace.created_at,
+    }
+
+
+def repository_view(site: Site, workspace: Workspace) -> dict[str, str] | None:
+    """A workspace's repository by the names that playbooks use; None without one."""
+    if site.git is None or workspace.repository is None or not workspace.has_repository:
+        return None
+    return {
+        "name": workspace.repository,
+        "full_name": f"{site.git.owner}/{workspace.repository}",
+        "clone_url": site.git.clone_url(workspace.repository),
+        "web_url": site.git.web_url(workspace.repository),
+        "branch": workspace.branch or MAIN,
     }
 
 

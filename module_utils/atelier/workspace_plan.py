@@ -43,6 +43,7 @@ class Step(StrEnum):
     BUILD = "build"
     START = "start"
     FETCH = "fetch"
+    REPOSITORY = "repository"
     STOP = "stop"
     REMOVE = "remove"
 
@@ -62,6 +63,7 @@ class Desired:
     git_url: str | None = None
     git_access: GitAccess | None = field(default=None, repr=False)
     git_timeout: float = 300
+    git_repo: bool = False
     notes: str | None = None
     password: str | None = field(default=None, repr=False)
     password_hash: str | None = field(default=None, repr=False)
@@ -82,6 +84,10 @@ def plan(
 ) -> list[Step]:
     """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
     ``answers``: its IDE does, as far as a container that runs was asked.
+    git_server: bool = False,
+) -> list[Step]:
+    """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
+    ``git_server``: whether there is one, on which a repository or branch can be had that is missing.
 
     Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
     only its source can make it again.
@@ -107,8 +113,13 @@ def plan(
     paused = container is not None and container.status == "paused" and not interrupted
     if wanted_up and (paused or not answers or status is not Status.RUNNING):
         steps.append(Step.START)
-    if workspace.git_pending and Step.BUILD not in steps and (Step.START in steps or status is Status.RUNNING):
-        steps.append(Step.FETCH)
+    # Building does both by itself, the latter beside it.
+    will_run = desired.state is not State.STOPPED and (Step.START in steps or (status is Status.RUNNING and not paused))
+    if will_run and Step.BUILD not in steps:
+        if workspace.git_pending:
+            steps.append(Step.FETCH)
+        if git_server and wants_repository(desired, workspace):
+            steps.append(Step.REPOSITORY)
     if desired.state is State.STOPPED and (status is not Status.STOPPED):
         steps.append(Step.STOP)
     return steps
@@ -181,6 +192,11 @@ def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
         field="name",
         remedy="Clone its source again with this name (the clone module's names), or delete it (state: absent).",
     )
+
+
+def wants_repository(desired: Desired, workspace: Workspace) -> bool:
+    """Whether it is to have a repository, or as a clone a branch in its source's, and nothing was pushed yet."""
+    return workspace.branch is None and (desired.git_repo or workspace.repository is not None)
 
 
 def template_of(desired: Desired, workspace: Workspace | None) -> str:

@@ -15,6 +15,8 @@ from .platform import Platform
 from .recordings import remove_recordings
 from .registry import Reservation, new_id
 from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
+from .repositories import end_access, not_installed, repository_for
+from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
 from .snapshots import forget, recover, was_interrupted
 from .validation import check_limits, check_name
 from .views import observed_view, view
@@ -78,6 +80,7 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
             password_differs=_password_differs(desired, workspace),
             interrupted=workspace is not None and was_interrupted(platform, workspace),
             answers=desired.state is not State.STARTED or _answers(container),
+            git_server=platform.site.git is not None,
         )
         before = observed_view(platform.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
@@ -87,12 +90,16 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
         if not steps:
             if desired.state is State.ABSENT:
                 platform.sync_routes()  # a removal that was killed may have left its route
-            return Outcome(False, before, before)
+            return Outcome(False, before, before, _git_warnings(platform, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
             desired.sheet.note(_name_of(desired, found), desired.password)
         try:
-            workspace = _apply(platform, desired, workspace, steps)
+            if workspace is not None and Step.REMOVE in steps:
+                warnings += remove(platform, workspace)
+                workspace = None
+            else:
+                workspace = _apply(platform, desired, workspace, steps)
         except AtelierError as error:
             if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
                 # Somebody made it since we looked: what is wanted of it is planned anew.
@@ -101,7 +108,7 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
         after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
         if desired.sheet and after:
             desired.sheet.write([after])
-        return Outcome(True, before, after, warnings, made_up)
+        return Outcome(True, before, after, warnings + _git_warnings(platform, desired, workspace), made_up)
 
 
 def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, str | None]:
@@ -127,9 +134,6 @@ def _apply(
         return _create(platform, desired, steps)
     if workspace is None:
         return None
-    if Step.REMOVE in steps:
-        remove(platform, workspace)
-        return None
     actions: dict[Step, Callable[[Platform, Desired, Workspace], object]] = {
         Step.RESTORE: lambda platform, _, workspace: recover(platform, workspace),
         Step.DETAILS: _change_details,
@@ -138,6 +142,7 @@ def _apply(
         Step.BUILD: _build,
         Step.START: lambda platform, _, workspace: _start(platform, workspace),
         Step.FETCH: _fetch,
+        Step.REPOSITORY: lambda platform, _, workspace: _give_repository(platform, workspace),
         Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
     }
     for step in Step:
@@ -184,30 +189,40 @@ def _hash_of(desired: Desired) -> str | None:
     return hash_password(desired.password) if desired.password is not None else desired.password_hash
 
 
-def remove(platform: Platform, workspace: Workspace) -> None:
-    """Removes container, volume, row and route, in an order that can be taken up again after an interruption."""
+def remove(platform: Platform, workspace: Workspace) -> list[str]:
+    """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
+    an interruption. What it pushed stays. Returns sentences on what could not be done."""
     discard_container(platform, workspace)
     forget(platform, workspace.id)
     platform.registry.delete(workspace.id)
     platform.sync_routes()
     # Once the recorder knows no such workspace any more, it writes nothing again.
     remove_recordings(platform.site.state_dir, workspace.id)
+    problem = end_access(platform, workspace.id)
+    return [problem] if problem else []
 
 
 def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
     platform.progress(f"starting {workspace.name}", 0, 1)
     platform.sync_routes()
-    make_seat(
-        platform,
-        workspace,
-        platform.site.template_image(workspace.template),
-        fill=lambda: _fetch(platform, desired, workspace),
-    )
+    wanted = desired.git_repo or workspace.repository is not None
+    with repository_for(platform, workspace, wanted, restore=workspace.branch is not None) as push:
+
+        def fill() -> None:
+            _fetch(platform, desired, workspace)
+            push()
+
+        make_seat(platform, workspace, platform.site.template_image(workspace.template), fill)
     platform.progress(f"starting {workspace.name}", 1, 1)
 
 
 def _fetch(platform: Platform, desired: Desired, workspace: Workspace) -> None:
     fetch(platform, workspace, desired.git_access, desired.git_timeout)
+
+
+def _give_repository(platform: Platform, workspace: Workspace) -> None:
+    with repository_for(platform, workspace, wanted=True) as push:
+        push()
 
 
 def _start(platform: Platform, workspace: Workspace) -> None:
@@ -319,6 +334,14 @@ def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
         f"The container of {workspace.name!r} was gone. It was made again from its template {workspace.template!r};"
         " files that were only in the old one are lost."
     ]
+
+
+def _git_warnings(platform: Platform, desired: Desired, workspace: Workspace | None) -> list[str]:
+    if workspace is None or desired.state is State.ABSENT:
+        return []
+    if desired.git_repo and platform.site.git is None and not workspace.repository:
+        return [not_installed(workspace)]
+    return [workspace.git_problem] if workspace.git_problem else []
 
 
 def _predicted(

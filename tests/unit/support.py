@@ -48,6 +48,7 @@ def row(**values: object) -> Workspace:
         "repository": None,
         "branch": None,
         "git_pending": None,
+        "git_problem": None,
         "batch": None,
         "error": None,
         "status": Status.RUNNING,

@@ -1,0 +1,234 @@
+"""A workspace's repository on the git server, and each clone's branch in it: made, and pushed to by the seat itself.
+
+Nothing here fails a workspace: without the git server it works as well, and what went wrong is said in a sentence.
+Running the same again finishes it. The seat's credential lies in the volume that no commit contains and, for git, on
+the seat's tmpfs; it is in no address, environment or image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+
+from .engine import File
+from .errors import AtelierError, Code
+from .forge import Credential, Forge, open_forge, require_git
+from .forge_names import MAIN, candidates, repository_name, seat_branch
+from .model import GIT_HOST, Workspace
+from .platform import Platform
+from .seat_git import seat_email
+from .seats import CONFIG_FOLDER, CONFIG_GID
+
+# Seconds for one answer of the git server: nobody's workspace waits for longer.
+_PATIENCE = 5.0
+# Seconds for one command of git in the seat.
+_GIT_SECONDS = 60
+_TIMED_OUT = 124  # timeout(1)
+_MESSAGE_LENGTH = 400
+_TRIED_NAMES = 50
+
+# Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
+# stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
+_CONNECT = """
+set -u
+branch=$1 url=$2 seconds=$3 restore=$4
+export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true LC_ALL=C.UTF-8
+plain() {
+    timeout --kill-after=5 "$seconds" git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
+}
+load-git-credential || exit
+cd /workspace || exit
+[ "$(git rev-parse --show-toplevel 2>/dev/null)" = /workspace ] || git init --quiet --template= . || exit
+if ! git rev-parse --verify --quiet HEAD >/dev/null; then
+    plain add --all && plain commit --quiet --no-verify --allow-empty --message 'Start of the workspace' || exit
+fi
+if present=$(git remote get-url origin 2>/dev/null); then
+    if [ "$present" != "$url" ]; then
+        # What it was fetched from keeps a name, if that is free.
+        git remote get-url upstream >/dev/null 2>&1 || git remote rename origin upstream || exit
+        git remote set-url origin "$url" 2>/dev/null || git remote add origin "$url" || exit
+    fi
+else
+    git remote add origin "$url" || exit
+fi
+if [ "$(git symbolic-ref --quiet --short HEAD)" != "$branch" ]; then
+    if git show-ref --verify --quiet "refs/heads/$branch"; then
+        plain switch --quiet "$branch" || exit
+    elif [ "$branch" = main ] && git symbolic-ref --quiet HEAD >/dev/null; then
+        git branch --move main || exit
+    else
+        plain switch --quiet --create "$branch" || exit
+    fi
+fi
+if [ -n "$restore" ] && plain fetch --quiet origin "$branch"; then
+    git reset --quiet --hard FETCH_HEAD && git branch --quiet --set-upstream-to="origin/$branch"
+    exit
+fi
+said=$(plain push --quiet --set-upstream origin "$branch" 2>&1) && exit 0
+if plain fetch --quiet origin "$branch" 2>/dev/null && git merge-base --is-ancestor HEAD FETCH_HEAD; then
+    git branch --quiet --set-upstream-to="origin/$branch" && exit 0
+fi
+echo "$said"
+exit 1
+"""
+
+
+@contextmanager
+def repository_for(
+    platform: Platform, workspace: Workspace, wanted: bool, *, restore: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Has the git server get ready for the workspace while its container is being made in the block.
+
+    Yields what is to be called when that runs: the seat then pushes, or with ``restore`` takes what it had pushed
+    before. Never raises for what goes wrong with git; the row's ``git_problem`` says it.
+    """
+    if not wanted:
+        yield lambda: None
+    elif platform.site.git is None:
+        # What was pushed before the git server was turned off is no news.
+        problem = None if workspace.repository else not_installed(workspace)
+        yield lambda: platform.registry.update(workspace.id, git_problem=problem)
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            promise = beside.submit(grant, platform, workspace)
+            yield lambda: _push(platform, workspace, promise, restore)
+
+
+def _push(platform: Platform, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
+    platform.progress(f"pushing {workspace.name}", 0, 1)
+    try:
+        connect(platform, workspace, promise.result(), restore=restore)
+    except AtelierError as error:
+        if error.code is Code.REGISTRY_ERROR:
+            raise
+        platform.registry.update(workspace.id, git_problem=problem_of(workspace, error))
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the git server has ready for a seat."""
+
+    repository: str
+    branch: str
+    credential: Credential
+
+
+def grant(platform: Platform, workspace: Workspace) -> Grant:
+    """Makes the workspace's repository, or a clone's branch in its source's, and lets the seat push there; this is all
+    that the git server has to do, and needs no container. Safe to do again. Raises what ``forge`` raises."""
+    forge = open_forge(platform.site, _PATIENCE)
+    if workspace.cloned_from is not None and workspace.repository is not None:
+        repository, branch = workspace.repository, _own_branch(platform, forge, workspace)
+    else:
+        repository, branch = workspace.repository or _own_repository(forge, workspace), MAIN
+        platform.registry.update(workspace.id, repository=repository)
+    return Grant(repository, branch, forge.grant_seat(repository, workspace.id, branch))
+
+
+def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
+    """Tells the running seat who it is, what its origin is and what it pushes with, and has it push its branch.
+
+    Raises GIT_ERROR with git's message when the push does not come about; the seat works on without.
+    """
+    name = platform.site.container_name(workspace.id)
+    git = require_git(platform.site)
+    files = {"gitconfig": seat_gitconfig(platform, workspace), "git-credential": _answer(granted.credential)}
+    platform.engine.put(
+        name,
+        CONFIG_FOLDER,
+        [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
+    )
+    order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
+    code, output = platform.engine.execute(name, ["sh", "-c", _CONNECT, "connect", *order])
+    if code != 0:
+        said = f"it took longer than {_GIT_SECONDS} seconds. " if code == _TIMED_OUT else ""
+        said += " ".join(output.replace(granted.credential.token, "***").split())[-_MESSAGE_LENGTH:]
+        raise AtelierError(Code.GIT_ERROR, f"Git in the seat failed: {said}", remedy="Run this again.")
+    platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
+
+
+def problem_of(workspace: Workspace, error: AtelierError) -> str:
+    """The sentence on a workspace that has no repository, or works on without a branch of its own."""
+    if workspace.cloned_from is not None:
+        return f"{workspace.name!r} works on main, without a branch of its own: {error.message}"
+    return f"No repository was made for {workspace.name!r}: {error.message}"
+
+
+def not_installed(workspace: Workspace) -> str:
+    return f"No repository was made for {workspace.name!r}: the git server is not enabled on this platform."
+
+
+def end_access(platform: Platform, workspace_id: str) -> str | None:
+    """Takes a workspace that is gone its access, as soon as the git server can be asked. What it pushed stays.
+
+    Returns the sentence to say when it can't; ``reconcile`` does it then.
+    """
+    if workspace_id not in platform.registry.unrevoked() or platform.site.git is None:
+        return None
+    try:
+        open_forge(platform.site, _PATIENCE).revoke_seat(workspace_id)
+    except AtelierError as error:
+        return (
+            f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
+            " The playbook reconcile, with repair=true, does it."
+        )
+    platform.registry.revoked(workspace_id)
+    return None
+
+
+def seat_gitconfig(platform: Platform, workspace: Workspace) -> bytes:
+    """Git's settings of one seat, which the image's own include. The user's go before them."""
+    server = f"http://{GIT_HOST}:{require_git(platform.site).seat_port}"
+    # proactiveAuth: git need not be refused once before it asks the helper.
+    return (
+        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(platform, workspace)}\n"
+        f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
+    ).encode()
+
+
+def _own_repository(forge: Forge, workspace: Workspace) -> str:
+    """Its name: one that a killed run made for this workspace, or a new one. By the id in it a repository is known."""
+    mark = f"({workspace.id})"
+    name = repository_name(workspace.name)
+    for candidate in islice(candidates(name), _TRIED_NAMES):
+        present = forge.repository(candidate)
+        if present is None:
+            break
+        if present.description.endswith(mark):
+            return present.name
+    description = f"Workspace {workspace.name} {mark}"
+    return forge.create_repository(name, description=description, private=True, suffix=True).name
+
+
+def _own_branch(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+    """Its branch, which is made. One of that name that is there already is taken if nobody works on it: it may be of an
+    earlier workshop, or of a seat whose name differs in capitals only."""
+    repository = str(workspace.repository)
+    if workspace.branch is not None:
+        forge.ensure_branch(repository, workspace.branch)
+        return workspace.branch
+    branch = seat_branch(workspace.name)
+    if forge.ensure_branch(repository, branch) or _is_unused(platform, forge, workspace, branch):
+        return branch
+    branch = f"{branch[:90]}-{workspace.id[:6]}"
+    forge.ensure_branch(repository, branch)
+    return branch
+
+
+def _is_unused(platform: Platform, forge: Forge, workspace: Workspace, branch: str) -> bool:
+    """Whether the branch holds nothing beyond main, and no other workspace has it or could have had it made."""
+    commits = {found.name: found.commit for found in forge.branches(str(workspace.repository))}
+    return commits.get(branch) == commits.get(MAIN) and not any(
+        branch in (other.branch, seat_branch(other.name))
+        for other in platform.registry.all()
+        if other.repository == workspace.repository and other.id != workspace.id
+    )
+
+
+def _answer(credential: Credential) -> bytes:
+    """What the seat's credential helper gives git."""
+    return f"username={credential.user}\npassword={credential.token}\n".encode()
