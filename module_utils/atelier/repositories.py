@@ -40,6 +40,10 @@ export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true LC_ALL=C.UTF-8
 plain() {
     timeout --kill-after=5 "$seconds" git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
 }
+if ! command -v load-git-credential >/dev/null; then
+    echo 'Its image is older than the git server: build the images again (./atelier up), and make it anew.'
+    exit 1
+fi
 load-git-credential || exit
 cd /workspace || exit
 [ "$(git rev-parse --show-toplevel 2>/dev/null)" = /workspace ] || git init --quiet --template= . || exit

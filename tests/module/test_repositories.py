@@ -1,0 +1,224 @@
+"""A repository for a workspace and a branch for each clone: real seats with real git, and the real embedded server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ENGINE_URL, TEMPLATE, TEST_HALF
+from git_server import GIT_PORT, OWNER, PORT, forge, impostor, run_git_server, stopped
+from installation import Installation
+
+SEATS = ("Course 1", "Course 2", "course-2")
+# Where a seat has its own credential: in memory, and in the volume of its settings.
+HOLDERS = ["/dev/shm/workspace-git-credential", "/etc/code-server/git-credential"]  # noqa: S108 - in the container
+BRANCHES = ["clone/course-1", "clone/course-2"]
+
+
+@pytest.fixture(scope="module")
+def git_site(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation with a git server, for all tests of this file."""
+    site = Installation(
+        "atelier-test",
+        tmp_path_factory.mktemp("git"),
+        TEST_HALF,
+        network,
+        ENGINE_URL,
+        # Where the platform's images are.
+        atelier_image_prefix=TEMPLATE.partition("/")[0],
+        atelier_base_port=PORT,
+        atelier_git_port=GIT_PORT,
+        atelier_enable_git_server=True,
+    )
+    try:
+        run_git_server(site)
+        yield site
+    finally:
+        site.remove()
+
+
+@pytest.fixture
+def course(git_site: Installation) -> Iterator[dict[str, Any]]:
+    """A base with a repository and work that is not committed; gone afterwards, with its repository."""
+    made = git_site.create("Course", git_repo=True)
+    assert made["git_problem"] is None
+    git_site.run_inside(
+        made, "cd /workspace && echo exercise > exercise.txt && git add exercise.txt && echo x > loose.txt"
+    )
+    yield made
+    for row in reversed(git_site.rows()):
+        git_site.play("workspace_delete", workspace_id=row["id"]).succeeded()
+    for repository in forge(git_site).repositories():
+        forge(git_site).delete_repository(repository.name)
+
+
+def _credential(site: Installation, workspace: Mapping[str, Any]) -> tuple[str, str]:
+    lines = site.run_inside(workspace, "cat /dev/shm/workspace-git-credential").splitlines()
+    user, token = (line.partition("=")[2] for line in lines)
+    return user, token
+
+
+def _branches(site: Installation) -> dict[str, str]:
+    return {branch.name: branch.commit for branch in forge(site).branches("Course")}
+
+
+def _holders(site: Installation, workspace: Mapping[str, Any], secret: str) -> list[str]:
+    """Files of a seat that hold it, wherever a seat can write."""
+    places = ["/dev/shm", "/etc", "/home", "/run", "/tmp", "/var", "/workspace"]  # noqa: S108 - in the container
+    command = ["grep", "-rlsF", "-e", secret, *places]
+    # Root in a seat has no more rights than others to what is not its own.
+    found = [site.container(workspace).exec_run(command, user=user).output for user in ("root", "coder")]
+    return sorted({path for output in found for path in output.decode().split()})
+
+
+def test_seats_push_to_branches_of_their_own_until_they_are_collected(
+    git_site: Installation, course: dict[str, Any], tmp_path: Path
+) -> None:
+    site = git_site
+    url = f"http://git.internal:{GIT_PORT}/git/{OWNER}/Course.git"
+    assert course["repository"] == {
+        "name": "Course",
+        "full_name": f"{OWNER}/Course",
+        "clone_url": f"http://localhost:{PORT}/git/{OWNER}/Course.git",
+        "web_url": f"http://localhost:{PORT}/git/{OWNER}/Course",
+        "branch": "main",
+    }
+    assert list(_branches(site)) == ["main"]
+    told = "cd /workspace; git remote get-url origin; git config user.name; git config user.email; git status -sb"
+    assert site.run_inside(course, told).splitlines() == [
+        url,
+        "Course",
+        f"{course['id']}@seats.localhost",
+        "## main...origin/main",
+        "A  exercise.txt",
+        "?? loose.txt",
+    ]
+    assert not site.play("workspace_create", workspace_name="Course", workspace_git_repo=True).succeeded().changed
+
+    cloned = site.play(site.write_task("clone", source="Course", names=SEATS), "-vvv").succeeded()
+    seats = {seat["name"]: seat for seat in cloned.seats}
+    branches = {name: seat["repository"]["branch"] for name, seat in seats.items()}
+    # Two names that make the same branch: one has it, the other one that says whose it is.
+    assert sorted(branches.values())[:2] == BRANCHES
+    assert len(set(branches.values())) == 3
+    assert set(_branches(site)) == {"main", *branches.values()}
+    for name, seat in seats.items():
+        assert seat["git_problem"] is None
+        assert site.run_inside(seat, told).splitlines() == [
+            url,
+            name,
+            f"{seat['id']}@seats.localhost",
+            f"## {branches[name]}...origin/{branches[name]}",
+            "A  exercise.txt",
+            "?? loose.txt",
+        ]
+
+    # All push at once, as they are used to; what is not theirs is refused.
+    work = "cd /workspace; git add -A; git commit -qm 'Work of {name}'; git push -q 2>&1; git rev-parse HEAD"
+    with ThreadPoolExecutor() as pool:
+        heads = dict(
+            zip(seats, pool.map(lambda seat: site.run_inside(seat, work.format(**seat)), seats.values()), strict=True)
+        )
+    pushed = _branches(site)
+    assert {name: pushed[branch] for name, branch in branches.items()} == heads
+    first, second = seats["Course 1"], seats["Course 2"]
+    for target in ("main", branches["Course 2"], "new"):
+        refused = f"cd /workspace; git push origin HEAD:{target} 2>&1; echo code $?"
+        assert site.run_inside(first, refused).splitlines()[-1] != "code 0"
+    assert _branches(site) == pushed
+
+    # After a restart it has what it pushes with, for that server and for no other.
+    site.play("workspace_stop", workspace_id=first["id"]).succeeded()
+    site.play("workspace_start", workspace_id=first["id"]).succeeded()
+    site.run_inside(first, "cd /workspace; git commit -q --allow-empty -m More; git push -q")
+    assert site.run_inside(first, "printf 'protocol=http\\nhost=example.org\\n\\n' | git-credential-seat get") == ""
+
+    # Every token is in one seat's memory and volume, and nowhere else.
+    shown = [cloned.output, json.dumps(cloned.results)]
+    shown += [path.read_bytes().decode(errors="replace") for path in site.state.rglob("*") if path.is_file()]
+    everybody = [course, *seats.values()]
+    shown += [json.dumps(site.container(seat).attrs) + site.container(seat).logs().decode() for seat in everybody]
+    shown += [json.dumps([image.attrs, image.history()]) for image in site.snapshots()]
+    for owner in everybody:
+        _, token = _credential(site, owner)
+        assert not [text[:200] for text in shown if token in text]
+        assert {seat["id"]: _holders(site, seat, token) for seat in everybody} == {
+            seat["id"]: HOLDERS if seat is owner else [] for seat in everybody
+        }
+
+    # The end: the one that runs is pushed, the one that does not is archived as it is.
+    site.run_inside(first, "echo late > /workspace/late.txt")
+    site.run_inside(second, "echo late > /workspace/late.txt")
+    site.play("workspace_stop", workspace_id=second["id"]).succeeded()
+    folder = tmp_path / "archives"
+    collected = site.play("workshop_collect", workshop_base="Course", workshop_archive=str(folder)).succeeded()
+    manifest = {seat["name"]: seat for seat in json.loads((folder / "manifest.json").read_text())["seats"]}
+    assert collected.output
+    assert (manifest["Course 1"]["pushed"], manifest["Course 1"]["committed"]) == (True, True)
+    assert manifest["Course 1"]["commit"] == _branches(site)["clone/course-1"]
+    assert (manifest["Course 2"]["pushed"], manifest["Course 2"]["branch"]) == (False, branches["Course 2"])
+
+    # Deleting ends the access, and keeps the work.
+    user, token = _credential(site, first)
+    site.play("workspace_delete", workspace_id=first["id"]).succeeded()
+    address = f"http://{user}:{token}@localhost:{PORT}/git/{OWNER}/Course.git"
+    asked = subprocess.run(
+        ["git", "ls-remote", address],
+        capture_output=True,
+        check=False,
+        env={"GIT_TERMINAL_PROMPT": "0", "PATH": "/usr/bin"},
+    )
+    assert asked.returncode != 0
+    assert _branches(site)["clone/course-1"] == manifest["Course 1"]["commit"]
+
+
+def test_a_container_that_is_lost_gets_back_what_was_pushed(git_site: Installation, course: dict[str, Any]) -> None:
+    git_site.run_inside(course, "cd /workspace; git add -A; git commit -qm Exercise; git push -q")
+    git_site.container(course).remove(force=True)
+    git_site.play("workspace_start", workspace_id=course["id"]).succeeded()
+    script = "cd /workspace; cat exercise.txt; git status -sb; git commit -q --allow-empty -m More; git push -q"
+    assert git_site.run_inside(course, script).splitlines() == ["exercise", "## main...origin/main"]
+
+
+def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, course: dict[str, Any]) -> None:
+    """Down, broken, something else, or slow: seats are made, say what they lack, and get it by the same order again."""
+    site = git_site
+    faults = {
+        "Down": stopped(site, "git"),
+        "Broken": impostor(site, status=500, body=b"<h1>Internal error</h1>"),
+        "Html": impostor(site, body=b"<html>Welcome</html>"),
+        "Slow": impostor(site, delay=10),
+        # The server makes the repository, but the seat can't reach it to push.
+        "Cut": stopped(site, "gateway"),
+    }
+    for name, fault in faults.items():
+        with fault:
+            made = site.create(name, git_repo=True, template="empty")
+            assert (made["status"], made["repository"]) == ("running", None)
+            assert made["git_problem"].startswith(f"No repository was made for '{name}': ")
+            if name == "Down":
+                seats = site.clone(source="Course", count=2).succeeded().seats
+        finished = site.create(name, git_repo=True)
+        assert (finished["id"], finished["git_problem"]) == (made["id"], None)
+        assert finished["repository"]["full_name"] == f"{OWNER}/{name}"
+        assert [branch.name for branch in forge(site).branches(name)] == ["main"]
+
+    for number, seat in enumerate(seats, 1):
+        assert (seat["status"], seat["repository"]["branch"]) == ("running", "main")
+        assert "works on main, without a branch of its own" in seat["git_problem"]
+        assert site.run_inside(seat, "cd /workspace; git branch --show-current; cat loose.txt").split() == ["main", "x"]
+        mended = site.play("workspace_start", workspace_id=seat["id"]).succeeded().result["workspace"]
+        assert (mended["git_problem"], mended["repository"]["branch"]) == (None, f"clone/course-{number}")
+
+    # Access that could not be ended is ended as soon as the server can be asked.
+    with stopped(site, "git"):
+        deleted = site.play("workspace_delete", workspace_id=seats[0]["id"]).succeeded()
+        assert "could not be ended" in json.dumps(deleted.result["warnings"])
+    drift = site.play("reconcile", repair=True).succeeded().result["drift"]
+    assert [(entry["kind"], entry["subject"]) for entry in drift] == [("leftover_git_access", seats[0]["id"])]
+    assert site.play("reconcile").succeeded().result["drift"] == []
