@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.model import Status
+from atelier.model import CLONE, Status
 from atelier.registry import Registry, new_id
 from support import open_registry, order, quotas, refused, row, start_python
 
@@ -290,3 +290,25 @@ def test_starting_is_only_tried_in_check_mode(tmp_path: Path) -> None:
             registry.update(made.id, False, name="b")
         registry.update(made.id, False, name="c")
         assert registry.find(name="c") is None
+
+
+def test_what_a_clone_has_of_its_sources_git(registry: Registry) -> None:
+    registry.reserve([order("base", git_url="https://x.org/a")])
+    source = registry.get(name="base")
+    assert (source.git_pending, source.repository) == (CLONE, None)
+    registry.update(source.id, repository="base", branch="main", git_pending=None)
+    (clone,) = registry.reserve_clones(registry.get(name="base"), None, [None], "default")
+    # Its files are there already, its branch is not.
+    assert (clone.git_url, clone.git_pending) == ("https://x.org/a", None)
+    assert (clone.repository, clone.branch, clone.has_repository) == ("base", None, True)
+
+
+def test_access_to_the_git_server_is_remembered_until_it_is_ended(registry: Registry) -> None:
+    base, other = registry.reserve([order("base"), order("other")])
+    registry.update(base.id, repository="base", branch="main")
+    for workspace in (base, other):
+        registry.delete(workspace.id)
+        registry.delete(workspace.id)
+    assert registry.unrevoked() == {base.id: "base"}
+    registry.revoked(base.id)
+    assert registry.unrevoked() == {}

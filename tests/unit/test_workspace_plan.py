@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.model import Limits, ProxyMode, Status
+from atelier.git_address import GitAccess
+from atelier.model import CLONE, Limits, ProxyMode, Status
 from atelier.workspace_plan import Desired, State, Step, check_desired, check_unchangeable, plan
 from support import container, refused, row, site
 
@@ -114,3 +115,32 @@ def test_what_cannot_change() -> None:
 
 def test_limits_that_are_not_named_stay() -> None:
     assert plan(Desired(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
+
+
+def test_what_is_fetched_and_pushed_is_so_where_the_seat_runs() -> None:
+    pending = row(git_url="https://x.org/a", git_pending=CLONE, status=Status.ERROR)
+    assert plan(Desired(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
+    assert plan(Desired(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
+    assert plan(Desired(STOPPED, name="base"), pending, container()) == [STOP]
+    assert plan(Desired(STARTED, name="base"), pending, None) == [B]
+
+    wish = Desired(PRESENT, name="base", git_repo=True)
+    assert plan(wish, row(), container(), git_server=True) == [Step.REPOSITORY]
+    assert plan(wish, row(), container(), git_server=False) == []
+    assert plan(wish, row(repository="base", branch="main"), container(), git_server=True) == []
+    assert plan(wish, row(status=Status.STOPPED), container("exited"), git_server=True) == []
+    assert plan(wish, row(), container("paused"), git_server=True) == []
+    # A clone whose branch could not be made is given it without being asked for.
+    clone = row(repository="base", cloned_from="f" * 12)
+    assert plan(Desired(STARTED, name="base"), clone, container(), git_server=True) == [Step.REPOSITORY]
+    assert plan(Desired(STOPPED, name="base"), clone, container(), git_server=True) == [STOP]
+
+
+def test_a_token_needs_an_address_that_it_is_for() -> None:
+    access = GitAccess("ann", "hush-hush")
+    with pytest.raises(AtelierError) as error:
+        check_desired(site(Path("/x")), Desired(PRESENT, name="base", git_access=access))
+    assert "hush" not in refused(error, Code.VALIDATION_ERROR, "git_url")
+    # That of a row that was reserved with its address.
+    check_desired(site(Path("/x")), Desired(PRESENT, id="0123456789ab", git_access=access))
+    assert "hush" not in repr(Desired(PRESENT, name="base", git_access=access))
