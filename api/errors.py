@@ -125,7 +125,8 @@ def _field(finding: Mapping[str, Any]) -> str:
     if finding["type"] == "json_invalid":
         return "body"  # its place is a position in the text
     place = [str(part) for part in finding["loc"] if part not in ("body", "query", "path", "header")]
-    return ".".join(place) or "body"
+    # A field that was left out is called by its attribute's name.
+    return ".".join(_FIELD_NAMES.get(part, part) if "_" in part else part for part in place) or "body"
 
 
 def _sentence(finding: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ PROJECT: dict[str, Any] = {
     **dict.fromkeys(("gitRepository", "diskUsage"), (dict, type(None))),
     "proxyMode": re.compile("none|logging|security"),
     "aliases": list,
+    "warnings": list,
 }
 CONTAINER: dict[str, Any] = {
     "status": str,
@@ -230,7 +231,7 @@ def test_create_without_waiting(api: Api) -> None:
     assert (job["state"], job["operation"], job["projectIds"]) == ("successful", "create", [project["id"]])
     assert job["progress"] == {"done": 1, "total": 1}
     assert job["seats"] == [
-        {"projectId": project["id"], "projectName": "asked-for", "status": "running", "error": None}
+        {"projectId": project["id"], "projectName": "asked-for", "status": "running", "error": None, "warnings": []}
     ]
     assert api.status(project["id"]) == "running"
     assert api.delete(f"/api/projects/{project['id']}").status_code == 200
