@@ -18,6 +18,7 @@ from .api import measure_api
 from .egress import measure_egress
 from .egress_recorder import measure_recorder
 from .floor import floor
+from .git import measure_git
 from .host import ROOT, available_memory_gib, installation, peak_memory_mib, play
 from .report import Report
 
@@ -44,6 +45,7 @@ def main() -> int:
         play(variables, "workshop_teardown", workshop_base="base", confirm=True, collected="ignore")
         measure_api(report, variables)
         measure_egress(report, variables, options.rounds)
+        measure_git(report, variables, options.rounds)
     measure_recorder(report)
     options.report.write_text(report.markdown(options.rounds))
     print(f"written: {options.report}")
