@@ -15,7 +15,8 @@ _NOTE_LENGTH = 400
 _COMMIT_SECONDS = 120
 _PUSH_SECONDS = 60
 
-# Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions.
+# Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. A whole workshop commits
+# at once, so git spends no time on making small what the archive makes small anyway.
 _SAVE = """
 set -u
 branch=$1 name=$2 email=$3 message=$4 commit_seconds=$5 push_seconds=$6
@@ -23,8 +24,8 @@ export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true LC_ALL=C.UTF-8
 say() { printf '\\natelier: %s %s\\n' "$1" "$2"; }
 give_up() { say note "$1"; exit 0; }
 plain() {
-    timeout --kill-after=5 "$1" \\
-        git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "${@:2}" 2>&1
+    timeout --kill-after=5 "$1" git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false \\
+        -c core.looseCompression=0 -c pack.compression=1 -c pack.window=0 "${@:2}" 2>&1
 }
 cd /workspace || exit
 [ "$(git rev-parse --show-toplevel 2>/dev/null)" = /workspace ] || give_up 'Its /workspace is no git repository.'

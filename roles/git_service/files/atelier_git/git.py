@@ -49,6 +49,8 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
         ("http.getanyfile", "false"),
         ("receive.denyNonFastForwards", "true"),
         ("receive.denyDeletes", "true"),
+        # What was pushed is kept as it came: to unpack and compress it again takes most of a large push's time.
+        ("receive.unpackLimit", "1"),
         ("transfer.fsckObjects", "true"),
         # A push that was answered survives a power cut.
         ("core.fsync", "committed,reference"),
