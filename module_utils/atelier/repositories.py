@@ -107,7 +107,8 @@ def _push(platform: Platform, workspace: Workspace, promise: Future[Grant], rest
     try:
         connect(platform, workspace, promise.result(), restore=restore)
     except AtelierError as error:
-        if error.code is Code.REGISTRY_ERROR:
+        # Not git's: then the making itself is interrupted.
+        if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
             raise
         platform.registry.update(workspace.id, git_problem=problem_of(workspace, error))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import ENGINE_URL, TEMPLATE, TEST_HALF
 from git_server import GIT_PORT, OWNER, PORT, forge, impostor, run_git_server, stopped
-from installation import Installation
+from installation import Installation, eventually
 
 SEATS = ("Course 1", "Course 2", "course-2")
 # Where a seat has its own credential: in memory, and in the volume of its settings.
@@ -43,18 +43,22 @@ def git_site(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def course(git_site: Installation) -> Iterator[dict[str, Any]]:
-    """A base with a repository and work that is not committed; gone afterwards, with its repository."""
-    made = git_site.create("Course", git_repo=True)
-    assert made["git_problem"] is None
-    git_site.run_inside(
-        made, "cd /workspace && echo exercise > exercise.txt && git add exercise.txt && echo x > loose.txt"
-    )
-    yield made
+def tidy(git_site: Installation) -> Iterator[Installation]:
+    """The installation; what the test makes in it is gone afterwards, repositories too."""
+    yield git_site
     for row in reversed(git_site.rows()):
         git_site.play("workspace_delete", workspace_id=row["id"]).succeeded()
     for repository in forge(git_site).repositories():
         forge(git_site).delete_repository(repository.name)
+
+
+@pytest.fixture
+def course(tidy: Installation) -> dict[str, Any]:
+    """A base with a repository and work that is not committed."""
+    made = tidy.create("Course", git_repo=True)
+    assert made["git_problem"] is None
+    tidy.run_inside(made, "cd /workspace && echo exercise > exercise.txt && git add exercise.txt && echo x > loose.txt")
+    return made
 
 
 def _credential(site: Installation, workspace: Mapping[str, Any]) -> tuple[str, str]:
@@ -183,6 +187,25 @@ def test_a_container_that_is_lost_gets_back_what_was_pushed(git_site: Installati
     git_site.play("workspace_start", workspace_id=course["id"]).succeeded()
     script = "cd /workspace; cat exercise.txt; git status -sb; git commit -q --allow-empty -m More; git push -q"
     assert git_site.run_inside(course, script).splitlines() == ["exercise", "## main...origin/main"]
+
+
+def test_what_was_killed_is_finished_by_the_same_order(tidy: Installation) -> None:
+    """In the middle of making a repository, and of giving clones their branches: nothing is there twice."""
+    started = tidy.start("workspace_create", workspace_name="Course", workspace_git_repo=True)
+    eventually(lambda: forge(tidy).repository("Course"), "the repository")
+    started.kill()
+    made = tidy.create("Course", git_repo=True)
+    assert (made["git_problem"], made["repository"]["name"]) == (None, "Course")
+    assert [repository.name for repository in forge(tidy).repositories()] == ["Course"]
+
+    started = tidy.start("workspace_clone", clone_source="Course", clone_count=3)
+    eventually(lambda: len(_branches(tidy)) > 1, "a branch")
+    started.kill()
+    seats = tidy.clone(source="Course", count=3).succeeded().seats
+    assert [seat["git_problem"] for seat in seats] == [None] * 3
+    assert {"main", *(seat["repository"]["branch"] for seat in seats)} == set(_branches(tidy))
+    for seat in seats:
+        tidy.run_inside(seat, "cd /workspace; git commit -q --allow-empty -m Work; git push -q")
 
 
 def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, course: dict[str, Any]) -> None:
