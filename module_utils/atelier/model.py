@@ -14,8 +14,8 @@ GIB = 1024**3
 MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
 CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
 IDE_PORT = 8082  # code-server's port inside every seat
-GIT_HOST = "git.internal"  # the git server's name in the seats
 CLONE = "clone"  # a workspace's git_pending: the repository at its git_url is still to be fetched
+GIT_HOST = "git.internal"  # the git server's name in the seats
 
 
 class Status(StrEnum):

@@ -32,7 +32,7 @@ cd /workspace || exit
 here=$(git symbolic-ref --quiet --short HEAD) || give_up 'It is on no branch, perhaps in the middle of a rebase.'
 [ -n "$branch" ] || say branch "$here"
 [ -z "$(git ls-files --unmerged | head -c 1)" ] || give_up 'It is in the middle of a merge with conflicts.'
-if [ -n "$(git status --porcelain | head -c 1)" ]; then
+if [ -n "$(git --no-optional-locks status --porcelain | head -c 1)" ]; then
     who=()
     git config user.email >/dev/null || who=(-c "user.name=$name" -c "user.email=$email")
     said=$(plain "$commit_seconds" add --all) || give_up "Git would not take the files: $said"

@@ -81,13 +81,11 @@ def plan(
     password_differs: bool = False,
     interrupted: bool = False,
     answers: bool = True,
-) -> list[Step]:
-    """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
-    ``answers``: its IDE does, as far as a container that runs was asked.
     git_server: bool = False,
 ) -> list[Step]:
     """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
-    ``git_server``: whether there is one, on which a repository or branch can be had that is missing.
+    ``answers``: its IDE does, as far as a container that runs was asked. ``git_server``: whether there is one, on which
+    a repository or branch can be had that is missing.
 
     Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
     only its source can make it again.

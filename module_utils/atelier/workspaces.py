@@ -14,9 +14,8 @@ from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
 from .recordings import remove_recordings
 from .registry import Reservation, new_id
-from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
 from .repositories import end_access, not_installed, repository_for
-from .seats import await_ide, discard_container, make_seat, put_ide_config, restart_ide
+from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
 from .snapshots import forget, recover, was_interrupted
 from .validation import check_limits, check_name
 from .views import observed_view, view
