@@ -18,29 +18,39 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import error_response
 from .schemas.fields import templates_on_offer
+from .sessions import Role, Sessions
 from .settings import Settings
 
 LARGEST_BODY = 1024**2 - 1
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
-_PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim"}
+_PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
+# Pages look at the caller themselves: who may not see one gets its sign-in instead.
+_PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|jobs(?:/[^/]+)?|static/.+)?")
+# What is open to somebody who signed in with the workshop's password only.
+_OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """``address`` as the gateway saw it; ``name`` is what the audit log writes."""
+    """``address`` as the gateway saw it; ``name`` is what the audit log writes. ``operator`` may do everything,
+    ``workshop_admin`` signed in with the workshop's password."""
 
     address: str
     name: str
+    operator: bool = False
+    workshop_admin: bool = False
 
 
 class Gatekeeper:
     """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions) -> None:
         self._app = app
         self._settings = settings
+        self._sessions = sessions
+        self._cookies = {cookie_name(role, settings): role for role in Role}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,21 +81,42 @@ class Gatekeeper:
                 "Changes are taken from the platform's own pages only; this one came from another origin.",
                 remedy="Call from the platform's own address, or without a browser.",
             )
-        address, is_local = _address(headers)
-        if is_local:
-            return Caller(address, "loopback")
-        if self._settings.open_to_all:
-            return Caller(address, address)
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._settings.token.encode()):
-            return Caller(address, f"token {address}")
-        if scope["path"].rstrip("/") in _PUBLIC:
-            return Caller(address, address)
+        caller = self._caller(headers)
+        path = scope["path"]
+        if caller.operator or path.rstrip("/") in _PUBLIC or _PAGE.fullmatch(path):
+            return caller
+        if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
+            return caller
         raise AtelierError(
             Code.UNAUTHORIZED,
             "This call needs a token.",
             remedy="Send it as Authorization: Bearer <token>; it is in the state folder, in the file api/token.",
         )
+
+    def _caller(self, headers: Headers) -> Caller:
+        address, is_local = _address(headers)
+        roles = self._signed_in(headers)
+        admin = Role.WORKSHOP in roles
+        if is_local:
+            return Caller(address, "loopback", operator=True, workshop_admin=admin)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._settings.token.encode()):
+            return Caller(address, f"token {address}", operator=True, workshop_admin=admin)
+        if Role.OPERATOR in roles:
+            return Caller(address, f"signed in {address}", operator=True, workshop_admin=admin)
+        return Caller(address, address, operator=self._settings.open_to_all, workshop_admin=admin)
+
+    def _signed_in(self, headers: Headers) -> set[Role]:
+        """What the request's cookies prove. A page of a seat may plant cookies of its own beside ours, so all of a name
+        are tried, and each counts for its own role only."""
+        found = set()
+        for cookie in ";".join(headers.getlist("cookie")).split(";"):
+            name, _, id = cookie.strip().partition("=")
+            role = self._cookies.get(name)
+            session = self._sessions.find(id) if role is not None else None
+            if session is not None and session.role is role:
+                found.add(session.role)
+        return found
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -101,6 +132,12 @@ class Gatekeeper:
                     field="Content-Type",
                     remedy="Send JSON, with Content-Type: application/json.",
                 )
+
+
+def cookie_name(role: Role, settings: Settings) -> str:
+    """The name of the role's cookie. With TLS browsers hold it to this very host, and let no other one set it."""
+    prefix = "__Host-" if settings.site.protocol == "https" else ""
+    return f"{prefix}atelier-{role}"
 
 
 def _bare(host: str) -> str:

@@ -21,9 +21,11 @@ from .access import Caller
 from .audit import Audit
 from .git_server import GitVersion
 from .passwords import PasswordGuard
+from .passwords import PasswordGuard, SignInGuard
 from .presenter import Presenter
 from .runner.queue import Queue
 from .sampler import Sampler
+from .sessions import Sessions
 from .settings import Settings
 from .watcher import Watcher
 
@@ -42,6 +44,8 @@ class Services:
     sampler: Sampler
     presenter: Presenter
     passwords: PasswordGuard
+    sign_ins: SignInGuard
+    sessions: Sessions
     audit: Audit
     git_version: GitVersion
     domain_categories: Categories

@@ -22,3 +22,18 @@ class ProjectList:
             self._body = orjson.dumps({"success": True, "projects": projects, "count": len(projects)})
             self._key = key
         return self._body
+
+
+class JobTopic:
+    """What the pages show of the newest jobs, looked at again only when something was written."""
+
+    def __init__(self) -> None:
+        self._version: tuple[int, int] | None = None
+        self._state: list[tuple[object, ...]] = []
+
+    def state(self, platform: Services) -> list[tuple[object, ...]]:
+        version = platform.reads.version()
+        if version != self._version:
+            self._state = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
+            self._version = version
+        return self._state

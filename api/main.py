@@ -21,14 +21,19 @@ from .deps import Services
 from .docs import document
 from .git_server import GitVersion
 from .listing import ProjectList
+from .feed import Feed
+from .listing import JobTopic, ProjectList
 from .metrics import collector
 from .operations import operations
-from .passwords import PasswordGuard
+from .pages import install as install_pages
+from .passwords import PasswordGuard, SignInGuard
 from .presenter import Presenter
 from .routers import egress, git, jobs, later, projects, system
+from .routers import egress, events, jobs, later, projects, session, system
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
+from .sessions import Sessions
 from .settings import Settings, load_settings
 from .watcher import Watcher
 
@@ -41,28 +46,34 @@ _REPAIR = "repair"
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API of one installation."""
     configured = settings or load_settings()
+    sessions = Sessions(configured.site.state_dir)
     app = FastAPI(
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
         generate_unique_id_function=lambda route: route.name,
         version=configured.version,
-        lifespan=lambda app: _lifespan(app, configured),
+        lifespan=lambda app: _lifespan(app, configured, sessions),
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
     routers = (projects.router, jobs.router, system.router, egress.router, git.router, later.router)
+    routers = (
+        *(projects.router, jobs.router, system.router, events.router, session.router),
+        *(egress.router, later.router),
+    )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
+    install_pages(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    app.add_middleware(Gatekeeper, settings=configured)
+    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions) -> AsyncIterator[None]:
     if settings.open_to_all:
         log.warning("API_AUTH=open: whoever reaches this API may create and delete workspaces without a token")
     site = settings.site
@@ -83,6 +94,8 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
             sampler=sampler,
             presenter=Presenter(settings, watcher, sampler),
             passwords=PasswordGuard(),
+            sign_ins=SignInGuard(),
+            sessions=sessions,
             audit=Audit(site.state_dir),
             git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),
@@ -90,6 +103,10 @@ async def _lifespan(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
         )
         app.state.services = platform
         app.state.project_list = ProjectList()
+        jobs_topic = JobTopic()
+        app.state.feed = Feed(
+            lambda: {"workspaces": app.state.project_list.body(platform), "jobs": jobs_topic.state(platform)}
+        )
         app.state.metrics = collector(platform)
         watcher.start()
         sampler.start()

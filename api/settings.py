@@ -30,6 +30,7 @@ class Settings:
     domain_categories: dict[str, Any]
     show_disk_usage: bool
     workspace_timeout_minutes: int
+    workshop_admin_password: str  # empty: nobody may
     allowed_hosts: tuple[str, ...]
     playbooks: Path
     inventory: Path
@@ -65,6 +66,7 @@ def load_settings(path: Path | None = None) -> Settings:
         domain_categories=dict(raw["domain_categories"]),
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
+        workshop_admin_password="",
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
         playbooks=home / "playbooks",
         inventory=home / "inventory",

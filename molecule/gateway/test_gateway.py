@@ -158,7 +158,10 @@ def test_what_callers_claim_about_themselves_is_replaced(gateway: Gateway) -> No
 def test_the_platforms_own_host(gateway: Gateway) -> None:
     status, body = gateway.get("localhost", "/api/projects")
     assert (status, json.loads(body)["code"]) == (503, "SERVICE_UNAVAILABLE")
-    assert gateway.get("localhost")[0] == 503
+    for page in ("/", "/workshop"):
+        status, body = gateway.get("localhost", page)
+        assert status == 503
+        assert "Atelier is starting" in body
 
 
 def test_ipv6(gateway: Gateway) -> None:

@@ -1,0 +1,262 @@
+"""Addresses of the pages. Each reads with the JSON API's own functions, and gives what a pure presenter makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import orjson
+from atelier.errors import AtelierError, Code
+from atelier.whitelist import BASE
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.staticfiles import StaticFiles
+
+from ..deps import Platform, ProjectId, Services, Who
+from ..errors import STATUS
+from ..routers import egress as egress_api
+from ..routers import jobs as jobs_api
+from ..routers import projects as projects_api
+from ..routers import system as system_api
+from . import egress, jobs, workspaces
+from .view import STATIC, Reader, html, page, rendered
+from .words import Words, choose_language, words
+
+_CONVERSATIONS = 20
+_SHOWN_JOBS = 100
+_REMEMBERED = 100
+
+
+class _PageRoute(APIRoute):
+    """Errors as pages: who may not see one signs in, anything else is said in words."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_or_say_why(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except AtelierError as error:
+                reader = words(choose_language(request.headers.get("accept-language", "")))
+                status = STATUS.get(error.code, 500)
+                if error.code is Code.UNAUTHORIZED:
+                    return page("sign_in.html", reader, status)
+                said = reader.texts.get(f"error.{error.code}", str(error))
+                return page("trouble.html", reader, status, said=said)
+
+        return answer_or_say_why
+
+
+def _operator(caller: Who) -> None:
+    if not caller.operator:
+        raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
+
+
+router = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
+Group = Annotated[str, Query(max_length=100)]
+
+
+@router.get("/")
+async def workspaces_page(
+    request: Request, platform: Platform, caller: Who, reader: Reader, group: Group = ""
+) -> Response:
+    """The operator's first page: all workspaces, live."""
+    config = _content(await system_api.config(platform))["config"]
+    groups = _content(await projects_api.list_groups(platform))["groups"]
+    return page(
+        "workspaces.html",
+        reader,
+        listing=await _listing(request, platform, reader, group),
+        form=workspaces.create_form(config, groups, reader),
+        **_frame(platform, caller, "workspaces"),
+    )
+
+
+@router.get("/pages/workspaces")
+async def workspaces_fragment(request: Request, platform: Platform, reader: Reader, group: Group = "") -> Response:
+    return html(await _listing(request, platform, reader, group))
+
+
+@router.get("/workspaces/{project_id}")
+async def workspace_page(project_id: ProjectId, platform: Platform, caller: Who, reader: Reader) -> Response:
+    """All of one workspace: its facts, its notes, what left it."""
+    groups = _content(await projects_api.list_groups(platform))["groups"]
+    return page(
+        "workspace.html",
+        reader,
+        **await _workspace(platform, project_id, reader),
+        form={"groups": groups},
+        **_frame(platform, caller, "workspaces"),
+    )
+
+
+@router.get("/pages/workspaces/{project_id}")
+async def workspace_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    return page("workspace_facts.html", reader, **await _workspace(platform, project_id, reader))
+
+
+@router.get("/pages/workspaces/{project_id}/disk")
+async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    """Asked for by itself, since Docker takes its time to measure."""
+    usage = _content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
+    return page("disk.html", reader, usage=usage)
+
+
+@router.get("/pages/workspaces/{project_id}/log")
+async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    logs = _content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
+    return page("log.html", reader, entries=egress.log_rows(logs, reader))
+
+
+@router.get("/pages/workspaces/{project_id}/domains")
+async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    found = _content(await egress_api.get_recorded_domains(project_id, platform))
+    project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
+    return page("domains.html", reader, categories=egress.domain_categories(found, reader), workspace=project)
+
+
+@router.get("/pages/workspaces/{project_id}/conversations")
+async def conversations_fragment(
+    project_id: ProjectId, platform: Platform, reader: Reader, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
+) -> Response:
+    found = _content(await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset))
+    following = offset + found["count"]
+    return page(
+        "conversations.html",
+        reader,
+        id=project_id,
+        entries=egress.conversation_rows(found["conversations"], reader),
+        total=reader.count("conversation.total", found["total"]),
+        following=following if following < found["total"] else 0,
+        offset=offset,
+    )
+
+
+@router.get("/whitelist")
+async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group: Group = "") -> Response:
+    """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
+    answer = _content(await egress_api.get_whitelist(platform))
+    groups = _content(await projects_api.list_groups(platform))["groups"]
+    recorded = [row for row in _projects(platform) if row["proxyMode"] == "logging"]
+    return page(
+        "whitelist.html",
+        reader,
+        whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), reader),
+        recorded=[workspaces.row(project, reader) for project in recorded],
+        **_frame(platform, caller, "whitelist"),
+    )
+
+
+@router.get("/jobs")
+async def jobs_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+    """The newest jobs, live."""
+    return page("jobs.html", reader, jobs=await _jobs(platform, reader), **_frame(platform, caller, "jobs"))
+
+
+@router.get("/pages/jobs")
+async def jobs_fragment(platform: Platform, reader: Reader) -> Response:
+    return page("jobs_table.html", reader, jobs=await _jobs(platform, reader))
+
+
+@router.get("/jobs/{job_id}")
+async def job_page(job_id: str, platform: Platform, caller: Who, reader: Reader) -> Response:
+    """One job, with its output as it comes."""
+    return page("job.html", reader, job=await _job(platform, job_id, reader), **_frame(platform, caller, "jobs"))
+
+
+@router.get("/pages/jobs/{job_id}")
+async def job_fragment(job_id: str, platform: Platform, reader: Reader) -> Response:
+    return page("job_state.html", reader, job=await _job(platform, job_id, reader))
+
+
+def install(app: FastAPI) -> None:
+    """Adds the pages and their files to the API's application."""
+    app.state.pages = _Remembered()
+    app.include_router(router)
+    app.mount("/static", _Files(directory=STATIC), name="static")
+
+
+class _Files(StaticFiles):
+    """Files whose addresses change with their content (see ``asset``)."""
+
+    def file_response(self, *arguments: Any, **more: Any) -> Response:
+        answer = super().file_response(*arguments, **more)
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+
+async def _listing(request: Request, platform: Services, reader: Words, group: str) -> str:
+    """The table as HTML, made once for all who look at the same state in the same language."""
+    remembered: _Remembered = request.app.state.pages
+    key = (platform.reads.version(), platform.watcher.version)
+    return remembered.get(key, (reader.language, group), lambda: _make_listing(platform, reader, group))
+
+
+def _make_listing(platform: Services, reader: Words, group: str) -> str:
+    projects = _projects(platform)
+    names = {project["id"]: project["name"] for project in projects}
+    unfinished = [jobs_api.answer(job) for job in platform.read_jobs.unfinished()]
+    return rendered(
+        "workspaces_table.html",
+        reader,
+        table=workspaces.table(projects, group, reader),
+        counts=workspaces.counts(projects, reader),
+        groups=workspaces.group_options(projects, group, reader),
+        activity=jobs.rows(unfinished, names, reader),
+        docker="" if platform.watcher.available else reader("docker.away"),
+    )
+
+
+async def _workspace(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
+    project = _content(await projects_api.get_project(project_id, platform))["project"]
+    return {"workspace": workspaces.row(project, reader), "facts": workspaces.facts(project, reader)}
+
+
+async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:
+    answer = _content(await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS))
+    return jobs.rows(answer["jobs"], _names(platform), reader)
+
+
+async def _job(platform: Services, job_id: str, reader: Words) -> dict[str, Any]:
+    return jobs.row(_content(await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
+
+
+def _names(platform: Services) -> dict[str, str]:
+    return {row.id: row.name for row in platform.reads.all()}
+
+
+def _projects(platform: Services) -> list[dict[str, Any]]:
+    return [platform.presenter.project(row) for row in platform.reads.all()]
+
+
+def _frame(platform: Services, caller: Who, here: str) -> dict[str, Any]:
+    """What the frame around each of the operator's pages needs."""
+    return {
+        "here": here,
+        "egress": platform.settings.proxy_enabled,
+        "can_sign_out": caller.name.startswith("signed in"),
+    }
+
+
+def _content(answer: Response) -> Any:
+    """What the JSON API answers, so that a page shows no more and no less than that."""
+    return orjson.loads(answer.body)
+
+
+class _Remembered:
+    """Fragments of the newest state, by what they depend on besides."""
+
+    def __init__(self) -> None:
+        self._state: object = None
+        self._made: dict[object, str] = {}
+
+    def get(self, state: object, key: object, make: Callable[[], str]) -> str:
+        if state != self._state:
+            self._state, self._made = state, {}
+        if key not in self._made:
+            made = make()
+            if len(self._made) >= _REMEMBERED:
+                return made  # somebody asks for groups that nobody has
+            self._made[key] = made
+        return self._made[key]

@@ -1,0 +1,55 @@
+"""The pages' words: one file a language, chosen by what the browser says its reader understands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "words"
+# The first is for readers of any other language.
+LANGUAGES = ("en", "de")
+_RANGE = re.compile(r"([a-z]{1,8}|\*)(?:-[a-z0-9-]{1,40})?(?:;q=([01](?:\.[0-9]{1,3})?))?")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language's texts, by key."""
+
+    language: str
+    texts: Mapping[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text, with its {placeholders} filled. Raises KeyError for a key that there is none of."""
+        text = self.texts[key]
+        return text.format(**values) if values else text
+
+    def count(self, key: str, number: int) -> str:
+        """The text for so many things: of ``key.one`` or ``key.other``, with {count}."""
+        return self(f"{key}.{'one' if number == 1 else 'other'}", count=number)
+
+    def of(self, prefix: str) -> dict[str, str]:
+        """The texts whose keys begin so, by what follows the beginning."""
+        return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
+
+
+@cache
+def words(language: str) -> Words:
+    return Words(language, json.loads((_FOLDER / f"{language}.json").read_text(encoding="utf-8")))
+
+
+def choose_language(accepted: str) -> str:
+    """The language for an Accept-Language header: the reader's favourite of those that there are."""
+    best, best_weight = LANGUAGES[0], 0.0
+    for part in accepted.lower().replace(" ", "").split(",")[:20]:
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            continue
+        language = LANGUAGES[0] if found[1] == "*" else found[1]
+        weight = float(found[2] or 1)
+        if language in LANGUAGES and weight > best_weight:
+            best, best_weight = language, weight
+    return best

@@ -1,0 +1,147 @@
+"""Workspaces as the operator's page shows them.
+
+Everything here is pure, as in its neighbours: the API's JSON and words in, plain data for a template out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atelier.model import CPU_COUNTS, MEMORY_SIZES
+
+from .words import Words
+
+Project = Mapping[str, Any]
+_NO_GROUP = "Uncategorized"
+
+
+def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict[str, Any]:
+    """The rows of a group (all, without one), how many there are by status, and the sentence when there is none."""
+    shown = [project for project in projects if wanted_group in ("", project["group"])]
+    return {
+        "rows": [row(project, reader) for project in shown],
+        "caption": reader.count("workspaces.shown", len(shown)),
+        "empty": "" if shown else reader("workspaces.none_in_group" if projects else "workspaces.none"),
+    }
+
+
+def counts(projects: Sequence[Project], reader: Words) -> list[dict[str, Any]]:
+    """How many workspaces there are of each status."""
+    statuses = [project["status"] for project in projects]
+    return [
+        {"status": status, "word": reader(f"count.{status}"), "number": statuses.count(status)}
+        for status in ("running", "creating", "stopped", "error")
+        if status in ("running", "stopped") or status in statuses
+    ]
+
+
+def group_options(projects: Sequence[Project], wanted_group: str, reader: Words) -> list[dict[str, Any]]:
+    groups = sorted({project["group"] for project in projects} | ({wanted_group} if wanted_group else set()))
+    options = [{"value": "", "label": reader("filter.all_groups")}]
+    options += [{"value": group, "label": group_name(group, reader)} for group in groups]
+    return [{**option, "selected": option["value"] == wanted_group} for option in options]
+
+
+def named(groups: Sequence[str]) -> list[str]:
+    """The groups that somebody named."""
+    return [group for group in groups if group != _NO_GROUP]
+
+
+def group_name(group: str, reader: Words) -> str:
+    return reader("group.none") if group == _NO_GROUP else group
+
+
+def row(project: Project, reader: Words) -> dict[str, Any]:
+    """One workspace: its facts in words, and what can be done with it now."""
+    status = project["status"]
+    return {
+        "id": project["id"],
+        "name": project["name"],
+        "group": group_name(project["group"], reader),
+        # What a form takes to mean no group.
+        "group_value": "" if project["group"] == _NO_GROUP else project["group"],
+        "template": project["type"],
+        "status": status,
+        "status_word": reader(f"status.{status}"),
+        "error": project.get("error") or "",
+        "url": project["workspaceUrl"] if status == "running" else "",
+        "protected": "true" if project["passwordProtected"] else "",
+        "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
+        "mode": project["proxyMode"],
+        "mode_word": reader(f"mode.{project['proxyMode']}"),
+        "limits": reader("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
+        "created_at": project["createdAt"],
+        "used_at": project["lastActivity"],
+        "notes": project["notes"],
+        "switch": _switch(project, reader),
+        "actions": _actions(project, reader),
+    }
+
+
+def _switch(project: Project, reader: Words) -> list[dict[str, str]]:
+    """Start or stop, whichever there is a point in. A protected one wants its password before it stops."""
+    if project["status"] in ("stopped", "error"):
+        return [{"label": reader("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}]
+    if project["status"] == "running":
+        return [{"label": reader("do.stop"), "call": "", "dialog": "stop"}]
+    return []
+
+
+def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
+    if project["status"] == "creating":
+        return []
+    names = ["clone", "rename", "group", "notes", "password", "delete"]
+    return [
+        {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
+    ]
+
+
+def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words) -> dict[str, Any]:
+    """What can be chosen for a new workspace on this installation."""
+    modes = ["none", "logging", "security"] if config["enableProxy"] else ["none"]
+    return {
+        "templates": [{"value": name, "label": name, "selected": False} for name in config["templates"]],
+        "modes": [
+            {"value": mode, "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
+        ],
+        "memory": [
+            {"value": size, "label": reader("limits.memory", memory=size[:-1]), "selected": size == "2g"}
+            for size in MEMORY_SIZES
+        ],
+        "cpus": [
+            {"value": count, "label": reader.count("limits.cpus", int(count)), "selected": count == "2"}
+            for count in CPU_COUNTS
+        ],
+        "groups": named(groups),
+        "git": bool(config["gitServerEnabled"]),
+    }
+
+
+def facts(project: Project, reader: Words) -> list[dict[str, str]]:
+    """What the page of one workspace tells of it, as names and values; a moment stands in ``time``."""
+    container = project["container"]
+    shown: list[tuple[str, str, str]] = [
+        ("fact.template", project["type"], ""),
+        ("fact.group", group_name(project["group"], reader), ""),
+        ("fact.mode", reader(f"mode.{project['proxyMode']}"), ""),
+        ("fact.password", reader("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
+        (
+            "fact.memory",
+            reader(
+                "fact.of",
+                used=_spaced(container["resources"]["memory"]),
+                limit=reader("limits.memory", memory=project["memoryLimit"][:-1]),
+            ),
+            "",
+        ),
+        ("fact.cpu", reader("fact.of_cpus", used=container["resources"]["cpu"], limit=project["cpuCores"]), ""),
+        ("fact.uptime", container["uptime"], ""),
+        ("fact.created", "", project["createdAt"]),
+        ("fact.used", "", project["lastActivity"]),
+    ]
+    return [{"name": reader(key), "value": value, "time": moment} for key, value, moment in shown]
+
+
+def _spaced(size: str) -> str:
+    """A size such as "1.2GB", which the contract writes without a space, as people write it."""
+    return size.replace("MB", " MB").replace("GB", " GB").replace("KB", " KB")

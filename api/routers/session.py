@@ -1,0 +1,78 @@
+"""Signing in and out with a browser: a token or a password becomes a cookie that no script and no other host reads."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+
+from atelier.errors import AtelierError, Code
+from fastapi import APIRouter, Request, Response
+
+from ..access import cookie_name
+from ..deps import Platform, Services, Who
+from ..docs import errors
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.session import SignIn
+from ..sessions import LIFETIME_SECONDS, Role
+
+router = APIRouter(prefix="/api/session", tags=["system"])
+
+
+@router.post("", response_model=answers.Done, responses=errors(429))
+async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Who) -> Response:
+    """Checks the token, or the workshop's password, and answers with a cookie that stands for it for twelve hours."""
+    if (body.token is None) is (body.workshop_password is None):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "Exactly one of token and workshopPassword is needed.",
+            field="token",
+            remedy="Send one of the two.",
+        )
+    role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
+    given = body.token if body.token is not None else body.workshop_password
+    try:
+        right = platform.sign_ins.check(caller.address, lambda: _right(platform, role, given or ""))
+    except AtelierError as error:
+        platform.audit.write(caller.name, "sign-in", None, f"refused: {error.code}", role=role)
+        raise
+    if not right:
+        platform.audit.write(caller.name, "sign-in", None, f"refused: {Code.UNAUTHORIZED}", role=role)
+        raise AtelierError(
+            Code.UNAUTHORIZED,
+            "The token is wrong." if role is Role.OPERATOR else "The workshop's password is wrong.",
+            field="token" if role is Role.OPERATOR else "workshopPassword",
+            remedy="Look for spaces before or after it, and try again.",
+        )
+    id = await asyncio.to_thread(platform.sessions.open, role)
+    platform.audit.write(caller.name, "sign-in", None, "successful", role=role)
+    answer = JSON({"success": True, "message": "Signed in"})
+    answer.set_cookie(
+        cookie_name(role, platform.settings),
+        id,
+        max_age=LIFETIME_SECONDS,
+        path="/",
+        secure=platform.settings.site.protocol == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.delete("", response_model=answers.Done, responses=errors())
+async def sign_out(request: Request, platform: Platform, caller: Who) -> Response:
+    """Ends the browser's sessions; their cookies are worth nothing from then on."""
+    answer = JSON({"success": True, "message": "Signed out"})
+    for role in Role:
+        name = cookie_name(role, platform.settings)
+        if name in request.cookies:
+            await asyncio.to_thread(platform.sessions.close, request.cookies[name])
+            secure = platform.settings.site.protocol == "https"
+            answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
+    platform.audit.write(caller.name, "sign-out", None, "successful")
+    return answer
+
+
+def _right(platform: Services, role: Role, given: str) -> bool:
+    expected = platform.settings.token if role is Role.OPERATOR else platform.settings.workshop_admin_password
+    return bool(expected) and hmac.compare_digest(given.strip().encode(), expected.encode())

@@ -1,0 +1,85 @@
+"""Who signed in with a browser: opaque ids in cookies, of which only the hashes are kept here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from atelier.files import write_atomically
+
+LIFETIME_SECONDS = 12 * 3600
+# Whoever signs in more often than this within the lifetime is a program that should send its token.
+_KEPT = 1000
+
+
+class Role(StrEnum):
+    """What was signed in with: the API's token, or the workshop's password."""
+
+    OPERATOR = "operator"
+    WORKSHOP = "workshop"
+
+
+@dataclass(frozen=True)
+class Session:
+    role: Role
+    ends_at: float
+
+
+class Sessions:
+    """Sessions in one file that only root reads, so that a restart of the API signs nobody out."""
+
+    def __init__(self, state_dir: Path) -> None:
+        folder = state_dir / "api"
+        for missing in (state_dir, folder):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        self._path = folder / "sessions.json"
+        self._turn = threading.Lock()
+        self._sessions = self._read()
+
+    def open(self, role: Role) -> str:
+        """A new session's id, which only its cookie holds from now on. Writes a file: call it in a thread."""
+        id = secrets.token_urlsafe(32)
+        with self._turn:
+            living = {key: session for key, session in self._sessions.items() if session.ends_at > time.time()}
+            newest = sorted(living, key=lambda key: living[key].ends_at)[-(_KEPT - 1) :]
+            self._keep(
+                {
+                    **{key: living[key] for key in newest},
+                    _hash(id): Session(role, time.time() + LIFETIME_SECONDS),
+                }
+            )
+        return id
+
+    def find(self, id: str) -> Session | None:
+        session = self._sessions.get(_hash(id))
+        return session if session is not None and session.ends_at > time.time() else None
+
+    def close(self, id: str) -> None:
+        """Ends a session, if there is one of that id. Writes a file: call it in a thread."""
+        with self._turn:
+            if _hash(id) in self._sessions:
+                self._keep({key: session for key, session in self._sessions.items() if key != _hash(id)})
+
+    def _keep(self, sessions: dict[str, Session]) -> None:
+        document = {key: asdict(session) for key, session in sessions.items()}
+        write_atomically(self._path, json.dumps(document).encode(), mode=0o600)
+        self._sessions = sessions
+
+    def _read(self) -> dict[str, Session]:
+        try:
+            document = json.loads(self._path.read_text())
+            return {key: Session(Role(entry["role"]), float(entry["ends_at"])) for key, entry in document.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}  # a file that somebody spoilt signs everybody out, and keeps nobody from signing in
+
+
+def _hash(id: str) -> str:
+    return hashlib.sha256(id.encode(errors="surrogateescape")).hexdigest()

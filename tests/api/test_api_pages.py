@@ -1,0 +1,122 @@
+"""The pages' door: who gets which page, signing in and out with a browser's cookies, and the feed of changes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.api.running import TOKEN, Api, is_error
+from tests.module.installation import eventually
+
+REMOTE = {"X-Forwarded-For": "203.0.113.9"}
+COOKIE = "atelier-operator"
+
+
+def sign_in(api: Api, **body: str) -> httpx.Response:
+    answer = api.post("/api/session", body, headers=REMOTE)
+    api.client.cookies.clear()  # each request below says for itself which cookie it sends
+    return answer
+
+
+def with_cookie(id: str, **more: str) -> dict[str, str]:
+    return {**REMOTE, "Cookie": f"{COOKIE}={id}", **more}
+
+
+def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
+    for path in ("/", "/jobs", "/whitelist", "/workspaces/abc123def456"):
+        page = api.get(path, headers={**REMOTE, "Accept-Language": "de"})
+        assert page.status_code == 401
+        assert '<html lang="de">' in page.text
+        assert "Token" in page.text
+    is_error(api.get("/pages/workspaces", headers=REMOTE), 401, "UNAUTHORIZED")
+    is_error(sign_in(api, token=f"{TOKEN}x"), 401, "UNAUTHORIZED", "token")
+    is_error(sign_in(api), 400, "VALIDATION_ERROR", "token")
+    answer = sign_in(api, token=TOKEN)
+    assert answer.status_code == 200
+    (cookie,) = answer.headers.get_list("set-cookie")
+    value = re.match(rf"{COOKIE}=([\w-]{{40,}});", cookie)
+    assert value, cookie
+    assert TOKEN not in cookie
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    assert "domain" not in cookie.lower()
+    mine = with_cookie(value[1])
+    assert api.get("/", headers=mine).status_code == 200
+    assert api.get("/api/projects/", headers=mine).status_code == 200
+    # A page of a seat may set cookies of this name for the whole domain: they neither help nor hinder.
+    planted = {**REMOTE, "Cookie": f"{COOKIE}=planted; {COOKIE}={value[1]}; other=1"}
+    assert api.get("/api/projects/", headers=planted).status_code == 200
+    # The cookie of one kind is none of another.
+    is_error(api.get("/api/projects/", headers={**REMOTE, "Cookie": f"atelier-workshop={value[1]}"}), 401)
+    # It comes along also when a seat's page calls, which is of the same site; the origin tells them apart.
+    foreign = with_cookie(value[1], Host="localhost", Origin="http://abc123def456.localhost")
+    is_error(api.post("/api/workspace/cleanup", headers=foreign), 403, "FORBIDDEN")
+    assert api.delete("/api/session", headers=mine).status_code == 200
+    assert api.get("/", headers=mine).status_code == 401
+    audited = [(entry["who"], entry["outcome"]) for entry in api.audit("sign-in")][:3]
+    assert ("203.0.113.9", "successful") in audited
+    assert value[1] not in json.dumps(api.audit())
+    kept = (api.instance.state / "api" / "sessions.json").read_text()
+    assert value[1] not in kept
+    assert TOKEN not in kept
+
+
+def test_with_tls_the_cookie_is_this_hosts_alone_and_guessing_ends(own: Callable[..., Api]) -> None:
+    api = own(protocol="https", port=443).start()
+    answer = sign_in(api, token=TOKEN)
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-atelier-operator=")
+    assert "Secure" in cookie.split("; ")
+    id = cookie.partition("=")[2].partition(";")[0]
+    is_error(api.get("/api/projects/", headers=with_cookie(id)), 401)
+    for _ in range(10):
+        assert sign_in(api, token="wrong").status_code == 401
+    answer = sign_in(api, token=TOKEN)
+    is_error(answer, 429, "TOO_MANY_ATTEMPTS")
+    assert int(answer.headers["retry-after"]) > 0
+    # Who signed in before stays so, also over a restart.
+    api.kill()
+    api.start()
+    headers = {**REMOTE, "Cookie": f"__Host-{COOKIE}={id}"}
+    assert api.get("/", headers=headers).status_code == 200
+
+
+def test_pages_allow_browsers_little(api: Api, base: dict[str, Any]) -> None:
+    for path in ("/", f"/workspaces/{base['id']}", "/jobs"):
+        page = api.get(path)
+        assert page.status_code == 200
+        policy = page.headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert page.headers["cache-control"] == "no-store"
+        assert TOKEN not in page.text
+        for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+            file = api.get(address, headers=REMOTE)
+            assert file.status_code == 200
+            assert "immutable" in file.headers["cache-control"]
+    missing = api.get("/workspaces/000000000000", headers={"Accept-Language": "de"})
+    assert missing.status_code == 404
+    assert "Diesen Workspace gibt es nicht" in missing.text
+    assert api.get("/static/../main.py").status_code == 404
+    is_error(api.get("/no-such-page"), 404, "NOT_FOUND")
+    is_error(api.get("/no-such-page", headers=REMOTE), 401, "UNAUTHORIZED")
+
+
+def test_the_feed_tells_of_changes_and_of_nothing_else(api: Api, base: dict[str, Any]) -> None:
+    api.wait_for_quiet()
+    with api.client.stream("GET", "/api/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+
+        def next_topic() -> str:
+            return next(line.removeprefix("event: ") for line in lines if line.startswith("event: "))
+
+        assert {next_topic(), next_topic()} == {"workspaces", "jobs"}
+        path = f"/api/projects/{base['id']}/notes"
+        assert api.put(path, {"notes": "seen by everybody"}).status_code == 200
+        assert next_topic() == "workspaces"
+    assert api.put(path, {"notes": ""}).status_code == 200
+    eventually(lambda: "seen by everybody" not in api.get("/").text, "the page is made anew")

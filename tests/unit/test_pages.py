@@ -1,0 +1,214 @@
+"""The pages: words in every language, templates that say nothing else, and presenters that are plain functions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import pytest
+from atelier.errors import Code
+
+from api.pages import egress, jobs, workspaces
+from api.pages.view import STATIC, rendered
+from api.pages.words import LANGUAGES, choose_language, words
+
+TEMPLATES = Path(egress.__file__).parent / "templates"
+EN = words("en")
+
+
+def project(**values: Any) -> dict[str, Any]:
+    known = {
+        "id": "0123456789ab",
+        "name": "Base",
+        "type": "empty",
+        "status": "running",
+        "error": None,
+        "group": "spring",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "lastActivity": "2026-01-01T00:00:00.000Z",
+        "notes": "",
+        "workspaceUrl": "http://0123456789ab.localhost/",
+        "passwordProtected": False,
+        "proxyMode": "none",
+        "memoryLimit": "2g",
+        "cpuCores": "2",
+    }
+    return known | values
+
+
+# --- Words ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_language_says_the_same_things() -> None:
+    fields = {key: _placeholders(text) for key, text in EN.texts.items()}
+    for language in LANGUAGES:
+        texts = words(language).texts
+        assert {key: _placeholders(text) for key, text in texts.items()} == fields, language
+        assert all(text.strip() for text in texts.values())
+
+
+def test_what_templates_and_presenters_say_there_are_words_for() -> None:
+    said = set()
+    for path in [*TEMPLATES.glob("*.html"), *Path(egress.__file__).parent.glob("*.py")]:
+        said |= set(re.findall(r"""(?:\bt|reader|texts)[(\[]"([a-z_.]+[a-z_])"[,)\]]""", path.read_text()))
+        for key in re.findall(r"""reader\.count\(\s*"([a-z_.]+)",""", path.read_text()):
+            said |= {f"{key}.one", f"{key}.other"}
+    assert len(said) > 100
+    assert not said - EN.texts.keys()
+
+
+def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
+    for path in TEMPLATES.glob("*.html"):
+        text = path.read_text()
+        assert not re.findall(r"\son[a-z]+=|\bstyle=|<style|javascript:", text), path.name
+        assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", text), path.name
+        # Whatever is between tags comes from the words or from data.
+        bare = re.sub(r"""{[{%#].*?[}%#]}|<[^>]*>|&\w+;|[\w-]+="[^"]*\"""", " ", text, flags=re.DOTALL)
+        assert not re.findall(r"[A-Za-z]{3,}", bare), path.name
+
+
+def test_every_error_has_words() -> None:
+    """Those that no page can meet are left to the API's own sentence."""
+    met = {key.removeprefix("error.") for key in EN.texts if key.startswith("error.")} - {"offline", "unknown"}
+    assert met <= {str(code) for code in Code}
+    for code in (Code.PROJECT_EXISTS, Code.TOO_MANY_ATTEMPTS, Code.SERVICE_UNAVAILABLE, Code.CONCURRENT_LIMIT_REACHED):
+        assert str(code) in met
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("en-GB,en;q=0.9,de;q=0.8", "en"),
+        ("fr, de;q=0.5, en;q=0.4", "de"),
+        ("fr", "en"),
+        ("*", "en"),
+        ("de;q=0", "en"),
+        ("de;q=nonsense, \xff, ,;", "en"),
+    ],
+)
+def test_the_readers_language(accepted: str, language: str) -> None:
+    assert choose_language(accepted) == language
+
+
+def _placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+# --- Workspaces -------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_offers_what_there_is_a_point_in() -> None:
+    running = workspaces.row(project(passwordProtected=True), EN)
+    assert (running["url"], running["protected"]) == ("http://0123456789ab.localhost/", "true")
+    assert [switch["dialog"] for switch in running["switch"]] == ["stop"]
+    assert "delete" in [action["dialog"] for action in running["actions"]]
+    stopped = workspaces.row(project(status="stopped"), EN)
+    assert stopped["url"] == ""
+    assert [switch["call"] for switch in stopped["switch"]] == ["POST /api/projects/0123456789ab/start"]
+    being_made = workspaces.row(project(status="creating"), EN)
+    assert (being_made["switch"], being_made["actions"], being_made["url"]) == ([], [], "")
+    failed = workspaces.row(project(status="error", error="The disk is full."), EN)
+    assert failed["error"] == "The disk is full."
+    assert "delete" in [action["dialog"] for action in failed["actions"]]
+
+
+def test_a_table_of_one_group() -> None:
+    everything = [project(), project(group="Uncategorized", status="error"), project(group="exam", status="stopped")]
+    shown = workspaces.table(everything, "exam", EN)
+    assert (len(shown["rows"]), shown["caption"], shown["empty"]) == (1, "1 workspace", "")
+    assert workspaces.table(everything, "", EN)["caption"] == "3 workspaces"
+    assert workspaces.table(everything, "gone", EN)["empty"] == EN("workspaces.none_in_group")
+    assert workspaces.table([], "", EN)["empty"] == EN("workspaces.none")
+    numbers = {count["status"]: count["number"] for count in workspaces.counts(everything, EN)}
+    assert numbers == {"running": 1, "stopped": 1, "error": 1}
+    options = workspaces.group_options(everything, "exam", EN)
+    assert [option["label"] for option in options] == ["All groups", "No group", "exam", "spring"]
+    assert [option["value"] for option in options if option["selected"]] == ["exam"]
+    assert workspaces.row(project(group="Uncategorized"), EN)["group_value"] == ""
+
+
+def test_what_people_type_stays_text() -> None:
+    evil = "<script>alert(1)</script>\"'"
+    rows = workspaces.table([project(name=evil, error=evil, group=evil)], "", EN)
+    html = rendered("workspaces_table.html", EN, table=rows, counts=[], groups=[], activity=[], docker=evil)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 4
+
+
+# --- Jobs, egress -----------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_told_by_names() -> None:
+    job = {
+        "id": "j",
+        "operation": "clone",
+        "state": "running",
+        "projectIds": ["a", "b"],
+        "error": None,
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "finishedAt": None,
+        "progress": {"done": 1, "total": 2},
+        "seats": [{"projectId": "a", "projectName": "Base 1", "status": "error", "error": "no room"}],
+    }
+    row = jobs.row(job, {"b": "Base 2"}, EN)
+    assert (row["what"], row["of"], row["progress"], row["open"]) == ("Clone", "2 workspaces", "1 of 2", True)
+    assert row["seats"][0] == {
+        "id": "a",
+        "name": "Base 1",
+        "status": "error",
+        "status_word": "Error",
+        "error": "no room",
+    }
+    single = {**job, "operation": "later-than-this-page", "projectIds": ["b"], "seats": [], "state": "failed"}
+    row = jobs.row({**single, "progress": {"done": 0, "total": 1}}, {"b": "Base 2"}, EN)
+    assert (row["what"], row["of"], row["progress"], row["open"]) == ("later-than-this-page", "Base 2", "", False)
+
+
+def test_the_whitelist_is_edited_without_what_always_stands_on_it() -> None:
+    answer = {"domains": [".debian.org", ".github.com"], "groups": {"exam": [".python.org"]}}
+    form = egress.whitelist_form(answer, [".debian.org"], "", ["spring"], EN)
+    assert (form["domains"], form["base"], form["count"]) == ("github.com", ["debian.org"], "1 domain")
+    assert [option["value"] for option in form["options"]] == ["", "exam", "spring"]
+    group = egress.whitelist_form(answer, [".debian.org"], "exam", [], EN)
+    assert (group["domains"], group["base"]) == ("python.org", [])
+
+
+def test_the_proxys_log_is_newest_first() -> None:
+    entries = [
+        {"timestamp": "1733234567.123", "status": "TCP_TUNNEL/200", "method": "CONNECT", "url": "a:443", "bytes": "9"},
+        {"timestamp": "1733234568.000", "status": "TCP_DENIED/403", "method": "GET", "url": "http://b/", "bytes": "0"},
+    ]
+    rows = egress.log_rows(entries, EN)
+    assert [(row["url"], row["denied"], row["outcome"]) for row in rows] == [
+        ("http://b/", True, "Denied"),
+        ("a:443", False, "Allowed"),
+    ]
+    assert rows[1]["at"] == "2024-12-03T14:02:47Z"
+
+
+def test_conversations_show_the_last_question_and_its_answer() -> None:
+    whole = {
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "model": "m",
+        "parsed_request": {"messages": [{"role": "user", "content": "old"}, {"role": "user", "content": "new"}]},
+        "parsed_response": {"content": "x" * 5000, "usage": {"total_tokens": 7}},
+    }
+    broken = {"timestamp": "2026-01-01T00:00:01.000Z", "model": "", "parsed_request": None, "parsed_response": None}
+    rows = egress.conversation_rows([whole, broken], EN)
+    assert (rows[0]["asked"], rows[0]["tokens"], len(rows[0]["answered"])) == ("new", "7 tokens", 2002)
+    assert (rows[1]["asked"], rows[1]["answered"], rows[1]["model"]) == ("", "", "Unknown model")
+
+
+# --- Looks ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_vendored_comes_with_its_licence() -> None:
+    assert "Permission to use" in (STATIC / "vendor" / "htmx-LICENSE.txt").read_text()
+    assert not re.findall(
+        r"https?://(?!www\.w3\.org)", (STATIC / "pages.css").read_text() + (STATIC / "pages.js").read_text()
+    )
