@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from atelier.categories import Categories
+from atelier.claims import Claims
 from atelier.egress_clients import tell_proxies
 from atelier.engine import Engine
 from atelier.errors import AtelierError, Code
@@ -18,8 +19,10 @@ from atelier.squid import Squid
 from fastapi import Depends, Path, Request
 
 from .access import Caller
+from .admin_door import AdminDoor
 from .audit import Audit
 from .git_server import GitVersion
+from .claim_desk import ClaimDesk
 from .passwords import PasswordGuard
 from .passwords import PasswordGuard, SignInGuard
 from .presenter import Presenter
@@ -46,6 +49,8 @@ class Services:
     passwords: PasswordGuard
     sign_ins: SignInGuard
     sessions: Sessions
+    desk: ClaimDesk
+    admin_door: AdminDoor
     audit: Audit
     git_version: GitVersion
     domain_categories: Categories
@@ -54,6 +59,10 @@ class Services:
     @property
     def read_jobs(self) -> Jobs:
         return Jobs(self.reads)
+
+    @property
+    def read_claims(self) -> Claims:
+        return Claims(self.reads, self.settings.workshop.group)
 
     def row(self, project_id: str) -> Workspace:
         """The workspace. Raises PROJECT_NOT_FOUND, also for what can't be an id."""
@@ -94,12 +103,13 @@ class Services:
             )
 
 
-def _services(request: Request) -> Services:
+# Both are coroutines: a plain function would be sent to another thread for each request.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.scope["caller"]
     return caller
 

@@ -9,17 +9,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from atelier.categories import read_categories
+from atelier.claims import Claims
 from atelier.jobs import Job, Jobs
 from atelier.registry import Registry
 from fastapi import FastAPI
 
 from . import errors
 from .access import Caller, Gatekeeper
+from .admin_door import AdminDoor
 from .audit import Audit
 from .changes import CANCELING, begin
+from .claim_desk import ClaimDesk
 from .deps import Services
 from .docs import document
 from .git_server import GitVersion
+from .limiter import Limiter
 from .listing import ProjectList
 from .feed import Feed
 from .listing import JobTopic, ProjectList
@@ -30,6 +34,7 @@ from .passwords import PasswordGuard, SignInGuard
 from .presenter import Presenter
 from .routers import egress, git, jobs, later, projects, system
 from .routers import egress, events, jobs, later, projects, session, system
+from .routers import egress, jobs, later, projects, system, workshop
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -47,12 +52,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The API of one installation."""
     configured = settings or load_settings()
     sessions = Sessions(configured.site.state_dir)
+    door = AdminDoor(configured.workshop.admin_password)
     app = FastAPI(
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
         generate_unique_id_function=lambda route: route.name,
         version=configured.version,
         lifespan=lambda app: _lifespan(app, configured, sessions),
+        lifespan=lambda app: _lifespan(app, configured, door),
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -63,17 +70,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(projects.router, jobs.router, system.router, events.router, session.router),
         *(egress.router, later.router),
     )
+    routers = (projects.router, jobs.router, system.router, egress.router, workshop.router, later.router)
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
     install_pages(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     app.add_middleware(Gatekeeper, settings=configured, sessions=sessions)
+    app.add_middleware(Gatekeeper, settings=configured, door=door)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncIterator[None]:
     if settings.open_to_all:
         log.warning("API_AUTH=open: whoever reaches this API may create and delete workspaces without a token")
     site = settings.site
@@ -96,6 +106,8 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions) -> Asy
             passwords=PasswordGuard(),
             sign_ins=SignInGuard(),
             sessions=sessions,
+            desk=_desk(settings, registry),
+            admin_door=door,
             audit=Audit(site.state_dir),
             git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),
@@ -118,6 +130,12 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions) -> Asy
         watcher.stop()
         sampler.stop()
         platform.audit.close()
+
+
+def _desk(settings: Settings, registry: Registry) -> ClaimDesk:
+    workshop = settings.workshop
+    limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
+    return ClaimDesk(Claims(registry, workshop.group), limiter, password_due=workshop.generate_passwords)
 
 
 def _recover(platform: Services) -> asyncio.Task[None] | None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atelier.ansible_glue import parse_site
 from atelier.model import Site, address
+from atelier.model import Site
+from atelier.validation import check_group
 
 # The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
 # whole environment into each run's artifacts.
 ENVIRONMENT_NAME = "ATELIER_SETTINGS"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The workshop day. An empty password means that there is none; so does an empty code."""
+
+    group: str
+    generate_passwords: bool
+    claims_per_minute: int
+    admin_password: str = field(repr=False)
+    access_code: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Settings:
     show_disk_usage: bool
     workspace_timeout_minutes: int
     workshop_admin_password: str  # empty: nobody may
+    workshop: Workshop
     allowed_hosts: tuple[str, ...]
     playbooks: Path
     inventory: Path
@@ -67,8 +81,23 @@ def load_settings(path: Path | None = None) -> Settings:
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
         workshop_admin_password="",
+        workshop=_workshop(raw["workshop"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
         playbooks=home / "playbooks",
         inventory=home / "inventory",
         version=raw["version"],
+    )
+
+
+def _workshop(raw: dict[str, Any]) -> Workshop:
+    # Apart from the settings, so that whoever looks at those, or at their difference, sees none of them.
+    secrets = json.loads(Path(raw["secrets_file"]).read_text())
+    if raw["seat_passwords"] not in ("keep", "generate"):
+        raise ValueError(f"atelier_workshop_seat_passwords is {raw['seat_passwords']!r}: use keep or generate")
+    return Workshop(
+        group=check_group(raw["group"]),
+        generate_passwords=raw["seat_passwords"] == "generate",
+        claims_per_minute=int(raw["claims_per_minute"]),
+        admin_password=str(secrets["admin_password"]),
+        access_code=str(secrets["access_code"]),
     )

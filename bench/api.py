@@ -168,6 +168,8 @@ def _docker_is_seen(client: httpx.Client) -> bool:
 def _settings(folder: Path, state: Path) -> Path:
     token = folder / "token"
     token.write_text("bench-bench-bench-bench-bench-bench-bench")
+    secrets = folder / "secrets.json"
+    secrets.write_text(json.dumps({"admin_password": "", "access_code": ""}))
     settings = folder / "settings.json"
     settings.write_text(
         json.dumps(
@@ -196,6 +198,12 @@ def _settings(folder: Path, state: Path) -> Path:
                 "show_disk_usage": True,
                 "workspace_timeout_minutes": 0,
                 "version": "bench",
+                "workshop": {
+                    "group": "workshop",
+                    "seat_passwords": "keep",
+                    "claims_per_minute": 0,
+                    "secrets_file": str(secrets),
+                },
             }
         )
     )

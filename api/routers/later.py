@@ -12,6 +12,7 @@ from ..schemas.answers import Error
 router = APIRouter(tags=["not installed"])
 
 _WORKSHOP = "Workshop registration"
+_GIT = "The git server"
 
 
 def _absent(feature: str) -> AtelierError:
@@ -41,3 +42,5 @@ _add("GET", "/api/workshop/status", "get_workshop_status", _WORKSHOP)
 _add("POST", "/api/workshop/claim", "claim_workspace", _WORKSHOP)
 _add("GET", "/api/workshop/claims", "list_claims", _WORKSHOP)
 _add("POST", "/api/workshop/claims/{project_id}/release", "release_claim", _WORKSHOP)
+_add("GET", "/api/git/repositories", "list_git_repositories", _GIT)
+_add("POST", "/api/git/repositories", "create_git_repository", _GIT)

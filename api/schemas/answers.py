@@ -282,3 +282,35 @@ class Repositories(Answer):
 class RepositoryCreated(Answer):
     success: Literal[True] = True
     repository: Repository
+class WorkshopStatus(Answer):
+    available: int = Field(examples=[15])
+    total: int = Field(examples=[20])
+    claimed: int = Field(examples=[5])
+
+
+class ClaimedSeat(Answer):
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    projectName: str = Field(examples=["Workshop 1"])
+
+
+class ClaimView(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    name: str = Field(examples=["Max Mustermann"])
+    email: str = Field(examples=["max@example.com"])
+    projectName: str = Field(examples=["Workshop 1"])
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    claimedAt: str = Field(examples=["2026-04-19T10:00:00.000Z"])
+
+
+class EndedClaim(ClaimView):
+    releasedAt: str = Field(examples=["2026-04-19T17:00:00.000Z"])
+
+
+class ClaimList(Answer):
+    claims: list[ClaimView]
+    history: list[EndedClaim]
+
+
+class ReleasedSeat(Answer):
+    success: Literal[True] = True
+    released: ClaimView

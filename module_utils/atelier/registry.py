@@ -7,11 +7,13 @@ that was answered survives a power cut.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -103,11 +105,13 @@ class Registry:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            with self._transaction():
-                migrate(self._db)
+            # One at a time: of two that make WAL of a new file at once, SQLite tells one that it is locked.
+            with nullcontext() if in_memory else _opened_alone(state_dir):
+                self._db.execute("PRAGMA journal_mode = WAL")
+                with self._transaction():
+                    migrate(self._db)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
@@ -401,6 +405,16 @@ class Registry:
             if name not in used:
                 names.append(name)
         return names
+
+
+@contextmanager
+def _opened_alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which lets the lock go
 
 
 def clone_order(

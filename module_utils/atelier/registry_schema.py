@@ -78,6 +78,28 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE workspaces ADD COLUMN git_problem TEXT",
         # Access to repositories that workspaces which are gone may still have: until the git server said otherwise.
         "CREATE TABLE git_revocations (workspace_id TEXT PRIMARY KEY, repository TEXT NOT NULL) STRICT",
+        """
+        CREATE TABLE claims (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            workspace_id TEXT NOT NULL,
+            seat_name TEXT NOT NULL,
+            name TEXT NOT NULL,
+            email TEXT NOT NULL COLLATE NOCASE,
+            claimed_at TEXT NOT NULL,
+            released_at TEXT,
+            password_due INTEGER NOT NULL
+        ) STRICT
+        """,
+        # Whatever the code believes: a seat is one participant's, and a participant has one seat.
+        "CREATE UNIQUE INDEX open_claims_by_seat ON claims (workspace_id) WHERE released_at IS NULL",
+        "CREATE UNIQUE INDEX open_claims_by_email ON claims (email) WHERE released_at IS NULL",
+        # However a row goes, its participant may have another seat then.
+        """
+        CREATE TRIGGER claims_of_removed_seats AFTER DELETE ON workspaces BEGIN
+            UPDATE claims SET released_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), password_due = 0
+            WHERE workspace_id = OLD.id AND released_at IS NULL;
+        END
+        """,
     ),
 )
 

@@ -15,6 +15,8 @@ PASSWORD_LENGTH = (8, 50)
 GROUP_LENGTH = (1, 50)
 CLONE_COUNT = (1, 50)
 NOTES_BYTES = 10_240
+PERSON_LENGTH = (1, 100)
+EMAIL_LENGTH = 254  # RFC 5321's longest path, without its brackets
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -22,6 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TITLE = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
 _GROUP = re.compile(r"[A-Za-z0-9 _-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The WHATWG's pattern of a valid address, which browsers hold <input type=email> to, with at least one dot.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
 
 
 def check_name(name: str, field: str = "name") -> str:
@@ -148,6 +153,33 @@ def check_notes(notes: str) -> str:
             remedy=f"Keep them within {NOTES_BYTES} bytes (10 KB).",
         )
     return notes
+
+
+def check_person(name: str) -> str:
+    """A participant's name, with single spaces: 1-100 printable characters."""
+    low, high = PERSON_LENGTH
+    words = " ".join(name.split())
+    if not low <= len(words) <= high or not words.isprintable():
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "The name is not one that can be shown.",
+            field="name",
+            remedy=f"Use {low} to {high} letters, spaces and signs.",
+        )
+    return words
+
+
+def check_email(email: str) -> str:
+    """A participant's e-mail address, as it was typed but for spaces around it."""
+    address = email.strip()
+    if len(address) > EMAIL_LENGTH or not _EMAIL.fullmatch(address):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "The email is not an e-mail address.",
+            field="email",
+            remedy=f"Use one such as max@example.com, of at most {EMAIL_LENGTH} characters.",
+        )
+    return address
 
 
 def check_count(count: int) -> int:

@@ -67,6 +67,10 @@ class Instance(Installation):
         token = self.folder / "token"
         token.touch(mode=0o600)
         token.write_text(TOKEN + "\n")
+        secrets = self.folder / "workshop-secrets.json"
+        secrets.touch(mode=0o600)
+        workshop = {"admin_password": "", "access_code": "", **changed.pop("workshop", {})}
+        secrets.write_text(json.dumps({name: workshop.pop(name) for name in ("admin_password", "access_code")}))
         document = {
             "site": dict(site),
             "token_file": str(token),
@@ -78,6 +82,13 @@ class Instance(Installation):
             "show_disk_usage": True,
             "workspace_timeout_minutes": 120,
             "version": "0.1.0",
+            "workshop": {
+                "group": "workshop",
+                "seat_passwords": "keep",
+                "claims_per_minute": 300,
+                "secrets_file": str(secrets),
+                **workshop,
+            },
             **changed,
         }
         self.settings.write_text(json.dumps(document))

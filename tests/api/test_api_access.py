@@ -11,7 +11,7 @@ from tests.api.running import TOKEN, Api, is_error
 
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 PUBLIC = [("GET", "/api/health", 200), ("GET", "/api/config", 200), ("GET", "/api/limits", 200)]
-PUBLIC += [("GET", "/api/workshop/status", 503), ("POST", "/api/workshop/claim", 503)]
+PUBLIC += [("GET", "/api/workshop/status", 200), ("POST", "/api/workshop/claim", 400)]
 PRIVATE = ["/api/projects/", "/api/projects", "/api/jobs", "/api/audit", "/metrics", "/api/openapi.json", "/api/docs"]
 PRIVATE += ["/api/nothing", "/api/projects/groups", "/api/workspace/stats", "/api/workshop/claims?password=x"]
 

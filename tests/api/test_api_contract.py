@@ -123,10 +123,6 @@ CHANGES: list[tuple[str, str, Any, int, dict[str, Any]]] = [
 
 NOT_INSTALLED = [
     *((method, "/api/git/repositories") for method in ("GET", "POST")),
-    ("GET", "/api/workshop/status"),
-    ("POST", "/api/workshop/claim"),
-    ("GET", "/api/workshop/claims?password=whatever"),
-    ("POST", "/api/workshop/claims/{id}/release?password=whatever"),
 ]
 
 # Of workspaces that have no such proxy. The flows with real proxies are in tests/e2e/test_egress.py.

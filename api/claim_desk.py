@@ -1,0 +1,64 @@
+"""Where claims are taken: many at once become few transactions, and a seat's password is told to one person, once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from atelier.claims import Applicant, Claims, Outcome
+
+from .limiter import Limiter
+
+log = logging.getLogger(__name__)
+
+
+class ClaimDesk:
+    """Lives in one event loop. Whoever comes while a transaction is written goes into the next one together with all
+    others who came meanwhile, so the last of two hundred waits for a few writes to the disk and not for two hundred."""
+
+    def __init__(self, claims: Claims, limiter: Limiter, *, password_due: bool) -> None:
+        self.claims = claims
+        self.limiter = limiter
+        self._password_due = password_due
+        self._waiting: list[tuple[Applicant, asyncio.Future[Outcome]]] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._at: set[str] = set()
+
+    async def claim(self, applicant: Applicant) -> Outcome:
+        """Raises what the registry raises; then nobody of that transaction has a seat."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((applicant, future))
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve(), name="claims")
+        return await future
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            bunch, self._waiting = self._waiting, []
+            applicants = [applicant for applicant, _ in bunch]
+            try:
+                outcomes = await asyncio.to_thread(self.claims.claim, applicants, password_due=self._password_due)
+            except Exception as error:  # the boundary: each of those who wait must be told
+                log.exception("claims could not be written")
+                for _, future in bunch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), outcome in zip(bunch, outcomes, strict=True):
+                if not future.done():  # whoever asked has gone; the seat is theirs all the same
+                    future.set_result(outcome)
+
+    @contextmanager
+    def telling(self, workspace_id: str) -> Iterator[bool]:
+        """Says whether the caller is the one who tells the seat's participant a password now: of two at once it is the
+        first."""
+        if workspace_id in self._at:
+            yield False
+            return
+        self._at.add(workspace_id)
+        try:
+            yield True
+        finally:
+            self._at.discard(workspace_id)

@@ -1,0 +1,182 @@
+"""The workshop day: participants claim seats, whoever runs it sees who has which."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import Any
+
+from atelier.claims import Answer, Applicant, Claim, sheet, views
+from atelier.errors import Code
+from atelier.passwords import generate_password, hash_password
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import APIKeyHeader, APIKeyQuery
+
+from ..access import Caller
+from ..admin_door import words_of
+from ..changes import begin, change, reserve
+from ..deps import Platform, ProjectId, Services, Who
+from ..docs import errors
+from ..errors import STATUS, error_body
+from ..operations import raise_for
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.workshop import ClaimSeat
+
+router = APIRouter(prefix="/api/workshop", tags=["workshop"])
+
+# The contract's sentences, word for word.
+_ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
+_FULL = "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter."
+_WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
+
+
+async def _admin(request: Request, platform: Platform, caller: Who) -> None:
+    """Lets through whoever sends the admin password."""
+    words = words_of(request.headers, request.scope["query_string"], platform.settings.token)
+    platform.admin_door.check(caller.address, words)
+
+
+# The two that the documentation offers; the check itself is _admin's.
+_ways = (APIKeyHeader(name="X-Admin-Password", auto_error=False), APIKeyQuery(name="password", auto_error=False))
+ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
+
+
+@router.get("/status", response_model=answers.WorkshopStatus, responses=errors())
+async def get_workshop_status(platform: Platform) -> Response:
+    """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
+    now = await asyncio.to_thread(platform.read_claims.occupancy)
+    return JSON({"available": now.available, "total": now.total, "claimed": now.claimed})
+
+
+@router.post("/claim", response_model=answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
+async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> Response:
+    """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
+
+    Where the workshop makes passwords, a claim sets one and shows it this once."""
+    settings = platform.settings.workshop
+    if caller.name != "loopback":
+        platform.desk.limiter.check(caller.address)
+        platform.desk.limiter.count(caller.address)
+    code_is_right = _is_code(settings.access_code, body.access_code)
+    if not code_is_right:
+        return _without_code(platform, caller, body)
+    if settings.generate_passwords:
+        platform.require_docker()
+    outcome = await platform.desk.claim(Applicant(body.name, body.email))
+    claim = outcome.claim
+    if claim is None:
+        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
+    if claim.password_due:
+        with platform.desk.telling(claim.workspace_id) as ours:
+            if ours:
+                return await _seat_with_password(platform, caller, claim)
+    if outcome.answer is Answer.KNOWN:
+        seat = _seat(platform, claim)
+        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
+    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    return JSON(_seat(platform, claim))
+
+
+@router.get("/claims", response_model=answers.ClaimList, responses=errors(429), dependencies=ADMIN)
+async def list_claims(platform: Platform) -> Response:
+    """Who has which seat, and who had one before. Wants the admin password."""
+    opened, ended = await asyncio.to_thread(_all_claims, platform)
+    return JSON({"claims": opened, "history": ended})
+
+
+@router.get(
+    "/claims.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}, "description": "The sheet."}, **errors(429)},
+    dependencies=ADMIN,
+)
+async def export_claims(platform: Platform) -> Response:
+    """The same as a sheet of comma-separated values, for spreadsheets. Wants the admin password."""
+    opened, ended = await asyncio.to_thread(_all_claims, platform)
+    return Response(
+        # With the mark by which spreadsheets know UTF-8.
+        sheet([*opened, *ended]).encode("utf-8-sig"),
+        media_type="text/csv",
+        headers={"Content-Disposition": 'attachment; filename="claims.csv"', "Cache-Control": "no-store"},
+    )
+
+
+@router.post(
+    "/claims/{project_id}/release",
+    response_model=answers.ReleasedSeat,
+    responses=errors(404, 429, 500, 503),
+    dependencies=ADMIN,
+)
+async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+    """Gives a seat back to the pool. Where the workshop makes passwords, the seat gets one that nobody knows: the
+    participant who had it is locked out when this answers. Wants the admin password."""
+    row = platform.row(project_id)
+    released: list[Claim] = []
+
+    def release() -> None:
+        released.append(platform.desk.claims.release(row.id))
+
+    if platform.settings.workshop.generate_passwords:
+        variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, generate_password())}
+        # The job is written down before the seat is free: a crash in between still locks it.
+        job = await reserve(platform, caller, "password", [row.id], variables, release, row.id)
+        raise_for(await begin(platform, caller, job))
+    else:
+        await asyncio.to_thread(release)
+    platform.audit.write(caller.name, "release", row.id, "successful")
+    (shown,) = views(platform.settings.site, released, {row.id: row.name})
+    return JSON({"success": True, "released": shown})
+
+
+def _all_claims(platform: Services) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    claims, site = platform.read_claims, platform.settings.site
+    names = {row.id: row.name for row in platform.reads.all()}
+    # A seat of the past may have another name by now; history keeps the one that was claimed.
+    return views(site, claims.open(), names), views(site, claims.ended(), {})
+
+
+async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) -> Response:
+    """Sets a fresh password on the seat and tells it. What was begun and not told, since the machine or Docker went
+    down, is begun anew by the participant's next try."""
+    password = generate_password()
+    variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, password)}
+    await change(platform, caller, "password", platform.row(claim.workspace_id), variables)
+    await asyncio.to_thread(platform.desk.claims.password_told, claim)
+    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    return JSON({**_seat(platform, claim), "password": password}, headers={"Cache-Control": "no-store"})
+
+
+def _is_code(code: str, given: str | None) -> bool:
+    return not code or hmac.compare_digest((given or "").encode(), code.encode())
+
+
+def _without_code(platform: Services, caller: Caller, body: ClaimSeat) -> JSON:
+    """Nobody gets a seat without the code, or learns which one somebody has."""
+    known = {claim.email.lower() for claim in platform.read_claims.open()}
+    if body.email.lower() in known:
+        hint = "Send the workshop's access code as accessCode to see the seat."
+        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, hint, {})
+    hint = "Send the workshop's access code as accessCode."
+    return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, {}, accessCode=hint)
+
+
+def _refused(
+    platform: Services,
+    caller: Caller,
+    code: Code,
+    sentence: str,
+    more: str,
+    seat: dict[str, str],
+    **details: str,
+) -> JSON:
+    platform.audit.write(caller.name, "claim", None, f"refused: {code}")
+    return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **seat}, STATUS[code])
+
+
+def _seat(platform: Services, claim: Claim) -> dict[str, str]:
+    row = platform.reads.find(id=claim.workspace_id)
+    return {
+        "workspaceUrl": platform.settings.site.workspace_url(claim.workspace_id),
+        "projectName": row.name if row else claim.seat_name,
+    }

@@ -1,0 +1,25 @@
+"""Bodies of the workshop calls."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
+from pydantic import Field
+
+from .fields import Text, checked
+from .projects import Body, example
+
+
+class ClaimSeat(Body):
+    """Who wants a seat. The access code is needed where the workshop has one."""
+
+    model_config = example({"name": "Max Mustermann", "email": "max@example.com"})
+
+    name: Annotated[Text, checked(check_person)] = Field(
+        examples=["Max Mustermann"], json_schema_extra={"minLength": PERSON_LENGTH[0]}
+    )
+    email: Annotated[Text, checked(check_email)] = Field(
+        examples=["max@example.com"], json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH}
+    )
+    access_code: Text | None = None

@@ -1,0 +1,270 @@
+"""The workshop day over HTTP: a herd of participants, one of them twice; the admin; seats with a password of their own.
+
+Where only claims matter, seats are rows without containers: who has which seat is the registry's business alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from atelier.ansible_glue import parse_site
+from atelier.model import Status
+from atelier.registry import Registry, Reservation
+from atelier.validation import check_limits
+
+from tests.api.running import TOKEN, Api, eventually, is_error
+from tests.module.installation import login
+
+ADMIN, CODE = "canary-admin-Hy5", "canary-code-Bn8"
+REMOTE = {"X-Forwarded-For": "203.0.113.9"}
+ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
+FULL = "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter."
+CLAIMS = "/api/workshop/claims"
+
+
+def add_seats(api: Api, count: int) -> list[str]:
+    """Ids of that many running rows, "Workshop 1" and so on, cloned from a base; without containers."""
+    site = parse_site(api.instance.site())
+    with Registry(site.state_dir, site.networks, site.quotas) as registry:
+        limits = check_limits("2g", "2", site.quotas)
+        (base,) = registry.reserve([Reservation("Workshop", "empty", limits, next(iter(site.networks)), "workshop")])
+        seats = registry.reserve_clones(base, None, [None] * count, "default")
+        for seat in (base, *seats):
+            registry.update(seat.id, status=Status.RUNNING)
+    return [seat.id for seat in seats]
+
+
+def claim(api: Api, email: str, **more: Any) -> httpx.Response:
+    headers = more.pop("headers", {})
+    return api.post("/api/workshop/claim", {"name": "Max Mustermann", "email": email, **more}, headers=headers)
+
+
+def all_at_once(api: Api, emails: Sequence[str]) -> list[httpx.Response | None]:
+    """Everybody's claim, sent at once; None where the API was gone before it answered."""
+
+    async def ask(client: httpx.AsyncClient, email: str) -> httpx.Response | None:
+        try:
+            return await client.post("/api/workshop/claim", json={"name": "Max", "email": email})
+        except httpx.TransportError:
+            return None
+
+    async def herd() -> list[httpx.Response | None]:
+        limits = httpx.Limits(max_connections=len(emails))
+        async with httpx.AsyncClient(base_url=str(api.client.base_url), timeout=60, limits=limits) as client:
+            return await asyncio.gather(*(ask(client, email) for email in emails))
+
+    return asyncio.run(herd())
+
+
+def test_a_herd(own: Callable[..., Api]) -> None:
+    """200 for 50 seats, and each of them clicks twice."""
+    api = own(workshop={"admin_password": ADMIN}).start()
+    assert api.get("/api/workshop/status").json() == {"available": 0, "total": 0, "claimed": 0}
+    add_seats(api, 50)
+    emails = [f"p{number}@example.com" for number in range(200)]
+    answers = all_at_once(api, [*emails, *(email.upper() for email in emails)])
+    seated = {}
+    for email, answer in zip(emails, answers[:200], strict=True):
+        assert answer is not None
+        again = answers[emails.index(email) + 200]
+        assert again is not None
+        if answer.status_code == 503:
+            is_error(answer, 503, "WORKSHOP_FULL")
+            assert answer.json()["error"] == FULL
+            assert again.status_code == 503
+            continue
+        first, second = sorted((answer, again), key=lambda answer: answer.status_code)
+        assert first.status_code == 200, first.text
+        assert first.json().keys() == {"workspaceUrl", "projectName"}
+        is_error(second, 409, "ALREADY_CLAIMED")
+        assert second.json()["error"] == ALREADY
+        seated[email] = first.json()
+        assert {key: second.json()[key] for key in first.json()} == first.json()
+    assert {seat["projectName"] for seat in seated.values()} == {f"Workshop {number}" for number in range(1, 51)}
+    assert len(seated) == len({seat["workspaceUrl"] for seat in seated.values()}) == 50
+    assert api.get("/api/workshop/status").json() == {"available": 0, "total": 50, "claimed": 50}
+    listed = api.get(CLAIMS, headers={"X-Admin-Password": ADMIN}).json()["claims"]
+    assert {entry["email"].lower(): entry["workspaceUrl"] for entry in listed} == {
+        email: seat["workspaceUrl"] for email, seat in seated.items()
+    }
+    assert Counter(entry["outcome"] for entry in api.audit("claim")) == {
+        "successful": 50,
+        "refused: ALREADY_CLAIMED": 50,
+        "refused: WORKSHOP_FULL": 300,
+    }
+
+
+def test_what_was_answered_survives_kill_9(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    add_seats(api, 50)
+    emails = [f"p{number}@example.com" for number in range(200)]
+
+    async def killed_in_the_middle() -> list[httpx.Response | None]:
+        herd = asyncio.create_task(asyncio.to_thread(all_at_once, api, emails))
+        while len(api.instance.query("SELECT 1 FROM claims")) == 0:
+            await asyncio.sleep(0)
+        api.kill()
+        return await herd
+
+    answers = asyncio.run(killed_in_the_middle())
+    promised = {
+        email: answer.json()["workspaceUrl"]
+        for email, answer in zip(emails, answers, strict=True)
+        if answer is not None and answer.status_code == 200
+    }
+    api.start()
+    listed = api.get(CLAIMS, params={"password": ADMIN}).json()["claims"]
+    assert len(listed) == len({entry["projectId"] for entry in listed}) == len({entry["email"] for entry in listed})
+    assert promised.items() <= {entry["email"]: entry["workspaceUrl"] for entry in listed}.items()
+    # And whoever was cut off has the seat, too, and learns of it.
+    again = claim(api, listed[-1]["email"])
+    is_error(again, 409, "ALREADY_CLAIMED")
+    assert again.json()["workspaceUrl"] == listed[-1]["workspaceUrl"]
+
+
+def test_the_admin_sees_and_releases(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    seats = add_seats(api, 2)
+    assert claim(api, "max@example.com").status_code == 200
+    release = f"{CLAIMS}/{seats[0]}/release"
+    # The three ways to say the password, from here and from elsewhere; the token says nothing of it.
+    ways: list[dict[str, Any]] = [
+        {"params": {"password": ADMIN}},
+        {"headers": {"X-Admin-Password": ADMIN}},
+        {"headers": {"Authorization": f"Bearer {ADMIN}"}},
+    ]
+    for way in ways:
+        for more in ({}, REMOTE):
+            answer = api.get(CLAIMS, **{**way, "headers": {**way.get("headers", {}), **more}})
+            assert answer.status_code == 200, (way, more)
+    bearer = {**REMOTE, "Authorization": f"Bearer {TOKEN}"}
+    for method, path in (("GET", CLAIMS), ("GET", f"{CLAIMS}.csv"), ("POST", release)):
+        is_error(api.send(method, path), 401, "UNAUTHORIZED")
+        is_error(api.send(method, path, headers=bearer), 401, "UNAUTHORIZED")
+        is_error(api.send(method, path, headers=REMOTE), 401, "UNAUTHORIZED")
+    assert api.get(CLAIMS, headers={**bearer, "X-Admin-Password": ADMIN}).status_code == 200
+    is_error(api.get("/api/projects/", headers={**REMOTE, "X-Admin-Password": ADMIN}), 401, "UNAUTHORIZED")
+
+    answer = api.post(release, headers={"X-Admin-Password": ADMIN})
+    assert answer.status_code == 200, answer.text
+    released = answer.json()["released"]
+    assert (released["name"], released["email"], released["projectName"]) == (
+        "Max Mustermann",
+        "max@example.com",
+        "Workshop 1",
+    )
+    is_error(api.post(release, headers={"X-Admin-Password": ADMIN}), 404, "NOT_FOUND")
+    assert claim(api, "moritz@example.com").json()["projectName"] == "Workshop 1"
+    shown = api.get(CLAIMS, headers={"X-Admin-Password": ADMIN}).json()
+    assert [entry["email"] for entry in shown["claims"]] == ["moritz@example.com"]
+    (past,) = shown["history"]
+    assert past["email"] == "max@example.com"
+    assert past["releasedAt"] > past["claimedAt"]
+    answer = api.get(f"{CLAIMS}.csv", headers={"X-Admin-Password": ADMIN})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert [row[1] for row in csv.reader(answer.content.decode("utf-8-sig").splitlines())] == [
+        *("email", "moritz@example.com", "max@example.com")
+    ]
+
+    # Guessing ends after ten, for whoever guesses.
+    for _ in range(10):
+        is_error(api.get(CLAIMS, params={"password": "x"}, headers=REMOTE), 401, "UNAUTHORIZED")
+    answer = api.get(CLAIMS, params={"password": ADMIN}, headers=REMOTE)
+    is_error(answer, 429, "TOO_MANY_ATTEMPTS", "retry_after")
+    assert api.get(CLAIMS, params={"password": ADMIN}).status_code == 200
+    assert [entry["outcome"] for entry in api.audit("release")] == ["successful"]
+    assert not [file for file in texts(api) if ADMIN in file.read_bytes().decode(errors="replace")]
+
+
+def texts(api: Api) -> list[Path]:
+    """Every file that the API wrote."""
+    return [file for file in (api.instance.log, *api.instance.state.rglob("*")) if file.is_file()]
+
+
+def test_without_an_admin_password_nobody_is_admin(api: Api) -> None:
+    for headers in ({}, {"X-Admin-Password": ""}, {"X-Admin-Password": "x"}):
+        is_error(api.get(f"{CLAIMS}?password=", headers=headers), 403, "FORBIDDEN")
+    is_error(api.post(f"{CLAIMS}/{'0' * 12}/release?password=x"), 403, "FORBIDDEN")
+
+
+def test_bad_claims(api: Api) -> None:
+    for body, field in (
+        ({"name": "Max"}, "email"),
+        ({"email": "max@example.com"}, "name"),
+        ({"name": "Max", "email": "max"}, "email"),
+        ({"name": " ", "email": "max@example.com"}, "name"),
+        ({"name": 7, "email": "max@example.com"}, "name"),
+        ({"name": "M\u202ex", "email": "max@example.com"}, "name"),
+    ):
+        is_error(api.post("/api/workshop/claim", body), 400, None, field)
+
+
+def test_the_access_code_and_how_often_one_may_try(own: Callable[..., Api]) -> None:
+    api = own(workshop={"access_code": CODE, "claims_per_minute": 5}).start()
+    add_seats(api, 3)
+    is_error(claim(api, "max@example.com"), 403, "WRONG_ACCESS_CODE", "accessCode")
+    is_error(claim(api, "max@example.com", accessCode="wrong"), 403, "WRONG_ACCESS_CODE")
+    assert claim(api, "max@example.com", accessCode=CODE).status_code == 200
+    # Who knows an address only learns nothing of its seat.
+    hidden = claim(api, "max@example.com")
+    is_error(hidden, 409, "ALREADY_CLAIMED")
+    assert not {"workspaceUrl", "projectName"} & hidden.json().keys()
+    assert claim(api, "MAX@example.com", accessCode=CODE).json()["projectName"] == "Workshop 1"
+
+    for number in range(5):
+        assert claim(api, f"{number}@example.com", accessCode=CODE, headers=REMOTE).status_code in (200, 503)
+    answer = claim(api, "max@example.com", accessCode=CODE, headers=REMOTE)
+    is_error(answer, 429, "TOO_MANY_ATTEMPTS")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert claim(api, "max@example.com", accessCode=CODE).status_code == 409  # loopback is not counted
+    elsewhere = {"X-Forwarded-For": "203.0.113.10"}
+    assert claim(api, "max@example.com", accessCode=CODE, headers=elsewhere).status_code == 409
+    assert not [file for file in texts(api) if CODE in file.read_bytes().decode(errors="replace")]
+
+
+def test_a_claim_sets_a_password_and_a_release_another(own: Callable[..., Api]) -> None:
+    """Also when the API dies between the claim and the password."""
+    api = own(workshop={"admin_password": ADMIN, "seat_passwords": "generate"}).start()
+    seat = api.create("workshop-seat", group="workshop")
+    address = api.instance.row("workshop-seat")["address"]
+
+    async def killed_in_the_middle() -> None:
+        asking = asyncio.create_task(asyncio.to_thread(all_at_once, api, ["max@example.com"]))
+        while not api.instance.query("SELECT 1 FROM claims"):
+            await asyncio.sleep(0)
+        api.kill()
+        await asking
+
+    asyncio.run(killed_in_the_middle())
+    api.start()
+    told = eventually(lambda: claim(api, "max@example.com"), "an answer")
+    assert told.status_code == 200, told.text
+    password = told.json()["password"]
+    assert login(address, password)
+    again = claim(api, "max@example.com")
+    is_error(again, 409, "ALREADY_CLAIMED")
+    assert "password" not in again.json()
+    answer = api.post(f"{CLAIMS}/{seat['id']}/release?password={ADMIN}")
+    assert answer.status_code == 200, answer.text
+    assert not login(address, password)
+    other = claim(api, "moritz@example.com").json()["password"]
+    assert other != password
+    assert login(address, other)
+    assert not [file for file in texts(api) if password in file.read_bytes().decode(errors="replace")]
+
+
+@pytest.mark.parametrize("setting", [{"seat_passwords": "often"}, {"group": "no/group"}])
+def test_settings_that_make_no_sense_keep_the_api_from_starting(
+    own: Callable[..., Api], setting: dict[str, str]
+) -> None:
+    api = own(workshop=setting)
+    api.start(wait=False)
+    assert api.wait() != 0
+    assert next(iter(setting.values())) in api.read_log()

@@ -1,0 +1,150 @@
+"""Claims: who is in the pool, who gets which seat, and what no two may have."""
+
+from __future__ import annotations
+
+import csv
+import sqlite3
+from pathlib import Path
+
+import pytest
+from atelier.claims import Answer, Applicant, Claims, Occupancy, pool, sheet, views
+from atelier.errors import AtelierError, Code
+from atelier.model import Status
+from atelier.registry import Registry
+from atelier.validation import check_email, check_person
+from support import open_registry, order, refused, row, site, start_python
+
+
+def seated(registry: Registry, count: int, *, group: str | None = "spring") -> Claims:
+    """A workshop of a base and that many running seats, as cloning makes it."""
+    (base,) = registry.reserve([order("Spring", group=group)])
+    made = registry.reserve_clones(base, None, [None] * count, "default")
+    for seat in (base, *made):
+        registry.update(seat.id, status=Status.RUNNING)
+    return Claims(registry, group or "spring")
+
+
+def people(*emails: str) -> list[Applicant]:
+    return [Applicant(f"Name of {email}", email) for email in emails]
+
+
+def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
+    rows = [
+        row(id="a" * 12, name="Spring", group="spring"),
+        row(id="b" * 12, name="Spring 10", group="spring", cloned_from="a" * 12),
+        row(id="c" * 12, name="Spring 9", group="spring", cloned_from="a" * 12),
+        row(id="d" * 12, name="spring 1"),  # by its name
+        row(id="e" * 12, name="spring 1 x"),
+        row(id="f" * 12, name="Loner", group="spring"),
+        row(id="0" * 12, name="Other 1", group="other"),
+    ]
+    assert [seat.name for seat in pool(rows, "spring")] == ["spring 1", "Spring 9", "Spring 10", "Loner"]
+
+
+def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        claims = seated(registry, 11)
+        registry.update(registry.get(name="Spring 2").id, status=Status.STOPPED)
+        assert claims.occupancy() == Occupancy(11, 0, 10)
+        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"))
+        assert [outcome.answer for outcome in outcomes] == [Answer.SEATED, Answer.SEATED, Answer.KNOWN]
+        assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
+            "Spring 1",
+            "Spring 3",
+            "Spring 1",
+        ]
+        # Whoever comes again later has the same seat, and the first name holds.
+        (again,) = claims.claim([Applicant("Somebody else", "B@x.ORG")])
+        assert again.claim == outcomes[1].claim
+        assert claims.occupancy() == Occupancy(11, 2, 8)
+        full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
+        assert [outcome.answer for outcome in full] == [Answer.SEATED] * 8 + [Answer.FULL]
+
+
+def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        claims = seated(registry, 1)
+        (first,) = claims.claim(people("a@x.org"))
+        assert first.claim is not None
+        claims.release(first.claim.workspace_id)
+        with pytest.raises(AtelierError) as error:
+            claims.release(first.claim.workspace_id)
+        refused(error, Code.NOT_FOUND, "projectId")
+        (second,) = claims.claim(people("a@x.org"))
+        assert second.answer is Answer.SEATED
+        (past,) = claims.ended()
+        assert past.released_at and past.released_at >= past.claimed_at
+        # A seat that is removed is nobody's any more.
+        registry.delete(first.claim.workspace_id)
+        assert claims.open() == []
+        assert [claim.released_at is not None for claim in claims.ended()] == [True, True]
+
+
+def test_the_database_itself_refuses_a_seat_or_a_participant_twice(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        seated(registry, 2).claim(people("a@x.org"))
+    insert = (
+        "INSERT INTO claims (workspace_id, seat_name, name, email, claimed_at, released_at, password_due)"
+        " SELECT {seat}, seat_name, name, {email}, claimed_at, NULL, 0 FROM claims"
+    )
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
+        for seat, email in (("workspace_id", "'other@x.org'"), ("'other'", "upper(email)")):
+            with pytest.raises(sqlite3.IntegrityError):
+                db.execute(insert.format(seat=seat, email=email))
+
+
+def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        claims = seated(registry, 30)
+        herd = """
+            from pathlib import Path
+            from atelier.claims import Applicant, Claims
+            from support import open_registry
+            claims = Claims(open_registry(Path(sys.argv[1])), "spring")
+            for number in range(40):
+                (outcome,) = claims.claim([Applicant("n", f"{sys.argv[2]}-{number}@x.org")])
+                print(outcome.claim.email if outcome.claim else "full", flush=True)
+        """
+        processes = [start_python(herd, tmp_path, number) for number in range(3)]
+        assert processes[0].stdout is not None
+        promised = [processes[0].stdout.readline().strip() for _ in range(3)]
+        processes[0].kill()
+        told = [line for process in processes[1:] for line in process.communicate(timeout=60)[0].split()]
+        processes[0].wait()
+        opened = claims.open()
+        assert len({claim.workspace_id for claim in opened}) == len({claim.email for claim in opened}) == 30
+        # What was answered is true, also of the one that was killed.
+        assert {line for line in (*told, *promised) if line != "full"} <= {claim.email for claim in opened}
+
+
+def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        claims = seated(registry, 1)
+        claims.claim([Applicant('=HYPERLINK("http://x")', "-a@x.org")])
+        text = sheet(views(site(tmp_path), claims.open(), {}))
+    heading, line = csv.reader(text.splitlines())
+    assert heading == ["name", "email", "seat", "url", "claimedAt", "releasedAt"]
+    assert line[:3] == ['\'=HYPERLINK("http://x")', "'-a@x.org", "Spring 1"]
+    assert line[5] == ""
+
+
+@pytest.mark.parametrize("email", ["max@example.com", "Max.O'Neil+x@sub.example.co", " a@b.example "])
+def test_addresses_that_are_taken(email: str) -> None:
+    assert check_email(email) == email.strip()
+
+
+@pytest.mark.parametrize(
+    "email", ["", "max", "max@", "@example.com", "max@example", "a b@example.com", "a@b..com", "a@-b.com", "a@b.c\n.d"]
+)
+def test_addresses_that_are_refused(email: str) -> None:
+    with pytest.raises(AtelierError) as error:
+        check_email(email)
+    refused(error, Code.VALIDATION_ERROR, "email")
+
+
+def test_names_are_tidied_and_must_be_printable() -> None:
+    assert check_person("  Zoë \t van  Dijk ") == "Zoë van Dijk"
+    for name in ("", "  ", "a" * 101, "a\x00b", "a\u202eb"):
+        with pytest.raises(AtelierError) as error:
+            check_person(name)
+        refused(error, Code.VALIDATION_ERROR, "name")
