@@ -31,6 +31,7 @@ _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", 
 _PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|jobs(?:/[^/]+)?|static/.+)?")
 # What is open to somebody who signed in with the workshop's password only.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
+_OF_SEAT = re.compile(r"/api/projects/([0-9a-f]{12})/(?:start|checkpoint|reset|extend)")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Gatekeeper:
         path = scope["path"]
         if caller.operator or path.rstrip("/") in _PUBLIC or _PAGE.fullmatch(path):
             return caller
-        if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
+        if caller.workshop_admin and (_OF_WORKSHOP.fullmatch(path) or _is_of_seat(scope)):
             return caller
         address, is_local = _address(headers)
         if is_local:
@@ -150,6 +151,12 @@ class Gatekeeper:
                     field="Content-Type",
                     remedy="Send JSON, with Content-Type: application/json.",
                 )
+
+
+def _is_of_seat(scope: Scope) -> bool:
+    """Whether it is about a seat of the workshop, and something that may be asked of every seat."""
+    found = _OF_SEAT.fullmatch(scope["path"])
+    return found is not None and found[1] in {row.id for row in scope["app"].state.services.read_claims.seats()}
 
 
 def cookie_name(role: Role, settings: Settings) -> str:

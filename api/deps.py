@@ -19,6 +19,7 @@ from atelier.squid import Squid
 from fastapi import Depends, Path, Request
 
 from .access import Caller
+from .activity import Activities
 from .admin_door import AdminDoor
 from .audit import Audit
 from .git_server import GitVersion
@@ -49,6 +50,7 @@ class Services:
     passwords: PasswordGuard
     sign_ins: SignInGuard
     sessions: Sessions
+    activities: Activities
     desk: ClaimDesk
     admin_door: AdminDoor
     audit: Audit

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from . import errors
 from .access import Caller, Gatekeeper
+from .activity import Activities
 from .admin_door import AdminDoor
 from .audit import Audit
 from .changes import CANCELING, begin
@@ -35,6 +36,7 @@ from .presenter import Presenter
 from .routers import egress, git, jobs, later, projects, system
 from .routers import egress, events, jobs, later, projects, session, system
 from .routers import egress, jobs, later, projects, system, workshop
+from .routers import egress, events, jobs, later, projects, seats, session, system, workshop
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -69,6 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routers = (
         *(projects.router, jobs.router, system.router, events.router, session.router),
         *(egress.router, later.router),
+        *(egress.router, workshop.router, seats.router, later.router),
     )
     routers = (projects.router, jobs.router, system.router, egress.router, workshop.router, later.router)
     errors.install(app, [route for router in routers for route in router.routes])
@@ -106,6 +109,7 @@ async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncI
             passwords=PasswordGuard(),
             sign_ins=SignInGuard(),
             sessions=sessions,
+            activities=Activities(site, watcher),
             desk=_desk(settings, registry),
             admin_door=door,
             audit=Audit(site.state_dir),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 from atelier.errors import AtelierError, Code
 from atelier.whitelist import BASE
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 
@@ -17,14 +17,25 @@ from ..errors import STATUS
 from ..routers import egress as egress_api
 from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
+from ..routers import seats as seats_api
 from ..routers import system as system_api
 from . import egress, jobs, workspaces
+from ..routers import workshop as workshop_api
+from ..schemas.seats import MakeCards
+from . import egress, jobs, workshop, workspaces
 from .view import STATIC, Reader, html, page, rendered
 from .words import Words, choose_language, words
 
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
 _REMEMBERED = 100
+
+
+# What each kind of page is signed in to with, as field and words.
+_DOORS = {
+    False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
+    True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
+}
 
 
 class _PageRoute(APIRoute):
@@ -40,8 +51,8 @@ class _PageRoute(APIRoute):
                 reader = words(choose_language(request.headers.get("accept-language", "")))
                 status = STATUS.get(error.code, 500)
                 if error.code is Code.UNAUTHORIZED:
-                    return page("sign_in.html", reader, status)
-                said = reader.texts.get(f"error.{error.code}", str(error))
+                    return page("sign_in.html", reader, status, door=_DOORS[_is_workshops(request)])
+                said = reader.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
                 return page("trouble.html", reader, status, said=said)
 
         return answer_or_say_why
@@ -52,7 +63,20 @@ def _operator(caller: Who) -> None:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
 
 
+def _is_workshops(request: Request) -> bool:
+    return request.url.path.startswith(("/workshop", "/pages/workshop"))
+
+
+def _workshop_admin(platform: Platform, caller: Who) -> None:
+    if not platform.settings.workshop.admin_password:
+        raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
+    if not caller.workshop_admin:
+        raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
+
+
 router = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
+for_all = APIRouter(route_class=_PageRoute, include_in_schema=False)
+for_workshop = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
 Group = Annotated[str, Query(max_length=100)]
 
 
@@ -173,6 +197,52 @@ def install(app: FastAPI) -> None:
     """Adds the pages and their files to the API's application."""
     app.state.pages = _Remembered()
     app.include_router(router)
+@for_all.get("/workshop")
+async def workshop_page(platform: Platform, reader: Reader) -> Response:
+    """Where participants get their seat; it tells of no workspace."""
+    status = _content(await workshop_api.get_workshop_status(platform))
+    needs_code = bool(platform.settings.workshop.access_code)
+    return page("workshop.html", reader, places=workshop.places(status, reader), needs_code=needs_code)
+
+
+@for_workshop.get("/workshop/admin")
+async def workshop_admin_page(platform: Platform, reader: Reader) -> Response:
+    """The seats, at first without what goes on in them: the page asks for that when it is there."""
+    rows = platform.read_claims.seats()
+    found = seats_api.seats(platform, rows, {})
+    address = f"{platform.settings.base_url}/workshop"
+    return page("admin.html", reader, address=address, **await _seats(platform, found, reader))
+
+
+@for_workshop.get("/pages/workshop/seats")
+async def seats_fragment(platform: Platform, reader: Reader) -> Response:
+    found = _content(await seats_api.list_seats(platform))["seats"]
+    return page("seats.html", reader, **await _seats(platform, found, reader))
+
+
+@for_workshop.post("/pages/workshop/cards")
+async def cards_fragment(
+    platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
+) -> Response:
+    """The one page that shows passwords: they are new, and it is not kept anywhere."""
+    made = _content(await seats_api.make_cards(platform, caller, body))["cards"]
+    return page("cards.html", reader, cards=workshop.cards(made))
+
+
+async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
+    claims = _content(await workshop_api.list_claims(platform))
+    return {
+        "seats": workshop.seats(found, workshop.moment(), reader),
+        "history": workshop.history(claims["history"]),
+        "group": platform.settings.workshop.group,
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Adds the pages and their files to the API's application."""
+    app.state.pages = _Remembered()
+    for of in (router, for_all, for_workshop):
+        app.include_router(of)
     app.mount("/static", _Files(directory=STATIC), name="static")
 
 

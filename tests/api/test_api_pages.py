@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 
 from tests.api.running import TOKEN, Api, is_error
-from tests.module.installation import eventually
+from tests.module.installation import eventually, login
 
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 COOKIE = "atelier-operator"
+ADMIN = "canary-admin-Kq7"
 
 
 def sign_in(api: Api, **body: str) -> httpx.Response:
@@ -120,3 +121,46 @@ def test_the_feed_tells_of_changes_and_of_nothing_else(api: Api, base: dict[str,
         assert next_topic() == "workspaces"
     assert api.put(path, {"notes": ""}).status_code == 200
     eventually(lambda: "seen by everybody" not in api.get("/").text, "the page is made anew")
+
+
+def test_whoever_runs_the_workshop_signs_in_and_sees_the_seats_only(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    page = api.get("/workshop", headers={**REMOTE, "Accept-Language": "de"})
+    assert page.status_code == 200
+    assert "Noch gibt es keine Plätze" in page.text
+    assert api.get("/workshop/admin").status_code == 401  # also for this machine: the password is asked of everybody
+    is_error(sign_in(api, workshopPassword="wrong"), 401, "UNAUTHORIZED")
+    cookie = sign_in(api, workshopPassword=ADMIN).headers["set-cookie"]
+    assert ADMIN not in cookie
+    mine = {**REMOTE, "Cookie": cookie.partition(";")[0]}
+    base = api.create("Workshop", group="workshop")
+    ids, job = api.clone(base["id"], 2)
+    api.ended(job)
+    claimed = api.post("/api/workshop/claim", {"name": "Ana <b>", "email": "ana@example.com"}, headers=REMOTE)
+    assert claimed.status_code == 200
+    page = api.get("/workshop/admin", headers=mine)
+    assert "Ana &lt;b&gt;" in page.text
+    seats = api.get("/api/workshop/seats", headers=mine).json()["seats"]
+    assert [seat["projectId"] for seat in seats] == ids
+    assert seats[0]["claim"]["email"] == "ana@example.com"
+    assert seats[0]["activity"]["lastCommit"]  # the template's own
+    assert "Workshop 2" in api.get("/pages/workshop/seats", headers=mine).text
+    assert api.get("/api/workshop/claims.csv", headers=mine).status_code == 200
+    # Nothing but the workshop is open to that cookie.
+    for path in ("/api/projects/", "/api/jobs", "/api/audit", "/pages/workspaces", f"/api/projects/{base['id']}"):
+        is_error(api.get(path, headers=mine), 401, "UNAUTHORIZED")
+    assert api.get("/", headers=mine).status_code == 401
+    is_error(api.post(f"/api/projects/{base['id']}/start", headers=mine), 401, "UNAUTHORIZED")
+    assert api.post(f"/api/projects/{ids[0]}/start", headers=mine).status_code == 200
+    # Cards without new passwords change nothing; with them the answer alone tells.
+    old = api.post("/api/workshop/cards", {}, headers=mine).json()["cards"]
+    assert [card["password"] for card in old] == [None, None]
+    is_error(api.post("/api/workshop/cards", {"projectIds": [base["id"]]}, headers=mine), 404, "PROJECT_NOT_FOUND")
+    cards = api.post("/pages/workshop/cards", {"newPasswords": True, "projectIds": ids[1:]}, headers=mine)
+    assert cards.status_code == 200
+    (password,) = re.findall(r"<code>([^<]+)</code>", cards.text)
+    assert login(api.instance.row("Workshop 2")["address"], password)
+    assert not api.project(ids[0])["passwordProtected"]
+    assert password not in json.dumps(api.audit()) + json.dumps(api.jobs()) + api.read_log()
+    assert api.delete("/api/session", headers=mine).status_code == 200
+    assert api.get("/workshop/admin", headers=mine).status_code == 401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from atelier.errors import Code
 
-from api.pages import egress, jobs, workspaces
+from api.activity import denied_domains, moment_of
+from api.pages import egress, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
 
@@ -71,7 +73,7 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
 
 def test_every_error_has_words() -> None:
     """Those that no page can meet are left to the API's own sentence."""
-    met = {key.removeprefix("error.") for key in EN.texts if key.startswith("error.")} - {"offline", "unknown"}
+    met = EN.of("error.").keys() - {"offline", "unknown", "ADMIN_OFF"}
     assert met <= {str(code) for code in Code}
     for code in (Code.PROJECT_EXISTS, Code.TOO_MANY_ATTEMPTS, Code.SERVICE_UNAVAILABLE, Code.CONCURRENT_LIMIT_REACHED):
         assert str(code) in met
@@ -202,6 +204,65 @@ def test_conversations_show_the_last_question_and_its_answer() -> None:
     rows = egress.conversation_rows([whole, broken], EN)
     assert (rows[0]["asked"], rows[0]["tokens"], len(rows[0]["answered"])) == ("new", "7 tokens", 2002)
     assert (rows[1]["asked"], rows[1]["answered"], rows[1]["model"]) == ("", "", "Unknown model")
+
+
+# --- The workshop day -------------------------------------------------------------------------------------------------
+
+
+def test_how_many_places_are_free() -> None:
+    for status, key in (
+        ({"total": 0, "available": 0, "claimed": 0}, "workshop.not_yet"),
+        ({"total": 2, "available": 0, "claimed": 2}, "workshop.full"),
+    ):
+        assert workshop.places(status, EN)["text"] == EN(key)
+    assert workshop.places({"total": 2, "available": 1, "claimed": 1}, EN)["text"] == "1 seat is free."
+
+
+def test_a_seat_is_active_while_its_ide_beats() -> None:
+    now = datetime(2026, 4, 19, 10, 0, tzinfo=UTC)
+    claim = {"name": "Max", "email": "max@example.com", "claimedAt": "2026-04-19T09:00:00.000Z"}
+    silent = {"lastHeartbeat": None, "lastCommit": None, "deniedDomains": []}
+    found = [
+        _seat(claim=claim, activity={**silent, "lastHeartbeat": "2026-04-19T09:58:30.000Z"}),
+        _seat(activity={**silent, "deniedDomains": [{"domain": "example.org", "count": 3}]}),
+        _seat(status="stopped", activity={**silent, "lastHeartbeat": "2026-04-19T09:50:00.000Z"}),
+    ]
+    shown = workshop.seats(found, now, EN)
+    assert [count["number"] for count in shown["counts"]] == [3, 1, 1, 1]
+    assert [row["active"] for row in shown["rows"]] == [True, False, False]
+    assert shown["rows"][1]["denied"] == ["example.org (3)"]
+    assert [row["starts"] for row in shown["rows"]] == [False, False, True]
+    assert "release" in [action["dialog"] for action in shown["rows"][0]["actions"]]
+    assert "release" not in [action["dialog"] for action in shown["rows"][1]["actions"]]
+
+
+def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
+    made = {"projectName": "Workshop 1", "workspaceUrl": "http://x.localhost/", "participant": None}
+    (card,) = workshop.cards([{**made, "password": "secret-1", "error": None}])
+    assert card["password"] == "secret-1"
+    assert card["qr"].startswith("<svg ")
+    assert "style" not in card["qr"]
+    html = rendered("cards.html", EN, cards=[card])
+    assert "<svg" in html
+    assert "secret-1" in html
+
+
+def _seat(**values: Any) -> dict[str, Any]:
+    return {
+        "projectId": "0123456789ab",
+        "projectName": "Workshop 1",
+        "workspaceUrl": "http://0123456789ab.localhost/",
+        "status": "running",
+        "claim": None,
+        **values,
+    }
+
+
+def test_what_the_proxy_refused_is_told_by_domain() -> None:
+    log = [("TCP_DENIED/403", "a.example:443"), ("TCP_DENIED/403", "http://a.example/x"), ("TCP_TUNNEL/200", "b:443")]
+    assert denied_domains([*log, ("TCP_DENIED/403", "http://[broken")]) == [("a.example", 2), ("http://[broken", 1)]
+    assert moment_of(1733234567.5) == "2024-12-03T14:02:47.500Z"
+    assert [moment_of(seconds) for seconds in (0, -1, 1e18, float("nan"))] == [None] * 4
 
 
 # --- Looks ------------------------------------------------------------------------------------------------------------

@@ -37,11 +37,15 @@ function show(place, text, milliseconds) {
 }
 
 // The API's errors are English sentences with details; other readers get their own sentence first.
+// What participants can meet has its own words in each language; the API's own sentences are German there.
+const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED', 'offline']
+
+// Other errors of the API are English sentences with details; readers of another language get theirs first.
 function sentence(answer) {
   const own = words.error[answer.code]
   const detail = answer.message || answer.error
   if (!own) return detail || words.error.unknown
-  return language === 'en' ? detail || own : own + (detail && answer.code !== 'UNAUTHORIZED' ? ` (${detail})` : '')
+  return language === 'en' ? detail || own : own + (detail ? ` (${detail})` : '')
 }
 
 // --- Calling the API -----------------------------------------------------------------------------------------------
@@ -55,6 +59,7 @@ async function call(method, url, body, headers = {}) {
     })
     const text = await answer.text()
     let data = {}
+    if (answer.headers.get('content-type')?.startsWith('text/html')) return { ok: answer.ok, status: answer.status, data: { html: text } }
     try { data = text ? JSON.parse(text) : {} } catch { data = { code: 'offline' } }
     return { ok: answer.ok, status: answer.status, data }
   } catch {
@@ -122,9 +127,17 @@ function done(element, data, values) {
   if (then === 'gone' && location.pathname === `/workspaces/${values.id}`) return location.assign('/')
   if (then === 'taken' && data.skipped?.length) return say(filled(words.skipped, { list: data.skipped.join(', ') }))
   if (then === 'show') present(document.getElementById(element.dataset.show), data[element.dataset.of], element)
-  if (then === 'page') return showPage(element, data)
+  if (then === 'page') return showPage(document.getElementById(element.dataset.show), data.html)
   if (again) htmx.trigger(document.getElementById(again), 'again')
   say([filled(text, { ...values, ...data.project }), ...(data.warnings ?? [])].filter(Boolean).join(' '))
+}
+
+// A fragment that the server made anew, such as the seats' cards.
+function showPage(place, html) {
+  place.innerHTML = html
+  place.hidden = false
+  place.scrollIntoView({ block: 'start' })
+  place.focus({ preventScroll: true })
 }
 
 function present(place, text) {
@@ -331,6 +344,9 @@ document.addEventListener('htmx:response:error', (event) => {
   if (event.detail?.ctx?.response?.status === 401) location.reload()
 })
 setInterval(() => { if (!document.hidden) tellTimes() }, 30000)
+for (const element of all('[data-every]')) {
+  setInterval(() => { if (!document.hidden) htmx.trigger(element, 'again') }, element.dataset.every * 1000)
+}
 tellTimes()
 follow()
 all('[data-job-log]').forEach(followJob)

@@ -1,0 +1,103 @@
+"""The workshop day as its pages show it: the API's JSON and words in, plain data out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import segno
+from markupsafe import Markup
+
+from .words import Words
+
+Json = Mapping[str, Any]
+# code-server beats about once a minute while somebody has it open.
+_ACTIVE_SECONDS = 180
+
+
+def places(status: Mapping[str, int], reader: Words) -> dict[str, str]:
+    """How many seats are free, as a sentence and its kind."""
+    if status["total"] == 0:
+        return {"kind": "", "text": reader("workshop.not_yet")}
+    if status["available"] == 0:
+        return {"kind": "bad", "text": reader("workshop.full")}
+    return {"kind": "", "text": reader.count("workshop.free", status["available"])}
+
+
+def seats(found: Sequence[Json], now: datetime, reader: Words) -> dict[str, Any]:
+    """The seats as rows, and how many there are, are somebody's, are in use, and are not running."""
+    rows = [seat(entry, now, reader) for entry in found]
+    numbers = {
+        "total": len(rows),
+        "claimed": sum(bool(row["participant"]) for row in rows),
+        "active": sum(row["active"] for row in rows),
+        "away": sum(row["status"] != "running" for row in rows),
+    }
+    counts = [
+        {"word": reader(f"admin.count.{name}"), "number": number, "kind": name} for name, number in numbers.items()
+    ]
+    return {"rows": rows, "counts": counts}
+
+
+def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
+    claim, activity = entry["claim"] or {}, entry["activity"]
+    heartbeat = activity["lastHeartbeat"]
+    return {
+        "id": entry["projectId"],
+        "name": entry["projectName"],
+        "url": entry["workspaceUrl"],
+        "status": entry["status"],
+        "status_word": reader(f"status.{entry['status']}"),
+        "participant": claim.get("name", ""),
+        "email": claim.get("email", ""),
+        "active": bool(heartbeat) and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
+        "heartbeat": heartbeat or "",
+        "commit": activity["lastCommit"] or "",
+        "denied": [f"{entry['domain']} ({entry['count']})" for entry in activity["deniedDomains"]],
+        "starts": entry["status"] in ("stopped", "error"),
+        "actions": [{"dialog": "release", "label": reader("do.release"), "kind": "bad"}] if claim else [],
+    }
+
+
+def history(ended: Sequence[Json]) -> list[dict[str, str]]:
+    """Claims that are over, the newest first."""
+    return [
+        {
+            "name": claim["name"],
+            "email": claim["email"],
+            "seat": claim["projectName"],
+            "claimed_at": claim["claimedAt"],
+            "released_at": claim["releasedAt"],
+        }
+        for claim in reversed(ended)
+    ]
+
+
+def cards(made: Sequence[Json]) -> list[dict[str, Any]]:
+    """Seat cards with their QR codes."""
+    return [
+        {
+            "name": card["projectName"],
+            "participant": card["participant"] or "",
+            "url": card["workspaceUrl"],
+            "password": card["password"] or "",
+            "error": card["error"] or "",
+            "qr": qr_code(card["workspaceUrl"]),
+        }
+        for card in made
+    ]
+
+
+def qr_code(text: str) -> Markup:
+    """The text as an SVG element, which needs no style and no script."""
+    drawn = io.BytesIO()
+    segno.make(text, error="m", micro=False).save(
+        drawn, kind="svg", xmldecl=False, svgns=False, omitsize=True, border=2, svgclass=None, lineclass=None
+    )
+    return Markup(drawn.getvalue().decode())  # noqa: S704 - segno's own drawing, which holds no text
+
+
+def moment() -> datetime:
+    return datetime.now(UTC)
