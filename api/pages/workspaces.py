@@ -20,8 +20,28 @@ def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict
     shown = [project for project in projects if wanted_group in ("", project["group"])]
     return {
         "rows": [row(project, reader) for project in shown],
+        "bulk": _bulk(shown, reader),
         "caption": reader.count("workspaces.shown", len(shown)),
         "empty": "" if shown else reader("workspaces.none_in_group" if projects else "workspaces.none"),
+    }
+
+
+def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
+    """What can be done with all that are shown at once, each by a call of its own."""
+    ready = [project for project in shown if project["status"] != "creating"]
+    names = ["start", "stop", "delete"] if len(ready) > 1 else []
+    return {
+        "ids": " ".join(project["id"] for project in ready),
+        "names": ", ".join(project["name"] for project in ready),
+        "actions": [
+            {
+                "dialog": f"bulk-{name}",
+                "label": reader(f"bulk.{name}"),
+                "title": reader.count(f"bulk.{name}.title", len(ready)),
+                "kind": "bad" if name == "delete" else "",
+            }
+            for name in names
+        ],
     }
 
 

@@ -38,7 +38,8 @@ function show(place, text, milliseconds) {
 
 // The API's errors are English sentences with details; other readers get their own sentence first.
 // What participants can meet has its own words in each language; the API's own sentences are German there.
-const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED', 'offline']
+const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
+  'INVALID_WORKSPACE_PASSWORD', 'offline']
 
 // Other errors of the API are English sentences with details; readers of another language get theirs first.
 function sentence(answer) {
@@ -74,7 +75,7 @@ function target(element, values) {
 }
 
 function subject(element) {
-  return { ...(element.closest('[data-id]')?.dataset ?? {}) }
+  return { ...(element.closest('[data-id]')?.dataset ?? {}), title: element.dataset.title }
 }
 
 async function press(button) {
@@ -91,6 +92,7 @@ async function submit(form) {
   const values = { ...form.subject }
   clearFaults(form)
   const body = collect(form)
+  if (form.dataset.then === 'each') return submitEach(form, values.id.split(' '), values.names.split(', '), body)
   if ('name' in body) values.name = body.name
   if ('projectName' in body) values.name = body.projectName
   const headers = form.dataset.prefer ? { Prefer: form.dataset.prefer } : {}
@@ -99,6 +101,31 @@ async function submit(form) {
     if (answer.ok) done(form, answer.data, values)
     else if (!signedOut(answer)) showFaults(form, answer.data)
   })
+}
+
+// One call for each of many, a few at a time, as the API runs them; what fails is named, the others go on.
+async function submitEach(form, ids, names, body) {
+  const progress = one('[data-progress]', form)
+  const failed = new Map() // sentence -> names
+  let next = 0
+  let ended = 0
+  const work = async () => {
+    while (next < ids.length && !form.stopped) {
+      const at = next++
+      const answer = await call(...target(form, { id: ids[at] }), body)
+      if (signedOut(answer)) return
+      const why = sentence(answer.data)
+      if (!answer.ok && answer.status !== 404) failed.set(why, [...(failed.get(why) ?? []), names[at]])
+      progress.textContent = filled(progress.dataset.progress, { done: ++ended, total: ids.length })
+    }
+  }
+  form.stopped = false
+  await whileBusy(one('[type=submit]', form), () => Promise.all([work(), work(), work(), work()]))
+  const told = [...failed].map(([why, of]) => `${why} (${of.join(', ')})`)
+  if (failed.size) one('.trouble', form).textContent = told.join(' ')
+  else form.closest('dialog').close()
+  say(progress.textContent)
+  progress.textContent = ''
 }
 
 async function whileBusy(button, work) {
@@ -210,6 +237,7 @@ async function openDialog(button) {
     if (!answer.ok) return signedOut(answer) || complain(sentence(answer.data))
     field.value = answer.data[field.name]
   }
+  dialog.onclose = () => { form.stopped = true }
   dialog.showModal()
 }
 
@@ -299,7 +327,7 @@ function followJob(list) {
   const stream = new EventSource(list.dataset.jobLog)
   const add = (event) => {
     const data = JSON.parse(event.data)
-    const line = document.createElement('li')
+    const line = document.createElement('div')
     const moment = document.createElement('time')
     moment.dateTime = data.at
     moment.textContent = clock(new Date(data.at))
