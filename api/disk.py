@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import docker
 import requests
+from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
+from atelier.seats import SNAPSHOT_LABEL
 
 from .presenter import size
 from .settings import Settings
 
 
 def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
-    """``bytes`` is the container's own layer, ``totalBytes`` includes the image. Takes Docker up to some seconds.
+    """``bytes`` is the container's own layer, ``totalBytes`` includes the image; what its checkpoints take, and the
+    containers that resets moved aside, comes besides. Takes Docker up to some seconds.
 
     Raises SERVICE_UNAVAILABLE when Docker does not answer, PROJECT_NOT_FOUND when there is no container.
     """
+    name = settings.site.container_name(row.id)
+    with _engine(settings) as api:
+        listed = api.containers(all=True, size=True, filters={"name": f"^{name}(-kept-.*)?$"})
+        found = {entry["Names"][0].lstrip("/"): entry for entry in listed}
+        checkpoints = _checkpoints(api, settings, row)
+        # Each adds one layer to what the seat stood on: its newest.
+        taken = sum(int(api.history(checkpoint.tag)[0]["Size"]) for checkpoint in checkpoints)
+    if name not in found:
+        raise AtelierError(Code.PROJECT_NOT_FOUND, "The workspace has no container.", field="projectId", value=row.id)
+    own, total = int(found[name].get("SizeRw") or 0), int(found[name].get("SizeRootFs") or 0)
+    kept = sum(int(found[former].get("SizeRw") or 0) for former in kept_among(name, found))
+    return {
+        "bytes": own,
+        "totalBytes": total,
+        "readable": size(own, " "),
+        "totalReadable": size(total, " "),
+        "checkpoints": len(checkpoints),
+        "checkpointBytes": taken,
+        "keptBytes": kept,
+    }
+
+
+def checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
+    """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
+    with _engine(settings) as api:
+        return _checkpoints(api, settings, row)
+
+
+def _checkpoints(api: docker.APIClient, settings: Settings, row: Workspace) -> list[Checkpoint]:
+    images = api.images(filters={"label": f"{SNAPSHOT_LABEL}={row.id}"})
+    tags = [tag for image in images for tag in image["RepoTags"] or ()]
+    return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[docker.APIClient]:
     try:
         with closing(docker.APIClient(base_url=settings.site.engine_url, version="auto", timeout=60)) as api:
-            found = api.containers(all=True, size=True, filters={"name": f"^{settings.site.container_name(row.id)}$"})
+            yield api
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise AtelierError(Code.SERVICE_UNAVAILABLE, "The Docker Engine does not answer.") from error
-    if not found:
-        raise AtelierError(Code.PROJECT_NOT_FOUND, "The workspace has no container.", field="projectId", value=row.id)
-    own, total = int(found[0].get("SizeRw") or 0), int(found[0].get("SizeRootFs") or 0)
-    return {"bytes": own, "totalBytes": total, "readable": size(own, " "), "totalReadable": size(total, " ")}

@@ -37,6 +37,7 @@ from .routers import egress, git, jobs, later, projects, system
 from .routers import egress, events, jobs, later, projects, session, system
 from .routers import egress, jobs, later, projects, system, workshop
 from .routers import egress, events, jobs, later, projects, seats, session, system, workshop
+from .routers import checkpoints, egress, jobs, later, projects, system, workshop
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -74,6 +75,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(egress.router, workshop.router, seats.router, later.router),
     )
     routers = (projects.router, jobs.router, system.router, egress.router, workshop.router, later.router)
+    routers = (
+        projects.router,
+        checkpoints.router,
+        jobs.router,
+        system.router,
+        egress.router,
+        workshop.router,
+        later.router,
+    )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)

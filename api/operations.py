@@ -30,11 +30,15 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
             registry.update(id, status=Status.ERROR, error=reason)
         return [_outcome(registry, id) for id in job.project_ids]
 
-    def one(name: str, *, divisible: bool = True) -> Operation:
-        def variables(job: Job) -> Mapping[str, Any]:
-            return {"workspace_id": job.project_ids[0], **job.variables}
+    def of_one(job: Job) -> Mapping[str, Any]:
+        return {"workspace_id": job.project_ids[0], **job.variables}
 
-        return Operation(name, f"workspace_{name}", "person", variables, unfinished, settle, divisible=divisible)
+    def one(name: str, *, divisible: bool = True) -> Operation:
+        return Operation(name, f"workspace_{name}", "person", of_one, unfinished, settle, divisible=divisible)
+
+    def reset_variables(job: Job) -> Mapping[str, Any]:
+        # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
+        return {**of_one(job), "reset_id": job.id}
 
     def clone_variables(job: Job) -> Mapping[str, Any]:
         return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
@@ -48,6 +52,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         one("stop"),
         one("delete", divisible=False),
         one("password", divisible=False),
+        Operation("checkpoint", "workspace_checkpoint", "person", of_one, unfinished, settle, leaves_traces=True),
+        Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),

@@ -44,6 +44,7 @@ class Settings:
     show_disk_usage: bool
     workspace_timeout_minutes: int
     workshop_admin_password: str  # empty: nobody may
+    reset_keep_hours: float
     workshop: Workshop
     allowed_hosts: tuple[str, ...]
     playbooks: Path
@@ -81,6 +82,7 @@ def load_settings(path: Path | None = None) -> Settings:
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
         workshop_admin_password="",
+        reset_keep_hours=float(raw["reset_keep_hours"]),
         workshop=_workshop(raw["workshop"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
         playbooks=home / "playbooks",

@@ -197,6 +197,7 @@ def _settings(folder: Path, state: Path) -> Path:
                 "domain_categories": {},
                 "show_disk_usage": True,
                 "workspace_timeout_minutes": 0,
+                "reset_keep_hours": 24,
                 "version": "bench",
                 "workshop": {
                     "group": "workshop",

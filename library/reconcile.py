@@ -8,7 +8,8 @@ module: reconcile
 short_description: Finds what Docker, the registry and the gateway disagree on, and repairs it
 description:
   - Finds containers without a registry row, rows without a container, workspaces whose making was interrupted, wrong
-    statuses, wrong routes, interrupted and left-over snapshots and left-over volumes.
+    statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
+    volumes.
   - Repairing removes only what was half-made. Containers without a row are taken in, by their labels.
   - What somebody works on at the moment is left alone.
 options:
@@ -23,6 +24,10 @@ options:
     type: list
     elements: str
     default: []
+  keep_hours:
+    description: Hours after which a container that a reset moved aside is of no more use.
+    type: float
+    default: 24
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
     type: float
@@ -71,6 +76,7 @@ def main() -> None:
             **SHARED_SPEC,
             "repair": {"type": "bool", "default": False},
             "given_up": {"type": "list", "elements": "str", "default": []},
+            "keep_hours": {"type": "float", "default": 24},
         },
         supports_check_mode=True,
     )
@@ -78,7 +84,7 @@ def main() -> None:
 
 
 def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    drift = find_drift(platform, module.params["given_up"])
+    drift = find_drift(platform, module.params["given_up"], keep_hours=module.params["keep_hours"])
     repair = module.params["repair"]
     repaired = repair and not module.check_mode
     if repaired:

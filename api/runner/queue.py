@@ -249,6 +249,7 @@ class Queue:
                 **variables,
                 "atelier_site": self._settings.raw_site,
                 "atelier_ready_timeout": self._settings.ready_timeout,
+                "atelier_reset_keep_hours": self._settings.reset_keep_hours,
             },
             deadline=self._settings.ready_timeout * 3 + 600,
         )

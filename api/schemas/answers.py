@@ -121,6 +121,9 @@ class DiskUsageFigures(Answer):
     totalBytes: int = Field(examples=[9876543210])
     readable: str = Field(examples=["1.1 GB"])
     totalReadable: str = Field(examples=["9.2 GB"])
+    checkpoints: int = Field(examples=[2])
+    checkpointBytes: int = Field(examples=[1234567])
+    keptBytes: int = Field(description="Of containers that resets replaced.", examples=[1234567])
 
 
 class DiskUsage(Answer):
@@ -314,3 +317,16 @@ class ClaimList(Answer):
 class ReleasedSeat(Answer):
     success: Literal[True] = True
     released: ClaimView
+
+
+class CheckpointView(Answer):
+    takenAt: str = Field(examples=["2026-04-19T10:00:00.000Z"])
+
+
+class Checkpoints(Answer):
+    success: Literal[True] = True
+    checkpoints: list[CheckpointView]
+
+
+class CheckpointTaken(DoneOnProject):
+    checkpoints: list[CheckpointView]

@@ -97,6 +97,10 @@ class DockerEngine:
         with self._translated(f"remove {container}", absent=NotFound):
             self._api.remove_container(container, force=True, v=True)
 
+    def rename(self, container: str, name: str) -> None:
+        with self._translated(f"rename {container}"):
+            self._api.rename(container, name)
+
     def pause(self, container: str) -> None:
         """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked more than once."""
         for last in (False, False, True):
@@ -131,6 +135,12 @@ class DockerEngine:
         with self._translated("list containers"):
             listed = self._api.containers(all=True, filters={"label": label})
         return [found for entry in listed if (found := self.inspect(entry["Id"]))]
+
+    def container_names(self, label: str) -> list[str]:
+        """Their names only, in one call however many there are."""
+        with self._translated("list containers"):
+            listed = self._api.containers(all=True, filters={"label": label})
+        return [name.lstrip("/") for entry in listed for name in entry["Names"]]
 
     def put(self, container: str, folder: str, files: Sequence[File]) -> None:
         """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""
@@ -223,6 +233,12 @@ class DockerEngine:
             listed = self._api.images(filters={"label": label})
         return [found for entry in listed if (found := self.image(entry["Id"]))]
 
+    def image_tags(self, label: str) -> list[str]:
+        """The names of all images with that label, in one call."""
+        with self._translated("list images"):
+            listed = self._api.images(filters={"label": label})
+        return [tag for entry in listed for tag in entry["RepoTags"] or ()]
+
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
@@ -260,6 +276,12 @@ class DockerEngine:
             raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
         return clean
 
+    def tag(self, image: str, reference: str) -> None:
+        """Gives an image another name, ``repository:tag``, beside those that it has."""
+        repository, _, tag = reference.rpartition(":")
+        with self._translated(f"name the image {reference}", Code.SNAPSHOT_FAILED):
+            self._api.tag(image, repository, tag)
+
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
 
@@ -282,11 +304,18 @@ class DockerEngine:
             listed = self._api.volumes(filters={"label": label})
         return [volume["Name"] for volume in listed["Volumes"] or ()]
 
-    def remove_volume(self, volume: str) -> None:
-        from docker.errors import NotFound
+    def remove_volume(self, volume: str) -> bool:
+        """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
+        from docker.errors import APIError
 
-        with self._translated(f"remove the volume {volume}", absent=NotFound):
-            self._api.remove_volume(volume)
+        try:
+            with self._translated(f"remove the volume {volume}", keep=APIError):
+                self._api.remove_volume(volume)
+        except APIError as error:
+            if error.status_code in (404, 409):
+                return False
+            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the volume {volume}: {error}.") from error
+        return True
 
     @contextmanager
     def _translated(

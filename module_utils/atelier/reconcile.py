@@ -5,11 +5,13 @@ Repairing loses nothing: what has files of somebody's is adopted or marked, only
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
 from .engine import Container
 from .forge import open_forge
 from .gateway import compare_routes
@@ -18,7 +20,7 @@ from .listing import workspace_containers
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from .platform import Platform
 from .registry import Batch, now
-from .seats import CONFIG_FOLDER, discard_container, observed_status
+from .seats import CONFIG_FOLDER, discard_container, observed_status, remove_container
 from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
 
 _PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
@@ -36,6 +38,9 @@ class Kind(StrEnum):
     LEFTOVER_SNAPSHOT = "leftover_snapshot"
     LEFTOVER_VOLUME = "leftover_volume"
     LEFTOVER_GIT_ACCESS = "leftover_git_access"
+    INTERRUPTED_RESET = "interrupted_reset"
+    LEFTOVER_CONTAINER = "leftover_container"
+    LEFTOVER_CHECKPOINT = "leftover_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,12 @@ class Drift:
     repair: Callable[[], None]
 
 
-def find_drift(platform: Platform, given_up: Collection[str] = ()) -> list[Drift]:
+def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours: float = math.inf) -> list[Drift]:
     """Everything that is not as it should be, in the order in which it is to be repaired.
 
     ``given_up`` are workspaces that were being made by a job that is over and asks for this: what is half-made of them
-    goes, their rows stay for the job to say why. Others work meanwhile, so what comes first in a making is looked at
-    last, and each repair looks once more.
+    goes, their rows stay for the job to say why. What resets moved aside goes after ``keep_hours``. Others work
+    meanwhile, so what comes first in a making is looked at last, and each repair looks once more.
     """
     volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
     containers = workspace_containers(platform)
@@ -62,10 +67,12 @@ def find_drift(platform: Platform, given_up: Collection[str] = ()) -> list[Drift
     known = {row.id for row in rows}
     return [
         *_interrupted_snapshots(platform, {row.id: row for row in rows}),
+        *_interrupted_resets(platform, {row.id: row for row in rows}),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
         *_row_drift(platform, rows, containers, given_up),
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
+        *_past(platform, {row.id: row for row in rows}, known | containers.keys(), keep_hours),
         *_leftover_volumes(platform, volumes, rows, containers),
         *_leftover_git_access(platform),
         *_wrong_routes(platform, rows),
@@ -99,6 +106,58 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) ->
             )
         )
     return found
+
+
+def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace]) -> list[Drift]:
+    def repair(row: Workspace) -> None:
+        with platform.locks.workspace(row.id, platform.lock_wait):
+            if platform.registry.find(id=row.id) is not None:
+                bring_back(platform, row)
+
+    return [
+        Drift(
+            Kind.INTERRUPTED_RESET,
+            row.name,
+            f"A reset of {row.name!r} was interrupted: its container is {moved} now.",
+            "Give it that one back, stopped. (Running the reset again would finish it instead.)",
+            lambda row=row: repair(row),  # type: ignore[misc]
+        )
+        for id, moved in interrupted_resets(platform).items()
+        if (row := rows.get(id)) is not None and row.status is not Status.CREATING and not _in_hand(platform, row)
+    ]
+
+
+def _past(platform: Platform, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float) -> list[Drift]:
+    """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
+    those whose row was lost and is made anew."""
+
+    def remove(name: str, id: str) -> None:
+        with platform.locks.workspace(id, platform.lock_wait):
+            remove_container(platform, name)
+
+    containers = [
+        Drift(
+            Kind.LEFTOVER_CONTAINER,
+            name,
+            f"The container {name}, which a reset left, is of no more use.",
+            "Remove it.",
+            lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
+        )
+        for name, (id, over) in containers_of_the_past(platform, keep_hours).items()
+        if (over or id not in living) and not (id in rows and _in_hand(platform, rows[id]))
+    ]
+    checkpoints = [
+        Drift(
+            Kind.LEFTOVER_CHECKPOINT,
+            checkpoint.tag,
+            f"The checkpoint {checkpoint.tag} belongs to a workspace that is gone.",
+            "Remove it.",
+            lambda checkpoint=checkpoint: drop_checkpoint(platform, checkpoint),  # type: ignore[misc]
+        )
+        for checkpoint in all_checkpoints(platform)
+        if checkpoint.workspace_id not in living
+    ]
+    return containers + checkpoints
 
 
 def _orphan(platform: Platform, id: str, container: Container) -> Drift:
@@ -272,6 +331,9 @@ def _leftover_snapshots(platform: Platform) -> list[Drift]:
 def _leftover_volumes(
     platform: Platform, volumes: Sequence[str], rows: Sequence[Workspace], containers: Mapping[str, Container]
 ) -> list[Drift]:
+    def remove(volume: str) -> None:
+        platform.engine.remove_volume(volume)
+
     used = {platform.site.container_name(id) for id in (*containers, *(row.id for row in rows))}
     return [
         Drift(
@@ -279,7 +341,7 @@ def _leftover_volumes(
             volume,
             f"The volume {volume} belongs to a workspace that is gone.",
             "Remove it.",
-            lambda volume=volume: platform.engine.remove_volume(volume),  # type: ignore[misc]
+            lambda volume=volume: remove(volume),  # type: ignore[misc]
         )
         for volume in volumes
         if volume not in used

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
 from .engine import Container, File, SeatSpec
@@ -40,6 +41,14 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
     name = platform.site.container_name(workspace.id)
     platform.registry.claim_running_slot(workspace.id, Status.CREATING)
     discard_container(platform, workspace)
+    platform.engine.create(seat_spec(platform, workspace, image, name))
+    start_seat(platform, workspace)
+
+
+def seat_spec(
+    platform: Platform, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
+) -> SeatSpec:
+    """The container of a row, under that name and with these labels besides its own."""
     network = platform.site.networks[check_proxy_mode(workspace.proxy_mode, platform.site.networks)]
     platform.engine.create(
         SeatSpec(
@@ -56,7 +65,24 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
             environment=proxy_environment(platform.site, workspace.proxy_mode),
             hosts={GIT_HOST: network.host_address} if platform.site.git else {},
         )
+    return SeatSpec(
+        name=name,
+        hostname=workspace.id,  # what the prompt shows, as in the URL
+        image=image,
+        network=network.name,
+        address=workspace.address,
+        memory=workspace.limits.memory_bytes,
+        cpus=float(workspace.limits.cpus),
+        labels={**labels_of(platform, workspace), **labels},
+        volume=platform.site.container_name(workspace.id),
+        volume_path=CONFIG_FOLDER,
+        environment=proxy_environment(platform.site, workspace.proxy_mode),
     )
+
+
+def start_seat(platform: Platform, workspace: Workspace) -> None:
+    """Starts and awaits a container that was just created, and marks the row ``running``. Raises as ``make_seat``."""
+    name = platform.site.container_name(workspace.id)
     put_ide_config(platform, workspace)
     is_news = put_recorder_ca(platform, workspace)
     platform.engine.start(name)
@@ -70,13 +96,19 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
 def discard_container(platform: Platform, workspace: Workspace) -> None:
     """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
     name = platform.site.container_name(workspace.id)
-    container = platform.engine.inspect(name)
-    if container is not None:
-        platform.engine.remove(name)
-        image = platform.engine.image(container.image_id)
-        if image is not None and SNAPSHOT_LABEL in image.labels and not image.tags:
-            platform.engine.remove_image(image.id)
+    remove_container(platform, name)
     platform.engine.remove_volume(name)
+
+
+def remove_container(platform: Platform, name: str) -> None:
+    """Removes a container, if there is one, and the snapshot it stood on if it was the last one."""
+    container = platform.engine.inspect(name)
+    if container is None:
+        return
+    platform.engine.remove(name)
+    image = platform.engine.image(container.image_id)
+    if image is not None and SNAPSHOT_LABEL in image.labels and not image.tags:
+        platform.engine.remove_image(image.id)
 
 
 def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
+from .checkpoints import forget_past
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
@@ -191,6 +192,9 @@ def _hash_of(desired: Desired) -> str | None:
 def remove(platform: Platform, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
+def remove(platform: Platform, workspace: Workspace) -> None:
+    """Removes container, volume, row and route, in an order that can be taken up again after an interruption."""
+    forget_past(platform, workspace.id)
     discard_container(platform, workspace)
     forget(platform, workspace.id)
     platform.registry.delete(workspace.id)

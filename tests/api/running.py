@@ -81,6 +81,7 @@ class Instance(Installation):
             "domain_categories": {},
             "show_disk_usage": True,
             "workspace_timeout_minutes": 120,
+            "reset_keep_hours": 24,
             "version": "0.1.0",
             "workshop": {
                 "group": "workshop",

@@ -268,3 +268,70 @@ def test_settings_that_make_no_sense_keep_the_api_from_starting(
     api.start(wait=False)
     assert api.wait() != 0
     assert next(iter(setting.values())) in api.read_log()
+
+
+def test_reset_under_use(own: Callable[..., Api]) -> None:
+    """Somebody works in the claimed seat while it begins again: another container, all else as it was. Also when the
+    API dies in the middle."""
+    api = own(workshop={"admin_password": ADMIN}).start()
+    base = api.create("Workshop", group="workshop")
+    (seat,), job = api.clone(base["id"], 1, password=CODE)
+    assert api.ended(job)["state"] == "successful"
+    claimed = claim(api, "max@example.com").json()
+    instance, project = api.instance, api.project(seat)
+    address = instance.row("Workshop 1")["address"]
+
+    def work(text: str) -> None:
+        instance.run_inside(project, f"echo {text} > work.txt; nohup sleep 1000 >/dev/null 2>&1 &")
+
+    work("first")
+    taken = api.post(f"/api/projects/{seat}/checkpoint")
+    assert taken.status_code == 200, taken.text
+    assert len(taken.json()["checkpoints"]) == 1
+    work("second")
+    answer = api.post(f"/api/projects/{seat}/reset")
+    assert answer.status_code == 200, answer.text
+    assert instance.read(project, "/workspace/work.txt") == b"first\n"
+    assert login(address, CODE)
+    same = ("id", "name", "workspaceUrl", "passwordProtected", "status", "clonedFrom", "createdAt")
+    after = api.project(seat)
+    assert {key: after[key] for key in same} == {key: project[key] for key in same}
+    assert claim(api, "max@example.com").json()["workspaceUrl"] == claimed["workspaceUrl"]
+    usage = api.get(f"/api/projects/{seat}/disk-usage").json()["diskUsage"]
+    assert usage["checkpoints"] == 1
+    assert usage["checkpointBytes"] > 0
+    assert usage["keptBytes"] > 0
+
+    work("third")
+    before = instance.container(project).id
+
+    async def killed_in_the_middle() -> None:
+        asking = asyncio.create_task(asyncio.to_thread(post_until_gone))
+        while instance.container(project).id == before and not await asyncio.to_thread(was_moved):
+            await asyncio.sleep(0.02)
+        api.kill()
+        await asking
+
+    def post_until_gone() -> None:
+        with pytest.raises(httpx.TransportError):
+            api.post(f"/api/projects/{seat}/reset")
+
+    def was_moved() -> bool:
+        return any("-new" in container.name for container in instance.containers())
+
+    asyncio.run(killed_in_the_middle())
+    api.start()
+    api.wait_for_quiet()
+    assert api.status(seat) == "running"
+    assert instance.read(project, "/workspace/work.txt") == b"first\n"
+    assert login(address, CODE)
+    # Once only, and nothing of what was there is lost.
+    assert len([container for container in instance.containers() if "-kept-" in container.name]) == 2
+    assert api.delete(f"/api/projects/{seat}", {"password": CODE}).status_code == 200
+    assert [container.name for container in instance.containers()] == [instance.container_name(base)]
+    assert instance.snapshot_tags() == []
+    assert [entry["releasedAt"] is not None for entry in claims(api)["history"]] == [True]
+
+
+def claims(api: Api) -> dict[str, Any]:
+    return dict(api.get(CLAIMS, headers={"X-Admin-Password": ADMIN}).json())

@@ -1,0 +1,61 @@
+"""Checkpoints of a workspace, and beginning again from one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from atelier.errors import AtelierError, Code
+from atelier.model import Status, Workspace
+from fastapi import APIRouter, Response
+
+from .. import disk
+from ..changes import change
+from ..deps import Platform, ProjectId, Services, Who
+from ..docs import errors
+from ..responses import JSON
+from ..schemas import answers
+
+router = APIRouter(prefix="/api/projects/{project_id}", tags=["projects"])
+
+
+@router.get("/checkpoints", response_model=answers.Checkpoints, responses=errors(404, 503))
+async def list_checkpoints(project_id: ProjectId, platform: Platform) -> Response:
+    """The workspace's checkpoints, newest last. Five are kept."""
+    return JSON(await _listed(platform, platform.row(project_id)))
+
+
+@router.post("/checkpoint", response_model=answers.CheckpointTaken, responses=errors(404, 409, 500, 503))
+async def take_checkpoint(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+    """Takes a checkpoint, which later resets begin from; the oldest beyond five goes. Secrets in known places (keys,
+    tokens, shell history) are not in it."""
+    row = _made(platform.row(project_id))
+    await change(platform, caller, "checkpoint", row)
+    answer = {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id}
+    return JSON({**answer, **await _listed(platform, row)})
+
+
+@router.post("/reset", response_model=answers.StartedProject, responses=errors(404, 409, 500, 503))
+async def reset_project(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+    """Begins the workspace again from its last checkpoint, or else from its base: same id, address, claim and password.
+    What it had is kept for a while, stopped. It answers when the IDE does."""
+    row = _made(platform.row(project_id))
+    platform.reads.check_running_slot(row.id)
+    await change(platform, caller, "reset", row)
+    project = platform.presenter.project(platform.row(project_id))
+    return JSON({"success": True, "message": "Workspace reset successfully", "project": project})
+
+
+def _made(row: Workspace) -> Workspace:
+    if row.status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            "The workspace is still being created.",
+            field="projectId",
+            remedy="Wait until it is running.",
+        )
+    return row
+
+
+async def _listed(platform: Services, row: Workspace) -> dict[str, object]:
+    found = await asyncio.to_thread(disk.checkpoints, platform.settings, row)
+    return {"success": True, "checkpoints": [{"takenAt": checkpoint.taken_at} for checkpoint in found]}

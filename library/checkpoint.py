@@ -1,0 +1,82 @@
+#!/usr/bin/python
+"""Ansible module: a checkpoint of one workspace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: checkpoint
+short_description: Takes a checkpoint of one workspace, to begin again from
+description:
+  - A checkpoint is an image of the workspace's files as they are now. The workspace is paused for it for a moment.
+  - Secrets in known places (passwords, git credentials, keys, shell history, tokens) are not in it.
+  - Five are kept for each workspace; the oldest goes when a sixth is taken.
+options:
+  name:
+    description: The workspace's name.
+    type: str
+  id:
+    description: Its id, instead of the name.
+    type: str
+  ready_timeout:
+    description: Seconds to wait for a workspace that is in use, above one minute.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: What the base is now, the seats shall begin again from
+  checkpoint:
+    site: "{{ atelier_site }}"
+    name: Workshop
+"""
+
+RETURN = r"""
+checkpoints:
+  description: The workspace's checkpoints, oldest first, each with C(tag) (the image's name) and C(taken_at).
+  returned: success
+  type: list
+  elements: dict
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: SNAPSHOT_FAILED
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.checkpoints import take_checkpoint
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}},
+        required_one_of=[("name", "id")],
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _take(module, platform))
+
+
+def _take(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = module.params
+    found = take_checkpoint(platform, id=given["id"], name=given["name"], check_mode=module.check_mode)
+    shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in found]
+    return {"changed": True, "checkpoints": shown}
+
+
+if __name__ == "__main__":
+    main()

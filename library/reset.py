@@ -1,0 +1,112 @@
+#!/usr/bin/python
+"""Ansible module: one seat begins again."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reset
+short_description: Begins one seat again from its last checkpoint or from its base
+description:
+  - The seat gets a new container under the same id, address and password, and runs. Its image is the seat's own last
+    checkpoint; or else its base's, or what the base is now; or what the seat was made from if the base is gone; or its
+    template.
+  - The container it had is stopped and kept for a while, renamed to C(<container>-kept-<time>).
+  - Every run begins the seat again, unless O(run_id) says that it is the same one. One that was interrupted is finished
+    by running it again.
+options:
+  name:
+    description: The seat's name.
+    type: str
+  id:
+    description: Its id, instead of the name.
+    type: str
+  run_id:
+    description: A word of the caller's. A second run with the same one finds its work done.
+    type: str
+  keep_hours:
+    description: Hours after which containers that resets moved aside are removed; each reset removes those.
+    type: float
+    default: 24
+  ready_timeout:
+    description: Seconds the IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Seven begins again
+  reset:
+    site: "{{ atelier_site }}"
+    name: Workshop 7
+"""
+
+RETURN = r"""
+workspace:
+  description: The seat as it is now, as the workspace module returns it.
+  returned: success
+  type: dict
+origin:
+  description: V(checkpoint), V(base), V(beginning) or V(template); empty if there was nothing to do.
+  returned: success
+  type: str
+  sample: checkpoint
+kept:
+  description: Name of the container that the seat had; null if there was none.
+  returned: success
+  type: str
+  sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: IDE_NOT_READY
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.checkpoints import reset
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "run_id": {"type": "str"},
+            "keep_hours": {"type": "float", "default": 24},
+        },
+        required_one_of=[("name", "id")],
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _reset(module, platform))
+
+
+def _reset(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+    outcome = reset(platform, **given, check_mode=module.check_mode)
+    return {
+        "changed": outcome.changed,
+        "diff": {"before": outcome.before, "after": outcome.after},
+        "workspace": outcome.after,
+        "origin": outcome.origin,
+        "kept": outcome.kept,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Checkpoints of a seat, and beginning again from one: another container under the same name, address and password.
+
+A checkpoint is a snapshot that keeps a name, ``<instance>/checkpoint:<id>-<time>``. What a reset replaces is stopped
+and kept for a while, for whoever helps: Docker changes no labels of a container that exists, so its name says what it
+is, ``<container>-kept-<time>``. The new container is made ready under a name of its own before the old one is stopped:
+a reset that is killed leaves the one or the other, and running it again finishes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from .engine import Container
+from .errors import AtelierError, Code
+from .model import Status, Workspace
+from .platform import Platform
+from .registry import new_id
+from .seats import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
+from .snapshots import recover, snapshot
+from .views import view
+
+MOST_CHECKPOINTS = 5
+_RESET_LABEL = "atelier.reset"
+_STAMP = "%Y%m%dt%H%M%S%fz"
+_KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
+_NEW_SUFFIX = "-new"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One by its image's name. ``taken_at`` is ISO 8601, UTC."""
+
+    tag: str
+    workspace_id: str
+    taken_at: str
+
+
+@dataclass(frozen=True)
+class ResetOutcome:
+    """``origin`` says what the seat began again from: ``checkpoint``, ``base``, ``beginning`` or ``template``; ``kept``
+    is the name of the container that it had."""
+
+    changed: bool
+    before: dict[str, object]
+    after: dict[str, object]
+    origin: str
+    kept: str | None
+
+
+# --- Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def take_checkpoint(
+    platform: Platform, *, id: str | None, name: str | None, check_mode: bool = False
+) -> list[Checkpoint]:
+    """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns those that there are.
+
+    Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while the workspace is being made, SNAPSHOT_FAILED, DISK_FULL.
+    """
+    row = _row(platform, id, name)
+    if check_mode:
+        return checkpoints_of(platform, row.id)
+    run_id = new_id()
+    platform.progress(f"taking a checkpoint of {row.name}", 0, 1)
+    # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
+    with platform.locks.batch(run_id), snapshot(platform, row, run_id) as image:
+        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{datetime.now(UTC).strftime(_STAMP)}")
+    for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
+        drop_checkpoint(platform, old)
+    platform.progress(f"taking a checkpoint of {row.name}", 1, 1)
+    return checkpoints_of(platform, row.id)
+
+
+def checkpoints_of(platform: Platform, workspace_id: str) -> list[Checkpoint]:
+    """The workspace's checkpoints, oldest first."""
+    return [checkpoint for checkpoint in all_checkpoints(platform) if checkpoint.workspace_id == workspace_id]
+
+
+def all_checkpoints(platform: Platform) -> list[Checkpoint]:
+    """All checkpoints of the installation, each workspace's oldest first."""
+    return checkpoints_among(platform.site.instance, platform.engine.image_tags(SNAPSHOT_LABEL))
+
+
+def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
+    """Those of an image's names that are checkpoints' of the instance, each workspace's oldest first."""
+    pattern = re.compile(rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)")
+    found = [match for tag in sorted(tags) if (match := pattern.fullmatch(tag))]
+    return [Checkpoint(match[0], match["id"], _iso(match["stamp"])) for match in found]
+
+
+def drop_checkpoint(platform: Platform, checkpoint: Checkpoint) -> None:
+    """Takes its name away; its layers go with the last container that stands on them."""
+    platform.engine.remove_image(checkpoint.tag, force=True)
+
+
+# --- Beginning again -------------------------------------------------------------------------------------------------
+
+
+def reset(
+    platform: Platform,
+    *,
+    id: str | None,
+    name: str | None,
+    keep_hours: float,
+    run_id: str | None = None,
+    check_mode: bool = False,
+) -> ResetOutcome:
+    """Begins the seat again from its last checkpoint, or else from its base. It runs then, whatever it did before.
+
+    A ``run_id`` makes it once only: a second run with the same one finds its work done. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY, CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started is
+    taken back for the old one, unless it is its IDE that does not answer.
+    """
+    row = _row(platform, id, name)
+    if check_mode:
+        container = platform.engine.inspect(platform.site.container_name(row.id))
+        before = _view(platform, row, container)
+        return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
+    with platform.locks.workspace(row.id, platform.lock_wait):
+        row = _row(platform, row.id, None)
+        recover(platform, row)
+        container = platform.engine.inspect(platform.site.container_name(row.id))
+        before = _view(platform, row, container)
+        if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
+            await_ide(platform, row)
+            return ResetOutcome(False, before, before, "", None)
+        platform.progress(f"resetting {row.name}", 0, 1)
+        with _origin(platform, row, container) as (origin, image):
+            kept = _swap(platform, row, container, image, run_id)
+        platform.progress(f"resetting {row.name}", 1, 1)
+        row = platform.registry.get(id=row.id)
+        after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
+    sweep(platform, keep_hours)
+    return ResetOutcome(True, before, after, origin, kept)
+
+
+@contextmanager
+def _origin(platform: Platform, row: Workspace, container: Container | None) -> Iterator[tuple[str, str]]:
+    """What the seat begins again from, in a word and as an image that is there for the length of the block."""
+    base = platform.registry.find(id=row.cloned_from) if row.cloned_from else None
+    own = checkpoints_of(platform, row.id)
+    bases = checkpoints_of(platform, base.id) if base else []
+    if own:
+        yield "checkpoint", own[-1].tag
+    elif bases:
+        yield "base", bases[-1].tag
+    elif base and platform.engine.inspect(platform.site.container_name(base.id)):
+        run_id = new_id()
+        with platform.locks.batch(run_id), snapshot(platform, base, run_id) as image:
+            yield "base", image.id
+    elif row.cloned_from and (former := container or _last_kept(platform, row.id)):
+        # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
+        yield "beginning", former.image_id
+    else:
+        yield "template", platform.site.template_image(row.template)
+
+
+def _swap(platform: Platform, row: Workspace, old: Container | None, image: str, run_id: str | None) -> str | None:
+    """Puts a new container of the image in the old one's place; returns the name that the old one has now."""
+    name = platform.site.container_name(row.id)
+    new = name + _NEW_SUFFIX
+    platform.engine.remove(new)  # what an interrupted one left
+    labels = {_RESET_LABEL: run_id} if run_id else {}
+    platform.engine.create(seat_spec(platform, row, image, new, labels))
+    try:
+        platform.registry.claim_running_slot(row.id)
+    except AtelierError:
+        platform.engine.remove(new)
+        raise
+    # What leaves everything as it was has been raised by now; from here on the old one is in hand.
+    kept = None
+    if old is not None and old.status == "created":
+        platform.engine.remove(name)  # an interrupted reset's, which nobody ever used
+    elif old is not None:
+        kept = f"{name}-kept-{datetime.now(UTC).strftime(_STAMP)}"
+        platform.engine.stop(name)
+        platform.engine.rename(name, kept)
+    platform.engine.rename(new, name)
+    try:
+        start_seat(platform, row)
+    except AtelierError as error:
+        if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+            with suppress(AtelierError):
+                platform.engine.remove(name)
+                bring_back(platform, row)
+        raise
+    return kept
+
+
+def interrupted_resets(platform: Platform) -> dict[str, str]:
+    """For each workspace id whose container a killed reset moved aside and did not replace: the moved one's name."""
+    names = _names(platform)
+    kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
+    return {_id_of(name): moved for name, moved in kept if name not in names}
+
+
+def bring_back(platform: Platform, row: Workspace) -> None:
+    """Gives a seat whose reset was killed in the middle the container back that it had. The caller holds its lock."""
+    former = _last_kept(platform, row.id)
+    if former is not None and platform.engine.inspect(platform.site.container_name(row.id)) is None:
+        platform.engine.rename(former.name, platform.site.container_name(row.id))
+        platform.registry.update(row.id, status=Status.STOPPED, error=None)
+
+
+def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, tuple[str, bool]]:
+    """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
+    name, and whether its time is over also while the workspace lives."""
+    oldest = (datetime.now(UTC) - timedelta(hours=keep_hours)).strftime(_STAMP)
+    found: dict[str, tuple[str, bool]] = {}
+    for name in sorted(_names(platform)):
+        if match := _KEPT.fullmatch(name):
+            found[name] = _id_of(match["name"]), match["stamp"] < oldest
+        elif name.endswith(_NEW_SUFFIX):
+            found[name] = _id_of(name.removesuffix(_NEW_SUFFIX)), True
+    return found
+
+
+def sweep(platform: Platform, keep_hours: float) -> None:
+    """Removes what resets moved aside longer ago than that."""
+    for name, (_, over) in containers_of_the_past(platform, keep_hours).items():
+        if over and not name.endswith(_NEW_SUFFIX):  # those may be on their way
+            remove_container(platform, name)
+
+
+def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are of containers a reset moved aside from that one, oldest first."""
+    return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
+
+
+def forget_past(platform: Platform, workspace_id: str) -> None:
+    """Removes what resets kept of a workspace that is gone, and its checkpoints."""
+    name = platform.site.container_name(workspace_id)
+    for former in (name + _NEW_SUFFIX, *kept_among(name, _names(platform))):
+        remove_container(platform, former)
+    for checkpoint in checkpoints_of(platform, workspace_id):
+        drop_checkpoint(platform, checkpoint)
+
+
+def _last_kept(platform: Platform, workspace_id: str) -> Container | None:
+    kept = kept_among(platform.site.container_name(workspace_id), _names(platform))
+    return platform.engine.inspect(kept[-1]) if kept else None
+
+
+def _names(platform: Platform) -> set[str]:
+    return set(platform.engine.container_names(f"atelier.instance={platform.site.instance}"))
+
+
+def _id_of(container_name: str) -> str:
+    return container_name.rpartition("-")[2]
+
+
+def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
+    row = platform.registry.get(id=id, name=name, field="id" if id else "name")
+    if row.status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"The workspace {row.name!r} is still being made.",
+            field="id" if id else "name",
+            remedy="Wait until it is running. (If its making was interrupted, run that again first.)",
+        )
+    return row
+
+
+def _view(platform: Platform, row: Workspace, container: Container | None) -> dict[str, object]:
+    return view(platform.site, row, *observed_status(row, container))
+
+
+def _prefix(platform: Platform, workspace_id: str) -> str:
+    return f"{platform.site.instance}/checkpoint:{workspace_id}-"
+
+
+def _iso(stamp: str) -> str:
+    moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,152 @@
+"""Checkpoints and beginning again: from what, what stays the same, what is kept, and kill -9 in the middle."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from typing import Any
+
+import pytest
+from docker.errors import NotFound
+from installation import Installation, is_healthy
+
+KEPT = re.compile(r".+-kept-\d{8}t\d{12}z")
+
+
+@pytest.fixture
+def base(site: Installation, small: str) -> dict[str, Any]:
+    made = site.create(template=small)
+    write(site, made, "prepared")
+    return made
+
+
+def write(site: Installation, workspace: dict[str, Any], text: str) -> None:
+    site.run_inside(workspace, f"echo {text} > /workspace/work")
+
+
+def work(site: Installation, workspace: dict[str, Any]) -> str:
+    return site.read(workspace, "/workspace/work").decode().strip()
+
+
+def kept(site: Installation) -> list[Any]:
+    """The containers that resets moved aside, oldest first."""
+    return sorted((found for found in site.containers() if KEPT.fullmatch(found.name)), key=lambda found: found.name)
+
+
+def checkpoints(site: Installation) -> list[str]:
+    return sorted(tag for tag in site.snapshot_tags() if "/checkpoint:" in tag)
+
+
+def reset(site: Installation, name: str, **more: Any) -> dict[str, Any]:
+    return site.play("workspace_reset", workspace_name=name, **more).succeeded().result
+
+
+def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
+    (seat,) = site.clone(source="Base", names=["Seat"], password="correct horse battery").succeeded().seats
+    before = site.row("Seat")
+    config = site.read(seat, "/etc/code-server/config.yaml")
+    write(site, seat, "mine")
+    write(site, base, "prepared-later")
+
+    # From its base as it is now; what it had is there for the helper, stopped.
+    outcome = reset(site, "Seat")
+    assert (outcome["origin"], work(site, seat)) == ("base", "prepared-later")
+    (former,) = kept(site)
+    assert (former.name, former.status) == (outcome["kept"], "exited")
+    site_file = former.get_archive("/workspace/work")
+    assert b"mine" in b"".join(site_file[0])
+    assert site.row("Seat") == before
+    assert site.read(seat, "/etc/code-server/config.yaml") == config
+    assert is_healthy(seat["address"])
+    assert site.play("reconcile").succeeded().result["drift"] == []
+
+    # From its own last checkpoint, of which five are kept; also when it is stopped.
+    for number in range(6):
+        write(site, seat, f"step-{number}")
+        taken = site.play("workspace_checkpoint", workspace_name="Seat").succeeded().result["checkpoints"]
+    assert [entry["tag"] for entry in taken] == checkpoints(site)
+    assert len(taken) == 5
+    write(site, seat, "broken")
+    site.play("workspace_stop", workspace_name="Seat").succeeded()
+    outcome = reset(site, "Seat", reset_id="one")
+    assert (outcome["origin"], work(site, seat), site.row("Seat")["status"]) == ("checkpoint", "step-5", "running")
+    # The same order again is done already; another one, whose time for keeping is over, sweeps.
+    assert (reset(site, "Seat", reset_id="one")["changed"], len(kept(site))) == (False, 2)
+    check = site.play("workspace_reset", "--check", workspace_name="Seat").succeeded()
+    assert (check.changed, len(kept(site))) == (True, 2)
+    reset(site, "Seat", reset_id="two", atelier_reset_keep_hours=0)
+    assert kept(site) == []
+    assert site.play("reconcile").succeeded().result["drift"] == []
+
+    # A clone of it bears nothing of all that, and the base's checkpoint counts for its clones.
+    site.play("workspace_checkpoint", workspace_name="Base").succeeded()
+    write(site, base, "broken")
+    (other,) = site.clone(source="Base", names=["Other"]).succeeded().seats
+    assert work(site, other) == "broken"
+    assert (reset(site, "Other")["origin"], work(site, other)) == ("base", "prepared-later")
+    # Whose base is gone begins again from what it was made from.
+    reset(site, "Seat")
+    site.play("workspace_delete", workspace_name="Base").succeeded()
+    write(site, other, "mine")
+    assert (reset(site, "Other")["origin"], work(site, other)) == ("beginning", "prepared-later")
+
+    for name in ("Seat", "Other"):
+        site.play("workspace_delete", workspace_name=name).succeeded()
+    site.is_tidy([])
+
+
+def test_refusals(site: Installation, base: dict[str, Any]) -> None:
+    for playbook in ("workspace_reset", "workspace_checkpoint"):
+        site.play(playbook, workspace_name="Nobody").failed("PROJECT_NOT_FOUND", "name")
+    write(site, base, "mine")
+    site.play("workspace_stop", workspace_name="Base").succeeded()
+    refused = site.play("workspace_reset", workspace_name="Base", atelier_max_concurrent_workspaces=0)
+    refused.failed("CONCURRENT_LIMIT_REACHED", "site.max_concurrent_workspaces")
+    assert (work(site, base), site.row("Base")["status"]) == ("mine", "stopped")
+    site.is_tidy(["Base"])
+
+
+def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
+    """Wherever it is killed: no work is lost, reconcile has no false alarm, and running it again finishes it."""
+    (seat,) = site.clone(source="Base", names=["Seat"]).succeeded().seats
+    dice = random.Random(7)  # noqa: S311 - moments, not secrets
+    begin = time.monotonic()
+    reset(site, "Seat")
+    seconds = time.monotonic() - begin
+    for number in range(3):
+        write(site, seat, f"work-{number}")
+        started = site.start("workspace_reset", workspace_name="Seat")
+        time.sleep(dice.uniform(0.4, 1.0) * seconds)
+        started.kill()
+        if number % 2:
+            site.play("reconcile", repair=True).succeeded()
+            assert site.play("reconcile").succeeded().result["drift"] == []
+            site.play("workspace_start", workspace_name="Seat").succeeded()
+        else:
+            reset(site, "Seat")
+            assert work(site, seat) == "prepared"
+        assert is_healthy(seat["address"])
+        assert f"work-{number}" in all_work(site, seat)
+    # At the one moment in which there is no container in its place.
+    moved = f"{site.container_name(seat)}-kept-20260101t000000000000z"
+    site.container(seat).stop()
+    site.container(seat).rename(moved)
+    drift = site.play("reconcile", repair=True).succeeded().result["drift"]
+    assert ("interrupted_reset", "Seat") in {(entry["kind"], entry["subject"]) for entry in drift}
+    site.play("workspace_start", workspace_name="Seat").succeeded()
+    site.play("workspace_delete", workspace_name="Seat").succeeded()
+    site.is_tidy(["Base"])
+
+
+def all_work(site: Installation, seat: dict[str, Any]) -> set[str]:
+    """What is in the file in the seat's container and in all that were kept."""
+    found = set()
+    for container in site.containers():
+        if container.name.startswith(site.container_name(seat)):
+            try:
+                stream, _ = container.get_archive("/workspace/work")
+            except NotFound:
+                continue
+            found |= set(re.findall(r"work-\d+", b"".join(stream).decode(errors="replace")))
+    return found
