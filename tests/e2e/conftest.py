@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent.parent.parent
 INSTANCE = "atelier-e2e"
 PORT = 18081
 SEATS = 5
+DAY = "pages-day"
+ADMIN_PASSWORD = "canary-of-the-day"
 # A cold workbench fetches some hundred files through the gateway.
 PATIENCE_MS = 40_000
 
@@ -133,6 +135,10 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             # The one with a JDK: Java, too, is to trust the recorder.
             atelier_templates=["empty", "java-spring"],
             workshop_seats=SEATS,
+            # The day of test_pages.py, whose seats are others than those that `up` made.
+            workshop_group="workshop",
+            atelier_workshop_group=DAY,
+            atelier_workshop_admin_password=ADMIN_PASSWORD,
         ) as made,
     ):
         yield made

@@ -1,0 +1,323 @@
+"""The pages in a real browser: an operator's day, a workshop of twenty who come at once, and whoever runs it.
+
+The tests are one day and run in its order. Screenshots are left in out/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from .conftest import ADMIN_PASSWORD, DAY, INSTANCE, PATIENCE_MS, PORT, ROOT, Installation, visit
+from .internet import ALLOWED, BLOCKED, MODELS
+
+URL = f"http://localhost:{PORT}"
+BASE = "pages-base"
+PARTICIPANTS = 20
+OUT = ROOT / "out"
+PHONE = {"width": 390, "height": 844}
+CHAT = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "What is a palindrome?"}]}'
+
+
+@pytest.fixture(scope="module")
+def api(installation: Installation) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{URL}/api", timeout=120) as client:
+        yield client
+
+
+@pytest.fixture
+def english(browser: Browser, installation: Installation) -> Iterator[Page]:
+    with _reader(browser, "en-GB") as page:
+        yield page
+
+
+@pytest.fixture
+def german(browser: Browser, installation: Installation) -> Iterator[Page]:
+    """Also in the dark."""
+    with _reader(browser, "de-DE", color_scheme="dark") as page:
+        yield page
+
+
+# --- The operator ---------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
+    page = english
+    visit(page, URL, page.get_by_role("heading", name="Workspaces"))
+    page.get_by_role("button", name="New workspace").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill("x!")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_text("is not a workspace name")).to_be_visible()
+    expect(dialog.get_by_label("Name", exact=True)).to_be_focused()
+    _check(page, "a form with a fault")
+    dialog.get_by_label("Name", exact=True).fill(BASE)
+    dialog.get_by_label("Group").fill(DAY)
+    dialog.get_by_label("Notes").fill("Prepared by Ana.")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog).to_be_hidden()
+    # From here on nobody loads the page anew: what happens is seen as it happens.
+    page.evaluate("window.sameAsBefore = true")
+    expect(_row(page, BASE).get_by_text("Running")).to_be_visible(timeout=PATIENCE_MS)
+    _choose(_row(page, BASE), "Clone")
+    dialog.get_by_label("How many").fill(str(PARTICIPANTS))
+    dialog.get_by_role("button", name="Clone").click()
+    expect(page.get_by_role("link", name=f"Clone · {PARTICIPANTS} workspaces")).to_be_visible()
+    last = _row(page, f"{BASE} {PARTICIPANTS}")
+    expect(last.get_by_text("Being made")).to_be_visible()
+    expect(last.get_by_text("Running")).to_be_visible(timeout=2 * PATIENCE_MS)
+    page.get_by_role("combobox", name="Group").select_option(DAY)
+    expect(page.get_by_text(f"{PARTICIPANTS + 1} workspaces", exact=True)).to_be_visible()
+    expect(_row(page, "Workshop 1")).to_have_count(0)
+    assert page.evaluate("window.sameAsBefore")
+    _check(page, "the workspaces")
+    _picture(page, "workspaces")
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("link", name="Clone").first.click()
+    expect(page.get_by_role("log").get_by_text("taking a snapshot of")).to_be_visible()
+    expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    _check(page, "a job")
+    _picture(page, "job")
+
+
+def test_an_operator_changes_a_workspace(german: Page) -> None:
+    page = german
+    visit(page, f"{URL}/?group={DAY}", page.get_by_role("heading", name="Workspaces"))
+    page.get_by_role("link", name=BASE, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    notes = page.get_by_label("Notizen", exact=True)
+    expect(notes).to_have_value("Prepared by Ana.")
+    notes.fill("Bereit.")
+    page.get_by_role("button", name="Speichern").click()
+    expect(page.get_by_text("Notizen gespeichert.")).to_be_visible()
+    facts = page.locator("#facts")
+    expect(facts.get_by_text("mit Image")).to_be_visible(timeout=PATIENCE_MS)  # the disk
+    _choose(facts, "Passwort")
+    dialog.get_by_label("Neues Passwort").fill("kurz")
+    dialog.get_by_role("button", name="Speichern").click()
+    expect(dialog.get_by_text("8 bis 50 Zeichen, keine Steuerzeichen.")).to_be_visible()
+    dialog.get_by_label("Neues Passwort").fill("lang-genug-1")
+    dialog.get_by_role("button", name="Speichern").click()
+    expect(facts.get_by_text("Mit Passwort geschützt")).to_be_visible(timeout=PATIENCE_MS)
+    facts.get_by_role("button", name="Stoppen").click()
+    dialog.get_by_role("button", name="Stoppen").click()
+    expect(dialog.get_by_text("Das Passwort des Workspace fehlt oder ist falsch.")).to_be_visible()
+    dialog.get_by_label("Passwort des Workspace").fill("lang-genug-1")
+    dialog.get_by_role("button", name="Stoppen").click()
+    expect(facts.get_by_text("Gestoppt")).to_be_visible(timeout=PATIENCE_MS)
+    # With the keyboard alone.
+    facts.get_by_role("button", name="Starten").press("Enter")
+    expect(facts.get_by_text("Läuft", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    menu = facts.locator("details.menu")
+    menu.locator("summary").press("Enter")
+    _check(page, "a workspace")
+    page.keyboard.press("Escape")
+    expect(menu.get_by_role("button", name="Umbenennen")).to_be_hidden()
+    expect(menu.locator("summary")).to_be_focused()
+
+
+def test_an_operator_sees_what_leaves_the_seats(english: Page, api: httpx.Client) -> None:
+    locked, recorded = _created(api, "pages-locked", "security"), _created(api, "pages-recorded", "logging")
+    _run(locked, f"curl -sS https://{BLOCKED}/")
+    _run(recorded, f"curl -sS https://{ALLOWED}/")
+    chat = f"curl -sS https://{MODELS}/v1/chat/completions -H 'Content-Type: application/json' -d '{CHAT}'"
+    _run(recorded, chat)
+    page = english
+    log = page.get_by_role("region", name="Proxy log")
+    visit(page, f"{URL}/workspaces/{locked['id']}", log.get_by_role("row", name=re.compile(f"Denied.*{BLOCKED}")).first)
+    _check(page, "the proxy's log")
+    page.goto(f"{URL}/workspaces/{recorded['id']}")
+    domains = page.get_by_role("region", name="Recorded domains")
+    _again_until(page.locator("#domains"), domains.get_by_text(ALLOWED, exact=True))
+    _again_until(page.locator("#conversations"), page.locator("details.exchange").first)
+    page.locator("details.exchange summary").first.click()
+    expect(page.get_by_text("What is a palindrome?").first).to_be_visible()
+    page.get_by_role("button", name="Make the document").click()
+    document = page.get_by_role("region", name="Document")
+    expect(document).to_contain_text("# AI Session Documentation")
+    expect(document).to_contain_text("What is a palindrome?")
+    _check(page, "a recording")
+    _picture(page, "recording")
+    page.get_by_role("button", name="Take all over into the whitelist").click()
+    expect(page.get_by_text(re.compile("The recorded domains are on|Left out"))).to_be_visible(timeout=PATIENCE_MS)
+    page.get_by_role("link", name="Whitelist").click()
+    editor = page.get_by_label("Domains, one a line")
+    expect(editor).to_have_value(re.compile(re.escape(ALLOWED)))
+    before = editor.input_value()
+    editor.fill(f"{before}\ncom")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".fault, .trouble").filter(has_text="com").first).to_be_visible()
+    editor.fill(f"{before}\ndocs.example.org")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Domains, one a line")).to_have_value(re.compile("docs.example.org"), timeout=PATIENCE_MS)
+    _check(page, "the whitelist")
+    _picture(page, "whitelist")
+    for project in (locked, recorded):
+        assert api.request("DELETE", f"/projects/{project['id']}").status_code == 200
+
+
+# --- The participants -----------------------------------------------------------------------------------------------
+
+
+def test_twenty_participants_register_at_once(browser: Browser, installation: Installation) -> None:
+    with _reader(browser, "en-GB") as first:
+        visit(first, f"{URL}/workshop", first.get_by_text(f"{PARTICIPANTS} seats are free."))
+        _check(first, "registration")
+        first.get_by_label("Your e-mail address").fill("nobody")
+        first.get_by_role("button", name="Get my seat").click()
+        expect(first.get_by_text("Please enter your name.")).to_be_visible()
+        expect(first.get_by_label("Your name")).to_be_focused()
+        pages = [first] + [first.context.new_page() for _ in range(PARTICIPANTS - 1)]
+        for number, page in enumerate(pages, 1):
+            if page is not first:
+                visit(page, f"{URL}/workshop", page.get_by_role("button", name="Get my seat"))
+            page.get_by_label("Your name").fill(f"Participant {number}")
+            page.get_by_label("Your e-mail address").fill(f"p{number}@example.com")
+        for page in pages:
+            page.evaluate("document.querySelector('#claim [type=submit]').click()")
+        for page in pages:
+            expect(page.locator("#seat h1")).to_have_text(re.compile(rf"{BASE} \d+"), timeout=PATIENCE_MS)
+        assert len({page.locator("#seat h1").inner_text() for page in pages}) == PARTICIPANTS
+        _check(first, "a seat")
+        with first.expect_popup() as opened:
+            first.get_by_role("link", name="Open my workspace").click()
+        expect(opened.value.locator(".monaco-workbench")).to_be_visible(timeout=PATIENCE_MS)
+    with _reader(browser, "de-DE", viewport=PHONE) as late:
+        visit(late, f"{URL}/workshop", late.get_by_text("Alle Plätze sind vergeben.", exact=False).first)
+        late.get_by_label("Ihr Name").fill("Zu Spät")
+        late.get_by_label("Ihre E-Mail-Adresse").fill("late@example.com")
+        late.get_by_role("button", name="Platz holen").click()
+        expect(late.get_by_role("alert").get_by_text("Alle Plätze sind vergeben.")).to_be_visible()
+        late.get_by_label("Ihre E-Mail-Adresse").fill("P7@example.com")
+        late.get_by_role("button", name="Platz holen").click()
+        expect(late.get_by_text("Sie sind schon registriert; das ist Ihr Platz.")).to_be_visible()
+        _check(late, "a seat on a phone")
+        _picture(late, "seat-found-again")
+
+
+# --- Whoever runs the workshop --------------------------------------------------------------------------------------
+
+
+def test_who_runs_the_workshop_sees_and_steers_it(german: Page, browser: Browser) -> None:
+    page = german
+    visit(page, f"{URL}/workshop/admin", page.get_by_label("Workshop-Passwort"))
+    page.get_by_label("Workshop-Passwort").fill("falsch")
+    page.get_by_role("button", name="Anmelden").click()
+    expect(page.get_by_text("Das stimmt nicht.", exact=False)).to_be_visible()
+    _check(page, "a sign-in")
+    page.get_by_label("Workshop-Passwort").fill(ADMIN_PASSWORD)
+    page.get_by_role("button", name="Anmelden").click()
+    mine = page.get_by_role("row", name=re.compile(r"Participant 1 "))
+    expect(mine).to_be_visible()
+    expect(mine.get_by_text("Aktiv", exact=True)).to_be_visible(timeout=PATIENCE_MS)  # somebody had it open just now
+    seat = mine.get_by_role("rowheader").inner_text()
+    _check(page, "the workshop's day")
+    dialog = page.get_by_role("dialog")
+    _choose(mine, "Zurücksetzen")
+    dialog.get_by_role("button", name="Zurücksetzen").click()
+    expect(page.get_by_text(f"{seat} hat neu begonnen.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(mine).to_be_visible()  # it is still theirs
+    _choose(page.get_by_role("row", name=re.compile(r"Participant 2 ")), "Freigeben")
+    dialog.get_by_role("button", name="Freigeben").click()
+    expect(page.get_by_role("row", name=re.compile(r"Participant 2 "))).to_have_count(0)
+    page.get_by_text("Frühere Belegungen").click()
+    expect(page.get_by_text("p2@example.com")).to_be_visible()
+    with page.expect_download() as sheet:
+        page.get_by_role("link", name="Belegung als CSV").click()
+    assert "p3@example.com" in sheet.value.path().read_text(encoding="utf-8-sig")
+    _picture(page, "workshop-admin")
+    # Cards without passwords are there at once; one seat's new password is tried below.
+    page.get_by_role("button", name="Platzkarten drucken").click()
+    dialog.get_by_label("Neue Passwörter erstellen").uncheck()
+    dialog.get_by_role("button", name="Karten erstellen").click()
+    cards = page.locator(".cards li")
+    expect(cards).to_have_count(PARTICIPANTS)
+    expect(cards.first.get_by_role("img")).to_be_visible()
+    _check(page, "the cards")
+    _picture(page, "seat-cards")
+    page.get_by_role("button", name="Abmelden").click()
+    expect(page.get_by_label("Workshop-Passwort")).to_be_visible()
+
+
+def test_the_day_is_over(english: Page, api: httpx.Client) -> None:
+    page = english
+    visit(page, f"{URL}/?group={DAY}", _row(page, f"{BASE} 1"))
+    page.locator("#filter summary").click()
+    page.get_by_role("button", name="Delete all").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name=f"Delete {PARTICIPANTS + 1} workspaces?")).to_be_visible()
+    dialog.get_by_label("Their password, if they have one").fill("lang-genug-1")
+    dialog.get_by_role("button", name="Delete all").click()
+    expect(dialog).to_be_hidden(timeout=4 * PATIENCE_MS)
+    expect(page.get_by_text("No workspace is in this group.")).to_be_visible()
+    assert not [project for project in api.get("/projects/").json()["projects"] if project["group"] == DAY]
+
+
+# --- Helpers --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _reader(browser: Browser, locale: str, **more: Any) -> Iterator[Page]:
+    """A page for somebody of that language. No script of it may fail, and no part of it be forbidden to it."""
+    context = browser.new_context(locale=locale, **{"viewport": {"width": 1280, "height": 800}, **more})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+    yield page
+    context.close()
+    assert not faults
+
+
+def _row(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def _choose(place: Locator, action: str) -> None:
+    """From the menu of a workspace."""
+    place.locator("details.menu summary").click()
+    place.get_by_role("button", name=action).click()
+
+
+def _again_until(panel: Locator, awaited: Locator) -> None:
+    """Asks for a recording again, as a person does, until the recorder has written it down."""
+    for _ in range(20):
+        panel.get_by_role("button", name="Look again").click()
+        try:
+            expect(awaited).to_be_visible(timeout=2000)
+        except AssertionError:
+            continue
+        return
+    expect(awaited).to_be_visible()
+
+
+def _check(page: Page, what: str) -> None:
+    """No serious finding of axe-core's."""
+    found = Axe().run(page).response["violations"]
+    serious = [finding for finding in found if finding["impact"] in ("serious", "critical")]
+    assert not serious, f"{what}: " + "; ".join(f"{one['id']} {one['nodes'][0]['html']}" for one in serious)
+
+
+def _picture(page: Page, name: str) -> None:
+    OUT.mkdir(exist_ok=True)
+    page.screenshot(path=OUT / f"{name}.png")
+
+
+def _created(api: httpx.Client, name: str, mode: str) -> dict[str, Any]:
+    answer = api.post("/projects/create", json={"projectName": name, "projectType": "empty", "proxyMode": mode})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json()["project"])
+
+
+def _run(project: dict[str, Any], command: str) -> None:
+    """A command in the seat; that it is refused is what some of them are for."""
+    container = docker.from_env().containers.get(f"{INSTANCE}-{project['id']}")
+    container.exec_run(["timeout", "30", "bash", "-c", command], workdir="/workspace")
