@@ -21,6 +21,7 @@ from atelier.registry import Registry, Reservation
 
 from .floor import floor
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
+from .pages import measure_pages
 from .report import Report
 
 _PORT = 18099
@@ -34,6 +35,8 @@ def measure_api(report: Report, variables: Path) -> None:
         for rows, goal in ((50, 3.0), (500, 12.0)):
             _fill(Path(folder), rows)
             _reads(report, api, rows, goal)
+            if rows == _CROWD:
+                measure_pages(report, f"http://127.0.0.1:{_PORT}", api.pid, rows)
         _refusals(report, api)
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state), Path(folder)) as api:
         _changes(report, api)
@@ -132,6 +135,13 @@ def _share_mib(pid: int) -> float:
     except (OSError, ProcessLookupError):  # it has ended
         return 0
     return int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1]) / 1024
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def memory_mib(self) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -56,6 +57,18 @@ def test_it_answers_this_machine_without_a_token(site: dict[str, Any]) -> None:
     assert "docker" not in health
     status, projects = ask(site, "/api/projects/")
     assert (status, projects["projects"]) == (200, [])
+
+
+def test_it_serves_the_pages_and_their_files(site: dict[str, Any]) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=10)) as connection:
+        connection.request("GET", "/", headers={"Accept-Language": "de"})
+        answer = connection.getresponse()
+        page = answer.read().decode()
+        assert (answer.status, "Neuer Workspace" in page) == (200, True)
+        for file in re.findall(r'"(/static/[^"]+)"', page):
+            connection.request("GET", file)
+            answer = connection.getresponse()
+            assert (answer.status, len(answer.read()) > 100) == (200, True), file
 
 
 def test_others_need_the_token(site: dict[str, Any], start: Callable[..., Container]) -> None:

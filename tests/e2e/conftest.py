@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 INSTANCE = "atelier-e2e"
 PORT = 18081
 SEATS = 5
-DAY = "pages-day"
+DAY = "spring-2027"
 ADMIN_PASSWORD = "canary-of-the-day"
 # A cold workbench fetches some hundred files through the gateway.
 PATIENCE_MS = 40_000
@@ -148,6 +148,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 def playwright() -> Iterator[Playwright]:
     """One for all browsers: it allows no second in the same thread."""
     with sync_playwright() as started:
+        # Who waits shorter asks a loaded machine to be quick.
+        expect.set_options(timeout=PATIENCE_MS)
         yield started
 
 

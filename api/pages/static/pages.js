@@ -49,6 +49,15 @@ function sentence(answer) {
   return language === 'en' ? detail || own : own + (detail ? ` (${detail})` : '')
 }
 
+// What is to be said goes along to the page that comes.
+function reload(text = '') {
+  sessionStorage.setItem('said', text)
+  location.reload()
+}
+
+say(sessionStorage.getItem('said'))
+sessionStorage.removeItem('said')
+
 // --- Calling the API -----------------------------------------------------------------------------------------------
 
 async function call(method, url, body, headers = {}) {
@@ -150,7 +159,7 @@ function signedOut(answer) {
 function done(element, data, values) {
   const { then = 'close', done: text = '', again } = element.dataset
   element.closest('dialog')?.close()
-  if (then === 'reload') return location.reload()
+  if (then === 'reload') return reload(filled(text, values))
   if (then === 'gone' && location.pathname === `/workspaces/${values.id}`) return location.assign('/')
   if (then === 'taken' && data.skipped?.length) return say(filled(words.skipped, { list: data.skipped.join(', ') }))
   if (then === 'show') present(document.getElementById(element.dataset.show), data[element.dataset.of], element)
