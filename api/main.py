@@ -24,6 +24,7 @@ from .claim_desk import ClaimDesk
 from .deps import Services
 from .docs import document
 from .git_server import GitVersion
+from .expiry import Expiry
 from .limiter import Limiter
 from .listing import ProjectList
 from .feed import Feed
@@ -136,10 +137,11 @@ async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncI
         app.state.metrics = collector(platform)
         watcher.start()
         sampler.start()
-        recovery = _recover(platform)
+        tasks = [_recover(platform), asyncio.create_task(Expiry(platform).run(), name="expiry")]
         yield
-        if recovery is not None:
-            recovery.cancel()
+        for task in tasks:
+            if task is not None:
+                task.cancel()
         await platform.queue.drain()
         watcher.stop()
         sampler.stop()

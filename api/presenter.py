@@ -88,6 +88,11 @@ class Presenter:
         return observed_status(row, self._watcher.container(row.id))
 
 
+def timestamp(moment: datetime) -> str:
+    """A time as every answer has it: ISO 8601, UTC, with milliseconds and ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def duration(seconds: float) -> str:
     """Such as "2d 14h 22m"; days and hours are left out while they are none."""
     minutes = int(seconds) // 60

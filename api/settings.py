@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Workshop:
     group: str
     generate_passwords: bool
     claims_per_minute: int
+    end: datetime | None
     admin_password: str = field(repr=False)
     access_code: str = field(repr=False)
 
@@ -44,6 +46,7 @@ class Settings:
     show_disk_usage: bool
     workspace_timeout_minutes: int
     workshop_admin_password: str  # empty: nobody may
+    workspace_timeout_minutes: float  # 0: idle workspaces are left alone
     reset_keep_hours: float
     workshop: Workshop
     allowed_hosts: tuple[str, ...]
@@ -82,6 +85,7 @@ def load_settings(path: Path | None = None) -> Settings:
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
         workshop_admin_password="",
+        workspace_timeout_minutes=float(raw["workspace_timeout_minutes"]),
         reset_keep_hours=float(raw["reset_keep_hours"]),
         workshop=_workshop(raw["workshop"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
@@ -100,6 +104,17 @@ def _workshop(raw: dict[str, Any]) -> Workshop:
         group=check_group(raw["group"]),
         generate_passwords=raw["seat_passwords"] == "generate",
         claims_per_minute=int(raw["claims_per_minute"]),
+        end=_moment(raw["end"]),
         admin_password=str(secrets["admin_password"]),
         access_code=str(secrets["access_code"]),
     )
+
+
+def _moment(text: str) -> datetime | None:
+    """A time of ISO 8601; one without a zone is this machine's."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise ValueError(f"atelier_workshop_end is {text!r}: use a time such as 2027-03-01T17:00:00+01:00") from error

@@ -213,6 +213,7 @@ def _settings(folder: Path, state: Path) -> Path:
                     "group": "workshop",
                     "seat_passwords": "keep",
                     "claims_per_minute": 0,
+                    "end": "",
                     "secrets_file": str(secrets),
                 },
             }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Annotated, Any
 
 from atelier.errors import AtelierError, Code
+from atelier.expiry import extend
 from atelier.model import Status, Workspace
 from atelier.passwords import hash_password
 from atelier.registry import Reservation, new_id
@@ -17,7 +19,7 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..disk import disk_usage
 from ..docs import errors
 from ..operations import raise_for
-from ..presenter import UNGROUPED
+from ..presenter import UNGROUPED, timestamp
 from ..responses import JSON
 from ..schemas import answers
 from ..schemas.projects import (
@@ -26,6 +28,7 @@ from ..schemas.projects import (
     ChangePassword,
     CloneProject,
     CreateProject,
+    ExtendProject,
     Rename,
     WorkspacePassword,
 )
@@ -153,6 +156,19 @@ async def change_password(project_id: ProjectId, body: ChangePassword, platform:
     await change(platform, caller, "password", row, variables)
     answer = {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
     return JSON(answer)
+
+
+@router.post("/{project_id}/extend", response_model=answers.Extended, responses=errors(404))
+async def extend_project(
+    project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[ExtendProject | None, Body()] = None
+) -> Response:
+    """Keeps the workspace from being stopped for being idle, or because its workshop is over, for so many minutes."""
+    row = platform.row(project_id)
+    minutes = (body.minutes if body else None) or math.ceil(platform.settings.workspace_timeout_minutes) or 60
+    until = await asyncio.to_thread(extend, platform.registry, row.id, minutes)
+    platform.audit.write(caller.name, "extend", row.id, "successful")
+    done = {"success": True, "message": "Workspace extended successfully", "projectId": row.id}
+    return JSON({**done, "extendedUntil": timestamp(until)})
 
 
 @router.post("/{project_id}/clone", response_model=answers.CloneBegun, status_code=202, responses=errors(404, 503))

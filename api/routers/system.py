@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import time
 from typing import Annotated
@@ -71,7 +72,7 @@ async def config(platform: Platform) -> Response:
                 },
                 "limits": {
                     "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
-                    "workspaceTimeout": settings.workspace_timeout_minutes,
+                    "workspaceTimeout": math.ceil(settings.workspace_timeout_minutes),
                     "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
                     "maxCPUPerWorkspace": quotas.cpu_per_workspace,
                 },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from datetime import UTC, datetime
 from typing import Any
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
@@ -19,6 +20,7 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..errors import STATUS, error_body
 from ..operations import raise_for
+from ..presenter import timestamp
 from ..responses import JSON
 from ..schemas import answers
 from ..schemas.workshop import ClaimSeat
@@ -28,6 +30,7 @@ router = APIRouter(prefix="/api/workshop", tags=["workshop"])
 # The contract's sentences, word for word.
 _ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
 _FULL = "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter."
+_OVER = "Der Workshop ist beendet."
 _WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
 
 
@@ -46,7 +49,9 @@ ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 async def get_workshop_status(platform: Platform) -> Response:
     """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
     now = await asyncio.to_thread(platform.read_claims.occupancy)
-    return JSON({"available": now.available, "total": now.total, "claimed": now.claimed})
+    end = platform.settings.workshop.end
+    ends = {"endsAt": timestamp(end)} if end else {}
+    return JSON({"available": now.available, "total": now.total, "claimed": now.claimed, **ends})
 
 
 @router.post("/claim", response_model=answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
@@ -58,8 +63,9 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
     if caller.name != "loopback":
         platform.desk.limiter.check(caller.address)
         platform.desk.limiter.count(caller.address)
-    code_is_right = _is_code(settings.access_code, body.access_code)
-    if not code_is_right:
+    if settings.end is not None and datetime.now(UTC) >= settings.end:
+        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.", {})
+    if not _is_code(settings.access_code, body.access_code):
         return _without_code(platform, caller, body)
     if settings.generate_passwords:
         platform.require_docker()

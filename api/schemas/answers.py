@@ -330,3 +330,7 @@ class Checkpoints(Answer):
 
 class CheckpointTaken(DoneOnProject):
     checkpoints: list[CheckpointView]
+
+
+class Extended(DoneOnProject):
+    extendedUntil: str = Field(examples=["2026-04-19T18:30:00.000Z"])

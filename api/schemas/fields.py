@@ -11,12 +11,14 @@ from atelier.git_address import check_git_url
 from atelier.model import CPU_COUNTS, MEMORY_SIZES, ProxyMode
 from atelier.validation import (
     CLONE_COUNT,
+    EXTENSION_MINUTES,
     GROUP_LENGTH,
     NAME_LENGTH,
     NOTES_BYTES,
     PASSWORD_LENGTH,
     TITLE_LENGTH,
     check_count,
+    check_extension,
     check_group,
     check_name,
     check_notes,
@@ -128,6 +130,9 @@ GitUrl = Annotated[
     _shown("https://git.example.org/team/course.git", maxLength=2048),
 ]
 Count = Annotated[StrictInt, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
+Minutes = Annotated[
+    StrictInt, checked(check_extension), _shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
+]
 Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
 Cpus = Annotated[
     Text,

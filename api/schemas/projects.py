@@ -27,6 +27,7 @@ from .fields import (
     Text,
     Title,
 )
+from .fields import Count, Cpus, Group, Memory, Minutes, Mode, Notes, Password, ProjectName, Template, Text, Title
 
 
 class Body(BaseModel):
@@ -142,6 +143,14 @@ class CloneProject(Body):
 
     count: Count
     password: Password | None = None
+
+
+class ExtendProject(Body):
+    """For how long from now; as long as the timeout, or an hour where there is none, if left out."""
+
+    model_config = example({"minutes": 90})
+
+    minutes: Minutes | None = None
 
 
 class ChangeNotes(Body):

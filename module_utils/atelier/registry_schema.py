@@ -101,6 +101,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         END
         """,
     ),
+    (
+        """
+        CREATE TABLE extensions (
+            workspace_id TEXT PRIMARY KEY REFERENCES workspaces (id) ON DELETE CASCADE,
+            until TEXT NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 

@@ -15,6 +15,7 @@ PASSWORD_LENGTH = (8, 50)
 GROUP_LENGTH = (1, 50)
 CLONE_COUNT = (1, 50)
 NOTES_BYTES = 10_240
+EXTENSION_MINUTES = (1, 10_080)  # a week
 PERSON_LENGTH = (1, 100)
 EMAIL_LENGTH = 254  # RFC 5321's longest path, without its brackets
 
@@ -153,6 +154,19 @@ def check_notes(notes: str) -> str:
             remedy=f"Keep them within {NOTES_BYTES} bytes (10 KB).",
         )
     return notes
+
+
+def check_extension(minutes: int) -> int:
+    low, high = EXTENSION_MINUTES
+    if not low <= minutes <= high:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The minutes {minutes} are out of range.",
+            field="minutes",
+            value=minutes,
+            remedy=f"Ask for {low} to {high}, which is a week; extend again later.",
+        )
+    return minutes
 
 
 def check_person(name: str) -> str:

@@ -87,6 +87,7 @@ class Instance(Installation):
                 "group": "workshop",
                 "seat_passwords": "keep",
                 "claims_per_minute": 300,
+                "end": "",
                 "secrets_file": str(secrets),
                 **workshop,
             },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import httpx
 import pytest
 from atelier.ansible_glue import parse_site
 from atelier.model import Status
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry, Reservation, now
 from atelier.validation import check_limits
 
 from tests.api.running import TOKEN, Api, eventually, is_error
@@ -335,3 +336,36 @@ def test_reset_under_use(own: Callable[..., Api]) -> None:
 
 def claims(api: Api) -> dict[str, Any]:
     return dict(api.get(CLAIMS, headers={"X-Admin-Password": ADMIN}).json())
+
+
+def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) -> None:
+    api = own(workspace_timeout_minutes=0).start()
+    connected, extended, idle = (api.create(name, group="workshop") for name in ("connected", "extended", "idle"))
+    answer = api.post(f"/api/projects/{extended['id']}/extend", {"minutes": 90})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["extendedUntil"] > now()
+    is_error(api.post(f"/api/projects/{extended['id']}/extend", {"minutes": 0}), 400, None, "minutes")
+    line = socket.create_connection((api.instance.row("connected")["address"], 8082))
+    api.close()
+
+    api = own(workspace_timeout_minutes=0.05).start()
+    eventually(lambda: api.status(idle["id"]) == "stopped", "the idle one is stopped")
+    assert [api.status(seat["id"]) for seat in (connected, extended)] == ["running", "running"]
+    line.close()
+    eventually(lambda: api.status(connected["id"]) == "stopped", "it is stopped when nobody is connected any more")
+    assert {entry["who"] for entry in api.audit("stop")} == {"expiry"}
+    api.close()
+
+    api = own(workspace_timeout_minutes=0).start()
+    assert api.post(f"/api/projects/{idle['id']}/start").status_code == 200
+    api.close()
+
+    api = own(workspace_timeout_minutes=120, workshop={"end": now()}).start()
+    is_error(claim(api, "max@example.com"), 403, "WORKSHOP_OVER")
+    assert "endsAt" in api.get("/api/workshop/status").json()
+    eventually(lambda: api.status(idle["id"]) == "stopped", "seats are stopped at the end")
+    assert api.status(extended["id"]) == "running"
+    # Whoever starts one after that means it.
+    assert api.post(f"/api/projects/{connected['id']}/start").status_code == 200
+    assert api.status(connected["id"]) == "running"
+    assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120

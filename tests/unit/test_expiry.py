@@ -1,0 +1,88 @@
+"""Expiry: what counts as use, and when a workspace is due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.expiry import Signs, extend, extensions, is_due
+from support import open_registry, order
+
+from api.expiry import _connections
+
+NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
+
+
+def before(minutes: float) -> datetime:
+    return NOON - timedelta(minutes=minutes)
+
+
+def signs(**values: Any) -> Signs:
+    known: dict[str, Any] = {
+        "started_at": before(500),
+        "last_use": before(61),
+        "connections": 0,
+        "cpu_cores": 0.01,
+        "extended_until": None,
+    }
+    return Signs(**known | values)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, "idle"),
+        ({"last_use": None}, "idle"),
+        ({"last_use": before(59)}, None),
+        ({"started_at": before(59), "last_use": None}, None),
+        ({"connections": 1}, None),
+        ({"cpu_cores": 0.3}, None),
+        ({"extended_until": before(-1)}, None),
+        # An extension that is over counts as the last use: nobody is stopped the moment it ends.
+        ({"extended_until": before(1)}, None),
+        ({"extended_until": before(61)}, "idle"),
+    ],
+)
+def test_idle(values: dict[str, Any], reason: str | None) -> None:
+    hour = timedelta(hours=1)
+    assert is_due(signs(**values), NOON, idle=hour, end=None, watched_since=before(500)) == reason
+    # Where it is not turned on, and where nobody has watched long enough, nothing is.
+    assert is_due(signs(**values), NOON, idle=None, end=None, watched_since=before(500)) is None
+    assert is_due(signs(**values), NOON, idle=hour, end=None, watched_since=before(59)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "end", "over"),
+    [
+        ({"connections": 3}, before(1), True),
+        ({}, before(-1), False),
+        ({"started_at": before(1)}, before(2), False),
+        ({"extended_until": before(-30)}, before(1), False),
+    ],
+)
+def test_the_end_of_a_workshop(values: dict[str, Any], end: datetime, over: bool) -> None:
+    reason = is_due(signs(**values), NOON, idle=None, end=end, watched_since=before(500))
+    assert (reason is not None) is over
+
+
+def test_an_extension_is_never_cut_and_goes_with_its_workspace(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        (row,) = registry.reserve([order("base")])
+        first = extend(registry, row.id, 60)
+        assert extend(registry, row.id, 5) == first
+        assert extend(registry, row.id, 90) > first
+        assert extensions(registry).keys() == {row.id}
+        registry.delete(row.id)
+        assert extensions(registry) == {}
+
+
+def test_connections_are_counted_by_where_they_lead() -> None:
+    table = """  sl  local_address rem_address   st tx_queue rx_queue
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000
+   1: 010012AC:C350 100012AC:1F92 01 00000000:00000000
+   2: 010012AC:C352 100012AC:0BB8 01 00000000:00000000
+   3: 010012AC:C354 110012AC:1F92 06 00000000:00000000
+"""
+    assert _connections(table) == {"172.18.0.16": 2}
