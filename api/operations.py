@@ -13,6 +13,9 @@ from atelier.registry import Registry
 from .runner.adapter import Ended
 from .runner.queue import Operation
 
+# The event of a rehearsal's job that has what it found.
+VERDICT = "verdict"
+
 
 def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     """The table, by name. A job's variables hold ids and hashes only: what else a playbook needs stands in the rows."""
@@ -44,6 +47,16 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
 
     def as_asked(job: Job) -> Mapping[str, Any]:
+    def of_rehearsal(job: Job) -> Mapping[str, Any]:
+        return {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables}
+
+    def told(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        verdict = ended.results.get("Rehearse", {}).get("verdict")
+        if verdict:
+            jobs.note(job.id, VERDICT, verdict)
+        return settle(job, ended)
+
+    def whitelist_variables(job: Job) -> Mapping[str, Any]:
         return job.variables
 
     table = [
@@ -57,6 +70,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
+        Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
+        Operation("whitelist", "whitelist_set", "person", whitelist_variables, unfinished, settle),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}

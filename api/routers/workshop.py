@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
-from atelier.errors import Code
+from atelier.errors import AtelierError, Code
+from atelier.model import Status
 from atelier.passwords import generate_password, hash_password
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
+from pydantic.alias_generators import to_camel
 
 from ..access import Caller
 from ..admin_door import words_of
@@ -19,11 +21,12 @@ from ..changes import begin, change, reserve
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..errors import STATUS, error_body
-from ..operations import raise_for
+from ..operations import VERDICT, raise_for
 from ..presenter import timestamp
 from ..responses import JSON
 from ..schemas import answers
-from ..schemas.workshop import ClaimSeat
+from ..schemas.workshop import ClaimSeat, Rehearse
+from .jobs import job_answer
 
 router = APIRouter(prefix="/api/workshop", tags=["workshop"])
 
@@ -133,6 +136,44 @@ async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) 
     platform.audit.write(caller.name, "release", row.id, "successful")
     (shown,) = views(platform.settings.site, released, {row.id: row.name})
     return JSON({"success": True, "released": shown})
+
+
+@router.post("/rehearse", response_model=answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 503))
+async def rehearse_workshop(
+    platform: Platform, caller: Who, body: Annotated[Rehearse | None, Body()] = None
+) -> Response:
+    """Begins a rehearsal: seats are made, opened all at once through the gateway, and removed. The verdict comes with
+    the job's end: GET on this address, or the job's event ``verdict``."""
+    wanted = body or Rehearse()
+    seats = platform.read_claims.seats()
+    source = wanted.project_id or next((seat.cloned_from for seat in seats if seat.cloned_from), None)
+    if source is None:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "The workshop has no seats that were cloned, so nobody knows what to rehearse with.",
+            field="projectId",
+            remedy="Name the workspace that the seats are to be cloned from.",
+        )
+    row = platform.row(source)
+    if row.status is Status.CREATING:
+        raise AtelierError(Code.WORKSPACE_BUSY, "The workspace is still being created.", field="projectId")
+    platform.require_docker()
+    variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
+    job = await asyncio.to_thread(platform.jobs.open, "rehearse", [row.id], variables, caller.name)
+    begin(platform, caller, job)
+    message = f"Rehearsing with {variables['rehearse_seats']} seats"
+    answer = {"success": True, "message": message, "jobId": job.id}
+    return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
+
+
+@router.get("/rehearse", response_model=answers.LastRehearsal, responses=errors())
+async def last_rehearsal(platform: Platform) -> Response:
+    """The newest rehearsal's job, and its verdict once it has one."""
+    job = next((job for job in platform.read_jobs.all(1000) if job.operation == "rehearse"), None)
+    events = platform.read_jobs.events(job.id) if job else []
+    found = next((event.data for event in events if event.kind == VERDICT), None)
+    verdict = {to_camel(key): value for key, value in found.items()} if found else None
+    return JSON({"success": True, "job": job_answer(job) if job else None, "verdict": verdict})
 
 
 def _all_claims(platform: Services) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

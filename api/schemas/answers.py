@@ -334,3 +334,30 @@ class CheckpointTaken(DoneOnProject):
 
 class Extended(DoneOnProject):
     extendedUntil: str = Field(examples=["2026-04-19T18:30:00.000Z"])
+
+
+class RehearsalBegun(Done):
+    jobId: str
+
+
+class FirstLimit(Answer):
+    what: str = Field(examples=["memory"])
+    seats: int = Field(examples=[37])
+
+
+class RehearsalVerdict(Answer):
+    go: bool
+    seats: int
+    madeIn: float = Field(description="Seconds until all seats were made.")
+    p50: float | None = Field(description="Seconds until an opened seat's WebSocket is open.")
+    p95: float | None
+    memoryPerSeat: int
+    diskPerSeat: int
+    firstLimit: FirstLimit
+    reasons: list[str]
+
+
+class LastRehearsal(Answer):
+    success: Literal[True] = True
+    job: JobAnswer | None
+    verdict: RehearsalVerdict | None

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from atelier.rehearsal import MOST_SEATS
 from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from .fields import Text, checked
 from .projects import Body, example
+
+
+class Rehearse(Body):
+    """How many seats, and of which workspace; if left out, as many as the workshop has, of the one they came from."""
+
+    model_config = example({"seats": 20, "projectId": "abc123def456"})
+
+    seats: StrictInt | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
+    project_id: Text | None = Field(default=None, examples=["abc123def456"])
 
 
 class ClaimSeat(Body):

@@ -35,3 +35,9 @@ def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None,
             remedy="Delete workspaces, or give the installation a larger subnet.",
         )
     return taken, str(IPv4Address(position))
+
+
+def free_addresses(subnet: IPv4Network, used: Collection[str]) -> int:
+    """How many addresses can still be given."""
+    size = int(subnet.broadcast_address) - int(subnet.network_address) - _RESERVED
+    return size - sum(IPv4Address(address) in subnet for address in used if address)

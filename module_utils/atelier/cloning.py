@@ -43,6 +43,8 @@ class CloneOrder:
     generate_passwords: bool = False
     sheet: SeatSheet | None = None
     owner: str = "default"
+    # The group of the seats in ``names``, if it is not their source's.
+    group: str | None = None
     max_layers: int = MAX_LAYERS
 
 
@@ -208,7 +210,9 @@ def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, 
     seats_by_name = {name: _named(platform, order, source, row) for name, row in rows_by_name.items() if row}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
-        clone_order(source, name, password_hash, owner=order.owner, batch=run.id)
+        clone_order(
+            source._replace(group=order.group or source.group), name, password_hash, owner=order.owner, batch=run.id
+        )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
     reserved = platform.registry.reserve(orders, keep=keep)

@@ -23,6 +23,7 @@ _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
 _GATEWAY = 1 << 52
 _EGRESS = _GATEWAY + 1
+_REHEARSAL = _GATEWAY + 2
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
@@ -83,6 +84,22 @@ class Locks:
         )
         with self._required(_EGRESS, wait, busy):
             yield
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            "Another rehearsal is under way.",
+            field="rehearsal",
+            remedy="Wait for its verdict, then run this again.",
+        )
+        with self._required(_REHEARSAL, 0, busy):
+            yield
+
+    def rehearsal_free(self) -> bool:
+        """Whether no rehearsal is under way at this moment."""
+        return self._free(_REHEARSAL)
 
     @contextmanager
     def whitelist(self, wait: float) -> Iterator[None]:

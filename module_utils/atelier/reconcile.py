@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from . import rehearsal
 from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
 from .engine import Container
 from .forge import open_forge
+from .errors import AtelierError
 from .gateway import compare_routes
 from .jobs import Jobs
 from .listing import workspace_containers
@@ -41,6 +44,7 @@ class Kind(StrEnum):
     INTERRUPTED_RESET = "interrupted_reset"
     LEFTOVER_CONTAINER = "leftover_container"
     LEFTOVER_CHECKPOINT = "leftover_checkpoint"
+    LEFTOVER_REHEARSAL = "leftover_rehearsal"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours
         *_interrupted_snapshots(platform, {row.id: row for row in rows}),
         *_interrupted_resets(platform, {row.id: row for row in rows}),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
+        *_rehearsals(platform),
         *_row_drift(platform, rows, containers, given_up),
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
@@ -158,6 +163,20 @@ def _past(platform: Platform, rows: Mapping[str, Workspace], living: Collection[
         if checkpoint.workspace_id not in living
     ]
     return containers + checkpoints
+
+
+def _rehearsals(platform: Platform) -> list[Drift]:
+    """Seats of a rehearsal that was killed."""
+
+    def clear() -> None:
+        with suppress(AtelierError), platform.locks.rehearsal():  # one that has begun since does it itself
+            rehearsal.remove_leftovers(platform)
+
+    seats = rehearsal.leftovers(platform) if platform.locks.rehearsal_free() else []
+    if not seats:
+        return []
+    message = f"{len(seats)} seats of a rehearsal that was interrupted are still there."
+    return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, "Remove them.", clear)]
 
 
 def _orphan(platform: Platform, id: str, container: Container) -> Drift:

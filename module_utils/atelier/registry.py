@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .addresses import take_addresses
+from .addresses import free_addresses, take_addresses
 from .errors import AtelierError, Code
 from .model import CLONE, Limits, Network, ProxyMode, Quotas, Status, Workspace
 from .quotas import check_room
@@ -257,6 +257,17 @@ class Registry:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
         with self._mutex:
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+
+    def room(self, owner: str, mode: ProxyMode) -> dict[str, int]:
+        """How many more workspaces each of the quotas allows, and the addresses of the mode's network, by its name."""
+        with self._mutex:
+            owned, running = self._usage(owner)
+            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+        return {
+            "max_workspaces_per_user": max(self._quotas.max_workspaces_per_user - owned, 0),
+            "max_concurrent_workspaces": max(self._quotas.max_concurrent_workspaces - running, 0),
+            "addresses": free_addresses(self._networks[mode].subnet, used),
+        }
 
     def delete(self, workspace_id: str) -> None:
         """Forgets the workspace; that it may have access to a repository is remembered until ``revoked``."""

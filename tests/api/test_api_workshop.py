@@ -340,32 +340,27 @@ def claims(api: Api) -> dict[str, Any]:
 
 def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) -> None:
     api = own(workspace_timeout_minutes=0).start()
-    connected, extended, idle = (api.create(name, group="workshop") for name in ("connected", "extended", "idle"))
-    answer = api.post(f"/api/projects/{extended['id']}/extend", {"minutes": 90})
+    begun = [api.begin(name, group="workshop") for name in ("connected", "extended", "idle")]
+    assert {api.ended(job)["state"] for _, job in begun} == {"successful"}
+    connected, extended, idle = (seat for seat, _ in begun)
+    answer = api.post(f"/api/projects/{extended}/extend", {"minutes": 90})
     assert answer.status_code == 200, answer.text
     assert answer.json()["extendedUntil"] > now()
-    is_error(api.post(f"/api/projects/{extended['id']}/extend", {"minutes": 0}), 400, None, "minutes")
-    line = socket.create_connection((api.instance.row("connected")["address"], 8082))
+    is_error(api.post(f"/api/projects/{extended}/extend", {"minutes": 0}), 400, None, "minutes")
     api.close()
 
-    api = own(workspace_timeout_minutes=0.05).start()
-    eventually(lambda: api.status(idle["id"]) == "stopped", "the idle one is stopped")
-    assert [api.status(seat["id"]) for seat in (connected, extended)] == ["running", "running"]
-    line.close()
-    eventually(lambda: api.status(connected["id"]) == "stopped", "it is stopped when nobody is connected any more")
-    assert {entry["who"] for entry in api.audit("stop")} == {"expiry"}
-    api.close()
+    with socket.create_connection((api.instance.row("connected")["address"], 8082)):
+        api = own(workspace_timeout_minutes=0.05).start()
+        eventually(lambda: api.status(idle) == "stopped", "the idle one is stopped")
+        assert [api.status(seat) for seat in (connected, extended)] == ["running", "running"]
+        # The line comes when its job has ended.
+        (entry,) = eventually(lambda: api.audit("stop"), "a line in the audit log")
+        assert (entry["who"], entry["workspace"]) == ("expiry", idle)
+        api.close()
 
-    api = own(workspace_timeout_minutes=0).start()
-    assert api.post(f"/api/projects/{idle['id']}/start").status_code == 200
-    api.close()
-
-    api = own(workspace_timeout_minutes=120, workshop={"end": now()}).start()
-    is_error(claim(api, "max@example.com"), 403, "WORKSHOP_OVER")
-    assert "endsAt" in api.get("/api/workshop/status").json()
-    eventually(lambda: api.status(idle["id"]) == "stopped", "seats are stopped at the end")
-    assert api.status(extended["id"]) == "running"
-    # Whoever starts one after that means it.
-    assert api.post(f"/api/projects/{connected['id']}/start").status_code == 200
-    assert api.status(connected["id"]) == "running"
-    assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120
+        api = own(workspace_timeout_minutes=120, workshop={"end": now()}).start()
+        is_error(claim(api, "max@example.com"), 403, "WORKSHOP_OVER")
+        assert "endsAt" in api.get("/api/workshop/status").json()
+        assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120
+        eventually(lambda: api.status(connected) == "stopped", "seats are stopped at the end")
+    assert api.status(extended) == "running"

@@ -1,0 +1,96 @@
+#!/usr/bin/python
+"""Ansible module: a rehearsal of a workshop."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rehearse
+short_description: Makes seats, opens them all at once, removes them, and says go or no-go
+description:
+  - Each seat's page and WebSocket are opened through the gateway at the same time, as participants will.
+  - It is a no-go when a seat does not come up or can't be opened, when opening takes too long, when the proxy of the
+    source's mode does not answer, or when quotas, addresses, memory or disk are not enough.
+  - The seats are in a group of their own, so that nobody claims one, and are removed at the end; after a crash by the
+    next run.
+options:
+  source:
+    description: Name of the workspace that the seats are to be cloned from.
+    type: str
+  source_id:
+    description: Its id, instead of the name.
+    type: str
+  seats:
+    description: How many, 1 to 500.
+    type: int
+    required: true
+  ready_timeout:
+    description: Seconds each IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: none
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Twenty seats, as on the day
+  rehearse:
+    site: "{{ atelier_site }}"
+    source: Workshop
+    seats: 20
+"""
+
+RETURN = r"""
+verdict:
+  description:
+    - C(go), and why not (C(reasons)).
+    - Seconds until all seats were made (C(made_in)), and from opening one until its WebSocket is open (C(p50), C(p95)).
+    - Bytes (C(memory_per_seat), C(disk_per_seat)).
+    - What is used up first, and after how many more seats (C(first_limit) with C(what) and C(seats)).
+  returned: success
+  type: dict
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: WORKSPACE_BUSY
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.rehearsal import rehearse
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "source": {"type": "str"},
+            "source_id": {"type": "str"},
+            "seats": {"type": "int", "required": True},
+        },
+        required_one_of=[("source", "source_id")],
+    )
+    run_on_platform(module, lambda platform: _rehearse(module, platform))
+
+
+def _rehearse(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = module.params
+    verdict = rehearse(platform, source_id=given["source_id"], source_name=given["source"], seats=given["seats"])
+    # All that it made is gone again.
+    return {"changed": False, "verdict": verdict.view()}
+
+
+if __name__ == "__main__":
+    main()
