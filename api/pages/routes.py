@@ -220,6 +220,12 @@ async def seats_fragment(platform: Platform, reader: Reader) -> Response:
     return page("seats.html", reader, **await _seats(platform, found, reader))
 
 
+@for_workshop.get("/pages/workshop/rehearsal")
+async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = _content(await workshop_api.last_rehearsal(platform))
+    return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
+
+
 @for_workshop.post("/pages/workshop/cards")
 async def cards_fragment(
     platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None

@@ -78,6 +78,27 @@ def history(ended: Sequence[Json]) -> list[dict[str, str]]:
 def cards(made: Sequence[Json]) -> list[dict[str, Any]]:
     """Seat cards with their QR codes."""
     return [
+def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
+    """What the newest rehearsal said, in sentences; none before the first."""
+    job, verdict = answer["job"], answer["verdict"]
+    if job is None:
+        return {"kind": "", "sentences": []}
+    if verdict is None:
+        if job["state"] in ("pending", "running"):
+            return {"kind": "", "sentences": [reader("rehearse.running")]}
+        return {"kind": "bad", "sentences": [reader("rehearse.failed", error=job["error"] or job["state"])]}
+    said = [reader.count("rehearse.go", verdict["seats"]) if verdict["go"] else reader("rehearse.no_go")]
+    said += verdict["reasons"]
+    if verdict["p50"] is not None:
+        said.append(reader("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"]))
+    limit = verdict["firstLimit"]
+    said.append(reader("rehearse.limit", what=limit["what"], seats=limit["seats"]))
+    return {"kind": "" if verdict["go"] else "bad", "sentences": said}
+
+
+def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
+    """Seat cards with their QR codes, and the warning that goes with passwords."""
+    shown = [
         {
             "name": card["projectName"],
             "participant": card["participant"] or "",

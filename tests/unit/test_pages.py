@@ -247,6 +247,22 @@ def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
     assert "secret-1" in html
 
 
+def test_a_rehearsal_is_told_in_sentences() -> None:
+    job = {"state": "successful", "error": None}
+    verdict = {"go": True, "seats": 20, "madeIn": 9.5, "p50": 1.2, "p95": 3.4, "reasons": []}
+    verdict["firstLimit"] = {"what": "memory", "seats": 37}
+    told = workshop.rehearsal({"job": job, "verdict": verdict}, EN)
+    assert told["sentences"][0] == "Go: 20 seats were made and opened at once."
+    assert told["sentences"][-1] == "Used up first: memory, at 37 seats."
+    no_go = {**verdict, "go": False, "p50": None, "reasons": ["The disk would be full."]}
+    told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
+    assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
+    for state, key in (("running", "rehearse.running"), ("canceled", "rehearse.failed")):
+        told = workshop.rehearsal({"job": {"state": state, "error": None}, "verdict": None}, EN)
+        assert told["sentences"] == [EN(key, error=state)]
+    assert workshop.rehearsal({"job": None, "verdict": None}, EN)["sentences"] == []
+
+
 def _seat(**values: Any) -> dict[str, Any]:
     return {
         "projectId": "0123456789ab",
