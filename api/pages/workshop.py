@@ -92,7 +92,8 @@ def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     if verdict["p50"] is not None:
         said.append(reader("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"]))
     limit = verdict["firstLimit"]
-    said.append(reader("rehearse.limit", what=limit["what"], seats=limit["seats"]))
+    what = reader.texts.get(f"limit.{limit['what']}", limit["what"])
+    said.append(reader("rehearse.limit", what=what, seats=limit["seats"]))
     return {"kind": "" if verdict["go"] else "bad", "sentences": said}
 
 
