@@ -21,6 +21,7 @@ from fastapi import Depends, Path, Request
 from .access import Caller
 from .activity import Activities
 from .admin_door import AdminDoor
+from .alias_guard import AliasGuard
 from .audit import Audit
 from .git_server import GitVersion
 from .claim_desk import ClaimDesk
@@ -53,6 +54,7 @@ class Services:
     activities: Activities
     desk: ClaimDesk
     admin_door: AdminDoor
+    alias_guard: AliasGuard
     audit: Audit
     git_version: GitVersion
     domain_categories: Categories

@@ -1,4 +1,4 @@
-"""How much disk a workspace takes: asked of Docker when somebody wants to know."""
+"""What Docker is asked of one workspace when somebody wants to know: its disk, its checkpoints, its open ports."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import requests
 from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
+from atelier.ports import listening_ports
 from atelier.seats import SNAPSHOT_LABEL
 
 from .presenter import size
@@ -55,6 +56,19 @@ def _checkpoints(api: docker.APIClient, settings: Settings, row: Workspace) -> l
     images = api.images(filters={"label": f"{SNAPSHOT_LABEL}={row.id}"})
     tags = [tag for image in images for tag in image["RepoTags"] or ()]
     return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
+
+
+def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
+    """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
+    run. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
+    with _engine(settings) as api:
+        try:
+            job = api.exec_create(settings.site.container_name(row.id), ["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+            return listening_ports(api.exec_start(job["Id"]).decode(errors="replace"))
+        except docker.errors.APIError as error:
+            if error.status_code in (404, 409):
+                return {}
+            raise
 
 
 @contextmanager

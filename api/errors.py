@@ -31,6 +31,8 @@ STATUS: Mapping[Code, int] = {
     Code.FORBIDDEN: 403,
     Code.PROJECT_NOT_FOUND: 404,
     Code.NOT_FOUND: 404,
+    Code.ALIAS_EXISTS: 409,
+    Code.ALIAS_RESERVED: 422,
     Code.ALREADY_CLAIMED: 409,
     Code.WORKSHOP_FULL: 503,
     Code.WORKSHOP_OVER: 403,

@@ -18,6 +18,7 @@ from . import errors
 from .access import Caller, Gatekeeper
 from .activity import Activities
 from .admin_door import AdminDoor
+from .alias_guard import AliasGuard
 from .audit import Audit
 from .changes import CANCELING, begin
 from .claim_desk import ClaimDesk
@@ -39,6 +40,7 @@ from .routers import egress, events, jobs, later, projects, session, system
 from .routers import egress, jobs, later, projects, system, workshop
 from .routers import egress, events, jobs, later, projects, seats, session, system, workshop
 from .routers import checkpoints, egress, jobs, later, projects, system, workshop
+from .routers import aliases, checkpoints, egress, jobs, later, projects, system, workshop
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -79,6 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routers = (
         projects.router,
         checkpoints.router,
+        aliases.router,
         jobs.router,
         system.router,
         egress.router,
@@ -116,13 +119,14 @@ async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncI
             queue=Queue(settings, job_records, operations(registry, job_records), watcher),
             watcher=watcher,
             sampler=sampler,
-            presenter=Presenter(settings, watcher, sampler),
+            presenter=Presenter(settings, watcher, sampler, reads),
             passwords=PasswordGuard(),
             sign_ins=SignInGuard(),
             sessions=sessions,
             activities=Activities(site, watcher),
             desk=_desk(settings, registry),
             admin_door=door,
+            alias_guard=AliasGuard(),
             audit=Audit(site.state_dir),
             git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),

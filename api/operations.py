@@ -70,6 +70,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
+        one("alias"),
         Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
         Operation("whitelist", "whitelist_set", "person", whitelist_variables, unfinished, settle),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from atelier.model import Status, Workspace
+from atelier.aliases import Alias, all_aliases
+from atelier.model import Site, Status, Workspace
+from atelier.registry import Registry
 from atelier.seats import observed_status
 from atelier.views import repository_view
 from pydantic.alias_generators import to_camel
@@ -22,8 +25,10 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 class Presenter:
     """Puts together what the registry, the watcher and the sampler know of a workspace."""
 
-    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler) -> None:
+    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
         self._settings = settings
+        self._registry = registry
+        self._aliases: tuple[object, Mapping[str, Sequence[Alias]]] = (None, {})
         self._watcher = watcher
         self._sampler = sampler
 
@@ -56,10 +61,17 @@ class Presenter:
             "proxyMode": str(row.proxy_mode),
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
-            "aliases": [],
+            "aliases": [alias_view(self._settings.site, alias) for alias in self._aliases_of(row.id)],
             "diskUsage": None,
             "warnings": [row.git_problem] if row.git_problem else [],
         }
+
+    def _aliases_of(self, workspace_id: str) -> Sequence[Alias]:
+        """Read anew only when the registry has changed: a list asks for each of its rows."""
+        version = self._registry.version()
+        if self._aliases[0] != version:
+            self._aliases = version, all_aliases(self._registry)
+        return self._aliases[1].get(workspace_id, ())
 
     def detailed(self, row: Workspace) -> dict[str, Any]:
         """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
@@ -86,6 +98,18 @@ class Presenter:
         if not self._watcher.available:
             return row.status, row.error
         return observed_status(row, self._watcher.container(row.id))
+
+
+def alias_view(site: Site, alias: Alias) -> dict[str, Any]:
+    """An alias as answers have it: never its hash."""
+    return {
+        "subdomain": alias.subdomain,
+        "port": alias.port,
+        "url": site.workspace_url(alias.subdomain),
+        "basicAuth": alias.user is not None,
+        "user": alias.user,
+        "createdAt": alias.created_at,
+    }
 
 
 def timestamp(moment: datetime) -> str:

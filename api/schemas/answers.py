@@ -21,6 +21,15 @@ class Error(Answer):
     details: dict[str, Any]
 
 
+class AliasView(Answer):
+    subdomain: str = Field(examples=["demo"])
+    port: int = Field(examples=[3000])
+    url: str = Field(examples=["http://demo.localhost/"])
+    basicAuth: bool
+    user: str | None
+    createdAt: str
+
+
 class Project(Answer):
     id: str = Field(examples=["abc123def456"])
     projectId: str = Field(examples=["abc123def456"])
@@ -43,7 +52,7 @@ class Project(Answer):
     proxyMode: Literal["none", "logging", "security"]
     notes: str
     clonedFrom: str | None
-    aliases: list[Any]
+    aliases: list[AliasView]
     diskUsage: dict[str, Any] | None
     warnings: list[str]
 
@@ -361,3 +370,24 @@ class LastRehearsal(Answer):
     success: Literal[True] = True
     job: JobAnswer | None
     verdict: RehearsalVerdict | None
+
+
+class AliasList(Answer):
+    success: Literal[True] = True
+    aliases: list[AliasView]
+
+
+class OneAlias(Answer):
+    success: Literal[True] = True
+    alias: AliasView
+
+
+class OpenPort(Answer):
+    port: int = Field(examples=[3000])
+    reachable: bool
+    url: str = Field(examples=["http://abc123def456-3000.localhost/"])
+
+
+class Ports(Answer):
+    success: Literal[True] = True
+    ports: list[OpenPort]

@@ -1,4 +1,4 @@
-"""The gateway's routes: workspace id -> address, in HAProxy's map.
+"""The gateway's maps: workspace id -> address, and alias -> id and port, as HAProxy has them.
 
 The map file is what HAProxy reads when it starts; the runtime socket changes the map under a running one, so a new
 seat never reloads the proxy under somebody's open IDE. Source: HAProxy Management Guide, "Unix Socket commands".
@@ -42,10 +42,10 @@ def compare_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> Rou
 
 
 class Gateway:
-    """One installation's gateway. It need not run: then the file is written and is what it will start with."""
+    """One map of an installation's gateway. That need not run: then the file is written, and is what it starts with."""
 
-    def __init__(self, state_dir: Path, locks: Locks) -> None:
-        self._map = state_dir / "gateway" / "routes.map"
+    def __init__(self, state_dir: Path, locks: Locks, map_name: str = "routes.map") -> None:
+        self._map = state_dir / "gateway" / map_name
         self._socket = state_dir / "gateway" / "admin.sock"
         self._locks = locks
 

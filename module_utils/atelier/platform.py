@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .aliases import alias_routes
 from .docker_engine import DockerEngine
 from .egress_clients import tell_proxies
 from .engine import Engine
@@ -26,6 +27,7 @@ class Platform:
     registry: Registry
     engine: Engine
     gateway: Gateway
+    aliases: Gateway
     locks: Locks
     progress: Progress
     ready_timeout: float
@@ -38,7 +40,11 @@ class Platform:
     def sync_routes(self) -> None:
         """Routes every workspace there is, running or not: its address is its own for life. Proxies are told, too."""
         self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
+        self.sync_aliases()
         tell_proxies(self.site, self.registry, self.locks)
+
+    def sync_aliases(self) -> None:
+        self.aliases.sync(lambda: alias_routes(self.registry))
 
 
 @contextmanager
@@ -54,6 +60,7 @@ def open_platform(
             registry=registry,
             engine=engine,
             gateway=Gateway(site.state_dir, locks),
+            aliases=Gateway(site.state_dir, locks, "aliases.map"),
             locks=locks,
             progress=progress,
             ready_timeout=ready_timeout,

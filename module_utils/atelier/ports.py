@@ -12,6 +12,8 @@ from .errors import AtelierError, Code
 
 LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes it
 PROC = Path("/proc")
+# 127.x.y.z and ::1, in the byte order of the machines that Docker runs on.
+_LOOPBACK = ("7F", "00000000000000000000000001000000")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,19 @@ def listening_inodes(table: str, port: int) -> set[int]:
         if len(columns) > 9 and columns[3] == LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
             inodes.add(int(columns[9]))
     return inodes
+
+
+def listening_ports(table: str) -> dict[int, bool]:
+    """Ports that something listens on, in the text of /proc/net/tcp or tcp6, and whether others than the machine itself
+    reach it."""
+    found: dict[int, bool] = {}
+    for line in table.splitlines():
+        columns = line.split()
+        if len(columns) > 3 and columns[3] == LISTEN:
+            address, _, port = columns[1].rpartition(":")
+            open_to_others = not address.endswith(_LOOPBACK)
+            found[int(port, 16)] = found.get(int(port, 16), False) or open_to_others
+    return found
 
 
 def holders(port: int, own_container: str | None = None, proc: Path = PROC) -> list[Holder]:

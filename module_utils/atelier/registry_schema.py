@@ -108,6 +108,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             until TEXT NOT NULL
         ) STRICT
         """,
+        """
+        CREATE TABLE aliases (
+            subdomain TEXT PRIMARY KEY,
+            workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+            port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+            user TEXT,
+            password_hash TEXT,
+            created_at TEXT NOT NULL,
+            CHECK ((user IS NULL) = (password_hash IS NULL))
+        ) STRICT
+        """,
+        "CREATE INDEX aliases_by_workspace ON aliases (workspace_id)",
     ),
 )
 

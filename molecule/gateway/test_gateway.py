@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
+from contextlib import closing, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from socketserver import UnixStreamServer
@@ -116,6 +117,7 @@ def test_a_name_with_a_port_leads_there(gateway: Gateway) -> None:
         f"{IDS[0]}x.localhost",
         f"{IDS[0]}.localhost.example",
         f"x.{IDS[0]}.localhost",
+        "demo.localhost",
         "example.org",
         "169.254.169.254",
         "",
@@ -125,6 +127,60 @@ def test_other_names_lead_nowhere(gateway: Gateway, host: str) -> None:
     status, body = gateway.get(host)
     assert status == 404
     assert "No such workspace" in body
+
+
+class Api(threading.Thread):
+    """Answers, on the API's socket, whether a name and a password are right: what the gateway asks it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(daemon=True)
+        self._path = gateway.folder / "api.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._path))
+        self._path.chmod(0o666)
+        self._listener.listen()
+        self.asked: list[str] = []
+
+    def run(self) -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    self.asked.append(connection.recv(65536).decode())
+                    status = {"cmlnaHQ=": 204, "b2Z0ZW4=": 429}.get(self.asked[-1].partition("Basic ")[2][:8], 401)
+                    connection.sendall(f"HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n".encode())
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._path.unlink()
+
+
+def test_an_alias_leads_to_its_port_and_asks_if_it_shall(gateway: Gateway) -> None:
+    table = gateway.folder / "aliases.map"
+    assert gateway.command(f"add map {table} demo {IDS[0]}-3000") == ""
+    assert gateway.command(f"add map {table} safe {IDS[1]}-3000-auth") == ""
+    try:
+        assert gateway.get("Demo.localhost.")[1].startswith("port: 3000\n")
+        # Nobody is let in whom nobody has judged.
+        assert gateway.get("safe.localhost")[0] == 401
+        assert gateway.get("safe.localhost", Authorization="Basic cmlnaHQ=")[0] == 503
+        api = Api(gateway)
+        api.start()
+        try:
+            status, body = gateway.get("safe.localhost", Authorization="Basic cmlnaHQ=")
+            assert (status, body.startswith("port: 3000\n")) == (200, True)
+            assert "authorization" not in body.lower()
+            assert "GET /api/aliases/safe/admission " in api.asked[0]
+            assert "x-alias-caller: 127.0.0.1" in api.asked[0]
+            assert "x-forwarded-for" not in api.asked[0].lower()
+            assert gateway.get("safe.localhost", Authorization="Basic d3Jvbmc=")[0] == 401
+            assert gateway.get("safe.localhost", Authorization="Basic b2Z0ZW4=")[0] == 429
+            assert gateway.get("demo.localhost", Authorization="Basic d3Jvbmc=")[0] == 200
+        finally:
+            api.close()
+    finally:
+        gateway.command(f"clear map {table}")
 
 
 def test_a_stopped_workspace_says_so_and_tries_again(gateway: Gateway) -> None:

@@ -1,0 +1,75 @@
+"""Who may pass to an alias that wants a name and a password: what the gateway asks before it lets a request through."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import threading
+import time
+from collections import OrderedDict
+
+from atelier.aliases import Alias
+from atelier.errors import AtelierError
+from atelier.passwords import verify_password
+
+from .limiter import Limiter
+
+_WRONG_PER_MINUTE = 10
+# A page asks for a hundred things at once, and argon2 takes 20 ms for each: whoever was right is so for a while.
+_REMEMBERED_SECONDS = 600.0
+_REMEMBERED = 1000
+
+
+class AliasGuard:
+    """Remembers who was right, by a digest that also holds the hash: another password ends it at once."""
+
+    def __init__(self) -> None:
+        self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong passwords for this address.")
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def admission(self, alias: Alias, authorization: str, caller: str) -> int:
+        """The status for a request with that Authorization header: 204, 401, or 429 from the eleventh wrong one of a
+        caller within a minute on. Takes argon2's 20 ms for those that are not remembered."""
+        if alias.user is None or alias.password_hash is None:
+            return 204
+        digest = hashlib.sha256(f"{alias.password_hash}\0{authorization}".encode(errors="replace")).digest()
+        if self._is_remembered(digest):
+            return 204
+        guesser = f"{alias.subdomain} {caller}"
+        try:
+            self._wrong.check(guesser)
+        except AtelierError:
+            return 429
+        user, password = _credentials(authorization)
+        name_is_right = hmac.compare_digest(user.encode(), alias.user.encode())
+        if verify_password(alias.password_hash, password) and name_is_right:
+            self._remember(digest)
+            return 204
+        self._wrong.count(guesser)
+        return 401
+
+    def _is_remembered(self, digest: bytes) -> bool:
+        with self._turn:
+            return time.monotonic() - self._right.get(digest, -_REMEMBERED_SECONDS) < _REMEMBERED_SECONDS
+
+    def _remember(self, digest: bytes) -> None:
+        with self._turn:
+            self._right[digest] = time.monotonic()
+            self._right.move_to_end(digest)
+            if len(self._right) > _REMEMBERED:
+                self._right.popitem(last=False)
+
+
+def _credentials(authorization: str) -> tuple[str, str]:
+    """Name and password of a Basic header (RFC 7617); empty ones for what is none."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return "", ""
+    return user, password

@@ -1,0 +1,123 @@
+"""Readable subdomains for ports of a workspace, and which of its ports something listens on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Annotated, Any
+
+from atelier.aliases import Alias, all_aliases, check_subdomain, find_alias, get_alias, put_alias
+from atelier.model import IDE_PORT
+from atelier.passwords import hash_password
+from fastapi import APIRouter, Header, Path, Response
+
+from .. import disk
+from ..access import Caller
+from ..changes import change, follow, reserve
+from ..deps import Platform, ProjectId, Services, Who
+from ..docs import errors
+from ..operations import raise_for
+from ..presenter import alias_view
+from ..responses import JSON
+from ..schemas import answers
+from ..schemas.aliases import BasicAuth, ChangeAlias, CreateAlias
+
+router = APIRouter(tags=["aliases"])
+_ALIASES = "/api/projects/{project_id}/aliases"
+_ONE = f"{_ALIASES}/{{subdomain}}"
+Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo"])]
+
+
+@router.get(_ALIASES, response_model=answers.AliasList, responses=errors(404))
+async def list_aliases(project_id: ProjectId, platform: Platform) -> Response:
+    """The workspace's aliases, by name."""
+    row = platform.row(project_id)
+    found = all_aliases(platform.reads).get(row.id, ())
+    return JSON({"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]})
+
+
+@router.post(_ALIASES, response_model=answers.OneAlias, status_code=201, responses=errors(404, 409, 500, 503))
+async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> Response:
+    """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
+    row = platform.row(project_id)
+    wanted = await _with_auth(Alias(check_subdomain(body.subdomain), row.id, body.port, None, None), body.basic_auth)
+    return await _put(platform, caller, wanted, 201, new=True)
+
+
+@router.put(_ONE, response_model=answers.OneAlias, responses=errors(404, 409, 500, 503))
+async def change_alias(
+    project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, platform: Platform, caller: Who
+) -> Response:
+    """Leads the alias to another port, or changes what it asks for."""
+    row = platform.row(project_id)
+    present = get_alias(platform.reads, row.id, subdomain)
+    wanted = replace(present, port=body.port or present.port)
+    if "basic_auth" in body.model_fields_set:
+        wanted = await _with_auth(wanted, body.basic_auth)
+    return await _put(platform, caller, wanted, 200)
+
+
+@router.delete(_ONE, response_model=answers.DoneOnProject, responses=errors(404, 500, 503))
+async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Platform, caller: Who) -> Response:
+    """Takes the alias away; the port keeps its address by the workspace's id."""
+    row = platform.row(project_id)
+    present = get_alias(platform.reads, row.id, subdomain)
+    await change(platform, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
+    return JSON({"success": True, "message": "Alias deleted successfully", "projectId": row.id})
+
+
+@router.get("/api/projects/{project_id}/ports", response_model=answers.Ports, responses=errors(404, 503))
+async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
+    """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
+    own address only (localhost) is not ``reachable``."""
+    row = platform.row(project_id)
+    platform.require_docker()
+    found = await asyncio.to_thread(disk.open_ports, platform.settings, row)
+    ports = [
+        {"port": port, "reachable": reachable, "url": platform.settings.site.workspace_url(f"{row.id}-{port}")}
+        for port, reachable in sorted(found.items())
+        if port != IDE_PORT
+    ]
+    return JSON({"success": True, "ports": ports})
+
+
+# The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
+@router.get("/api/aliases/{subdomain}/admission", include_in_schema=False)
+async def admission(
+    subdomain: str,
+    platform: Platform,
+    authorization: Annotated[str, Header()] = "",
+    x_alias_caller: Annotated[str, Header()] = "",
+) -> Response:
+    """204 where the Authorization header has the alias's name and password."""
+    alias = find_alias(platform.reads, subdomain)
+    if alias is None:
+        return Response(status_code=404)
+    return Response(
+        status_code=await asyncio.to_thread(platform.alias_guard.admission, alias, authorization, x_alias_caller)
+    )
+
+
+async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:
+    if auth is None:
+        return replace(alias, user=None, password_hash=None)
+    return replace(alias, user=auth.user, password_hash=await asyncio.to_thread(hash_password, auth.password))
+
+
+async def _put(platform: Services, caller: Caller, wanted: Alias, status: int, *, new: bool = False) -> Response:
+    given = {"user": wanted.user, "password_hash": wanted.password_hash}
+    variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
+    variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
+    # The row is decided here, in one transaction; the playbook finds it as it shall be, and tells the gateway.
+    job = await reserve(
+        platform,
+        caller,
+        "alias",
+        [wanted.workspace_id],
+        variables,
+        lambda: put_alias(platform.registry, wanted, new=new),
+        wanted.workspace_id,
+    )
+    raise_for(await follow(platform, caller, job))
+    made = get_alias(platform.reads, wanted.workspace_id, wanted.subdomain)
+    return JSON({"success": True, "alias": alias_view(platform.settings.site, made)}, status)

@@ -1,0 +1,55 @@
+"""Bodies of the alias calls."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from atelier.aliases import (
+    PASSWORD_LENGTH,
+    SUBDOMAIN_LENGTH,
+    USER_LENGTH,
+    check_alias_password,
+    check_port,
+    check_user,
+)
+from pydantic import Field, StrictInt
+
+from .fields import Text, checked
+from .projects import Body, example
+
+Port = Annotated[StrictInt, checked(check_port), Field(examples=[3000], json_schema_extra={"minimum": 1})]
+
+
+class BasicAuth(Body):
+    """What the gateway asks for before it lets somebody through."""
+
+    user: Annotated[Text, checked(check_user)] = Field(
+        examples=["guest"], json_schema_extra={"minLength": USER_LENGTH[0], "maxLength": USER_LENGTH[1]}
+    )
+    password: Annotated[Text, checked(check_alias_password)] = Field(
+        examples=["guests-only"], json_schema_extra={"minLength": PASSWORD_LENGTH[0], "maxLength": PASSWORD_LENGTH[1]}
+    )
+
+
+class CreateAlias(Body):
+    """A subdomain for a port; without ``basicAuth`` it is open to all who know it."""
+
+    model_config = example(
+        {"subdomain": "demo", "port": 3000, "basicAuth": {"user": "guest", "password": "guests-only"}}
+    )
+
+    # What is wrong with it is told by the core: a reserved word is another matter than a bad one.
+    subdomain: Text = Field(
+        examples=["demo"], json_schema_extra={"minLength": SUBDOMAIN_LENGTH[0], "maxLength": SUBDOMAIN_LENGTH[1]}
+    )
+    port: Port
+    basic_auth: BasicAuth | None = None
+
+
+class ChangeAlias(Body):
+    """What is left out stays; ``basicAuth: null`` opens the alias to all."""
+
+    model_config = example({"port": 8000})
+
+    port: Port | None = None
+    basic_auth: BasicAuth | None = None

@@ -1,0 +1,150 @@
+#!/usr/bin/python
+"""Ansible module: a readable subdomain for a port of a workspace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: alias
+short_description: Gives a port of a workspace a readable subdomain
+description:
+  - The gateway leads C(<subdomain>.<domain>) to the port at once, with no reload. The program must listen on all
+    addresses.
+  - With O(user), the gateway asks for name and password, and keeps them from the program behind it.
+options:
+  state:
+    description: Whether the alias is to be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description: The workspace's name.
+    type: str
+  id:
+    description: Its id, instead of the name.
+    type: str
+  subdomain:
+    description: 3 to 32 lower-case letters, digits and hyphens; a letter first. No other alias has it.
+    type: str
+    required: true
+  port:
+    description: 1 to 65535, but 8082. Needed where the alias is to be there.
+    type: int
+  user:
+    description: The name to ask for, 1 to 64 characters; open to all who know the address if not given.
+    type: str
+  password:
+    description: The password to ask for, 6 to 128 characters. Stored as an argon2id hash only.
+    type: str
+  password_hash:
+    description: An argon2id hash instead of the password.
+    type: str
+  ready_timeout:
+    description: Not used; every module takes it.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: none
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: The demo of the seventh seat
+  alias:
+    site: "{{ atelier_site }}"
+    name: Workshop 7
+    subdomain: demo
+    port: 3000
+"""
+
+RETURN = r"""
+url:
+  description: The alias's address.
+  returned: success
+  type: str
+  sample: http://demo.localhost/
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: ALIAS_EXISTS
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.aliases import (
+    Alias,
+    check_alias_password,
+    check_port,
+    check_subdomain,
+    check_user,
+    drop_alias,
+    find_alias,
+    put_alias,
+)
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.errors import AtelierError, Code
+from ansible.module_utils.atelier.passwords import hash_password, verify_password
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "subdomain": {"type": "str", "required": True},
+            "port": {"type": "int"},
+            "user": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "password_hash": {"type": "str", "no_log": True},
+        },
+        required_one_of=[("name", "id")],
+        required_if=[("state", "present", ("port",))],
+        mutually_exclusive=[("password", "password_hash")],
+    )
+    run_on_platform(module, lambda platform: _apply(module, platform))
+
+
+def _apply(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = module.params
+    subdomain = check_subdomain(given["subdomain"])
+    row = platform.registry.get(id=given["id"], name=given["name"])
+    if given["state"] == "absent":
+        changed = drop_alias(platform.registry, row.id, subdomain)
+    else:
+        user = check_user(given["user"]) if given["user"] is not None else None
+        password_hash = _hash(platform, subdomain, given) if user else None
+        alias = Alias(subdomain, row.id, check_port(given["port"]), user, password_hash)
+        changed = put_alias(platform.registry, alias)
+    platform.sync_aliases()
+    return {"changed": changed, "url": platform.site.workspace_url(subdomain)}
+
+
+def _hash(platform: Platform, subdomain: str, given: dict[str, Any]) -> str:
+    """The hash to keep: the present one where the password is the same, so that a second run changes nothing."""
+    if given["password_hash"] is not None:
+        return str(given["password_hash"])
+    if given["password"] is None:
+        raise AtelierError(
+            Code.VALIDATION_ERROR, "The user has no password.", field="password", remedy="Give one, or no user."
+        )
+    password = check_alias_password(given["password"])
+    present = find_alias(platform.registry, subdomain)
+    if present and present.password_hash and verify_password(present.password_hash, password):
+        return present.password_hash
+    return hash_password(password)
+
+
+if __name__ == "__main__":
+    main()

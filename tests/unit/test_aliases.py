@@ -1,0 +1,120 @@
+"""Aliases: what may be one, whose it is, what the gateway is told, and who passes."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from atelier.aliases import (
+    Alias,
+    alias_routes,
+    all_aliases,
+    check_alias_password,
+    check_port,
+    check_subdomain,
+    check_user,
+    drop_alias,
+    get_alias,
+    put_alias,
+)
+from atelier.errors import AtelierError, Code
+from atelier.passwords import hash_password
+from atelier.ports import listening_ports
+from support import open_registry, order, refused
+
+from api.alias_guard import AliasGuard
+
+
+@pytest.mark.parametrize("subdomain", ["abc", "demo-7", "a" + "b" * 31, "cafe-1", "abcdefabcdeg"])
+def test_names_that_are_taken(subdomain: str) -> None:
+    assert check_subdomain(subdomain) == subdomain
+
+
+@pytest.mark.parametrize("subdomain", ["", "ab", "a" * 33, "1ab", "-ab", "ab-", "aB1", "a_b", "a.b", "abc\n"])
+def test_names_that_are_none(subdomain: str) -> None:
+    with pytest.raises(AtelierError) as error:
+        check_subdomain(subdomain)
+    refused(error, Code.VALIDATION_ERROR, "subdomain")
+
+
+@pytest.mark.parametrize("subdomain", ["api", "www", "git", "workshop", "abcdefabcdef", "abcdefabcdef-80"])
+def test_names_that_are_not_to_be_had(subdomain: str) -> None:
+    with pytest.raises(AtelierError) as error:
+        check_subdomain(subdomain)
+    refused(error, Code.ALIAS_RESERVED, "subdomain")
+
+
+def test_ports_users_and_passwords() -> None:
+    assert (check_port(1), check_port(65535), check_user("g"), check_alias_password("123456")) == (
+        1,
+        65535,
+        "g",
+        "123456",
+    )
+    for port in (0, 65536, 8082, -1):
+        with pytest.raises(AtelierError):
+            check_port(port)
+    for user in ("", "a:b", "a\n", "a" * 65):
+        with pytest.raises(AtelierError):
+            check_user(user)
+    for password in ("12345", "x" * 129, "1234567\n"):
+        with pytest.raises(AtelierError) as error:
+            check_alias_password(password)
+        assert password not in str(error.value)
+
+
+def test_a_name_is_one_workspaces_and_goes_with_it(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        first, second = registry.reserve([order("one"), order("two")])
+        assert put_alias(registry, Alias("demo", first.id, 3000, None, None), new=True)
+        assert not put_alias(registry, Alias("demo", first.id, 3000, None, None))
+        for alias, new in (
+            (Alias("demo", first.id, 3001, None, None), True),
+            (Alias("demo", second.id, 1, None, None), False),
+        ):
+            with pytest.raises(AtelierError) as error:
+                put_alias(registry, alias, new=new)
+            refused(error, Code.ALIAS_EXISTS, "subdomain")
+        assert put_alias(registry, Alias("demo", first.id, 8000, "guest", "hash"))
+        put_alias(registry, Alias("other", second.id, 80, None, None))
+        assert alias_routes(registry) == {"demo": f"{first.id}-8000-auth", "other": f"{second.id}-80"}
+        assert not drop_alias(registry, first.id, "other")
+        with pytest.raises(AtelierError) as error:
+            get_alias(registry, first.id, "other")
+        refused(error, Code.NOT_FOUND, "subdomain")
+        registry.delete(first.id)
+        assert list(all_aliases(registry)) == [second.id]
+        with pytest.raises(AtelierError) as error:
+            put_alias(registry, Alias("late", first.id, 80, None, None))
+        refused(error, Code.PROJECT_NOT_FOUND, "projectId")
+
+
+def header(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_the_guard_counts_wrong_ones_and_forgets_with_the_hash() -> None:
+    guard, alias = AliasGuard(), Alias("demo", "0123456789ab", 80, "gästin", hash_password("guests:only"))
+    assert guard.admission(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
+    wrong = ["", "Basic", "Basic !", "Bearer x", header("gästin", "guests"), header("guest", "guests:only")]
+    assert [guard.admission(alias, given, "1.2.3.4") for given in wrong] == [401] * 6
+    assert [guard.admission(alias, "Basic x", "1.2.3.4") for _ in range(5)] == [401] * 4 + [429]
+    # Who was right before stays so; a new one from there must wait, one from elsewhere need not.
+    assert guard.admission(alias, header("gästin", "guests:only"), "1.2.3.4") == 204
+    changed = Alias("demo", "0123456789ab", 80, "gästin", hash_password("another"))
+    assert guard.admission(changed, header("gästin", "another"), "1.2.3.4") == 429
+    assert guard.admission(changed, header("gästin", "guests:only"), "5.6.7.8") == 401
+    assert guard.admission(changed, header("gästin", "another"), "5.6.7.8") == 204
+
+
+def test_listening_ports() -> None:
+    table = """  sl  local_address rem_address   st tx_queue rx_queue
+   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000
+   1: 00000000:1F92 00000000:0000 0A 00000000:00000000
+   2: 100012AC:1F92 010012AC:C350 01 00000000:00000000
+  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000000000000:0FA0 00000000000000000000000000000000:0000 0A 00000000:00000000
+   1: 00000000000000000000000001000000:0FA1 00000000000000000000000000000000:0000 0A 00000000:00000000
+"""
+    assert listening_ports(table) == {3000: False, 8082: True, 4000: True, 4001: False}
