@@ -58,7 +58,7 @@ class _PageRoute(APIRoute):
         return answer_or_say_why
 
 
-def _operator(caller: Who) -> None:
+async def _operator(caller: Who) -> None:
     if not caller.operator:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
 
@@ -67,7 +67,7 @@ def _is_workshops(request: Request) -> bool:
     return request.url.path.startswith(("/workshop", "/pages/workshop"))
 
 
-def _workshop_admin(platform: Platform, caller: Who) -> None:
+async def _workshop_admin(platform: Platform, caller: Who) -> None:
     if not platform.settings.workshop.admin_password:
         raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
     if not caller.workshop_admin:

@@ -38,7 +38,7 @@ HEADERS = {
 }
 
 
-def _of_reader(accept_language: Annotated[str, Header()] = "") -> Words:
+async def _of_reader(accept_language: Annotated[str, Header()] = "") -> Words:
     return words(choose_language(accept_language))
 
 

@@ -134,8 +134,9 @@ def test_an_operator_sees_what_leaves_the_seats(english: Page, api: httpx.Client
     chat = f"curl -sS https://{MODELS}/v1/chat/completions -H 'Content-Type: application/json' -d '{CHAT}'"
     _run(recorded, chat)
     page = english
-    log = page.get_by_role("region", name="Proxy log")
-    visit(page, f"{URL}/workspaces/{locked['id']}", log.get_by_role("row", name=re.compile(f"Denied.*{BLOCKED}")).first)
+    visit(page, f"{URL}/workspaces/{locked['id']}", page.get_by_role("heading", name="Proxy log"))
+    denied = page.get_by_role("row", name=re.compile(f"Denied.*{BLOCKED}")).first
+    _again_until(page.locator("#log"), denied)
     _check(page, "the proxy's log")
     page.goto(f"{URL}/workspaces/{recorded['id']}")
     domains = page.get_by_role("region", name="Recorded domains")
