@@ -332,6 +332,9 @@ function refresh(topic) {
 document.addEventListener('visibilitychange', () => document.hidden ? unfollow() : follow())
 addEventListener('pagehide', unfollow)
 
+// A fragment that did not come, since the network changed or the API began anew, is asked for again.
+document.addEventListener('htmx:error', () => setTimeout(() => { if (!document.hidden) topics.forEach(refresh) }, 2000))
+
 function followJob(list) {
   const stream = new EventSource(list.dataset.jobLog)
   const add = (event) => {
