@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
@@ -16,16 +17,18 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import httpx
-from atelier.model import Limits, Network, ProxyMode, Quotas
+from atelier.model import Limits, Network, ProxyMode, Quotas, Status
 from atelier.registry import Registry, Reservation
 
-from .floor import floor
+from .floor import begin_again, floor
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
 from .pages import measure_pages
 from .report import Report
 
 _PORT = 18099
 _CROWD = 50
+_HERDS = 6
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def measure_api(report: Report, variables: Path) -> None:
@@ -38,8 +41,55 @@ def measure_api(report: Report, variables: Path) -> None:
             if rows == _CROWD:
                 measure_pages(report, f"http://127.0.0.1:{_PORT}", api.pid, rows)
         _refusals(report, api)
+        _herd(report, api, Path(folder))
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state), Path(folder)) as api:
         _changes(report, api)
+
+
+def _herd(report: Report, api: _Api, state: Path) -> None:
+    """Claims of a crowd at once, each over a connection of its own that is open already, as browsers have them."""
+    with _registry(state) as registry:
+        orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
+        for row in registry.reserve(orders):
+            registry.update(row.id, status=Status.RUNNING)
+
+    async def claim(connection: _Connection, number: int) -> float:
+        body = json.dumps({"name": "Max Mustermann", "email": f"p{number}@example.com"}).encode()
+        head = f"POST /api/workshop/claim HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        begin = time.perf_counter()
+        connection[1].write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        answer = await connection[0].readuntil(b"}")
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        return (time.perf_counter() - begin) * 1000
+
+    async def herds() -> list[float]:
+        connections = [await asyncio.open_connection("127.0.0.1", _PORT) for _ in range(_CROWD)]
+        figures: list[float] = []
+        for herd in range(_HERDS + 1):
+            numbers = range(herd * _CROWD, (herd + 1) * _CROWD)
+            took = await asyncio.gather(*map(claim, connections, numbers))
+            figures += took if herd else []  # the first one warms up
+        for _, writer in connections:
+            writer.close()
+        return figures
+
+    p95 = _p95(asyncio.run(herds()))
+    report.add(f"API: claim, {_CROWD} at once, p95", f"{p95:.1f} ms", "-", "at most 50 ms", p95 <= 50)
+
+
+def _resets(report: Report, api: _Api, seat: str) -> None:
+    assert api.client.post(f"/api/projects/{seat}/checkpoint").status_code == 200
+    floors, ours = [], []
+    for _ in range(3):
+        floors.append(begin_again())
+        begin = time.monotonic()
+        answer = api.client.post(f"/api/projects/{seat}/reset")
+        ours.append(time.monotonic() - begin)
+        assert answer.status_code == 200, answer.text
+    raw, own = statistics.median(floors), statistics.median(ours)
+    goal = raw + 2
+    formula = f"floor + 2 s = {goal:.2f} s"
+    report.add("API: reset of a seat until its IDE answers", f"{own:.2f} s", f"{raw:.2f} s", formula, own <= goal)
 
 
 def _reads(report: Report, api: _Api, rows: int, goal: float) -> None:
@@ -80,6 +130,7 @@ def _changes(report: Report, api: _Api) -> None:
         f"floor + 1.5 s = {goal:.2f} s",
         own <= goal,
     )
+    _resets(report, api, source)
     raw = floor(_CROWD)
     begin = time.monotonic()
     answer = api.client.post(f"/api/projects/{source}/clone", json={"count": _CROWD})
@@ -224,13 +275,18 @@ def _settings(folder: Path, state: Path) -> Path:
 
 def _fill(state: Path, rows: int) -> None:
     """Rows without containers: a read does not know the difference."""
-    quotas = Quotas(10_000, 10_000, True, 8, 16384)
-    networks = {ProxyMode.NONE: Network(f"{INSTANCE}-open", IPv4Network(SUBNET))}
-    with Registry(state, networks, quotas) as registry:
+    with _registry(state) as registry:
         missing = rows - len(registry.all())
-        registry.reserve(
-            [Reservation(f"row-{rows}-{number}", "empty", Limits(), ProxyMode.NONE) for number in range(missing)]
-        )
+        registry.reserve([_row(f"row-{rows}-{number}") for number in range(missing)])
+
+
+def _registry(state: Path) -> Registry:
+    networks = {ProxyMode.NONE: Network(f"{INSTANCE}-open", IPv4Network(SUBNET))}
+    return Registry(state, networks, Quotas(10_000, 10_000, True, 8, 16384))
+
+
+def _row(name: str, group: str | None = None) -> Reservation:
+    return Reservation(name, "empty", Limits(), ProxyMode.NONE, group)
 
 
 def _ask(client: httpx.Client, path: str, times: int) -> list[float]:
