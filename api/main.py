@@ -41,6 +41,7 @@ from .routers import egress, jobs, later, projects, system, workshop
 from .routers import egress, events, jobs, later, projects, seats, session, system, workshop
 from .routers import checkpoints, egress, jobs, later, projects, system, workshop
 from .routers import aliases, checkpoints, egress, jobs, later, projects, system, workshop
+from .routers import aliases, checkpoints, egress, jobs, later, projects, seats, system, workshop
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         system.router,
         egress.router,
         workshop.router,
+        seats.router,
         later.router,
     )
     errors.install(app, [route for router in routers for route in router.routes])

@@ -186,12 +186,18 @@ def _all_claims(platform: Services) -> tuple[list[dict[str, Any]], list[dict[str
 async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) -> Response:
     """Sets a fresh password on the seat and tells it. What was begun and not told, since the machine or Docker went
     down, is begun anew by the participant's next try."""
-    password = generate_password()
-    variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, password)}
-    await change(platform, caller, "password", platform.row(claim.workspace_id), variables)
+    password = await new_password(platform, caller, claim.workspace_id)
     await asyncio.to_thread(platform.desk.claims.password_told, claim)
     platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     return JSON({**_seat(platform, claim), "password": password}, headers={"Cache-Control": "no-store"})
+
+
+async def new_password(platform: Services, caller: Caller, workspace_id: str) -> str:
+    """Sets a password that was made up on the workspace, by the playbook that PUT password runs; returns it."""
+    password = generate_password()
+    variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, password)}
+    await change(platform, caller, "password", platform.row(workspace_id), variables)
+    return password
 
 
 def _is_code(code: str, given: str | None) -> bool:

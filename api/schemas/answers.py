@@ -391,3 +391,27 @@ class OpenPort(Answer):
 class Ports(Answer):
     success: Literal[True] = True
     ports: list[OpenPort]
+
+
+class Seat(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    projectName: str = Field(examples=["Workshop 1"])
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    status: Status
+    lastHeartbeat: str | None = Field(description="When somebody used its IDE last.")
+    connections: int
+    extendedUntil: str | None
+    name: str | None
+    email: str | None
+    claimedAt: str | None
+
+
+class SeatList(Answer):
+    success: Literal[True] = True
+    seats: list[Seat]
+
+
+class SeatPassword(Answer):
+    success: Literal[True] = True
+    projectId: str
+    password: str

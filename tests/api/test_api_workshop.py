@@ -364,3 +364,25 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120
         eventually(lambda: api.status(connected) == "stopped", "seats are stopped at the end")
     assert api.status(extended) == "running"
+
+
+def test_what_the_admin_can_do_for_a_seat(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    admin = {**REMOTE, "X-Admin-Password": ADMIN}
+    seat, other = api.create("workshop-seat", group="workshop"), api.create("another", group="other")
+    path = f"/api/workshop/seats/{seat['id']}"
+    for method, address in (("GET", "/api/workshop/seats"), ("POST", f"{path}/password"), ("POST", f"{path}/reset")):
+        is_error(api.send(method, address, headers=REMOTE), 401, "UNAUTHORIZED")
+        is_error(api.send(method, address), 401, "UNAUTHORIZED")
+    is_error(api.post(f"/api/workshop/seats/{other['id']}/reset", headers=admin), 404, "PROJECT_NOT_FOUND")
+    password = api.post(f"{path}/password", headers=admin).json()["password"]
+    assert login(api.instance.row("workshop-seat")["address"], password)
+    assert api.post(f"{path}/extend", {"minutes": 5}, headers=admin).status_code == 200
+    assert claim(api, "max@example.com").status_code == 200
+    (shown,) = api.get("/api/workshop/seats", headers=admin).json()["seats"]
+    assert (shown["projectId"], shown["email"], shown["status"]) == (seat["id"], "max@example.com", "running")
+    assert shown["extendedUntil"] > now()
+    assert shown["connections"] >= 0
+    assert api.post(f"{path}/checkpoint", headers=admin).status_code == 200
+    assert api.post(f"{path}/reset", headers=admin).status_code == 200
+    assert login(api.instance.row("workshop-seat")["address"], password)

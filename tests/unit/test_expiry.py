@@ -10,7 +10,7 @@ import pytest
 from atelier.expiry import Signs, extend, extensions, is_due
 from support import open_registry, order
 
-from api.expiry import _connections
+from api.activity import connections_in
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 
@@ -85,4 +85,4 @@ def test_connections_are_counted_by_where_they_lead() -> None:
    2: 010012AC:C352 100012AC:0BB8 01 00000000:00000000
    3: 010012AC:C354 110012AC:1F92 06 00000000:00000000
 """
-    assert _connections(table) == {"172.18.0.16": 2}
+    assert connections_in(table) == {"172.18.0.16": 2}
