@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
 from atelier.errors import AtelierError, Code
@@ -31,7 +31,6 @@ _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", 
 _PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|jobs(?:/[^/]+)?|static/.+)?")
 # What is open to somebody who signed in with the workshop's password only.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
-_OF_SEAT = re.compile(r"/api/projects/([0-9a-f]{12})/(?:start|checkpoint|reset|extend)")
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,12 @@ class Caller:
 class Gatekeeper:
     """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, door: AdminDoor) -> None:
         self._app = app
         self._settings = settings
         self._sessions = sessions
-        self._cookies = {cookie_name(role, settings): role for role in Role}
-    def __init__(self, app: ASGIApp, settings: Settings, door: AdminDoor) -> None:
-        self._app = app
-        self._settings = settings
         self._door = door
+        self._cookies = {cookie_name(role, settings): role for role in Role}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,21 +87,11 @@ class Gatekeeper:
         path = scope["path"]
         if caller.operator or path.rstrip("/") in _PUBLIC or _PAGE.fullmatch(path):
             return caller
-        if caller.workshop_admin and (_OF_WORKSHOP.fullmatch(path) or _is_of_seat(scope)):
+        if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
-        address, is_local = _address(headers)
-        if is_local:
-            return Caller(address, "loopback")
-        if self._settings.open_to_all:
-            return Caller(address, address)
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._settings.token.encode()):
-            return Caller(address, f"token {address}")
-        if scope["path"].rstrip("/") in _PUBLIC:
-            return Caller(address, address)
-        if self._door.leads_to(scope["path"]):
-            self._door.check(address, words_of(headers, scope["query_string"], self._settings.token))
-            return Caller(address, f"admin {address}")
+        if self._door.leads_to(path):
+            self._door.check(caller.address, words_of(headers, scope["query_string"], self._settings.token))
+            return replace(caller, name=f"admin {caller.address}")
         raise AtelierError(
             Code.UNAUTHORIZED,
             "This call needs a token.",
@@ -132,9 +118,8 @@ class Gatekeeper:
         for cookie in ";".join(headers.getlist("cookie")).split(";"):
             name, _, id = cookie.strip().partition("=")
             role = self._cookies.get(name)
-            session = self._sessions.find(id) if role is not None else None
-            if session is not None and session.role is role:
-                found.add(session.role)
+            if role is not None and self._sessions.find(role, id) is not None:
+                found.add(role)
         return found
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
@@ -151,12 +136,6 @@ class Gatekeeper:
                     field="Content-Type",
                     remedy="Send JSON, with Content-Type: application/json.",
                 )
-
-
-def _is_of_seat(scope: Scope) -> bool:
-    """Whether it is about a seat of the workshop, and something that may be asked of every seat."""
-    found = _OF_SEAT.fullmatch(scope["path"])
-    return found is not None and found[1] in {row.id for row in scope["app"].state.services.read_claims.seats()}
 
 
 def cookie_name(role: Role, settings: Settings) -> str:

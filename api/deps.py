@@ -19,17 +19,17 @@ from atelier.squid import Squid
 from fastapi import Depends, Path, Request
 
 from .access import Caller
-from .activity import Activities
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
-from .git_server import GitVersion
 from .claim_desk import ClaimDesk
+from .git_server import GitVersion
+from .limiter import Limiter
 from .passwords import PasswordGuard
-from .passwords import PasswordGuard, SignInGuard
 from .presenter import Presenter
 from .runner.queue import Queue
 from .sampler import Sampler
+from .seat_activity import Activities
 from .sessions import Sessions
 from .settings import Settings
 from .watcher import Watcher
@@ -49,7 +49,7 @@ class Services:
     sampler: Sampler
     presenter: Presenter
     passwords: PasswordGuard
-    sign_ins: SignInGuard
+    sign_ins: Limiter
     sessions: Sessions
     activities: Activities
     desk: ClaimDesk

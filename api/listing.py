@@ -24,16 +24,18 @@ class ProjectList:
         return self._body
 
 
-class JobTopic:
-    """What the pages show of the newest jobs, looked at again only when something was written."""
+class Topics:
+    """What pages follow, as states that can be compared; what stands in the registry is looked at again only when
+    something was written."""
 
     def __init__(self) -> None:
         self._version: tuple[int, int] | None = None
-        self._state: list[tuple[object, ...]] = []
+        self._written: dict[str, object] = {}
 
-    def state(self, platform: Services) -> list[tuple[object, ...]]:
+    def states(self, platform: Services, projects: ProjectList) -> dict[str, object]:
         version = platform.reads.version()
         if version != self._version:
-            self._state = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
+            jobs = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
+            self._written = {"jobs": jobs, "claims": platform.read_claims.open()}
             self._version = version
-        return self._state
+        return {"workspaces": projects.body(platform), **self._written}

@@ -16,7 +16,6 @@ from fastapi import FastAPI
 
 from . import errors
 from .access import Caller, Gatekeeper
-from .activity import Activities
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
@@ -24,28 +23,34 @@ from .changes import CANCELING, begin
 from .claim_desk import ClaimDesk
 from .deps import Services
 from .docs import document
-from .git_server import GitVersion
 from .expiry import Expiry
-from .limiter import Limiter
-from .listing import ProjectList
 from .feed import Feed
-from .listing import JobTopic, ProjectList
+from .git_server import GitVersion
+from .limiter import Limiter
+from .listing import ProjectList, Topics
 from .metrics import collector
 from .operations import operations
 from .pages import install as install_pages
-from .passwords import PasswordGuard, SignInGuard
+from .passwords import PasswordGuard
 from .presenter import Presenter
-from .routers import egress, git, jobs, later, projects, system
-from .routers import egress, events, jobs, later, projects, session, system
-from .routers import egress, jobs, later, projects, system, workshop
-from .routers import egress, events, jobs, later, projects, seats, session, system, workshop
-from .routers import checkpoints, egress, jobs, later, projects, system, workshop
-from .routers import aliases, checkpoints, egress, jobs, later, projects, system, workshop
-from .routers import aliases, checkpoints, egress, jobs, later, projects, seats, system, workshop
+from .routers import (
+    aliases,
+    checkpoints,
+    egress,
+    events,
+    git,
+    jobs,
+    projects,
+    seats,
+    session,
+    system,
+    workshop,
+)
 from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
-from .sessions import Sessions
+from .seat_activity import Activities
+from .sessions import Role, Sessions
 from .settings import Settings, load_settings
 from .watcher import Watcher
 
@@ -53,56 +58,42 @@ log = logging.getLogger("atelier")
 
 _RECOVERY = Caller("127.0.0.1", "recovery")
 _REPAIR = "repair"
+# What one address may try within a minute.
+_WRONG_TOKENS = 10
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API of one installation."""
     configured = settings or load_settings()
-    sessions = Sessions(configured.site.state_dir)
+    secrets = {Role.OPERATOR: configured.token, Role.WORKSHOP: configured.workshop.admin_password}
+    sessions = Sessions(configured.site.state_dir, secrets)
     door = AdminDoor(configured.workshop.admin_password)
     app = FastAPI(
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
         generate_unique_id_function=lambda route: route.name,
         version=configured.version,
-        lifespan=lambda app: _lifespan(app, configured, sessions),
-        lifespan=lambda app: _lifespan(app, configured, door),
+        lifespan=lambda app: _lifespan(app, configured, sessions, door),
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
     )
-    routers = (projects.router, jobs.router, system.router, egress.router, git.router, later.router)
     routers = (
-        *(projects.router, jobs.router, system.router, events.router, session.router),
-        *(egress.router, later.router),
-        *(egress.router, workshop.router, seats.router, later.router),
-    )
-    routers = (projects.router, jobs.router, system.router, egress.router, workshop.router, later.router)
-    routers = (
-        projects.router,
-        checkpoints.router,
-        aliases.router,
-        jobs.router,
-        system.router,
-        egress.router,
-        workshop.router,
-        seats.router,
-        later.router,
+        *(projects.router, checkpoints.router, aliases.router, jobs.router, system.router),
+        *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
     )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
         app.include_router(router)
     install_pages(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions)
-    app.add_middleware(Gatekeeper, settings=configured, door=door)
+    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions) -> AsyncIterator[None]:
-async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: AdminDoor) -> AsyncIterator[None]:
     if settings.open_to_all:
         log.warning("API_AUTH=open: whoever reaches this API may create and delete workspaces without a token")
     site = settings.site
@@ -123,7 +114,7 @@ async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncI
             sampler=sampler,
             presenter=Presenter(settings, watcher, sampler, reads),
             passwords=PasswordGuard(),
-            sign_ins=SignInGuard(),
+            sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
             sessions=sessions,
             activities=Activities(site, watcher),
             desk=_desk(settings, registry),
@@ -136,10 +127,8 @@ async def _lifespan(app: FastAPI, settings: Settings, door: AdminDoor) -> AsyncI
         )
         app.state.services = platform
         app.state.project_list = ProjectList()
-        jobs_topic = JobTopic()
-        app.state.feed = Feed(
-            lambda: {"workspaces": app.state.project_list.body(platform), "jobs": jobs_topic.state(platform)}
-        )
+        topics = Topics()
+        app.state.feed = Feed(lambda: topics.states(platform, app.state.project_list))
         app.state.metrics = collector(platform)
         watcher.start()
         sampler.start()

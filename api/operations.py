@@ -46,7 +46,6 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     def clone_variables(job: Job) -> Mapping[str, Any]:
         return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
 
-    def as_asked(job: Job) -> Mapping[str, Any]:
     def of_rehearsal(job: Job) -> Mapping[str, Any]:
         return {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables}
 
@@ -56,7 +55,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
             jobs.note(job.id, VERDICT, verdict)
         return settle(job, ended)
 
-    def whitelist_variables(job: Job) -> Mapping[str, Any]:
+    def as_asked(job: Job) -> Mapping[str, Any]:
         return job.variables
 
     table = [
@@ -68,11 +67,10 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation("checkpoint", "workspace_checkpoint", "person", of_one, unfinished, settle, leaves_traces=True),
         Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
-        Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
-        Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
         one("alias"),
         Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
-        Operation("whitelist", "whitelist_set", "person", whitelist_variables, unfinished, settle),
+        Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
+        Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from atelier.errors import AtelierError, Code
@@ -14,8 +13,6 @@ from atelier.passwords import verify_password
 
 WRONG_PER_MINUTE = 10
 _WINDOW_SECONDS = 60.0
-# So many callers are remembered before those that have stopped guessing are forgotten.
-_ADDRESSES = 1000
 
 
 @dataclass
@@ -59,30 +56,7 @@ class PasswordGuard:
         self._guesses.pop(workspace_id, None)
 
 
-class SignInGuard:
-    """Counts wrong tokens and passwords of the sign-ins by the caller's address."""
-
-    def __init__(self) -> None:
-        self._wrong: dict[str, deque[float]] = {}
-
-    def check(self, address: str, right: Callable[[], bool]) -> bool:
-        """Whether it is ``right``. Raises TOO_MANY_ATTEMPTS from the eleventh wrong one in a minute on."""
-        if len(self._wrong) > _ADDRESSES:
-            self._wrong = {key: wrong for key, wrong in self._wrong.items() if wrong[-1] > _long_ago()}
-        wrong = self._wrong.get(address, deque())
-        _refuse_guessing(wrong, "sign-ins")
-        if right():
-            return True
-        wrong.append(time.monotonic())
-        self._wrong[address] = wrong
-        return False
-
-
-def _long_ago() -> float:
-    return time.monotonic() - _WINDOW_SECONDS
-
-
-def _refuse_guessing(wrong: deque[float], what: str = "passwords for this workspace") -> None:
+def _refuse_guessing(wrong: deque[float]) -> None:
     moment = time.monotonic()
     while wrong and wrong[0] <= moment - _WINDOW_SECONDS:
         wrong.popleft()
@@ -91,6 +65,6 @@ def _refuse_guessing(wrong: deque[float], what: str = "passwords for this worksp
     wait = int(wrong[0] + _WINDOW_SECONDS - moment) + 1
     raise AtelierError(
         Code.TOO_MANY_ATTEMPTS,
-        f"Too many wrong {what}; try again in {wait} seconds.",
+        f"Too many wrong passwords for this workspace; try again in {wait} seconds.",
         retry_after=wait,
     )

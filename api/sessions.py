@@ -7,6 +7,7 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,9 +33,13 @@ class Session:
 
 
 class Sessions:
-    """Sessions in one file that only root reads, so that a restart of the API signs nobody out."""
+    """Sessions in one file that only root reads, so that a restart of the API signs nobody out.
 
-    def __init__(self, state_dir: Path) -> None:
+    A session ends also when the secret that it was signed in with is another by now; a role without a secret has none.
+    """
+
+    def __init__(self, state_dir: Path, secrets_of: Mapping[Role, str]) -> None:
+        self._secrets = secrets_of
         folder = state_dir / "api"
         for missing in (state_dir, folder):
             missing.mkdir(mode=0o700, exist_ok=True)
@@ -51,20 +56,24 @@ class Sessions:
             self._keep(
                 {
                     **{key: living[key] for key in newest},
-                    _hash(id): Session(role, time.time() + LIFETIME_SECONDS),
+                    self._key(role, id): Session(role, time.time() + LIFETIME_SECONDS),
                 }
             )
         return id
 
-    def find(self, id: str) -> Session | None:
-        session = self._sessions.get(_hash(id))
+    def find(self, role: Role, id: str) -> Session | None:
+        session = self._sessions.get(self._key(role, id)) if self._secrets[role] else None
         return session if session is not None and session.ends_at > time.time() else None
 
-    def close(self, id: str) -> None:
+    def close(self, role: Role, id: str) -> None:
         """Ends a session, if there is one of that id. Writes a file: call it in a thread."""
+        closed = self._key(role, id)
         with self._turn:
-            if _hash(id) in self._sessions:
-                self._keep({key: session for key, session in self._sessions.items() if key != _hash(id)})
+            if closed in self._sessions:
+                self._keep({key: session for key, session in self._sessions.items() if key != closed})
+
+    def _key(self, role: Role, id: str) -> str:
+        return hashlib.sha256(f"{role} {id} {self._secrets[role]}".encode(errors="replace")).hexdigest()
 
     def _keep(self, sessions: dict[str, Session]) -> None:
         document = {key: asdict(session) for key, session in sessions.items()}
@@ -79,7 +88,3 @@ class Sessions:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}  # a file that somebody spoilt signs everybody out, and keeps nobody from signing in
-
-
-def _hash(id: str) -> str:
-    return hashlib.sha256(id.encode(errors="surrogateescape")).hexdigest()

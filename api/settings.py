@@ -11,7 +11,6 @@ from typing import Any
 
 from atelier.ansible_glue import parse_site
 from atelier.model import Site, address
-from atelier.model import Site
 from atelier.validation import check_group
 
 # The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
@@ -44,8 +43,6 @@ class Settings:
     proxy_enabled: bool
     domain_categories: dict[str, Any]
     show_disk_usage: bool
-    workspace_timeout_minutes: int
-    workshop_admin_password: str  # empty: nobody may
     workspace_timeout_minutes: float  # 0: idle workspaces are left alone
     reset_keep_hours: float
     workshop: Workshop
@@ -83,8 +80,6 @@ def load_settings(path: Path | None = None) -> Settings:
         proxy_enabled=bool(raw["proxy_enabled"]),
         domain_categories=dict(raw["domain_categories"]),
         show_disk_usage=bool(raw["show_disk_usage"]),
-        workspace_timeout_minutes=int(raw["workspace_timeout_minutes"]),
-        workshop_admin_password="",
         workspace_timeout_minutes=float(raw["workspace_timeout_minutes"]),
         reset_keep_hours=float(raw["reset_keep_hours"]),
         workshop=_workshop(raw["workshop"]),

@@ -170,6 +170,10 @@ class _Api:
         self._process = process
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{_PORT}", timeout=60)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def memory_mib(self, *, with_runs: bool = False) -> float:
         """Its share of the memory, with that of the processes it started if wanted: what they share is split up."""
         pids = [self._process.pid]
@@ -186,13 +190,6 @@ def _share_mib(pid: int) -> float:
     except (OSError, ProcessLookupError):  # it has ended
         return 0
     return int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1]) / 1024
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def memory_mib(self) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 @contextmanager

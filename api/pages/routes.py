@@ -19,7 +19,6 @@ from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
 from ..routers import seats as seats_api
 from ..routers import system as system_api
-from . import egress, jobs, workspaces
 from ..routers import workshop as workshop_api
 from ..schemas.seats import MakeCards
 from . import egress, jobs, workshop, workspaces
@@ -193,10 +192,6 @@ async def job_fragment(job_id: str, platform: Platform, reader: Reader) -> Respo
     return page("job_state.html", reader, job=await _job(platform, job_id, reader))
 
 
-def install(app: FastAPI) -> None:
-    """Adds the pages and their files to the API's application."""
-    app.state.pages = _Remembered()
-    app.include_router(router)
 @for_all.get("/workshop")
 async def workshop_page(platform: Platform, reader: Reader) -> Response:
     """Where participants get their seat; it tells of no workspace."""
@@ -232,7 +227,7 @@ async def cards_fragment(
 ) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
     made = _content(await seats_api.make_cards(platform, caller, body))["cards"]
-    return page("cards.html", reader, cards=workshop.cards(made))
+    return page("cards.html", reader, **workshop.cards(made, reader))
 
 
 async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
@@ -272,7 +267,7 @@ async def _listing(request: Request, platform: Services, reader: Words, group: s
 def _make_listing(platform: Services, reader: Words, group: str) -> str:
     projects = _projects(platform)
     names = {project["id"]: project["name"] for project in projects}
-    unfinished = [jobs_api.answer(job) for job in platform.read_jobs.unfinished()]
+    unfinished = [jobs_api.job_answer(job) for job in platform.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         reader,

@@ -42,23 +42,30 @@ def seats(found: Sequence[Json], now: datetime, reader: Words) -> dict[str, Any]
 
 
 def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
-    claim, activity = entry["claim"] or {}, entry["activity"]
-    heartbeat = activity["lastHeartbeat"]
+    heartbeat = entry["lastHeartbeat"]
     return {
         "id": entry["projectId"],
         "name": entry["projectName"],
         "url": entry["workspaceUrl"],
         "status": entry["status"],
         "status_word": reader(f"status.{entry['status']}"),
-        "participant": claim.get("name", ""),
-        "email": claim.get("email", ""),
+        "participant": entry["name"] or "",
+        "email": entry["email"] or "",
         "active": bool(heartbeat) and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
         "heartbeat": heartbeat or "",
-        "commit": activity["lastCommit"] or "",
-        "denied": [f"{entry['domain']} ({entry['count']})" for entry in activity["deniedDomains"]],
+        "commit": entry["lastCommit"] or "",
+        "denied": [f"{denied['domain']} ({denied['count']})" for denied in entry["deniedDomains"]],
         "starts": entry["status"] in ("stopped", "error"),
-        "actions": [{"dialog": "release", "label": reader("do.release"), "kind": "bad"}] if claim else [],
+        "actions": _actions(entry, reader),
     }
+
+
+def _actions(entry: Json, reader: Words) -> list[dict[str, str]]:
+    names = ["extend", "checkpoint", "reset"] if entry["status"] != "creating" else []
+    names += ["release"] if entry["name"] else []
+    return [
+        {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "release" else ""} for name in names
+    ]
 
 
 def history(ended: Sequence[Json]) -> list[dict[str, str]]:
@@ -75,9 +82,6 @@ def history(ended: Sequence[Json]) -> list[dict[str, str]]:
     ]
 
 
-def cards(made: Sequence[Json]) -> list[dict[str, Any]]:
-    """Seat cards with their QR codes."""
-    return [
 def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     """What the newest rehearsal said, in sentences; none before the first."""
     job, verdict = answer["job"], answer["verdict"]
@@ -110,6 +114,7 @@ def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
         }
         for card in made
     ]
+    return {"cards": shown, "once": reader("cards.once") if any(card["password"] for card in shown) else ""}
 
 
 def qr_code(text: str) -> Markup:

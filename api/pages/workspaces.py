@@ -4,6 +4,7 @@ Everything here is pure, as in its neighbours: the API's JSON and words in, plai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .words import Words
 
 Project = Mapping[str, Any]
 _NO_GROUP = "Uncategorized"
+_UNIT = re.compile(r"([KMGT]?B)$")
 
 
 def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _switch(project: Project, reader: Words) -> list[dict[str, str]]:
 def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
     if project["status"] == "creating":
         return []
-    names = ["clone", "rename", "group", "notes", "password", "delete"]
+    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "delete"]
     return [
         {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
     ]
@@ -164,4 +166,4 @@ def facts(project: Project, reader: Words) -> list[dict[str, str]]:
 
 def _spaced(size: str) -> str:
     """A size such as "1.2GB", which the contract writes without a space, as people write it."""
-    return size.replace("MB", " MB").replace("GB", " GB").replace("KB", " KB")
+    return _UNIT.sub(r" \1", size)

@@ -15,8 +15,8 @@ router = APIRouter(tags=["system"])
 
 @router.get("/api/events", response_class=EventSourceResponse, responses=errors())
 async def events(request: Request) -> Response:
-    """An event named after each topic (``workspaces``, ``jobs``) at the beginning and whenever something of it changed.
-    It says no more than that: ask for what you show."""
+    """An event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever something
+    of it changed. It says no more than that: ask for what you show."""
     return EventSourceResponse(_events(request.app.state.feed), ping=15)
 
 

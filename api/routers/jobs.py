@@ -26,14 +26,12 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}")
 @router.get("", response_model=answers.JobList, responses=errors())
 async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """The newest jobs, newest first."""
-    return JSON({"success": True, "jobs": [answer(job) for job in platform.read_jobs.all(limit)]})
     return JSON({"success": True, "jobs": [job_answer(job) for job in platform.read_jobs.all(limit)]})
 
 
 @router.get("/{job_id}", response_model=answers.OneJob, responses=errors(404))
 async def get_job(job_id: JobId, platform: Platform) -> Response:
     """One job: how far it is, and what became of each of its workspaces."""
-    return JSON({"success": True, "job": answer(platform.job(job_id))})
     return JSON({"success": True, "job": job_answer(platform.job(job_id))})
 
 
@@ -44,7 +42,6 @@ async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response
     platform.queue.cancel(job.id)
     await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": "asked to end"})
     platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
-    return JSON({"success": True, "job": answer(job)}, 202)
     return JSON({"success": True, "job": job_answer(job)}, 202)
 
 
@@ -77,9 +74,8 @@ async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[
             changed.cancel()
 
 
-def answer(job: Job) -> dict[str, Any]:
-    """A job as the contract shows it."""
 def job_answer(job: Job) -> dict[str, Any]:
+    """A job as the contract shows it."""
     return {
         "id": job.id,
         "operation": job.operation,

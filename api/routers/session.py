@@ -30,20 +30,14 @@ async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Wh
             remedy="Send one of the two.",
         )
     role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
-    given = body.token if body.token is not None else body.workshop_password
     try:
-        right = platform.sign_ins.check(caller.address, lambda: _right(platform, role, given or ""))
+        if body.token is not None:
+            _check_token(platform, caller.address, body.token.strip())
+        else:
+            platform.admin_door.check(caller.address, [body.workshop_password or ""])
     except AtelierError as error:
         platform.audit.write(caller.name, "sign-in", None, f"refused: {error.code}", role=role)
         raise
-    if not right:
-        platform.audit.write(caller.name, "sign-in", None, f"refused: {Code.UNAUTHORIZED}", role=role)
-        raise AtelierError(
-            Code.UNAUTHORIZED,
-            "The token is wrong." if role is Role.OPERATOR else "The workshop's password is wrong.",
-            field="token" if role is Role.OPERATOR else "workshopPassword",
-            remedy="Look for spaces before or after it, and try again.",
-        )
     id = await asyncio.to_thread(platform.sessions.open, role)
     platform.audit.write(caller.name, "sign-in", None, "successful", role=role)
     answer = JSON({"success": True, "message": "Signed in"})
@@ -66,13 +60,21 @@ async def sign_out(request: Request, platform: Platform, caller: Who) -> Respons
     for role in Role:
         name = cookie_name(role, platform.settings)
         if name in request.cookies:
-            await asyncio.to_thread(platform.sessions.close, request.cookies[name])
+            await asyncio.to_thread(platform.sessions.close, role, request.cookies[name])
             secure = platform.settings.site.protocol == "https"
             answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
     platform.audit.write(caller.name, "sign-out", None, "successful")
     return answer
 
 
-def _right(platform: Services, role: Role, given: str) -> bool:
-    expected = platform.settings.token if role is Role.OPERATOR else platform.settings.workshop_admin_password
-    return bool(expected) and hmac.compare_digest(given.strip().encode(), expected.encode())
+def _check_token(platform: Services, address: str, token: str) -> None:
+    platform.sign_ins.check(address)
+    if hmac.compare_digest(token.encode(), platform.settings.token.encode()):
+        return
+    platform.sign_ins.count(address)
+    raise AtelierError(
+        Code.UNAUTHORIZED,
+        "The token is wrong.",
+        field="token",
+        remedy="It is in the state folder, in the file api/token.",
+    )

@@ -294,6 +294,8 @@ class Repositories(Answer):
 class RepositoryCreated(Answer):
     success: Literal[True] = True
     repository: Repository
+
+
 class WorkshopStatus(Answer):
     available: int = Field(examples=[15])
     total: int = Field(examples=[20])
@@ -393,12 +395,19 @@ class Ports(Answer):
     ports: list[OpenPort]
 
 
+class DeniedDomain(Answer):
+    domain: str = Field(examples=["example.org"])
+    count: int
+
+
 class Seat(Answer):
     projectId: str = Field(examples=["abc123def456"])
     projectName: str = Field(examples=["Workshop 1"])
     workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
     status: Status
     lastHeartbeat: str | None = Field(description="When somebody used its IDE last.")
+    lastCommit: str | None = Field(description="When something was committed last in its /workspace.")
+    deniedDomains: list[DeniedDomain] = Field(description="What its proxy refused of late, the most frequent first.")
     connections: int
     extendedUntil: str | None
     name: str | None

@@ -19,6 +19,7 @@ from .fields import (
     GitUrl,
     Group,
     Memory,
+    Minutes,
     Mode,
     Notes,
     Password,
@@ -27,7 +28,6 @@ from .fields import (
     Text,
     Title,
 )
-from .fields import Count, Cpus, Group, Memory, Minutes, Mode, Notes, Password, ProjectName, Template, Text, Title
 
 
 class Body(BaseModel):

@@ -19,6 +19,7 @@ from .errors import AtelierError, Code
 from .model import Status, Workspace
 from .platform import Platform
 from .registry import new_id
+from .repositories import repository_for
 from .seats import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
 from .snapshots import recover, snapshot
 from .views import view
@@ -181,7 +182,9 @@ def _swap(platform: Platform, row: Workspace, old: Container | None, image: str,
         platform.engine.rename(name, kept)
     platform.engine.rename(new, name)
     try:
-        start_seat(platform, row)
+        # On its own branch again, whatever it begins from; what it had pushed stays on the git server.
+        with repository_for(platform, row, wanted=row.repository is not None) as push:
+            start_seat(platform, row, push)
     except AtelierError as error:
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):

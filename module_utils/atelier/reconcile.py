@@ -15,8 +15,8 @@ from enum import StrEnum
 from . import rehearsal
 from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
 from .engine import Container
-from .forge import open_forge
 from .errors import AtelierError
+from .forge import open_forge
 from .gateway import compare_routes
 from .jobs import Jobs
 from .listing import workspace_containers

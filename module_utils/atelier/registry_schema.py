@@ -78,6 +78,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE workspaces ADD COLUMN git_problem TEXT",
         # Access to repositories that workspaces which are gone may still have: until the git server said otherwise.
         "CREATE TABLE git_revocations (workspace_id TEXT PRIMARY KEY, repository TEXT NOT NULL) STRICT",
+    ),
+    (
         """
         CREATE TABLE claims (
             sequence INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -42,7 +42,7 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
     platform.registry.claim_running_slot(workspace.id, Status.CREATING)
     discard_container(platform, workspace)
     platform.engine.create(seat_spec(platform, workspace, image, name))
-    start_seat(platform, workspace)
+    start_seat(platform, workspace, fill)
 
 
 def seat_spec(
@@ -50,21 +50,6 @@ def seat_spec(
 ) -> SeatSpec:
     """The container of a row, under that name and with these labels besides its own."""
     network = platform.site.networks[check_proxy_mode(workspace.proxy_mode, platform.site.networks)]
-    platform.engine.create(
-        SeatSpec(
-            name=name,
-            hostname=workspace.id,  # what the prompt shows, as in the URL
-            image=image,
-            network=network.name,
-            address=workspace.address,
-            memory=workspace.limits.memory_bytes,
-            cpus=float(workspace.limits.cpus),
-            labels=labels_of(platform, workspace),
-            volume=name,
-            volume_path=CONFIG_FOLDER,
-            environment=proxy_environment(platform.site, workspace.proxy_mode),
-            hosts={GIT_HOST: network.host_address} if platform.site.git else {},
-        )
     return SeatSpec(
         name=name,
         hostname=workspace.id,  # what the prompt shows, as in the URL
@@ -77,11 +62,13 @@ def seat_spec(
         volume=platform.site.container_name(workspace.id),
         volume_path=CONFIG_FOLDER,
         environment=proxy_environment(platform.site, workspace.proxy_mode),
+        hosts={GIT_HOST: network.host_address} if platform.site.git else {},
     )
 
 
-def start_seat(platform: Platform, workspace: Workspace) -> None:
-    """Starts and awaits a container that was just created, and marks the row ``running``. Raises as ``make_seat``."""
+def start_seat(platform: Platform, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
+    """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
+    ``make_seat``."""
     name = platform.site.container_name(workspace.id)
     put_ide_config(platform, workspace)
     is_news = put_recorder_ca(platform, workspace)

@@ -192,8 +192,6 @@ def _hash_of(desired: Desired) -> str | None:
 def remove(platform: Platform, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
-def remove(platform: Platform, workspace: Workspace) -> None:
-    """Removes container, volume, row and route, in an order that can be taken up again after an interruption."""
     forget_past(platform, workspace.id)
     discard_container(platform, workspace)
     forget(platform, workspace.id)

@@ -9,9 +9,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler
 from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Network
 from pathlib import Path
 from socketserver import UnixStreamServer

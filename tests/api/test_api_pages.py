@@ -115,7 +115,7 @@ def test_the_feed_tells_of_changes_and_of_nothing_else(api: Api, base: dict[str,
         def next_topic() -> str:
             return next(line.removeprefix("event: ") for line in lines if line.startswith("event: "))
 
-        assert {next_topic(), next_topic()} == {"workspaces", "jobs"}
+        assert {next_topic(), next_topic(), next_topic()} == {"workspaces", "jobs", "claims"}
         path = f"/api/projects/{base['id']}/notes"
         assert api.put(path, {"notes": "seen by everybody"}).status_code == 200
         assert next_topic() == "workspaces"
@@ -142,16 +142,17 @@ def test_whoever_runs_the_workshop_signs_in_and_sees_the_seats_only(own: Callabl
     assert "Ana &lt;b&gt;" in page.text
     seats = api.get("/api/workshop/seats", headers=mine).json()["seats"]
     assert [seat["projectId"] for seat in seats] == ids
-    assert seats[0]["claim"]["email"] == "ana@example.com"
-    assert seats[0]["activity"]["lastCommit"]  # the template's own
+    assert seats[0]["email"] == "ana@example.com"
+    assert seats[0]["lastCommit"]  # the template's own
     assert "Workshop 2" in api.get("/pages/workshop/seats", headers=mine).text
     assert api.get("/api/workshop/claims.csv", headers=mine).status_code == 200
     # Nothing but the workshop is open to that cookie.
     for path in ("/api/projects/", "/api/jobs", "/api/audit", "/pages/workspaces", f"/api/projects/{base['id']}"):
         is_error(api.get(path, headers=mine), 401, "UNAUTHORIZED")
     assert api.get("/", headers=mine).status_code == 401
-    is_error(api.post(f"/api/projects/{base['id']}/start", headers=mine), 401, "UNAUTHORIZED")
-    assert api.post(f"/api/projects/{ids[0]}/start", headers=mine).status_code == 200
+    is_error(api.post(f"/api/projects/{ids[0]}/start", headers=mine), 401, "UNAUTHORIZED")
+    is_error(api.post(f"/api/workshop/seats/{base['id']}/start", headers=mine), 404, "PROJECT_NOT_FOUND")
+    assert api.post(f"/api/workshop/seats/{ids[0]}/start", headers=mine).status_code == 200
     # Cards without new passwords change nothing; with them the answer alone tells.
     old = api.post("/api/workshop/cards", {}, headers=mine).json()["cards"]
     assert [card["password"] for card in old] == [None, None]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from atelier.errors import Code
 
-from api.activity import denied_domains, moment_of
 from api.pages import egress, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
+from api.seat_activity import denied_domains, moment_of
 
 TEMPLATES = Path(egress.__file__).parent / "templates"
 EN = words("en")
@@ -220,12 +220,10 @@ def test_how_many_places_are_free() -> None:
 
 def test_a_seat_is_active_while_its_ide_beats() -> None:
     now = datetime(2026, 4, 19, 10, 0, tzinfo=UTC)
-    claim = {"name": "Max", "email": "max@example.com", "claimedAt": "2026-04-19T09:00:00.000Z"}
-    silent = {"lastHeartbeat": None, "lastCommit": None, "deniedDomains": []}
     found = [
-        _seat(claim=claim, activity={**silent, "lastHeartbeat": "2026-04-19T09:58:30.000Z"}),
-        _seat(activity={**silent, "deniedDomains": [{"domain": "example.org", "count": 3}]}),
-        _seat(status="stopped", activity={**silent, "lastHeartbeat": "2026-04-19T09:50:00.000Z"}),
+        _seat(name="Max", email="max@example.com", lastHeartbeat="2026-04-19T09:58:30.000Z"),
+        _seat(deniedDomains=[{"domain": "example.org", "count": 3}]),
+        _seat(status="stopped", lastHeartbeat="2026-04-19T09:50:00.000Z"),
     ]
     shown = workshop.seats(found, now, EN)
     assert [count["number"] for count in shown["counts"]] == [3, 1, 1, 1]
@@ -238,11 +236,14 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
 
 def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
     made = {"projectName": "Workshop 1", "workspaceUrl": "http://x.localhost/", "participant": None}
-    (card,) = workshop.cards([{**made, "password": "secret-1", "error": None}])
+    shown = workshop.cards([{**made, "password": "secret-1", "error": None}], EN)
+    (card,) = shown["cards"]
+    assert shown["once"] == EN("cards.once")
+    assert workshop.cards([{**made, "password": None, "error": None}], EN)["once"] == ""
     assert card["password"] == "secret-1"
     assert card["qr"].startswith("<svg ")
     assert "style" not in card["qr"]
-    html = rendered("cards.html", EN, cards=[card])
+    html = rendered("cards.html", EN, **shown)
     assert "<svg" in html
     assert "secret-1" in html
 
@@ -269,7 +270,11 @@ def _seat(**values: Any) -> dict[str, Any]:
         "projectName": "Workshop 1",
         "workspaceUrl": "http://0123456789ab.localhost/",
         "status": "running",
-        "claim": None,
+        "name": None,
+        "email": None,
+        "lastHeartbeat": None,
+        "lastCommit": None,
+        "deniedDomains": [],
         **values,
     }
 

@@ -185,7 +185,8 @@ RESERVE_FIVES = """
             try:
                 registry.reserve([order("base")])
             except AtelierError as error:
-                if error.code != "PROJECT_EXISTS":
+                # A process that was held up since it looked finds the others done.
+                if error.code not in ("PROJECT_EXISTS", "WORKSPACE_LIMIT_EXCEEDED"):
                     raise
         source = registry.get(name="base")
         for _ in range(6):

@@ -147,7 +147,7 @@ def test_rotation_while_reading(folder: Path) -> None:
             (folder / "access.log").replace(folder / "access.log.0")
             write(folder, "".join(map(line, range(number, number + 5))))
             number += 5
-            time.sleep(0.0005)
+            time.sleep(0.005)
 
     for age, name in enumerate(["access.log", "access.log.0", "access.log.1", "access.log.2"]):
         write(folder, "".join(map(line, range(15 - 5 * age, 20 - 5 * age))), name)

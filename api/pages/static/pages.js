@@ -36,7 +36,6 @@ function show(place, text, milliseconds) {
   setTimeout(() => note.remove(), milliseconds)
 }
 
-// The API's errors are English sentences with details; other readers get their own sentence first.
 // What participants can meet has its own words in each language; the API's own sentences are German there.
 const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
   'INVALID_WORKSPACE_PASSWORD', 'offline']
@@ -45,6 +44,7 @@ const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCES
 function sentence(answer) {
   const own = words.error[answer.code]
   const detail = answer.message || answer.error
+  if (own && plain.includes(answer.code)) return own
   if (!own) return detail || words.error.unknown
   return language === 'en' ? detail || own : own + (detail ? ` (${detail})` : '')
 }
@@ -107,7 +107,8 @@ async function submit(form) {
   const headers = form.dataset.prefer ? { Prefer: form.dataset.prefer } : {}
   await whileBusy(one('[type=submit]', form), async () => {
     const answer = await call(...target(form, values), body, headers)
-    if (answer.ok) done(form, answer.data, values)
+    if (form.dataset.then === 'seat' && answer.data.workspaceUrl) showSeat(form, answer.data)
+    else if (answer.ok) done(form, answer.data, values)
     else if (!signedOut(answer)) showFaults(form, answer.data)
   })
 }
@@ -141,9 +142,10 @@ async function whileBusy(button, work) {
   if (button.ariaBusy === 'true') return
   button.ariaBusy = 'true'
   button.ariaDisabled = 'true'
-  const slow = setTimeout(() => say(words.busy), 1500)
+  const slow = setTimeout(() => { say(words.busy); said.firstChild.dataset.busy = '' }, 1500)
   try { await work() } finally {
     clearTimeout(slow)
+    one('[data-busy]', said)?.remove()
     button.ariaBusy = button.ariaDisabled = null
   }
 }
@@ -185,6 +187,17 @@ function present(place, text) {
   one('pre', place).focus()
 }
 
+// A participant's seat, also when it is one that they had before.
+function showSeat(form, seat) {
+  const place = document.getElementById(form.dataset.show)
+  for (const element of all('[data-of]', place)) element.textContent = seat[element.dataset.of] ?? ''
+  for (const element of all('[data-href]', place)) element.href = seat[element.dataset.href]
+  for (const element of all('[data-if]', place)) element.hidden = !seat[element.dataset.if]
+  form.closest('section').hidden = true
+  place.hidden = false
+  place.focus()
+}
+
 // --- Forms ---------------------------------------------------------------------------------------------------------
 
 // A form as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
@@ -212,12 +225,20 @@ function clearFaults(form) {
   if (trouble) trouble.textContent = ''
 }
 
+// English readers get the API's own sentence, which names the value, but where a field has words of its own.
+function faultOf(field, name, text, answer) {
+  const own = field.dataset?.fault
+  if (own) return words.fault[own]
+  if (language === 'en' && !plain.includes(answer.code)) return text
+  return words.fault[name] ?? words.error[answer.code] ?? text
+}
+
 function showFaults(form, answer) {
   const known = Object.entries(answer.details ?? {}).filter(([name]) => form.elements[name] && typeof answer.details[name] === 'string')
   for (const [name, text] of known) {
     const field = form.elements[name]
     const fault = one(`[id$="-${name}-fault"]`, form)
-    if (fault) fault.textContent = language === 'en' ? text : words.fault[name] ?? words.error[answer.code] ?? text
+    if (fault) fault.textContent = faultOf(field, name, text, answer)
     if (field.setAttribute) field.setAttribute('aria-invalid', 'true')
   }
   if (known.length === 0) one('.trouble', form).textContent = sentence(answer)
@@ -266,6 +287,9 @@ document.addEventListener('click', (event) => {
   else if (button.dataset.print !== undefined) window.print()
   else if (button.dataset.copy !== undefined) copy(document.getElementById(button.dataset.copy).textContent)
 })
+
+// Browsers copy on secure pages only; elsewhere there is no button for it.
+if (!navigator.clipboard) all('[data-copy]').forEach((button) => { button.hidden = true })
 
 async function copy(text) {
   await navigator.clipboard.writeText(text)
