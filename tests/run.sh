@@ -37,7 +37,7 @@ done
 # interface comes or goes.
 stages=(
   "prepare | format ruff mypy yamllint ansible_lint docs unit"
-  "module api | ${scenarios[*]}"
+  "module | api ${scenarios[*]}"
   "e2e"
 )
 
