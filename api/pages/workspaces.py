@@ -10,6 +10,7 @@ from typing import Any
 
 from atelier.model import CPU_COUNTS, MEMORY_SIZES
 
+from ..schemas.fields import GIT_CLONE, GIT_TEMPLATE
 from .words import Words
 
 Project = Mapping[str, Any]
@@ -73,6 +74,11 @@ def group_name(group: str, reader: Words) -> str:
     return reader("group.none") if group == _NO_GROUP else group
 
 
+def kind_name(kind: str, reader: Words) -> str:
+    """A template by its own name; what comes from a repository in words."""
+    return reader("kind.git-clone") if kind == GIT_CLONE else kind
+
+
 def row(project: Project, reader: Words) -> dict[str, Any]:
     """One workspace: its facts in words, and what can be done with it now."""
     status = project["status"]
@@ -82,7 +88,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "group": group_name(project["group"], reader),
         # What a form takes to mean no group.
         "group_value": "" if project["group"] == _NO_GROUP else project["group"],
-        "template": project["type"],
+        "template": kind_name(project["type"], reader),
         "status": status,
         "status_word": reader(f"status.{status}"),
         "error": project.get("error") or "",
@@ -121,8 +127,9 @@ def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
 def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
     modes = ["none", "logging", "security"] if config["enableProxy"] else ["none"]
+    kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
     return {
-        "templates": [{"value": name, "label": name, "selected": False} for name in config["templates"]],
+        "kinds": [{"value": kind, "label": kind_name(kind, reader), "selected": False} for kind in kinds],
         "modes": [
             {"value": mode, "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
         ],
@@ -143,7 +150,7 @@ def facts(project: Project, reader: Words) -> list[dict[str, str]]:
     """What the page of one workspace tells of it, as names and values; a moment stands in ``time``."""
     container = project["container"]
     shown: list[tuple[str, str, str]] = [
-        ("fact.template", project["type"], ""),
+        ("fact.template", kind_name(project["type"], reader), ""),
         ("fact.group", group_name(project["group"], reader), ""),
         ("fact.mode", reader(f"mode.{project['proxyMode']}"), ""),
         ("fact.password", reader("protected.yes" if project["passwordProtected"] else "protected.no"), ""),

@@ -142,6 +142,16 @@ def test_what_people_type_stays_text() -> None:
     assert html.count("&lt;script&gt;") >= 4
 
 
+def test_a_workspace_from_a_repository_is_a_kind_where_its_template_is_there() -> None:
+    config = {"templates": ["empty", "python-flask"], "enableProxy": False, "gitServerEnabled": True}
+    form = workspaces.create_form(config, ["Uncategorized", "spring"], EN)
+    assert [kind["label"] for kind in form["kinds"]] == ["empty", "python-flask", "From a repository"]
+    assert (form["kinds"][-1]["value"], form["git"], form["groups"]) == ("git-clone", True, ["spring"])
+    without = workspaces.create_form({**config, "templates": ["python-flask"], "gitServerEnabled": False}, [], EN)
+    assert ([kind["value"] for kind in without["kinds"]], without["git"]) == (["python-flask"], False)
+    assert workspaces.row(project(type="git-clone"), EN)["template"] == "From a repository"
+
+
 # --- Jobs, egress -----------------------------------------------------------------------------------------------------
 
 

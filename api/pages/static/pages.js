@@ -200,12 +200,12 @@ function showSeat(form, seat) {
 
 // --- Forms ---------------------------------------------------------------------------------------------------------
 
-// A form as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
+// A form's fields that are shown, as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
 // data-also names a field that is true when this one is filled.
 function collect(form) {
   const body = {}
   for (const field of form.elements) {
-    if (!field.name || field.disabled || field.closest('[hidden]')) continue
+    if (!field.name || field.disabled || (field.type !== 'hidden' && !field.checkVisibility())) continue
     const { optional, lines, also } = field.dataset
     if (field.type === 'checkbox') { if (field.checked) body[field.name] = true }
     else if (field.type === 'radio') { if (field.checked) body[field.name] = field.value }
