@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from ..deps import Platform, ProjectId, Services, Who
 from ..errors import STATUS
+from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
 from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
@@ -21,7 +22,7 @@ from ..routers import seats as seats_api
 from ..routers import system as system_api
 from ..routers import workshop as workshop_api
 from ..schemas.seats import MakeCards
-from . import egress, jobs, workshop, workspaces
+from . import addresses, egress, git, jobs, workshop, workspaces
 from .view import STATIC, Reader, html, page, rendered
 from .words import Words, choose_language, words
 
@@ -108,6 +109,7 @@ async def workspace_page(project_id: ProjectId, platform: Platform, caller: Who,
         "workspace.html",
         reader,
         **await _workspace(platform, project_id, reader),
+        **await _aliases(platform, project_id, reader),
         form={"groups": groups},
         **_frame(platform, caller, "workspaces"),
     )
@@ -123,6 +125,19 @@ async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reade
     """Asked for by itself, since Docker takes its time to measure."""
     usage = _content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
     return page("disk.html", reader, usage=usage)
+
+
+@router.get("/pages/workspaces/{project_id}/aliases")
+async def aliases_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    return page("aliases.html", reader, **await _aliases(platform, project_id, reader))
+
+
+@router.get("/pages/workspaces/{project_id}/ports")
+async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+    """Asked for by itself, since Docker is asked."""
+    status, _ = platform.presenter.status(platform.row(project_id))
+    found = _content(await aliases_api.list_ports(project_id, platform))["ports"]
+    return page("ports.html", reader, id=project_id, ports=addresses.ports(found, status, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/log")
@@ -281,7 +296,22 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
 
 async def _workspace(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
     project = _content(await projects_api.get_project(project_id, platform))["project"]
-    return {"workspace": workspaces.row(project, reader), "facts": workspaces.facts(project, reader)}
+    return {
+        "workspace": workspaces.row(project, reader),
+        "facts": workspaces.facts(project, reader),
+        "repository": git.repository(project, browsable=_browsable(platform)),
+    }
+
+
+async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
+    found = _content(await aliases_api.list_aliases(project_id, platform))["aliases"]
+    return {"id": project_id, "aliases": addresses.aliases(found, reader)}
+
+
+def _browsable(platform: Services) -> bool:
+    """Whether the git server has pages: the embedded one answers git and programs only."""
+    server = platform.settings.site.git
+    return server is not None and server.service == "forgejo"
 
 
 async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from atelier.errors import Code
 
-from api.pages import egress, jobs, workshop, workspaces
+from api.pages import addresses, egress, git, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
 from api.seat_activity import denied_domains, moment_of
@@ -150,6 +150,42 @@ def test_a_workspace_from_a_repository_is_a_kind_where_its_template_is_there() -
     without = workspaces.create_form({**config, "templates": ["python-flask"], "gitServerEnabled": False}, [], EN)
     assert ([kind["value"] for kind in without["kinds"]], without["git"]) == (["python-flask"], False)
     assert workspaces.row(project(type="git-clone"), EN)["template"] == "From a repository"
+
+
+# --- Git, addresses ---------------------------------------------------------------------------------------------------
+
+
+def test_a_workspaces_repository_has_a_link_where_there_are_pages_to_look_at() -> None:
+    repository = {
+        "fullName": "developer/base",
+        "webUrl": "http://localhost/git/developer/base",
+        "cloneUrl": "http://localhost/git/developer/base.git",
+        "branch": "main",
+    }
+    made = project(gitRepository=repository, gitUrl=None, warnings=["No repository."])
+    shown = git.repository(made, browsable=True)
+    assert (shown["url"], shown["branch"]) == (repository["webUrl"], "main")
+    assert (shown["address"], shown["warnings"]) == (repository["cloneUrl"], ["No repository."])
+    assert git.repository(made, browsable=False)["url"] == ""
+    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), browsable=True)
+    assert (cloned["shown"], cloned["origin"], cloned["name"]) == (True, "https://x.example/a", "")
+    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), browsable=True)["shown"]
+
+
+def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
+    found = [
+        {"port": 3000, "reachable": True, "url": "http://a/"},
+        {"port": 3001, "reachable": False, "url": "http://b/"},
+    ]
+    shown = addresses.ports(found, "running", EN)
+    assert [(port["word"], port["url"]) for port in shown["rows"]] == [("Port 3000", "http://a/"), ("Port 3001", "")]
+    assert shown["empty"] == ""
+    assert addresses.ports([], "running", EN)["empty"] == EN("ports.none")
+    assert addresses.ports([], "stopped", EN)["empty"] == EN("ports.asleep")
+    alias = {"subdomain": "demo", "url": "http://demo/", "port": 3000, "basicAuth": False, "user": None}
+    rows = addresses.aliases([alias, {**alias, "basicAuth": True, "user": "guest"}], EN)
+    assert [row["access"] for row in rows] == ["open to all", "asks for guest's password"]
+    assert [row["guarded"] for row in rows] == ["", "true"]
 
 
 # --- Jobs, egress -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""Repositories as the pages show them: the API's JSON and words in, plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def repository(project: Mapping[str, Any], *, browsable: bool) -> dict[str, Any]:
+    """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
+    for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
+    found = project["gitRepository"] or {}
+    return {
+        "name": found.get("fullName", ""),
+        "url": found.get("webUrl", "") if browsable else "",
+        "address": found.get("cloneUrl", ""),
+        "branch": found.get("branch", ""),
+        "origin": project["gitUrl"] or "",
+        "warnings": project["warnings"],
+        "shown": bool(found or project["gitUrl"] or project["warnings"]),
+    }
+
+
+def repositories(found: Sequence[Mapping[str, Any]], *, browsable: bool) -> list[dict[str, Any]]:
+    """One row a repository, its branches with the default one first."""
+    return [
+        {
+            "name": entry["name"],
+            "description": entry["description"],
+            "url": entry["url"] if browsable else "",
+            "address": entry["cloneUrl"],
+            "private": entry["private"],
+            "updated_at": entry["updatedAt"],
+            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], name)),
+        }
+        for entry in found
+    ]
