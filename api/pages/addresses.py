@@ -24,7 +24,7 @@ def aliases(found: Sequence[Mapping[str, Any]], reader: Words) -> list[dict[str,
 
 
 def ports(found: Sequence[Mapping[str, Any]], status: str, reader: Words) -> dict[str, Any]:
-    """The open ports, and the sentence when there is none. One that only the workspace itself reaches has no address."""
+    """The open ports, and the sentence when there is none. One that only the workspace reaches has no address."""
     return {
         "rows": [
             {

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from atelier.errors import AtelierError, Code
+from atelier.forge import require_git
 from atelier.whitelist import BASE
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..errors import STATUS
 from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
+from ..routers import git as git_api
 from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
 from ..routers import seats as seats_api
@@ -185,6 +187,19 @@ async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group:
     )
 
 
+@router.get("/repositories")
+async def repositories_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+    """What is on the git server; there is no such page without one."""
+    require_git(platform.settings.site)
+    found = await _repositories(platform, reader)
+    return page("repositories.html", reader, **found, **_frame(platform, caller, "repositories"))
+
+
+@router.get("/pages/repositories")
+async def repositories_fragment(platform: Platform, reader: Reader) -> Response:
+    return page("repositories_list.html", reader, **await _repositories(platform, reader))
+
+
 @router.get("/jobs")
 async def jobs_page(platform: Platform, caller: Who, reader: Reader) -> Response:
     """The newest jobs, live."""
@@ -314,6 +329,17 @@ def _browsable(platform: Services) -> bool:
     return server is not None and server.service == "forgejo"
 
 
+async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
+    """The list, or the sentence when the git server does not answer: the page is there all the same."""
+    try:
+        found = _content(await git_api.list_git_repositories(platform))["repositories"]
+    except AtelierError as error:
+        if error.code is not Code.SERVICE_UNAVAILABLE:
+            raise
+        return {"away": reader("repositories.away"), "repositories": []}
+    return {"away": "", "repositories": git.repositories(found, browsable=_browsable(platform))}
+
+
 async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:
     answer = _content(await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS))
     return jobs.rows(answer["jobs"], _names(platform), reader)
@@ -336,6 +362,7 @@ def _frame(platform: Services, caller: Who, here: str) -> dict[str, Any]:
     return {
         "here": here,
         "egress": platform.settings.proxy_enabled,
+        "git": platform.settings.git_server_enabled,
         "can_sign_out": caller.name.startswith("signed in"),
     }
 
