@@ -13,6 +13,7 @@ import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
+from tests.api.git_service import GIT, Service
 from tests.api.running import Api, Instance
 
 ENGINE_URL = "unix:///var/run/docker.sock"
@@ -91,6 +92,16 @@ def own(network: str) -> Iterator[Callable[..., Api]]:
     for running in made:
         running.close()
     instance.remove()
+
+
+@pytest.fixture
+def service(own: Callable[..., Api]) -> Iterator[tuple[Api, Service]]:
+    api = own(git=GIT)
+    running = Service(api.instance.folder, api.instance.state)
+    running.start()
+    api.start()
+    yield api, running
+    running.stop()
 
 
 def make_instance(name: str, subnet: str = OWN_PART) -> Instance:

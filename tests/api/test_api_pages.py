@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.api.git_service import Service
 from tests.api.running import TOKEN, Api, is_error
 from tests.module.installation import eventually, login
 
@@ -121,6 +122,51 @@ def test_the_feed_tells_of_changes_and_of_nothing_else(api: Api, base: dict[str,
         assert next_topic() == "workspaces"
     assert api.put(path, {"notes": ""}).status_code == 200
     eventually(lambda: "seen by everybody" not in api.get("/").text, "the page is made anew")
+
+
+def test_a_workspaces_page_has_its_addresses_and_there_is_no_git_without_a_server(
+    api: Api, base: dict[str, Any]
+) -> None:
+    front = api.get("/").text
+    assert 'value="git-clone"' in front
+    assert "createGitRepo" not in front
+    assert 'href="/repositories"' not in front
+    assert api.get("/repositories").status_code == 503
+    path, password = f"/api/projects/{base['id']}/aliases", "canary-page-Rt8"
+    order = {"subdomain": "page-demo", "port": 3100, "basicAuth": {"user": "<i>guest", "password": password}}
+    assert api.post(path, order).status_code == 201
+    api.instance.container(base).exec_run(["python3", "-m", "http.server", "3100"], detach=True)
+    page = api.get(f"/workspaces/{base['id']}", headers={"Accept-Language": "de"}).text
+    assert 'href="http://page-demo.localhost/"' in page
+    assert "Port 3100 · fragt nach dem Passwort von &lt;i&gt;guest" in page
+    assert password not in page
+    ports = f"/pages/workspaces/{base['id']}/ports"
+    eventually(lambda: f"http://{base['id']}-3100.localhost/" in api.get(ports).text, "the open port is shown")
+    assert api.delete(f"{path}/page-demo").status_code == 200
+    assert "It has none yet." in api.get(f"/pages/workspaces/{base['id']}/aliases").text
+    for path in ("aliases", "ports"):
+        is_error(api.get(f"/pages/workspaces/{base['id']}/{path}", headers=REMOTE), 401, "UNAUTHORIZED")
+
+
+def test_the_git_servers_repositories(service: tuple[Api, Service]) -> None:
+    api, running = service
+    front = api.get("/").text
+    assert "createGitRepo" in front
+    assert 'href="/repositories"' in front
+    assert "There is no repository yet." in api.get("/repositories").text
+    made = {"name": "course", "description": "For <b>all</b>", "private": True}
+    assert api.post("/api/git/repositories", made).status_code == 201
+    page = api.get("/repositories", headers={"Accept-Language": "de"}).text
+    assert "For &lt;b&gt;all&lt;/b&gt;" in page
+    assert "http://localhost/git/developer/course.git" in page
+    assert 'href="http://localhost/git/developer/course"' not in page  # the embedded server has no pages
+    assert "leer" in page
+    running.stop()
+    page = api.get("/repositories")
+    assert page.status_code == 200
+    assert "The git server does not answer." in page.text
+    assert "course.git" not in api.get("/pages/repositories").text
+    assert api.get("/repositories", headers=REMOTE).status_code == 401
 
 
 def test_whoever_runs_the_workshop_signs_in_and_sees_the_seats_only(own: Callable[..., Api]) -> None:

@@ -172,6 +172,22 @@ def test_a_workspaces_repository_has_a_link_where_there_are_pages_to_look_at() -
     assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), browsable=True)["shown"]
 
 
+def test_repositories_are_told_with_the_default_branch_first() -> None:
+    entry = {
+        "name": "course",
+        "description": "",
+        "url": "http://localhost/git/developer/course",
+        "cloneUrl": "http://localhost/git/developer/course.git",
+        "private": True,
+        "updatedAt": "2026-01-01T00:00:00.000Z",
+        "defaultBranch": "main",
+        "branches": ["clone/course-1", "main"],
+    }
+    (row,) = git.repositories([entry], browsable=False)
+    assert (row["branches"], row["url"]) == (["main", "clone/course-1"], "")
+    assert git.repositories([entry], browsable=True)[0]["url"] == entry["url"]
+
+
 def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
     found = [
         {"port": 3000, "reachable": True, "url": "http://a/"},
