@@ -14,6 +14,7 @@ LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes
 PROC = Path("/proc")
 # 127.x.y.z and ::1, in the byte order of the machines that Docker runs on.
 _LOOPBACK = ("7F", "00000000000000000000000001000000")
+_DOCKERS_DNS = "0B00007F"  # 127.0.0.11, which every container of a network that is not the default one has
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ def listening_inodes(table: str, port: int) -> set[int]:
 
 def listening_ports(table: str) -> dict[int, bool]:
     """Ports that something listens on, in the text of /proc/net/tcp or tcp6, and whether others than the machine itself
-    reach it."""
+    reach it. Docker's own name server is no program of the machine's."""
     found: dict[int, bool] = {}
     for line in table.splitlines():
         columns = line.split()
         if len(columns) > 3 and columns[3] == LISTEN:
             address, _, port = columns[1].rpartition(":")
+            if address == _DOCKERS_DNS:
+                continue
             open_to_others = not address.endswith(_LOOPBACK)
             found[int(port, 16)] = found.get(int(port, 16), False) or open_to_others
     return found

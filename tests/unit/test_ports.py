@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.ports import Holder, holders, listening_inodes, require_free
+from atelier.ports import Holder, holders, listening_inodes, listening_ports, require_free
 
 # Two listeners on port 80 (0050) and 8080, and a connection from port 80.
 TCP = """\
@@ -38,6 +38,13 @@ def test_only_listeners_count() -> None:
     assert listening_inodes(TCP, 80) == {1111}
     assert listening_inodes(TCP, 8080) == {2222}
     assert listening_inodes(TCP, 443) == set()
+
+
+def test_open_ports_are_those_of_programs() -> None:
+    dns = (
+        "   3: 0B00007F:A9F1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4 1 0 100 0 0 10 0"
+    )
+    assert listening_ports(TCP + dns) == {80: True, 8080: False}
 
 
 def test_the_holder_is_named(proc: Path) -> None:
