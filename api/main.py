@@ -37,6 +37,7 @@ from .routers import (
     aliases,
     checkpoints,
     egress,
+    ending,
     events,
     git,
     jobs,
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routers = (
         *(projects.router, checkpoints.router, aliases.router, jobs.router, system.router),
         *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
+        ending.router,
     )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:

@@ -15,6 +15,7 @@ from .runner.queue import Operation
 
 # The event of a rehearsal's job that has what it found.
 VERDICT = "verdict"
+COLLECT, TEARDOWN = "collect", "teardown"
 
 
 def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
@@ -49,6 +50,20 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     def of_rehearsal(job: Job) -> Mapping[str, Any]:
         return {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables}
 
+    def of_those_left(job: Job) -> Mapping[str, Any]:
+        # After a crash some are gone already.
+        return {"workshop_ids": [id for id in job.project_ids if registry.find(id=id)], **job.variables}
+
+    def collected(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        entries = {entry["id"]: entry for entry in ended.results.get("Collect their work", {}).get("seats", ())}
+        return [_collected(_outcome(registry, id), entries.get(id), ended) for id in job.project_ids]
+
+    def removed(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        return [_outcome(registry, id) for id in job.project_ids]
+
+    def nothing(job: Job) -> Sequence[str]:
+        return ()
+
     def told(job: Job, ended: Ended) -> list[dict[str, Any]]:
         verdict = ended.results.get("Rehearse", {}).get("verdict")
         if verdict:
@@ -69,6 +84,17 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         one("alias"),
         Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
+        # One after the other: what is being collected is not removed meanwhile.
+        Operation(
+            *(COLLECT, "workshop_collect", "clone", of_those_left, nothing, collected),
+            leaves_traces=True,
+            seconds_each=60,
+        ),
+        Operation(
+            *(TEARDOWN, "workshop_teardown", "clone", of_those_left, nothing, removed),
+            divisible=False,
+            seconds_each=30,
+        ),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
@@ -85,6 +111,15 @@ def _outcome(registry: Registry, id: str) -> dict[str, Any]:
         "error": row.error if row else None,
         "warnings": [row.git_problem] if row and row.git_problem else [],
     }
+
+
+def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: Ended) -> dict[str, Any]:
+    """A seat's outcome of a collect: an error of its own, or of the run that did not get to it."""
+    error = entry["error"] if entry else str(ended.error) if ended.error else None
+    if error:
+        return {**outcome, "status": "error", "error": error}
+    note = entry["note"] if entry else None
+    return {**outcome, "error": None, "warnings": [note] if note else []}
 
 
 def raise_for(ended: Ended) -> None:

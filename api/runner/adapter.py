@@ -174,7 +174,10 @@ class _Events:
         elif kind == "runner_on_ok":
             self.results[str(data.get("task"))] = data.get("res") or {}
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
-            self.error = _error_from(data.get("res") or {})
+            result = data.get("res") or {}
+            # Of a loop: the first item's own words, not Ansible's that some failed.
+            failed = (item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed"))
+            self.error = _error_from(next(failed, result))
         return False
 
 

@@ -47,6 +47,8 @@ class Operation:
     leaves_traces: bool = False
     # Whether it may be ended while it runs: not what would leave a workspace between two states.
     divisible: bool = True
+    # What each of its workspaces adds to the time that it may take.
+    seconds_each: float = 0
 
 
 @dataclass
@@ -213,7 +215,7 @@ class Queue:
         neither done nor undone, and only another run can tell."""
         for attempt in range(1, _ATTEMPTS + 1):
             outages = self._docker.outages
-            ended = await self._execute(playbook, variables, job, canceled)
+            ended = await self._execute(playbook, variables, job, canceled, ticket.operation.seconds_each)
             if ended.error is None or attempt == _ATTEMPTS:
                 break
             if ended.error.code is not Code.SERVICE_UNAVAILABLE and self._docker.outages == outages:
@@ -230,7 +232,9 @@ class Queue:
                 return _canceled("")
         return ended
 
-    async def _execute(self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event) -> Ended:
+    async def _execute(
+        self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event, seconds_each: float
+    ) -> Ended:
         loop = asyncio.get_running_loop()
 
         def notify(note: Note) -> None:
@@ -251,7 +255,7 @@ class Queue:
                 "atelier_ready_timeout": self._settings.ready_timeout,
                 "atelier_reset_keep_hours": self._settings.reset_keep_hours,
             },
-            deadline=self._settings.ready_timeout * 3 + 600,
+            deadline=self._settings.ready_timeout * 3 + 600 + seconds_each * len(job.project_ids),
         )
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 

@@ -374,6 +374,41 @@ class LastRehearsal(Answer):
     verdict: RehearsalVerdict | None
 
 
+class CollectedSeat(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    projectName: str = Field(examples=["Workshop 1"])
+    state: str = Field(description="What it was in when it was collected.", examples=["running"])
+    collectedAt: str | None = Field(examples=["2026-04-19T17:30:00.000Z"])
+    file: str | None = Field(examples=["Workshop-1_abc123def456_9f86d081884c.tar.zst"])
+    bytes: int = Field(examples=[1048576])
+    sha256: str | None
+    branch: str | None = Field(examples=["clone/Workshop-1"])
+    commit: str | None
+    committed: bool
+    pushed: bool
+    note: str | None = Field(description="Why its work is not pushed.")
+    error: str | None = Field(description="Why the last attempt failed; the archive is then that of the one before.")
+
+
+class ToRemove(Answer):
+    projectId: str
+    projectName: str
+    isBase: bool
+    collected: bool
+
+
+class Collected(Answer):
+    success: Literal[True] = True
+    seats: list[CollectedSeat] = Field(description="Whatever was collected, also of seats that are gone.")
+    workspaces: list[ToRemove] = Field(description="What the workshop consists of now.")
+    job: JobAnswer | None = Field(description="The newest collect.")
+    teardown: JobAnswer | None = Field(description="The newest teardown.")
+
+
+class JobBegun(Done):
+    jobId: str
+
+
 class AliasList(Answer):
     success: Literal[True] = True
     aliases: list[AliasView]

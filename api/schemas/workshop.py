@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from atelier.rehearsal import MOST_SEATS
 from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from .fields import Text, checked
 from .projects import Body, example
@@ -19,6 +19,19 @@ class Rehearse(Body):
 
     seats: StrictInt | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
     project_id: Text | None = Field(default=None, examples=["abc123def456"])
+
+
+class TearDown(Body):
+    """What goes beyond the seats that are collected."""
+
+    model_config = example({"base": True})
+
+    collected: Literal["ignore"] | None = Field(
+        default=None, description="ignore: what was not collected is lost.", examples=["ignore"]
+    )
+    base: StrictBool | None = Field(
+        default=None, description="true: what the seats were cloned from is removed, too.", examples=[True]
+    )
 
 
 class ClaimSeat(Body):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -43,6 +44,11 @@ class Entry:
     pushed: bool = False
     note: str | None = None
     error: str | None = None
+
+
+def folder_of(state_dir: Path, workshop: str) -> Path:
+    """Where the work of the workshop of that name is collected to, if nobody says otherwise."""
+    return state_dir / "archives" / f"workshop-{re.sub(r'[^A-Za-z0-9_-]+', '-', workshop).lower()}"
 
 
 def read_manifest(folder: Path) -> dict[str, Entry]:
@@ -87,8 +93,9 @@ def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterab
         ) from error
 
 
-def fault_of(folder: Path, entry: Entry | None) -> str | None:
-    """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it."""
+def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | None:
+    """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it. Without
+    ``read`` the archive's size must do: all of it takes seconds to read."""
     if entry is None:
         return "was never collected"
     if entry.error is not None:
@@ -97,7 +104,7 @@ def fault_of(folder: Path, entry: Entry | None) -> str | None:
         return None  # there was nothing left of it
     path = folder / entry.file
     try:
-        if path.stat().st_size != entry.bytes or sha256_of(path) != entry.sha256:
+        if path.stat().st_size != entry.bytes or (read and sha256_of(path) != entry.sha256):
             return f"has an archive that was changed: {entry.file}"
     except OSError as error:
         return f"has no readable archive {entry.file}: {error.strerror}"

@@ -76,9 +76,20 @@ def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
     They are the group's workspaces, or those named after it and numbered, but for what others were cloned from.
     """
     sources = {row.cloned_from for row in rows}
-    named = re.compile(rf"{re.escape(group)} [0-9]+")
-    seats = [row for row in rows if (row.group == group or named.fullmatch(row.name)) and row.id not in sources]
+    seats = [row for row in members(rows, group) if row.id not in sources]
     return sorted(seats, key=lambda row: (_number(row.name) is None, _number(row.name) or 0, row.name))
+
+
+def members(rows: Sequence[Workspace], group: str) -> list[Workspace]:
+    """All workspaces of the workshop: its seats, and those of its own that they were cloned from."""
+    named = re.compile(rf"{re.escape(group)}(?: [0-9]+)?")
+    sources = {row.cloned_from for row in rows}
+    # The group's bare name is a base's only: nobody's seat is called like the workshop.
+    return [
+        row
+        for row in rows
+        if row.group == group or (named.fullmatch(row.name) and (row.name != group or row.id in sources))
+    ]
 
 
 def _number(name: str) -> int | None:
@@ -154,6 +165,9 @@ class Claims:
     def ended(self) -> list[Claim]:
         """The claims that are over, in the order in which they were made."""
         return self._select("released_at IS NOT NULL")
+
+    def members(self) -> list[Workspace]:
+        return members(self._registry.all(), self._group)
 
     def seats(self) -> list[Workspace]:
         return pool(self._registry.all(), self._group)
