@@ -17,6 +17,7 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..errors import STATUS
 from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
+from ..routers import ending as ending_api
 from ..routers import git as git_api
 from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
@@ -24,7 +25,7 @@ from ..routers import seats as seats_api
 from ..routers import system as system_api
 from ..routers import workshop as workshop_api
 from ..schemas.seats import MakeCards
-from . import addresses, egress, git, jobs, workshop, workspaces
+from . import addresses, egress, ending, git, jobs, workshop, workspaces
 from .view import STATIC, Reader, html, page, rendered
 from .words import Words, choose_language, words
 
@@ -249,6 +250,12 @@ async def seats_fragment(platform: Platform, reader: Reader) -> Response:
 async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
     answer = _content(await workshop_api.last_rehearsal(platform))
     return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
+
+
+@for_workshop.get("/pages/workshop/ending")
+async def ending_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = _content(await ending_api.collected_work(platform))
+    return page("ending.html", reader, ending=ending.ending(answer, reader))
 
 
 @for_workshop.post("/pages/workshop/cards")

@@ -161,8 +161,7 @@ def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> Non
         raise AtelierError(
             Code.NOT_COLLECTED,
             f"The work in {len(missing)} of {len(rows)} workspaces is not collected: {shown}.",
-            field="collected",
-            remedy="Collect it first, or send ignore to lose it.",
+            remedy='Collect it first, or send "collected": "ignore" to lose it.',
             missing=missing,
         )
 

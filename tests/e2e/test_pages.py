@@ -5,7 +5,9 @@ The tests are one day and run in its order. Screenshots are left in out/.
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import docker
 import httpx
 import pytest
+from atelier.archive_manifest import fault_of, read_manifest
 from axe_playwright_python.sync_playwright import Axe
+from backports import zstd
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from .conftest import ADMIN_PASSWORD, DAY, INSTANCE, PATIENCE_MS, PORT, ROOT, Installation, visit
@@ -260,13 +264,62 @@ def test_who_runs_the_workshop_sees_and_steers_it(german: Page, browser: Browser
     expect(page.get_by_label("Workshop-Passwort")).to_be_visible()
 
 
+def test_their_work_is_collected_and_the_workshop_ended(
+    english: Page, api: httpx.Client, installation: Installation
+) -> None:
+    claims = api.get("/workshop/claims", headers={"X-Admin-Password": ADMIN_PASSWORD}).json()["claims"]
+    ada = next(claim for claim in claims if claim["name"] == "Ada Example")
+    _run({"id": ada["projectId"]}, "echo 'by Ada' > work.txt")
+    page = english
+    visit(page, f"{URL}/workshop/admin", page.get_by_label("Workshop password"))
+    page.get_by_label("Workshop password").fill(ADMIN_PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    panel = page.get_by_role("region", name="The end of the workshop")
+    dialog = page.get_by_role("dialog")
+    panel.get_by_role("button", name="End the workshop").click()
+    expect(dialog.get_by_role("heading", name=f"remove {PARTICIPANTS} seats?")).to_be_visible()
+    expect(dialog.get_by_text(re.compile(f"Not collected yet: .*{ada['projectName']}"))).to_be_visible()
+    _check(page, "the end of the workshop, too early")
+    dialog.get_by_role("button", name="End the workshop").click()
+    expect(dialog.get_by_role("alert").get_by_text("is not collected")).to_be_visible()
+    dialog.get_by_role("button", name="Cancel").click()
+
+    panel.get_by_role("button", name="Collect work").click()
+    expect(panel.get_by_role("progressbar")).to_be_visible()
+    expect(panel.get_by_text("All work is collected.")).to_be_visible(timeout=4 * PATIENCE_MS)
+    collected = panel.get_by_role("listitem")
+    expect(collected).to_have_count(PARTICIPANTS + 1)
+    with page.expect_download() as archive:
+        panel.get_by_role("link", name=f"Download: {ada['projectName']}", exact=True).click()
+    with tarfile.open(fileobj=io.BytesIO(zstd.decompress(archive.value.path().read_bytes()))) as content:
+        work = content.extractfile("workspace/work.txt")
+        assert work is not None and work.read() == b"by Ada\n"
+    _check(page, "the collected work")
+    _picture(page, "workshop-collected", full_page=True)
+
+    panel.get_by_role("button", name="End the workshop").click()
+    expect(dialog.get_by_text("Not collected yet")).to_be_hidden()
+    dialog.get_by_role("button", name="End the workshop").click()
+    expect(panel.get_by_text("The workshop is over: its seats are removed.")).to_be_visible(timeout=4 * PATIENCE_MS)
+    expect(page.get_by_role("row", name=re.compile("Ada Example"))).to_have_count(0)
+    # Nothing of the seats is left but what was collected.
+    left = [project for project in api.get("/projects/").json()["projects"] if project["group"] == DAY]
+    assert [project["name"] for project in left] == [BASE]
+    containers = docker.from_env().containers.list(all=True, filters={"label": f"atelier.group={DAY}"})
+    assert [container.name for container in containers] == [f"{INSTANCE}-{left[0]['id']}"]
+    folder = installation.state_dir / "archives" / f"workshop-{DAY}"
+    entries = read_manifest(folder).values()
+    assert len(entries) == PARTICIPANTS + 1
+    assert not [entry.name for entry in entries if fault_of(folder, entry) or entry.file is None]
+
+
 def test_the_day_is_over(english: Page, api: httpx.Client) -> None:
     page = english
-    visit(page, f"{URL}/?group={DAY}", _row(page, f"{BASE} 1"))
+    visit(page, f"{URL}/?group={DAY}", _row(page, BASE))
     page.locator("#filter summary").click()
     page.get_by_role("button", name="Delete all").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("heading", name=f"Delete {PARTICIPANTS + 1} workspaces?")).to_be_visible()
+    expect(dialog.get_by_role("heading", name="Delete 1 workspace?")).to_be_visible()
     dialog.get_by_label("Their password, if they have one").fill("lang-genug-1")
     dialog.get_by_role("button", name="Delete all").click()
     expect(dialog).to_be_hidden(timeout=4 * PATIENCE_MS)

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from atelier.claims import Answer, Applicant, Claims, Occupancy, pool, sheet, views
+from atelier.claims import Answer, Applicant, Claims, Occupancy, members, pool, sheet, views
 from atelier.errors import AtelierError, Code
 from atelier.model import Status
 from atelier.registry import Registry
@@ -39,6 +39,11 @@ def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
         row(id="0" * 12, name="Other 1", group="other"),
     ]
     assert [seat.name for seat in pool(rows, "spring")] == ["spring 1", "Spring 9", "Spring 10", "Loner"]
+    # All of the workshop has the base, too: by its group, or by its name once somebody cloned from it.
+    assert {row.id[0] for row in members(rows, "spring")} == set("abcdf")
+    named = [row(id="a" * 12, name="day"), row(id="b" * 12, name="day 1", cloned_from="a" * 12)]
+    assert members(named, "day") == named
+    assert members(named[:1], "day") == []
 
 
 def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from atelier.errors import Code
 
-from api.pages import addresses, egress, git, jobs, workshop, workspaces
+from api.pages import addresses, egress, ending, git, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
 from api.seat_activity import denied_domains, moment_of
@@ -324,6 +324,45 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
         told = workshop.rehearsal({"job": {"state": state, "error": None}, "verdict": None}, EN)
         assert told["sentences"] == [EN(key, error=state)]
     assert workshop.rehearsal({"job": None, "verdict": None}, EN)["sentences"] == []
+
+
+def test_the_end_of_a_workshop_is_told() -> None:
+    def told(state: str | None, operation: str = "collect", **more: Any) -> dict[str, Any]:
+        job = {"operation": operation, "state": state, "error": "No space.", "projectIds": ["a", "b"], "seats": []}
+        job |= {"createdAt": "2026-01-01T00:00:00.000Z", "progress": {"done": 1, "total": 2}, **more.pop("job", {})}
+        jobs = {"job": None, "teardown": None} | ({} if state is None else {_JOB_KEYS[operation]: job})
+        return ending.ending({"workspaces": workshop_now, "seats": [], **jobs, **more}, EN)
+
+    workshop_now = [
+        {"projectId": id, "projectName": name, "isBase": name == "Base", "collected": name == "Base 1"}
+        for id, name in (("a", "Base 1"), ("b", "Base 2"), ("c", "Base"))
+    ]
+    before = told(None)
+    assert (before["missing"], before["seats"], before["ends"], before["rows"]) == ("Base 2", "2 seats", True, [])
+    meanwhile = told("running")
+    assert meanwhile["progress"]["text"] == "The work in the seats is being collected: 1 of 2."
+    assert not meanwhile["collects"] and not meanwhile["ends"] and meanwhile["said"] is None
+    assert told("successful")["said"] == {"kind": "", "text": "All work is collected."}
+    seats = [{"projectId": "b", "projectName": "Base 2", "status": "error"}]
+    assert "Not collected: Base 2." in told("successful", job={"seats": seats})["said"]["text"]
+    assert told("failed")["said"] == {"kind": "bad", "text": "Collecting did not come to its end: No space."}
+    # Seats that are there after the end are those of the next workshop.
+    assert told("successful", "teardown")["said"]["text"] == ""
+    workshop_now = []
+    over = told("successful", "teardown")
+    assert over["said"]["text"] == "The workshop is over: its seats are removed."
+    assert not over["collects"]
+
+    entry = {"projectId": "a", "projectName": "Base 1", "file": "x", "bytes": 1536, "collectedAt": "now", "error": None}
+    entry |= {"pushed": True, "branch": "clone/base-1", "commit": "0123456789abcdef", "note": None}
+    lost = {**entry, "projectId": "b", "file": None, "pushed": False, "note": "Its container is gone."}
+    former = {**entry, "projectId": "of-last-year"}
+    first, second = told("successful", seats=[entry, lost, former])["rows"]
+    assert (first["size"], first["git"]) == ("1.5 KB", "Pushed: clone/base-1 at 01234567")
+    assert (second["size"], second["git"]) == ("", "Its container is gone.")
+
+
+_JOB_KEYS = {"collect": "job", "teardown": "teardown"}
 
 
 def _seat(**values: Any) -> dict[str, Any]:

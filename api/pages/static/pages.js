@@ -202,6 +202,7 @@ function showSeat(form, seat) {
 
 // A form's fields that are shown, as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
 // data-also names a field that is true when this one is filled. "a.b" is the b of a; a checkbox of a says null for it.
+// A checkbox is its value, or true.
 function collect(form) {
   const body = {}
   for (const field of form.elements) {
@@ -209,7 +210,7 @@ function collect(form) {
     const { optional, lines, also } = field.dataset
     const [name, part] = field.name.split('.')
     if (part) { if (field.value !== '') body[name] = { ...body[name], [part]: field.value } }
-    else if (field.type === 'checkbox') { if (field.checked) body[field.name] = field.dataset.null === undefined || null }
+    else if (field.type === 'checkbox') { if (field.checked) body[field.name] = field.dataset.null === undefined ? field.getAttribute('value') ?? true : null }
     else if (field.type === 'radio') { if (field.checked) body[field.name] = field.value }
     else if (field.type === 'number') body[field.name] = field.value === '' ? null : Number(field.value)
     else if (lines !== undefined) body[field.name] = field.value.split(/[\s,;]+/).filter(Boolean)
