@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def repository(project: Mapping[str, Any], *, browsable: bool) -> dict[str, Any]
 
 
 def repositories(found: Sequence[Mapping[str, Any]], *, browsable: bool) -> list[dict[str, Any]]:
-    """One row a repository, its branches with the default one first."""
+    """One row a repository, its branches with the default one first, the others as people count."""
     return [
         {
             "name": entry["name"],
@@ -31,7 +32,12 @@ def repositories(found: Sequence[Mapping[str, Any]], *, browsable: bool) -> list
             "address": entry["cloneUrl"],
             "private": entry["private"],
             "updated_at": entry["updatedAt"],
-            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], name)),
+            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], _counted(name))),
         }
         for entry in found
     ]
+
+
+def _counted(name: str) -> list[str | int]:
+    """A key by which -2 stands before -10: text and numbers take turns."""
+    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]

@@ -181,10 +181,10 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
         "private": True,
         "updatedAt": "2026-01-01T00:00:00.000Z",
         "defaultBranch": "main",
-        "branches": ["clone/course-1", "main"],
+        "branches": ["clone/course-1", "clone/course-10", "clone/course-2", "main"],
     }
     (row,) = git.repositories([entry], browsable=False)
-    assert (row["branches"], row["url"]) == (["main", "clone/course-1"], "")
+    assert (row["branches"], row["url"]) == (["main", "clone/course-1", "clone/course-2", "clone/course-10"], "")
     assert git.repositories([entry], browsable=True)[0]["url"] == entry["url"]
 
 

@@ -200,7 +200,7 @@ function showSeat(form, seat) {
 
 // --- Forms ---------------------------------------------------------------------------------------------------------
 
-// A form's fields that are shown, as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
+// What is shown of a form as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
 // data-also names a field that is true when this one is filled. "a.b" is the b of a; a checkbox of a says null for it.
 // A checkbox is its value, or true.
 function collect(form) {
