@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,8 @@ def test_what_keeps_a_seat_from_being_collected(tmp_path: Path) -> None:
         assert "was changed" in str(fault_of(tmp_path, entry))
     made.path.unlink()
     assert "no readable archive" in str(fault_of(tmp_path, entry))
+
+
+def test_the_apis_image_has_all_that_modules_import() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) - {"ansible"} <= set(project["optional-dependencies"]["api"])
