@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def ending(answer: Json, reader: Words) -> dict[str, Any]:
         "under_way": under_way,
         "progress": _progress(job, reader) if job and under_way else None,
         "said": _said(job, len(seats), reader) if job and not under_way else None,
-        "rows": [_row(seat, reader) for seat in answer["seats"] if seat["projectId"] in ours],
+        "rows": [_row(seat, reader) for seat in sorted(answer["seats"], key=_place) if seat["projectId"] in ours],
         "missing": ", ".join(row["projectName"] for row in seats if not row["collected"]),
         "seats": reader.count("ending.seats", len(seats)),
         "collects": bool(here) and not under_way,
@@ -53,6 +54,11 @@ def _said(job: Json, seats: int, reader: Words) -> dict[str, str]:
     if job["operation"] == "collect" or not seats:
         return {"kind": "", "text": reader(f"{what}.done")}
     return {"kind": "", "text": ""}  # the next workshop is there already
+
+
+def _place(seat: Json) -> list[str | int]:
+    """Seat 2 comes before seat 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", seat["projectName"])]
 
 
 def _row(seat: Json, reader: Words) -> dict[str, str]:

@@ -315,11 +315,14 @@ def test_their_work_is_collected_and_the_workshop_ended(
 
 def test_the_day_is_over(english: Page, api: httpx.Client) -> None:
     page = english
-    visit(page, f"{URL}/?group={DAY}", _row(page, BASE))
+    # All of a group at once: the base, and a seat that came later.
+    (base,) = (project for project in api.get("/projects/").json()["projects"] if project["group"] == DAY)
+    assert api.post(f"/projects/{base['id']}/clone", json={"count": 1}).status_code == 202
+    visit(page, f"{URL}/?group={DAY}", _row(page, f"{BASE} 1").get_by_text("Running"))
     page.locator("#filter summary").click()
     page.get_by_role("button", name="Delete all").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("heading", name="Delete 1 workspace?")).to_be_visible()
+    expect(dialog.get_by_role("heading", name="Delete 2 workspaces?")).to_be_visible()
     dialog.get_by_label("Their password, if they have one").fill("lang-genug-1")
     dialog.get_by_role("button", name="Delete all").click()
     expect(dialog).to_be_hidden(timeout=4 * PATIENCE_MS)

@@ -355,9 +355,16 @@ def test_the_end_of_a_workshop_is_told() -> None:
 
     entry = {"projectId": "a", "projectName": "Base 1", "file": "x", "bytes": 1536, "collectedAt": "now", "error": None}
     entry |= {"pushed": True, "branch": "clone/base-1", "commit": "0123456789abcdef", "note": None}
-    lost = {**entry, "projectId": "b", "file": None, "pushed": False, "note": "Its container is gone."}
+    lost = {
+        **entry,
+        "projectId": "b",
+        "projectName": "Base 10",
+        "file": None,
+        "pushed": False,
+        "note": "Its container is gone.",
+    }
     former = {**entry, "projectId": "of-last-year"}
-    first, second = told("successful", seats=[entry, lost, former])["rows"]
+    first, second = told("successful", seats=[lost, {**entry, "projectName": "Base 9"}, former])["rows"]
     assert (first["size"], first["git"]) == ("1.5 KB", "Pushed: clone/base-1 at 01234567")
     assert (second["size"], second["git"]) == ("", "Its container is gone.")
 
