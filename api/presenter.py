@@ -9,7 +9,6 @@ from typing import Any
 from atelier.aliases import Alias, all_aliases
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
-from atelier.seats import observed_status
 from atelier.views import repository_view
 from pydantic.alias_generators import to_camel
 
@@ -97,7 +96,7 @@ class Presenter:
         """As Docker has it now; as the registry has it while Docker does not answer."""
         if not self._watcher.available:
             return row.status, row.error
-        return observed_status(row, self._watcher.container(row.id))
+        return self._watcher.status(row)
 
 
 def alias_view(site: Site, alias: Alias) -> dict[str, Any]:

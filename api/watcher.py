@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import urllib3
 from atelier.docker_engine import container_from
 from atelier.engine import Container
 from atelier.errors import AtelierError
-from atelier.model import Site
+from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.seats import observed_status
 
@@ -55,6 +55,7 @@ class Watcher(threading.Thread):
         self._registry = registry
         self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._seen: dict[str, Seen] = {}
+        self._gone: set[str] = set()
         self._filters = {"label": [f"atelier.instance={site.instance}"]}
         self.version = 0
         self.available = False
@@ -67,6 +68,14 @@ class Watcher(threading.Thread):
     def container(self, workspace_id: str) -> Container | None:
         seen = self._seen.get(workspace_id)
         return seen.container if seen else None
+
+    def is_gone(self, workspace_id: str) -> bool:
+        """Whether its container is known not to be there; one that was never seen may be on its way."""
+        return workspace_id in self._gone
+
+    def status(self, row: Workspace) -> tuple[Status, str | None]:
+        """What becomes of a row's status by what was seen of its container."""
+        return status_seen(row, self.container(row.id), self._gone)
 
     def run(self) -> None:
         while not self._stopped.is_set():
@@ -117,8 +126,10 @@ class Watcher(threading.Thread):
                 seen = _inspect(api, entry["Id"])
                 if seen is not None:
                     found[workspace_id] = seen
+        rows = self._registry.all()
+        self._gone = {row.id for row in rows if row.id not in found}
         self._seen = found
-        for row in self._registry.all():
+        for row in rows:
             self._correct(row.id)
 
     def _look_at(self, api: docker.APIClient, workspace_id: str, container_id: str) -> None:
@@ -126,8 +137,10 @@ class Watcher(threading.Thread):
         present = self._seen.get(workspace_id)
         if seen is not None:
             self._seen[workspace_id] = seen
+            self._gone.discard(workspace_id)
         elif present is not None and present.container.id == container_id:
             del self._seen[workspace_id]
+            self._gone.add(workspace_id)
         self.version += 1
         self._correct(workspace_id)
 
@@ -136,11 +149,18 @@ class Watcher(threading.Thread):
             row = self._registry.find(id=workspace_id)
             if row is None:
                 return
-            status, error = observed_status(row, self.container(workspace_id))
+            status, error = self.status(row)
             if status is not row.status:
                 self._registry.observe(row, status, error)
         except AtelierError:
             log.exception("the status of %s could not be written", workspace_id)
+
+
+def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:
+    """As ``observed_status``, by what events told so far. They come a moment after what they tell of: where a container
+    was not seen yet, or was only just made, whoever wrote into the row that it runs knows more."""
+    is_news = row.id not in gone if container is None else container.status == "created"
+    return (Status.RUNNING, None) if row.status is Status.RUNNING and is_news else observed_status(row, container)
 
 
 def _inspect(api: docker.APIClient, container_id: str) -> Seen | None:

@@ -125,9 +125,7 @@ async def cleanup(platform: Platform, caller: Who) -> Response:
     """Drops the rows whose container is gone."""
     platform.require_docker()
     dropped = [
-        row
-        for row in platform.reads.all()
-        if row.status is not Status.CREATING and platform.watcher.container(row.id) is None
+        row for row in platform.reads.all() if row.status is not Status.CREATING and platform.watcher.is_gone(row.id)
     ]
     # Each with what it left: its route and the volume of its configuration.
     await asyncio.gather(*(change(platform, caller, "delete", row) for row in dropped))

@@ -1,0 +1,29 @@
+"""What the API shows of a workspace, by what Docker's events told so far."""
+
+from __future__ import annotations
+
+import pytest
+from atelier.model import Status
+from support import container, row
+
+from api.watcher import status_seen
+
+
+@pytest.mark.parametrize(
+    ("status", "docker", "gone", "shown"),
+    [
+        (Status.RUNNING, "running", False, Status.RUNNING),
+        # The row says already what the events, which come late, have yet to tell.
+        (Status.RUNNING, "created", False, Status.RUNNING),
+        (Status.RUNNING, None, False, Status.RUNNING),
+        (Status.RUNNING, None, True, Status.ERROR),
+        (Status.RUNNING, "exited", False, Status.STOPPED),
+        (Status.CREATING, "created", False, Status.CREATING),
+        (Status.STOPPED, "created", False, Status.STOPPED),
+        (Status.STOPPED, None, True, Status.ERROR),
+    ],
+)
+def test_what_is_shown(status: Status, docker: str | None, gone: bool, shown: Status) -> None:
+    workspace = row(status=status)
+    seen = container(docker) if docker else None
+    assert status_seen(workspace, seen, {workspace.id} if gone else set())[0] is shown
