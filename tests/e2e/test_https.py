@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from .conftest import PATIENCE_MS, ROOT, Installation, installed, launch, visit
+from .conftest import PATIENCE_MS, ROOT, Installation, enter, installed, launch, visit
 
 DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
 
@@ -83,10 +83,7 @@ def test_seats_open_over_https(secure: Secure, trusting: Browser) -> None:
     seat = next(seat for seat in secure.installation.seats() if seat.name == "Workshop 1")
     assert seat.url.startswith("https://")
     page = trusting.new_page()
-    visit(page, seat.url, page.get_by_placeholder("PASSWORD"))
-    page.get_by_placeholder("PASSWORD").fill(seat.password)
-    page.get_by_role("button", name="SUBMIT").click()
-    expect(page.get_by_role("treeitem", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
+    enter(page, seat.url, seat.password)
     cookies = page.context.cookies()
     assert cookies
     assert all(cookie["secure"] for cookie in cookies), cookies
