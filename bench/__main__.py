@@ -44,6 +44,7 @@ def main() -> int:
         _crowd(report, variables)
         play(variables, "workshop_teardown", workshop_base="base", confirm=True, collected="ignore")
         measure_api(report, variables)
+        play(variables, "workshop_teardown", workshop_base="base", confirm=True, collected="ignore")
         measure_egress(report, variables, options.rounds)
         measure_git(report, variables, options.rounds)
     measure_recorder(report)

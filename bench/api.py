@@ -41,6 +41,8 @@ def measure_api(report: Report, variables: Path) -> None:
             if rows == _CROWD:
                 measure_pages(report, f"http://127.0.0.1:{_PORT}", api.pid, rows)
         _refusals(report, api)
+    # One of its own: the pages that were measured before may not be known yet to be closed.
+    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
         _herd(report, api, Path(folder))
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state), Path(folder)) as api:
         _changes(report, api)
