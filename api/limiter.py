@@ -15,7 +15,8 @@ _KEPT_CALLERS = 10_000
 
 
 class Limiter:
-    """At most ``per_minute`` of one caller's acts count within a minute; 0 is no limit."""
+    """At most ``per_minute`` of one caller's acts count within a minute; 0 is no limit. ``{wait}`` in the refusal is
+    replaced by the seconds until the next try."""
 
     def __init__(self, per_minute: int, refusal: str) -> None:
         self._limit = per_minute
@@ -35,7 +36,7 @@ class Limiter:
             if len(acts) < self._limit:
                 return
             wait = int(acts[0] + _WINDOW_SECONDS - moment) + 1
-        raise AtelierError(Code.TOO_MANY_ATTEMPTS, self._refusal, retry_after=wait)
+        raise AtelierError(Code.TOO_MANY_ATTEMPTS, self._refusal.format(wait=wait), retry_after=wait)
 
     def count(self, caller: str) -> None:
         key = _network(caller)
@@ -44,6 +45,10 @@ class Limiter:
             self._acts.move_to_end(key)
             if len(self._acts) > _KEPT_CALLERS:
                 self._acts.popitem(last=False)
+
+    def forget(self, caller: str) -> None:
+        with self._turn:
+            self._acts.pop(_network(caller), None)
 
 
 def _network(caller: str) -> str:
