@@ -19,7 +19,7 @@ from ..docs import errors
 from ..operations import raise_for
 from ..presenter import alias_view
 from ..responses import JSON
-from ..schemas import answers
+from ..schemas import alias_answers, answers
 from ..schemas.aliases import BasicAuth, ChangeAlias, CreateAlias
 
 router = APIRouter(tags=["aliases"])
@@ -28,7 +28,7 @@ _ONE = f"{_ALIASES}/{{subdomain}}"
 Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo"])]
 
 
-@router.get(_ALIASES, response_model=answers.AliasList, responses=errors(404))
+@router.get(_ALIASES, response_model=alias_answers.AliasList, responses=errors(404))
 async def list_aliases(project_id: ProjectId, platform: Platform) -> Response:
     """The workspace's aliases, by name."""
     row = platform.row(project_id)
@@ -36,7 +36,7 @@ async def list_aliases(project_id: ProjectId, platform: Platform) -> Response:
     return JSON({"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]})
 
 
-@router.post(_ALIASES, response_model=answers.OneAlias, status_code=201, responses=errors(404, 409, 500, 503))
+@router.post(_ALIASES, response_model=alias_answers.OneAlias, status_code=201, responses=errors(404, 409, 500, 503))
 async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> Response:
     """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
     row = platform.row(project_id)
@@ -44,7 +44,7 @@ async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platf
     return await _put(platform, caller, wanted, 201, new=True)
 
 
-@router.put(_ONE, response_model=answers.OneAlias, responses=errors(404, 409, 500, 503))
+@router.put(_ONE, response_model=alias_answers.OneAlias, responses=errors(404, 409, 500, 503))
 async def change_alias(
     project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, platform: Platform, caller: Who
 ) -> Response:
@@ -66,7 +66,7 @@ async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Pl
     return JSON({"success": True, "message": "Alias deleted successfully", "projectId": row.id})
 
 
-@router.get("/api/projects/{project_id}/ports", response_model=answers.Ports, responses=errors(404, 503))
+@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 503))
 async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
     """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
     own address only (localhost) is not ``reachable``."""

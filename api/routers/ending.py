@@ -23,14 +23,16 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..operations import COLLECT, TEARDOWN
 from ..responses import JSON
-from ..schemas import answers
+from ..schemas import workshop_answers
 from ..schemas.workshop import TearDown
 from .jobs import job_answer
 
 router = APIRouter(prefix="/api/workshop", tags=["workshop"])
 
 
-@router.post("/collect", response_model=answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
+@router.post(
+    "/collect", response_model=workshop_answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503)
+)
 async def collect_workshop(platform: Platform, caller: Who) -> Response:
     """Begins to collect: the work in each seat, and in their base, is committed and pushed where that can be done, and
     goes into an archive. Again at any time: archives are then taken anew."""
@@ -39,7 +41,7 @@ async def collect_workshop(platform: Platform, caller: Who) -> Response:
     return await _begin(platform, caller, COLLECT, rows, {"workshop_report_only": True})
 
 
-@router.get("/collect", response_model=answers.Collected, responses=errors(429))
+@router.get("/collect", response_model=workshop_answers.Collected, responses=errors(429))
 async def collected_work(platform: Platform) -> Response:
     """What was collected, seat by seat, and what the workshop consists of now."""
     folder = _folder(platform)
@@ -89,7 +91,9 @@ async def download_archive(project_id: ProjectId, platform: Platform) -> Respons
     return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/teardown", response_model=answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
+@router.post(
+    "/teardown", response_model=workshop_answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503)
+)
 async def tear_workshop_down(
     platform: Platform, caller: Who, body: Annotated[TearDown | None, Body()] = None
 ) -> Response:

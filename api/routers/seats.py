@@ -17,7 +17,7 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..presenter import timestamp
 from ..responses import JSON
-from ..schemas import answers
+from ..schemas import answers, workshop_answers
 from ..schemas import seats as schemas
 from ..schemas.projects import ExtendProject
 from ..seat_activity import Activity
@@ -28,7 +28,7 @@ _SECRET = {"Cache-Control": "no-store"}
 router = APIRouter(prefix="/api/workshop", tags=["workshop"], dependencies=ADMIN)
 
 
-@router.get("/seats", response_model=answers.SeatList, responses=errors(429))
+@router.get("/seats", response_model=workshop_answers.SeatList, responses=errors(429))
 async def list_seats(platform: Platform) -> Response:
     """The workshop's seats in the order in which they are claimed: whose each is, and what goes on there."""
     rows = await asyncio.to_thread(platform.read_claims.seats)
@@ -94,7 +94,9 @@ async def extend_seat(
     return await projects.extend_project(_seat(platform, project_id).id, platform, caller, body)
 
 
-@router.post("/seats/{project_id}/password", response_model=answers.SeatPassword, responses=errors(404, 429, 500, 503))
+@router.post(
+    "/seats/{project_id}/password", response_model=workshop_answers.SeatPassword, responses=errors(404, 429, 500, 503)
+)
 async def renew_password(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""
     row = _seat(platform, project_id)

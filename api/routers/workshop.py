@@ -24,7 +24,7 @@ from ..errors import STATUS, error_body
 from ..operations import VERDICT, raise_for
 from ..presenter import timestamp
 from ..responses import JSON
-from ..schemas import answers
+from ..schemas import workshop_answers
 from ..schemas.workshop import ClaimSeat, Rehearse
 from .jobs import job_answer
 
@@ -50,7 +50,7 @@ _ways = (APIKeyHeader(name="X-Admin-Password", auto_error=False), APIKeyQuery(na
 ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 
 
-@router.get("/status", response_model=answers.WorkshopStatus, responses=errors())
+@router.get("/status", response_model=workshop_answers.WorkshopStatus, responses=errors())
 async def get_workshop_status(platform: Platform) -> Response:
     """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
     now = await asyncio.to_thread(platform.read_claims.occupancy)
@@ -59,7 +59,7 @@ async def get_workshop_status(platform: Platform) -> Response:
     return JSON({"available": now.available, "total": now.total, "claimed": now.claimed, **ends})
 
 
-@router.post("/claim", response_model=answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
+@router.post("/claim", response_model=workshop_answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
 async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> Response:
     """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
 
@@ -89,7 +89,7 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
     return JSON(_seat(platform, claim))
 
 
-@router.get("/claims", response_model=answers.ClaimList, responses=errors(429), dependencies=ADMIN)
+@router.get("/claims", response_model=workshop_answers.ClaimList, responses=errors(429), dependencies=ADMIN)
 async def list_claims(platform: Platform) -> Response:
     """Who has which seat, and who had one before. Wants the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, platform)
@@ -115,7 +115,7 @@ async def export_claims(platform: Platform) -> Response:
 
 @router.post(
     "/claims/{project_id}/release",
-    response_model=answers.ReleasedSeat,
+    response_model=workshop_answers.ReleasedSeat,
     responses=errors(404, 429, 500, 503),
     dependencies=ADMIN,
 )
@@ -140,7 +140,9 @@ async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) 
     return JSON({"success": True, "released": shown})
 
 
-@router.post("/rehearse", response_model=answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 503))
+@router.post(
+    "/rehearse", response_model=workshop_answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 503)
+)
 async def rehearse_workshop(
     platform: Platform, caller: Who, body: Annotated[Rehearse | None, Body()] = None
 ) -> Response:
@@ -168,7 +170,7 @@ async def rehearse_workshop(
     return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
-@router.get("/rehearse", response_model=answers.LastRehearsal, responses=errors())
+@router.get("/rehearse", response_model=workshop_answers.LastRehearsal, responses=errors())
 async def last_rehearsal(platform: Platform) -> Response:
     """The newest rehearsal's job, and its verdict once it has one."""
     job = next((job for job in platform.read_jobs.all(1000) if job.operation == "rehearse"), None)

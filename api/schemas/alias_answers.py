@@ -1,0 +1,30 @@
+"""Answers of the alias calls, as the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .answers import AliasView, Answer
+
+
+class AliasList(Answer):
+    success: Literal[True] = True
+    aliases: list[AliasView]
+
+
+class OneAlias(Answer):
+    success: Literal[True] = True
+    alias: AliasView
+
+
+class OpenPort(Answer):
+    port: int = Field(examples=[3000])
+    reachable: bool
+    url: str = Field(examples=["http://abc123def456-3000.localhost/"])
+
+
+class Ports(Answer):
+    success: Literal[True] = True
+    ports: list[OpenPort]

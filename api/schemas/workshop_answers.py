@@ -1,0 +1,136 @@
+"""Answers of the workshop calls, as the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .answers import Answer, Done, JobAnswer, Status
+
+
+class WorkshopStatus(Answer):
+    available: int = Field(examples=[15])
+    total: int = Field(examples=[20])
+    claimed: int = Field(examples=[5])
+
+
+class ClaimedSeat(Answer):
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    projectName: str = Field(examples=["Workshop 1"])
+
+
+class ClaimView(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    name: str = Field(examples=["Max Mustermann"])
+    email: str = Field(examples=["max@example.com"])
+    projectName: str = Field(examples=["Workshop 1"])
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    claimedAt: str = Field(examples=["2026-04-19T10:00:00.000Z"])
+
+
+class EndedClaim(ClaimView):
+    releasedAt: str = Field(examples=["2026-04-19T17:00:00.000Z"])
+
+
+class ClaimList(Answer):
+    claims: list[ClaimView]
+    history: list[EndedClaim]
+
+
+class ReleasedSeat(Answer):
+    success: Literal[True] = True
+    released: ClaimView
+
+
+class RehearsalBegun(Done):
+    jobId: str
+
+
+class FirstLimit(Answer):
+    what: str = Field(examples=["memory"])
+    seats: int = Field(examples=[37])
+
+
+class RehearsalVerdict(Answer):
+    go: bool
+    seats: int
+    madeIn: float = Field(description="Seconds until all seats were made.")
+    p50: float | None = Field(description="Seconds until an opened seat's WebSocket is open.")
+    p95: float | None
+    memoryPerSeat: int
+    diskPerSeat: int
+    firstLimit: FirstLimit
+    reasons: list[str]
+
+
+class LastRehearsal(Answer):
+    success: Literal[True] = True
+    job: JobAnswer | None
+    verdict: RehearsalVerdict | None
+
+
+class DeniedDomain(Answer):
+    domain: str = Field(examples=["example.org"])
+    count: int
+
+
+class Seat(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    projectName: str = Field(examples=["Workshop 1"])
+    workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
+    status: Status
+    lastHeartbeat: str | None = Field(description="When somebody used its IDE last.")
+    lastCommit: str | None = Field(description="When something was committed last in its /workspace.")
+    deniedDomains: list[DeniedDomain] = Field(description="What its proxy refused of late, the most frequent first.")
+    connections: int
+    extendedUntil: str | None
+    name: str | None
+    email: str | None
+    claimedAt: str | None
+
+
+class SeatList(Answer):
+    success: Literal[True] = True
+    seats: list[Seat]
+
+
+class SeatPassword(Answer):
+    success: Literal[True] = True
+    projectId: str
+    password: str
+
+
+class CollectedSeat(Answer):
+    projectId: str = Field(examples=["abc123def456"])
+    projectName: str = Field(examples=["Workshop 1"])
+    state: str = Field(description="What it was in when it was collected.", examples=["running"])
+    collectedAt: str | None = Field(examples=["2026-04-19T17:30:00.000Z"])
+    file: str | None = Field(examples=["Workshop-1_abc123def456_9f86d081884c.tar.zst"])
+    bytes: int = Field(examples=[1048576])
+    sha256: str | None
+    branch: str | None = Field(examples=["clone/Workshop-1"])
+    commit: str | None
+    committed: bool
+    pushed: bool
+    note: str | None = Field(description="Why its work is not pushed.")
+    error: str | None = Field(description="Why the last attempt failed; the archive is then that of the one before.")
+
+
+class ToRemove(Answer):
+    projectId: str
+    projectName: str
+    isBase: bool
+    collected: bool
+
+
+class Collected(Answer):
+    success: Literal[True] = True
+    seats: list[CollectedSeat] = Field(description="Whatever was collected, also of seats that are gone.")
+    workspaces: list[ToRemove] = Field(description="What the workshop consists of now.")
+    job: JobAnswer | None = Field(description="The newest collect.")
+    teardown: JobAnswer | None = Field(description="The newest teardown.")
+
+
+class JobBegun(Done):
+    jobId: str
