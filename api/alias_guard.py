@@ -14,7 +14,7 @@ from atelier.aliases import Alias
 from atelier.errors import AtelierError
 from atelier.passwords import verify_password
 
-from .limiter import Limiter
+from .limiter import Limiter, network_of
 
 _WRONG_PER_MINUTE = 10
 # A page asks for a hundred things at once, and argon2 takes 20 ms for each: whoever was right is so for a while.
@@ -38,18 +38,22 @@ class AliasGuard:
         digest = hashlib.sha256(f"{alias.password_hash}\0{authorization}".encode(errors="replace")).digest()
         if self._is_remembered(digest):
             return 204
-        guesser = f"{alias.subdomain} {caller}"
+        right_user, right_hash = alias.user, alias.password_hash
+        user, password = _credentials(authorization)
+
+        def is_right() -> bool:
+            if self._is_remembered(digest):  # since it waited for its turn
+                return True
+            name_is_right = hmac.compare_digest(user.encode(), right_user.encode())
+            return verify_password(right_hash, password) and name_is_right
+
         try:
-            self._wrong.check(guesser)
+            if not self._wrong.attempt(f"{alias.subdomain} {network_of(caller)}", is_right):
+                return 401
         except AtelierError:
             return 429
-        user, password = _credentials(authorization)
-        name_is_right = hmac.compare_digest(user.encode(), alias.user.encode())
-        if verify_password(alias.password_hash, password) and name_is_right:
-            self._remember(digest)
-            return 204
-        self._wrong.count(guesser)
-        return 401
+        self._remember(digest)
+        return 204
 
     def _is_remembered(self, digest: bytes) -> bool:
         with self._turn:

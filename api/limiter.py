@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from weakref import WeakValueDictionary
 
 from atelier.errors import AtelierError, Code
 
@@ -23,6 +25,21 @@ class Limiter:
         self._refusal = refusal
         self._acts: OrderedDict[str, deque[float]] = OrderedDict()
         self._turn = threading.Lock()
+        # By caller; kept only while somebody holds or awaits one.
+        self._tries: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+
+    def attempt(self, caller: str, is_right: Callable[[], bool]) -> bool:
+        """Whether the caller's try is right; a wrong one counts. Of many at once one is looked at after the other, so
+        that none is looked at before those ahead of it were counted. Raises TOO_MANY_ATTEMPTS, as ``check`` does."""
+        key = network_of(caller)
+        with self._turn:
+            alone = self._tries.setdefault(key, threading.Lock())
+        with alone:
+            self.check(caller)
+            right = is_right()
+            if not right:
+                self.count(caller)
+        return right
 
     def check(self, caller: str) -> None:
         """Raises TOO_MANY_ATTEMPTS, with ``retry_after`` in seconds, when the caller has used up the minute."""
@@ -30,7 +47,7 @@ class Limiter:
             return
         moment = time.monotonic()
         with self._turn:
-            acts = self._acts.get(_network(caller), deque())
+            acts = self._acts.get(network_of(caller), deque())
             while acts and acts[0] <= moment - _WINDOW_SECONDS:
                 acts.popleft()
             if len(acts) < self._limit:
@@ -39,7 +56,7 @@ class Limiter:
         raise AtelierError(Code.TOO_MANY_ATTEMPTS, self._refusal.format(wait=wait), retry_after=wait)
 
     def count(self, caller: str) -> None:
-        key = _network(caller)
+        key = network_of(caller)
         with self._turn:
             self._acts.setdefault(key, deque(maxlen=self._limit or 1)).append(time.monotonic())
             self._acts.move_to_end(key)
@@ -48,10 +65,10 @@ class Limiter:
 
     def forget(self, caller: str) -> None:
         with self._turn:
-            self._acts.pop(_network(caller), None)
+            self._acts.pop(network_of(caller), None)
 
 
-def _network(caller: str) -> str:
+def network_of(caller: str) -> str:
     """An IPv6 caller has a whole /64 to call from."""
     try:
         address = ip_address(caller)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 from atelier.passwords import verify_password
@@ -19,8 +17,6 @@ class PasswordGuard:
 
     def __init__(self) -> None:
         self._wrong = Limiter(WRONG_PER_MINUTE, _REFUSAL)
-        # By workspace; held while a password is looked at, so that many at once are counted one by one.
-        self._turns: dict[str, threading.Lock] = {}
 
     def check(self, row: Workspace, password: str | None) -> None:
         """Returns when the workspace is open or the password is right. argon2 takes 20 ms: call it in a thread.
@@ -30,12 +26,11 @@ class PasswordGuard:
         """
         if row.password_hash is None:
             return
-        with self._turns.setdefault(row.id, threading.Lock()):
+        known = row.password_hash
+        if password is None:
             self._wrong.check(row.id)
-            if password is not None:
-                if verify_password(row.password_hash, password):
-                    return
-                self._wrong.count(row.id)
+        elif self._wrong.attempt(row.id, lambda: verify_password(known, password)):
+            return
         raise AtelierError(
             Code.INVALID_WORKSPACE_PASSWORD,
             "Invalid password for password-protected workspace",
@@ -44,5 +39,4 @@ class PasswordGuard:
 
     def forget(self, workspace_id: str) -> None:
         """Drops the count of a workspace that is gone."""
-        self._turns.pop(workspace_id, None)
         self._wrong.forget(workspace_id)

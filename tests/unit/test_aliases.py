@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from atelier.aliases import (
 from atelier.errors import AtelierError, Code
 from atelier.passwords import hash_password
 from atelier.ports import listening_ports
-from support import open_registry, order, refused
+from support import open_registry, order, refused, row
 
 from api.alias_guard import AliasGuard
+from api.passwords import PasswordGuard
 
 
 @pytest.mark.parametrize("subdomain", ["abc", "demo-7", "a" + "b" * 31, "cafe-1", "abcdefabcdeg"])
@@ -106,6 +108,28 @@ def test_the_guard_counts_wrong_ones_and_forgets_with_the_hash() -> None:
     assert guard.admission(changed, header("gästin", "another"), "1.2.3.4") == 429
     assert guard.admission(changed, header("gästin", "guests:only"), "5.6.7.8") == 401
     assert guard.admission(changed, header("gästin", "another"), "5.6.7.8") == 204
+
+
+def test_a_burst_of_guesses_is_looked_at_one_by_one() -> None:
+    """Also from many addresses of one IPv6 network; so is a workspace's own password."""
+    guard, alias = AliasGuard(), Alias("demo", "0123456789ab", 80, "guest", hash_password("guests-only"))
+    with ThreadPoolExecutor(24) as guessers:
+        asked = [(header("guest", f"guess {n}"), f"2001:db8::{n:x}") for n in range(24)]
+        found = list(guessers.map(lambda guess: guard.admission(alias, *guess), asked))
+    assert (found.count(401), found.count(429)) == (10, 14)
+    assert guard.admission(alias, header("guest", "guests-only"), "2001:db8:0:1::1") == 204
+
+    passwords, seat = PasswordGuard(), row(password_hash=hash_password("guests-only"))
+
+    def guess(number: int) -> Code:
+        with pytest.raises(AtelierError) as error:
+            passwords.check(seat, f"guess {number}")
+        return error.value.code
+
+    with ThreadPoolExecutor(24) as guessers:
+        codes = list(guessers.map(guess, range(24)))
+    assert codes.count(Code.INVALID_WORKSPACE_PASSWORD) == 10
+    assert codes.count(Code.TOO_MANY_ATTEMPTS) == 14
 
 
 def test_listening_ports() -> None:
