@@ -21,8 +21,8 @@ from .registry import Registry, now
 _COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due"
 _CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
 _LAST_NUMBER = re.compile(r" ([0-9]+)$")
-# What a spreadsheet would take for a formula. Source: OWASP, "CSV Injection".
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula, also as East Asian ones write it. Source: OWASP, "CSV Injection".
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,8 @@ def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list
 def sheet(shown: Collection[Mapping[str, Any]]) -> str:
     """Claims, as ``views`` gives them, as CSV for a spreadsheet, which takes no cell of it for a formula."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
+    # A spreadsheet that expects semicolons (a German one) must not find a cell of its own within a name.
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(_CSV_COLUMNS)
     for claim in shown:
         cells = (claim[key] for key in ("name", "email", "projectName", "workspaceUrl", "claimedAt"))

@@ -24,6 +24,8 @@ _TEMPLATE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TITLE = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
 _GROUP = re.compile(r"[A-Za-z0-9 _-]+")
+# Zero width, but part of how Persian, Hindi and other names are written.
+_JOINERS = re.compile("[\u200c\u200d]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The WHATWG's pattern of a valid address, which browsers hold <input type=email> to, with at least one dot.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -170,17 +172,20 @@ def check_extension(minutes: int) -> int:
 
 
 def check_person(name: str) -> str:
-    """A participant's name, with single spaces: 1-100 printable characters."""
+    """A participant's name, with single spaces: 1-100 printable characters, and the joiners that some scripts need."""
     low, high = PERSON_LENGTH
     words = " ".join(name.split())
-    if not low <= len(words) <= high or not words.isprintable():
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            "The name is not one that can be shown.",
-            field="name",
-            remedy=f"Use {low} to {high} letters, spaces and signs.",
-        )
-    return words
+    seen = _JOINERS.sub("", words)
+    if not seen or not low <= len(words) <= high:
+        fault = f"The name has {len(words)} characters." if seen else "The name is empty."
+    elif not seen.isprintable():
+        hidden = next(character for character in seen if not character.isprintable())
+        fault = f"The name holds a character that can't be shown, U+{ord(hidden):04X}."
+    else:
+        return words
+    raise AtelierError(
+        Code.VALIDATION_ERROR, fault, field="name", remedy=f"Use {low} to {high} letters, spaces and signs."
+    )
 
 
 def check_email(email: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sqlite3
 from pathlib import Path
 
@@ -124,13 +125,17 @@ def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Pat
 
 def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
     with open_registry(tmp_path) as registry:
-        claims = seated(registry, 1)
-        claims.claim([Applicant('=HYPERLINK("http://x")', "-a@x.org")])
+        claims = seated(registry, 3)
+        claims.claim([Applicant('=HYPERLINK("http://x")', "-a@x.org"), Applicant("M;=1+1", "b@x.org")])
+        claims.claim([Applicant("\uff1d1", "c@x.org")])
         text = sheet(views(site(tmp_path), claims.open(), {}))
-    heading, line = csv.reader(text.splitlines())
+    heading, *lines = csv.reader(text.splitlines())
     assert heading == ["name", "email", "seat", "url", "claimedAt", "releasedAt"]
-    assert line[:3] == ['\'=HYPERLINK("http://x")', "'-a@x.org", "Spring 1"]
-    assert line[5] == ""
+    assert lines[0][:3] == ['\'=HYPERLINK("http://x")', "'-a@x.org", "Spring 1"]
+    assert lines[0][5] == ""
+    assert [line[0] for line in lines[1:]] == ["M;=1+1", "'\uff1d1"]
+    # One that expects semicolons finds none of its own.
+    assert all(len(row) == 1 for row in csv.reader(text.splitlines(), delimiter=";"))
 
 
 @pytest.mark.parametrize("email", ["max@example.com", "Max.O'Neil+x@sub.example.co", " a@b.example "])
@@ -149,7 +154,16 @@ def test_addresses_that_are_refused(email: str) -> None:
 
 def test_names_are_tidied_and_must_be_printable() -> None:
     assert check_person("  Zoë \t van  Dijk ") == "Zoë van Dijk"
-    for name in ("", "  ", "a" * 101, "a\x00b", "a\u202eb"):
-        with pytest.raises(AtelierError) as error:
+    for name in ("प्\u200dया", "👩\u200d👧", "O'Neil-Ray (2)"):
+        assert check_person(name) == name
+    for name, fault in (
+        ("", "empty"),
+        (" \u200d ", "empty"),
+        ("a" * 101, "101 characters"),
+        ("a\x00b", "U+0000"),
+        ("a\u202eb", "U+202E"),
+        ("a\u200bb", "U+200B"),
+    ):
+        with pytest.raises(AtelierError, match=re.escape(fault)) as error:
             check_person(name)
         refused(error, Code.VALIDATION_ERROR, "name")
