@@ -180,7 +180,8 @@ def _is_clone(request: Request) -> bool:
 
 
 def _is_of_project(request: Request) -> bool:
-    return not request.url.path.startswith("/api/git/")
+    """Whether a ``name`` in it is a project's: not where it is a repository's or a participant's."""
+    return not request.url.path.startswith(("/api/git/", "/api/workshop/claim"))
 
 
 def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:

@@ -204,7 +204,7 @@ def test_bad_claims(api: Api) -> None:
         ({"name": 7, "email": "max@example.com"}, "name"),
         ({"name": "M\u202ex", "email": "max@example.com"}, "name"),
     ):
-        is_error(api.post("/api/workshop/claim", body), 400, None, field)
+        is_error(api.post("/api/workshop/claim", body), 400, "VALIDATION_ERROR", field)
 
 
 def test_the_access_code_and_how_often_one_may_try(own: Callable[..., Api]) -> None:
