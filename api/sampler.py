@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import requests
+from atelier.docker_answers import memory_in
 
 from .watcher import Watcher
 
@@ -85,11 +86,8 @@ class Sampler(threading.Thread):
         used, moment = int(figures["cpu_stats"]["cpu_usage"]["total_usage"]), time.monotonic()
         used_before, moment_before = self._cpu_before.get(workspace_id, (used, moment - 1))
         self._cpu_before[workspace_id] = used, moment
-        memory = figures["memory_stats"]
-        # As docker stats does it: the page cache that can be given back is not the seat's.
-        cache = memory.get("stats", {}).get("total_inactive_file") or memory.get("stats", {}).get("inactive_file", 0)
         cpu = max(used - used_before, 0) / 1e9 / max(moment - moment_before, 0.001)
-        return Usage(cpu, max(int(memory.get("usage", 0)) - int(cache), 0))
+        return Usage(cpu, memory_in(figures))
 
 
 def host_memory() -> tuple[int, int]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .docker_answers import container_from, image_from, memory_in
 from .engine import Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive
@@ -130,6 +131,15 @@ class DockerEngine:
             return container_from(self._api.inspect_container(container))
         return None
 
+    def memory_in_use(self, container: str) -> int:
+        with self._translated(f"measure {container}"):
+            return memory_in(self._api.stats(container, stream=False, one_shot=True))
+
+    def disk_in_use(self, *labels: str) -> int:
+        with self._translated("measure containers"):
+            listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
+        return sum(int(entry.get("SizeRw") or 0) for entry in listed)
+
     def containers(self, label: str) -> list[Container]:
         """All containers with that ``name=value`` label, running or not."""
         with self._translated("list containers"):
@@ -224,7 +234,7 @@ class DockerEngine:
         from docker.errors import ImageNotFound
 
         with self._translated(f"inspect the image {reference}", absent=ImageNotFound):
-            return _image(self._api.inspect_image(reference))
+            return image_from(self._api.inspect_image(reference))
         return None
 
     def images(self, label: str) -> list[Image]:
@@ -398,34 +408,3 @@ class _Reader(io.RawIOBase):
         size = len(self._rest) if size < 0 else size
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
-
-
-def container_from(raw: Mapping[str, Any]) -> Container:
-    networks = raw["NetworkSettings"]["Networks"] or {}
-    # A stopped container has no address now, but keeps the one it was given.
-    addresses = [
-        (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress")
-        for network in networks.values()
-    ]
-    return Container(
-        id=raw["Id"],
-        name=raw["Name"].lstrip("/"),
-        status=raw["State"]["Status"],
-        image_id=raw["Image"],
-        labels=raw["Config"].get("Labels") or {},
-        address=next((address for address in addresses if address), None),
-        memory=raw["HostConfig"]["Memory"],
-        cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
-        restarts=raw["RestartCount"],
-    )
-
-
-def _image(raw: Mapping[str, Any]) -> Image:
-    config = raw.get("Config") or {}
-    return Image(
-        id=raw["Id"],
-        tags=raw.get("RepoTags") or (),
-        layers=raw["RootFS"].get("Layers") or (),
-        labels=config.get("Labels") or {},
-        config=config,
-    )

@@ -32,6 +32,8 @@ _SLOWEST_SECONDS = 10.0
 # What must be left free for the seats to work in, beyond what they take when they open.
 _SPARE_MEMORY = 1024**3
 _SPARE_DISK = 5 * 1024**3
+_MEASURERS = 8
+_FREE = ("df", "--block-size=1", "--output=avail", "/")
 _PROXY_CHECK = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/ || true"
 
 
@@ -100,7 +102,7 @@ def rehearse(platform: Platform, *, source_id: str | None, source_name: str | No
 
 
 def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[Limit]) -> Verdict:
-    memory, disk = _available_memory(), _free_disk(platform)
+    memory = _available_memory()
     run_id = new_id()
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
     begin = time.monotonic()
@@ -122,8 +124,12 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     reasons += _egress_faults(platform, source, ready)
     platform.progress("opening the seats", count, count)
 
-    memory_each = max(memory - _available_memory(), 0) // count
-    disk_each = max(disk - _free_disk(platform), 0) // count
+    taken = _memory_of(platform, ready)
+    # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
+    memory_each = max(memory - _available_memory(), taken) // count
+    written = platform.engine.disk_in_use(f"atelier.instance={platform.site.instance}", f"atelier.group={GROUP}")
+    disk_each = written // count
+    disk = _free_disk(platform, ready) + written
     limits = [
         *room,
         Limit("memory", max(memory - _SPARE_MEMORY, 0) // max(memory_each, 1)),
@@ -171,10 +177,22 @@ def remove_leftovers(platform: Platform) -> None:
         list(pool.map(clear, leftovers(platform)))
 
 
+def _memory_of(platform: Platform, ids: Sequence[str]) -> int:
+    with ThreadPoolExecutor(_MEASURERS) as pool:
+        return sum(pool.map(lambda id: platform.engine.memory_in_use(platform.site.container_name(id)), ids))
+
+
 def _available_memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
 
 
-def _free_disk(platform: Platform) -> int:
-    return shutil.disk_usage(platform.site.state_dir).free
+def _free_disk(platform: Platform, ids: Sequence[str]) -> int:
+    """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
+    free = shutil.disk_usage(platform.site.state_dir).free
+    for id in ids[:1]:
+        _, output = platform.engine.execute(platform.site.container_name(id), _FREE)
+        seen = output.split()[-1:]
+        if seen and seen[0].isdigit():
+            free = min(free, int(seen[0]))
+    return free

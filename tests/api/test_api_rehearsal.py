@@ -75,6 +75,9 @@ def test_a_rehearsal(own: Callable[..., Api], gateway: Gateway) -> None:
     assert (found["go"], found["seats"], found["reasons"]) == (True, 2, [])
     assert 0 < found["p50"] <= found["p95"]
     assert found["firstLimit"]["what"] == "max_concurrent_workspaces"
+    # Whatever else the machine does meanwhile: an IDE takes some memory, and writes a few files.
+    assert 20 * 1024**2 < found["memoryPerSeat"] < 1024**3
+    assert 0 < found["diskPerSeat"] < 1024**3
     assert api.get("/api/workshop/status").json()["total"] == 2
     names = [row["name"] for row in api.instance.rows()]
     assert names == ["Base", "Base 1", "Base 2"]
