@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from atelier.claims import Applicant, Claims, Outcome
@@ -18,9 +18,12 @@ class ClaimDesk:
     """Lives in one event loop. Whoever comes while a transaction is written goes into the next one together with all
     others who came meanwhile, so the last of two hundred waits for a few writes to the disk and not for two hundred."""
 
-    def __init__(self, claims: Claims, limiter: Limiter, *, password_due: bool) -> None:
+    def __init__(
+        self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_due: bool
+    ) -> None:
         self.claims = claims
         self.limiter = limiter
+        self._leaving = leaving
         self._password_due = password_due
         self._waiting: list[tuple[Applicant, asyncio.Future[Outcome]]] = []
         self._serving: asyncio.Task[None] | None = None
@@ -39,7 +42,7 @@ class ClaimDesk:
             bunch, self._waiting = self._waiting, []
             applicants = [applicant for applicant, _ in bunch]
             try:
-                outcomes = await asyncio.to_thread(self.claims.claim, applicants, password_due=self._password_due)
+                outcomes = await asyncio.to_thread(self._claim, applicants)
             except Exception as error:  # the boundary: each of those who wait must be told
                 log.exception("claims could not be written")
                 for _, future in bunch:
@@ -49,6 +52,9 @@ class ClaimDesk:
             for (_, future), outcome in zip(bunch, outcomes, strict=True):
                 if not future.done():  # whoever asked has gone; the seat is theirs all the same
                     future.set_result(outcome)
+
+    def _claim(self, applicants: Sequence[Applicant]) -> list[Outcome]:
+        return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
 
     @contextmanager
     def telling(self, workspace_id: str) -> Iterator[bool]:

@@ -29,7 +29,7 @@ from .git_server import GitVersion
 from .limiter import Limiter
 from .listing import ProjectList, Topics
 from .metrics import collector
-from .operations import operations
+from .operations import leaving, operations
 from .pages import install as install_pages
 from .passwords import PasswordGuard
 from .presenter import Presenter
@@ -119,7 +119,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
             sessions=sessions,
             activities=Activities(site, watcher),
-            desk=_desk(settings, registry),
+            desk=_desk(settings, registry, job_records),
             admin_door=door,
             alias_guard=AliasGuard(),
             audit=Audit(site.state_dir),
@@ -145,10 +145,11 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         platform.audit.close()
 
 
-def _desk(settings: Settings, registry: Registry) -> ClaimDesk:
+def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
-    return ClaimDesk(Claims(registry, workshop.group), limiter, password_due=workshop.generate_passwords)
+    claims = Claims(registry, workshop.group)
+    return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 
 def _recover(platform: Services) -> asyncio.Task[None] | None:

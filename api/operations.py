@@ -16,6 +16,7 @@ from .runner.queue import Operation
 # The event of a rehearsal's job that has what it found.
 VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
+_LEAVING = ("stop", "delete", TEARDOWN)
 
 
 def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
@@ -100,6 +101,11 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}
+
+
+def leaving(jobs: Jobs) -> set[str]:
+    """Ids of workspaces that somebody asked to be stopped or removed, and that may still be there."""
+    return {id for job in jobs.unfinished() if job.operation in _LEAVING for id in job.project_ids}
 
 
 def _outcome(registry: Registry, id: str) -> dict[str, Any]:

@@ -74,19 +74,7 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
         return _without_code(platform, caller, body)
     if settings.generate_passwords:
         platform.require_docker()
-    outcome = await platform.desk.claim(Applicant(body.name, body.email))
-    claim = outcome.claim
-    if claim is None:
-        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
-    if claim.password_due:
-        with platform.desk.telling(claim.workspace_id) as ours:
-            if ours:
-                return await _seat_with_password(platform, caller, claim)
-    if outcome.answer is Answer.KNOWN:
-        seat = _seat(platform, claim)
-        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
-    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
-    return JSON(_seat(platform, claim))
+    return await _claim(platform, caller, Applicant(body.name, body.email))
 
 
 @router.get("/claims", response_model=workshop_answers.ClaimList, responses=errors(429), dependencies=ADMIN)
@@ -178,6 +166,28 @@ async def last_rehearsal(platform: Platform) -> Response:
     found = next((event.data for event in events if event.kind == VERDICT), None)
     verdict = {to_camel(key): value for key, value in found.items()} if found else None
     return JSON({"success": True, "job": job_answer(job) if job else None, "verdict": verdict})
+
+
+async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Response:
+    outcome = await platform.desk.claim(applicant)
+    claim = outcome.claim
+    if claim is None:
+        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
+    if claim.password_due:
+        with platform.desk.telling(claim.workspace_id) as ours:
+            if ours:
+                try:
+                    return await _seat_with_password(platform, caller, claim)
+                except AtelierError:
+                    if platform.reads.find(id=claim.workspace_id) is not None:
+                        raise
+                # The seat was removed meanwhile, and the claim with it.
+                return await _claim(platform, caller, applicant)
+    if outcome.answer is Answer.KNOWN:
+        seat = _seat(platform, claim)
+        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
+    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    return JSON(_seat(platform, claim))
 
 
 def _all_claims(platform: Services) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -104,15 +104,18 @@ class Claims:
         self._registry = registry
         self._group = group
 
-    def claim(self, applicants: Sequence[Applicant], *, password_due: bool = False) -> list[Outcome]:
+    def claim(
+        self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
+    ) -> list[Outcome]:
         """Gives each a seat, in their order, in one transaction: it is one wait for the disk however many come at once.
 
-        Whoever has a seat keeps it (KNOWN, also twice in one call); nobody gets one that is taken or does not run.
+        Whoever has a seat keeps it (KNOWN, also twice in one call); nobody gets one that is taken, does not run, or is
+        ``leaving``: about to be stopped or removed.
         """
         with self._registry.transaction() as db:
             opened = self._select("released_at IS NULL")
             by_email = {claim.email.lower(): claim for claim in opened}
-            taken = {claim.workspace_id for claim in opened}
+            taken = {claim.workspace_id for claim in opened}.union(leaving)
             free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
             moment = now()
             outcomes: list[Outcome] = []

@@ -52,11 +52,11 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         claims = seated(registry, 11)
         registry.update(registry.get(name="Spring 2").id, status=Status.STOPPED)
         assert claims.occupancy() == Occupancy(11, 0, 10)
-        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"))
+        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[registry.get(name="Spring 3").id])
         assert [outcome.answer for outcome in outcomes] == [Answer.SEATED, Answer.SEATED, Answer.KNOWN]
         assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
             "Spring 1",
-            "Spring 3",
+            "Spring 4",
             "Spring 1",
         ]
         # Whoever comes again later has the same seat, and the first name holds.
