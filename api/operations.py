@@ -41,9 +41,12 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     def one(name: str, *, divisible: bool = True) -> Operation:
         return Operation(name, f"workspace_{name}", "person", of_one, unfinished, settle, divisible=divisible)
 
+    # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
     def reset_variables(job: Job) -> Mapping[str, Any]:
-        # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
         return {**of_one(job), "reset_id": job.id}
+
+    def checkpoint_variables(job: Job) -> Mapping[str, Any]:
+        return {**of_one(job), "checkpoint_id": job.id}
 
     def clone_variables(job: Job) -> Mapping[str, Any]:
         return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
@@ -80,7 +83,10 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         one("stop"),
         one("delete", divisible=False),
         one("password", divisible=False),
-        Operation("checkpoint", "workspace_checkpoint", "person", of_one, unfinished, settle, leaves_traces=True),
+        Operation(
+            *("checkpoint", "workspace_checkpoint", "person", checkpoint_variables, unfinished, settle),
+            leaves_traces=True,
+        ),
         Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         one("alias"),

@@ -17,6 +17,11 @@ options:
   id:
     description: Its id, instead of the name.
     type: str
+  run_id:
+    description:
+      - A word of the caller's, of 1 to 32 lower-case letters and digits. A second run with the same one finds its
+        checkpoint, and takes none.
+    type: str
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
     type: float
@@ -64,7 +69,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}},
+        argument_spec={**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}, "run_id": {"type": "str"}},
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )
@@ -72,10 +77,10 @@ def main() -> None:
 
 
 def _take(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    given = module.params
-    found = take_checkpoint(platform, id=given["id"], name=given["name"], check_mode=module.check_mode)
+    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+    taken, found = take_checkpoint(platform, **given, check_mode=module.check_mode)
     shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in found]
-    return {"changed": True, "checkpoints": shown}
+    return {"changed": taken, "checkpoints": shown}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Checkpoints of a seat, and beginning again from one: another container under the same name, address and password.
 
-A checkpoint is a snapshot that keeps a name, ``<instance>/checkpoint:<id>-<time>``. What a reset replaces is stopped
+A checkpoint is a snapshot that keeps a name, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` after it where it
+was taken for a run that may be begun anew. What a reset replaces is stopped
 and kept for a while, for whoever helps: Docker changes no labels of a container that exists, so its name says what it
 is, ``<container>-kept-<time>``. The new container is made ready under a name of its own before the old one is stopped:
 a reset that is killed leaves the one or the other, and running it again finishes it.
@@ -29,15 +30,18 @@ _RESET_LABEL = "atelier.reset"
 _STAMP = "%Y%m%dt%H%M%S%fz"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
 _NEW_SUFFIX = "-new"
+_RUN = re.compile(r"[a-z0-9]{1,32}")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One by its image's name. ``taken_at`` is ISO 8601, UTC."""
+    """One by its image's name. ``taken_at`` is ISO 8601, UTC; ``run_id`` the run that it was taken for, if that was
+    named."""
 
     tag: str
     workspace_id: str
     taken_at: str
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,24 +60,42 @@ class ResetOutcome:
 
 
 def take_checkpoint(
-    platform: Platform, *, id: str | None, name: str | None, check_mode: bool = False
-) -> list[Checkpoint]:
-    """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns those that there are.
+    platform: Platform, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
+) -> tuple[bool, list[Checkpoint]]:
+    """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was taken,
+    and those that there are.
 
-    Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while the workspace is being made, SNAPSHOT_FAILED, DISK_FULL.
+    A ``run_id`` makes it once only: a second run with the same one finds its checkpoint. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY while the workspace is being made, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
     """
     row = _row(platform, id, name)
+    _check_run(run_id)
+    present = checkpoints_of(platform, row.id)
+    if run_id and any(checkpoint.run_id == run_id for checkpoint in present):
+        return False, present
     if check_mode:
-        return checkpoints_of(platform, row.id)
-    run_id = new_id()
+        return True, present
+    batch = new_id()
     platform.progress(f"taking a checkpoint of {row.name}", 0, 1)
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
-    with platform.locks.batch(run_id), snapshot(platform, row, run_id) as image:
-        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{datetime.now(UTC).strftime(_STAMP)}")
+    with platform.locks.batch(batch), snapshot(platform, row, batch) as image:
+        run = f"-{run_id}" if run_id else ""
+        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{datetime.now(UTC).strftime(_STAMP)}{run}")
     for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
         drop_checkpoint(platform, old)
     platform.progress(f"taking a checkpoint of {row.name}", 1, 1)
-    return checkpoints_of(platform, row.id)
+    return True, checkpoints_of(platform, row.id)
+
+
+def _check_run(run_id: str | None) -> None:
+    if run_id is not None and not _RUN.fullmatch(run_id):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The run_id {run_id[:40]!r} can't be part of an image's name.",
+            field="run_id",
+            value=run_id[:40],
+            remedy="Use 1 to 32 lower-case letters and digits.",
+        )
 
 
 def checkpoints_of(platform: Platform, workspace_id: str) -> list[Checkpoint]:
@@ -88,9 +110,12 @@ def all_checkpoints(platform: Platform) -> list[Checkpoint]:
 
 def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
     """Those of an image's names that are checkpoints' of the instance, each workspace's oldest first."""
-    pattern = re.compile(rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)")
+    pattern = re.compile(
+        rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
+        rf"(?:-(?P<run>{_RUN.pattern}))?"
+    )
     found = [match for tag in sorted(tags) if (match := pattern.fullmatch(tag))]
-    return [Checkpoint(match[0], match["id"], _iso(match["stamp"])) for match in found]
+    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["run"]) for match in found]
 
 
 def drop_checkpoint(platform: Platform, checkpoint: Checkpoint) -> None:

@@ -67,6 +67,11 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
         taken = site.play("workspace_checkpoint", workspace_name="Seat").succeeded().result["checkpoints"]
     assert [entry["tag"] for entry in taken] == checkpoints(site)
     assert len(taken) == 5
+    # One of a run that is begun anew is taken once.
+    ordered = {"workspace_name": "Seat", "checkpoint_id": "5e7a0b"}
+    once, again = (site.play("workspace_checkpoint", **ordered).succeeded() for _ in range(2))
+    assert (once.changed, again.changed) == (True, False)
+    assert once.result["checkpoints"] == again.result["checkpoints"]
     write(site, seat, "broken")
     site.play("workspace_stop", workspace_name="Seat").succeeded()
     outcome = reset(site, "Seat", reset_id="one")
@@ -99,6 +104,8 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
 def test_refusals(site: Installation, base: dict[str, Any]) -> None:
     for playbook in ("workspace_reset", "workspace_checkpoint"):
         site.play(playbook, workspace_name="Nobody").failed("PROJECT_NOT_FOUND", "name")
+    odd = site.play("workspace_checkpoint", workspace_name="Base", checkpoint_id="No/Word")
+    odd.failed("VALIDATION_ERROR", "run_id")
     write(site, base, "mine")
     site.play("workspace_stop", workspace_name="Base").succeeded()
     refused = site.play("workspace_reset", workspace_name="Base", atelier_max_concurrent_workspaces=0)
