@@ -9,7 +9,7 @@ short_description: Begins one seat again from its last checkpoint or from its ba
 description:
   - The seat gets a new container under the same id, address and password, and runs. Its image is the seat's own last
     checkpoint; or else its base's, or what the base is now; or what the seat was made from if the base is gone; or its
-    template.
+    template, with the repository at its git_url fetched anew, without a token, since none is kept.
   - The container it had is stopped and kept for a while, renamed to C(<container>-kept-<time>).
   - Every run begins the seat again, unless O(run_id) says that it is the same one. One that was interrupted is finished
     by running it again.
@@ -53,7 +53,7 @@ workspace:
   returned: success
   type: dict
 origin:
-  description: V(checkpoint), V(base), V(beginning) or V(template); empty if there was nothing to do.
+  description: V(checkpoint), V(base), V(beginning), V(repository) or V(template); empty if there was nothing to do.
   returned: success
   type: str
   sample: checkpoint

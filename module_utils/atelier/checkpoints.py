@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta
 
 from .engine import Container
 from .errors import AtelierError, Code
-from .model import Status, Workspace
+from .git_clone import fetch
+from .model import CLONE, Status, Workspace
 from .platform import Platform
 from .registry import new_id
 from .repositories import repository_for
@@ -30,6 +31,7 @@ _RESET_LABEL = "atelier.reset"
 _STAMP = "%Y%m%dt%H%M%S%fz"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
 _NEW_SUFFIX = "-new"
+_FETCH_SECONDS = 300.0
 _RUN = re.compile(r"[a-z0-9]{1,32}")
 
 
@@ -46,8 +48,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ResetOutcome:
-    """``origin`` says what the seat began again from: ``checkpoint``, ``base``, ``beginning`` or ``template``; ``kept``
-    is the name of the container that it had."""
+    """``origin`` says what the seat began again from: ``checkpoint``, ``base``, ``beginning``, ``repository`` or
+    ``template``; ``kept`` is the name of the container that it had."""
 
     changed: bool
     before: dict[str, object]
@@ -138,8 +140,8 @@ def reset(
     """Begins the seat again from its last checkpoint, or else from its base. It runs then, whatever it did before.
 
     A ``run_id`` makes it once only: a second run with the same one finds its work done. Raises PROJECT_NOT_FOUND,
-    WORKSPACE_BUSY, CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started is
-    taken back for the old one, unless it is its IDE that does not answer.
+    WORKSPACE_BUSY, CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or
+    filled is taken back for the old one, which runs again if it did, unless it is its IDE that does not answer.
     """
     row = _row(platform, id, name)
     if check_mode:
@@ -153,10 +155,12 @@ def reset(
         before = _view(platform, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
             await_ide(platform, row)
+            if row.git_pending:
+                fetch(platform, row, None, _FETCH_SECONDS)
             return ResetOutcome(False, before, before, "", None)
         platform.progress(f"resetting {row.name}", 0, 1)
         with _origin(platform, row, container) as (origin, image):
-            kept = _swap(platform, row, container, image, run_id)
+            kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
         platform.progress(f"resetting {row.name}", 1, 1)
         row = platform.registry.get(id=row.id)
         after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
@@ -182,11 +186,14 @@ def _origin(platform: Platform, row: Workspace, container: Container | None) -> 
         # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
         yield "beginning", former.image_id
     else:
-        yield "template", platform.site.template_image(row.template)
+        yield "repository" if row.git_url else "template", platform.site.template_image(row.template)
 
 
-def _swap(platform: Platform, row: Workspace, old: Container | None, image: str, run_id: str | None) -> str | None:
-    """Puts a new container of the image in the old one's place; returns the name that the old one has now."""
+def _swap(
+    platform: Platform, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
+) -> str | None:
+    """Puts a new container of the image in the old one's place, and what is ``pending`` into it; returns the name that
+    the old one has now."""
     name = platform.site.container_name(row.id)
     new = name + _NEW_SUFFIX
     platform.engine.remove(new)  # what an interrupted one left
@@ -207,14 +214,25 @@ def _swap(platform: Platform, row: Workspace, old: Container | None, image: str,
         platform.engine.rename(name, kept)
     platform.engine.rename(new, name)
     try:
+        # Not before: the old one, if it comes back, is to be left as it is.
+        platform.registry.update(row.id, git_pending=pending)
         # On its own branch again, whatever it begins from; what it had pushed stays on the git server.
         with repository_for(platform, row, wanted=row.repository is not None) as push:
-            start_seat(platform, row, push)
+
+            def fill() -> None:
+                if pending:
+                    fetch(platform, row, None, _FETCH_SECONDS)
+                push()
+
+            start_seat(platform, row, fill)
     except AtelierError as error:
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
                 platform.engine.remove(name)
                 bring_back(platform, row)
+                platform.registry.update(row.id, git_pending=row.git_pending)
+                if old is not None and old.status == "running":
+                    start_seat(platform, row)
         raise
     return kept
 

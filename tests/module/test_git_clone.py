@@ -77,6 +77,31 @@ def test_a_closed_repository_becomes_a_workspace_and_its_clones(
         shared.play("workspace_delete", workspace_name=name).succeeded()
 
 
+def test_a_workspace_from_a_repository_begins_again_from_there(
+    shared: Installation, host: tuple[str, list[str]]
+) -> None:
+    """Where the repository can't be fetched, nothing has happened."""
+    url, _ = host
+    access = {"workspace_git_username": USER, "workspace_git_token": TOKEN}
+    for area, more in (("open", {}), ("closed", access)):
+        play = shared.play(
+            "workspace_create", workspace_name=area, workspace_git_url=f"{url}/{area}/course.git", **more
+        )
+        made = play.succeeded().result["workspace"]
+        shared.run_inside(made, "rm README.md; echo mine > mine.txt")
+        again = shared.play("workspace_reset", workspace_name=area)
+        if area == "open":
+            assert again.succeeded().result["origin"] == "repository"
+            assert shared.run_inside(made, "ls").split() == ["README.md", "src"]
+        else:
+            again.failed("GIT_CLONE_FAILED", "git_url")
+            assert shared.run_inside(made, "ls").split() == ["mine.txt", "src"]
+        row = shared.row(area)
+        assert (row["status"], row["error"], row["git_pending"]) == ("running", None, None)
+        assert not shared.play("workspace_start", workspace_name=area).succeeded().changed
+        shared.play("workspace_delete", workspace_name=area).succeeded()
+
+
 def test_a_failing_clone_says_why_and_is_tried_again(shared: Installation, host: tuple[str, list[str]]) -> None:
     """No access, no such repository, no git server: the workspace is in error with git's words, and is kept."""
     url, _ = host
