@@ -8,7 +8,7 @@ from typing import Any
 
 import docker
 import requests
-from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among
+from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 from atelier.ports import listening_ports
@@ -56,6 +56,15 @@ def _checkpoints(api: docker.APIClient, settings: Settings, row: Workspace) -> l
     images = api.images(filters={"label": f"{SNAPSHOT_LABEL}={row.id}"})
     tags = [tag for image in images for tag in image["RepoTags"] or ()]
     return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
+
+
+def is_past_kept(settings: Settings) -> bool:
+    """Whether a container that a reset moved aside is there for longer than such are kept. Raises SERVICE_UNAVAILABLE
+    when Docker does not answer."""
+    with _engine(settings) as api:
+        listed = api.containers(all=True, filters={"label": f"atelier.instance={settings.site.instance}"})
+    names = [name.lstrip("/") for entry in listed for name in entry["Names"]]
+    return bool(kept_longer(names, settings.reset_keep_hours))
 
 
 def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:

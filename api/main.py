@@ -14,7 +14,7 @@ from atelier.jobs import Job, Jobs
 from atelier.registry import Registry
 from fastapi import FastAPI
 
-from . import errors
+from . import errors, sweep
 from .access import Caller, Gatekeeper
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
@@ -53,12 +53,12 @@ from .sampler import Sampler
 from .seat_activity import Activities
 from .sessions import Role, Sessions
 from .settings import Settings, load_settings
+from .sweep import REPAIR
 from .watcher import Watcher
 
 log = logging.getLogger("atelier")
 
 _RECOVERY = Caller("127.0.0.1", "recovery")
-_REPAIR = "repair"
 # What one address may try within a minute.
 _WRONG_TOKENS = 10
 
@@ -134,7 +134,11 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         app.state.metrics = collector(platform)
         watcher.start()
         sampler.start()
-        tasks = [_recover(platform), asyncio.create_task(Expiry(platform).run(), name="expiry")]
+        tasks = [
+            _recover(platform),
+            asyncio.create_task(Expiry(platform).run(), name="expiry"),
+            asyncio.create_task(sweep.run(platform), name="sweep"),
+        ]
         yield
         for task in tasks:
             if task is not None:
@@ -163,7 +167,7 @@ def _recover(platform: Services) -> asyncio.Task[None] | None:
     log.warning("taking up %d jobs that were interrupted", len(unfinished))
     repaired = asyncio.Event()
     for job in unfinished:
-        if job.operation != _REPAIR:
+        if job.operation != REPAIR:
             canceled = any(event.kind == CANCELING for event in platform.jobs.events(job.id))
             platform.jobs.note(job.id, "resumed", {"text": "taken up after an interruption"})
             begin(platform, _RECOVERY, job, after=repaired, canceled=canceled)
@@ -176,8 +180,8 @@ async def _repair(platform: Services, unfinished: Sequence[Job], repaired: async
             await asyncio.to_thread(end_leftover, job.id)
         while not platform.watcher.available:
             await asyncio.sleep(0.2)
-        repairs = [job for job in unfinished if job.operation == _REPAIR]
-        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, _REPAIR, [], {}, _RECOVERY.name)]:
+        repairs = [job for job in unfinished if job.operation == REPAIR]
+        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
             await begin(platform, _RECOVERY, repair)
     except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
         log.exception("the repair after an interruption failed")

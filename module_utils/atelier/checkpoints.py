@@ -32,6 +32,7 @@ _STAMP = "%Y%m%dt%H%M%S%fz"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
 _NEW_SUFFIX = "-new"
 _FETCH_SECONDS = 300.0
+_LONGEST_HOURS = 24 * 365 * 100
 _RUN = re.compile(r"[a-z0-9]{1,32}")
 
 
@@ -255,21 +256,23 @@ def bring_back(platform: Platform, row: Workspace) -> None:
 def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, tuple[str, bool]]:
     """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
     name, and whether its time is over also while the workspace lives."""
-    oldest = (datetime.now(UTC) - timedelta(hours=keep_hours)).strftime(_STAMP)
-    found: dict[str, tuple[str, bool]] = {}
-    for name in sorted(_names(platform)):
-        if match := _KEPT.fullmatch(name):
-            found[name] = _id_of(match["name"]), match["stamp"] < oldest
-        elif name.endswith(_NEW_SUFFIX):
-            found[name] = _id_of(name.removesuffix(_NEW_SUFFIX)), True
-    return found
+    names = _names(platform)
+    past = kept_longer(names, keep_hours)
+    found = {name: (_id_of(match["name"]), name in past) for name in names if (match := _KEPT.fullmatch(name))}
+    made = {name: (_id_of(name.removesuffix(_NEW_SUFFIX)), True) for name in names if name.endswith(_NEW_SUFFIX)}
+    return dict(sorted({**found, **made}.items()))
+
+
+def kept_longer(names: Iterable[str], keep_hours: float) -> set[str]:
+    """Those of the names that are of containers a reset moved aside longer ago than that."""
+    oldest = (datetime.now(UTC) - timedelta(hours=min(keep_hours, _LONGEST_HOURS))).strftime(_STAMP)
+    return {name for name in names if (match := _KEPT.fullmatch(name)) and match["stamp"] < oldest}
 
 
 def sweep(platform: Platform, keep_hours: float) -> None:
     """Removes what resets moved aside longer ago than that."""
-    for name, (_, over) in containers_of_the_past(platform, keep_hours).items():
-        if over and not name.endswith(_NEW_SUFFIX):  # those may be on their way
-            remove_container(platform, name)
+    for name in sorted(kept_longer(_names(platform), keep_hours)):
+        remove_container(platform, name)
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:

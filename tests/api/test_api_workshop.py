@@ -367,7 +367,7 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
 
 
 def test_what_the_admin_can_do_for_a_seat(own: Callable[..., Api]) -> None:
-    api = own(workshop={"admin_password": ADMIN}).start()
+    api = own(workshop={"admin_password": ADMIN}, reset_keep_hours=0.001).start()
     admin = {**REMOTE, "X-Admin-Password": ADMIN}
     seat, other = api.create("workshop-seat", group="workshop"), api.create("another", group="other")
     path = f"/api/workshop/seats/{seat['id']}"
@@ -386,3 +386,5 @@ def test_what_the_admin_can_do_for_a_seat(own: Callable[..., Api]) -> None:
     assert api.post(f"{path}/checkpoint", headers=admin).status_code == 200
     assert api.post(f"{path}/reset", headers=admin).status_code == 200
     assert login(api.instance.row("workshop-seat")["address"], password)
+    # What the seat had is kept for as long as the site says, also if it is never reset again.
+    eventually(lambda: len(api.instance.containers()) == 2, "the container that the reset replaced is removed")

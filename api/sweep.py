@@ -1,0 +1,32 @@
+"""Looks now and then whether containers that resets moved aside are there for longer than they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from .access import Caller
+from .changes import begin
+from .deps import Services
+from .disk import is_past_kept
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 1800.0
+_LOOKS_PER_TIME = 4
+_CALLER = Caller("127.0.0.1", "sweep")
+REPAIR = "repair"
+
+
+async def run(platform: Services) -> None:
+    """As a task for as long as the API lives. What it finds a repair removes: a seat that is never reset again would
+    keep what it had for ever."""
+    wait = min(_EVERY_SECONDS, max(platform.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
+    while True:
+        await asyncio.sleep(wait)
+        try:
+            if platform.watcher.available and await asyncio.to_thread(is_past_kept, platform.settings):
+                job = await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _CALLER.name)
+                await begin(platform, _CALLER, job)
+        except Exception:  # the boundary: a look that fails must not be the last one
+            log.exception("nobody looked for containers that were kept long enough")
