@@ -138,18 +138,24 @@ def check_alias_password(password: str) -> str:
 def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
     """Makes the alias, or changes the one of that name and workspace; returns whether it differs from what was there.
     Raises ALIAS_EXISTS when another workspace has the name, or, with ``new``, anybody."""
-    present = find_alias(registry, alias.subdomain)
-    if present is not None and (new or present.workspace_id != alias.workspace_id):
-        raise _taken(alias.subdomain)
     values = (alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash)
-    if present is not None and values == (*_values(present),):
-        return False
     with registry.transaction() as db:
+        present = find_alias(registry, alias.subdomain)
+        if present is not None and (new or present.workspace_id != alias.workspace_id):
+            raise AtelierError(
+                Code.ALIAS_EXISTS,
+                f"The subdomain {alias.subdomain!r} is already in use.",
+                field="subdomain",
+                value=alias.subdomain,
+                remedy="Choose another, or delete that alias.",
+            )
+        if present is not None and values == (*_values(present),):
+            return False
         try:
-            cursor = db.execute(
+            db.execute(
                 f"INSERT INTO aliases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
                 " ON CONFLICT (subdomain) DO UPDATE SET port = excluded.port, user = excluded.user,"
-                " password_hash = excluded.password_hash WHERE workspace_id = excluded.workspace_id",
+                " password_hash = excluded.password_hash",
                 (*values, now()),
             )
         except sqlite3.IntegrityError as error:
@@ -159,8 +165,6 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
                 field="projectId",
                 remedy="List what there is with the workspace_info module.",
             ) from error
-    if cursor.rowcount == 0:  # somebody was quicker
-        raise _taken(alias.subdomain)
     return True
 
 
@@ -214,13 +218,3 @@ def _select(registry: Registry, condition: str, *values: str) -> list[Alias]:
     with registry.reading() as db:
         rows = db.execute(f"SELECT {_COLUMNS} FROM aliases {condition} ORDER BY subdomain", values).fetchall()  # noqa: S608
     return [Alias(*row) for row in rows]
-
-
-def _taken(subdomain: str) -> AtelierError:
-    return AtelierError(
-        Code.ALIAS_EXISTS,
-        f"The subdomain {subdomain!r} is already in use.",
-        field="subdomain",
-        value=subdomain,
-        remedy="Choose another, or delete that alias.",
-    )

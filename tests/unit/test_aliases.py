@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from atelier.aliases import (
@@ -90,6 +91,27 @@ def test_a_name_is_one_workspaces_and_goes_with_it(tmp_path: Path) -> None:
         with pytest.raises(AtelierError) as error:
             put_alias(registry, Alias("late", first.id, 80, None, None))
         refused(error, Code.PROJECT_NOT_FOUND, "projectId")
+
+
+def test_of_many_who_want_a_name_at_once_one_gets_it(tmp_path: Path) -> None:
+    """Also of one workspace's: who is told that the alias is theirs finds it as they wanted it."""
+    with open_registry(tmp_path) as registry:
+        (made,) = registry.reserve([order("one")])
+
+        together = Barrier(8)
+
+        def want(port: int) -> bool:
+            together.wait()
+            try:
+                return put_alias(registry, Alias("demo", made.id, port, None, None), new=True)
+            except AtelierError as error:
+                assert error.code is Code.ALIAS_EXISTS
+                return False
+
+        with ThreadPoolExecutor(8) as wanting:
+            got = dict(zip(range(1, 9), wanting.map(want, range(1, 9)), strict=True))
+        (port,) = (port for port, is_theirs in got.items() if is_theirs)
+        assert get_alias(registry, made.id, "demo").port == port
 
 
 def header(user: str, password: str) -> str:
