@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from . import rehearsal
+from .aliases import alias_routes
 from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
 from .engine import Container
 from .errors import AtelierError
@@ -389,20 +390,24 @@ def _leftover_git_access(platform: Platform) -> list[Drift]:
 
 
 def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
-    wanted = {row.id: row.address for row in rows}
-    for place, present in (("file", platform.gateway.saved()), ("running gateway", platform.gateway.running())):
-        changes = compare_routes(present, wanted) if present is not None else None
-        if changes:
-            wrong = [*changes.added, *changes.moved, *changes.removed]
-            return [
-                Drift(
-                    Kind.WRONG_ROUTES,
-                    ", ".join(wrong)[:200],
-                    f"The gateway's {place} has {len(wrong)} wrong, missing or left-over routes.",
-                    "Write the routes of the registry.",
-                    platform.sync_routes,
-                )
-            ]
+    maps = (
+        (platform.gateway, {row.id: row.address for row in rows}, "routes"),
+        (platform.aliases, alias_routes(platform.registry), "aliases"),
+    )
+    for table, wanted, what in maps:
+        for place, present in (("file", table.saved()), ("running gateway", table.running())):
+            changes = compare_routes(present, wanted) if present is not None else None
+            if changes:
+                wrong = [*changes.added, *changes.moved, *changes.removed]
+                return [
+                    Drift(
+                        Kind.WRONG_ROUTES,
+                        ", ".join(wrong)[:200],
+                        f"The gateway's {place} has {len(wrong)} wrong, missing or left-over {what}.",
+                        "Write those of the registry.",
+                        platform.sync_routes,
+                    )
+                ]
     return []
 
 

@@ -74,6 +74,10 @@ def test_all_that_can_differ_at_once(site: Installation, made: dict[str, Any]) -
     status = {row["name"]: row["status"] for row in site.rows()}
     assert status == {"Base": "running", "Ann": "error", "Ben": "stopped", "Cem": "running"}
     assert site.routes() == good
+    aliases = site.state / "gateway" / "aliases.map"
+    aliases.write_text(f"ghost {made['id']}-80\n")
+    (drift,) = site.play("reconcile", repair=True).succeeded().result["drift"]
+    assert (drift["kind"], drift["subject"], aliases.read_text()) == ("wrong_routes", "ghost", "")
     assert not journal.exists()
     assert volume not in site.volumes()
     # Nobody's work was lost, and what is gone can be made again.
