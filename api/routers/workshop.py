@@ -147,6 +147,15 @@ async def rehearse_workshop(
             remedy="Name the workspace that the seats are to be cloned from.",
         )
     row = platform.row(source)
+    if not caller.operator and row not in platform.read_claims.members():
+        # Its clones would be open to whoever sees their addresses.
+        raise AtelierError(
+            Code.PROJECT_NOT_FOUND,
+            "This workspace is none of the workshop's.",
+            field="projectId",
+            value=row.id,
+            remedy="Leave projectId out: the seats are then made from what the workshop's were.",
+        )
     if row.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, "The workspace is still being created.", field="projectId")
     platform.require_docker()

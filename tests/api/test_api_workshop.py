@@ -375,6 +375,8 @@ def test_what_the_admin_can_do_for_a_seat(own: Callable[..., Api]) -> None:
         is_error(api.send(method, address, headers=REMOTE), 401, "UNAUTHORIZED")
         is_error(api.send(method, address), 401, "UNAUTHORIZED")
     is_error(api.post(f"/api/workshop/seats/{other['id']}/reset", headers=admin), 404, "PROJECT_NOT_FOUND")
+    foreign = api.post("/api/workshop/rehearse", {"projectId": other["id"]}, headers=admin)
+    is_error(foreign, 404, "PROJECT_NOT_FOUND", "projectId")
     password = api.post(f"{path}/password", headers=admin).json()["password"]
     assert login(api.instance.row("workshop-seat")["address"], password)
     assert api.post(f"{path}/extend", {"minutes": 5}, headers=admin).status_code == 200
