@@ -111,5 +111,5 @@ def _moment(text: str) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"atelier_workshop_end is {text!r}: use a time such as 2027-03-01T17:00:00+01:00") from error

@@ -136,9 +136,10 @@ def test_changed_settings_hold_at_once(site: dict[str, Any]) -> None:
 
 
 def test_settings_that_make_no_sense_are_refused(site: dict[str, Any]) -> None:
-    run = playbook(CONVERGE, "-e", "atelier_api_auth=sometimes")
-    assert run.returncode != 0
-    assert "atelier_api_auth" in run.stdout
+    for setting in ("atelier_api_auth=sometimes", "atelier_workshop_end=tomorrow"):
+        run = playbook(CONVERGE, "-e", setting)
+        assert run.returncode != 0
+        assert setting.partition("=")[0] in run.stdout
     assert ask(site, "/api/health")[0] == 200
 
 
