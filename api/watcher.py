@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import requests
 import urllib3
-from atelier.docker_engine import container_from
+from atelier.docker_answers import container_from
 from atelier.engine import Container
 from atelier.errors import AtelierError
 from atelier.model import Site, Status, Workspace

@@ -17,7 +17,8 @@ description:
     complete one. Nothing of the platform is changed.
 options:
   site:
-    description: The installation, as for the other modules. A setting that can not be fails here, before anything is made.
+    description:
+      - The installation, as for the other modules. A setting that can not be fails here, before anything is made.
     type: dict
     required: true
   state:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .docker_answers import ExportReader, container_from, image_from, raise_reported
 from .engine import Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive
@@ -224,7 +225,7 @@ class DockerEngine:
         from docker.errors import ImageNotFound
 
         with self._translated(f"inspect the image {reference}", absent=ImageNotFound):
-            return _image(self._api.inspect_image(reference))
+            return image_from(self._api.inspect_image(reference))
         return None
 
     def images(self, label: str) -> list[Image]:
@@ -253,9 +254,9 @@ class DockerEngine:
         repository, _, name = tag.rpartition(":")
         labels = [_label_instruction(key, value) for key, value in (config.get("Labels") or {}).items()]
         with self._translated(f"flatten {container}", Code.SNAPSHOT_FAILED):
-            stream = _Reader(self._api.export(container))
+            stream = ExportReader(self._api.export(container))
             answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=labels)
-            _raise_reported(json.loads(line) for line in answer.splitlines())
+            raise_reported(json.loads(line) for line in answer.splitlines())
         return self._with_config(tag, config)
 
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
@@ -269,7 +270,7 @@ class DockerEngine:
         if made is None:
             raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
         with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
-            _raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
+            raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
         self.remove_image(made.id)
         clean = self.image(tag)
         if clean is None:
@@ -364,68 +365,6 @@ class DockerEngine:
         )
 
 
-def _raise_reported(answers: Iterable[Any]) -> None:
-    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
-    from docker.errors import APIError
-
-    for answer in answers:
-        reason = answer.get("error") or answer.get("message")
-        if reason:
-            raise APIError(reason, explanation=reason)
-
-
 def _label_instruction(key: str, value: str) -> str:
     quoted = [json.dumps(word).replace("$", "\\$") for word in (key, value)]
     return f"LABEL {quoted[0]}={quoted[1]}"
-
-
-class _Reader(io.RawIOBase):
-    """An export's chunks as the file that the SDK's import wants."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        size = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
-
-
-def container_from(raw: Mapping[str, Any]) -> Container:
-    networks = raw["NetworkSettings"]["Networks"] or {}
-    # A stopped container has no address now, but keeps the one it was given.
-    addresses = [
-        (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress")
-        for network in networks.values()
-    ]
-    return Container(
-        id=raw["Id"],
-        name=raw["Name"].lstrip("/"),
-        status=raw["State"]["Status"],
-        image_id=raw["Image"],
-        labels=raw["Config"].get("Labels") or {},
-        address=next((address for address in addresses if address), None),
-        memory=raw["HostConfig"]["Memory"],
-        cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
-        restarts=raw["RestartCount"],
-    )
-
-
-def _image(raw: Mapping[str, Any]) -> Image:
-    config = raw.get("Config") or {}
-    return Image(
-        id=raw["Id"],
-        tags=raw.get("RepoTags") or (),
-        layers=raw["RootFS"].get("Layers") or (),
-        labels=config.get("Labels") or {},
-        config=config,
-    )

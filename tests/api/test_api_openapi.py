@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from atelier.ansible_glue import parse_site
 from atelier.model import Limits, ProxyMode, Status
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry
+from atelier.registry_rows import Reservation
 
 from tests.api.running import Api, eventually
 

@@ -1,0 +1,71 @@
+"""What the Docker Engine answers, as the engine port's types."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .engine import Container, Image
+
+
+def raise_reported(answers: Iterable[Any]) -> None:
+    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
+    from docker.errors import APIError
+
+    for answer in answers:
+        reason = answer.get("error") or answer.get("message")
+        if reason:
+            raise APIError(reason, explanation=reason)
+
+
+class ExportReader(io.RawIOBase):
+    """An export's chunks as the file that the SDK's import wants."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        size = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+
+def container_from(raw: Mapping[str, Any]) -> Container:
+    networks = raw["NetworkSettings"]["Networks"] or {}
+    # A stopped container has no address now, but keeps the one it was given.
+    addresses = [
+        (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress")
+        for network in networks.values()
+    ]
+    return Container(
+        id=raw["Id"],
+        name=raw["Name"].lstrip("/"),
+        status=raw["State"]["Status"],
+        image_id=raw["Image"],
+        labels=raw["Config"].get("Labels") or {},
+        address=next((address for address in addresses if address), None),
+        memory=raw["HostConfig"]["Memory"],
+        cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
+        restarts=raw["RestartCount"],
+    )
+
+
+def image_from(raw: Mapping[str, Any]) -> Image:
+    config = raw.get("Config") or {}
+    return Image(
+        id=raw["Id"],
+        tags=raw.get("RepoTags") or (),
+        layers=raw["RootFS"].get("Layers") or (),
+        labels=config.get("Labels") or {},
+        config=config,
+    )
