@@ -52,7 +52,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         name=raw["Name"].lstrip("/"),
         status=raw["State"]["Status"],
         image_id=raw["Image"],
-        labels=raw["Config"].get("Labels") or {},
+        labels=_labels(raw["Config"]),
         address=next((address for address in addresses if address), None),
         memory=raw["HostConfig"]["Memory"],
         cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
@@ -66,6 +66,11 @@ def image_from(raw: Mapping[str, Any]) -> Image:
         id=raw["Id"],
         tags=raw.get("RepoTags") or (),
         layers=raw["RootFS"].get("Layers") or (),
-        labels=config.get("Labels") or {},
+        labels=_labels(config),
         config=config,
     )
+
+
+def _labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """Without those that a commit could only overrule with nothing (see image_config.overruling)."""
+    return {key: value for key, value in (config.get("Labels") or {}).items() if value}
