@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -10,11 +10,9 @@ from atelier.errors import AtelierError, Code
 from atelier.forge import require_git
 from atelier.whitelist import BASE
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
-from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 
 from ..deps import Platform, ProjectId, Services, Who
-from ..errors import STATUS
 from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
 from ..routers import ending as ending_api
@@ -26,48 +24,18 @@ from ..routers import system as system_api
 from ..routers import workshop as workshop_api
 from ..schemas.seats import MakeCards
 from . import addresses, egress, ending, git, jobs, workshop, workspaces
+from .refusals import PageRoute, install_wrong_addresses
 from .view import STATIC, Reader, html, page, rendered
-from .words import Words, choose_language, words
+from .words import Words
 
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
 _REMEMBERED = 100
 
 
-# What each kind of page is signed in to with, as field and words.
-_DOORS = {
-    False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
-    True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
-}
-
-
-class _PageRoute(APIRoute):
-    """Errors as pages: who may not see one signs in, anything else is said in words."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def answer_or_say_why(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except AtelierError as error:
-                reader = words(choose_language(request.headers.get("accept-language", "")))
-                status = STATUS.get(error.code, 500)
-                if error.code is Code.UNAUTHORIZED:
-                    return page("sign_in.html", reader, status, door=_DOORS[_is_workshops(request)])
-                said = reader.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
-                return page("trouble.html", reader, status, said=said)
-
-        return answer_or_say_why
-
-
 async def _operator(caller: Who) -> None:
     if not caller.operator:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
-
-
-def _is_workshops(request: Request) -> bool:
-    return request.url.path.startswith(("/workshop", "/pages/workshop"))
 
 
 async def _workshop_admin(platform: Platform, caller: Who) -> None:
@@ -77,9 +45,9 @@ async def _workshop_admin(platform: Platform, caller: Who) -> None:
         raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
 
 
-router = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
-for_all = APIRouter(route_class=_PageRoute, include_in_schema=False)
-for_workshop = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
+router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
+for_all = APIRouter(route_class=PageRoute, include_in_schema=False)
+for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
 Group = Annotated[str, Query(max_length=100)]
 
 
@@ -281,6 +249,7 @@ def install(app: FastAPI) -> None:
     app.state.pages = _Remembered()
     for of in (router, for_all, for_workshop):
         app.include_router(of)
+    install_wrong_addresses(app)
     app.mount("/static", _Files(directory=STATIC), name="static")
 
 
