@@ -114,14 +114,16 @@ async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Read
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     logs = _content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
-    return page("log.html", reader, entries=egress.log_rows(logs, reader))
+    allowed = await _allowed(platform, project_id)
+    return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     found = _content(await egress_api.get_recorded_domains(project_id, platform))
     project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
-    return page("domains.html", reader, categories=egress.domain_categories(found, reader), workspace=project)
+    categories = egress.domain_categories(found, await _allowed(platform, project_id), reader)
+    return page("domains.html", reader, categories=categories, workspace=project)
 
 
 @router.get("/pages/workspaces/{project_id}/conversations")
@@ -292,6 +294,17 @@ async def _workspace(platform: Services, project_id: str, reader: Words) -> dict
         "facts": workspaces.facts(project, reader),
         "repository": git.repository(project, browsable=_browsable(platform)),
     }
+
+
+async def _allowed(platform: Services, project_id: str) -> list[str] | None:
+    """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
+    try:
+        answer = _content(await egress_api.get_whitelist(platform))
+    except AtelierError as error:
+        if error.code is not Code.SERVICE_UNAVAILABLE:
+            raise
+        return None
+    return [*answer["domains"], *answer["groups"].get(platform.row(project_id).group or "", ())]
 
 
 async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_it_says_what_the_contract_does(document: dict[str, Any]) -> None:
         *((method, f"{project}/llm-conversations") for method in ("GET", "DELETE")),
         ("DELETE", f"{project}/llm-conversations/{{timestamp}}"),
         ("POST", f"{project}/generate-documentation"),
-        *((method, "/api/whitelist") for method in ("GET", "PUT")),
+        *((method, "/api/whitelist") for method in ("GET", "POST", "PUT")),
         ("GET", "/api/workshop/status"),
         ("POST", "/api/workshop/claim"),
         ("GET", "/api/workshop/claims"),

@@ -247,12 +247,31 @@ def test_the_proxys_log_is_newest_first() -> None:
         {"timestamp": "1733234567.123", "status": "TCP_TUNNEL/200", "method": "CONNECT", "url": "a:443", "bytes": "9"},
         {"timestamp": "1733234568.000", "status": "TCP_DENIED/403", "method": "GET", "url": "http://b/", "bytes": "0"},
     ]
-    rows = egress.log_rows(entries, EN)
+    rows = egress.log_rows(entries, [], EN)
     assert [(row["url"], row["denied"], row["outcome"]) for row in rows] == [
         ("http://b/", True, "Denied"),
         ("a:443", False, "Allowed"),
     ]
     assert rows[1]["at"] == "2024-12-03T14:02:47Z"
+
+
+def test_a_refused_or_recorded_domain_can_be_allowed_once() -> None:
+    def refused(url: str) -> dict[str, str]:
+        return {"timestamp": "1.0", "status": "TCP_DENIED/403", "method": "GET", "url": url, "bytes": "0"}
+
+    logs = [refused(url) for url in ("a.example.com:443", "http://10.0.0.1/", "x.python.org:443", "a.example.com:443")]
+    rows = egress.log_rows(logs, [".python.org"], EN)
+    assert [(row["domain"], row["allows"], row["allowed_word"]) for row in rows] == [
+        ("a.example.com", True, ""),
+        ("x.python.org", False, "on the whitelist"),
+        ("10.0.0.1", False, ""),
+        ("a.example.com", False, ""),
+    ]
+    seen = {"count": 1, "last_seen": "2026-01-01T00:00:00.000Z"}
+    recorded = {"categorized": {"Other": [{"domain": "a.example.com", **seen}]}}
+    for allowed, allows in (([], True), ([".example.com"], False), (None, False)):
+        (category,) = egress.domain_categories(recorded, allowed, EN)
+        assert [entry["allows"] for entry in category["domains"]] == [allows]
 
 
 def test_conversations_show_the_last_question_and_its_answer() -> None:

@@ -52,7 +52,7 @@ async function submit(form) {
     const answer = await call(...target(form, values), body, headers)
     if (form.dataset.then === 'seat' && answer.data.workspaceUrl) showSeat(form, answer.data)
     else if (answer.ok) {
-      for (const field of all('[name]', form)) field.defaultValue = field.value
+      if (form.dataset.shared !== undefined) for (const field of all('textarea', form)) field.defaultValue = field.value
       done(form, answer.data, values)
     } else if (!signedOut(answer)) showFaults(form, answer.data)
     else one('.trouble', form).textContent = words.standing[standing.dataset.what] ?? ''
