@@ -9,14 +9,18 @@ from string import Formatter
 from typing import Any
 
 import pytest
+from atelier import model
 from atelier.errors import Code
 
 from api.pages import addresses, egress, ending, git, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
+from api.runner import queue
 from api.seat_activity import denied_domains, moment_of
 
 TEMPLATES = Path(egress.__file__).parent / "templates"
+CORE = Path(model.__file__).parent
+QUEUE = Path(queue.__file__)
 EN = words("en")
 
 
@@ -71,6 +75,19 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
         assert not re.findall(r"[A-Za-z]{3,}", bare), path.name
 
 
+def test_what_the_core_says_is_told_in_the_readers_language() -> None:
+    german = words("de")
+    core = "".join(path.read_text() for path in CORE.glob("*.py")) + (QUEUE.read_text())
+    for text in EN.of("told.").values():
+        for literal in (part.replace(" before it began", "") for part, *_ in Formatter().parse(text)):
+            assert literal.strip(" .:;") in core, text  # in its very words, or it would not be known
+    assert german.told("Its container was removed.") == "Sein Container wurde entfernt."
+    assert german.told("The memory is enough for 3 seats.") == "Arbeitsspeicher reicht für 3 Plätze."
+    assert german.told("It could not be pushed: a\nb") == "Der Push ging nicht: a\nb"
+    assert german.told("Nobody foresaw this.") == EN.told("Nobody foresaw this.") == "Nobody foresaw this."
+    assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
+
+
 def test_every_error_has_words() -> None:
     """Those that no page can meet are left to the API's own sentence."""
     met = EN.of("error.").keys() - {"offline", "unknown", "ADMIN_OFF"}
@@ -119,6 +136,18 @@ def test_a_row_offers_what_there_is_a_point_in() -> None:
     assert "delete" in [action["dialog"] for action in failed["actions"]]
 
 
+def test_only_what_runs_has_figures() -> None:
+    container = {"status": "running", "uptime": "1h 2m", "resources": {"cpu": "0.8%", "memory": "58.0MB"}}
+    german = words("de")
+    shown = {fact["name"]: fact for fact in workspaces.facts(project(container=container), "2026-01-01", german)}
+    assert shown["Arbeitsspeicher"]["value"] == "58,0 MB von 2 GB"
+    assert shown["Verlängert bis"]["time"] == "2026-01-01"
+    names = [
+        fact["name"] for fact in workspaces.facts(project(container={**container, "status": "exited"}), "", german)
+    ]
+    assert not {"Arbeitsspeicher", "Prozessor", "Läuft seit", "Verlängert bis"} & set(names)
+
+
 def test_a_table_of_one_group() -> None:
     everything = [project(), project(group="Uncategorized", status="error"), project(group="exam", status="stopped")]
     shown = workspaces.table(everything, "exam", EN)
@@ -163,13 +192,13 @@ def test_a_workspaces_repository_has_a_link_where_there_are_pages_to_look_at() -
         "branch": "main",
     }
     made = project(gitRepository=repository, gitUrl=None, warnings=["No repository."])
-    shown = git.repository(made, browsable=True)
+    shown = git.repository(made, EN, browsable=True)
     assert (shown["url"], shown["branch"]) == (repository["webUrl"], "main")
     assert (shown["address"], shown["warnings"]) == (repository["cloneUrl"], ["No repository."])
-    assert git.repository(made, browsable=False)["url"] == ""
-    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), browsable=True)
+    assert git.repository(made, EN, browsable=False)["url"] == ""
+    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), EN, browsable=True)
     assert (cloned["shown"], cloned["origin"], cloned["name"]) == (True, "https://x.example/a", "")
-    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), browsable=True)["shown"]
+    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), EN, browsable=True)["shown"]
 
 
 def test_repositories_are_told_with_the_default_branch_first() -> None:
@@ -291,12 +320,15 @@ def test_conversations_show_the_last_question_and_its_answer() -> None:
 
 
 def test_how_many_places_are_free() -> None:
+    now = datetime(2026, 4, 19, 10, 0, tzinfo=UTC)
     for status, key in (
         ({"total": 0, "available": 0, "claimed": 0}, "workshop.not_yet"),
         ({"total": 2, "available": 0, "claimed": 2}, "workshop.full"),
+        ({"total": 2, "available": 0, "claimed": 1}, "workshop.asleep"),
+        ({"total": 2, "available": 1, "claimed": 1, "endsAt": "2026-04-19T09:59:00.000Z"}, "error.WORKSHOP_OVER"),
     ):
-        assert workshop.places(status, EN)["text"] == EN(key)
-    assert workshop.places({"total": 2, "available": 1, "claimed": 1}, EN)["text"] == "1 seat is free."
+        assert workshop.places(status, now, EN)["text"] == EN(key)
+    assert workshop.places({"total": 2, "available": 1, "claimed": 1}, now, EN)["text"] == "1 seat is free."
 
 
 def test_a_seat_is_active_while_its_ide_beats() -> None:
@@ -306,13 +338,17 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
         _seat(deniedDomains=[{"domain": "example.org", "count": 3}]),
         _seat(status="stopped", lastHeartbeat="2026-04-19T09:50:00.000Z"),
     ]
-    shown = workshop.seats(found, now, EN)
+    shown = workshop.seats(found, {}, now, EN)
     assert [count["number"] for count in shown["counts"]] == [3, 1, 1, 1]
     assert [row["active"] for row in shown["rows"]] == [True, False, False]
     assert shown["rows"][1]["denied"] == ["example.org (3)"]
     assert [row["starts"] for row in shown["rows"]] == [False, False, True]
     assert "release" in [action["dialog"] for action in shown["rows"][0]["actions"]]
     assert "release" not in [action["dialog"] for action in shown["rows"][1]["actions"]]
+    broken = _seat(status="error", extendedUntil="2026-04-19T11:00:00.000Z")
+    (row,) = workshop.seats([broken], {broken["projectId"]: "Its container was removed."}, now, words("de"))["rows"]
+    assert (row["fault"], row["extended"]) == ("Sein Container wurde entfernt.", "2026-04-19T11:00:00.000Z")
+    assert workshop.seat({**broken, "extendedUntil": "2026-04-19T09:00:00.000Z"}, now, EN)["extended"] == ""
 
 
 def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
@@ -341,7 +377,7 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
     for state, key in (("running", "rehearse.running"), ("canceled", "rehearse.failed")):
         told = workshop.rehearsal({"job": {"state": state, "error": None}, "verdict": None}, EN)
-        assert told["sentences"] == [EN(key, error=state)]
+        assert told["sentences"] == [EN(key, error=EN(f"state.{state}"))]
     assert workshop.rehearsal({"job": None, "verdict": None}, EN)["sentences"] == []
 
 
@@ -402,6 +438,7 @@ def _seat(**values: Any) -> dict[str, Any]:
         "lastHeartbeat": None,
         "lastCommit": None,
         "deniedDomains": [],
+        "extendedUntil": None,
         **values,
     }
 

@@ -43,7 +43,7 @@ async function submit(form) {
   const values = { ...form.subject }
   clearFaults(form)
   if (form.dataset.shared !== undefined && await savedMeanwhile(form)) return
-  const body = collect(form)
+  const body = { ...JSON.parse(filled(form.dataset.body ?? '{}', values)), ...collect(form) }
   if (form.dataset.then === 'each') return submitEach(form, values.id.split(' '), values.names.split(', '), body)
   if ('name' in body) values.name = body.name
   if ('projectName' in body) values.name = body.projectName
@@ -128,6 +128,8 @@ function done(element, data, values) {
   if (then === 'taken' && data.skipped?.length) return say(filled(words.skipped, { list: data.skipped.join(', ') }))
   if (then === 'show') present(document.getElementById(element.dataset.show), data[element.dataset.of], element)
   if (then === 'page') return showPage(document.getElementById(element.dataset.show), data.html)
+  // The button may be another thing by then; the list that it is in stays.
+  if (again && document.activeElement === element) element.closest('[tabindex]')?.focus({ preventScroll: true })
   if (again) htmx.trigger(document.getElementById(again), 'again')
   say([filled(text, { ...values, ...data.project }), ...(data.warnings ?? [])].filter(Boolean).join(' '))
 }

@@ -74,12 +74,15 @@ function followJob(list) {
 
 // --- Times ---------------------------------------------------------------------------------------------------------
 
-const ago = new Intl.RelativeTimeFormat(language, { numeric: 'auto' })
-const whole = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' })
-const hours = new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+// As the reader's own region writes them, where the page is in their language.
+const region = navigator.languages.find((name) => name.startsWith(language)) ?? language
+const ago = new Intl.RelativeTimeFormat(region, { numeric: 'auto' })
+const whole = new Intl.DateTimeFormat(region, { dateStyle: 'medium', timeStyle: 'short' })
+const hours = new Intl.DateTimeFormat(region, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const minutes = new Intl.DateTimeFormat(region, { timeStyle: 'short' })
 
-function clock(moment) {
-  return moment.toDateString() === new Date().toDateString() ? hours.format(moment) : whole.format(moment)
+function clock(moment, ofDay = hours) {
+  return moment.toDateString() === new Date().toDateString() ? ofDay.format(moment) : whole.format(moment)
 }
 
 function since(moment) {
@@ -95,7 +98,7 @@ function tellTimes() {
     const moment = new Date(time.dateTime)
     if (Number.isNaN(moment.valueOf())) continue
     if (time.dataset.ago !== undefined) time.textContent = since(moment)
-    else if (time.dataset.clock !== undefined) time.textContent = clock(moment)
+    else if (time.dataset.clock !== undefined) time.textContent = clock(moment, time.dataset.clock === 'short' ? minutes : hours)
     time.title = whole.format(moment)
   }
 }
