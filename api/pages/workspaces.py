@@ -147,7 +147,7 @@ def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words)
     }
 
 
-def facts(project: Project, extended: str, reader: Words) -> list[dict[str, str]]:
+def facts(project: Project, extended: str, reader: Words) -> list[dict[str, Any]]:
     """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
     when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
     shown: list[tuple[str, str, str]] = [
