@@ -128,8 +128,6 @@ function done(element, data, values) {
   if (then === 'taken' && data.skipped?.length) return say(filled(words.skipped, { list: data.skipped.join(', ') }))
   if (then === 'show') present(document.getElementById(element.dataset.show), data[element.dataset.of], element)
   if (then === 'page') return showPage(document.getElementById(element.dataset.show), data.html)
-  // The button may be another thing by then; the list that it is in stays.
-  if (again && document.activeElement === element) element.closest('[tabindex]')?.focus({ preventScroll: true })
   if (again) htmx.trigger(document.getElementById(again), 'again')
   say([filled(text, { ...values, ...data.project }), ...(data.warnings ?? [])].filter(Boolean).join(' '))
 }
@@ -199,7 +197,9 @@ function faultOf(field, name, text, answer) {
   if (own) return words.fault[own]
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()
   if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
-  return words.fault[name] ?? words.error[answer.code] ?? text
+  // A field's own words say what it may hold; what else is wrong with it has an error of its own.
+  const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
+  return (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
 }
 
 function showFaults(form, answer) {

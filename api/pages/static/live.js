@@ -63,7 +63,8 @@ function followJob(list) {
     const moment = document.createElement('time')
     moment.dateTime = data.at
     moment.textContent = clock(new Date(data.at))
-    line.append(moment, ' ', data.error ?? data.text ?? data.state ?? '')
+    const done = data.total > 1 ? ` (${data.done}/${data.total})` : ''
+    line.append(moment, ' ', data.error ?? data.text ?? words.state[data.state] ?? '', done)
     list.append(line)
     if (follows) list.scrollTop = list.scrollHeight
     if (event.type === 'ended') stream.close()
@@ -104,6 +105,17 @@ function tellTimes() {
 }
 
 document.addEventListener('htmx:after:swap', tellTimes)
+
+// Where what had the focus is gone with a change, what it stood in has it: else the keyboard begins at the top again.
+let focused = null
+document.addEventListener('focusin', (event) => { focused = event.target })
+document.addEventListener('htmx:after:swap', (event) => {
+  const place = event.detail.ctx.sourceElement
+  if (document.activeElement !== document.body || !focused || focused.isConnected || !place.isConnected) return
+  place.tabIndex = -1
+  place.focus({ preventScroll: true })
+})
+
 document.addEventListener('htmx:response:error', (event) => {
   const { response, sourceElement } = event.detail.ctx
   if (response.status === 401) renew('signed_out')
