@@ -91,16 +91,13 @@ def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     """What the newest rehearsal said, in sentences; none before the first."""
     job, verdict = answer["job"], answer["verdict"]
     if job is None:
-        return {"kind": "", "sentences": []}
+        return {"kind": "", "sentences": [], "at": ""}
+    at = job["finishedAt"] or job["createdAt"]
+    if verdict is None and job["state"] in ("pending", "running"):
+        return {"kind": "", "sentences": [reader("rehearse.running")], "at": at}
     if verdict is None:
-        if job["state"] in ("pending", "running"):
-            return {"kind": "", "sentences": [reader("rehearse.running")]}
-        return {
-            "kind": "bad",
-            "sentences": [
-                reader("rehearse.failed", error=reader.told(job["error"] or reader(f"state.{job['state']}")))
-            ],
-        }
+        why = reader.told(job["error"] or reader(f"state.{job['state']}"))
+        return {"kind": "bad", "sentences": [reader("rehearse.failed", error=why)], "at": at}
     said = [reader.count("rehearse.go", verdict["seats"]) if verdict["go"] else reader("rehearse.no_go")]
     said += [reader.told(reason) for reason in verdict["reasons"]]
     if verdict["p50"] is not None:
@@ -110,7 +107,7 @@ def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     limit = verdict["firstLimit"]
     what = reader.texts.get(f"limit.{limit['what']}", limit["what"])
     said.append(reader("rehearse.limit", what=what, seats=limit["seats"]))
-    return {"kind": "" if verdict["go"] else "bad", "sentences": said}
+    return {"kind": "" if verdict["go"] else "bad", "sentences": said, "at": at}
 
 
 def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:

@@ -368,7 +368,8 @@ def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
 
 
 def test_a_rehearsal_is_told_in_sentences() -> None:
-    job = {"state": "successful", "error": None}
+    when = {"createdAt": "2026-04-19T09:00:00.000Z", "finishedAt": "2026-04-19T09:01:00.000Z"}
+    job = {"state": "successful", "error": None, **when}
     verdict = {"go": True, "seats": 20, "madeIn": 9.5, "p50": 1.2, "p95": 3.4, "reasons": []}
     verdict["firstLimit"] = {"what": "memory", "seats": 37}
     told = workshop.rehearsal({"job": job, "verdict": verdict}, EN)
@@ -378,7 +379,7 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
     for state, key in (("running", "rehearse.running"), ("canceled", "rehearse.failed")):
-        told = workshop.rehearsal({"job": {"state": state, "error": None}, "verdict": None}, EN)
+        told = workshop.rehearsal({"job": {"state": state, "error": None, **when}, "verdict": None}, EN)
         assert told["sentences"] == [EN(key, error=EN(f"state.{state}"))]
     assert workshop.rehearsal({"job": None, "verdict": None}, EN)["sentences"] == []
 
