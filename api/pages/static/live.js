@@ -124,7 +124,8 @@ document.addEventListener('htmx:response:error', (event) => {
 })
 setInterval(() => { if (!document.hidden) tellTimes() }, 30000)
 for (const element of all('[data-every]')) {
-  setInterval(() => { if (!document.hidden) htmx.trigger(element, 'again') }, element.dataset.every * 1000)
+  // Not while nobody answers: the stream tells when that is over.
+  setInterval(() => { if (feed?.readyState === EventSource.OPEN) htmx.trigger(element, 'again') }, element.dataset.every * 1000)
 }
 tellTimes()
 follow()
