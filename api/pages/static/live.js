@@ -109,6 +109,7 @@ document.addEventListener('htmx:after:swap', tellTimes)
 // Where what had the focus is gone with a change, what it stood in has it: else the keyboard begins at the top again.
 let focused = null
 document.addEventListener('focusin', (event) => { focused = event.target })
+document.addEventListener('pointerdown', () => { focused = null }) // who points gives it away, or to something else
 document.addEventListener('htmx:after:swap', (event) => {
   const place = event.detail.ctx.sourceElement
   if (document.activeElement !== document.body || !focused || focused.isConnected || !place.isConnected) return
