@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import Any
@@ -18,6 +19,8 @@ from ..access import is_page
 from ..errors import STATUS
 from .view import page
 from .words import Words, choose_language, words
+
+log = logging.getLogger(__name__)
 
 # What each kind of page is signed in to with, as field and words.
 _DOORS = {
@@ -44,6 +47,10 @@ class PageRoute(APIRoute):
                 return _trouble(request.headers, error, is_operator=request.scope["caller"].operator)
             except RequestValidationError:
                 return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
+            except Exception:  # the boundary: people get a page all the same, the log says what it was
+                log.exception("%s could not be shown", request.url.path)
+                fault = AtelierError(Code.INTERNAL_ERROR, "Something unforeseen went wrong.", reason="unknown")
+                return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
 
         return answer_or_say_why
 

@@ -260,6 +260,7 @@ async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words)
         "seats": workshop.seats(found, faults, workshop.moment(), reader),
         "history": workshop.history(claims["history"]),
         "group": platform.settings.workshop.group,
+        "docker": _docker_away(platform, reader),
     }
 
 
@@ -300,7 +301,7 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
         counts=workspaces.counts(projects, reader),
         groups=workspaces.group_options(projects, group, reader),
         activity=jobs.rows(unfinished, names, reader),
-        docker="" if platform.watcher.available else reader("docker.away"),
+        docker=_docker_away(platform, reader),
     )
 
 
@@ -308,9 +309,15 @@ async def _workspace(platform: Services, project_id: str, reader: Words) -> dict
     project = _content(await projects_api.get_project(project_id, platform))["project"]
     return {
         "workspace": workspaces.row(project, reader),
+        "docker": _docker_away(platform, reader),
         "facts": workspaces.facts(project, _extended(platform, project_id), reader),
         "repository": git.repository(project, reader, browsable=_browsable(platform)),
     }
+
+
+def _docker_away(platform: Services, reader: Words) -> str:
+    """The sentence while Docker does not answer."""
+    return "" if platform.watcher.available else reader("docker.away")
 
 
 def _extended(platform: Services, project_id: str) -> str:
