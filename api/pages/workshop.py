@@ -118,7 +118,7 @@ def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
             "participant": card["participant"] or "",
             "url": card["workspaceUrl"],
             "password": card["password"] or "",
-            "error": card["error"] or "",
+            "error": reader("cards.failed", error=reader.told(card["error"])) if card["error"] else "",
             "qr": qr_code(card["workspaceUrl"]),
         }
         for card in made
