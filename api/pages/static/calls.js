@@ -194,11 +194,11 @@ function clearFaults(form) {
 // for the field is for programs.
 function faultOf(field, name, text, answer) {
   const own = field.dataset?.fault
-  if (own) return words.fault[own]
-  const label = field.labels?.[0]?.textContent.trim().toLowerCase()
-  if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
   // A field's own words say what it may hold; what else is wrong with it has an error of its own.
   const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
+  if (rule && own) return words.fault[own]
+  const label = field.labels?.[0]?.textContent.trim().toLowerCase()
+  if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
   return (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
 }
 
