@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
 from atelier.errors import AtelierError, Code
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .admin_door import AdminDoor, words_of
@@ -28,7 +30,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
 _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
 # Pages look at the caller themselves: who may not see one gets its sign-in instead.
-_PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|jobs(?:/[^/]+)?|static/.+)?")
+_PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
 # What is open to somebody who signed in with the workshop's password only.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
 
@@ -44,14 +46,19 @@ class Caller:
     workshop_admin: bool = False
 
 
+# What people are told instead of the API's JSON: of method, path, headers and error; nothing for programs.
+Refusal = Callable[[str, str, Headers, AtelierError], Response | None]
+
+
 class Gatekeeper:
     """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, door: AdminDoor) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, door: AdminDoor, refusal: Refusal) -> None:
         self._app = app
         self._settings = settings
         self._sessions = sessions
         self._door = door
+        self._refusal = refusal
         self._cookies = {cookie_name(role, settings): role for role in Role}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +70,8 @@ class Gatekeeper:
             scope["caller"] = self._admit(scope, headers)
             self._check_body(scope, headers)
         except AtelierError as error:
-            await error_response(error)(scope, receive, send)
+            answer = self._refusal(scope["method"], scope["path"], headers, error) or error_response(error)
+            await answer(scope, receive, send)
             return
         templates_on_offer.set(self._settings.templates)
         await self._app(scope, _limited(receive, headers), send)
@@ -77,7 +85,7 @@ class Gatekeeper:
                 remedy="Use the platform's own address.",
             )
         own = f"{self._settings.site.protocol}://{host}"
-        if scope["method"] in _CHANGING and any(origin.lower() != own for origin in headers.getlist("origin")):
+        if scope["method"] in _CHANGING and not _is_from(own, headers):
             raise AtelierError(
                 Code.FORBIDDEN,
                 "Changes are taken from the platform's own pages only; this one came from another origin.",
@@ -85,7 +93,7 @@ class Gatekeeper:
             )
         caller = self._caller(headers)
         path = scope["path"]
-        if caller.operator or path.rstrip("/") in _PUBLIC or _PAGE.fullmatch(path):
+        if caller.operator or path.rstrip("/") in _PUBLIC or is_page(path.rstrip("/") or "/"):
             return caller
         if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
@@ -138,10 +146,21 @@ class Gatekeeper:
                 )
 
 
+def is_page(path: str) -> bool:
+    """Whether a page, or a file of one, may be at the path; each page looks at its caller itself."""
+    return _PAGE.fullmatch(path) is not None
+
+
 def cookie_name(role: Role, settings: Settings) -> str:
     """The name of the role's cookie. With TLS browsers hold it to this very host, and let no other one set it."""
     prefix = "__Host-" if settings.site.protocol == "https" else ""
     return f"{prefix}atelier-{role}"
+
+
+def _is_from(own: str, headers: Headers) -> bool:
+    """Whether no browser sent the request, or one that shows a page of this very origin."""
+    is_own = all(origin.lower() == own for origin in headers.getlist("origin"))
+    return is_own and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
 def _bare(host: str) -> str:

@@ -38,4 +38,5 @@ class Topics:
             jobs = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
             self._written = {"jobs": jobs, "claims": platform.read_claims.open()}
             self._version = version
-        return {"workspaces": projects.body(platform), **self._written}
+        # Whether Docker answers is seen beside each of them.
+        return {"workspaces": (platform.watcher.available, projects.body(platform)), **self._written}

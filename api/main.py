@@ -31,6 +31,7 @@ from .listing import ProjectList, Topics
 from .metrics import collector
 from .operations import leaving, operations
 from .pages import install as install_pages
+from .pages import refusal
 from .passwords import PasswordGuard
 from .presenter import Presenter
 from .routers import (
@@ -90,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     install_pages(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
-    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door)
+    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door, refusal=refusal)
     return app
 
 

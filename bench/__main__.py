@@ -12,7 +12,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from atelier.model import Limits, Network, ProxyMode, Quotas
-from atelier.registry import Registry, Reservation, new_id
+from atelier.registry import Registry, new_id
+from atelier.registry_rows import Reservation
 
 from .api import measure_api
 from .egress import measure_egress

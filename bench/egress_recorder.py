@@ -27,7 +27,7 @@ from typing import Any
 
 from atelier.recordings import conversations
 
-from .report import Report
+from .report import Report, p95
 
 _PROJECT = Path(__file__).parents[1]
 _ADDRESS = "127.0.77.3"
@@ -122,9 +122,7 @@ def streams_first_byte(running: Running, count: int = 100, *, over_seconds: floa
     for _ in range(rounds):
         direct += _first_bytes(running, count, over_seconds, through=False)
         recorded += _first_bytes(running, count, over_seconds, through=True)
-    return Streams(
-        statistics.median(direct), statistics.median(recorded), _percentile(direct, 95), _percentile(recorded, 95)
-    )
+    return Streams(statistics.median(direct), statistics.median(recorded), p95(direct), p95(recorded))
 
 
 def memory_after(running: Running, count: int = 1000) -> float:
@@ -260,10 +258,6 @@ def _await_port(host: str, port: int, process: subprocess.Popen[bytes]) -> None:
 
 def _resident(pid: str) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100)[percent - 1]
 
 
 if __name__ == "__main__":

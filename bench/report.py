@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from datetime import date
 
 from .host import description
@@ -31,3 +33,7 @@ straight through the Docker API by a thread pool of the same size.
 | --- | --- | --- | --- | --- |
 """
         return head + "\n".join(self._rows) + "\n"
+
+
+def p95(figures: Sequence[float]) -> float:
+    return statistics.quantiles(figures, n=20)[-1]

@@ -17,7 +17,8 @@ description:
     complete one. Nothing of the platform is changed.
 options:
   site:
-    description: The installation, as for the other modules. No C(networks) are needed.
+    description:
+      - The installation, as for the other modules. A setting that can not be fails here, before anything is made.
     type: dict
     required: true
   state:
@@ -94,9 +95,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier import platform_stamp as stamps
-from ansible.module_utils.atelier.ansible_glue import run
+from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, run
 from ansible.module_utils.atelier.docker_engine import DockerEngine
 from ansible.module_utils.atelier.errors import AtelierError
+from ansible.module_utils.atelier.model import Site
 from ansible.module_utils.basic import AnsibleModule
 
 _LOOK_AT: dict[str, Any] = {
@@ -110,20 +112,26 @@ _LOOK_AT: dict[str, Any] = {
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "site": {"type": "dict", "required": True},
+            "site": SITE_SPEC,
             "state": {"type": "str", "required": True, "choices": ["compare", "recorded"]},
             "look_at": {"type": "dict", "required": True, "options": _LOOK_AT},
             "everything": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    run(module, lambda: _compare(module) if module.params["state"] == "compare" else _record(module))
+
+    def call() -> dict[str, Any]:
+        # A setting that can't be is told here, before anything is made.
+        site = parse_site(module.params["site"])
+        return _compare(module, site) if module.params["state"] == "compare" else _record(module, site)
+
+    run(module, call)
 
 
-def _compare(module: AnsibleModule) -> dict[str, Any]:
-    file, answer = _file(module), {"changed": False, "look_at": module.params["look_at"]}
+def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
+    file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
     try:
-        now = _look(module)
+        now = _look(module, site)
     except AtelierError as error:  # no Docker yet, or none that runs: the roles see to that
         why: str | None = str(error.code)
     else:
@@ -136,28 +144,28 @@ def _compare(module: AnsibleModule) -> dict[str, Any]:
     return answer | {"unchanged": False, "why": why, "summary": f"Everything is looked at: {why}."}
 
 
-def _record(module: AnsibleModule) -> dict[str, Any]:
+def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
-        stamps.write_stamp(_file(module), _look(module))
+        stamps.write_stamp(_file(site), _look(module, site))
     return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
 
 
-def _file(module: AnsibleModule) -> Path:
-    return Path(module.params["site"]["state_dir"]) / "platform.json"
+def _file(site: Site) -> Path:
+    return site.state_dir / "platform.json"
 
 
-def _look(module: AnsibleModule) -> stamps.Stamp:
-    given, site = module.params["look_at"], module.params["site"]
-    engine = DockerEngine(site["engine_url"])
+def _look(module: AnsibleModule, site: Site) -> stamps.Stamp:
+    given = module.params["look_at"]
+    engine = DockerEngine(site.engine_url)
     nft = module.get_bin_path("nft")
-    _, firewall, _ = module.run_command([nft, "list", "table", "inet", site["instance"]]) if nft else (1, "", "")
+    _, firewall, _ = module.run_command([nft, "list", "table", "inet", site.instance]) if nft else (1, "", "")
     parts = {
         "a variable": given["variables"],
         "the firewall": firewall,
         **stamps.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
         **stamps.host(given["bridges"]),
-        **stamps.services(engine, site["instance"]),
-        **stamps.templates(engine, site["image_prefix"]),
+        **stamps.services(engine, site.instance),
+        **stamps.templates(engine, site.image_prefix),
     }
     return stamps.Stamp(time.time(), parts)
 

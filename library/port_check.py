@@ -22,6 +22,13 @@ options:
   own_container:
     description: Id of a container whose processes may hold the port.
     type: str
+  subnets:
+    description:
+      - Bridges' subnets (IPv4), there already or not. The port must be free on the bridges' own addresses, the first of
+        each; left out, on all addresses of the host.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: The module only reads.
@@ -43,6 +50,7 @@ port:
   sample: 80
 """
 
+from ipaddress import ip_network
 from typing import Any
 
 from ansible.module_utils.atelier import ansible_glue, ports
@@ -55,13 +63,16 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "field": {"type": "str", "required": True},
             "own_container": {"type": "str"},
+            "subnets": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
 
     def call() -> dict[str, Any]:
         port: int = module.params["port"]
-        ports.require_free(port, module.params["field"], ports.holders(port, module.params["own_container"]))
+        addresses = [str(ip_network(subnet)[1]) for subnet in module.params["subnets"]]
+        found = ports.holders(port, module.params["own_container"], addresses=addresses)
+        ports.require_free(port, module.params["field"], found)
         return {"changed": False, "port": port}
 
     ansible_glue.run(module, call)

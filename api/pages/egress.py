@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from atelier.whitelist import allowable, covering
+
+from ..seat_activity import host_of
 from .words import Words
 
 Json = Mapping[str, Any]
@@ -32,13 +35,20 @@ def whitelist_form(
     }
 
 
-def domain_categories(answer: Json, reader: Words) -> list[dict[str, Any]]:
-    """Recorded domains by category, the most asked for first."""
+def domain_categories(answer: Json, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
+    """Recorded domains by category, the most asked for first. ``allowed`` are the whitelist's entries that hold for the
+    workspace, None where there is no whitelist."""
+    entries_allowed = set(allowed or ())
     return [
         {
             "name": reader.texts.get(f"category.{name}", name),
             "domains": [
-                {"domain": entry["domain"], "count": entry["count"], "last_seen": entry["last_seen"]}
+                {
+                    "domain": entry["domain"],
+                    "count": entry["count"],
+                    "last_seen": entry["last_seen"],
+                    **_allowing(entry["domain"], entries_allowed if allowed is not None else None, reader),
+                }
                 for entry in sorted(entries, key=lambda entry: -entry["count"])
             ],
         }
@@ -46,20 +56,41 @@ def domain_categories(answer: Json, reader: Words) -> list[dict[str, Any]]:
     ]
 
 
-def log_rows(logs: Sequence[Json], reader: Words) -> list[dict[str, Any]]:
-    """Squid's log, newest first: what was asked for, when, and whether it was let through."""
-    return [
-        {
-            "at": _moment(entry["timestamp"]),
-            "method": entry["method"],
-            "url": entry["url"],
-            "denied": "DENIED" in entry["status"],
-            "outcome": reader("log.denied" if "DENIED" in entry["status"] else "log.allowed"),
-            "status": entry["status"],
-            "bytes": entry["bytes"],
+def log_rows(logs: Sequence[Json], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
+    """Squid's log, newest first: what was asked for, when, whether it was let through. A domain that was refused can
+    be allowed where it stands first; ``allowed`` are the whitelist's entries that hold for the workspace."""
+    rows: list[dict[str, Any]] = []
+    entries_allowed, offered = set(allowed), set()
+    for entry in reversed(logs):
+        denied, host = "DENIED" in entry["status"], host_of(entry["url"])
+        allowing = {
+            "domain": host,
+            **_allowing(host, entries_allowed if denied and host not in offered else None, reader),
         }
-        for entry in reversed(logs)
-    ]
+        if denied:
+            offered.add(host)
+        rows.append(
+            {
+                "at": _moment(entry["timestamp"]),
+                "method": entry["method"],
+                "url": entry["url"],
+                "denied": denied,
+                "outcome": reader("log.denied" if denied else "log.allowed"),
+                "status": entry["status"],
+                "bytes": entry["bytes"],
+                **allowing,
+            }
+        )
+    return rows
+
+
+def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str, Any]:
+    """Whether the domain can be put on the whitelist, and what is said instead."""
+    if allowed is None:
+        return {"allows": False, "allowed_word": ""}
+    entries, _ = allowable([domain])
+    on_it = any(covering(allowed, entry) for entry in entries)
+    return {"allows": bool(entries) and not on_it, "allowed_word": reader("domain.allowed") if on_it else ""}
 
 
 def conversation_rows(conversations: Sequence[Json], reader: Words) -> list[dict[str, Any]]:

@@ -47,7 +47,10 @@ def _said(job: Json, seats: int, reader: Words) -> dict[str, str]:
     """What became of the newest job, in a sentence and its kind."""
     what = f"ending.{job['operation']}"
     if job["state"] != "successful":
-        return {"kind": "bad", "text": reader(f"{what}.failed", error=job["error"] or reader(f"state.{job['state']}"))}
+        return {
+            "kind": "bad",
+            "text": reader(f"{what}.failed", error=reader.told(job["error"] or "") or reader(f"state.{job['state']}")),
+        }
     failed = [seat["projectName"] or seat["projectId"] for seat in job["seats"] if seat["status"] == "error"]
     if job["operation"] == "collect" and failed:
         return {"kind": "bad", "text": reader("ending.collect.some", names=", ".join(failed))}
@@ -65,14 +68,14 @@ def _row(seat: Json, reader: Words) -> dict[str, str]:
     return {
         "id": seat["projectId"],
         "name": seat["projectName"],
-        "size": size(seat["bytes"], " ") if seat["file"] else "",
+        "size": reader.figure(size(seat["bytes"], " ")) if seat["file"] else "",
         "collected_at": seat["collectedAt"] or "",
         "git": _git(seat, reader),
-        "error": seat["error"] or "",
+        "error": reader.told(seat["error"] or ""),
     }
 
 
 def _git(seat: Json, reader: Words) -> str:
     if seat["pushed"]:
         return reader("ending.pushed", branch=seat["branch"] or "", commit=(seat["commit"] or "")[:_COMMIT_SHOWN])
-    return str(seat["note"] or reader("ending.not_pushed"))
+    return reader.told(seat["note"]) if seat["note"] else reader("ending.not_pushed")

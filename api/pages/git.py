@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .words import Words
 
-def repository(project: Mapping[str, Any], *, browsable: bool) -> dict[str, Any]:
+
+def repository(project: Mapping[str, Any], reader: Words, *, browsable: bool) -> dict[str, Any]:
     """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
     for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
     found = project["gitRepository"] or {}
@@ -17,7 +19,7 @@ def repository(project: Mapping[str, Any], *, browsable: bool) -> dict[str, Any]
         "address": found.get("cloneUrl", ""),
         "branch": found.get("branch", ""),
         "origin": project["gitUrl"] or "",
-        "warnings": project["warnings"],
+        "warnings": [reader.told(warning) for warning in project["warnings"]],
         "shown": bool(found or project["gitUrl"] or project["warnings"]),
     }
 

@@ -32,14 +32,14 @@ def row(job: Mapping[str, Any], names: Mapping[str, str], reader: Words) -> dict
         "progress": reader("job.progress", done=done, total=total) if total > 1 else "",
         "created_at": job["createdAt"],
         "finished_at": job["finishedAt"] or "",
-        "error": job["error"] or "",
+        "error": reader.told(job["error"] or ""),
         "seats": [
             {
                 "id": seat["projectId"],
                 "name": seat.get("projectName") or names.get(seat["projectId"]) or seat["projectId"],
                 "status": seat["status"],
                 "status_word": reader(f"status.{seat['status']}"),
-                "error": seat.get("error") or "",
+                "error": reader.told(seat.get("error") or ""),
             }
             for seat in job["seats"]
         ],

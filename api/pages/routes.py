@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import orjson
 from atelier.errors import AtelierError, Code
+from atelier.expiry import extensions
 from atelier.forge import require_git
 from atelier.whitelist import BASE
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
-from fastapi.routing import APIRoute
 from starlette.staticfiles import StaticFiles
 
 from ..deps import Platform, ProjectId, Services, Who
-from ..errors import STATUS
+from ..presenter import timestamp
 from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
 from ..routers import ending as ending_api
@@ -26,48 +25,18 @@ from ..routers import system as system_api
 from ..routers import workshop as workshop_api
 from ..schemas.seats import MakeCards
 from . import addresses, egress, ending, git, jobs, workshop, workspaces
+from .refusals import PageRoute, install_wrong_addresses
+from .remembered import Remembered
 from .view import STATIC, Reader, html, page, rendered
-from .words import Words, choose_language, words
+from .words import Words
 
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
-_REMEMBERED = 100
-
-
-# What each kind of page is signed in to with, as field and words.
-_DOORS = {
-    False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
-    True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
-}
-
-
-class _PageRoute(APIRoute):
-    """Errors as pages: who may not see one signs in, anything else is said in words."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def answer_or_say_why(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except AtelierError as error:
-                reader = words(choose_language(request.headers.get("accept-language", "")))
-                status = STATUS.get(error.code, 500)
-                if error.code is Code.UNAUTHORIZED:
-                    return page("sign_in.html", reader, status, door=_DOORS[_is_workshops(request)])
-                said = reader.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
-                return page("trouble.html", reader, status, said=said)
-
-        return answer_or_say_why
 
 
 async def _operator(caller: Who) -> None:
     if not caller.operator:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
-
-
-def _is_workshops(request: Request) -> bool:
-    return request.url.path.startswith(("/workshop", "/pages/workshop"))
 
 
 async def _workshop_admin(platform: Platform, caller: Who) -> None:
@@ -77,9 +46,9 @@ async def _workshop_admin(platform: Platform, caller: Who) -> None:
         raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
 
 
-router = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
-for_all = APIRouter(route_class=_PageRoute, include_in_schema=False)
-for_workshop = APIRouter(route_class=_PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
+router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
+for_all = APIRouter(route_class=PageRoute, include_in_schema=False)
+for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
 Group = Annotated[str, Query(max_length=100)]
 
 
@@ -126,8 +95,14 @@ async def workspace_fragment(project_id: ProjectId, platform: Platform, reader: 
 @router.get("/pages/workspaces/{project_id}/disk")
 async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker takes its time to measure."""
-    usage = _content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
-    return page("disk.html", reader, usage=usage)
+    try:
+        usage = _content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
+    except AtelierError as error:
+        if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
+            raise
+        return page("disk.html", reader, disk=reader("disk.none"))  # it has no container, or Docker is away
+    disk = reader("disk.own", own=usage["readable"], total=usage["totalReadable"])
+    return page("disk.html", reader, disk=reader.figure(disk))
 
 
 @router.get("/pages/workspaces/{project_id}/aliases")
@@ -146,14 +121,16 @@ async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Read
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     logs = _content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
-    return page("log.html", reader, entries=egress.log_rows(logs, reader))
+    allowed = await _allowed(platform, project_id)
+    return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     found = _content(await egress_api.get_recorded_domains(project_id, platform))
     project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
-    return page("domains.html", reader, categories=egress.domain_categories(found, reader), workspace=project)
+    categories = egress.domain_categories(found, await _allowed(platform, project_id), reader)
+    return page("domains.html", reader, categories=categories, workspace=project)
 
 
 @router.get("/pages/workspaces/{project_id}/conversations")
@@ -227,17 +204,24 @@ async def job_fragment(job_id: str, platform: Platform, reader: Reader) -> Respo
 async def workshop_page(platform: Platform, reader: Reader) -> Response:
     """Where participants get their seat; it tells of no workspace."""
     status = _content(await workshop_api.get_workshop_status(platform))
-    needs_code = bool(platform.settings.workshop.access_code)
-    return page("workshop.html", reader, places=workshop.places(status, reader), needs_code=needs_code)
+    configured = platform.settings.workshop
+    return page(
+        "workshop.html",
+        reader,
+        places=workshop.places(status, workshop.moment(), reader),
+        needs_code=bool(configured.access_code),
+        has_passwords=configured.generate_passwords,
+    )
 
 
 @for_workshop.get("/workshop/admin")
-async def workshop_admin_page(platform: Platform, reader: Reader) -> Response:
+async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -> Response:
     """The seats, at first without what goes on in them: the page asks for that when it is there."""
     rows = platform.read_claims.seats()
     found = seats_api.seats(platform, rows, {})
     address = f"{platform.settings.base_url}/workshop"
-    return page("admin.html", reader, address=address, **await _seats(platform, found, reader))
+    frame = {**_frame(platform, caller, "workshop"), "is_operator": caller.operator}
+    return page("admin.html", reader, address=address, **frame, **await _seats(platform, found, reader))
 
 
 @for_workshop.get("/pages/workshop/seats")
@@ -269,18 +253,23 @@ async def cards_fragment(
 
 async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
     claims = _content(await workshop_api.list_claims(platform))
+    in_error = [seat["projectId"] for seat in found if seat["status"] == "error"]
+    rows = [row for row in platform.reads.all() if row.id in in_error]
+    faults = {row.id: platform.presenter.status(row)[1] or "" for row in rows}
     return {
-        "seats": workshop.seats(found, workshop.moment(), reader),
+        "seats": workshop.seats(found, faults, workshop.moment(), reader),
         "history": workshop.history(claims["history"]),
         "group": platform.settings.workshop.group,
+        "docker": _docker_away(platform, reader),
     }
 
 
 def install(app: FastAPI) -> None:
     """Adds the pages and their files to the API's application."""
-    app.state.pages = _Remembered()
+    app.state.pages = Remembered()
     for of in (router, for_all, for_workshop):
         app.include_router(of)
+    install_wrong_addresses(app)
     app.mount("/static", _Files(directory=STATIC), name="static")
 
 
@@ -296,7 +285,7 @@ class _Files(StaticFiles):
 
 async def _listing(request: Request, platform: Services, reader: Words, group: str) -> str:
     """The table as HTML, made once for all who look at the same state in the same language."""
-    remembered: _Remembered = request.app.state.pages
+    remembered: Remembered = request.app.state.pages
     key = (platform.reads.version(), platform.watcher.version)
     return remembered.get(key, (reader.language, group), lambda: _make_listing(platform, reader, group))
 
@@ -312,7 +301,7 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
         counts=workspaces.counts(projects, reader),
         groups=workspaces.group_options(projects, group, reader),
         activity=jobs.rows(unfinished, names, reader),
-        docker="" if platform.watcher.available else reader("docker.away"),
+        docker=_docker_away(platform, reader),
     )
 
 
@@ -320,9 +309,31 @@ async def _workspace(platform: Services, project_id: str, reader: Words) -> dict
     project = _content(await projects_api.get_project(project_id, platform))["project"]
     return {
         "workspace": workspaces.row(project, reader),
-        "facts": workspaces.facts(project, reader),
-        "repository": git.repository(project, browsable=_browsable(platform)),
+        "docker": _docker_away(platform, reader),
+        "facts": workspaces.facts(project, _extended(platform, project_id), reader),
+        "repository": git.repository(project, reader, browsable=_browsable(platform)),
     }
+
+
+def _docker_away(platform: Services, reader: Words) -> str:
+    """The sentence while Docker does not answer."""
+    return "" if platform.watcher.available else reader("docker.away")
+
+
+def _extended(platform: Services, project_id: str) -> str:
+    until = extensions(platform.reads).get(project_id)
+    return timestamp(until) if until is not None and until > workshop.moment() else ""
+
+
+async def _allowed(platform: Services, project_id: str) -> list[str] | None:
+    """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
+    try:
+        answer = _content(await egress_api.get_whitelist(platform))
+    except AtelierError as error:
+        if error.code is not Code.SERVICE_UNAVAILABLE:
+            raise
+        return None
+    return [*answer["domains"], *answer["groups"].get(platform.row(project_id).group or "", ())]
 
 
 async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
@@ -370,6 +381,7 @@ def _frame(platform: Services, caller: Who, here: str) -> dict[str, Any]:
         "here": here,
         "egress": platform.settings.proxy_enabled,
         "git": platform.settings.git_server_enabled,
+        "workshop": bool(platform.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),
     }
 
@@ -377,21 +389,3 @@ def _frame(platform: Services, caller: Who, here: str) -> dict[str, Any]:
 def _content(answer: Response) -> Any:
     """What the JSON API answers, so that a page shows no more and no less than that."""
     return orjson.loads(answer.body)
-
-
-class _Remembered:
-    """Fragments of the newest state, by what they depend on besides."""
-
-    def __init__(self) -> None:
-        self._state: object = None
-        self._made: dict[object, str] = {}
-
-    def get(self, state: object, key: object, make: Callable[[], str]) -> str:
-        if state != self._state:
-            self._state, self._made = state, {}
-        if key not in self._made:
-            made = make()
-            if len(self._made) >= _REMEMBERED:
-                return made  # somebody asks for groups that nobody has
-            self._made[key] = made
-        return self._made[key]

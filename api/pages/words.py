@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 _FOLDER = Path(__file__).parent / "words"
 # The first is for readers of any other language.
 LANGUAGES = ("en", "de")
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _RANGE = re.compile(r"([a-z]{1,8}|\*)(?:-[a-z0-9-]{1,40})?(?:;q=([01](?:\.[0-9]{1,3})?))?")
 
 
@@ -31,6 +33,20 @@ class Words:
         """The text for so many things: of ``key.one`` or ``key.other``, with {count}."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", count=number)
 
+    def figure(self, text: str) -> str:
+        """The text with its numbers as this language writes them: "58.0 MB" is "58,0 MB" to some."""
+        return _POINT.sub(self.texts["decimal"], text)
+
+    def told(self, sentence: str) -> str:
+        """A sentence of the core's in this language, where it is one that there are words for, or else as it is."""
+        for key, pattern in _told().items():
+            found = pattern.fullmatch(sentence)
+            if found:
+                return self(
+                    key, **{name: self.texts.get(f"limit.{value}", value) for name, value in found.groupdict().items()}
+                )
+        return sentence
+
     def of(self, prefix: str) -> dict[str, str]:
         """The texts whose keys begin so, by what follows the beginning."""
         return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
@@ -39,6 +55,22 @@ class Words:
 @cache
 def words(language: str) -> Words:
     return Words(language, json.loads((_FOLDER / f"{language}.json").read_text(encoding="utf-8")))
+
+
+@cache
+def _told() -> dict[str, re.Pattern[str]]:
+    """The core's sentences as the English words have them, which are its own."""
+    return {
+        key: re.compile(
+            "".join(
+                re.escape(literal) + (f"(?P<{name}>.+)" if name else "")
+                for literal, name, _, _ in Formatter().parse(text)
+            ),
+            re.DOTALL,
+        )
+        for key, text in words(LANGUAGES[0]).texts.items()
+        if key.startswith("told.")
+    }
 
 
 def choose_language(accepted: str) -> str:

@@ -17,18 +17,22 @@ Json = Mapping[str, Any]
 _ACTIVE_SECONDS = 180
 
 
-def places(status: Mapping[str, int], reader: Words) -> dict[str, str]:
+def places(status: Json, now: datetime, reader: Words) -> dict[str, str]:
     """How many seats are free, as a sentence and its kind."""
+    if "endsAt" in status and datetime.fromisoformat(status["endsAt"]) <= now:
+        return {"kind": "bad", "text": reader("error.WORKSHOP_OVER")}
     if status["total"] == 0:
         return {"kind": "", "text": reader("workshop.not_yet")}
     if status["available"] == 0:
-        return {"kind": "bad", "text": reader("workshop.full")}
+        key = "workshop.full" if status["claimed"] >= status["total"] else "workshop.asleep"
+        return {"kind": "bad", "text": reader(key)}
     return {"kind": "", "text": reader.count("workshop.free", status["available"])}
 
 
-def seats(found: Sequence[Json], now: datetime, reader: Words) -> dict[str, Any]:
-    """The seats as rows, and how many there are, are somebody's, are in use, and are not running."""
-    rows = [seat(entry, now, reader) for entry in found]
+def seats(found: Sequence[Json], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
+    """The seats as rows, and how many there are, are somebody's, are in use, and are not running. ``faults`` say, by
+    id, what is wrong with those in error."""
+    rows = [{**seat(entry, now, reader), "fault": reader.told(faults.get(entry["projectId"], ""))} for entry in found]
     numbers = {
         "total": len(rows),
         "claimed": sum(bool(row["participant"]) for row in rows),
@@ -42,7 +46,7 @@ def seats(found: Sequence[Json], now: datetime, reader: Words) -> dict[str, Any]
 
 
 def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
-    heartbeat = entry["lastHeartbeat"]
+    heartbeat, extended = entry["lastHeartbeat"], entry["extendedUntil"]
     return {
         "id": entry["projectId"],
         "name": entry["projectName"],
@@ -53,6 +57,7 @@ def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
         "email": entry["email"] or "",
         "active": bool(heartbeat) and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
         "heartbeat": heartbeat or "",
+        "extended": extended if extended and datetime.fromisoformat(extended) > now else "",
         "commit": entry["lastCommit"] or "",
         "denied": [f"{denied['domain']} ({denied['count']})" for denied in entry["deniedDomains"]],
         "starts": entry["status"] in ("stopped", "error"),
@@ -61,7 +66,7 @@ def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
 
 
 def _actions(entry: Json, reader: Words) -> list[dict[str, str]]:
-    names = ["extend", "checkpoint", "reset"] if entry["status"] != "creating" else []
+    names = ["card", "extend", "checkpoint", "reset"] if entry["status"] != "creating" else []
     names += ["release"] if entry["name"] else []
     return [
         {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "release" else ""} for name in names
@@ -86,19 +91,23 @@ def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     """What the newest rehearsal said, in sentences; none before the first."""
     job, verdict = answer["job"], answer["verdict"]
     if job is None:
-        return {"kind": "", "sentences": []}
+        return {"kind": "", "sentences": [], "at": ""}
+    at = job["finishedAt"] or job["createdAt"]
+    if verdict is None and job["state"] in ("pending", "running"):
+        return {"kind": "", "sentences": [reader("rehearse.running")], "at": at}
     if verdict is None:
-        if job["state"] in ("pending", "running"):
-            return {"kind": "", "sentences": [reader("rehearse.running")]}
-        return {"kind": "bad", "sentences": [reader("rehearse.failed", error=job["error"] or job["state"])]}
+        why = reader.told(job["error"] or reader(f"state.{job['state']}"))
+        return {"kind": "bad", "sentences": [reader("rehearse.failed", error=why)], "at": at}
     said = [reader.count("rehearse.go", verdict["seats"]) if verdict["go"] else reader("rehearse.no_go")]
-    said += verdict["reasons"]
+    said += [reader.told(reason) for reason in verdict["reasons"]]
     if verdict["p50"] is not None:
-        said.append(reader("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"]))
+        said.append(
+            reader.figure(reader("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"]))
+        )
     limit = verdict["firstLimit"]
     what = reader.texts.get(f"limit.{limit['what']}", limit["what"])
     said.append(reader("rehearse.limit", what=what, seats=limit["seats"]))
-    return {"kind": "" if verdict["go"] else "bad", "sentences": said}
+    return {"kind": "" if verdict["go"] else "bad", "sentences": said, "at": at}
 
 
 def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
             "participant": card["participant"] or "",
             "url": card["workspaceUrl"],
             "password": card["password"] or "",
-            "error": card["error"] or "",
+            "error": reader("cards.failed", error=reader.told(card["error"])) if card["error"] else "",
             "qr": qr_code(card["workspaceUrl"]),
         }
         for card in made

@@ -15,6 +15,7 @@ from .words import Words
 
 Project = Mapping[str, Any]
 _NO_GROUP = "Uncategorized"
+# The contract writes a size such as "1.2GB" without a space, people write it with one.
 _UNIT = re.compile(r"([KMGT]?B)$")
 
 
@@ -91,7 +92,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "template": kind_name(project["type"], reader),
         "status": status,
         "status_word": reader(f"status.{status}"),
-        "error": project.get("error") or "",
+        "error": reader.told(project.get("error") or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
         "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
@@ -146,31 +147,38 @@ def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words)
     }
 
 
-def facts(project: Project, reader: Words) -> list[dict[str, str]]:
-    """What the page of one workspace tells of it, as names and values; a moment stands in ``time``."""
-    container = project["container"]
+def facts(project: Project, extended: str, reader: Words) -> list[dict[str, Any]]:
+    """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
+    when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
     shown: list[tuple[str, str, str]] = [
         ("fact.template", kind_name(project["type"], reader), ""),
         ("fact.group", group_name(project["group"], reader), ""),
         ("fact.mode", reader(f"mode.{project['proxyMode']}"), ""),
         ("fact.password", reader("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
-        (
-            "fact.memory",
-            reader(
-                "fact.of",
-                used=_spaced(container["resources"]["memory"]),
-                limit=reader("limits.memory", memory=project["memoryLimit"][:-1]),
-            ),
-            "",
-        ),
-        ("fact.cpu", reader("fact.of_cpus", used=container["resources"]["cpu"], limit=project["cpuCores"]), ""),
-        ("fact.uptime", container["uptime"], ""),
+        *(_figures(project, reader) if project["container"]["status"] == "running" else ()),
         ("fact.created", "", project["createdAt"]),
         ("fact.used", "", project["lastActivity"]),
+        *([("fact.extended", "", extended)] if extended else ()),
     ]
-    return [{"name": reader(key), "value": value, "time": moment} for key, value, moment in shown]
+    return [
+        {
+            "name": reader(key),
+            "value": value,
+            "time": moment,
+            "exact": key == "fact.extended",
+        }
+        for key, value, moment in shown
+    ]
 
 
-def _spaced(size: str) -> str:
-    """A size such as "1.2GB", which the contract writes without a space, as people write it."""
-    return _UNIT.sub(r" \1", size)
+def _figures(project: Project, reader: Words) -> list[tuple[str, str, str]]:
+    """What a running workspace takes."""
+    container = project["container"]
+    memory = reader.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))
+    limit = reader("limits.memory", memory=project["memoryLimit"][:-1])
+    cpu = reader.figure(container["resources"]["cpu"])
+    return [
+        ("fact.memory", reader("fact.of", used=memory, limit=limit), ""),
+        ("fact.cpu", reader("fact.of_cpus", used=cpu, limit=project["cpuCores"]), ""),
+        ("fact.uptime", container["uptime"], ""),
+    ]

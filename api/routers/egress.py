@@ -153,6 +153,13 @@ async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) 
     return await _changed(platform, caller, entries, State.EXACT, body.group, {})
 
 
+@router.post("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(500, 503))
+async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
+    """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
+    entries = await asyncio.to_thread(normalise, body.domains)
+    return await _changed(platform, caller, entries, State.PRESENT, body.group, {})
+
+
 async def _changed(
     platform: Services,
     caller: Caller,

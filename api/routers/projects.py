@@ -10,7 +10,8 @@ from atelier.errors import AtelierError, Code
 from atelier.expiry import extend
 from atelier.model import Status, Workspace
 from atelier.passwords import hash_password
-from atelier.registry import Reservation, new_id
+from atelier.registry import new_id
+from atelier.registry_rows import Reservation
 from atelier.validation import check_limits, check_proxy_mode
 from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 

@@ -11,7 +11,7 @@ from .projects import Body, example
 
 
 class ChangeWhitelist(Body):
-    """The domains that shall be reached, besides the base ones. With a group it is the group's own list."""
+    """Domains that shall be reached, besides the base ones. With a group it is the group's own list."""
 
     model_config = example({"domains": ["api.anthropic.com", "github.com"]})
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AtelierError, Code
+from .forge_names import check_owner
 from .model import GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
 
@@ -90,7 +91,7 @@ def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:
         return None
     return GitServer(
         service=git["service"],
-        owner=git["owner"],
+        owner=check_owner(git["owner"]),
         socket=state_dir / "gateway" / "git" / "http.sock",
         credentials=state_dir / "git" / "credentials.json",
         seat_port=git["seat_port"],

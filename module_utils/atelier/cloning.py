@@ -12,7 +12,8 @@ from .errors import AtelierError, Code
 from .model import Status, Workspace
 from .passwords import generate_password, hash_password
 from .platform import Platform
-from .registry import Batch, clone_order, new_id
+from .registry import new_id
+from .registry_rows import Batch, clone_order
 from .repositories import end_access, repository_for
 from .seat_sheet import SeatSheet
 from .seats import discard_container, make_seat

@@ -1,11 +1,43 @@
-"""What the Docker Engine answers, as the port's plain data."""
+"""What the Docker Engine answers, as the engine port's types."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .engine import Container, Image
+
+
+def raise_reported(answers: Iterable[Any]) -> None:
+    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
+    from docker.errors import APIError
+
+    for answer in answers:
+        reason = answer.get("error") or answer.get("message")
+        if reason:
+            raise APIError(reason, explanation=reason)
+
+
+class ExportReader(io.RawIOBase):
+    """An export's chunks as the file that the SDK's import wants."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        size = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
 
 
 def container_from(raw: Mapping[str, Any]) -> Container:
@@ -20,7 +52,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         name=raw["Name"].lstrip("/"),
         status=raw["State"]["Status"],
         image_id=raw["Image"],
-        labels=raw["Config"].get("Labels") or {},
+        labels=_labels(raw["Config"]),
         address=next((address for address in addresses if address), None),
         memory=raw["HostConfig"]["Memory"],
         cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
@@ -34,7 +66,7 @@ def image_from(raw: Mapping[str, Any]) -> Image:
         id=raw["Id"],
         tags=raw.get("RepoTags") or (),
         layers=raw["RootFS"].get("Layers") or (),
-        labels=config.get("Labels") or {},
+        labels=_labels(config),
         config=config,
     )
 
@@ -47,3 +79,8 @@ def memory_in(figures: Mapping[str, Any]) -> int:
     # The one name is that of the kernel's first version of control groups, the other of its second.
     cache = known.get("total_inactive_file") or known.get("inactive_file", 0)
     return max(int(memory.get("usage", 0)) - int(cache), 0)
+
+
+def _labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """Without those that a commit could only overrule with nothing (see image_config.overruling)."""
+    return {key: value for key, value in (config.get("Labels") or {}).items() if value}

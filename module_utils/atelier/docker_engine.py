@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .docker_answers import container_from, image_from, memory_in
+from .docker_answers import ExportReader, container_from, image_from, memory_in, raise_reported
 from .engine import Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
-from .image_config import config_only_archive
+from .image_config import config_only_archive, instructions, overruling
 
 if TYPE_CHECKING:
     import requests
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 900
 _STOP_SECONDS = 10
 _CHUNK = 1024**2
+# What such an engine tells of its storage driver.
+_CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
 class DockerEngine:
@@ -41,6 +43,11 @@ class DockerEngine:
         with self._translated("read the engine's information"):
             info: dict[str, Any] = self._api.info()
             return info
+
+    @property
+    def _in_containerd(self) -> bool:
+        """Whether images are in containerd's store, not in Docker's classic one."""
+        return any(value == _CONTAINERD_STORE for _, value in self._info.get("DriverStatus") or ())
 
     def cpus(self) -> int:
         """CPU cores of the engine's host; Docker refuses a container that asks for more."""
@@ -252,21 +259,24 @@ class DockerEngine:
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
-        # The labels from the first moment on: by them a crash's leftovers are found.
-        labels = {"Labels": config.get("Labels") or {}}
         with self._translated(f"commit {container}", Code.SNAPSHOT_FAILED):
-            self._api.commit(container, repository=repository, tag=name, pause=False, conf=labels)
-        return self._with_config(tag, config)
+            # The labels from the first moment on: by them a crash's leftovers are found.
+            told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
+            if self._in_containerd:
+                told = overruling(config, self._api.inspect_container(container)["Config"])
+            self._api.commit(container, repository=repository, tag=name, pause=False, conf=told)
+        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
 
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
         repository, _, name = tag.rpartition(":")
-        labels = [_label_instruction(key, value) for key, value in (config.get("Labels") or {}).items()]
+        told = {"Labels": config.get("Labels")} if not self._in_containerd else config
         with self._translated(f"flatten {container}", Code.SNAPSHOT_FAILED):
-            stream = _Reader(self._api.export(container))
-            answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=labels)
-            _raise_reported(json.loads(line) for line in answer.splitlines())
-        return self._with_config(tag, config)
+            stream = ExportReader(self._api.export(container))
+            changes = instructions(told)
+            answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=changes)
+            raise_reported(json.loads(line) for line in answer.splitlines())
+        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
 
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
         """Gives a new image the wanted configuration.
@@ -275,16 +285,17 @@ class DockerEngine:
         ``docker save`` shows. So the image is loaded once more under its tag from an archive that has a configuration
         and no layers: Docker finds the layers by their digests and copies nothing.
         """
+        made = self._made(tag)
+        with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
+            raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
+        self.remove_image(made.id)
+        return self._made(tag)
+
+    def _made(self, tag: str) -> Image:
         made = self.image(tag)
         if made is None:
             raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
-        with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
-            _raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
-        self.remove_image(made.id)
-        clean = self.image(tag)
-        if clean is None:
-            raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
-        return clean
+        return made
 
     def tag(self, image: str, reference: str) -> None:
         """Gives an image another name, ``repository:tag``, beside those that it has."""
@@ -372,39 +383,3 @@ class DockerEngine:
             field="site.engine_url",
             remedy="Start it (./atelier up does) or correct atelier_engine_url.",
         )
-
-
-def _raise_reported(answers: Iterable[Any]) -> None:
-    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
-    from docker.errors import APIError
-
-    for answer in answers:
-        reason = answer.get("error") or answer.get("message")
-        if reason:
-            raise APIError(reason, explanation=reason)
-
-
-def _label_instruction(key: str, value: str) -> str:
-    quoted = [json.dumps(word).replace("$", "\\$") for word in (key, value)]
-    return f"LABEL {quoted[0]}={quoted[1]}"
-
-
-class _Reader(io.RawIOBase):
-    """An export's chunks as the file that the SDK's import wants."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        size = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data

@@ -1,7 +1,8 @@
 """The git server's repositories, branches and who may push what: Forgejo's HTTP API v1, or the embedded service's.
 
-All repositories belong to one owner. A seat is a user of its own, ``seat-<workspace id>``, that may push one branch:
-protections name who may push, and a rule for everything else (``**``) names the owner alone. Deleting and forcing are
+All repositories belong to one owner; Atelier works as an account of its own. A seat is a user, ``seat-<workspace id>``,
+that may push one branch: protections name who may push, and a rule for everything else (``**``) names the owner and
+Atelier alone. Deleting and forcing are
 refused on whatever a rule covers, by both servers.
 """
 
@@ -73,7 +74,7 @@ def require_git(site: Site) -> GitServer:
 
 
 def open_forge(site: Site, timeout: float = TIMEOUT) -> Forge:
-    """The site's git server, to be asked as its owner. Raises SERVICE_UNAVAILABLE without one, or without its
+    """The site's git server, to be asked as its service account. Raises SERVICE_UNAVAILABLE without one, or without its
     credentials. Nothing is sent yet."""
     git = require_git(site)
     return Forge(git, read_credentials(git), timeout)
@@ -85,6 +86,8 @@ class Forge:
     def __init__(self, git: GitServer, credentials: Credentials, timeout: float = TIMEOUT) -> None:
         self._git = git
         self._owner = git.owner
+        # Who may push everywhere; a branch that is made over the API counts as pushed.
+        self._keepers = list(dict.fromkeys((git.owner, credentials.user)))
         self._api = ForgeApi(git, credentials, timeout)
 
     def version(self) -> str:
@@ -111,7 +114,7 @@ class Forge:
         default_branch: str = MAIN,
         suffix: bool = False,
     ) -> Repository:
-        """A new, empty repository that only its owner may push to. ``suffix``: with ``-2``, ``-3``, ... if it is taken.
+        """A new, empty repository that no seat may push to. ``suffix``: with ``-2``, ``-3``, ... if it is taken.
 
         Raises VALIDATION_ERROR for a name or description that Forgejo would not take, REPOSITORY_EXISTS when it is
         taken, SERVICE_UNAVAILABLE or GIT_REPO_CREATE_FAILED when the server does not make it.
@@ -139,7 +142,7 @@ class Forge:
         """Under the first of the names that is free."""
         for name in names:
             body = {"name": name, "auto_init": False, **settings}
-            answer = self._api.request("POST", "/user/repos", body, accept=(201, 409))
+            answer = self._api.request("POST", f"/admin/users/{part(self._owner)}/repos", body, accept=(201, 409))
             if answer.status == 201:
                 return self._repository(answer.json)
         raise taken(names[0])
@@ -202,9 +205,9 @@ class Forge:
     # --- Who may push ---------------------------------------------------------------------------------------------
 
     def protect(self, name: str) -> None:
-        """Only the owner may push to what no other rule covers, tags included. Safe to do again."""
+        """No seat may push to what no other rule covers, nor any tag. Safe to do again."""
         path = self._path(name)
-        self._allow(path, _EVERYTHING, [self._owner])
+        self._allow(path, _EVERYTHING, self._keepers)
         present = self._api.request("GET", f"{path}/tag_protections", accept=(200,)).json
         if not any(rule.get("name_pattern") == _ALL_TAGS for rule in present or ()):
             body = {"name_pattern": _ALL_TAGS, "whitelist_usernames": [self._owner]}
@@ -223,7 +226,7 @@ class Forge:
         if self._api.request("GET", f"{path}/branch_protections/{part(_EVERYTHING)}", accept=(200, 404)).status == 404:
             self.protect(name)  # who made the repository was killed before that
         # After that: Forgejo leaves out of a rule whoever may not write to the repository.
-        self._allow(path, branch, [self._owner, user])
+        self._allow(path, branch, [*self._keepers, user])
         old = [] if is_new else self._tokens(user)
         body = {"name": f"seat-{secrets.token_hex(4)}", "scopes": ["write:repository"]}
         answer = self._api.request("POST", f"/users/{user}/tokens", body, accept=(201,), basic=True)

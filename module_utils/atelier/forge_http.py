@@ -32,7 +32,7 @@ _PAGE = 50  # Forgejo's own ceiling
 
 @dataclass(frozen=True)
 class Credentials:
-    """The owner's. A token does everything but make tokens, for which Forgejo wants the password."""
+    """The service account's. A token does everything but make tokens, for which Forgejo wants the password."""
 
     user: str
     password: str = field(repr=False)

@@ -13,6 +13,20 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+")
 _RESERVED = frozenset({".", "..", "-"})
 _RESERVED_ENDS = (".git", ".wiki", ".rss", ".atom")
 
+# What a user's name is to Forgejo (modules/validation), and the words that models/user keeps for its own pages.
+_USER = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
+_LONGEST_USER = 40
+# fmt: off
+_RESERVED_USERS = frozenset({
+    "admin", "api", "assets", "attachments", "avatar", "avatars", "captcha", "commits", "debug", "devtest",
+    "error", "explore", "ghost", "issues", "login", "metrics", "milestones", "new", "notifications", "org",
+    "pulls", "raw", "repo", "repo-avatars", "search", "user", "v2", "actions", "forgejo-actions",
+    "gitea-actions",
+})
+# fmt: on
+# The account that Atelier works as; both roles make it.
+SERVICE_ACCOUNT = "atelier-service"
+
 MAIN = "main"
 SEAT_BRANCHES = "clone/"
 # git-check-ref-format(1): what no reference may hold.
@@ -40,6 +54,27 @@ def check_repository_name(name: str, field: str = "name") -> str:
         value=name[:110],
         remedy=f"Use 1 to {LONGEST_NAME} letters, digits, hyphens, underscores and single dots, and none of the ends "
         f"{', '.join(_RESERVED_ENDS)}.",
+    )
+
+
+def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
+    """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
+    fault = None
+    if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
+        fault = "is not an account's name"
+    elif name.lower() == SERVICE_ACCOUNT or name.lower().startswith("seat-"):
+        fault = "is kept for Atelier itself and its seats"
+    elif name.lower() in _RESERVED_USERS:
+        fault = "is reserved by Forgejo"
+    if fault is None:
+        return name
+    raise AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The {field} {name[:50]!r} {fault}.",
+        field=field,
+        value=name[:50],
+        remedy=f"Use 1 to {_LONGEST_USER} letters and digits, with single hyphens, dots and underscores inside, such "
+        "as developer (GIT_ADMIN_USER).",
     )
 
 

@@ -1,4 +1,9 @@
-"""An image archive that has a configuration and no layers (the format of ``docker load``)."""
+"""An image's run configuration: how Docker is told exactly the wanted one. Pure.
+
+Docker's classic image store takes an archive that has a configuration and no layers (the format of ``docker load``).
+containerd's, which new installations of Docker 29 and later have, does not; there a commit is told what to overrule and
+an import what to set.
+"""
 
 from __future__ import annotations
 
@@ -39,3 +44,39 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def overruling(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration to commit a container with, so that nothing of its own environment and labels is left over.
+
+    Docker adds to it what only the container has, and nothing can take that out: it gets an empty value here.
+    """
+    names = {entry.partition("=")[0] for entry in wanted.get("Env") or ()}
+    others = [entry.partition("=")[0] for entry in container.get("Env") or ()]
+    environment = [*(wanted.get("Env") or ()), *(f"{name}=" for name in others if name not in names)]
+    labels = {**dict.fromkeys(container.get("Labels") or {}, ""), **(wanted.get("Labels") or {})}
+    return {**wanted, "Env": environment, "Labels": labels}
+
+
+def instructions(config: Mapping[str, Any]) -> list[str]:
+    """The same as instructions of a Dockerfile, as an import takes them. Source: Docker's reference of ``import``."""
+    lists = [(name, config.get(key)) for name, key in (("ENTRYPOINT", "Entrypoint"), ("CMD", "Cmd"))]
+    texts = [(name, config.get(key)) for name, key in (("USER", "User"), ("WORKDIR", "WorkingDir"))]
+    signal = config.get("StopSignal")
+    return [
+        *(label_instruction(key, value) for key, value in (config.get("Labels") or {}).items()),
+        *(f"ENV {name}={_quoted(value)}" for name, _, value in (e.partition("=") for e in config.get("Env") or ())),
+        *(f"{name} {_quoted(text)}" for name, text in texts if text),
+        *(f"EXPOSE {port}" for port in config.get("ExposedPorts") or ()),
+        *(f"VOLUME {json.dumps([path])}" for path in config.get("Volumes") or ()),
+        *([f"STOPSIGNAL {signal}"] if signal else []),
+        *(f"{name} {json.dumps(words)}" for name, words in lists if words),
+    ]
+
+
+def label_instruction(key: str, value: str) -> str:
+    return f"LABEL {_quoted(key)}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text).replace("$", "\\$")

@@ -69,7 +69,7 @@ class GitServer:
     """Where the repositories are. All belong to ``owner``; ``base_url`` is what people open, no slash at its end.
 
     ``service`` is embedded or forgejo, ``socket`` the Unix socket that its HTTP API answers on, ``credentials`` the
-    file with the owner's, ``seat_port`` the port by which seats reach it on their bridge's own address.
+    file with the service account's, ``seat_port`` the port by which seats reach it on their bridge's own address.
     """
 
     service: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +30,23 @@ class Holder:
         return self.name if self.pid is None else f"{self.name} (pid {self.pid})"
 
 
-def listening_inodes(table: str, port: int) -> set[int]:
-    """Inodes of the sockets that listen on ``port`` of any address, in the text of /proc/net/tcp or tcp6 (proc(5))."""
+def listening_inodes(table: str, port: int, addresses: Sequence[str] = ()) -> set[int]:
+    """Inodes of the sockets that listen on ``port``, in the text of /proc/net/tcp or tcp6 (proc(5)): on any address, or
+    with ``addresses`` (IPv4) on those that would keep somebody from listening there."""
+    wanted = tuple(map(_as_proc_writes_it, addresses))
     inodes = set()
     for line in table.splitlines()[1:]:
         columns = line.split()
-        if len(columns) > 9 and columns[3] == LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
-            inodes.add(int(columns[9]))
+        if len(columns) > 9 and columns[3] == LISTEN:
+            address, _, number = columns[1].rpartition(":")
+            if int(number, 16) == port and (not wanted or not address.strip("0") or address.endswith(wanted)):
+                inodes.add(int(columns[9]))
     return inodes
+
+
+def _as_proc_writes_it(address: str) -> str:
+    """``127.0.0.1`` is 0100007F where the lowest byte comes first."""
+    return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
 
 
 def listening_ports(table: str) -> dict[int, bool]:
@@ -53,12 +64,15 @@ def listening_ports(table: str) -> dict[int, bool]:
     return found
 
 
-def holders(port: int, own_container: str | None = None, proc: Path = PROC) -> list[Holder]:
-    """The processes that listen on ``port``, without those of the container whose id is ``own_container``."""
+def holders(
+    port: int, own_container: str | None = None, proc: Path = PROC, addresses: Sequence[str] = ()
+) -> list[Holder]:
+    """The processes that listen on ``port`` (of ``addresses``, as in listening_inodes), without those of the container
+    whose id is ``own_container``."""
     inodes: set[int] = set()
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(FileNotFoundError):  # no tcp6 where IPv6 is off
-            inodes |= listening_inodes((proc / table).read_text(encoding="ascii"), port)
+            inodes |= listening_inodes((proc / table).read_text(encoding="ascii"), port, addresses)
     if not inodes:
         return []
     found = []
@@ -91,7 +105,7 @@ def require_free(port: int, field: str, holders: Iterable[Holder]) -> None:
             Code.PORT_IN_USE,
             f"Port {port} ({field}) is taken by {names}.",
             field=field,
-            remedy=f"Stop it, or choose another port: ./atelier up -e {field}=8080",
+            remedy=f"Stop it, or choose another port: ./atelier up -e {field}={8080 if port < 1024 else port + 1}",
             port=port,
             holders=names,
         )

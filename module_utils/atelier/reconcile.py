@@ -6,13 +6,13 @@ Repairing loses nothing: what has files of somebody's is adopted or marked, only
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from . import rehearsal
+from .adoption import row_from_container
 from .aliases import alias_routes
 from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
 from .engine import Container
@@ -21,14 +21,11 @@ from .forge import open_forge
 from .gateway import compare_routes
 from .jobs import Jobs
 from .listing import workspace_containers
-from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
+from .model import Status, Workspace
 from .platform import Platform
-from .registry import Batch, now
-from .seats import CONFIG_FOLDER, discard_container, observed_status, remove_container
+from .registry_rows import Batch
+from .seats import discard_container, observed_status, remove_container
 from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
-
-_PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
-_CONFIG_BYTES = 65536
 
 
 class Kind(StrEnum):
@@ -185,7 +182,7 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
         with platform.locks.workspace(id, platform.lock_wait):
             present = platform.engine.inspect(container.name)
             if present is not None and platform.registry.find(id=id) is None:
-                platform.registry.adopt(_from_container(platform, id, present))
+                platform.registry.adopt(row_from_container(platform, id, present))
 
     return Drift(
         Kind.ORPHAN_CONTAINER,
@@ -194,50 +191,6 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
         "Make its row from its labels.",
         adopt,
     )
-
-
-def _from_container(platform: Platform, id: str, container: Container) -> Workspace:
-    """A row rebuilt from what the container says of itself; unknown words become defaults."""
-    labels = container.labels
-    memory, cpus = _limits_of(container, platform.engine.cpus())
-    mode = labels.get("atelier.proxy_mode", "")
-    config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
-    password = _PASSWORD_HASH.search(config.data) if config else None
-    name = labels.get("atelier.name", id)
-    if platform.registry.find(name=name):
-        name = f"{name} {id}"
-    return Workspace(
-        id=id,
-        name=name,
-        template=labels.get("atelier.template", "empty"),
-        address=container.address or "",
-        created_at=labels.get("atelier.created_at", now()),
-        last_activity=now(),
-        owner=labels.get("atelier.owner", "default"),
-        group=labels.get("atelier.group"),
-        notes="",
-        password_hash=password.group(1).decode() if password else None,
-        cloned_from=labels.get("atelier.cloned_from"),
-        git_url=labels.get("atelier.git_url"),
-        repository=labels.get("atelier.repository"),
-        branch=None,
-        git_pending=None,
-        git_problem=None,
-        batch=None,
-        error=None,
-        status=Status.RUNNING if container.status == "running" else Status.STOPPED,
-        proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else ProxyMode.NONE,
-        limits=Limits(memory, cpus),
-    )
-
-
-def _limits_of(container: Container, machine_cpus: int) -> tuple[str, str]:
-    """What the container has, since that can change and labels can't. CPUs may have been cut to the machine's."""
-    memory = next((size for size, value in MEMORY_SIZES.items() if value == container.memory), Limits.memory)
-    cpus = container.labels.get("atelier.cpus", "")
-    if cpus in CPU_COUNTS and min(float(cpus), machine_cpus) == container.cpus:
-        return memory, cpus
-    return memory, next((count for count in CPU_COUNTS if float(count) == container.cpus), Limits.cpus)
 
 
 def _row_drift(

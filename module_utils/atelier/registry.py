@@ -14,60 +14,19 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from .addresses import free_addresses, take_addresses
 from .errors import AtelierError, Code
-from .model import CLONE, Limits, Network, ProxyMode, Quotas, Status, Workspace
+from .model import CLONE, Network, ProxyMode, Quotas, Status, Workspace
 from .quotas import check_room
+from .registry_rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .registry_schema import migrate
 
 _BUSY_SECONDS = 30
-# In the order of Workspace's fields; the last two make its Limits.
-_COLUMNS = (
-    "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
-    " git_url, repository, branch, git_pending, git_problem, batch, error, status, proxy_mode, memory, cpus"
-)
-# What may change after a row is made, by the name of the Workspace's field.
-_MUTABLE = {
-    *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
-    *("repository", "branch", "git_pending", "git_problem"),
-}
-_STATUSES = {str(status): status for status in Status}
-_PROXY_MODES = {str(mode): mode for mode in ProxyMode}
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """What a new row needs to be told; id, address and times are the registry's to give."""
-
-    name: str
-    template: str
-    limits: Limits
-    proxy_mode: ProxyMode
-    group: str | None = None
-    notes: str = ""
-    password_hash: str | None = None
-    cloned_from: str | None = None
-    git_url: str | None = None
-    repository: str | None = None
-    owner: str = "default"
-    id: str | None = None
-    batch: str | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One clone order: kept until its result was handed over, so that a killed run can be finished."""
-
-    id: str
-    source_id: str
-    count: int
 
 
 def now() -> str:
@@ -128,18 +87,18 @@ class Registry:
     def all(self) -> list[Workspace]:
         """All workspaces, oldest first; clones of one batch in the order of their numbers."""
         with self._mutex:
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
-        return [_workspace(row) for row in rows]
+            rows = self._db.execute(f"SELECT {COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
+        return [workspace_from(row) for row in rows]
 
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
         """The workspace with that id, or else with that name; None when there is none."""
         column, value = ("id", id) if id else ("name", name)
         with self._mutex:
             row = self._db.execute(
-                f"SELECT {_COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
+                f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
                 (value,),
             ).fetchone()
-        return _workspace(row) if row else None
+        return workspace_from(row) if row else None
 
     def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
         """As ``find``, but raises PROJECT_NOT_FOUND, naming ``field`` as the parameter at fault."""
@@ -225,7 +184,7 @@ class Registry:
 
     def update(self, workspace_id: str, keep: bool = True, /, **values: str | None) -> None:
         """Sets columns of one row; with ``keep`` false only tries. Raises PROJECT_EXISTS when a new name is in use."""
-        unknown = values.keys() - _MUTABLE
+        unknown = values.keys() - MUTABLE
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         assignments = ", ".join(f"{column} = ?" for column in values)
@@ -378,7 +337,7 @@ class Registry:
         values = (*workspace[:-1], workspace.limits.memory, workspace.limits.cpus)
         marks = ", ".join("?" * len(values))
         try:
-            self._db.execute(f"INSERT INTO workspaces ({_COLUMNS}) VALUES ({marks})", values)  # noqa: S608
+            self._db.execute(f"INSERT INTO workspaces ({COLUMNS}) VALUES ({marks})", values)  # noqa: S608
         except sqlite3.IntegrityError as error:
             raise _name_taken(workspace.name) from error
 
@@ -426,36 +385,6 @@ def _opened_alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which lets the lock go
-
-
-def clone_order(
-    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
-) -> Reservation:
-    """What a clone inherits from its source: limits, group, egress, git address, repository; no password or notes."""
-    return Reservation(
-        name=name,
-        template=source.template,
-        limits=source.limits,
-        proxy_mode=source.proxy_mode,
-        group=source.group,
-        password_hash=password_hash,
-        cloned_from=source.id,
-        git_url=source.git_url,
-        repository=source.repository,
-        owner=owner,
-        batch=batch,
-    )
-
-
-def _workspace(row: Sequence[Any]) -> Workspace:
-    """A row in the order of _COLUMNS."""
-    # By position: a list makes thousands of these.
-    return Workspace._make((*row[:18], _STATUSES[row[18]], _PROXY_MODES[row[19]], _limits(row[20], row[21])))
-
-
-@lru_cache
-def _limits(memory: str, cpus: str) -> Limits:
-    return Limits(memory, cpus)
 
 
 def _name_taken(name: str) -> AtelierError:

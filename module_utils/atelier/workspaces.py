@@ -14,7 +14,8 @@ from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
 from .recordings import remove_recordings
-from .registry import Reservation, new_id
+from .registry import new_id
+from .registry_rows import Reservation
 from .repositories import end_access, not_installed, repository_for
 from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
 from .snapshots import forget, recover, was_interrupted

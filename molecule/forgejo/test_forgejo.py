@@ -1,16 +1,64 @@
-"""What the role writes for Forgejo: its configuration, and secrets that are this installation's alone."""
+"""What the role writes for Forgejo and makes in it, with a stand-in for Forgejo itself (stand_in/forgejo)."""
 
 from __future__ import annotations
 
 import base64
 import configparser
+import http.client
+import json
+import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
+from conftest import playbook
+from docker.models.containers import Container
 
 UID = 1000
+CONVERGE = Path(__file__).with_name("converge.yml")
+
+
+class Forgejo:
+    """The server that the role made, asked on its socket."""
+
+    def __init__(self, state: Path) -> None:
+        self.files = {name: state / "git" / f"{name}.json" for name in ("admin", "credentials")}
+        self._socket = state / "gateway" / "git" / "http.sock"
+
+    def account(self, name: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self.files[name].read_text())
+        return found
+
+    def as_account(self, account: dict[str, str]) -> tuple[int, Any]:
+        """Who it is when it signs in with its password."""
+        pair = base64.b64encode(f"{account['user']}:{account['password']}".encode()).decode()
+        return self.ask("GET", "/user", f"Basic {pair}")
+
+    def ask(self, method: str, path: str, authorization: str, body: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self._socket))
+        headers = {"Authorization": authorization, "Content-Type": "application/json"}
+        connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, json.loads(content) if content else None
+
+
+@pytest.fixture(scope="module")
+def forgejo(site: dict[str, Any]) -> Forgejo:
+    return Forgejo(Path(site["state_dir"]))
+
+
+@pytest.fixture(scope="module")
+def container(site: dict[str, Any]) -> Iterator[Container]:
+    client = docker.DockerClient(base_url=site["engine_url"])
+    yield client.containers.get(f"{site['instance']}-git")
+    client.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +108,50 @@ def test_strangers_get_nothing(settings: configparser.ConfigParser) -> None:
     assert not [
         key for section in settings.values() for key in section if key in ("passwd", "secret_key", "jwt_secret")
     ]
+
+
+def test_people_and_atelier_have_an_account_each(forgejo: Forgejo) -> None:
+    admin, service = forgejo.account("admin"), forgejo.account("credentials")
+    assert (set(admin), admin["user"]) == ({"user", "password"}, "developer")
+    assert (set(service), service["user"]) == ({"user", "password", "token"}, "atelier-service")
+    assert admin["password"] != service["password"] and len(admin["password"]) == len(service["password"]) == 48
+    for account in (admin, service):
+        status, found = forgejo.as_account(account)
+        assert (status, found["login"], found["is_admin"]) == (200, account["user"], True)
+    for path in forgejo.files.values():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_token_does_what_atelier_needs_and_no_more(forgejo: Forgejo) -> None:
+    """Its scopes: users and their rights, repositories; nothing of its own account's."""
+    token = f"token {forgejo.account('credentials')['token']}"
+    made = forgejo.ask("POST", "/admin/users/developer/repos", token, {"name": "course"})
+    assert (made[0], made[1]["full_name"]) == (201, "developer/course")
+    assert [found["name"] for found in forgejo.ask("GET", "/users/developer/repos", token)[1]] == ["course"]
+    assert forgejo.ask("POST", "/users/developer/tokens", token, {"name": "x", "scopes": ["all"]})[0] == 401
+
+
+def test_no_secret_is_seen_outside_its_file(forgejo: Forgejo, container: Container) -> None:
+    secrets = {value for name in forgejo.files for key, value in forgejo.account(name).items() if key != "user"}
+    seen = json.dumps(container.attrs) + container.logs().decode()
+    for folder in (forgejo.files["admin"].parent / "forgejo-config", forgejo.files["admin"].parent / "forgejo-data"):
+        seen += "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
+    assert len(secrets) == 3 and not [secret for secret in secrets if secret in seen]
+
+
+def test_a_password_that_was_changed_stays_and_lost_ones_are_made_anew(forgejo: Forgejo) -> None:
+    service = forgejo.account("credentials")
+    own = {"source_id": 0, "login_name": "developer", "password": "changed-in-forgejo"}
+    assert forgejo.ask("PATCH", "/admin/users/developer", f"token {service['token']}", own)[0] == 200
+    changed = {"user": "developer", "password": "changed-in-forgejo"}
+    forgejo.files["credentials"].unlink()
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    assert forgejo.account("credentials")["password"] != service["password"]
+    assert forgejo.as_account(service)[0] == 401
+    assert forgejo.as_account(changed)[0] == 200
+    forgejo.files["admin"].unlink()
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    assert forgejo.as_account(changed)[0] == 401
+    assert forgejo.as_account(forgejo.account("admin"))[0] == 200

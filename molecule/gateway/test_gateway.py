@@ -358,12 +358,12 @@ def test_a_configuration_that_haproxy_refuses_never_goes_live(gateway: Gateway) 
 
 
 def test_a_taken_port_is_refused_and_its_holder_named(gateway: Gateway) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        run = playbook(
-            Path(__file__).with_name("converge.yml"), "-e", f"atelier_base_port={port}", "--skip-tags", "network"
-        )
-    assert run.returncode != 0
-    assert "PORT_IN_USE" in run.stdout
-    assert f"Port {port} (atelier_base_port) is taken by" in run.stdout
+    # Seats reach git on their bridges' addresses: only who listens there, or everywhere, is in the way.
+    for field, address in (("atelier_base_port", "127.0.0.1"), ("atelier_git_port", "")):
+        with closing(socket.create_server((address, 0))) as taken:
+            port = taken.getsockname()[1]
+            run = playbook(Path(__file__).with_name("converge.yml"), "-e", f"{field}={port}", "--skip-tags", "network")
+        assert run.returncode != 0
+        assert "PORT_IN_USE" in run.stdout
+        assert f"Port {port} ({field}) is taken by" in run.stdout
     assert gateway.get(f"{IDS[0]}.localhost")[0] == 200

@@ -64,6 +64,7 @@ def test_it_has_no_more_rights_than_it_needs(container: Container, installation:
         "git": 0o711,
         "git/data": 0o700,
         "git/credentials.json": 0o600,
+        "git/admin.json": 0o600,
         "gateway": 0o711,
         "gateway/git": 0o711,
     }
@@ -74,13 +75,15 @@ def test_it_has_no_more_rights_than_it_needs(container: Container, installation:
 
 def test_its_secrets_are_in_its_file_only(container: Container, installation: Site) -> None:
     assert installation.git is not None
-    credentials = json.loads(installation.git.credentials.read_text())
-    seen = json.dumps(container.attrs) + container.logs().decode()
-    assert credentials["user"] == "developer"
-    assert credentials["password"] not in seen and credentials["token"] not in seen
+    service = json.loads(installation.git.credentials.read_text())
+    admin = json.loads(installation.git.credentials.with_name("admin.json").read_text())
+    assert (service.pop("user"), admin.pop("user")) == ("atelier-service", "developer")
+    secrets = {*service.values(), *admin.values()}
+    assert len(secrets) == 3
+    seen = (json.dumps(container.attrs) + container.logs().decode()).encode()
     for path in (installation.state_dir / "git/data").rglob("*.sqlite3*"):
-        content = path.read_bytes()
-        assert credentials["password"].encode() not in content and credentials["token"].encode() not in content
+        seen += path.read_bytes()
+    assert not [secret for secret in secrets if secret.encode() in seen]
 
 
 def test_it_comes_back_after_a_kill(container: Container, installation: Site) -> None:

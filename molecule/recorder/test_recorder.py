@@ -17,7 +17,8 @@ import docker
 import pytest
 import yaml
 from atelier.model import Limits, Network, ProxyMode, Quotas
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry
+from atelier.registry_rows import Reservation
 from conftest import playbook
 from docker.models.containers import Container
 from upstream import Upstream

@@ -22,6 +22,7 @@ class Service:
         self._settings = folder / "git.json"
         document = {
             "owner": "developer",
+            "service_user": "atelier-service",
             "base_url": "http://localhost/git",
             "version": "1.0.0+atelier",
             "socket": str(self.socket),
@@ -37,7 +38,7 @@ class Service:
         credentials = state / "git" / "credentials.json"
         credentials.parent.mkdir()
         credentials.touch(mode=0o600)
-        credentials.write_bytes(made.stdout)
+        credentials.write_text(json.dumps(json.loads(made.stdout)["service"]))
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

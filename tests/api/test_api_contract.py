@@ -148,7 +148,7 @@ WRONG_METHODS = [
     ("PATCH", "/api/config", "GET"),
     ("DELETE", "/api/jobs", "GET"),
     ("GET", "/api/workspace/cleanup", "POST"),
-    ("DELETE", "/api/whitelist", "GET, PUT"),
+    ("DELETE", "/api/whitelist", "GET, POST, PUT"),
 ]
 
 
@@ -413,7 +413,8 @@ def test_what_only_proxied_workspaces_have(api: Api, base: dict[str, Any], metho
 
 def test_a_whitelist_without_squid(api: Api) -> None:
     is_error(api.get("/api/whitelist"), 503, "SERVICE_UNAVAILABLE")
-    is_error(api.put("/api/whitelist", {"domains": ["python.org"]}), 503, "SERVICE_UNAVAILABLE")
+    for change in (api.put, api.post):
+        is_error(change("/api/whitelist", {"domains": ["python.org"]}), 503, "SERVICE_UNAVAILABLE")
     for bad in ("com", "*.python.org", "10.0.0.1", "a b.org", "python.org\nhttp_access allow all", "x" * 64 + ".org"):
         fault = is_error(api.put("/api/whitelist", {"domains": ["python.org", bad]}), 400, "VALIDATION_ERROR")
         assert "domains[1]" in fault["details"]

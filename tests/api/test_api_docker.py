@@ -81,7 +81,13 @@ def test_docker_out_of_reach(wired: tuple[Api, Wire]) -> None:
     api, wire = wired
     made = api.create("kept")
     path = f"/api/projects/{made['id']}"
-    wire.cut()
+    with api.client.stream("GET", "/api/events") as answer:
+        news = (line for line in answer.iter_lines() if line.startswith("event: "))
+        assert len({next(news), next(news), next(news)}) == 3
+        wire.cut()
+        assert next(news) == "event: workspaces"  # pages that are open say so, too
+    for page in ("/", f"/workspaces/{made['id']}"):
+        assert "Docker does not answer." in api.get(page).text
     eventually(lambda: api.get("/api/health").json().get("docker") == "unavailable", "it is noticed", SOON)
     for read in ("/api/projects/", path, f"{path}/notes", "/api/projects/groups", "/api/jobs", "/api/workspace/stats"):
         assert api.get(read).status_code == 200, read

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from atelier.ansible_glue import parse_site
 from atelier.model import Limits, ProxyMode, Status
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry
+from atelier.registry_rows import Reservation
 
 from tests.api.running import Api, eventually
 
@@ -79,7 +80,7 @@ def test_it_says_what_the_contract_does(document: dict[str, Any]) -> None:
         *((method, f"{project}/llm-conversations") for method in ("GET", "DELETE")),
         ("DELETE", f"{project}/llm-conversations/{{timestamp}}"),
         ("POST", f"{project}/generate-documentation"),
-        *((method, "/api/whitelist") for method in ("GET", "PUT")),
+        *((method, "/api/whitelist") for method in ("GET", "POST", "PUT")),
         ("GET", "/api/workshop/status"),
         ("POST", "/api/workshop/claim"),
         ("GET", "/api/workshop/claims"),

@@ -29,7 +29,7 @@ def with_cookie(id: str, **more: str) -> dict[str, str]:
 
 
 def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
-    for path in ("/", "/jobs", "/whitelist", "/workspaces/abc123def456"):
+    for path in ("/", "/jobs", "/whitelist", "/repositories", "/workspaces/abc123def456"):
         page = api.get(path, headers={**REMOTE, "Accept-Language": "de"})
         assert page.status_code == 401
         assert '<html lang="de">' in page.text
@@ -56,6 +56,8 @@ def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
     # It comes along also when a seat's page calls, which is of the same site; the origin tells them apart.
     foreign = with_cookie(value[1], Host="localhost", Origin="http://abc123def456.localhost")
     is_error(api.post("/api/workspace/cleanup", headers=foreign), 403, "FORBIDDEN")
+    for site in ("same-site", "cross-site"):  # a browser that hides the origin still says how far away it is
+        is_error(api.post("/api/workspace/cleanup", headers=with_cookie(value[1], **{"Sec-Fetch-Site": site})), 403)
     assert api.delete("/api/session", headers=mine).status_code == 200
     assert api.get("/", headers=mine).status_code == 401
     audited = [(entry["who"], entry["outcome"]) for entry in api.audit("sign-in")][:3]
@@ -105,6 +107,20 @@ def test_pages_allow_browsers_little(api: Api, base: dict[str, Any]) -> None:
     assert api.get("/static/../main.py").status_code == 404
     is_error(api.get("/no-such-page"), 404, "NOT_FOUND")
     is_error(api.get("/no-such-page", headers=REMOTE), 401, "UNAUTHORIZED")
+    # People are told in words; from elsewhere with no hint of what is where.
+    for path in ("/no-such-page", "/metrics"):
+        page = api.get(path, headers={**REMOTE, "Accept": "text/html"})
+        assert page.status_code == 404
+        assert "There is nothing at this address." in page.text
+        assert 'href="/workshop"' in page.text
+    assert (
+        "Unter dieser Adresse gibt es nichts."
+        in api.get("/nothing", headers={"Accept": "text/html", "Accept-Language": "de"}).text
+    )
+    for headers in ({}, REMOTE):
+        mistyped = api.get("/workshop/", headers={**headers, "Accept": "text/html"})
+        assert (mistyped.status_code, mistyped.headers["location"]) == (308, "/workshop")
+    assert api.get(f"/?group={'x' * 200}").headers["content-type"].startswith("text/html")
 
 
 def test_the_feed_tells_of_changes_and_of_nothing_else(api: Api, base: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ import httpx
 import pytest
 from atelier.ansible_glue import parse_site
 from atelier.model import Status
-from atelier.registry import Registry, Reservation, now
+from atelier.registry import Registry, now
+from atelier.registry_rows import Reservation
 from atelier.validation import check_limits
 
 from tests.api.running import TOKEN, Api, eventually, is_error

@@ -109,6 +109,10 @@ def test_an_operator_changes_a_workspace(german: Page) -> None:
     notes = page.get_by_role("textbox", name="Notizen", exact=True)
     expect(notes).to_have_value("Prepared by Ana.")
     notes.fill("Bereit.")
+    # Somebody else writes, too: neither loses anything unseen.
+    page.request.put(f"{URL}/api/projects/{page.url.rpartition('/')[2]}/notes", data={"notes": "By Ben."})
+    page.get_by_role("button", name="Speichern").click()
+    expect(page.get_by_text("Jemand anderes hat inzwischen eine andere Fassung gespeichert.")).to_be_visible()
     page.get_by_role("button", name="Speichern").click()
     expect(page.get_by_text("Notizen gespeichert.")).to_be_visible()
     facts = page.locator("#facts")
@@ -135,6 +139,15 @@ def test_an_operator_changes_a_workspace(german: Page) -> None:
     page.keyboard.press("Escape")
     expect(menu.get_by_role("button", name="Umbenennen")).to_be_hidden()
     expect(menu.locator("summary")).to_be_focused()
+    _choose(facts, "Zurücksetzen")
+    page.keyboard.press("Escape")
+    expect(menu.locator("summary")).to_be_focused()
+    # While the platform does not answer, the page says so; then it goes on by itself.
+    page.route("**/api/events", lambda route: route.abort())
+    page.reload()
+    expect(page.get_by_text("Die Plattform antwortet nicht.")).to_be_visible()
+    page.unroute("**/api/events")
+    expect(page.get_by_text("Die Plattform antwortet nicht.")).to_be_hidden()
 
 
 def test_an_operator_sees_what_leaves_the_seats(english: Page, api: httpx.Client) -> None:
@@ -152,6 +165,8 @@ def test_an_operator_sees_what_leaves_the_seats(english: Page, api: httpx.Client
     page.goto(f"{URL}/workspaces/{recorded['id']}")
     domains = page.get_by_role("region", name="Recorded domains")
     _again_until(page.locator("#domains"), domains.get_by_text(ALLOWED, exact=True))
+    domains.get_by_role("button", name=f"Allow: {ALLOWED}").click()
+    expect(domains.get_by_text("on the whitelist")).to_be_visible()
     _again_until(page.locator("#conversations"), page.locator("details.exchange").first)
     page.locator("details.exchange summary").first.click()
     expect(page.get_by_text("What is a palindrome?").first).to_be_visible()

@@ -1,7 +1,8 @@
-"""A second, real dockerd beside the host's: for tests that kill it, or fill its disk."""
+"""A second, real dockerd beside the host's: for tests that kill it, fill its disk, or want it set up otherwise."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,12 +24,14 @@ _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-test2-def", "172.25.251.1/24"
 class SecondEngine:
     """A dockerd with folders, socket and bridge of its own. It sets no firewall rules, so it is in nobody's way."""
 
-    def __init__(self, disk_mb: int | None = None) -> None:
+    def __init__(self, disk_mb: int | None = None, *, containerd_store: bool = False) -> None:
         # Short, since the paths of its sockets may have 108 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="atl2-"))
         self.url = f"unix://{self.folder}/docker.sock"
         self._data = self.folder / "data"
         self._data.mkdir()
+        # Images in containerd's store instead of Docker's classic one, as new installations of Docker 29 have them.
+        self._settings = {"features": {"containerd-snapshotter": containerd_store}}
         self._process: subprocess.Popen[bytes] | None = None
         self._mounted = disk_mb is not None
         if disk_mb is not None:
@@ -43,11 +46,13 @@ class SecondEngine:
         (self.folder / "docker.pid").unlink(missing_ok=True)
         subprocess.run(["ip", "link", "add", _DEFAULT_BRIDGE, "type", "bridge"], capture_output=True, check=False)
         subprocess.run(["ip", "address", "replace", _DEFAULT_ADDRESS, "dev", _DEFAULT_BRIDGE], check=True)
+        (self.folder / "daemon.json").write_text(json.dumps(self._settings))
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
             [
                 "dockerd",
                 f"--host={self.url}",
+                f"--config-file={self.folder}/daemon.json",
                 f"--data-root={self._data}",
                 f"--exec-root={self.folder}/exec",
                 f"--pidfile={self.folder}/docker.pid",

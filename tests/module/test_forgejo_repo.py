@@ -312,7 +312,7 @@ def test_answers_have_the_shapes_that_forgejo_documents(server: Server, work: Pa
     for path, status in (("/repos/developer/nothing", 404), ("/nothing", 404), (f"{user}/tokens", 401)):
         has_shape(get(path, status), ERROR)
     for body, status in (({"name": "app"}, 409), ({"name": "a b"}, 422), ({"name": "x.git"}, 422)):
-        has_shape(api.request("POST", "/user/repos", body, accept=(status,)).json, ERROR)
+        has_shape(api.request("POST", "/admin/users/developer/repos", body, accept=(status,)).json, ERROR)
 
 
 def has_shape(found: Any, shape: Any, where: str = "") -> None:

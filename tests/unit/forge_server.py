@@ -23,7 +23,7 @@ def forge_server(folder: Path, reply: Callable[[str, str, Any], Reply | None]) -
     """Serves ``reply(method, path, body)`` until the block ends; None closes the connection without an answer. Gives
     the server as Atelier's site has it, and the list of requests so far."""
     git = GitServer("forgejo", "developer", folder / "s", folder / "credentials.json", 3000, "http://localhost/git")
-    git.credentials.write_text(json.dumps({"user": "developer", "password": PASSWORD, "token": TOKEN}))
+    git.credentials.write_text(json.dumps({"user": "atelier-service", "password": PASSWORD, "token": TOKEN}))
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

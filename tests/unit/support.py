@@ -12,7 +12,8 @@ import pytest
 from atelier.engine import Container
 from atelier.errors import AtelierError, Code
 from atelier.model import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry
+from atelier.registry_rows import Reservation
 
 NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
 ROOMY = Quotas(1000, 1000, True, 8, 16384)

@@ -14,7 +14,8 @@ from atelier.egress import proxy_environment
 from atelier.egress_clients import clients_file, tell_proxies
 from atelier.locks import Locks
 from atelier.model import Limits, Network, ProxyMode
-from atelier.registry import Registry, Reservation
+from atelier.registry import Registry
+from atelier.registry_rows import Reservation
 from support import ROOMY, site
 
 NETWORKS = {

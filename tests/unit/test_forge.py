@@ -30,7 +30,7 @@ RAW = {
     "updated_at": "2026-01-01T00:00:00Z",
     "size": 12,
 }
-CREDENTIALS = Credentials("developer", PASSWORD, TOKEN)
+CREDENTIALS = Credentials("atelier-service", PASSWORD, TOKEN)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_a_taken_name_gets_a_suffix_when_that_was_asked_for(tmp_path: Path) -> N
     taken = {"app", "app-2"}
 
     def reply(method: str, path: str, body: Any) -> Reply:
-        if path != "/api/v1/user/repos":
+        if path != "/api/v1/admin/users/developer/repos":
             return (200, [], {}) if method == "GET" else (201, {}, {})
         return (409, {"message": "exists"}, {}) if body["name"] in taken else (201, {**RAW, "name": body["name"]}, {})
 

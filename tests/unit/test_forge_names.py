@@ -9,6 +9,7 @@ from atelier.errors import AtelierError, Code
 from atelier.forge_names import (
     LONGEST_NAME,
     check_branch,
+    check_owner,
     check_repository_name,
     first_free,
     repository_name,
@@ -60,6 +61,20 @@ def test_no_branch(branch: str) -> None:
     with pytest.raises(AtelierError) as error:
         check_branch(branch)
     refused(error, Code.VALIDATION_ERROR, "branch")
+
+
+@pytest.mark.parametrize("name", ["developer", "Ada.Lovelace", "a", "atelier", "x" * 40])
+def test_an_owner(name: str) -> None:
+    assert check_owner(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a--b", "a b", "a/b", "x" * 41, "Admin", "api", "atelier-service", "seat-0123456789ab"]
+)
+def test_no_owner(name: str) -> None:
+    with pytest.raises(AtelierError) as caught:
+        check_owner(name)
+    assert (caught.value.code, caught.value.details["field"]) == (Code.VALIDATION_ERROR, "atelier_git_admin_user")
 
 
 def test_git_thinks_the_same_of_branches() -> None:

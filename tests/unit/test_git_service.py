@@ -10,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from atelier_git import accounts
-from atelier_git.admin import make_owner
 from atelier_git.app import create_app
+from atelier_git.credentials import renew
 from atelier_git.settings import Settings, load
 from atelier_git.store import Store
 
 Ask = Callable[..., httpx.Response]
-REPOSITORIES = "/api/v1/user/repos"
+REPOSITORIES = "/api/v1/admin/users/developer/repos"
+KINDS = ("branch_protections", "tag_protections")
+LISTED = "/api/v1/users/developer/repos"
 APP = "/api/v1/repos/developer/app"
 
 
@@ -26,6 +28,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(
             owner="developer",
+            service_user="atelier-service",
             base_url="http://localhost/git",
             socket=str(folder / "s"),
             data_dir=folder,
@@ -38,9 +41,10 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self.app = create_app(self.settings)
         store = Store(self.settings.database)
-        self.owner = make_owner(store, "developer")
+        accounts = renew(store, "developer", "atelier-service")
         store.close()
-        self.token = {"Authorization": f"token {self.owner['token']}"}
+        self.owner, self.service = accounts["admin"], accounts["service"]
+        self.token = {"Authorization": f"token {self.service['token']}"}
 
     def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         more.setdefault("headers", self.token)
@@ -95,7 +99,7 @@ def refused(answer: httpx.Response, status: int, words: str = "") -> None:
 
 
 def test_nobody_is_told_anything_without_authentication(app: Server) -> None:
-    everywhere = ["/api/v1/version", "/api/v1/nothing", APP, f"{APP}/branches", "/api/v1/user", REPOSITORIES]
+    everywhere = ["/api/v1/version", "/api/v1/nothing", APP, f"{APP}/branches", "/api/v1/user", LISTED]
     for path in everywhere:
         answer = app("GET", path, headers={})
         refused(answer, 401)
@@ -108,10 +112,10 @@ def test_nobody_is_told_anything_without_authentication(app: Server) -> None:
 
 
 def test_every_way_to_authenticate(app: Server) -> None:
-    token = app.owner["token"]
+    token = app.service["token"]
     for header in (f"token {token}", f"Token {token}", f"Bearer {token}"):
         assert app("GET", APP, headers={"Authorization": header}).status_code == 200
-    for pair in (app.password, ("DEVELOPER", app.owner["password"]), ("developer", token)):
+    for pair in (app.password, ("DEVELOPER", app.owner["password"]), ("atelier-service", token)):
         assert app("GET", APP, headers={}, auth=pair).status_code == 200
     for pair in (("somebody", token), ("developer", "wrong"), ("nobody", "wrong")):
         refused(app("GET", APP, headers={}, auth=pair), 401)
@@ -119,11 +123,26 @@ def test_every_way_to_authenticate(app: Server) -> None:
 
 def test_new_credentials_end_the_old_ones(app: Server) -> None:
     store = Store(app.settings.database)
-    new = make_owner(store, "developer")
+    new = renew(store, "developer", "atelier-service")
     store.close()
     refused(app("GET", APP), 401)
-    refused(app("GET", APP, headers={}, auth=app.password), 401)
-    assert app("GET", APP, headers={"Authorization": f"token {new['token']}"}).status_code == 200
+    for old in (app.owner, app.service):
+        refused(app("GET", APP, headers={}, auth=(old["user"], old["password"])), 401)
+    assert app("GET", APP, headers={"Authorization": f"token {new['service']['token']}"}).status_code == 200
+    for account in new.values():
+        assert app("GET", APP, headers={}, auth=(account["user"], account["password"])).status_code == 200
+
+
+def test_a_service_account_that_comes_later_may_push_what_the_owner_may(app: Server) -> None:
+    rule = {"rule_name": "**", "enable_push": True, "enable_push_whitelist": True}
+    app("POST", f"{APP}/branch_protections", {**rule, "push_whitelist_usernames": ["developer"]})
+    app("POST", f"{APP}/tag_protections", {"name_pattern": "*", "whitelist_usernames": ["developer"]})
+    store = Store(app.settings.database)
+    token = renew(store, "developer", "atelier-service")["service"]["token"]
+    store.close()
+    found = [app("GET", f"{APP}/{kind}", headers={"Authorization": f"token {token}"}).json() for kind in KINDS]
+    assert found[0][0]["push_whitelist_usernames"] == ["developer", "atelier-service"]
+    assert found[1][0]["whitelist_usernames"] == ["developer"]
 
 
 def test_repositories_come_and_go(server: Server) -> None:
@@ -176,9 +195,9 @@ def test_pages(server: Server) -> None:
         'rel="first"': f"{path}?limit=2&page=1>",
         'rel="prev"': f"{path}?limit=2&page=1>",
     }
-    assert len(server("GET", f"{REPOSITORIES}?limit=1000").json()) == 5
-    assert server("GET", f"{REPOSITORIES}?page=9").json() == []
-    assert len(server("GET", f"{REPOSITORIES}?page=-1&limit=x").json()) == 5
+    assert len(server("GET", f"{LISTED}?limit=1000").json()) == 5
+    assert server("GET", f"{LISTED}?page=9").json() == []
+    assert len(server("GET", f"{LISTED}?page=-1&limit=x").json()) == 5
 
 
 def test_a_seat_reads_its_repository_and_changes_nothing(app: Server) -> None:
@@ -215,6 +234,17 @@ def test_tokens_end_with_their_user(app: Server) -> None:
     refused(app("GET", APP, headers=seat), 401)
     refused(app("DELETE", "/api/v1/admin/users/seat-0123456789ab"), 404)
     refused(app("DELETE", "/api/v1/admin/users/developer"), 422)
+
+
+def test_an_administrator_changes_passwords(app: Server) -> None:
+    app.seat()
+    user, said = "/api/v1/admin/users/seat-0123456789ab", {"source_id": 0, "login_name": "seat-0123456789ab"}
+    refused(app("PATCH", user, {"password": "another-secret"}), 422, "LoginName")
+    refused(app("PATCH", user, {**said, "password": "short"}), 422, "Password")
+    assert app("PATCH", user, {**said, "password": "another-secret"}).json()["is_admin"] is False
+    assert app("GET", APP, headers={}, auth=("seat-0123456789ab", "another-secret")).status_code == 200
+    refused(app("GET", APP, headers={}, auth=("seat-0123456789ab", "secret-enough")), 401)
+    assert app("PATCH", user, {**said, "admin": True}).json()["is_admin"] is True
 
 
 def test_protections(app: Server) -> None:

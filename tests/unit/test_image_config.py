@@ -1,4 +1,4 @@
-"""The archive of an image that has a configuration and no layers."""
+"""How Docker is told the exact configuration of an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 
-from atelier.image_config import config_only_archive
+from atelier.image_config import config_only_archive, instructions, overruling
 
 LAYERS = ["sha256:" + "1" * 64, "sha256:" + "2" * 64]
 
@@ -28,3 +28,41 @@ def test_it_holds_the_configuration_under_its_digest_and_no_layer() -> None:
     # One entry for each layer, or Docker refuses the image; nothing of where it came from.
     assert [entry["created_by"] for entry in document["history"]] == ["atelier", "atelier"]
     assert "container_config" not in document
+
+
+def test_a_commit_is_told_to_overrule_what_is_the_container_s_alone() -> None:
+    wanted = {"Env": ["PATH=/bin"], "Labels": {"atelier.image": "workspace"}, "User": "coder"}
+    container = {
+        "Env": ["PATH=/other", "HTTP_PROXY=http://x"],
+        "Labels": {"atelier.image": "x", "atelier.name": "Base"},
+    }
+    assert overruling(wanted, container) == {
+        "Env": ["PATH=/bin", "HTTP_PROXY="],
+        "Labels": {"atelier.image": "workspace", "atelier.name": ""},
+        "User": "coder",
+    }
+    assert overruling({"User": "coder"}, {"Env": None, "Labels": None}) == {"User": "coder", "Env": [], "Labels": {}}
+
+
+def test_a_configuration_as_instructions() -> None:
+    config = {
+        "Labels": {'a "quoted" key': "$HOME"},
+        "Env": ["PATH=/bin:/usr/bin", "EMPTY=", "SAID=a=b $c"],
+        "User": "coder",
+        "WorkingDir": "/work space",
+        "ExposedPorts": {"8082/tcp": {}},
+        "Volumes": None,
+        "Cmd": None,
+        "Entrypoint": ["/usr/bin/tini", "--", "a b"],
+    }
+    assert instructions(config) == [
+        'LABEL "a \\"quoted\\" key"="\\$HOME"',
+        'ENV PATH="/bin:/usr/bin"',
+        'ENV EMPTY=""',
+        'ENV SAID="a=b \\$c"',
+        'USER "coder"',
+        'WORKDIR "/work space"',
+        "EXPOSE 8082/tcp",
+        'ENTRYPOINT ["/usr/bin/tini", "--", "a b"]',
+    ]
+    assert instructions({}) == []

@@ -9,14 +9,18 @@ from string import Formatter
 from typing import Any
 
 import pytest
+from atelier import model
 from atelier.errors import Code
 
 from api.pages import addresses, egress, ending, git, jobs, workshop, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
+from api.runner import queue
 from api.seat_activity import denied_domains, moment_of
 
 TEMPLATES = Path(egress.__file__).parent / "templates"
+CORE = Path(model.__file__).parent
+QUEUE = Path(queue.__file__)
 EN = words("en")
 
 
@@ -66,9 +70,24 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
         text = path.read_text()
         assert not re.findall(r"\son[a-z]+=|\bstyle=|<style|javascript:", text), path.name
         assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", text), path.name
+        # Before the scripts are there no browser may send what is typed: a password would stand in an address.
+        assert all('method="dialog"' in form for form in re.findall(r"<form[^>]*data-call[^>]*>", text)), path.name
         # Whatever is between tags comes from the words or from data.
         bare = re.sub(r"""{[{%#].*?[}%#]}|<[^>]*>|&\w+;|[\w-]+="[^"]*\"""", " ", text, flags=re.DOTALL)
         assert not re.findall(r"[A-Za-z]{3,}", bare), path.name
+
+
+def test_what_the_core_says_is_told_in_the_readers_language() -> None:
+    german = words("de")
+    core = "".join(path.read_text() for path in CORE.glob("*.py")) + (QUEUE.read_text())
+    for text in EN.of("told.").values():
+        for literal in (part.replace(" before it began", "") for part, *_ in Formatter().parse(text)):
+            assert literal.strip(" .:;") in core, text  # in its very words, or it would not be known
+    assert german.told("Its container was removed.") == "Sein Container wurde entfernt."
+    assert german.told("The memory is enough for 3 seats.") == "Arbeitsspeicher reicht für 3 Plätze."
+    assert german.told("It could not be pushed: a\nb") == "Der Push ging nicht: a\nb"
+    assert german.told("Nobody foresaw this.") == EN.told("Nobody foresaw this.") == "Nobody foresaw this."
+    assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
 
 
 def test_every_error_has_words() -> None:
@@ -119,6 +138,18 @@ def test_a_row_offers_what_there_is_a_point_in() -> None:
     assert "delete" in [action["dialog"] for action in failed["actions"]]
 
 
+def test_only_what_runs_has_figures() -> None:
+    container = {"status": "running", "uptime": "1h 2m", "resources": {"cpu": "0.8%", "memory": "58.0MB"}}
+    german = words("de")
+    shown = {fact["name"]: fact for fact in workspaces.facts(project(container=container), "2026-01-01", german)}
+    assert shown["Arbeitsspeicher"]["value"] == "58,0 MB von 2 GB"
+    assert shown["Verlängert bis"]["time"] == "2026-01-01"
+    names = [
+        fact["name"] for fact in workspaces.facts(project(container={**container, "status": "exited"}), "", german)
+    ]
+    assert not {"Arbeitsspeicher", "Prozessor", "Läuft seit", "Verlängert bis"} & set(names)
+
+
 def test_a_table_of_one_group() -> None:
     everything = [project(), project(group="Uncategorized", status="error"), project(group="exam", status="stopped")]
     shown = workspaces.table(everything, "exam", EN)
@@ -163,13 +194,13 @@ def test_a_workspaces_repository_has_a_link_where_there_are_pages_to_look_at() -
         "branch": "main",
     }
     made = project(gitRepository=repository, gitUrl=None, warnings=["No repository."])
-    shown = git.repository(made, browsable=True)
+    shown = git.repository(made, EN, browsable=True)
     assert (shown["url"], shown["branch"]) == (repository["webUrl"], "main")
     assert (shown["address"], shown["warnings"]) == (repository["cloneUrl"], ["No repository."])
-    assert git.repository(made, browsable=False)["url"] == ""
-    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), browsable=True)
+    assert git.repository(made, EN, browsable=False)["url"] == ""
+    cloned = git.repository(project(gitRepository=None, gitUrl="https://x.example/a", warnings=[]), EN, browsable=True)
     assert (cloned["shown"], cloned["origin"], cloned["name"]) == (True, "https://x.example/a", "")
-    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), browsable=True)["shown"]
+    assert not git.repository(project(gitRepository=None, gitUrl=None, warnings=[]), EN, browsable=True)["shown"]
 
 
 def test_repositories_are_told_with_the_default_branch_first() -> None:
@@ -247,12 +278,31 @@ def test_the_proxys_log_is_newest_first() -> None:
         {"timestamp": "1733234567.123", "status": "TCP_TUNNEL/200", "method": "CONNECT", "url": "a:443", "bytes": "9"},
         {"timestamp": "1733234568.000", "status": "TCP_DENIED/403", "method": "GET", "url": "http://b/", "bytes": "0"},
     ]
-    rows = egress.log_rows(entries, EN)
+    rows = egress.log_rows(entries, [], EN)
     assert [(row["url"], row["denied"], row["outcome"]) for row in rows] == [
         ("http://b/", True, "Denied"),
         ("a:443", False, "Allowed"),
     ]
     assert rows[1]["at"] == "2024-12-03T14:02:47Z"
+
+
+def test_a_refused_or_recorded_domain_can_be_allowed_once() -> None:
+    def refused(url: str) -> dict[str, str]:
+        return {"timestamp": "1.0", "status": "TCP_DENIED/403", "method": "GET", "url": url, "bytes": "0"}
+
+    logs = [refused(url) for url in ("a.example.com:443", "http://10.0.0.1/", "x.python.org:443", "a.example.com:443")]
+    rows = egress.log_rows(logs, [".python.org"], EN)
+    assert [(row["domain"], row["allows"], row["allowed_word"]) for row in rows] == [
+        ("a.example.com", True, ""),
+        ("x.python.org", False, "on the whitelist"),
+        ("10.0.0.1", False, ""),
+        ("a.example.com", False, ""),
+    ]
+    seen = {"count": 1, "last_seen": "2026-01-01T00:00:00.000Z"}
+    recorded = {"categorized": {"Other": [{"domain": "a.example.com", **seen}]}}
+    for allowed, allows in (([], True), ([".example.com"], False), (None, False)):
+        (category,) = egress.domain_categories(recorded, allowed, EN)
+        assert [entry["allows"] for entry in category["domains"]] == [allows]
 
 
 def test_conversations_show_the_last_question_and_its_answer() -> None:
@@ -272,12 +322,15 @@ def test_conversations_show_the_last_question_and_its_answer() -> None:
 
 
 def test_how_many_places_are_free() -> None:
+    now = datetime(2026, 4, 19, 10, 0, tzinfo=UTC)
     for status, key in (
         ({"total": 0, "available": 0, "claimed": 0}, "workshop.not_yet"),
         ({"total": 2, "available": 0, "claimed": 2}, "workshop.full"),
+        ({"total": 2, "available": 0, "claimed": 1}, "workshop.asleep"),
+        ({"total": 2, "available": 1, "claimed": 1, "endsAt": "2026-04-19T09:59:00.000Z"}, "error.WORKSHOP_OVER"),
     ):
-        assert workshop.places(status, EN)["text"] == EN(key)
-    assert workshop.places({"total": 2, "available": 1, "claimed": 1}, EN)["text"] == "1 seat is free."
+        assert workshop.places(status, now, EN)["text"] == EN(key)
+    assert workshop.places({"total": 2, "available": 1, "claimed": 1}, now, EN)["text"] == "1 seat is free."
 
 
 def test_a_seat_is_active_while_its_ide_beats() -> None:
@@ -287,13 +340,17 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
         _seat(deniedDomains=[{"domain": "example.org", "count": 3}]),
         _seat(status="stopped", lastHeartbeat="2026-04-19T09:50:00.000Z"),
     ]
-    shown = workshop.seats(found, now, EN)
+    shown = workshop.seats(found, {}, now, EN)
     assert [count["number"] for count in shown["counts"]] == [3, 1, 1, 1]
     assert [row["active"] for row in shown["rows"]] == [True, False, False]
     assert shown["rows"][1]["denied"] == ["example.org (3)"]
     assert [row["starts"] for row in shown["rows"]] == [False, False, True]
     assert "release" in [action["dialog"] for action in shown["rows"][0]["actions"]]
     assert "release" not in [action["dialog"] for action in shown["rows"][1]["actions"]]
+    broken = _seat(status="error", extendedUntil="2026-04-19T11:00:00.000Z")
+    (row,) = workshop.seats([broken], {broken["projectId"]: "Its container was removed."}, now, words("de"))["rows"]
+    assert (row["fault"], row["extended"]) == ("Sein Container wurde entfernt.", "2026-04-19T11:00:00.000Z")
+    assert workshop.seat({**broken, "extendedUntil": "2026-04-19T09:00:00.000Z"}, now, EN)["extended"] == ""
 
 
 def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
@@ -311,7 +368,8 @@ def test_a_card_has_its_address_as_a_qr_code_that_needs_no_style() -> None:
 
 
 def test_a_rehearsal_is_told_in_sentences() -> None:
-    job = {"state": "successful", "error": None}
+    when = {"createdAt": "2026-04-19T09:00:00.000Z", "finishedAt": "2026-04-19T09:01:00.000Z"}
+    job = {"state": "successful", "error": None, **when}
     verdict = {"go": True, "seats": 20, "madeIn": 9.5, "p50": 1.2, "p95": 3.4, "reasons": []}
     verdict["firstLimit"] = {"what": "memory", "seats": 37}
     told = workshop.rehearsal({"job": job, "verdict": verdict}, EN)
@@ -321,8 +379,8 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
     for state, key in (("running", "rehearse.running"), ("canceled", "rehearse.failed")):
-        told = workshop.rehearsal({"job": {"state": state, "error": None}, "verdict": None}, EN)
-        assert told["sentences"] == [EN(key, error=state)]
+        told = workshop.rehearsal({"job": {"state": state, "error": None, **when}, "verdict": None}, EN)
+        assert told["sentences"] == [EN(key, error=EN(f"state.{state}"))]
     assert workshop.rehearsal({"job": None, "verdict": None}, EN)["sentences"] == []
 
 
@@ -383,6 +441,7 @@ def _seat(**values: Any) -> dict[str, Any]:
         "lastHeartbeat": None,
         "lastCommit": None,
         "deniedDomains": [],
+        "extendedUntil": None,
         **values,
     }
 
@@ -400,5 +459,6 @@ def test_what_the_proxy_refused_is_told_by_domain() -> None:
 def test_what_is_vendored_comes_with_its_licence() -> None:
     assert "Permission to use" in (STATIC / "vendor" / "htmx-LICENSE.txt").read_text()
     assert not re.findall(
-        r"https?://(?!www\.w3\.org)", (STATIC / "pages.css").read_text() + (STATIC / "pages.js").read_text()
+        r"https?://(?!www\.w3\.org)",
+        "".join(path.read_text() for path in [*STATIC.glob("*.css"), *STATIC.glob("*.js")]),
     )

@@ -40,6 +40,13 @@ def test_only_listeners_count() -> None:
     assert listening_inodes(TCP, 443) == set()
 
 
+def test_only_what_is_in_the_way_of_an_address_counts() -> None:
+    mapped = "   3: 0000000000000000FFFF00000100007F:1F90 0:0 0A 0:0 0:0 0 0 0 5555 1 0 100 0 0 10 0\n"
+    assert listening_inodes(TCP, 8080, ["172.28.0.1"]) == set()
+    assert listening_inodes(TCP + mapped, 8080, ["172.28.0.1", "127.0.0.1"]) == {2222, 5555}
+    assert listening_inodes(TCP, 80, ["172.28.0.1"]) == {1111}  # all addresses are this one, too
+
+
 def test_open_ports_are_those_of_programs() -> None:
     dns = (
         "   3: 0B00007F:A9F1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4 1 0 100 0 0 10 0"
@@ -75,6 +82,8 @@ def test_a_taken_port_is_refused_with_its_remedy() -> None:
     assert caught.value.code == Code.PORT_IN_USE
     assert caught.value.details["field"] == "atelier_base_port"
     assert "-e atelier_base_port=8080" in str(caught.value)
+    with pytest.raises(AtelierError, match="-e atelier_git_port=3001"):
+        require_free(3000, "atelier_git_port", [Holder(12, "node")])
 
 
 def test_a_free_port_is_fine() -> None:

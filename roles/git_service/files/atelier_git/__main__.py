@@ -1,5 +1,6 @@
 """usage: python -m atelier_git SETTINGS            serves on the socket that the settings name
-python -m atelier_git SETTINGS credentials  gives the owner a new password and token, and prints them as JSON"""
+python -m atelier_git SETTINGS credentials  gives owner and service account new passwords, the latter a new token,
+                                            and prints them as JSON"""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import uvicorn
 
-from .admin import make_owner
 from .app import create_app
+from .credentials import renew
 from .settings import load
 from .store import Store
 
@@ -23,7 +24,7 @@ def main() -> int:
     settings = load(Path(sys.argv[1]))
     if sys.argv[2:]:
         store = Store(settings.database)
-        print(json.dumps(make_owner(store, settings.owner)))
+        print(json.dumps(renew(store, settings.owner, settings.service_user)))
         store.close()
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

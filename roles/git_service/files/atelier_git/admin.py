@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from . import answers, names
@@ -25,12 +24,11 @@ def get_user(call: Call) -> Answer:
 
 
 def create_user(call: Call) -> Answer:
-    _administrator(call)
+    call.need_administrator()
     name, password = call.value("username", str, ""), call.value("password", str, "")
     if not names.is_user(name):
         raise Refusal(422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside")
-    if len(password) < 8:
-        raise Refusal(422, "[Password]: must have 8 characters or more")
+    _check_password(password)
     if call.store.user(name) is not None:  # before its password is hashed, which takes its time
         raise _user_exists(name)
     values = {
@@ -50,11 +48,30 @@ def create_user(call: Call) -> Answer:
     return 201, answers.user(_known(call.store, name), call.service.settings)
 
 
+def edit_user(call: Call) -> Answer:
+    """Password and standing; Forgejo wants to be told again where the user signs in."""
+    call.need_administrator()
+    user, password = _user(call), call.value("password", str)
+    if call.value("login_name", str) is None or call.value("source_id", int) is None:
+        raise Refusal(422, "[LoginName], [SourceID]: are required")
+    if password is not None:
+        _check_password(password)
+    with call.store.change():
+        call.store.run(
+            "UPDATE users SET password_hash = ?, is_admin = ?, restricted = ? WHERE id = ?",
+            user["password_hash"] if password is None else hash_password(password),
+            int(call.value("admin", bool, bool(user["is_admin"]))),
+            int(call.value("restricted", bool, bool(user["restricted"]))),
+            user["id"],
+        )
+    return 200, answers.user(_user(call), call.service.settings)
+
+
 def delete_user(call: Call) -> Answer:
-    _administrator(call)
+    call.need_administrator()
     user = _user(call)
     if user["is_admin"]:
-        raise Refusal(422, "The administrator owns the repositories and stays.")
+        raise Refusal(422, "An administrator stays: one owns the repositories, the other is Atelier's own.")
     with call.store.change():
         call.store.run("DELETE FROM users WHERE id = ?", user["id"])
     return 204, None
@@ -183,27 +200,9 @@ def create_tag_protection(call: Call) -> Answer:
     return 201, answers.tag_protection(made[0])
 
 
-def make_owner(store: Store, name: str) -> dict[str, str]:
-    """The administrator, with a new password and a new token; those before it are good for nothing any more."""
-    password, user = secrets.token_urlsafe(36), store.user(name)
-    with store.change():
-        if user is None:
-            values = {"name": name, "lower_name": name.lower(), "email": f"{name}@owner.invalid", "is_admin": 1}
-            made = {"password_hash": hash_password(password), "restricted": 0, "created_at": now()}
-            id = store.insert("users", {**values, **made})
-        else:
-            id = user["id"]
-            sql = "UPDATE users SET password_hash = ?, is_admin = 1, restricted = 0 WHERE id = ?"
-            store.run(sql, hash_password(password), id)
-            store.run("DELETE FROM tokens WHERE user_id = ?", id)
-        _, token = new_token(store, id, "atelier", ["all"])
-    return {"user": name, "password": password, "token": token}
-
-
-def _administrator(call: Call) -> None:
-    if not call.caller.user["is_admin"]:
-        raise Refusal(403, "The user should be the site admin.")
-    call.need("admin", write=True)
+def _check_password(password: str) -> None:
+    if len(password) < 8:
+        raise Refusal(422, "[Password]: must have 8 characters or more")
 
 
 def _user_exists(name: str) -> Refusal:

@@ -67,6 +67,11 @@ class Call:
         if not self.caller.may(category, write=write):
             raise Refusal(403, "The token does not have the scope for this.")
 
+    def need_administrator(self) -> None:
+        if not self.caller.user["is_admin"]:
+            raise Refusal(403, "The user should be the site admin.")
+        self.need("admin", write=True)
+
     def shown(self, row: Row) -> dict[str, Any]:
         owner = self.store.user(row["owner_name"])
         assert owner is not None  # noqa: S101 - a foreign key
@@ -87,9 +92,9 @@ def version(call: Call) -> Answer:
 
 
 def list_repositories(call: Call) -> Answer:
-    """Those of a user that the caller may read; without a user, the caller's own."""
+    """Those of the address's user that the caller may read."""
     call.need("repository", write=False)
-    owner = call.store.user(call.path["user"]) if "user" in call.path else call.caller.user
+    owner = call.store.user(call.path["user"])
     if owner is None:
         raise Refusal(404, MISSING)
     rows = call.store.repositories_of(owner["id"])
@@ -97,20 +102,21 @@ def list_repositories(call: Call) -> Answer:
 
 
 def create_repository(call: Call) -> Answer:
-    call.need("repository", write=True)
+    """On behalf of the address's user."""
+    call.need_administrator()
     name = call.value("name", str, "")
     if not names.is_repository(name):
         raise Refusal(422, "[Name]: must be 1 to 100 letters, digits, hyphens, underscores or single dots")
     if names.is_reserved(name):
         raise Refusal(422, f"name is reserved [name: {name}]")
-    if not call.caller.user["is_admin"]:
-        raise Refusal(403, "Only the administrator makes repositories here.")
     branch = call.value("default_branch", str, "") or "main"
     if not names.is_branch(branch):
         raise Refusal(422, "[DefaultBranch]: is not a branch's name")
     if call.value("auto_init", bool, False):
         raise Refusal(422, "[AutoInit]: repositories begin empty here")
-    owner, root, time = call.caller.user, call.service.settings.repositories, now()
+    owner, root, time = call.store.user(call.path["user"]), call.service.settings.repositories, now()
+    if owner is None:
+        raise Refusal(404, MISSING)
     folder = git.create(root, branch)
     values = {
         "owner_id": owner["id"],

@@ -12,6 +12,8 @@ class Settings:
     """Sizes in bytes, times in seconds. ``base_url`` is what people open, such as http://localhost/git."""
 
     owner: str
+    # The account that Atelier works as.
+    service_user: str
     base_url: str
     socket: str
     data_dir: Path

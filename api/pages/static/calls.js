@@ -1,0 +1,216 @@
+// Calls of the JSON API, and the forms that make them. See say.js.
+'use strict'
+
+async function call(method, url, body, headers = {}) {
+  try {
+    const answer = await fetch(url, {
+      method,
+      headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    })
+    const text = await answer.text()
+    let data = {}
+    if (answer.headers.get('content-type')?.startsWith('text/html')) return { ok: answer.ok, status: answer.status, data: { html: text } }
+    try { data = text ? JSON.parse(text) : {} } catch { data = { code: 'offline' } }
+    if (answer.ok && standing.dataset.what === 'signed_out') stand()
+    return { ok: answer.ok, status: answer.status, data }
+  } catch {
+    return { ok: false, status: 0, data: { code: 'offline' } }
+  }
+}
+
+// What a button or form stands for: "POST /api/projects/{id}/stop", with the values of what it was opened for.
+function target(element, values) {
+  const [method, url] = element.dataset.call.split(' ')
+  return [method, filled(url, values)]
+}
+
+function subject(element) {
+  return { ...(element.closest('[data-id]')?.dataset ?? {}), title: element.dataset.title }
+}
+
+async function press(button) {
+  const values = subject(button)
+  const body = button.dataset.body ? JSON.parse(button.dataset.body) : undefined
+  await whileBusy(button, async () => {
+    const answer = await call(...target(button, values), body)
+    if (answer.ok) done(button, answer.data, values)
+    else if (!signedOut(answer)) complain(sentence(answer.data))
+  })
+}
+
+async function submit(form) {
+  const values = { ...form.subject }
+  clearFaults(form)
+  if (form.dataset.shared !== undefined && await savedMeanwhile(form)) return
+  const body = { ...JSON.parse(filled(form.dataset.body ?? '{}', values)), ...collect(form) }
+  if (form.dataset.then === 'each') return submitEach(form, values.id.split(' '), values.names.split(', '), body)
+  if ('name' in body) values.name = body.name
+  if ('projectName' in body) values.name = body.projectName
+  const headers = form.dataset.prefer ? { Prefer: form.dataset.prefer } : {}
+  await whileBusy(one('[type=submit]', form), async () => {
+    const answer = await call(...target(form, values), body, headers)
+    if (form.dataset.then === 'seat' && answer.data.workspaceUrl) showSeat(form, answer.data)
+    else if (answer.ok) {
+      if (form.dataset.shared !== undefined) for (const field of all('textarea', form)) field.defaultValue = field.value
+      done(form, answer.data, values)
+    } else if (!signedOut(answer)) showFaults(form, answer.data)
+    else one('.trouble', form).textContent = words.standing[standing.dataset.what] ?? ''
+  })
+}
+
+// A text that several people write: what somebody else saved since this page came is not overwritten unseen.
+async function savedMeanwhile(form) {
+  const answer = await call('GET', location.href)
+  if (!answer.ok || !answer.data.html) return false // the call itself says what is wrong
+  const now = new DOMParser().parseFromString(answer.data.html, 'text/html')
+  const others = all('textarea', form).filter((field) => now.getElementById(field.id)?.defaultValue !== field.defaultValue)
+  for (const field of others) field.defaultValue = now.getElementById(field.id)?.defaultValue ?? ''
+  if (others.length) one('.trouble', form).textContent = words.saved_meanwhile
+  return others.length > 0
+}
+
+// One call for each of many, a few at a time, as the API runs them; what fails is named, the others go on.
+async function submitEach(form, ids, names, body) {
+  const button = one('[type=submit]', form)
+  if (button.ariaBusy === 'true') return
+  const progress = one('[data-progress]', form)
+  const failed = new Map() // sentence -> names
+  let next = 0
+  let ended = 0
+  const work = async () => {
+    while (next < ids.length && !form.stopped) {
+      const at = next++
+      const answer = await call(...target(form, { id: ids[at] }), body)
+      if (signedOut(answer)) return
+      const why = sentence(answer.data)
+      if (!answer.ok && answer.status !== 404) failed.set(why, [...(failed.get(why) ?? []), names[at]])
+      progress.textContent = filled(progress.dataset.progress, { done: ++ended, total: ids.length })
+    }
+  }
+  form.stopped = false
+  await whileBusy(button, () => Promise.all([work(), work(), work(), work()]))
+  const told = [...failed].map(([why, of]) => `${why} (${of.join(', ')})`)
+  if (failed.size) one('.trouble', form).textContent = told.join(' ')
+  else form.closest('dialog').close()
+  say(progress.textContent)
+  progress.textContent = ''
+}
+
+async function whileBusy(button, work) {
+  if (button.ariaBusy === 'true') return
+  button.ariaBusy = 'true'
+  button.ariaDisabled = 'true'
+  const slow = setTimeout(() => { say(words.busy); said.firstChild.dataset.busy = '' }, 1500)
+  try { await work() } finally {
+    clearTimeout(slow)
+    one('[data-busy]', said)?.remove()
+    button.ariaBusy = button.ariaDisabled = null
+  }
+}
+
+function signedOut(answer) {
+  const isSignIn = one('.door form')
+  if (answer.status !== 401 || answer.data.code !== 'UNAUTHORIZED' || isSignIn) return false
+  renew('signed_out')
+  return true
+}
+
+// What happens after a call that went well: data-then says it.
+function done(element, data, values) {
+  const { then = 'close', done: text = '', again } = element.dataset
+  element.closest('dialog')?.close()
+  if (then === 'reload') return reload(filled(text, values))
+  if (then === 'gone' && location.pathname === `/workspaces/${values.id}`) {
+    leaving = true
+    return location.assign('/')
+  }
+  if (then === 'taken' && data.skipped?.length) return say(filled(words.skipped, { list: data.skipped.join(', ') }))
+  if (then === 'show') present(document.getElementById(element.dataset.show), data[element.dataset.of], element)
+  if (then === 'page') return showPage(document.getElementById(element.dataset.show), data.html)
+  if (again) htmx.trigger(document.getElementById(again), 'again')
+  say([filled(text, { ...values, ...data.project }), ...(data.warnings ?? [])].filter(Boolean).join(' '))
+}
+
+// A fragment that the server made anew, such as the seats' cards.
+function showPage(place, html) {
+  place.innerHTML = html
+  place.hidden = false
+  place.scrollIntoView({ block: 'start' })
+  place.focus({ preventScroll: true })
+}
+
+function present(place, text) {
+  place.hidden = false
+  one('pre', place).textContent = text
+  const link = one('[data-download]', place)
+  if (link.href) URL.revokeObjectURL(link.href)
+  link.href = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }))
+  one('pre', place).focus()
+}
+
+// A participant's seat, also when it is one that they had before.
+function showSeat(form, seat) {
+  const place = document.getElementById(form.dataset.show)
+  for (const element of all('[data-of]', place)) element.textContent = seat[element.dataset.of] ?? ''
+  for (const element of all('[data-href]', place)) element.href = seat[element.dataset.href]
+  for (const element of all('[data-if]', place)) element.hidden = !seat[element.dataset.if]
+  form.closest('section').hidden = true
+  place.hidden = false
+  place.focus()
+}
+
+// --- Forms ---------------------------------------------------------------------------------------------------------
+
+// What is shown of a form as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
+// data-also names a field that is true when this one is filled. "a.b" is the b of a; a checkbox of a says null for it.
+// A checkbox is its value, or true.
+function collect(form) {
+  const body = {}
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || (field.type !== 'hidden' && !field.checkVisibility())) continue
+    const { optional, lines, also } = field.dataset
+    const [name, part] = field.name.split('.')
+    if (part) { if (field.value !== '') body[name] = { ...body[name], [part]: field.value } }
+    else if (field.type === 'checkbox') { if (field.checked) body[field.name] = field.dataset.null === undefined ? field.getAttribute('value') ?? true : null }
+    else if (field.type === 'radio') { if (field.checked) body[field.name] = field.value }
+    else if (field.type === 'number') body[field.name] = field.value === '' ? null : Number(field.value)
+    else if (lines !== undefined) body[field.name] = field.value.split(/[\s,;]+/).filter(Boolean)
+    else if (field.value === '' && field.dataset.null !== undefined) body[field.name] = null
+    else if (field.value !== '' || optional === undefined) body[field.name] = field.value
+    if (also) body[also] = field.value !== ''
+  }
+  return body
+}
+
+function clearFaults(form) {
+  for (const fault of all('.fault', form)) fault.textContent = ''
+  for (const field of all('[aria-invalid]', form)) field.removeAttribute('aria-invalid')
+  const trouble = one('.trouble', form)
+  if (trouble) trouble.textContent = ''
+}
+
+// English readers get the API's own sentence, which names the value, but where a field has words of its own. The API's name
+// for the field is for programs.
+function faultOf(field, name, text, answer) {
+  const own = field.dataset?.fault
+  // A field's own words say what it may hold; what else is wrong with it has an error of its own.
+  const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
+  if (rule && own) return words.fault[own]
+  const label = field.labels?.[0]?.textContent.trim().toLowerCase()
+  if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
+  return (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
+}
+
+function showFaults(form, answer) {
+  const known = Object.entries(answer.details ?? {}).filter(([name]) => form.elements[name] && typeof answer.details[name] === 'string')
+  for (const [name, text] of known) {
+    const field = form.elements[name]
+    const fault = one(`[id$="-${name}-fault"]`, form)
+    if (fault) fault.textContent = faultOf(field, name, text, answer)
+    if (field.setAttribute) field.setAttribute('aria-invalid', 'true')
+  }
+  if (known.length === 0) one('.trouble', form).textContent = sentence(answer)
+  const first = known.length ? form.elements[known[0][0]] : null
+  first?.focus?.()
+}

@@ -1,0 +1,86 @@
+// The pages' own scripts, in the order in which base.html names them: saying things (this file), calls of the JSON API
+// (calls.js), dialogs and menus (dialogs.js), what changes meanwhile (live.js). They share their names, as one script
+// would. Fragments are fetched and morphed by htmx. There is no build step; these files are what browsers get.
+'use strict'
+
+const words = JSON.parse(document.getElementById('words').textContent)
+const language = document.documentElement.lang
+const said = document.getElementById('said')
+const faults = document.getElementById('faults')
+const standing = document.getElementById('standing')
+const one = (selector, within = document) => within.querySelector(selector)
+const all = (selector, within = document) => [...within.querySelectorAll(selector)]
+let leaving = false // for another page, or this one anew
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole)
+
+function say(text) {
+  if (text) show(said, text, 7000)
+}
+
+function complain(text) {
+  show(faults, text, 20000)
+}
+
+function show(place, text, milliseconds) {
+  const note = document.createElement('div')
+  note.className = 'note'
+  const sentence = document.createElement('span')
+  sentence.textContent = text
+  const close = document.createElement('button')
+  close.type = 'button'
+  close.className = 'quiet'
+  close.textContent = '×'
+  close.setAttribute('aria-label', words.close)
+  close.onclick = () => note.remove()
+  note.append(sentence, close)
+  place.replaceChildren(note)
+  setTimeout(() => note.remove(), milliseconds)
+}
+
+// What holds until it is over: that the platform does not answer, or that one is signed out. Nothing takes it away.
+function stand(what = '') {
+  if (standing.dataset.what === what) return
+  standing.dataset.what = what
+  standing.textContent = words.standing[what] ?? ''
+  if (what !== 'signed_out') return
+  const link = document.createElement('a')
+  link.href = location.pathname
+  link.target = '_blank'
+  link.textContent = words.sign_in
+  standing.append(' ', link)
+}
+
+// A page that is no longer what it was is loaded anew, but not under somebody who writes: that would be lost. Whoever is
+// about to delete a workspace is led away when that is done.
+function renew(why) {
+  if (leaving || (why === 'gone' && one('[aria-busy=true]'))) return
+  if (all('input, textarea').some(isTyped)) stand(why)
+  else location.reload()
+}
+
+function isTyped(field) {
+  return !['checkbox', 'radio', 'hidden'].includes(field.type) && field.checkVisibility() && field.value !== field.defaultValue
+}
+
+// What participants can meet has its own words in each language; the API's own sentences are German there.
+const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
+  'INVALID_WORKSPACE_PASSWORD', 'offline']
+
+// Other errors of the API are English sentences with details; readers of another language get theirs first.
+function sentence(answer) {
+  const own = words.error[answer.code]
+  const detail = answer.message || answer.error
+  if (own && plain.includes(answer.code)) return own
+  if (!own) return detail || words.error.unknown
+  return language === 'en' ? detail || own : own + (detail ? ` (${detail})` : '')
+}
+
+// What is to be said goes along to the page that comes.
+function reload(text = '') {
+  leaving = true
+  sessionStorage.setItem('said', text)
+  location.reload()
+}
+
+say(sessionStorage.getItem('said'))
+sessionStorage.removeItem('said')

@@ -1,0 +1,43 @@
+"""The two administrators: the owner of the repositories, whom people sign in as, and the account Atelier works as."""
+
+from __future__ import annotations
+
+import secrets
+
+from .accounts import hash_password, new_token
+from .store import Store, now
+
+
+def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
+    """Both with a new password, the service account with a new token; what they had before is good for nothing more.
+
+    ``owner`` and ``service`` are the accounts' names. Returns what each signs in with, by ``admin`` and ``service``.
+    """
+    passwords = {name: secrets.token_urlsafe(36) for name in (owner, service)}
+    with store.change():
+        ids = {name: _administrator(store, name, password) for name, password in passwords.items()}
+        # Rules from before there was a service account: what the owner may push, Atelier may.
+        store.run(
+            "INSERT OR IGNORE INTO whitelisted SELECT w.protection_id, ? FROM whitelisted w"
+            " JOIN protections p ON p.id = w.protection_id WHERE p.kind = 'branch' AND w.user_id = ?",
+            ids[service],
+            ids[owner],
+        )
+        _, token = new_token(store, ids[service], "atelier", ["all"])
+    return {
+        "admin": {"user": owner, "password": passwords[owner]},
+        "service": {"user": service, "password": passwords[service], "token": token},
+    }
+
+
+def _administrator(store: Store, name: str, password: str) -> int:
+    """The account's number, made if it is missing."""
+    user = store.user(name)
+    if user is None:
+        values = {"name": name, "lower_name": name.lower(), "email": f"{name}@owner.invalid", "is_admin": 1}
+        made = {"password_hash": hash_password(password), "restricted": 0, "created_at": now()}
+        return store.insert("users", {**values, **made})
+    sql = "UPDATE users SET password_hash = ?, is_admin = 1, restricted = 0 WHERE id = ?"
+    store.run(sql, hash_password(password), user["id"])
+    store.run("DELETE FROM tokens WHERE user_id = ?", user["id"])
+    return int(user["id"])
