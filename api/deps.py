@@ -25,6 +25,7 @@ from .audit import Audit
 from .claim_desk import ClaimDesk
 from .git_server import GitVersion
 from .limiter import Limiter
+from .password_desk import PasswordDesk
 from .passwords import PasswordGuard
 from .presenter import Presenter
 from .runner.queue import Queue
@@ -53,6 +54,7 @@ class Services:
     sessions: Sessions
     activities: Activities
     desk: ClaimDesk
+    password_desk: PasswordDesk
     admin_door: AdminDoor
     alias_guard: AliasGuard
     audit: Audit

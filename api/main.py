@@ -32,6 +32,7 @@ from .metrics import collector
 from .operations import leaving, operations
 from .pages import install as install_pages
 from .pages import refusal
+from .password_desk import PasswordDesk
 from .passwords import PasswordGuard
 from .presenter import Presenter
 from .routers import (
@@ -121,6 +122,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             sessions=sessions,
             activities=Activities(site, watcher),
             desk=_desk(settings, registry, job_records),
+            password_desk=PasswordDesk(),
             admin_door=door,
             alias_guard=AliasGuard(),
             audit=Audit(site.state_dir),

@@ -10,12 +10,14 @@ from atelier.jobs import Job, Jobs
 from atelier.model import Status
 from atelier.registry import Registry
 
-from .runner.adapter import Ended
+from .runner.adapter import Ended, error_from
 from .runner.queue import Operation
 
 # The event of a rehearsal's job that has what it found.
 VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
+# A password job's variable where it is for several workspaces: hashes by id.
+HASHES = "workspace_password_hashes"
 _LEAVING = ("stop", "delete", TEARDOWN)
 
 
@@ -37,6 +39,9 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
 
     def of_one(job: Job) -> Mapping[str, Any]:
         return {"workspace_id": job.project_ids[0], **job.variables}
+
+    def of_one_or_more(job: Job) -> Mapping[str, Any]:
+        return job.variables if HASHES in job.variables else of_one(job)
 
     def one(name: str, *, divisible: bool = True) -> Operation:
         return Operation(name, f"workspace_{name}", "person", of_one, unfinished, settle, divisible=divisible)
@@ -62,6 +67,11 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         entries = {entry["id"]: entry for entry in ended.results.get("Collect their work", {}).get("seats", ())}
         return [_collected(_outcome(registry, id), entries.get(id), ended) for id in job.project_ids]
 
+    def passwords_set(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        errors = password_errors(ended) or {}
+        why = {id: {"error": str(error)} for id, error in errors.items()}
+        return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
+
     def removed(job: Job, ended: Ended) -> list[dict[str, Any]]:
         return [_outcome(registry, id) for id in job.project_ids]
 
@@ -82,7 +92,11 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         one("start"),
         one("stop"),
         one("delete", divisible=False),
-        one("password", divisible=False),
+        Operation(
+            *("password", "workspace_password", "person", of_one_or_more, unfinished, passwords_set),
+            divisible=False,
+            seconds_each=10,
+        ),
         Operation(
             *("checkpoint", "workspace_checkpoint", "person", checkpoint_variables, unfinished, settle),
             leaves_traces=True,
@@ -132,6 +146,14 @@ def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: 
         return {**outcome, "status": "error", "error": error}
     note = entry["note"] if entry else None
     return {**outcome, "error": None, "warnings": [note] if note else []}
+
+
+def password_errors(ended: Ended) -> dict[str, AtelierError] | None:
+    """Why workspaces did not get their passwords, by id; None where the run did not get that far."""
+    result = ended.results.get("Change the passwords")
+    if result is None or "seats" not in result:
+        return None
+    return {seat["id"]: error_from({**seat, "msg": seat["error"]}) for seat in result["seats"] if seat["error"]}
 
 
 def raise_for(ended: Ended) -> None:

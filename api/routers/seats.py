@@ -15,6 +15,7 @@ from ..access import Caller
 from ..activity import connections
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
+from ..new_passwords import new_password
 from ..presenter import timestamp
 from ..responses import JSON
 from ..schemas import answers, workshop_answers
@@ -22,7 +23,7 @@ from ..schemas import seats as schemas
 from ..schemas.projects import ExtendProject
 from ..seat_activity import Activity
 from . import checkpoints, projects
-from .workshop import ADMIN, new_password
+from .workshop import ADMIN
 
 _SECRET = {"Cache-Control": "no-store"}
 router = APIRouter(prefix="/api/workshop", tags=["workshop"], dependencies=ADMIN)

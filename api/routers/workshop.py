@@ -17,10 +17,11 @@ from pydantic.alias_generators import to_camel
 
 from ..access import Caller
 from ..admin_door import words_of
-from ..changes import begin, change, reserve
+from ..changes import begin, reserve
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..errors import STATUS, error_body
+from ..new_passwords import new_password
 from ..operations import VERDICT, raise_for
 from ..presenter import timestamp
 from ..responses import JSON
@@ -213,14 +214,6 @@ async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) 
     await asyncio.to_thread(platform.desk.claims.password_told, claim)
     platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     return JSON({**_seat(platform, claim), "password": password}, headers={"Cache-Control": "no-store"})
-
-
-async def new_password(platform: Services, caller: Caller, workspace_id: str) -> str:
-    """Sets a password that was made up on the workspace, by the playbook that PUT password runs; returns it."""
-    password = generate_password()
-    variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, password)}
-    await change(platform, caller, "password", platform.row(workspace_id), variables)
-    return password
 
 
 def _is_code(code: str, given: str | None) -> bool:

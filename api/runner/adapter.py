@@ -177,11 +177,12 @@ class _Events:
             result = data.get("res") or {}
             # Of a loop: the first item's own words, not Ansible's that some failed.
             failed = (item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed"))
-            self.error = _error_from(next(failed, result))
+            self.error = error_from(next(failed, result))
         return False
 
 
-def _error_from(result: Mapping[str, Any]) -> AtelierError:
+def error_from(result: Mapping[str, Any]) -> AtelierError:
+    """The error that a module put into its result: ``msg``, ``error_code`` and ``details``."""
     details = dict(result.get("details") or {})
     field_name, remedy = details.pop("field", None), details.pop("remedy", None)
     message = str(result.get("msg") or "The task failed without a message.")

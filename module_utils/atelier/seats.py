@@ -144,9 +144,10 @@ def restart_ide(platform: Platform, workspace: Workspace) -> None:
     name = platform.site.container_name(workspace.id)
     code, output = platform.engine.execute(name, ["restart-ide"])
     if code != 0:
+        said = output.strip()[-300:] or f"restart-ide ended with {code}"
         raise AtelierError(
             Code.IDE_NOT_READY,
-            f"The IDE of {workspace.name!r} could not be restarted: {output.strip()[-300:]}",
+            f"The IDE of {workspace.name!r} could not be restarted: {said}.",
             workspace=workspace.id,
             container=name,
             remedy="Stop and start the workspace; the new password applies then.",

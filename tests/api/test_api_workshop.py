@@ -262,6 +262,29 @@ def test_a_claim_sets_a_password_and_a_release_another(own: Callable[..., Api]) 
     assert not [file for file in texts(api) if password in file.read_bytes().decode(errors="replace")]
 
 
+def test_many_passwords_at_once_are_few_runs_and_a_broken_seat_fails_alone(own: Callable[..., Api]) -> None:
+    """Also through the playbook that sets them, under the API: one job for those who came meanwhile."""
+    api = own(workshop={"admin_password": ADMIN, "seat_passwords": "generate"}).start()
+    source = api.create("workshop-base", group="workshop")
+    seats, job = api.clone(source["id"], 6)
+    assert api.ended(job)["state"] == "successful"
+    # An IDE that does not come back.
+    broken = api.instance.container({"id": seats[3]})
+    broken.exec_run(["sh", "-c", "printf '#!/bin/sh\\nexit 3\\n' > /usr/local/bin/restart-ide"], user="root")
+    answers = all_at_once(api, [f"p{number}@example.com" for number in range(6)])
+    told = [answer for answer in answers if answer is not None and answer.status_code == 200]
+    (failed,) = [answer for answer in answers if answer is not None and answer.status_code != 200]
+    assert len(told) == 5
+    for answer in told:
+        row = api.instance.row(answer.json()["projectName"])
+        assert login(row["address"], answer.json()["password"])
+    assert "Stop and start" in is_error(failed, 500)["details"]["remedy"]
+    jobs = [job for job in api.jobs() if job["operation"] == "password"]
+    assert 1 <= len(jobs) <= 3
+    assert {seat["projectId"] for job in jobs for seat in job["seats"]} == set(seats)
+    assert [seat["projectId"] for job in jobs for seat in job["seats"] if seat["error"]] == [seats[3]]
+
+
 @pytest.mark.parametrize("setting", [{"seat_passwords": "often"}, {"group": "no/group"}])
 def test_settings_that_make_no_sense_keep_the_api_from_starting(
     own: Callable[..., Api], setting: dict[str, str]

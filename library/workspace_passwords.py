@@ -1,0 +1,92 @@
+#!/usr/bin/python
+"""Ansible module: other passwords for several workspaces."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workspace_passwords
+short_description: Gives several workspaces other passwords at once
+description:
+  - Each of the workspaces gets the password of its hash, side by side. Their IDEs begin again, the containers do not.
+  - A workspace that fails fails alone, with its reason in RV(seats).
+options:
+  hashes:
+    description: The argon2id hashes of the passwords, by the workspaces' ids. The passwords themselves are not wanted.
+    type: dict
+    required: true
+  ready_timeout:
+    description: Seconds each IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Passwords for those who just came
+  workspace_passwords:
+    site: "{{ atelier_site }}"
+    hashes: "{{ vault_hashes_by_id }}"
+"""
+
+RETURN = r"""
+seats:
+  description: What became of each, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: 3f1c9a0b77de
+      changed: true
+      error: null
+      error_code: null
+      details: null
+failed_seats:
+  description: Ids of the workspaces whose password could not be set.
+  returned: success
+  type: list
+  elements: str
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: VALIDATION_ERROR
+details:
+  description: The field at fault (C(field)) and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.seat_passwords import set_passwords
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**SHARED_SPEC, "hashes": {"type": "dict", "required": True, "no_log": True}},
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _set(module, platform))
+
+
+def _set(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    seats = set_passwords(platform, module.params["hashes"], check_mode=module.check_mode)
+    return {
+        "changed": any(seat.changed for seat in seats),
+        "seats": [asdict(seat) for seat in seats],
+        "failed_seats": [seat.id for seat in seats if seat.error is not None],
+    }
+
+
+if __name__ == "__main__":
+    main()

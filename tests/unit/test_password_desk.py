@@ -1,0 +1,114 @@
+"""Fresh passwords that many want at once: few runs, each who waits is told what became of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+from atelier.errors import AtelierError, Code
+
+from api.password_desk import MOST_AT_ONCE, PasswordDesk
+
+REFUSED = AtelierError(Code.IDE_NOT_READY, "It does not answer.")
+
+
+class Playbook:
+    """Notes the runs; each lasts until it is let go, and fails for those in ``failing``."""
+
+    def __init__(self, *failing: str) -> None:
+        self.runs: list[list[str]] = []
+        self.go = asyncio.Event()
+        self._failing = failing
+
+    async def __call__(self, hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
+        assert all(hash.startswith(f"hash of {id}") for id, hash in hashes.items())
+        self.runs.append(list(hashes))
+        await self.go.wait()
+        return {id: REFUSED for id in hashes if id in self._failing}
+
+
+async def wanted(
+    desk: PasswordDesk, run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]], *ids: str
+) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(desk.change("somebody", id, f"hash of {id}", run)) for id in ids]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_fifty_at_once_are_few_runs() -> None:
+    async def day() -> list[list[str]]:
+        desk, playbook = PasswordDesk(), Playbook()
+        first = await wanted(desk, playbook, "a", "b")
+        rest = await wanted(desk, playbook, *(f"seat {number}" for number in range(50)))
+        assert len(playbook.runs) <= 2
+        playbook.go.set()
+        await asyncio.gather(*first, *rest)
+        return playbook.runs
+
+    runs = asyncio.run(day())
+    assert len(runs) <= 2 + 50 / MOST_AT_ONCE
+    assert sorted(id for run in runs for id in run) == sorted(["a", "b", *(f"seat {number}" for number in range(50))])
+
+
+def test_one_that_fails_fails_alone() -> None:
+    async def day() -> list[object]:
+        playbook = Playbook("b")
+        playbook.go.set()
+        return list(await asyncio.gather(*await wanted(PasswordDesk(), playbook, "a", "b"), return_exceptions=True))
+
+    assert asyncio.run(day()) == [None, REFUSED]
+
+
+@pytest.mark.parametrize("fault", [REFUSED, RuntimeError("a bug")])
+def test_a_run_that_fails_fails_for_all_of_it_and_the_next_goes_on(fault: Exception) -> None:
+    async def broken(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
+        raise fault
+
+    async def day() -> None:
+        desk, playbook = PasswordDesk(), Playbook()
+        told = await asyncio.gather(*await wanted(desk, broken, "a", "b"), return_exceptions=True)
+        assert told == [fault, fault]
+        playbook.go.set()
+        await asyncio.gather(*await wanted(desk, playbook, "a", "b"))
+
+    asyncio.run(day())
+
+
+def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
+    async def day() -> list[list[str]]:
+        desk, playbook = PasswordDesk(), Playbook()
+        playbook.go.set()
+        await asyncio.gather(*await wanted(desk, playbook, "a", "a", "b", "b", "c", "a"))
+        return playbook.runs
+
+    runs = asyncio.run(day())
+    assert all(len(run) == len(set(run)) for run in runs)
+    assert sorted(id for run in runs for id in run) == ["a", "a", "a", "b", "b", "c"]
+
+
+def test_runs_are_one_callers() -> None:
+    async def day() -> None:
+        desk, playbook = PasswordDesk(), Playbook()
+        playbook.go.set()
+        callers = ["loopback", "admin", "loopback", "admin"]
+        await asyncio.gather(
+            *(desk.change(caller, str(n), f"hash of {n}", playbook) for n, caller in enumerate(callers))
+        )
+        assert all(len({callers[int(id)] for id in run}) == 1 for run in playbook.runs)
+
+    asyncio.run(day())
+
+
+def test_who_waits_for_a_run_that_the_apis_end_cuts_off_waits_no_longer() -> None:
+    async def day() -> None:
+        desk, playbook = PasswordDesk(), Playbook()
+        (asking,) = await wanted(desk, playbook, "a")
+        for task in asyncio.all_tasks():
+            if task.get_name() == "passwords":
+                task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(day())
