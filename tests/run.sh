@@ -95,6 +95,10 @@ for name in "$@"; do
 done
 chosen=("${names[@]}")
 [ $# -eq 0 ] || chosen=("$@")
+# What comes in a later stage than the preparation needs it, also when it is asked for alone.
+for name in "$@"; do
+  [[ " ${stages[0]//|/} " == *" $name "* || " ${chosen[*]} " == *" prepare "* ]] || chosen+=(prepare)
+done
 
 logs=$here/out/test
 mkdir -p "$logs"
