@@ -32,7 +32,13 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
         # Each adds one layer to what the seat stood on: its newest.
         taken = sum(int(api.history(checkpoint.tag)[0]["Size"]) for checkpoint in checkpoints)
     if name not in found:
-        raise AtelierError(Code.PROJECT_NOT_FOUND, "The workspace has no container.", field="projectId", value=row.id)
+        raise AtelierError(
+            Code.PROJECT_NOT_FOUND,
+            "The workspace has no container.",
+            field="projectId",
+            value=row.id,
+            remedy="Start the workspace: it is made again then.",
+        )
     own, total = int(found[name].get("SizeRw") or 0), int(found[name].get("SizeRootFs") or 0)
     kept = sum(int(found[former].get("SizeRw") or 0) for former in kept_among(name, found))
     return {
@@ -86,4 +92,6 @@ def _engine(settings: Settings) -> Iterator[docker.APIClient]:
         with closing(docker.APIClient(base_url=settings.site.engine_url, version="auto", timeout=60)) as api:
             yield api
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise AtelierError(Code.SERVICE_UNAVAILABLE, "The Docker Engine does not answer.") from error
+        raise AtelierError(
+            Code.SERVICE_UNAVAILABLE, "The Docker Engine does not answer.", remedy="Start it, then try again."
+        ) from error

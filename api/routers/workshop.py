@@ -158,7 +158,12 @@ async def rehearse_workshop(
             remedy="Leave projectId out: the seats are then made from what the workshop's were.",
         )
     if row.status is Status.CREATING:
-        raise AtelierError(Code.WORKSPACE_BUSY, "The workspace is still being created.", field="projectId")
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            "The workspace is still being created.",
+            field="projectId",
+            remedy="Try again when it is running.",
+        )
     platform.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job = await asyncio.to_thread(platform.jobs.open, "rehearse", [row.id], variables, caller.name)
