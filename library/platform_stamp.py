@@ -133,7 +133,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
     try:
         now = _look(module, site)
     except AtelierError as error:  # no Docker yet, or none that runs: the roles see to that
-        why: str | None = str(error.code)
+        why: str | None = error.message.rstrip(".")
     else:
         why = "everything was asked for" if module.params["everything"] else None
         why = why or stamps.difference(stamps.read_stamp(file), now)
