@@ -1,33 +1,28 @@
-"""Addresses of the pages. Each reads with the JSON API's own functions, and gives what a pure presenter makes of it."""
+"""Addresses of the operator's pages. Each reads with the JSON API's own functions; presenters make pages of that."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from atelier.errors import AtelierError, Code
 from atelier.expiry import extensions
 from atelier.forge import require_git
 from atelier.whitelist import BASE
-from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
-from starlette.staticfiles import StaticFiles
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ..deps import Platform, ProjectId, Services, Who
 from ..presenter import timestamp
 from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
-from ..routers import ending as ending_api
 from ..routers import git as git_api
 from ..routers import jobs as jobs_api
 from ..routers import projects as projects_api
-from ..routers import seats as seats_api
 from ..routers import system as system_api
-from ..routers import workshop as workshop_api
-from ..schemas.seats import MakeCards
-from . import addresses, egress, ending, git, jobs, workshop, workspaces
-from .refusals import PageRoute, install_wrong_addresses
+from . import addresses, egress, git, jobs, workshop, workspaces
+from .parts import content, docker_away, frame
+from .refusals import PageRoute
 from .remembered import Remembered
-from .view import STATIC, Reader, html, page, rendered
+from .view import Reader, html, page, rendered
 from .words import Words
 
 _CONVERSATIONS = 20
@@ -39,16 +34,7 @@ async def _operator(caller: Who) -> None:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
 
 
-async def _workshop_admin(platform: Platform, caller: Who) -> None:
-    if not platform.settings.workshop.admin_password:
-        raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
-    if not caller.workshop_admin:
-        raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
-
-
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
-for_all = APIRouter(route_class=PageRoute, include_in_schema=False)
-for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
 Group = Annotated[str, Query(max_length=100)]
 
 
@@ -57,14 +43,14 @@ async def workspaces_page(
     request: Request, platform: Platform, caller: Who, reader: Reader, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
-    config = _content(await system_api.config(platform))["config"]
-    groups = _content(await projects_api.list_groups(platform))["groups"]
+    config = content(await system_api.config(platform))["config"]
+    groups = content(await projects_api.list_groups(platform))["groups"]
     return page(
         "workspaces.html",
         reader,
         listing=await _listing(request, platform, reader, group),
         form=workspaces.create_form(config, groups, reader),
-        **_frame(platform, caller, "workspaces"),
+        **frame(platform, caller, "workspaces"),
     )
 
 
@@ -76,14 +62,14 @@ async def workspaces_fragment(request: Request, platform: Platform, reader: Read
 @router.get("/workspaces/{project_id}")
 async def workspace_page(project_id: ProjectId, platform: Platform, caller: Who, reader: Reader) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
-    groups = _content(await projects_api.list_groups(platform))["groups"]
+    groups = content(await projects_api.list_groups(platform))["groups"]
     return page(
         "workspace.html",
         reader,
         **await _workspace(platform, project_id, reader),
         **await _aliases(platform, project_id, reader),
         form={"groups": groups},
-        **_frame(platform, caller, "workspaces"),
+        **frame(platform, caller, "workspaces"),
     )
 
 
@@ -96,7 +82,7 @@ async def workspace_fragment(project_id: ProjectId, platform: Platform, reader: 
 async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker takes its time to measure."""
     try:
-        usage = _content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
+        usage = content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
     except AtelierError as error:
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
@@ -114,20 +100,20 @@ async def aliases_fragment(project_id: ProjectId, platform: Platform, reader: Re
 async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker is asked."""
     status, _ = platform.presenter.status(platform.row(project_id))
-    found = _content(await aliases_api.list_ports(project_id, platform))["ports"]
+    found = content(await aliases_api.list_ports(project_id, platform))["ports"]
     return page("ports.html", reader, id=project_id, ports=addresses.ports(found, status, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    logs = _content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
+    logs = content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
     allowed = await _allowed(platform, project_id)
     return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    found = _content(await egress_api.get_recorded_domains(project_id, platform))
+    found = content(await egress_api.get_recorded_domains(project_id, platform))
     project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
     categories = egress.domain_categories(found, await _allowed(platform, project_id), reader)
     return page("domains.html", reader, categories=categories, workspace=project)
@@ -137,7 +123,7 @@ async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Re
 async def conversations_fragment(
     project_id: ProjectId, platform: Platform, reader: Reader, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
 ) -> Response:
-    found = _content(await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset))
+    found = content(await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset))
     following = offset + found["count"]
     return page(
         "conversations.html",
@@ -153,15 +139,15 @@ async def conversations_fragment(
 @router.get("/whitelist")
 async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group: Group = "") -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
-    answer = _content(await egress_api.get_whitelist(platform))
-    groups = _content(await projects_api.list_groups(platform))["groups"]
+    answer = content(await egress_api.get_whitelist(platform))
+    groups = content(await projects_api.list_groups(platform))["groups"]
     recorded = [row for row in _projects(platform) if row["proxyMode"] == "logging"]
     return page(
         "whitelist.html",
         reader,
         whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), reader),
         recorded=[workspaces.row(project, reader) for project in recorded],
-        **_frame(platform, caller, "whitelist"),
+        **frame(platform, caller, "whitelist"),
     )
 
 
@@ -170,7 +156,7 @@ async def repositories_page(platform: Platform, caller: Who, reader: Reader) -> 
     """What is on the git server; there is no such page without one."""
     require_git(platform.settings.site)
     found = await _repositories(platform, reader)
-    return page("repositories.html", reader, **found, **_frame(platform, caller, "repositories"))
+    return page("repositories.html", reader, **found, **frame(platform, caller, "repositories"))
 
 
 @router.get("/pages/repositories")
@@ -181,7 +167,7 @@ async def repositories_fragment(platform: Platform, reader: Reader) -> Response:
 @router.get("/jobs")
 async def jobs_page(platform: Platform, caller: Who, reader: Reader) -> Response:
     """The newest jobs, live."""
-    return page("jobs.html", reader, jobs=await _jobs(platform, reader), **_frame(platform, caller, "jobs"))
+    return page("jobs.html", reader, jobs=await _jobs(platform, reader), **frame(platform, caller, "jobs"))
 
 
 @router.get("/pages/jobs")
@@ -192,95 +178,12 @@ async def jobs_fragment(platform: Platform, reader: Reader) -> Response:
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: str, platform: Platform, caller: Who, reader: Reader) -> Response:
     """One job, with its output as it comes."""
-    return page("job.html", reader, job=await _job(platform, job_id, reader), **_frame(platform, caller, "jobs"))
+    return page("job.html", reader, job=await _job(platform, job_id, reader), **frame(platform, caller, "jobs"))
 
 
 @router.get("/pages/jobs/{job_id}")
 async def job_fragment(job_id: str, platform: Platform, reader: Reader) -> Response:
     return page("job_state.html", reader, job=await _job(platform, job_id, reader))
-
-
-@for_all.get("/workshop")
-async def workshop_page(platform: Platform, reader: Reader) -> Response:
-    """Where participants get their seat; it tells of no workspace."""
-    status = _content(await workshop_api.get_workshop_status(platform))
-    configured = platform.settings.workshop
-    return page(
-        "workshop.html",
-        reader,
-        places=workshop.places(status, workshop.moment(), reader),
-        needs_code=bool(configured.access_code),
-        has_passwords=configured.generate_passwords,
-    )
-
-
-@for_workshop.get("/workshop/admin")
-async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -> Response:
-    """The seats, at first without what goes on in them: the page asks for that when it is there."""
-    rows = platform.read_claims.seats()
-    found = seats_api.seats(platform, rows, {})
-    address = f"{platform.settings.base_url}/workshop"
-    frame = {**_frame(platform, caller, "workshop"), "is_operator": caller.operator}
-    return page("admin.html", reader, address=address, **frame, **await _seats(platform, found, reader))
-
-
-@for_workshop.get("/pages/workshop/seats")
-async def seats_fragment(platform: Platform, reader: Reader) -> Response:
-    found = _content(await seats_api.list_seats(platform))["seats"]
-    return page("seats.html", reader, **await _seats(platform, found, reader))
-
-
-@for_workshop.get("/pages/workshop/rehearsal")
-async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = _content(await workshop_api.last_rehearsal(platform))
-    return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
-
-
-@for_workshop.get("/pages/workshop/ending")
-async def ending_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = _content(await ending_api.collected_work(platform))
-    return page("ending.html", reader, ending=ending.ending(answer, reader))
-
-
-@for_workshop.post("/pages/workshop/cards")
-async def cards_fragment(
-    platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
-) -> Response:
-    """The one page that shows passwords: they are new, and it is not kept anywhere."""
-    made = _content(await seats_api.make_cards(platform, caller, body))["cards"]
-    return page("cards.html", reader, **workshop.cards(made, reader))
-
-
-async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
-    claims = _content(await workshop_api.list_claims(platform))
-    in_error = [seat["projectId"] for seat in found if seat["status"] == "error"]
-    rows = [row for row in platform.reads.all() if row.id in in_error]
-    faults = {row.id: platform.presenter.status(row)[1] or "" for row in rows}
-    return {
-        "seats": workshop.seats(found, faults, workshop.moment(), reader),
-        "history": workshop.history(claims["history"]),
-        "group": platform.settings.workshop.group,
-        "docker": _docker_away(platform, reader),
-    }
-
-
-def install(app: FastAPI) -> None:
-    """Adds the pages and their files to the API's application."""
-    app.state.pages = Remembered()
-    for of in (router, for_all, for_workshop):
-        app.include_router(of)
-    install_wrong_addresses(app)
-    app.mount("/static", _Files(directory=STATIC), name="static")
-
-
-class _Files(StaticFiles):
-    """Files whose addresses change with their content (see ``asset``)."""
-
-    def file_response(self, *arguments: Any, **more: Any) -> Response:
-        answer = super().file_response(*arguments, **more)
-        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        return answer
 
 
 async def _listing(request: Request, platform: Services, reader: Words, group: str) -> str:
@@ -301,23 +204,18 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
         counts=workspaces.counts(projects, reader),
         groups=workspaces.group_options(projects, group, reader),
         activity=jobs.rows(unfinished, names, reader),
-        docker=_docker_away(platform, reader),
+        docker=docker_away(platform, reader),
     )
 
 
 async def _workspace(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    project = _content(await projects_api.get_project(project_id, platform))["project"]
+    project = content(await projects_api.get_project(project_id, platform))["project"]
     return {
         "workspace": workspaces.row(project, reader),
-        "docker": _docker_away(platform, reader),
+        "docker": docker_away(platform, reader),
         "facts": workspaces.facts(project, _extended(platform, project_id), reader),
         "repository": git.repository(project, reader, browsable=_browsable(platform)),
     }
-
-
-def _docker_away(platform: Services, reader: Words) -> str:
-    """The sentence while Docker does not answer."""
-    return "" if platform.watcher.available else reader("docker.away")
 
 
 def _extended(platform: Services, project_id: str) -> str:
@@ -328,7 +226,7 @@ def _extended(platform: Services, project_id: str) -> str:
 async def _allowed(platform: Services, project_id: str) -> list[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     try:
-        answer = _content(await egress_api.get_whitelist(platform))
+        answer = content(await egress_api.get_whitelist(platform))
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
@@ -337,7 +235,7 @@ async def _allowed(platform: Services, project_id: str) -> list[str] | None:
 
 
 async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    found = _content(await aliases_api.list_aliases(project_id, platform))["aliases"]
+    found = content(await aliases_api.list_aliases(project_id, platform))["aliases"]
     return {"id": project_id, "aliases": addresses.aliases(found, reader)}
 
 
@@ -350,7 +248,7 @@ def _browsable(platform: Services) -> bool:
 async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
     """The list, or the sentence when the git server does not answer: the page is there all the same."""
     try:
-        found = _content(await git_api.list_git_repositories(platform))["repositories"]
+        found = content(await git_api.list_git_repositories(platform))["repositories"]
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
@@ -359,12 +257,12 @@ async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
 
 
 async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:
-    answer = _content(await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS))
+    answer = content(await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS))
     return jobs.rows(answer["jobs"], _names(platform), reader)
 
 
 async def _job(platform: Services, job_id: str, reader: Words) -> dict[str, Any]:
-    return jobs.row(_content(await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
+    return jobs.row(content(await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
 
 
 def _names(platform: Services) -> dict[str, str]:
@@ -373,19 +271,3 @@ def _names(platform: Services) -> dict[str, str]:
 
 def _projects(platform: Services) -> list[dict[str, Any]]:
     return [platform.presenter.project(row) for row in platform.reads.all()]
-
-
-def _frame(platform: Services, caller: Who, here: str) -> dict[str, Any]:
-    """What the frame around each of the operator's pages needs."""
-    return {
-        "here": here,
-        "egress": platform.settings.proxy_enabled,
-        "git": platform.settings.git_server_enabled,
-        "workshop": bool(platform.settings.workshop.admin_password),
-        "can_sign_out": caller.name.startswith("signed in"),
-    }
-
-
-def _content(answer: Response) -> Any:
-    """What the JSON API answers, so that a page shows no more and no less than that."""
-    return orjson.loads(answer.body)

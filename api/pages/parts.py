@@ -1,0 +1,33 @@
+"""What the pages of the operator and of the workshop have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import Response
+
+from ..access import Caller
+from ..deps import Services
+from .words import Words
+
+
+def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
+    """What the frame around each of the operator's pages needs."""
+    return {
+        "here": here,
+        "egress": platform.settings.proxy_enabled,
+        "git": platform.settings.git_server_enabled,
+        "workshop": bool(platform.settings.workshop.admin_password),
+        "can_sign_out": caller.name.startswith("signed in"),
+    }
+
+
+def content(answer: Response) -> Any:
+    """What the JSON API answers, so that a page shows no more and no less than that."""
+    return orjson.loads(answer.body)
+
+
+def docker_away(platform: Services, reader: Words) -> str:
+    """The sentence while Docker does not answer."""
+    return "" if platform.watcher.available else reader("docker.away")

@@ -1,0 +1,94 @@
+"""Addresses of the workshop's pages: the participants', and that of whoever runs the day."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from atelier.errors import AtelierError, Code
+from fastapi import APIRouter, Body, Depends, Response
+
+from ..deps import Platform, Services, Who
+from ..routers import ending as ending_api
+from ..routers import seats as seats_api
+from ..routers import workshop as workshop_api
+from ..schemas.seats import MakeCards
+from . import ending, workshop
+from .parts import content, docker_away, frame
+from .refusals import PageRoute
+from .view import Reader, page
+from .words import Words
+
+
+async def _workshop_admin(platform: Platform, caller: Who) -> None:
+    if not platform.settings.workshop.admin_password:
+        raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
+    if not caller.workshop_admin:
+        raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
+
+
+for_all = APIRouter(route_class=PageRoute, include_in_schema=False)
+for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
+
+
+@for_all.get("/workshop")
+async def workshop_page(platform: Platform, reader: Reader) -> Response:
+    """Where participants get their seat; it tells of no workspace."""
+    status = content(await workshop_api.get_workshop_status(platform))
+    configured = platform.settings.workshop
+    return page(
+        "workshop.html",
+        reader,
+        places=workshop.places(status, workshop.moment(), reader),
+        needs_code=bool(configured.access_code),
+        has_passwords=configured.generate_passwords,
+    )
+
+
+@for_workshop.get("/workshop/admin")
+async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+    """The seats, at first without what goes on in them: the page asks for that when it is there."""
+    rows = platform.read_claims.seats()
+    found = seats_api.seats(platform, rows, {})
+    address = f"{platform.settings.base_url}/workshop"
+    surroundings = {**frame(platform, caller, "workshop"), "is_operator": caller.operator}
+    return page("admin.html", reader, address=address, **surroundings, **await _seats(platform, found, reader))
+
+
+@for_workshop.get("/pages/workshop/seats")
+async def seats_fragment(platform: Platform, reader: Reader) -> Response:
+    found = content(await seats_api.list_seats(platform))["seats"]
+    return page("seats.html", reader, **await _seats(platform, found, reader))
+
+
+@for_workshop.get("/pages/workshop/rehearsal")
+async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = content(await workshop_api.last_rehearsal(platform))
+    return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
+
+
+@for_workshop.get("/pages/workshop/ending")
+async def ending_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = content(await ending_api.collected_work(platform))
+    return page("ending.html", reader, ending=ending.ending(answer, reader))
+
+
+@for_workshop.post("/pages/workshop/cards")
+async def cards_fragment(
+    platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
+) -> Response:
+    """The one page that shows passwords: they are new, and it is not kept anywhere."""
+    made = content(await seats_api.make_cards(platform, caller, body))["cards"]
+    return page("cards.html", reader, **workshop.cards(made, reader))
+
+
+async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
+    claims = content(await workshop_api.list_claims(platform))
+    in_error = [seat["projectId"] for seat in found if seat["status"] == "error"]
+    rows = [row for row in platform.reads.all() if row.id in in_error]
+    faults = {row.id: platform.presenter.status(row)[1] or "" for row in rows}
+    return {
+        "seats": workshop.seats(found, faults, workshop.moment(), reader),
+        "history": workshop.history(claims["history"]),
+        "group": platform.settings.workshop.group,
+        "docker": docker_away(platform, reader),
+    }
