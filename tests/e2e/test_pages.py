@@ -104,17 +104,12 @@ def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
 def test_an_operator_changes_a_workspace(german: Page) -> None:
     page = german
     visit(page, f"{URL}/?group={DAY}", page.get_by_role("heading", name="Workspaces"))
-    page.get_by_role("link", name=BASE, exact=True).click()
     dialog = page.get_by_role("dialog")
     notes = page.get_by_role("textbox", name="Notizen", exact=True)
-    expect(notes).to_have_value("Prepared by Ana.")
-    notes.fill("Bereit.")
-    # Somebody else writes, too: neither loses anything unseen.
-    page.request.put(f"{URL}/api/projects/{page.url.rpartition('/')[2]}/notes", data={"notes": "By Ben."})
-    page.get_by_role("button", name="Speichern").click()
-    expect(page.get_by_text("Jemand anderes hat inzwischen eine andere Fassung gespeichert.")).to_be_visible()
-    page.get_by_role("button", name="Speichern").click()
-    expect(page.get_by_text("Notizen gespeichert.")).to_be_visible()
+    _choose(_row(page, BASE), "Notizen")
+    _write_notes(page, notes, "Prepared by Ana.", "Bereit.")
+    page.get_by_role("link", name=BASE, exact=True).click()
+    _write_notes(page, notes, "Bereit.", "Ganz bereit.")
     facts = page.locator("#facts")
     expect(facts.get_by_text("mit Image")).to_be_visible(timeout=PATIENCE_MS)  # the disk
     _choose(facts, "Passwort")
@@ -369,6 +364,20 @@ def _choose(place: Locator, action: str) -> None:
     """From the menu of a workspace."""
     place.locator("details.menu summary").click()
     place.get_by_role("button", name=action).click()
+
+
+def _write_notes(page: Page, notes: Locator, before: str, after: str) -> None:
+    """Somebody else writes, too: neither loses anything unseen."""
+    expect(notes).to_have_value(before)
+    notes.fill(after)
+    projects = page.request.get(f"{URL}/api/projects").json()["projects"]
+    (id,) = [project["id"] for project in projects if project["projectName"] == BASE]
+    page.request.put(f"{URL}/api/projects/{id}/notes", data={"notes": f"By Ben, not: {after}"})
+    page.get_by_role("button", name="Speichern").click()
+    expect(page.get_by_text("Jemand anderes hat inzwischen eine andere Fassung gespeichert.")).to_be_visible()
+    expect(notes).to_have_value(after)
+    page.get_by_role("button", name="Speichern").click()
+    expect(page.get_by_text("Notizen gespeichert.")).to_be_visible()
 
 
 def _again_until(panel: Locator, awaited: Locator) -> None:

@@ -59,15 +59,28 @@ async function submit(form) {
   })
 }
 
-// A text that several people write: what somebody else saved since this page came is not overwritten unseen.
+// A text that several people write: what somebody else saved since it was shown here is not overwritten unseen.
 async function savedMeanwhile(form) {
-  const answer = await call('GET', location.href)
-  if (!answer.ok || !answer.data.html) return false // the call itself says what is wrong
-  const now = new DOMParser().parseFromString(answer.data.html, 'text/html')
-  const others = all('textarea', form).filter((field) => now.getElementById(field.id)?.defaultValue !== field.defaultValue)
-  for (const field of others) field.defaultValue = now.getElementById(field.id)?.defaultValue ?? ''
-  if (others.length) one('.trouble', form).textContent = words.saved_meanwhile
-  return others.length > 0
+  let others = false
+  for (const field of all('textarea', form)) {
+    const saved = await savedText(form, field)
+    if (saved === undefined || saved === field.defaultValue) continue // what can't be read: the call itself says why
+    const written = field.value
+    field.defaultValue = saved
+    field.value = written
+    others = true
+  }
+  if (others) one('.trouble', form).textContent = words.saved_meanwhile
+  return others
+}
+
+// The text of a field as it is saved now: by the address that it was loaded from, or else as it stands in the page.
+async function savedText(form, field) {
+  const { load } = field.dataset
+  const answer = await call('GET', load ? filled(load, form.subject) : location.href)
+  if (!answer.ok) return undefined
+  if (load) return answer.data[field.name]
+  return new DOMParser().parseFromString(answer.data.html ?? '', 'text/html').getElementById(field.id)?.defaultValue
 }
 
 // One call for each of many, a few at a time, as the API runs them; what fails is named, the others go on.

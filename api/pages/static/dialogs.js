@@ -21,7 +21,8 @@ async function openDialog(button) {
   for (const field of all('[data-load]', form)) {
     const answer = await call('GET', filled(field.dataset.load, values))
     if (!answer.ok) return signedOut(answer) || complain(sentence(answer.data))
-    field.value = answer.data[field.name]
+    // As the text that the page came with: what is saved later is compared with it.
+    field.defaultValue = field.value = answer.data[field.name]
   }
   dialog.onclose = () => { form.stopped = true }
   dialog.showModal()
