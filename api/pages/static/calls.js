@@ -114,7 +114,7 @@ async function whileBusy(button, work) {
   if (button.ariaBusy === 'true') return
   button.ariaBusy = 'true'
   button.ariaDisabled = 'true'
-  const slow = setTimeout(() => { say(words.busy); said.firstChild.dataset.busy = '' }, 1500)
+  const slow = setTimeout(() => { say(button.dataset.slow ?? words.busy); said.firstChild.dataset.busy = '' }, 1500)
   try { await work() } finally {
     clearTimeout(slow)
     one('[data-busy]', said)?.remove()
