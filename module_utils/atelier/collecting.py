@@ -86,20 +86,20 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
 def _collect_one(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     try:
         with platform.locks.workspace(row.id, platform.lock_wait):
-            return _collect_held(platform, folder, row)
+            return _collect_held(platform, folder, row, before)
     except AtelierError as error:
         entry = before or Entry(row.id, row.name, str(row.status))
         return replace(entry, name=row.name, error=error.message)
 
 
-def _collect_held(platform: Platform, folder: Path, row: Workspace) -> Entry:
+def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     if was_interrupted(platform, row):
         recover(platform, row)
     container = platform.engine.inspect(platform.site.container_name(row.id))
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
     if container is None:
-        return replace(entry, note="Its container is gone: there is nothing left to collect.")
+        return _of_one_that_is_gone(entry, before)
     saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
     # Still, so that the archive is of one moment. What is read while it changes may come out torn.
     with held_still(platform, row, container), closing(platform.engine.stream(container.id, _WORKSPACE)) as chunks:
@@ -119,12 +119,23 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace) -> Entry:
     )
 
 
+def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
+    """What was collected while there was a container is all that is left of the work, so that stays what it is."""
+    if before is None or before.file is None:
+        return replace(entry, note="Its container is gone: there is nothing left to collect.")
+    note = f"Its container is gone: this is the archive of {before.collected_at}."
+    return replace(before, name=entry.name, state=entry.state, note=note, error=None)
+
+
 def _file_name(row: Workspace, digest: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", row.name)
     return f"{plain}_{row.id}_{digest[:12]}.tar.zst"
 
 
 def _remove_others(folder: Path, entry: Entry) -> None:
+    """Older archives of the seat, once there is a newer one. Without one they may be all that is left of its work."""
+    if entry.file is None:
+        return
     for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
         if path.name != entry.file:
             path.unlink(missing_ok=True)

@@ -107,6 +107,19 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     spoilt = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
     assert spoilt["details"]["missing"] == ["Course 2"]
     path.write_bytes(sound)
+
+    # One whose container is lost after the collect keeps its archive, also when it is collected again; one that has
+    # none keeps the workshop from being torn down until it is deleted by itself.
+    site.container(broken).remove(force=True)
+    _play(site, "workshop_collect").succeeded()
+    kept = _manifest(site)["Course 3"]
+    assert {**kept, "note": None} == {**again["Course 3"], "state": "error", "note": None}
+    assert kept["note"] == f"Its container is gone: this is the archive of {again['Course 3']['collected_at']}."
+    assert _content(site, kept)["workspace/.env"] == b"secret\n"
+    files = sorted(path.name for path in _folder(site).iterdir())
+    without = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert without["details"]["missing"] == ["Course 4"]
+    site.play("workspace_delete", workspace_name="Course 4").succeeded()
     _play(site, "workshop_teardown", confirm=True).succeeded()
     site.is_tidy([])
     assert sorted(path.name for path in _folder(site).iterdir()) == files
