@@ -16,6 +16,7 @@ from pathlib import Path
 from .archive_manifest import Entry, fault_of, read_manifest, write_manifest
 from .archives import remove_unfinished, write_archive
 from .errors import AtelierError, Code
+from .late_work import late_work
 from .model import Workspace
 from .platform import Platform
 from .registry import now
@@ -64,12 +65,19 @@ def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode:
 
 
 def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
-    """Reads the archives of these workspaces again. Raises NOT_COLLECTED when the manifest does not name one of them,
-    or has no sound archive for it: then its work would be lost with it."""
+    """Reads the archives of these workspaces again, and looks whether the seats hold anything that is newer. Raises
+    NOT_COLLECTED when the manifest does not name one of them, has no sound archive for it, or an older one than its
+    work: then that would be lost with it."""
     rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     entries = read_manifest(folder)
+
+    def fault(row: Workspace) -> str | None:
+        entry = entries.get(row.id)
+        found = fault_of(folder, entry)
+        return found if found or entry is None else late_work(platform, row, folder, entry)
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        faults = list(pool.map(lambda row: fault_of(folder, entries.get(row.id)), rows))
+        faults = list(pool.map(fault, rows))
     missing = [f"{row.name!r} {fault}" for row, fault in zip(rows, faults, strict=True) if fault]
     if missing:
         shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -77,7 +85,7 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
             Code.NOT_COLLECTED,
             f"The work of {len(missing)} of {len(rows)} workspaces is not in {folder}: {shown}.",
             field="ids",
-            remedy="Run workshop_collect first, or say -e collected=ignore to lose it.",
+            remedy="Run workshop_collect first, once more if need be, or say -e collected=ignore to lose it.",
             missing=[row.name for row, fault in zip(rows, faults, strict=True) if fault],
         )
     return Collected(False, [entries[row.id] for row in rows])
@@ -103,9 +111,12 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entr
     saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
     # Still, so that the archive is of one moment. What is read while it changes may come out torn.
     with held_still(platform, row, container), closing(platform.engine.stream(container.id, _WORKSPACE)) as chunks:
+        # What changes from now on is newer than the archive.
+        moment = now()
         archive = write_archive(folder, chunks, lambda digest: _file_name(row, digest))
     return replace(
         entry,
+        collected_at=moment,
         file=archive.path.name,
         bytes=archive.size,
         sha256=archive.sha256,

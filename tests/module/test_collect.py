@@ -91,8 +91,15 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     assert "does not run" in manifest["Course 2"]["note"]
     assert not site.container(works).attrs["State"]["Paused"]
 
-    # Something is new: the archive is another, and the older one is gone.
-    site.run_inside(works, "echo more > /workspace/more.txt")
+    # Something is new, though it looks old; another one ran in between. Then archives are others, the older ones gone.
+    site.run_inside(works, "cd /workspace && git status && echo more > more.txt && touch -d 2020-01-01 more.txt")
+    site.play("workspace_start", workspace_name="Course 2").succeeded()
+    site.run_inside(stopped, "echo more > /workspace/more.txt")
+    site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    late = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4"]
+    assert late["msg"].count("has work that is newer than its archive") == 2 and "'more.txt'" in late["msg"]
+    assert len(site.rows()) == SEATS + 1
     _play(site, "workshop_collect").succeeded()
     files = sorted(path.name for path in _folder(site).iterdir())
     again = _manifest(site)

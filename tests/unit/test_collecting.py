@@ -40,16 +40,26 @@ class Seats:
         self.gone: set[str] = set()
         self.states: dict[str, dict[str, Any]] = {}
         self.streams = 0
+        self.asked: list[list[str]] = []
+        self.answer = (0, "")
 
     def inspect(self, name: str) -> Container | None:
         if name in self.gone or name not in self.files:
             return None
-        return replace(container("exited"), **{"id": name, "name": name, **self.states.get(name, {})})
+        known = {"id": name, "name": name, "finished_at": "2026-01-01T00:00:00Z"}
+        return container(**{"status": "exited", **known, **self.states.get(name, {})})
 
     def stream(self, name: str, path: str) -> Iterator[bytes]:
         assert path == "/workspace"
         self.streams += 1
         yield tar_of(self.files[name])
+
+    def execute(self, name: str, command: list[str], *, user: str = "") -> tuple[int, str]:
+        self.asked.append(command)
+        return self.answer
+
+    def pause(self, name: str) -> None:
+        """Nothing: they only look as if they ran."""
 
 
 @pytest.fixture
@@ -145,3 +155,41 @@ def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
     kept = collect(platform, [rows[0].id], folder).seats[0]
     assert (kept.error, kept.file) == (None, entries[rows[0].id].file)
     assert isinstance(kept, Entry)
+
+
+def test_work_that_is_newer_than_its_archive_is_not_collected(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
+    entries = collect(platform, ids, folder).seats
+    # Neither has run since: nothing is read.
+    seats.streams = 0
+    verify(platform, ids, folder)
+    assert (seats.streams, seats.asked) == (0, [])
+
+    # The one runs and is asked, the other ran in between and is compared.
+    seats.states = {first: {"status": "running"}, second: {"finished_at": "2999-01-01T00:00:00Z"}}
+    verify(platform, ids, folder)
+    assert (seats.streams, [command[:3] for command in seats.asked]) == (
+        1,
+        [["/usr/bin/timeout", "60", "/usr/bin/find"]],
+    )
+    assert entries[0].collected_at in seats.asked[0]
+    seats.answer = (0, "src/app.py\n")
+    seats.files[second]["more.txt"] = b"more"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    said = refused(error, Code.NOT_COLLECTED, "ids")
+    assert error.value.details["missing"] == ["Course 1", "Course 2"]
+    assert "newer than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
+    assert "workshop_collect" in said and "collected=ignore" in said
+
+    # One whose find does not work is compared, too; and one that can't be read may hold anything.
+    seats.answer, seats.streams = (127, "no find"), 0
+    del seats.files[second]["more.txt"]
+    verify(platform, ids, folder)
+    assert seats.streams == 2
+    seats.files[first]["work.txt"] = b"other"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    assert error.value.details["missing"] == ["Course 1"]
