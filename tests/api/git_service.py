@@ -29,6 +29,7 @@ class Service:
             "data_dir": str(folder / "git-data"),
             "max_push_bytes": 1024**2,
             "max_processes": 4,
+            "max_per_seat": 2,
             "request_seconds": 60,
             "idle_seconds": 60,
         }
