@@ -170,7 +170,9 @@ def _git(words: Sequence[str], folder: Path | None = None, *, failing: str | Non
         return done.stdout.decode(errors="replace")
     if failing is not None:
         return failing
-    raise GitError(done.stderr.decode(errors="replace").strip()[-300:])
+    said = done.stderr.decode(errors="replace").strip()
+    # Where repositories lie is nobody's business.
+    raise GitError((said.replace(str(folder.parent), "") if folder else said)[-300:])
 
 
 def cgi_environment(
