@@ -46,7 +46,7 @@ plain() { timeout --kill-after=5 "$1" git "${@:2}" 2>&1; }
 find_it() {
     local found
     found=$(git rev-parse --show-toplevel --absolute-git-dir --path-format=absolute --git-common-dir 2>/dev/null) \\
-        && git config --list >/dev/null 2>&1 || return
+        || return
     mapfile -t found <<<"$found"
     [ "${found[0]}" = /workspace ] || return
     seats=${found[1]} common=${found[2]}
@@ -55,10 +55,11 @@ ours() { # From here on git has our settings, with the seat's objects and refere
     [ -z "${GIT_DIR:-}" ] || return 0
     printf '[core]\\n\\trepositoryFormatVersion = 0\\n\\tlogAllRefUpdates = true\\n' >"$own/config"
     cp "$seats/HEAD" "$own/HEAD" || return
-    local part
+    local part parts=()
     for part in objects refs logs packed-refs info shallow; do
-        [ ! -e "$common/$part" ] || ln -s "$common/$part" "$own/$part"
+        [ ! -e "$common/$part" ] || parts+=("$common/$part")
     done
+    ln -s "${parts[@]}" "$own" || return
     export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$own GIT_WORK_TREE=/workspace
 }
 take_index() {
@@ -97,19 +98,27 @@ if ! find_it; then
     fi
 fi
 
-here=$(git symbolic-ref --quiet --short HEAD)
+# One call for all that is to be known. Untracked files count, whatever his settings say.
+state=$(git --no-optional-locks status --porcelain=v2 --branch --untracked-files=normal 2>&1) || state='? unreadable'
+here=
+if [[ $state == *'# branch.head '* ]]; then
+    here=${state#*'# branch.head '} here=${here%%$'\\n'*}
+    [ "$here" != '(detached)' ] || here=
+else
+    here=$(git symbolic-ref --quiet --short HEAD)
+fi
 [ -n "$branch" ] || [ -z "$here" ] || say branch "$here"
 middle=
 if [ -d "$seats/rebase-merge" ] || [ -d "$seats/rebase-apply" ]; then
     middle='a rebase'
-elif [ -n "$(git ls-files --unmerged 2>/dev/null | head -c 1)" ]; then
+elif [[ $state == *$'\\nu '* ]]; then
     middle='a merge with conflicts'
 elif [ -z "$here" ]; then
     note 'It is on no branch.'
 fi
 if [ -n "$middle" ]; then
     note "It is in the middle of $middle: what is not committed is in the archive only."
-elif [ -n "$(git --no-optional-locks status --porcelain 2>&1 | head -c 1)" ]; then
+elif [[ $'\\n'$state == *$'\\n'[!#]* ]]; then
     git config user.email >/dev/null || who=(-c "user.name=$name" -c "user.email=$email")
     done=
     if commit_all; then
@@ -146,7 +155,9 @@ say commit "$commit"
 [ -n "$branch" ] || give_up 'It has no branch on the git server.'
 [ -n "$url" ] || give_up 'There is no git server any more, so nothing was pushed.'
 ours || give_up 'Its git repository is broken, so nothing was pushed.'
-! command -v load-git-credential >/dev/null || load-git-credential
+given=/etc/code-server/git-credential there=/dev/shm/workspace-git-credential
+# What it pushes with may have been lost from its memory.
+[ ! -r "$given" ] || { [ -r "$there" ] && [ "$(<"$given")" = "$(<"$there")" ]; } || load-git-credential
 if push "$commit"; then
     say pushed yes
     finish

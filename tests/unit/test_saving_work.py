@@ -107,6 +107,7 @@ MISCHIEF: dict[str, Callable[[Seat], object]] = {
     "a push address in place of ours, for all": lambda seat: seat.git(
         "config", "--global", f"url.{seat.other}.pushInsteadOf", str(seat.server)
     ),
+    "hidden files": lambda seat: seat.git("config", "status.showUntrackedFiles", "no"),
     "a mirror": lambda seat: seat.git("config", "remote.origin.mirror", "true"),
     "a refspec": lambda seat: seat.git("config", "remote.origin.push", "+HEAD:refs/heads/main"),
     "another default": lambda seat: seat.git("config", "push.default", "nothing"),

@@ -57,7 +57,10 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
         ("transfer.fsckObjects", "true"),
         # A push that was answered survives a power cut.
         ("core.fsync", "committed,reference"),
-        ("core.bigFileThreshold", "16m"),
+        # Large files are seldom alike, and each comparison of two takes seconds.
+        ("core.bigFileThreshold", "2m"),
+        # All seats of a workshop push to one repository: at the usual 50 it would be packed again and again.
+        ("gc.autoPackLimit", "200"),
         ("pack.threads", "1"),
         ("pack.windowMemory", "64m"),
         *more,
