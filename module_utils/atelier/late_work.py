@@ -57,11 +57,12 @@ def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry)
         return None
     if container.status == "running":
         code, output = _asked(platform, container, entry.collected_at)
-        if code == 0:
-            return output.rstrip("\n") or None
+        path, moved = told(output) if code == 0 else (None, True)
+        if path is not None or not moved:
+            return path
     elif has_rested(container, entry.collected_at):
         return None
-    # It has no find, it does not answer, or it ran in between: what both hold is compared.
+    # It has no find, it does not answer, a folder was moved, or it ran in between: what both hold is compared.
     with open_archive(folder / entry.file) as archive, closing(platform.engine.stream(container.id, _WORKSPACE)) as now:
         return difference(archive, ExportReader(now))
 
@@ -76,13 +77,24 @@ def _asked(platform: Platform, container: Container, since: str) -> tuple[int, s
 
 
 def search(since: str) -> list[str]:
-    """The command that prints the first path below /workspace that changed since then. By its own path, and ended when
-    it takes too long; folders change with each file that comes or goes, so they say nothing."""
+    """The command that tells what changed below /workspace since then; ``told`` reads it. By its own path, and ended
+    when it takes too long.
+
+    A folder changes with each file that comes or goes in it, so that says nothing. One whose own time of change is
+    newer than the last of those may have been moved here, with files that look as old as they are.
+    """
     ignored = [word for pattern in _OF_THEIR_OWN for word in ("!", "-path", pattern)]
     return [
-        *("/usr/bin/timeout", str(_SECONDS), "/usr/bin/find", _WORKSPACE, "!", "-type", "d", "-newerct", since),
-        *(*ignored, "-printf", "%P\\n", "-quit"),
+        *("/usr/bin/timeout", str(_SECONDS), "/usr/bin/find", _WORKSPACE, "-newerct", since),
+        *("(", "!", "-type", "d", *ignored, "-printf", "file %P\\n", "-quit"),
+        *("-o", "-type", "d", "!", "-newermt", since, *ignored, "-printf", "folder\\n", ")"),
     ]
+
+
+def told(output: str) -> tuple[str | None, bool]:
+    """The path of a file that changed, and whether a folder may have been moved."""
+    before, found, path = f"\n{output}".partition("\nfile ")
+    return (path.rstrip("\n") if found else None), "folder" in before
 
 
 def has_rested(container: Container, since: str) -> bool:

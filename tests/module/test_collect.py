@@ -56,6 +56,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     for row in (works, stopped, broken):
         site.run_inside(row, f"{work}; mkdir -p .git/hooks; {hostile}; ln -s /nowhere link")
     site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    site.run_inside(site.row("Course"), "mkdir /home/coder/kept && echo old > /home/coder/kept/old.txt")
     site.run_inside(broken, "cd /workspace && git checkout --quiet --detach")
     site.container(broken).exec_run(["rm", "/etc/code-server/config.yaml"], user="root")
     site.container(broken).kill()
@@ -96,9 +97,11 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     site.play("workspace_start", workspace_name="Course 2").succeeded()
     site.run_inside(stopped, "echo more > /workspace/more.txt")
     site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    site.run_inside(site.row("Course"), "mv /home/coder/kept /workspace/")
     late = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4"]
-    assert late["msg"].count("has work that is newer than its archive") == 2 and "'more.txt'" in late["msg"]
+    assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4", "Course"]
+    assert late["msg"].count("has work that is newer than its archive") == 3
+    assert "'more.txt'" in late["msg"] and "'kept/old.txt'" in late["msg"]
     assert len(site.rows()) == SEATS + 1
     _play(site, "workshop_collect").succeeded()
     files = sorted(path.name for path in _folder(site).iterdir())

@@ -175,7 +175,7 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
         [["/usr/bin/timeout", "60", "/usr/bin/find"]],
     )
     assert entries[0].collected_at in seats.asked[0]
-    seats.answer = (0, "src/app.py\n")
+    seats.answer = (0, "folder\nfile src/app.py\n")
     seats.files[second]["more.txt"] = b"more"
     with pytest.raises(AtelierError) as error:
         verify(platform, ids, folder)
@@ -184,11 +184,15 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
     assert "newer than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
     assert "workshop_collect" in said and "collected=ignore" in said
 
-    # One whose find does not work is compared, too; and one that can't be read may hold anything.
+    # One with a folder that may have been moved is compared, and one whose find does not work; one that can't be read
+    # may hold anything.
     seats.answer, seats.streams = (127, "no find"), 0
     del seats.files[second]["more.txt"]
     verify(platform, ids, folder)
     assert seats.streams == 2
+    seats.answer = (0, "folder\n")
+    verify(platform, ids, folder)
+    assert seats.streams == 4
     seats.files[first]["work.txt"] = b"other"
     with pytest.raises(AtelierError) as error:
         verify(platform, ids, folder)

@@ -6,11 +6,13 @@ import io
 import os
 import subprocess
 import tarfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.late_work import difference, has_rested, is_of_its_own, moment_of, search
+from atelier.late_work import difference, has_rested, is_of_its_own, moment_of, search, told
 from support import container
 
 SINCE = "2026-11-24T09:30:00.000Z"
@@ -77,7 +79,7 @@ def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None
     file = tmp_path / "workspace" / path
     file.parent.mkdir(parents=True)
     file.touch()
-    assert (_find(tmp_path, SINCE.replace("2026", "2000")) == "") is own
+    assert (told(_find(tmp_path, SINCE.replace("2026", "2000")))[0] is None) is own
 
 
 def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
@@ -86,8 +88,26 @@ def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.touch()
     os.utime(file, (0, 0))
-    assert _find(tmp_path, "2000-01-01T00:00:00.000Z") == "old.txt\n"
+    assert told(_find(tmp_path, "2000-01-01T00:00:00.000Z")) == ("old.txt", False)
     assert _find(tmp_path, "2999-01-01T00:00:00.000Z") == ""
+
+
+def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
+    """Its files have not changed, and their times say nothing; only the folder's own does."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "file").touch()
+    (tmp_path / "workspace").mkdir()
+    time.sleep(0.05)
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    time.sleep(0.05)
+    (tmp_path / "workspace/temporary").touch()
+    (tmp_path / "workspace/temporary").unlink()
+    assert told(_find(tmp_path, since)) == (None, False)
+    folder.rename(tmp_path / "workspace/moved")
+    assert told(_find(tmp_path, since)) == (None, True)
+    (tmp_path / "workspace/a\nfolder").touch()
+    assert told(_find(tmp_path, since))[0] == "a\nfolder"
 
 
 def _find(folder: Path, since: str) -> str:
