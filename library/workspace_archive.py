@@ -20,7 +20,7 @@ options:
     description:
       - V(collected) takes the archives.
       - V(verified) changes nothing, and fails with V(NOT_COLLECTED) unless the manifest names each of the workspaces
-        with an archive that has the size and SHA-256 it says.
+        with an archive that has the size and SHA-256 it says, and none of them holds work that is newer.
     type: str
     choices: [collected, verified]
     default: collected

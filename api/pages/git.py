@@ -33,6 +33,7 @@ def repositories(found: Sequence[Mapping[str, Any]], *, browsable: bool) -> list
             "url": entry["url"] if browsable else "",
             "address": entry["cloneUrl"],
             "private": entry["private"],
+            "damaged": entry["problem"] is not None,
             "updated_at": entry["updatedAt"],
             "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], _counted(name))),
         }

@@ -153,7 +153,8 @@ def _folder(platform: Services) -> Path:
 
 
 def _faults(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
-    """Of which workspaces the work is not there, and why, by id. The playbook reads the archives before it removes."""
+    """Of which workspaces the work is not there, and why, by id. The playbook reads the archives, and looks for
+    work that is newer, before it removes."""
     found = {row.id: fault_of(folder, entries.get(row.id), read=False) for row in rows}
     return {id: fault for id, fault in found.items() if fault}
 

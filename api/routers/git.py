@@ -6,8 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from atelier.forge import Forge, Repository, open_forge, require_git
-from atelier.git_repositories import Desired, check
+from atelier.errors import AtelierError, Code
+from atelier.forge import open_forge, require_git
+from atelier.git_repositories import Desired, Listed, check, with_branches
 from fastapi import APIRouter, Depends, Response
 
 from ..changes import follow
@@ -27,12 +28,11 @@ def _require_git(platform: Platform) -> None:
 
 @router.get("/api/git/repositories", response_model=answers.Repositories, responses=errors(500, 503))
 async def list_git_repositories(platform: Platform) -> Response:
-    """All repositories, by name, with their branches."""
+    """All repositories, by name, with their branches. A damaged one has a `problem` instead."""
     forge = open_forge(platform.settings.site)
     found = await asyncio.to_thread(forge.repositories)
-    branches = await asyncio.gather(*(asyncio.to_thread(_branches, forge, repository) for repository in found))
-    listed = [_shown(repository, names) for repository, names in zip(found, branches, strict=True)]
-    return JSON({"success": True, "repositories": listed})
+    looked_at = await asyncio.gather(*(asyncio.to_thread(with_branches, forge, repository) for repository in found))
+    return JSON({"success": True, "repositories": [_shown(listed) for listed in looked_at if listed]})
 
 
 @router.post(
@@ -58,15 +58,18 @@ async def create_git_repository(body: CreateRepository, platform: Platform, call
     platform.audit.write(caller.name, "repository", None, outcome, job.id)
     raise_for(ended)
     made = await asyncio.to_thread(forge.repository, body.name)
-    assert made is not None, body.name  # noqa: S101 - the playbook has just made it
-    return JSON({"success": True, "repository": _shown(made, [])}, 201)
+    if made is None:
+        raise AtelierError(
+            Code.GIT_REPO_CREATE_FAILED,
+            f"The repository {body.name!r} was made, and deleted by somebody at once.",
+            field="name",
+            remedy="Make it again.",
+        )
+    return JSON({"success": True, "repository": _shown(Listed(made))}, 201)
 
 
-def _branches(forge: Forge, repository: Repository) -> list[str]:
-    return [] if repository.empty else [branch.name for branch in forge.branches(repository.name)]
-
-
-def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
+def _shown(listed: Listed) -> dict[str, Any]:
+    repository = listed.repository
     return {
         "name": repository.name,
         "fullName": repository.full_name,
@@ -77,10 +80,16 @@ def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
         "createdAt": _time(repository.created_at),
         "updatedAt": _time(repository.updated_at),
         "defaultBranch": repository.default_branch,
-        "branches": branches,
+        "branches": list(listed.branches),
+        "problem": listed.problem,
     }
 
 
 def _time(written: str) -> str:
-    """The server's time, which may have a zone, as all of the API's are."""
-    return datetime.fromisoformat(written).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """The server's time, which may have a zone, as all of the API's are. One that is none is that of a repository that
+    the server is at odds with."""
+    try:
+        moment = datetime.fromisoformat(written).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = datetime.min.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

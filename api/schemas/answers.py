@@ -284,6 +284,7 @@ class Repository(Answer):
     updatedAt: str = Field(examples=["2024-01-15T10:30:00.000Z"])
     defaultBranch: str = Field(examples=["main"])
     branches: list[str] = Field(examples=[["clone/my-flask-app-1", "main"]])
+    problem: str | None = Field(examples=[None], description="Why the branches of a damaged one can't be read.")
 
 
 class Repositories(Answer):

@@ -22,10 +22,10 @@ _MODE = 0o600
 class Entry:
     """One seat, as it was collected last.
 
-    ``file`` is the archive's name (None when there was no container any more), ``bytes`` and ``sha256`` are its own,
-    ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether there was something to
-    commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says why not. ``error`` is
-    why the last attempt failed; the archive is then that of the one before, if there was one.
+    ``file`` is the archive's name (None when there never was one: its container was gone before), ``bytes`` and
+    ``sha256`` are its own, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether
+    there was something to commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says
+    why not. ``error`` is why the last attempt failed; the archive is then that of the one before, if there was one.
     """
 
     id: str
@@ -101,7 +101,7 @@ def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | N
     if entry.error is not None:
         return f"could not be collected: {entry.error}"
     if entry.file is None:
-        return None  # there was nothing left of it
+        return "has no archive: its container was gone (delete it by itself, with workspace_delete)"
     path = folder / entry.file
     try:
         if path.stat().st_size != entry.bytes or (read and sha256_of(path) != entry.sha256):

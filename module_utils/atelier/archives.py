@@ -72,6 +72,18 @@ def count_entries(path: Path, content_size: int) -> int:
     return count
 
 
+@contextmanager
+def open_archive(path: Path) -> Iterator[IO[bytes]]:
+    """The tar archive in it, to be read from its beginning. Raises ARCHIVE_FAILED when that can't be done, also in the
+    middle."""
+    zstd = _zstd()
+    try:
+        with zstd.open(path, "rb") as content:
+            yield content
+    except (zstd.ZstdError, OSError) as error:
+        raise _broken(f"it can't be read again: {error}.") from error
+
+
 def remove_unfinished(folder: Path) -> None:
     """Takes away what runs that were killed left. The caller holds the folder's lock."""
     for path in (*folder.glob(".*.part"), *folder.glob(".manifest.json.*")):

@@ -16,6 +16,7 @@ from pathlib import Path
 from .archive_manifest import Entry, fault_of, read_manifest, write_manifest
 from .archives import remove_unfinished, write_archive
 from .errors import AtelierError, Code
+from .late_work import late_work
 from .model import Workspace
 from .platform import Platform
 from .registry import now
@@ -64,12 +65,19 @@ def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode:
 
 
 def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
-    """Reads the archives of these workspaces again. Raises NOT_COLLECTED when the manifest does not name one of them,
-    or has no sound archive for it: then its work would be lost with it."""
+    """Reads the archives of these workspaces again, and looks whether the seats hold anything that is newer. Raises
+    NOT_COLLECTED when the manifest does not name one of them, has no sound archive for it, or an older one than its
+    work: then that would be lost with it."""
     rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     entries = read_manifest(folder)
+
+    def fault(row: Workspace) -> str | None:
+        entry = entries.get(row.id)
+        found = fault_of(folder, entry)
+        return found if found or entry is None else late_work(platform, row, folder, entry)
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        faults = list(pool.map(lambda row: fault_of(folder, entries.get(row.id)), rows))
+        faults = list(pool.map(fault, rows))
     missing = [f"{row.name!r} {fault}" for row, fault in zip(rows, faults, strict=True) if fault]
     if missing:
         shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -77,7 +85,7 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
             Code.NOT_COLLECTED,
             f"The work of {len(missing)} of {len(rows)} workspaces is not in {folder}: {shown}.",
             field="ids",
-            remedy="Run workshop_collect first, or say -e collected=ignore to lose it.",
+            remedy="Run workshop_collect first, once more if need be, or say -e collected=ignore to lose it.",
             missing=[row.name for row, fault in zip(rows, faults, strict=True) if fault],
         )
     return Collected(False, [entries[row.id] for row in rows])
@@ -86,26 +94,29 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
 def _collect_one(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     try:
         with platform.locks.workspace(row.id, platform.lock_wait):
-            return _collect_held(platform, folder, row)
+            return _collect_held(platform, folder, row, before)
     except AtelierError as error:
         entry = before or Entry(row.id, row.name, str(row.status))
         return replace(entry, name=row.name, error=error.message)
 
 
-def _collect_held(platform: Platform, folder: Path, row: Workspace) -> Entry:
+def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     if was_interrupted(platform, row):
         recover(platform, row)
     container = platform.engine.inspect(platform.site.container_name(row.id))
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
     if container is None:
-        return replace(entry, note="Its container is gone: there is nothing left to collect.")
+        return _of_one_that_is_gone(entry, before)
     saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
     # Still, so that the archive is of one moment. What is read while it changes may come out torn.
     with held_still(platform, row, container), closing(platform.engine.stream(container.id, _WORKSPACE)) as chunks:
+        # What changes from now on is newer than the archive.
+        moment = now()
         archive = write_archive(folder, chunks, lambda digest: _file_name(row, digest))
     return replace(
         entry,
+        collected_at=moment,
         file=archive.path.name,
         bytes=archive.size,
         sha256=archive.sha256,
@@ -119,12 +130,23 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace) -> Entry:
     )
 
 
+def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
+    """What was collected while there was a container is all that is left of the work, so that stays what it is."""
+    if before is None or before.file is None:
+        return replace(entry, note="Its container is gone: there is nothing left to collect.")
+    note = f"Its container is gone: this is the archive of {before.collected_at}."
+    return replace(before, name=entry.name, state=entry.state, note=note, error=None)
+
+
 def _file_name(row: Workspace, digest: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", row.name)
     return f"{plain}_{row.id}_{digest[:12]}.tar.zst"
 
 
 def _remove_others(folder: Path, entry: Entry) -> None:
+    """Older archives of the seat, once there is a newer one. Without one they may be all that is left of its work."""
+    if entry.file is None:
+        return
     for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
         if path.name != entry.file:
             path.unlink(missing_ok=True)

@@ -57,6 +57,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         memory=raw["HostConfig"]["Memory"],
         cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
         restarts=raw["RestartCount"],
+        finished_at=raw["State"].get("FinishedAt") or "",
     )
 
 

@@ -35,7 +35,7 @@ class SeatSpec:
 @dataclass(frozen=True)
 class Container:
     """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
-    since its last start by hand. Limits in bytes and cores."""
+    since its last start by hand, ``finished_at`` when it last ended, as Docker writes it. Limits in bytes and cores."""
 
     id: str
     name: str
@@ -46,6 +46,7 @@ class Container:
     memory: int
     cpus: float
     restarts: int
+    finished_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ refused on whatever a rule covers, by both servers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import AtelierError, Code
 from .forge_http import Credentials, ForgeApi, part, read_credentials
@@ -24,6 +24,8 @@ TIMEOUT = 20.0
 _EVERYTHING = "**"
 _ALL_TAGS = "*"
 _DESCRIPTION_LENGTH = 2048  # Forgejo's
+_NEVER = "0001-01-01T00:00:00Z"  # as Forgejo writes it
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Forge:
 
     def version(self) -> str:
         """Such as ``9.0.3+gitea-1.22.0``; the embedded service's ends in ``+atelier``."""
-        return str(self._api.request("GET", "/version", accept=(200,)).json["version"])
+        answer = self._api.request("GET", "/version", accept=(200,))
+        return _understood("version", answer.json, lambda raw: str(raw["version"]))
 
     # --- Repositories ---------------------------------------------------------------------------------------------
 
@@ -181,7 +184,8 @@ class Forge:
 
     def branches(self, name: str) -> list[Branch]:
         """By name; none of a repository that nobody has pushed to."""
-        found = [Branch(raw["name"], raw["commit"]["id"]) for raw in self._api.pages(f"{self._path(name)}/branches")]
+        raws = self._api.pages(f"{self._path(name)}/branches")
+        found = [_understood("branch", raw, _branch) for raw in raws]
         return sorted(found, key=lambda branch: branch.name)
 
     def ensure_branch(self, name: str, branch: str, source: str = MAIN) -> bool:
@@ -284,20 +288,43 @@ class Forge:
     def _path(self, name: str) -> str:
         return f"/repos/{part(self._owner)}/{part(check_repository_name(name, 'repository'))}"
 
-    def _repository(self, raw: Mapping[str, Any]) -> Repository:
+    def _repository(self, raw: Any) -> Repository:
+        return _understood("repository", raw, self._made_of)
+
+    def _made_of(self, raw: Mapping[str, Any]) -> Repository:
+        name = raw["name"]
+        if not isinstance(name, str):
+            raise TypeError("its name is no text")
+        # A server that is at odds with one repository leaves out what it does not know of it.
         return Repository(
-            name=raw["name"],
-            full_name=raw["full_name"],
-            description=raw["description"],
-            private=raw["private"],
-            default_branch=raw["default_branch"],
-            empty=raw["empty"],
-            web_url=self._git.web_url(raw["name"]),
-            clone_url=self._git.clone_url(raw["name"]),
-            created_at=raw["created_at"],
-            updated_at=raw["updated_at"],
-            size=raw["size"],
+            name=name,
+            full_name=raw.get("full_name") or f"{self._owner}/{name}",
+            description=raw.get("description") or "",
+            private=bool(raw.get("private")),
+            default_branch=raw.get("default_branch") or MAIN,
+            empty=bool(raw.get("empty")),
+            web_url=self._git.web_url(name),
+            clone_url=self._git.clone_url(name),
+            created_at=raw.get("created_at") or _NEVER,
+            updated_at=raw.get("updated_at") or _NEVER,
+            size=int(raw.get("size") or 0),
         )
+
+
+def _branch(raw: Mapping[str, Any]) -> Branch:
+    return Branch(str(raw["name"]), str(raw["commit"]["id"]))
+
+
+def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
+    """What the server said of one thing. Raises GIT_ERROR when that is something else."""
+    try:
+        return read(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AtelierError(
+            Code.GIT_ERROR,
+            f"What the git server says of a {what} can't be understood: {type(error).__name__} {error}.",
+            remedy="See the log of its container.",
+        ) from error
 
 
 def check_description(description: str) -> str:

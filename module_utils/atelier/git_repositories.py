@@ -43,6 +43,35 @@ class Change:
     branches: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A repository with its branches' names, by name; ``problem`` says why there are none where it is damaged."""
+
+    repository: Repository
+    branches: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def with_branches(forge: Forge, repository: Repository) -> Listed | None:
+    """One entry of a list, which a damaged one must not keep from all others; None when it was deleted since it was
+    listed. Raises SERVICE_UNAVAILABLE when the server does not answer."""
+    if repository.empty:
+        return Listed(repository)
+    try:
+        return Listed(repository, tuple(branch.name for branch in forge.branches(repository.name)))
+    except AtelierError as error:
+        if error.code is not Code.GIT_ERROR:
+            raise
+        problem = error.message
+    try:
+        is_gone = forge.repository(repository.name) is None
+    except AtelierError as error:
+        if error.code is not Code.GIT_ERROR:
+            raise
+        is_gone = False
+    return None if is_gone else Listed(repository, problem=problem)
+
+
 def apply(forge: Forge, desired: Desired, *, check_mode: bool) -> Change:
     """Makes the repository what is wanted, or tells what that would change.
 

@@ -19,6 +19,7 @@ class Service:
     def __init__(self, folder: Path, state: Path) -> None:
         self.socket = state / "gateway" / "git" / "http.sock"
         self.socket.parent.mkdir(parents=True)
+        self.data = folder / "git-data"
         self._settings = folder / "git.json"
         document = {
             "owner": "developer",
@@ -26,14 +27,15 @@ class Service:
             "base_url": "http://localhost/git",
             "version": "1.0.0+atelier",
             "socket": str(self.socket),
-            "data_dir": str(folder / "git-data"),
+            "data_dir": str(self.data),
             "max_push_bytes": 1024**2,
             "max_processes": 4,
+            "max_per_seat": 2,
             "request_seconds": 60,
             "idle_seconds": 60,
         }
         self._settings.write_text(json.dumps(document))
-        (folder / "git-data").mkdir()
+        self.data.mkdir()
         made = subprocess.run([*self._command, "credentials"], env=self._environment, capture_output=True, check=True)
         credentials = state / "git" / "credentials.json"
         credentials.parent.mkdir()

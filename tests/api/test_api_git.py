@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from atelier.ansible_glue import parse_site
@@ -22,6 +24,19 @@ KEYS = {
     "private": bool,
     "createdAt": str,
 }
+
+
+def commit(folder: Path, branch: str) -> None:
+    """Something on a branch of a bare repository."""
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "safe.directory=*"]
+        return subprocess.run(
+            ["git", *who, *words], cwd=folder, capture_output=True, check=True, text=True
+        ).stdout.strip()
+
+    tree = git("hash-object", "-t", "tree", "-w", "/dev/null")
+    git("update-ref", f"refs/heads/{branch}", git("commit-tree", tree, "-m", "Start"))
 
 
 def has_keys(repository: dict[str, Any]) -> None:
@@ -55,6 +70,23 @@ def test_repositories(service: tuple[Api, Service]) -> None:
     (listed,) = api.get(PATH).json()["repositories"]
     has_keys(listed)
     assert listed["branches"] == []
+
+    # One that is damaged keeps the others from nobody.
+    known = set((running.data / "repositories").iterdir())
+    assert api.post(PATH, {"name": "damaged"}).status_code == 201
+    (folder,) = set((running.data / "repositories").iterdir()) - known
+    commit(folder, "main")
+    forge.ensure_branch("damaged", "clone/a")
+    by_name = {found["name"]: found for found in api.get(PATH).json()["repositories"]}
+    assert (by_name["damaged"]["branches"], by_name["damaged"]["problem"]) == (["clone/a", "main"], None)
+    (folder / "HEAD").unlink()
+    listed = api.get(PATH)
+    assert listed.status_code == 200, listed.text
+    by_name = {found["name"]: found for found in listed.json()["repositories"]}
+    assert (by_name["damaged"]["branches"], by_name["new-project"]["problem"]) == ([], None)
+    assert "git can't work with this repository" in by_name["damaged"]["problem"]
+    assert str(running.data) not in by_name["damaged"]["problem"]
+    assert forge.delete_repository("damaged")
 
     for body, fields in (
         ({"name": "a b"}, ("name",)),

@@ -56,6 +56,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     for row in (works, stopped, broken):
         site.run_inside(row, f"{work}; mkdir -p .git/hooks; {hostile}; ln -s /nowhere link")
     site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    site.run_inside(site.row("Course"), "mkdir /home/coder/kept && echo old > /home/coder/kept/old.txt")
     site.run_inside(broken, "cd /workspace && git checkout --quiet --detach")
     site.container(broken).exec_run(["rm", "/etc/code-server/config.yaml"], user="root")
     site.container(broken).kill()
@@ -91,8 +92,17 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     assert "does not run" in manifest["Course 2"]["note"]
     assert not site.container(works).attrs["State"]["Paused"]
 
-    # Something is new: the archive is another, and the older one is gone.
-    site.run_inside(works, "echo more > /workspace/more.txt")
+    # Something is new, though it looks old; another one ran in between. Then archives are others, the older ones gone.
+    site.run_inside(works, "cd /workspace && git status && echo more > more.txt && touch -d 2020-01-01 more.txt")
+    site.play("workspace_start", workspace_name="Course 2").succeeded()
+    site.run_inside(stopped, "echo more > /workspace/more.txt")
+    site.play("workspace_stop", workspace_name="Course 2").succeeded()
+    site.run_inside(site.row("Course"), "mv /home/coder/kept /workspace/")
+    late = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4", "Course"]
+    assert late["msg"].count("has work that is newer than its archive") == 3
+    assert "'more.txt'" in late["msg"] and "'kept/old.txt'" in late["msg"]
+    assert len(site.rows()) == SEATS + 1
     _play(site, "workshop_collect").succeeded()
     files = sorted(path.name for path in _folder(site).iterdir())
     again = _manifest(site)
@@ -105,8 +115,21 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     spoilt = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert spoilt["details"]["missing"] == ["Course 2"]
+    assert spoilt["details"]["missing"] == ["Course 2", "Course 4"]
     path.write_bytes(sound)
+
+    # One whose container is lost after the collect keeps its archive, also when it is collected again; one that has
+    # none keeps the workshop from being torn down until it is deleted by itself.
+    site.container(broken).remove(force=True)
+    _play(site, "workshop_collect").succeeded()
+    kept = _manifest(site)["Course 3"]
+    assert {**kept, "note": None} == {**again["Course 3"], "state": "error", "note": None}
+    assert kept["note"] == f"Its container is gone: this is the archive of {again['Course 3']['collected_at']}."
+    assert _content(site, kept)["workspace/.env"] == b"secret\n"
+    files = sorted(path.name for path in _folder(site).iterdir())
+    without = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+    assert without["details"]["missing"] == ["Course 4"]
+    site.play("workspace_delete", workspace_name="Course 4").succeeded()
     _play(site, "workshop_teardown", confirm=True).succeeded()
     site.is_tidy([])
     assert sorted(path.name for path in _folder(site).iterdir()) == files

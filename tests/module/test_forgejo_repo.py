@@ -6,10 +6,12 @@ import base64
 import http.client
 import json
 import os
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,108 @@ def test_it_is_back_with_everything_after_a_kill(server: Server, work: Path) -> 
     eventually(lambda: _answers(server.forge), "the git service answers again")
     assert heads(server) == before
     git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
+
+
+@contextmanager
+def begun(server: Server, seat: Credential, *pieces: bytes, length: int = 0) -> Iterator[http.client.HTTPConnection]:
+    """A push of which so much was sent; the rest of it is not, unless ``length`` is all of it."""
+    login = base64.b64encode(f"{seat.user}:{seat.token}".encode()).decode()
+    with closing(http.client.HTTPConnection(server.address, timeout=60)) as connection:
+        connection.putrequest("POST", "/developer/app.git/git-receive-pack")
+        connection.putheader("Authorization", f"Basic {login}")
+        connection.putheader("Content-Type", "application/x-git-receive-pack-request")
+        connection.putheader("Content-Length", str(length or LIMIT))
+        connection.endheaders()
+        for piece in pieces:
+            connection.send(piece)
+        yield connection
+
+
+def push_body(work: Path, branch: str, old: str) -> bytes:
+    """What git sends to move a branch to HEAD."""
+    new = git(work, "rev-parse", "HEAD")
+    line = f"{old} {new} refs/heads/{branch}\0 report-status"
+    command = ["git", "pack-objects", "--stdout", "--revs", "-q"]
+    pack = subprocess.run(command, cwd=work, input=f"{new}\n^{old}\n".encode(), capture_output=True, check=True).stdout
+    return f"{len(line) + 4:04x}{line}0000".encode() + pack
+
+
+def leftovers(server: Server) -> list[str]:
+    """What is half-made on the server's disk."""
+    data = server.installation.state / "git/data"
+    patterns = ("repositories/*/objects/tmp_*", "repositories/*/**/*.lock", "repositories/*/objects/pack/tmp_*")
+    found = [path for pattern in (*patterns, "incoming/*") for path in data.glob(pattern)]
+    return sorted(str(path.relative_to(data)) for path in found)
+
+
+def test_a_push_that_breaks_off_leaves_nothing(server: Server, work: Path) -> None:
+    seat = grant(server, SEAT, "clone/a")
+    before = heads(server)["clone/a"]
+    commit(work, "large.bin", os.urandom(LIMIT // 2))
+    body = push_body(work, "clone/a", before)
+    # Half of it, silence, and then nothing; a pack that ends in the middle; one that nobody waits for.
+    with begun(server, seat, body[: len(body) // 2]):
+        pass
+    cut = body[: len(body) // 2]
+    with begun(server, seat, cut, length=len(cut)) as connection:
+        assert connection.getresponse().read() is not None
+    assert heads(server)["clone/a"] == before
+    for _ in range(3):
+        with begun(server, seat, body, length=len(body)):
+            pass
+    eventually(lambda: not leftovers(server), "nothing half-made is left")
+    git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
+    assert heads(server)["clone/a"] == git(work, "rev-parse", "HEAD")
+
+    # Killed in the middle of pushes, and of what git does for them.
+    last = commit(work, "larger.bin", os.urandom(LIMIT // 2))
+    body = push_body(work, "clone/a", git(work, "rev-parse", "HEAD~1"))
+    with ExitStack() as stack:
+        stack.enter_context(begun(server, seat, body[:-1000]))
+        stack.enter_context(begun(server, seat, body, length=len(body)))
+        time.sleep(0.15)
+        server.container.kill()
+    # What it might have been in the middle of, wherever it was.
+    (repository,) = [
+        path
+        for path in (server.installation.state / "git/data/repositories").iterdir()
+        if (path / "refs/heads/clone/a").exists()
+    ]
+    (repository / "refs/heads/clone/a.lock").touch()
+    half = repository / "objects/tmp_objdir-incoming-x/pack/tmp_pack_x"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    for path in (half, half.parent, half.parent.parent):
+        os.chown(path, repository.stat().st_uid, -1)
+    server.container.start()
+    eventually(lambda: _answers(server.forge), "the git service answers again")
+    assert leftovers(server) == []
+    git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
+    assert heads(server)["clone/a"] == last
+
+
+def test_a_seat_that_sends_slowly_keeps_nobody_waiting(server: Server, work: Path) -> None:
+    """More pushes than there may be gits, none of which goes on; and more wrong passwords than can be tried at once."""
+    slow, other = grant(server, SEAT, "clone/a"), grant(server, OTHER, "clone/b")
+    commit(work, "b.txt", "b")
+    with ExitStack() as stack:
+        connections = [stack.enter_context(begun(server, slow, b"00")) for _ in range(40)]
+        refused = 0
+        for connection in connections:
+            connection.sock.settimeout(0.1)
+            with suppress(TimeoutError):
+                refused += connection.getresponse().status == 429
+        assert refused == 40 - 18
+        guesses = stack.enter_context(ThreadPoolExecutor(60))
+        wrong = server.url(Credential("developer", "wrong"))
+        tried = [guesses.submit(git, work, "ls-remote", wrong, fails=True) for _ in range(60)]
+        begin = time.monotonic()
+        git(work, "push", "--quiet", server.url(other), "HEAD:clone/b")
+        assert time.monotonic() - begin < 10
+        assert heads(server)["clone/b"] == git(work, "rev-parse", "HEAD")
+        assert all("Authentication failed" in guess.result() for guess in tried)
+    # Those who went are forgotten.
+    git(work, "push", "--quiet", server.url(slow), "HEAD:clone/a")
 
 
 def _answers(forge: Forge) -> bool:

@@ -17,6 +17,19 @@ from installation import Installation, eventually
 SEATS = ("Course 1", "Course 2", "course-2")
 # Where a seat has its own credential: in memory, and in the volume of its settings.
 HOLDERS = ["/dev/shm/workspace-git-credential", "/etc/code-server/git-credential"]  # noqa: S108 - in the container
+# What a seat's user may have done to git, in good faith or not.
+MISCHIEF = """
+cd /workspace
+git remote set-url origin http://192.0.2.1/elsewhere.git
+git config --global url.http://192.0.2.1/.insteadOf http://git.internal:
+git config --global credential.helper '!touch /tmp/asked; false'
+git config --global http.proxy http://192.0.2.1:1
+git config http.extraHeader 'Authorization: Basic eDp5'
+printf 'machine git.internal login x password y' > ~/.netrc
+rm /dev/shm/workspace-git-credential
+mkdir -p ~/.local/bin && printf '#!/bin/sh\nexit 1\n' > ~/.local/bin/git && cp ~/.local/bin/git ~/.local/bin/bash
+chmod +x ~/.local/bin/*
+"""
 BRANCHES = ["clone/course-1", "clone/course-2"]
 
 
@@ -155,8 +168,8 @@ def test_seats_push_to_branches_of_their_own_until_they_are_collected(
             seat["id"]: HOLDERS if seat is owner else [] for seat in everybody
         }
 
-    # The end: the one that runs is pushed, the one that does not is archived as it is.
-    site.run_inside(first, "echo late > /workspace/late.txt")
+    # The end: the one that runs is pushed, whatever its user made of git; the one that does not is archived as it is.
+    site.run_inside(first, f"echo late > /workspace/late.txt; {MISCHIEF}")
     site.run_inside(second, "echo late > /workspace/late.txt")
     site.play("workspace_stop", workspace_id=second["id"]).succeeded()
     folder = tmp_path / "archives"
@@ -165,6 +178,7 @@ def test_seats_push_to_branches_of_their_own_until_they_are_collected(
     assert collected.output
     assert (manifest["Course 1"]["pushed"], manifest["Course 1"]["committed"]) == (True, True)
     assert manifest["Course 1"]["commit"] == _branches(site)["clone/course-1"]
+    assert site.run_inside(first, "ls -d /tmp/asked /tmp/.collect.* 2>/dev/null || true") == ""
     assert (manifest["Course 2"]["pushed"], manifest["Course 2"]["branch"]) == (False, branches["Course 2"])
 
     # Deleting ends the access, and keeps the work.

@@ -14,7 +14,7 @@ from atelier import forge_http
 from atelier.errors import AtelierError, Code
 from atelier.forge import Forge, open_forge
 from atelier.forge_http import Credentials
-from atelier.git_repositories import Desired, IfTaken, apply
+from atelier.git_repositories import Desired, IfTaken, apply, with_branches
 from atelier.model import GitServer
 from forge_server import PASSWORD, TOKEN, Reply, forge_server
 from support import refused, site
@@ -217,3 +217,50 @@ def test_check_mode_tells_and_changes_nothing(tmp_path: Path) -> None:
     assert new.changed and new.before == {} and new.after["name"] == "new"
     assert second.after["name"] == "app-2"
     assert gone.changed and gone.after == {} and gone.before["description"] == "An app"
+
+
+def test_a_list_goes_on_without_what_is_damaged_or_gone(tmp_path: Path) -> None:
+    raws = [{"name": name, "empty": name == "empty"} for name in ("broken", "empty", "gone", "odd", "whole")]
+    branch = {"name": "main", "commit": {"id": "1"}}
+    replies: dict[str, Reply] = {
+        "/api/v1/users/developer/repos": (200, raws, {"X-Total-Count": "5"}),
+        "/api/v1/repos/developer/broken/branches": (500, {"message": "fatal: bad object"}, {}),
+        "/api/v1/repos/developer/broken": (500, {"message": "fatal: bad object"}, {}),
+        "/api/v1/repos/developer/gone/branches": (404, {"message": "not found"}, {}),
+        "/api/v1/repos/developer/gone": (404, {"message": "not found"}, {}),
+        "/api/v1/repos/developer/odd/branches": (200, [{"name": "main", "commit": None}], {"X-Total-Count": "1"}),
+        "/api/v1/repos/developer/odd": (200, raws[3], {}),
+        "/api/v1/repos/developer/whole/branches": (200, [branch], {"X-Total-Count": "1"}),
+    }
+
+    def reply(method: str, path: str, body: Any) -> Reply | None:
+        return replies.get(path.partition("?")[0])
+
+    with forge_server(tmp_path, reply) as (git, _):
+        forge = Forge(git, CREDENTIALS, 5)
+        listed = [with_branches(forge, repository) for repository in forge.repositories()]
+        assert [entry and (entry.repository.name, entry.branches) for entry in listed] == [
+            ("broken", ()),
+            ("empty", ()),
+            None,
+            ("odd", ()),
+            ("whole", ("main",)),
+        ]
+        problems = [entry.problem for entry in listed if entry]
+        assert [problem is None for problem in problems] == [False, True, False, True]
+        assert "fatal: bad object" in str(problems[0]) and "can't be understood" in str(problems[2])
+        # A server that is away is no property of one repository.
+        del replies["/api/v1/repos/developer/whole/branches"]
+        with pytest.raises(AtelierError) as error:
+            with_branches(forge, forge.repositories()[4])
+        refused(error, Code.SERVICE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize("said", [{}, [], "x", 7, {"name": None}])
+def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path, said: Any) -> None:
+    with forge_server(tmp_path, answering((200, said, {}))) as (git, _):
+        forge = Forge(git, CREDENTIALS, 5)
+        for ask in (lambda: forge.repository("app"), forge.version):
+            with pytest.raises(AtelierError) as error:
+                ask()
+            assert "can't be understood" in refused(error, Code.GIT_ERROR)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from atelier_git import accounts
+from atelier_git import accounts, leftovers
 from atelier_git.app import create_app
 from atelier_git.credentials import renew
+from atelier_git.places import Places
 from atelier_git.settings import Settings, load
 from atelier_git.store import Store
+from starlette.exceptions import HTTPException
 
 Ask = Callable[..., httpx.Response]
 REPOSITORIES = "/api/v1/admin/users/developer/repos"
@@ -34,6 +38,7 @@ class Server:
             data_dir=folder,
             max_push_bytes=1000,
             max_processes=1,
+            max_per_seat=1,
             request_seconds=20,
             idle_seconds=20,
             version="1.0.0+atelier",
@@ -296,3 +301,123 @@ def test_settings_that_are_not_what_the_role_writes(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ValueError, match=r"settings|Expecting"):
             load(file)
+
+
+def test_a_repository_that_can_not_be_made_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*words: Any) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "insert", full)
+        refused(server("POST", REPOSITORIES, {"name": "app"}), 500)
+    assert list(server.settings.repositories.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(_failing_git(server.settings.data_dir)))
+        refused(server("POST", REPOSITORIES, {"name": "app"}), 500, "No space left")
+    assert list(server.settings.repositories.iterdir()) == []
+    assert server("POST", REPOSITORIES, {"name": "app"}).status_code == 201
+
+
+def _failing_git(folder: Path) -> Path:
+    """A git that makes half of a repository."""
+    program = folder / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor last; do :; done; /bin/mkdir "$last"\necho No space left >&2; exit 1\n')
+    program.chmod(0o755)
+    return program.parent
+
+
+def test_what_broken_pushes_left_goes_at_the_next_start(app: Server) -> None:
+    (folder,) = app.settings.repositories.iterdir()
+    left = [
+        "objects/tmp_objdir-incoming-abc/pack/tmp_pack_x",
+        "objects/pack/tmp_pack_y",
+        "objects/12/tmp_obj_z",
+        "refs/heads/clone/a.lock",
+        "HEAD.lock",
+        "packed-refs.lock",
+        "gc.pid",
+        "objects/maintenance.lock",
+    ]
+    for name in left:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "objects/pack/pack-1.keep").write_text("receive-pack 7 on here\n")
+    (folder / "objects/pack/pack-2.keep").write_text("somebody's own reason\n")
+    (app.settings.incoming / "half").touch()
+    create_app(app.settings)
+    assert [name for name in left if (folder / name).exists()] == []
+    assert not (folder / "objects/tmp_objdir-incoming-abc").exists()
+    assert [path.name for path in (folder / "objects/pack").iterdir()] == ["pack-2.keep"]
+    assert list(app.settings.incoming.iterdir()) == []
+
+
+def test_after_a_push_gits_own_tidying_is_left_alone(app: Server) -> None:
+    (folder,) = app.settings.repositories.iterdir()
+    for name in ("packed-refs.lock", "gc.pid", "objects/pack/tmp_pack_y"):
+        (folder / name).touch()
+    (folder / "objects/tmp_objdir-incoming-abc").mkdir()
+    leftovers.remove_after_a_push(folder)
+    assert not (folder / "objects/tmp_objdir-incoming-abc").exists()
+    assert (folder / "packed-refs.lock").exists() and (folder / "objects/pack/tmp_pack_y").exists()
+    (folder / "gc.pid").unlink()
+    leftovers.remove_after_a_push(folder)
+    assert not (folder / "packed-refs.lock").exists()
+
+
+def test_an_empty_repository_whose_files_were_lost_is_made_again(app: Server) -> None:
+    (folder,) = app.settings.repositories.iterdir()
+    (folder / "HEAD").write_bytes(b"")
+    (folder / "config").unlink()
+    create_app(app.settings)
+    assert app("GET", f"{APP}/branches").json() == []
+    shutil.rmtree(folder)
+    refused(app("GET", f"{APP}/branches"), 500, "git can't work with this repository")
+    create_app(app.settings)
+    assert app("GET", f"{APP}/branches").json() == []
+
+
+def test_what_is_left_goes_when_nobody_pushes(tmp_path: Path) -> None:
+    pushes, half = leftovers.Pushes(), tmp_path / "objects/tmp_objdir-incoming-a"
+    half.mkdir(parents=True)
+
+    async def run() -> list[bool]:
+        seen = []
+        async with pushes.on(tmp_path):
+            async with pushes.on(tmp_path):
+                pushes.broke(tmp_path)
+            seen.append(half.exists())
+        seen.append(half.exists())
+        return seen
+
+    assert asyncio.run(run()) == [True, False]
+    assert vars(pushes) == {name: type(value)() for name, value in vars(pushes).items()}
+
+
+def test_a_seat_waits_for_its_own_requests_only(server: Server) -> None:
+    places = Places(server.settings)
+
+    async def run() -> list[str]:
+        order: list[str] = []
+
+        async def ask(seat: str | None, name: str, end: asyncio.Event) -> None:
+            async with places.of_seat(seat):
+                order.append(name)
+                await end.wait()
+
+        end = asyncio.Event()
+        slow = [asyncio.create_task(ask("a", f"a{number}", end)) for number in range(17)]
+        await asyncio.sleep(0)
+        with pytest.raises(HTTPException) as error:
+            await ask("a", "too many", end)
+        assert error.value.status_code == 429
+        others = [asyncio.create_task(ask(who, str(who), end)) for who in ("b", "c", None)]
+        await asyncio.sleep(0.05)
+        begun = list(order)
+        end.set()
+        await asyncio.gather(*slow, *others)
+        assert len(order) == 20
+        return begun
+
+    assert asyncio.run(run()) == ["a0", "b", "c", "None"]
+    assert vars(places)["_seats"] == {}

@@ -213,10 +213,13 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
         "updatedAt": "2026-01-01T00:00:00.000Z",
         "defaultBranch": "main",
         "branches": ["clone/course-1", "clone/course-10", "clone/course-2", "main"],
+        "problem": None,
     }
     (row,) = git.repositories([entry], browsable=False)
     assert (row["branches"], row["url"]) == (["main", "clone/course-1", "clone/course-2", "clone/course-10"], "")
     assert git.repositories([entry], browsable=True)[0]["url"] == entry["url"]
+    damaged = {**entry, "branches": [], "problem": "git gave up"}
+    assert [row["damaged"] for row in git.repositories([entry, damaged], browsable=False)] == [False, True]
 
 
 def test_a_port_has_an_address_where_somebody_can_open_it() -> None:

@@ -73,26 +73,20 @@ class Accounts:
         self._lock = threading.Lock()
         # Passwords that were right for a hash, as a keyed digest: argon2 takes its time on purpose.
         self._right: dict[bytes, None] = {}
-        # Guessing must not take the whole machine.
-        self._turns = threading.BoundedSemaphore(2)
 
-    def identify(self, header: str) -> Caller | None:
-        """None when the header is no Authorization that we know, or names nobody."""
+    def of_token(self, header: str) -> Caller | None:
+        """By the token in it; None when it has none that is good."""
         scheme, _, value = header.partition(" ")
         if scheme.lower() in ("token", "bearer"):
             return self._of_token(value.strip())
-        if scheme.lower() != "basic":
-            return None
-        try:
-            name, separator, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        if not separator or not password:
-            return None
-        caller = self._of_token(password)
-        if caller is not None:
-            return caller if caller.user["lower_name"] == name.lower() else None
-        return self._of_password(name, password)
+        name, password = _basic(header)
+        caller = self._of_token(password) if password else None
+        return caller if caller is not None and caller.user["lower_name"] == name.lower() else None
+
+    def of_password(self, header: str) -> Caller | None:
+        """By name and password; takes its time on purpose. None when they are none that we know."""
+        name, password = _basic(header)
+        return self._of_password(name, password) if password else None
 
     def _of_token(self, token: str) -> Caller | None:
         found = self._store.one("SELECT user_id, scopes FROM tokens WHERE hash = ?", hash_token(token))
@@ -108,13 +102,24 @@ class Accounts:
         with self._lock:
             known = digest in self._right
         if not known:
-            with self._turns:
-                try:
-                    _HASHER.verify(stored, password)
-                except (VerificationError, InvalidHashError):
-                    return None
+            try:
+                _HASHER.verify(stored, password)
+            except (VerificationError, InvalidHashError):
+                return None
             with self._lock:
                 self._right[digest] = None
                 if len(self._right) > _REMEMBERED:
                     del self._right[next(iter(self._right))]
         return Caller(user, None) if user else None
+
+
+def _basic(header: str) -> tuple[str, str]:
+    """Name and password of Basic authentication; empty when it is none."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return name, password

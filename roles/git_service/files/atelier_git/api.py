@@ -5,6 +5,8 @@ Each function takes a Call and returns (status, body) or raises Refusal; app.py 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from .accounts import Accounts, Caller
 from .policy import HEADS, covers, is_plain, may_push
 from .settings import Settings
 from .store import Row, Store, Taken, now
+
+log = logging.getLogger("atelier_git")
 
 Answer = tuple[int, Any]
 MISSING = "The target couldn't be found."
@@ -34,6 +38,8 @@ class Service:
     settings: Settings
     store: Store
     accounts: Accounts
+    # So many passwords are tried at once, for one event loop.
+    guesses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,11 @@ def create_repository(call: Call) -> Answer:
     try:
         with call.store.change():
             call.store.insert("repositories", values)
-    except Taken as error:
+    except BaseException as error:
         git.remove(root, folder)
-        raise Refusal(409, "The repository with the same name already exists.") from error
+        if isinstance(error, Taken):
+            raise Refusal(409, "The repository with the same name already exists.") from error
+        raise
     made = call.store.repository(owner["name"], name)
     assert made is not None  # noqa: S101 - it was made just now
     return 201, call.shown(made)
@@ -217,7 +225,11 @@ def note_push(service: Service, row: Row) -> None:
     folder = service.settings.repositories / row["folder"]
     if not folder.exists():  # deleted in the meantime
         return
-    empty, size = git.is_empty(folder), git.size_kib(folder)
+    try:
+        empty, size = git.is_empty(folder), git.size_kib(folder)
+    except git.GitError as error:
+        log.error("%s can't be looked at after a push: %s", row["name"], error)
+        return
     sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
     with service.store.change():
         service.store.run(sql, int(empty), size, now(), row["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import admin, api, git, rights
+from . import admin, api, git, leftovers, rights
 from .accounts import Accounts, Caller
 from .api import Answer, Call, Refusal, Service
 from .settings import Settings
@@ -67,8 +68,10 @@ _ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
 def create_app(settings: Settings) -> Starlette:
     """Opens the database and drops what a crash left. Raises OSError or sqlite3.Error for a folder it can't use."""
     settings.repositories.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(settings.incoming, ignore_errors=True)
+    settings.incoming.mkdir(mode=0o700, exist_ok=True)
     store = Store(settings.database)
-    git.remove_unknown(settings.repositories, {row["folder"] for row in store.all("SELECT folder FROM repositories")})
+    _tidy(settings, store)
     service, smart = Service(settings, store, Accounts(store)), SmartHttp(settings)
 
     @asynccontextmanager
@@ -92,6 +95,22 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False
     app.add_middleware(_Log)
     return app
+
+
+def _tidy(settings: Settings, store: Store) -> None:
+    """Nothing works on the repositories yet, so what is half-made in them nobody will finish."""
+    rows = store.all("SELECT id, folder, default_branch FROM repositories WHERE empty")
+    known = {row["folder"] for row in store.all("SELECT folder FROM repositories")}
+    git.remove_unknown(settings.repositories, known)
+    for name in known:
+        leftovers.remove_at_start(settings.repositories / name)
+    for row in rows:
+        try:
+            if not git.make_whole(settings.repositories / row["folder"], row["default_branch"]):
+                # Its first push was taken, but could not be noted any more.
+                store.run("UPDATE repositories SET empty = 0 WHERE id = ?", row["id"])
+        except git.GitError as error:
+            log.error("%s can't be made whole: %s", row["folder"], error)
 
 
 async def _health(request: Request) -> Response:
@@ -130,7 +149,8 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
             if pushes and path != "info/refs":
                 await run_in_threadpool(api.note_push, service, row)
 
-        return smart.answer(request, folder, path, variables, hidden, ended)
+        seat = None if caller.user["is_admin"] else str(caller.user["name"])
+        return smart.answer(request, folder, path, variables, hidden, ended, seat=seat, pushes=pushes)
 
     return answer
 
@@ -158,7 +178,11 @@ def _readable(service: Service, caller: Caller, request: Request, *, write: bool
 
 async def _caller(service: Service, request: Request) -> Caller:
     header = request.headers.get("authorization", "")
-    caller = await run_in_threadpool(service.accounts.identify, header) if header else None
+    caller = await run_in_threadpool(service.accounts.of_token, header) if header else None
+    if header and caller is None:
+        # Guessing must take neither the whole machine nor the threads of those who have a token.
+        async with service.guesses:
+            caller = await run_in_threadpool(service.accounts.of_password, header)
     if caller is None:
         raise Refusal(401, "token is required" if not header else "user does not exist or its password is wrong")
     request.state.user = caller.user["name"]
@@ -218,11 +242,15 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
         message = api.MISSING if raised.status_code == 404 else str(raised.detail)
         return error(request, raised.status_code, message, dict(raised.headers or {}))
 
+    async def damaged(request: Request, raised: git.GitError) -> Response:
+        log.error("%s %s failed: %s", request.method, request.url.path, raised)
+        return error(request, 500, f"git can't work with this repository: {raised}")
+
     async def unforeseen(request: Request, raised: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=raised)
         return error(request, 500, "Something unforeseen went wrong; the log of the git service says what.")
 
-    return {Refusal: refused, HTTPException: http, Exception: unforeseen}
+    return {Refusal: refused, HTTPException: http, git.GitError: damaged, Exception: unforeseen}
 
 
 class _Log:

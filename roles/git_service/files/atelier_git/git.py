@@ -6,11 +6,14 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 HOOKS = Path(__file__).parent.parent / "hooks"
+# Held by whatever of ours changes a reference, and while locks that nobody holds are removed.
+REFERENCES = threading.Lock()
 # Our own commands on one repository take milliseconds.
 _SECONDS = 60
 _FORMAT = "%00".join(
@@ -54,7 +57,10 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
         ("transfer.fsckObjects", "true"),
         # A push that was answered survives a power cut.
         ("core.fsync", "committed,reference"),
-        ("core.bigFileThreshold", "16m"),
+        # Large files are seldom alike, and each comparison of two takes seconds.
+        ("core.bigFileThreshold", "2m"),
+        # All seats of a workshop push to one repository: at the usual 50 it would be packed again and again.
+        ("gc.autoPackLimit", "200"),
         ("pack.threads", "1"),
         ("pack.windowMemory", "64m"),
         *more,
@@ -76,8 +82,29 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
 def create(root: Path, default_branch: str) -> str:
     """An empty bare repository; returns its folder's name."""
     folder = f"{secrets.token_hex(16)}.git"
-    _git(["init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}", str(root / folder)])
+    try:
+        _initialise(root / folder, default_branch)
+    except BaseException:
+        remove(root, folder)
+        raise
     return folder
+
+
+def _initialise(folder: Path, default_branch: str) -> None:
+    _git(["init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}", str(folder)])
+
+
+def make_whole(folder: Path, default_branch: str) -> bool:
+    """Whether the repository is empty. One that was made in the database, but whose files were lost with the power, is
+    made again."""
+    try:
+        return is_empty(folder)
+    except GitError:
+        if any(folder.glob("objects/pack/*.pack")):
+            raise  # somebody's work is in it
+        shutil.rmtree(folder, ignore_errors=True)
+        _initialise(folder, default_branch)
+        return True
 
 
 def remove(root: Path, folder: str) -> None:
@@ -104,11 +131,13 @@ def commit_of(folder: Path, branch: str) -> str | None:
 def create_branch(folder: Path, branch: str, commit: str) -> None:
     """Raises GitError when it is there, or when another branch is in its way."""
     # The empty old value: only if there is none.
-    _git(["update-ref", f"refs/heads/{branch}", commit, ""], folder)
+    with REFERENCES:
+        _git(["update-ref", f"refs/heads/{branch}", commit, ""], folder)
 
 
 def set_default_branch(folder: Path, branch: str) -> None:
-    _git(["symbolic-ref", "HEAD", f"refs/heads/{branch}"], folder)
+    with REFERENCES:
+        _git(["symbolic-ref", "HEAD", f"refs/heads/{branch}"], folder)
 
 
 def is_empty(folder: Path) -> bool:
@@ -129,19 +158,24 @@ def size_kib(folder: Path) -> int:
 def _git(words: Sequence[str], folder: Path | None = None, *, failing: str | None = None) -> str:
     """What it printed; ``failing`` is returned instead of raising GitError."""
     where = ["--git-dir", str(folder)] if folder else []
-    done = subprocess.run(
-        ["git", *where, *words],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", *where, *words],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GitError(f"git {words[0]} took longer than {_SECONDS} seconds") from error
     if done.returncode == 0:
         return done.stdout.decode(errors="replace")
     if failing is not None:
         return failing
-    raise GitError(done.stderr.decode(errors="replace").strip()[-300:])
+    said = done.stderr.decode(errors="replace").strip()
+    # Where repositories lie is nobody's business.
+    raise GitError((said.replace(str(folder.parent), "") if folder else said)[-300:])
 
 
 def cgi_environment(

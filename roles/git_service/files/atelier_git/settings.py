@@ -19,8 +19,9 @@ class Settings:
     data_dir: Path
     # A push may be so large, as it comes over the wire.
     max_push_bytes: int
-    # So many git processes answer at once; more wait.
+    # So many pushes, and so many clones, are answered at once, and so many requests of one seat; more wait.
     max_processes: int
+    max_per_seat: int
     # One clone or push may take so long, and its sender be silent so long.
     request_seconds: float
     idle_seconds: float
@@ -29,6 +30,11 @@ class Settings:
     @property
     def repositories(self) -> Path:
         return self.data_dir / "repositories"
+
+    @property
+    def incoming(self) -> Path:
+        """What is being sent, on disk and not in memory."""
+        return self.data_dir / "incoming"
 
     @property
     def database(self) -> Path:

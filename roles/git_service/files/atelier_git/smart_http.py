@@ -1,4 +1,8 @@
-"""Clones and pushes: git http-backend(1), streamed both ways, a bounded number of them at once."""
+"""Clones and pushes: git http-backend(1), a bounded number of them at once.
+
+What is sent is first read to a file, at the pace of its sender, who so keeps no git and nobody else waiting. What git
+answers is passed on as it comes.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,21 @@ import contextlib
 import logging
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .git import cgi_environment
+from .leftovers import Pushes
+from .places import Places
 from .settings import Settings
 
 log = logging.getLogger("atelier_git")
@@ -25,12 +34,15 @@ SERVICES = ("git-upload-pack", "git-receive-pack")
 _CHUNK = 65536
 _LONGEST_HEAD = 16384
 _SHOWN_ERROR = 2000
+# Seconds in which a git that is told to end may do so.
+_ENDING_SECONDS = 3
 
 
 class SmartHttp:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._places = asyncio.Semaphore(settings.max_processes)
+        self._places = Places(settings)
+        self._pushes = Pushes()
 
     def answer(
         self,
@@ -40,11 +52,14 @@ class SmartHttp:
         variables: Mapping[str, str],
         hidden: list[str],
         ended: Callable[[], Awaitable[None]],
+        *,
+        seat: str | None,
+        pushes: bool,
     ) -> Response:
         """The backend's answer for one repository, run when it is sent; ``ended`` is called after it.
 
-        ``path`` is info/refs or a service, ``hidden`` are hideRefs' values. Raises HTTPException 413 for a push that is
-        too large by its own word.
+        ``path`` is info/refs or a service, ``hidden`` are hideRefs' values, ``seat`` is the user whose requests are
+        limited. Raises HTTPException 413 for a push that is too large by its own word.
         """
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_push_bytes:
@@ -60,7 +75,21 @@ class SmartHttp:
         }
         limit = ("receive.maxInputSize", str(self._settings.max_push_bytes))
         environment = cgi_environment(folder, cgi, [limit, *(("transfer.hideRefs", value) for value in hidden)])
-        return _Answer(self._settings, self._places, environment, ended)
+        order = _Order(folder, environment, seat, pushes, request.method == "POST")
+        return _Answer(self._settings, self._places, self._pushes, order, ended)
+
+
+@dataclass(frozen=True)
+class _Order:
+    folder: Path
+    environment: Mapping[str, str]
+    seat: str | None
+    pushes: bool
+    has_body: bool
+
+
+class _Gone(Exception):
+    """Whoever asked is not there any more."""
 
 
 class _Answer(Response):
@@ -69,112 +98,144 @@ class _Answer(Response):
     def __init__(
         self,
         settings: Settings,
-        places: asyncio.Semaphore,
-        environment: Mapping[str, str],
+        places: Places,
+        pushes: Pushes,
+        order: _Order,
         ended: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__()
         self._settings = settings
         self._places = places
-        self._environment = environment
+        self._pushes = pushes
+        self._order = order
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await asyncio.wait_for(self._places.acquire(), self._settings.idle_seconds)
-        except TimeoutError as error:
-            raise HTTPException(503, "Too many clones and pushes are under way.", {"Retry-After": "5"}) from error
-        try:
-            await self._run(receive, send)
-        finally:
-            self._places.release()
-            await self._ended()
+        order = self._order
+        with contextlib.suppress(_Gone):
+            async with self._places.of_seat(order.seat), self._body(receive) as body:
+                try:
+                    async with self._places.of_git(pushes=order.pushes):
+                        if order.pushes and order.has_body:
+                            async with self._pushes.on(order.folder):
+                                await self._run(body, receive, send)
+                        else:
+                            await self._run(body, receive, send)
+                finally:
+                    await self._ended()
 
-    async def _run(self, receive: Receive, send: Send) -> None:
+    @contextlib.asynccontextmanager
+    async def _body(self, receive: Receive) -> AsyncIterator[FileIO | None]:
+        """What was sent, as a file that has no name: it is gone with this process, however that ends."""
+        if not self._order.has_body:
+            yield None
+            return
+        with tempfile.TemporaryFile(dir=self._settings.incoming, buffering=0) as file:
+            try:
+                async with asyncio.timeout(self._settings.request_seconds):
+                    await self._read(receive, file)
+            except TimeoutError as error:
+                raise HTTPException(408, "It was not sent in time.") from error
+            except OSError as error:
+                log.error("A request can't be kept: %s", error)
+                raise HTTPException(507, f"It can't be kept: {error.strerror}.") from error
+            yield file
+
+    async def _read(self, receive: Receive, file: FileIO) -> None:
+        received, more = 0, True
+        while more:
+            async with asyncio.timeout(self._settings.idle_seconds):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            received += len(chunk)
+            if received > self._settings.max_push_bytes:
+                raise _too_large(self._settings)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[file.write(rest) :]
+        file.seek(0)
+
+    async def _run(self, body: FileIO | None, receive: Receive, send: Send) -> None:
         process = await asyncio.create_subprocess_exec(
             *("git", "http-backend"),
-            env=self._environment,
-            stdin=PIPE,
+            env=self._order.environment,
+            stdin=DEVNULL if body is None else body,
             stdout=PIPE,
             stderr=PIPE,
             start_new_session=True,
         )
-        feeder = asyncio.create_task(self._feed(receive, process))
+        watcher = asyncio.create_task(_watch(receive, process))
         complaints = asyncio.create_task(_beginning(process.stderr))
         try:
             async with asyncio.timeout(self._settings.request_seconds):
-                await _pass_on(process, feeder, send)
+                await self._pass_on(process, send)
         except TimeoutError as error:
             raise HTTPException(503, "This took too long.") from error
         finally:
-            feeder.cancel()
+            watcher.cancel()
             await _end(process)
+            if process.returncode != 0:
+                self._pushes.broke(self._order.folder)
             said = (await complaints).decode(errors="replace").strip()
             if said:
                 log.info("git: %s", said.replace("\n", " | "))
 
-    async def _feed(self, receive: Receive, process: Process) -> None:
-        """Hands the body over as it comes, then watches for the sender's going. One that goes, stops half-way or sends
-        too much ends the backend."""
-        assert process.stdin is not None  # noqa: S101 - it is a pipe
-        received, more = 0, True
-        try:
-            while more:
-                async with asyncio.timeout(self._settings.idle_seconds):
-                    message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ConnectionAbortedError
-                chunk, more = message.get("body", b""), message.get("more_body", False)
-                received += len(chunk)
-                if received > self._settings.max_push_bytes:
-                    raise _too_large(self._settings)
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has read what it wanted
-                    process.stdin.write(chunk)
-                    await process.stdin.drain()
-            process.stdin.close()
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            raise ConnectionAbortedError
-        except (ConnectionAbortedError, TimeoutError, HTTPException):
-            _kill(process)
-            raise
+    async def _pass_on(self, process: Process, send: Send) -> None:
+        """The CGI answer as HTTP. Raises HTTPException when there is none."""
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+
+        async def pass_on(message: Message) -> None:
+            # Who does not read what he asked for has no git waiting for him.
+            async with asyncio.timeout(self._settings.idle_seconds):
+                await send(message)
+
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD and (chunk := await process.stdout.read(_CHUNK)):
+            head += chunk
+        lines, separator, body = head.partition(b"\r\n\r\n")
+        if not separator:
+            raise HTTPException(500, "git did not answer.")
+        status, headers = 200, []
+        for line in lines.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.lower() == b"status":
+                status = int(value.split()[0])
+            else:
+                headers.append((name.strip().lower(), value.strip()))
+        await pass_on({"type": "http.response.start", "status": status, "headers": headers})
+        while body or (body := await process.stdout.read(_CHUNK)):
+            await pass_on({"type": "http.response.body", "body": body, "more_body": True})
+            body = b""
+        # It is told to end as soon as the answer has, by then it must have done all it does.
+        await process.wait()
+        # Also when git gave up: its own framing tells the other side, with its words.
+        await pass_on({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _pass_on(process: Process, feeder: asyncio.Task[None], send: Send) -> None:
-    """The CGI answer as HTTP. Raises HTTPException when there is none."""
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD and (chunk := await process.stdout.read(_CHUNK)):
-        head += chunk
-    lines, separator, body = head.partition(b"\r\n\r\n")
-    if not separator:
-        sender = feeder.exception() if feeder.done() and not feeder.cancelled() else None
-        raise sender if isinstance(sender, HTTPException) else HTTPException(500, "git did not answer.")
-    status, headers = 200, []
-    for line in lines.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"status":
-            status = int(value.split()[0])
-        else:
-            headers.append((name.strip().lower(), value.strip()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    while body or (body := await process.stdout.read(_CHUNK)):
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        body = b""
-    # Also when git gave up: its own framing tells the other side, with its words.
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+async def _watch(receive: Receive, process: Process) -> None:
+    """Ends the backend when the one who asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    _signal(process, signal.SIGTERM)
 
 
 async def _end(process: Process) -> None:
-    """Ends what is still running, all of it."""
-    if process.returncode is None:
-        _kill(process)
+    """Ends what is still running, all of it: git first may let go of its locks."""
+    if process.returncode is not None:
+        return
+    _signal(process, signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
+    except TimeoutError:
+        _signal(process, signal.SIGKILL)
         await process.wait()
 
 
-def _kill(process: Process) -> None:
+def _signal(process: Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
 
 
 async def _beginning(stream: asyncio.StreamReader | None) -> bytes:

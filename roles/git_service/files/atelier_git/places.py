@@ -1,0 +1,61 @@
+"""Whose turn it is: a bounded number of gits at once, and of one seat's requests, so that none keeps others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.exceptions import HTTPException
+
+from .settings import Settings
+
+# So many of a seat's requests may wait; each is a connection that stays open.
+_WAITING = 16
+_LATER = {"Retry-After": "5"}
+
+
+class Places:
+    """For one event loop. Who has waited for ``idle_seconds`` gives up (HTTPException 503)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._patience = settings.idle_seconds
+        self._per_seat = settings.max_per_seat
+        # Pushes are read whole before they need a git. Clones are as slow as who fetches them, so they have others.
+        self._gits = {pushes: asyncio.Semaphore(settings.max_processes) for pushes in (True, False)}
+        self._seats: dict[str, asyncio.Semaphore] = {}
+        self._present: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def of_seat(self, user: str | None) -> AsyncIterator[None]:
+        """One of a seat's places, from the first byte of its body on; None is somebody who may have any number."""
+        if user is None:
+            yield
+            return
+        present = self._present.get(user, 0)
+        if present >= self._per_seat + _WAITING:
+            raise HTTPException(429, "Too many clones and pushes of yours are under way.", _LATER)
+        self._present[user] = present + 1
+        try:
+            async with self._taken(self._seats.setdefault(user, asyncio.Semaphore(self._per_seat))):
+                yield
+        finally:
+            self._present[user] -= 1
+            if not self._present[user]:
+                del self._present[user], self._seats[user]
+
+    @asynccontextmanager
+    async def of_git(self, *, pushes: bool) -> AsyncIterator[None]:
+        async with self._taken(self._gits[pushes]):
+            yield
+
+    @asynccontextmanager
+    async def _taken(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(places.acquire(), self._patience)
+        except TimeoutError as error:
+            raise HTTPException(503, "Too many clones and pushes are under way.", _LATER) from error
+        try:
+            yield
+        finally:
+            places.release()

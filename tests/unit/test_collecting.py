@@ -1,0 +1,199 @@
+"""A workshop's end without Docker: what becomes of an archive when its seat is gone."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.archive_manifest import NAME, Entry, read_manifest, write_manifest
+from atelier.collecting import collect, verify
+from atelier.engine import Container
+from atelier.errors import AtelierError, Code
+from atelier.gateway import Gateway
+from atelier.locks import Locks
+from atelier.model import Status, Workspace
+from atelier.platform import Platform
+from support import container, open_registry, order, refused, site
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """As Docker writes it: two blocks of zeros at its end, and no padding beyond."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"workspace/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        return buffer.getvalue()[: archive.offset] + bytes(1024)
+
+
+class Seats:
+    """An engine with containers that do not run, and what their /workspace holds, by container name."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.gone: set[str] = set()
+        self.states: dict[str, dict[str, Any]] = {}
+        self.streams = 0
+        self.asked: list[list[str]] = []
+        self.answer = (0, "")
+
+    def inspect(self, name: str) -> Container | None:
+        if name in self.gone or name not in self.files:
+            return None
+        known = {"id": name, "name": name, "finished_at": "2026-01-01T00:00:00Z"}
+        return container(**{"status": "exited", **known, **self.states.get(name, {})})
+
+    def stream(self, name: str, path: str) -> Iterator[bytes]:
+        assert path == "/workspace"
+        self.streams += 1
+        yield tar_of(self.files[name])
+
+    def execute(self, name: str, command: list[str], *, user: str = "") -> tuple[int, str]:
+        self.asked.append(command)
+        return self.answer
+
+    def pause(self, name: str) -> None:
+        """Nothing: they only look as if they ran."""
+
+
+@pytest.fixture
+def seats() -> Seats:
+    return Seats()
+
+
+@pytest.fixture
+def platform(tmp_path: Path, seats: Seats) -> Platform:
+    here, locks = site(tmp_path), Locks(tmp_path)
+    gateway = Gateway(tmp_path, locks)
+    engine: Any = seats
+    return Platform(here, open_registry(tmp_path), engine, gateway, gateway, locks, lambda *said: None, -60)
+
+
+@pytest.fixture
+def rows(platform: Platform, seats: Seats) -> list[Workspace]:
+    made = platform.registry.reserve([order("Course 1"), order("Course 2")])
+    for row in made:
+        platform.registry.update(row.id, status=Status.STOPPED)
+        seats.files[platform.site.container_name(row.id)] = {"work.txt": row.name.encode()}
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "archives"
+
+
+def test_the_archive_of_a_seat_that_is_gone_stays(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    ids = [row.id for row in rows]
+    first = {seat.id: seat for seat in collect(platform, ids, folder).seats}
+    seats.gone.add(platform.site.container_name(ids[0]))
+    for _ in range(2):
+        again = collect(platform, ids, folder)
+        kept = again.seats[0]
+        before = first[ids[0]]
+        assert (kept.file, kept.sha256, kept.bytes) == (before.file, before.sha256, before.bytes)
+        assert (kept.entries, kept.content_bytes, kept.collected_at) == (1, before.content_bytes, before.collected_at)
+        assert (kept.state, kept.error) == ("error", None)
+        assert kept.note is not None
+        assert kept.note.startswith("Its container is gone") and str(before.collected_at) in kept.note
+        assert not again.changed
+        assert {path.name for path in folder.iterdir()} == {NAME, *(seat.file for seat in again.seats)}
+        assert read_manifest(folder)[ids[0]] == kept
+    assert [seat.id for seat in verify(platform, ids, folder).seats] == ids
+
+
+def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    ids = [row.id for row in rows]
+    seats.gone.add(platform.site.container_name(ids[0]))
+    entry = collect(platform, ids, folder).seats[0]
+    assert (entry.file, entry.error) == (None, None)
+    assert "nothing left to collect" in str(entry.note)
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    said = refused(error, Code.NOT_COLLECTED, "ids")
+    assert error.value.details["missing"] == ["Course 1"]
+    assert "'Course 1' has no archive" in said and "workspace_delete" in said
+
+
+def test_an_archive_that_the_manifest_forgot_is_not_removed_for_a_seat_that_is_gone(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    file = collect(platform, [rows[0].id], folder).seats[0].file
+    (folder / NAME).unlink()
+    seats.gone.add(platform.site.container_name(rows[0].id))
+    collect(platform, [rows[0].id], folder)
+    assert (folder / str(file)).is_file()
+
+
+def test_a_newer_archive_takes_the_olders_place(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    first = collect(platform, [rows[0].id], folder).seats[0]
+    seats.files[platform.site.container_name(rows[0].id)]["more.txt"] = b"more"
+    again = collect(platform, [rows[0].id], folder)
+    assert again.changed and again.seats[0].sha256 != first.sha256
+    assert {path.name for path in folder.iterdir()} == {NAME, again.seats[0].file}
+
+
+def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    collect(platform, [rows[0].id], folder)
+    entries = read_manifest(folder)
+    write_manifest(folder, "test", "now", [replace(entry, error="busy") for entry in entries.values()])
+    seats.gone.add(platform.site.container_name(rows[0].id))
+    kept = collect(platform, [rows[0].id], folder).seats[0]
+    assert (kept.error, kept.file) == (None, entries[rows[0].id].file)
+    assert isinstance(kept, Entry)
+
+
+def test_work_that_is_newer_than_its_archive_is_not_collected(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
+    entries = collect(platform, ids, folder).seats
+    # Neither has run since: nothing is read.
+    seats.streams = 0
+    verify(platform, ids, folder)
+    assert (seats.streams, seats.asked) == (0, [])
+
+    # The one runs and is asked, the other ran in between and is compared.
+    seats.states = {first: {"status": "running"}, second: {"finished_at": "2999-01-01T00:00:00Z"}}
+    verify(platform, ids, folder)
+    assert (seats.streams, [command[:3] for command in seats.asked]) == (
+        1,
+        [["/usr/bin/timeout", "60", "/usr/bin/find"]],
+    )
+    assert entries[0].collected_at in seats.asked[0]
+    seats.answer = (0, "folder\nfile src/app.py\n")
+    seats.files[second]["more.txt"] = b"more"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    said = refused(error, Code.NOT_COLLECTED, "ids")
+    assert error.value.details["missing"] == ["Course 1", "Course 2"]
+    assert "newer than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
+    assert "workshop_collect" in said and "collected=ignore" in said
+
+    # One with a folder that may have been moved is compared, and one whose find does not work; one that can't be read
+    # may hold anything.
+    seats.answer, seats.streams = (127, "no find"), 0
+    del seats.files[second]["more.txt"]
+    verify(platform, ids, folder)
+    assert seats.streams == 2
+    seats.answer = (0, "folder\n")
+    verify(platform, ids, folder)
+    assert seats.streams == 4
+    seats.files[first]["work.txt"] = b"other"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    assert error.value.details["missing"] == ["Course 1"]

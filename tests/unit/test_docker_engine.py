@@ -1,0 +1,43 @@
+"""What the engine's adapter asks Docker for, as a stand-in of Docker hears it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from atelier.docker_engine import DockerEngine
+
+
+class Docker(BaseHTTPRequestHandler):
+    asked: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Accept-Encoding")))
+        body = json.dumps({"ApiVersion": "1.45"}).encode() if self.path.endswith("/version") else b"archive"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def docker() -> Iterator[tuple[DockerEngine, list[tuple[str, str | None]]]]:
+    asked: list[tuple[str, str | None]] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Docker,), {"asked": asked})) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield DockerEngine(f"tcp://127.0.0.1:{server.server_port}"), asked
+        server.shutdown()
+
+
+def test_archives_are_asked_for_as_they_are(docker: tuple[DockerEngine, list[tuple[str, str | None]]]) -> None:
+    """Docker would compress them, which takes ten times as long as reading them."""
+    engine, asked = docker
+    assert b"".join(engine.stream("seat", "/workspace")) == b"archive"
+    assert asked[-1] == ("/v1.45/containers/seat/archive?path=%2Fworkspace", "identity")

@@ -1,0 +1,129 @@
+"""Work that came after its archive: found in seats that run, and in those that do not."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from atelier.errors import AtelierError, Code
+from atelier.late_work import difference, has_rested, is_of_its_own, moment_of, search, told
+from support import container
+
+SINCE = "2026-11-24T09:30:00.000Z"
+
+
+def tar_of(**files: bytes | str | None) -> io.BytesIO:
+    """Bytes are a file, a text is a link that leads there, None is a folder."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"workspace/{name}")
+            if isinstance(content, bytes):
+                entry.size = len(content)
+            elif content is None:
+                entry.type = tarfile.DIRTYPE
+            else:
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+            archive.addfile(entry, io.BytesIO(content) if isinstance(content, bytes) else None)
+    buffer.seek(0)
+    return buffer
+
+
+def test_what_an_archive_has_not() -> None:
+    def found(**files: bytes | str | None) -> str | None:
+        return difference(tar_of(a=b"1", link="a", folder=None, gone=b"x"), tar_of(**files))
+
+    assert found() is None
+    assert found(a=b"1", link="a") is None
+    assert found(a=b"1", more=None) is None
+    assert found(a=b"2", b=b"1") == "a"
+    assert found(b=b"1") == "b"
+    assert found(a=b"1", link="b") == "link"
+    assert found(link=b"a") == "link"
+    assert found(**{".git/index": b"1", "x/.git/index.lock": b"", "__pycache__/a.pyc": b""}) is None
+
+
+def test_what_can_not_be_compared_is_said() -> None:
+    whole = tar_of(a=b"1" * 3000).getvalue()
+    for archive, seat in ((b"no tar" * 200, whole), (whole, whole[:1500]), (b"", whole)):
+        with pytest.raises(AtelierError) as error:
+            difference(io.BytesIO(archive), io.BytesIO(seat))
+        assert error.value.code is Code.ARCHIVE_FAILED
+
+
+@pytest.mark.parametrize(
+    ("path", "own"),
+    [
+        (".git/index", True),
+        (".git/refs/heads/main.lock", True),
+        ("part/.git/FETCH_HEAD", True),
+        ("web/node_modules/.vite/deps/a.js", True),
+        ("a/__pycache__/b.pyc", True),
+        (".git/refs/heads/main", False),
+        (".git/objects/12/34", False),
+        ("git/index", False),
+        ("yarn.lock", False),
+        ("node_modules/a/index.js", False),
+        ("src/a\nb", False),
+    ],
+)
+def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None:
+    assert is_of_its_own(path) is own
+    # find has the same opinion.
+    file = tmp_path / "workspace" / path
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert (told(_find(tmp_path, SINCE.replace("2026", "2000")))[0] is None) is own
+
+
+def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
+    """Which cannot be set back, as that of a file that was unpacked is."""
+    file = tmp_path / "workspace" / "old.txt"
+    file.parent.mkdir()
+    file.touch()
+    os.utime(file, (0, 0))
+    assert told(_find(tmp_path, "2000-01-01T00:00:00.000Z")) == ("old.txt", False)
+    assert _find(tmp_path, "2999-01-01T00:00:00.000Z") == ""
+
+
+def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
+    """Its files have not changed, and their times say nothing; only the folder's own does."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "file").touch()
+    (tmp_path / "workspace").mkdir()
+    time.sleep(0.05)
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    time.sleep(0.05)
+    (tmp_path / "workspace/temporary").touch()
+    (tmp_path / "workspace/temporary").unlink()
+    assert told(_find(tmp_path, since)) == (None, False)
+    folder.rename(tmp_path / "workspace/moved")
+    assert told(_find(tmp_path, since)) == (None, True)
+    (tmp_path / "workspace/a\nfolder").touch()
+    assert told(_find(tmp_path, since))[0] == "a\nfolder"
+
+
+def _find(folder: Path, since: str) -> str:
+    command = [str(folder / "workspace") if word == "/workspace" else word for word in search(since)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_one_that_has_not_run_since_has_nothing_new() -> None:
+    assert moment_of("") is None and moment_of("never") is None
+    for finished_at, status, rested in (
+        ("2026-11-24T09:29:59.123456789Z", "exited", True),
+        ("2026-11-24T09:30:00.000000001Z", "exited", True),
+        ("2026-11-24T09:30:00.123456789Z", "exited", False),
+        ("0001-01-01T00:00:00Z", "created", True),
+        ("2026-11-24T09:29:59.123456789Z", "restarting", False),
+        ("2026-11-24T09:29:59Z", "paused", False),
+        ("", "exited", False),
+    ):
+        assert has_rested(container(status, finished_at=finished_at), SINCE) is rested, finished_at
