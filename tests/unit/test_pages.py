@@ -79,7 +79,7 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
 
 def test_what_the_core_says_is_told_in_the_readers_language() -> None:
     german = words("de")
-    core = "".join(path.read_text() for path in CORE.glob("*.py")) + (QUEUE.read_text())
+    core = "".join(path.read_text() for path in (*CORE.glob("*.py"), *CORE.glob("*.sh"), QUEUE))
     for text in EN.of("told.").values():
         for literal in (part.replace(" before it began", "") for part, *_ in Formatter().parse(text)):
             assert literal.strip(" .:;") in core, text  # in its very words, or it would not be known

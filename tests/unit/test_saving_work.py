@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from atelier.seat_git import _SAVE, Saved, saved_from
+from atelier.seat_git import SCRIPT, Saved, saved_from
 
 BRANCH = "clone/course-1"
 EMAIL = "0123456789ab@seats.localhost"
@@ -56,7 +56,7 @@ class Seat:
         return path
 
     def save(self, branch: str = BRANCH, url: str | None = None) -> Saved:
-        script = _SAVE.replace("/tmp/.c", f"{self.home}/.c").replace("/workspace", str(self.workspace))  # noqa: S108
+        script = SCRIPT.read_text().replace("/tmp/.c", f"{self.home}/.c").replace("/workspace", str(self.workspace))  # noqa: S108
         order = [branch, "Course 1", EMAIL, "Work of Course 1, collected", "60", "60", url or str(self.server)]
         done = subprocess.run(
             ["/bin/bash", "-c", script, "save", *order],
