@@ -21,6 +21,8 @@ from api.seat_activity import denied_domains, moment_of
 TEMPLATES = Path(egress.__file__).parent / "templates"
 CORE = Path(model.__file__).parent
 QUEUE = Path(queue.__file__)
+# What the core puts into sentences of which each is known as a whole.
+_PUT_IN = re.compile(r" before it began|a rebase(?=:)|a merge with conflicts(?=:)")
 EN = words("en")
 
 
@@ -81,10 +83,12 @@ def test_what_the_core_says_is_told_in_the_readers_language() -> None:
     german = words("de")
     core = "".join(path.read_text() for path in (*CORE.glob("*.py"), *CORE.glob("*.sh"), QUEUE))
     for text in EN.of("told.").values():
-        for literal in (part.replace(" before it began", "") for part, *_ in Formatter().parse(text)):
+        for literal in (piece for part, *_ in Formatter().parse(text) for piece in _PUT_IN.split(part)):
             assert literal.strip(" .:;") in core, text  # in its very words, or it would not be known
     assert german.told("Its container was removed.") == "Sein Container wurde entfernt."
     assert german.told("The memory is enough for 3 seats.") == "Arbeitsspeicher reicht für 3 Plätze."
+    midway = "It is in the middle of a merge with conflicts: what is not committed is in the archive only."
+    assert german.told(midway).startswith("Es ist mitten in einem Merge")
     assert german.told("It could not be pushed: a\nb") == "Der Push ging nicht: a\nb"
     assert german.told("Nobody foresaw this.") == EN.told("Nobody foresaw this.") == "Nobody foresaw this."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
