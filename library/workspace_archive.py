@@ -14,7 +14,8 @@ description:
     started for it.
   - An archive is read again before it counts; C(manifest.json) beside them names all with size, SHA-256, commit, and
     what could not be done. A workspace that fails fails alone.
-  - Running it again takes archives anew; an older one goes when the newer one is complete.
+  - Running it again takes archives anew; an older one goes when the newer one is complete. That of a container which
+    the seat had before it was reset or made again stays.
 options:
   state:
     description:
@@ -70,7 +71,9 @@ seats:
       name: base 1
       state: running
       collected_at: 2026-11-24T09:30:00.000Z
+      container: 4c01db0b339c87dd80b2a8a2f5d6e7a2c1a0a3c5f4be0c7a9c3f7f7f0b0e6d1c
       file: base-1_3f1c9a0b77de_9f86d081884c.tar.zst
+      former: []
       bytes: 1048576
       sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
       content_bytes: 10485760

@@ -26,13 +26,17 @@ class Entry:
     ``sha256`` are its own, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether
     there was something to commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says
     why not. ``error`` is why the last attempt failed; the archive is then that of the one before, if there was one.
+    ``container`` is the container's id; ``former`` names archives of containers that the seat had before (until it was
+    reset, or made again), which hold what this one does not.
     """
 
     id: str
     name: str
     state: str
     collected_at: str | None = None
+    container: str | None = None
     file: str | None = None
+    former: tuple[str, ...] = ()
     bytes: int = 0
     sha256: str | None = None
     content_bytes: int = 0
@@ -60,7 +64,8 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
         if document["format"] != _FORMAT:
             raise ValueError(f"its format is {document['format']}")
         # What a newer version says beyond this one's knowledge is no reason to lose archives.
-        entries = [Entry(**{key: raw[key] for key in known & raw.keys()}) for raw in document["seats"]]
+        seats = [{key: raw[key] for key in known & raw.keys()} for raw in document["seats"]]
+        entries = [Entry(**{**seat, "former": tuple(seat.get("former", ()))}) for seat in seats]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

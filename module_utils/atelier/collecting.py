@@ -117,7 +117,9 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entr
     return replace(
         entry,
         collected_at=moment,
+        container=container.id,
         file=archive.path.name,
+        former=_former(before, container.id, archive.path.name),
         bytes=archive.size,
         sha256=archive.sha256,
         content_bytes=archive.content_size,
@@ -138,17 +140,25 @@ def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
     return replace(before, name=entry.name, state=entry.state, note=note, error=None)
 
 
+def _former(before: Entry | None, container: str, file: str) -> tuple[str, ...]:
+    """The archives that the new one does not stand for: those of other containers than the seat has now."""
+    if before is None:
+        return ()
+    ended = [before.file] if before.file is not None and before.container != container else []
+    return tuple(name for name in dict.fromkeys([*before.former, *ended]) if name != file)
+
+
 def _file_name(row: Workspace, digest: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", row.name)
     return f"{plain}_{row.id}_{digest[:12]}.tar.zst"
 
 
 def _remove_others(folder: Path, entry: Entry) -> None:
-    """Older archives of the seat, once there is a newer one. Without one they may be all that is left of its work."""
+    """Older archives of the seat's container, once there is a newer one. Without one they may be all that is left."""
     if entry.file is None:
         return
     for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
-        if path.name != entry.file:
+        if path.name != entry.file and path.name not in entry.former:
             path.unlink(missing_ok=True)
 
 

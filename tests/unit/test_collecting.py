@@ -145,6 +145,32 @@ def test_a_newer_archive_takes_the_olders_place(
     assert {path.name for path in folder.iterdir()} == {NAME, again.seats[0].file}
 
 
+def test_the_archive_of_a_container_that_the_seat_has_no_more_stays(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    """It was reset, or lost and made again: what the new one holds does not stand for what the old one held."""
+    name = platform.site.container_name(rows[0].id)
+    kept = []
+    for number in range(3):
+        _with_container(seats, name, f"container {number}", str(number).encode())
+        for _ in range(2):
+            entry = collect(platform, [rows[0].id], folder).seats[0]
+        assert entry.former == tuple(kept)
+        kept.append(str(entry.file))
+        assert {path.name for path in folder.iterdir()} == {NAME, *kept}
+        assert read_manifest(folder)[rows[0].id] == entry
+    # As it was at first: the archive is there already, and is named once.
+    _with_container(seats, name, "container 3", b"0")
+    entry = collect(platform, [rows[0].id], folder).seats[0]
+    assert (entry.file, entry.former) == (kept[0], tuple(kept[1:]))
+
+
+def _with_container(seats: Seats, name: str, id: str, work: bytes) -> None:
+    # Docker is asked by name whether it is there, and by id for what it holds.
+    seats.files[name] = seats.files[id] = {"work.txt": work}
+    seats.states[name] = {"id": id}
+
+
 def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
     platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
