@@ -63,7 +63,7 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
                 field=f"site.networks.{mode}",
                 remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
             ) from error
-    state_dir = Path(raw["state_dir"])
+    state_dir = _state_dir(raw["state_dir"])
     return Site(
         instance=raw["instance"],
         state_dir=state_dir,
@@ -82,6 +82,18 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
         ),
         git=_git_server(raw, state_dir),
     )
+
+
+def _state_dir(path: str) -> Path:
+    """The gateway's and the proxies' users reach what is mounted there by the same path, and none looks into /root."""
+    if Path(path).is_relative_to("/root"):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The state folder {path} lies below /root, which the services in their containers may not look into.",
+            field="site.state_dir",
+            remedy="Set atelier_state_dir to a folder elsewhere, such as /var/lib/atelier.",
+        )
+    return Path(path)
 
 
 def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:

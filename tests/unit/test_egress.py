@@ -9,7 +9,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from atelier.ansible_glue import parse_site
 from atelier.egress import proxy_environment
 from atelier.egress_clients import clients_file, tell_proxies
 from atelier.locks import Locks
@@ -62,12 +61,3 @@ def test_without_proxies_nobody_is_told(tmp_path: Path) -> None:
     with Registry(tmp_path, site(tmp_path).networks, ROOMY) as registry:
         tell_proxies(site(tmp_path), registry, Locks(tmp_path))
     assert not clients_file(tmp_path).exists()
-
-
-def test_the_proxys_port_is_part_of_the_site() -> None:
-    raw = {"instance": "i", "state_dir": "/s", "engine_url": "u", "image_prefix": "p", "domain": "d", "port": 80}
-    raw |= {"protocol": "http", "max_workspaces_per_user": 1, "max_concurrent_workspaces": 1}
-    raw |= {"enable_resource_limits": True, "cpu_per_workspace": 1, "memory_per_workspace_mb": 1024}
-    network = {"name": "n", "subnet": "10.9.2.0/24", "proxy_port": "3128"}
-    parsed = parse_site({**raw, "networks": {"security": network}}).networks[ProxyMode.SECURITY]
-    assert (parsed.proxy_port, parsed.host_address) == (3128, "10.9.2.1")
