@@ -377,6 +377,18 @@ def test_an_empty_repository_whose_files_were_lost_is_made_again(app: Server) ->
     assert app("GET", f"{APP}/branches").json() == []
 
 
+@pytest.mark.parametrize("objects", ["pack/pack-1.pack", "4b/825dc642cb6eb9a060e54bf8d69288fbee4904"])
+def test_a_damaged_repository_with_somebodys_work_is_not_made_again(app: Server, objects: str) -> None:
+    """Its first push may be there and not noted yet; git keeps a small one as single objects."""
+    (folder,) = app.settings.repositories.iterdir()
+    work = folder / "objects" / objects
+    work.parent.mkdir(exist_ok=True)
+    work.write_bytes(b"work")
+    (folder / "HEAD").write_bytes(b"")
+    create_app(app.settings)
+    assert work.read_bytes() == b"work"
+
+
 def test_what_is_left_goes_when_nobody_pushes(tmp_path: Path) -> None:
     pushes, half = leftovers.Pushes(), tmp_path / "objects/tmp_objdir-incoming-a"
     half.mkdir(parents=True)

@@ -14,6 +14,8 @@ from pathlib import Path
 HOOKS = Path(__file__).parent.parent / "hooks"
 # Held by whatever of ours changes a reference, and while locks that nobody holds are removed.
 REFERENCES = threading.Lock()
+# Where git keeps what was pushed: many objects in one pack, a few by themselves.
+_WORK = ("objects/pack/*.pack", "objects/[0-9a-f][0-9a-f]/*")
 # Our own commands on one repository take milliseconds.
 _SECONDS = 60
 _FORMAT = "%00".join(
@@ -100,7 +102,7 @@ def make_whole(folder: Path, default_branch: str) -> bool:
     try:
         return is_empty(folder)
     except GitError:
-        if any(folder.glob("objects/pack/*.pack")):
+        if any(path for pattern in _WORK for path in folder.glob(pattern)):
             raise  # somebody's work is in it
         shutil.rmtree(folder, ignore_errors=True)
         _initialise(folder, default_branch)
