@@ -104,9 +104,9 @@ def has_rested(container: Container, since: str) -> bool:
 
 
 def moment_of(written: str) -> datetime | None:
-    """Docker's time, which has nanoseconds; None for what is none."""
+    """Docker's time, cut to microseconds; None for what is none."""
     try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", written))
+        return datetime.fromisoformat(written)
     except ValueError:
         return None
 
