@@ -141,9 +141,9 @@ def test_no_secret_is_seen_outside_its_file(forgejo: Forgejo, container: Contain
 
 def test_a_password_that_was_changed_stays_and_lost_ones_are_made_anew(forgejo: Forgejo) -> None:
     service = forgejo.account("credentials")
-    own = {"source_id": 0, "login_name": "developer", "password": "changed-in-forgejo"}
+    own = {"source_id": 0, "login_name": "developer", "password": "changed-in-forgejo-by-one-of-its-users"}
     assert forgejo.ask("PATCH", "/admin/users/developer", f"token {service['token']}", own)[0] == 200
-    changed = {"user": "developer", "password": "changed-in-forgejo"}
+    changed = {"user": "developer", "password": "changed-in-forgejo-by-one-of-its-users"}
     forgejo.files["credentials"].unlink()
     done = playbook(CONVERGE)
     assert done.returncode == 0, done.stdout

@@ -116,3 +116,16 @@ def test_lost_credentials_are_made_anew(installation: Site) -> None:
     with pytest.raises(AtelierError) as error:
         open_forge(nowhere).version()
     assert "nothing.sock" in str(error.value)
+
+
+def test_a_password_that_the_service_does_not_know_is_made_anew(installation: Site) -> None:
+    """The token alone is not enough: making a seat's takes the password. An older version kept passwords otherwise."""
+    assert installation.git is not None
+    known = json.loads(installation.git.credentials.read_text())
+    installation.git.credentials.write_text(json.dumps({**known, "password": "x" * 48}))
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    made = open_forge(installation)
+    made.grant_seat("kept", "0123456789ab", "clone/a")
+    made.revoke_seat("0123456789ab")
+    assert "Done: 0 changed" in playbook(CONVERGE).stdout

@@ -7,19 +7,12 @@ import binascii
 import hashlib
 import hmac
 import secrets
-import threading
 from dataclasses import dataclass
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from .store import Row, Store, now
 
-# OWASP's smallest: what is hashed here is random and long, and each seat of a class makes one.
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-# So that a name that does not exist takes as long as one that does.
-_NOBODY = _HASHER.hash(secrets.token_hex(16))
-_REMEMBERED = 256
+# A password of fewer characters may be one that somebody thought of. Atelier's are random, with 43 and more.
+SHORTEST_PASSWORD = 32
 CATEGORIES = ("admin", "repository", "user")
 SCOPES = frozenset({"all", *(f"{access}:{what}" for access in ("read", "write") for what in CATEGORIES)})
 
@@ -41,13 +34,10 @@ class Caller:
         return f"write:{category}" in self.scopes or (not write and f"read:{category}" in self.scopes)
 
 
-def hash_password(password: str) -> str:
-    return _HASHER.hash(password)
-
-
-def hash_token(token: str) -> str:
-    """Plain SHA-256 is enough for 160 random bits."""
-    return hashlib.sha256(token.encode()).hexdigest()
+def hash_secret(secret: str) -> str:
+    """Of a token or a password. Both are long and random, so nobody guesses them, however fast that may be tried; a
+    slow hash would only take its time from each seat that is made."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple[int, str]:
@@ -56,7 +46,7 @@ def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple
     values = {
         "user_id": user_id,
         "name": name,
-        "hash": hash_token(token),
+        "hash": hash_secret(token),
         "last_eight": token[-8:],
         "scopes": " ".join(scopes),
         "created_at": now(),
@@ -64,53 +54,30 @@ def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple
     return store.insert("tokens", values), token
 
 
-class Accounts:
-    """Tells the caller from the Authorization header. May be used by several threads."""
+def authenticate(store: Store, header: str) -> Caller | None:
+    """Who sent this Authorization header; None when no token or password in it is good."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() in ("token", "bearer"):
+        return _by_token(store, value.strip())
+    name, secret = _basic(header)
+    found = _by_token(store, secret)
+    if found is not None and found.user["lower_name"] == name.lower():
+        return found
+    return _by_password(store, name, secret)
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._key = secrets.token_bytes(32)
-        self._lock = threading.Lock()
-        # Passwords that were right for a hash, as a keyed digest: argon2 takes its time on purpose.
-        self._right: dict[bytes, None] = {}
 
-    def of_token(self, header: str) -> Caller | None:
-        """By the token in it; None when it has none that is good."""
-        scheme, _, value = header.partition(" ")
-        if scheme.lower() in ("token", "bearer"):
-            return self._of_token(value.strip())
-        name, password = _basic(header)
-        caller = self._of_token(password) if password else None
-        return caller if caller is not None and caller.user["lower_name"] == name.lower() else None
+def _by_token(store: Store, token: str) -> Caller | None:
+    found = store.one("SELECT user_id, scopes FROM tokens WHERE hash = ?", hash_secret(token))
+    if found is None:
+        return None
+    user = store.one("SELECT * FROM users WHERE id = ?", found["user_id"])
+    return Caller(user, frozenset(found["scopes"].split())) if user else None
 
-    def of_password(self, header: str) -> Caller | None:
-        """By name and password; takes its time on purpose. None when they are none that we know."""
-        name, password = _basic(header)
-        return self._of_password(name, password) if password else None
 
-    def _of_token(self, token: str) -> Caller | None:
-        found = self._store.one("SELECT user_id, scopes FROM tokens WHERE hash = ?", hash_token(token))
-        if found is None:
-            return None
-        user = self._store.one("SELECT * FROM users WHERE id = ?", found["user_id"])
-        return Caller(user, frozenset(found["scopes"].split())) if user else None
-
-    def _of_password(self, name: str, password: str) -> Caller | None:
-        user = self._store.user(name)
-        stored = user["password_hash"] if user else _NOBODY
-        digest = hmac.digest(self._key, f"{stored}\0{password}".encode(), "sha256")
-        with self._lock:
-            known = digest in self._right
-        if not known:
-            try:
-                _HASHER.verify(stored, password)
-            except (VerificationError, InvalidHashError):
-                return None
-            with self._lock:
-                self._right[digest] = None
-                if len(self._right) > _REMEMBERED:
-                    del self._right[next(iter(self._right))]
-        return Caller(user, None) if user else None
+def _by_password(store: Store, name: str, password: str) -> Caller | None:
+    user = store.user(name)
+    right = user is not None and hmac.compare_digest(user["password_hash"], hash_secret(password))
+    return Caller(user, None) if user is not None and right else None
 
 
 def _basic(header: str) -> tuple[str, str]:

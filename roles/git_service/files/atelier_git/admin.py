@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import answers, names
-from .accounts import SCOPES, hash_password, new_token
+from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token
 from .api import MISSING, Answer, Call, Refusal
 from .store import Row, Store, Taken, now
 
@@ -29,13 +29,11 @@ def create_user(call: Call) -> Answer:
     if not names.is_user(name):
         raise Refusal(422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside")
     _check_password(password)
-    if call.store.user(name) is not None:  # before its password is hashed, which takes its time
-        raise _user_exists(name)
     values = {
         "name": name,
         "lower_name": name.lower(),
         "email": call.value("email", str, ""),
-        "password_hash": hash_password(password),
+        "password_hash": hash_secret(password),
         "is_admin": 0,
         "restricted": int(call.value("restricted", bool, False)),
         "created_at": now(),
@@ -59,7 +57,7 @@ def edit_user(call: Call) -> Answer:
     with call.store.change():
         call.store.run(
             "UPDATE users SET password_hash = ?, is_admin = ?, restricted = ? WHERE id = ?",
-            user["password_hash"] if password is None else hash_password(password),
+            user["password_hash"] if password is None else hash_secret(password),
             int(call.value("admin", bool, bool(user["is_admin"]))),
             int(call.value("restricted", bool, bool(user["restricted"]))),
             user["id"],
@@ -201,8 +199,8 @@ def create_tag_protection(call: Call) -> Answer:
 
 
 def _check_password(password: str) -> None:
-    if len(password) < 8:
-        raise Refusal(422, "[Password]: must have 8 characters or more")
+    if len(password) < SHORTEST_PASSWORD:
+        raise Refusal(422, f"[Password]: must be random, with {SHORTEST_PASSWORD} characters or more")
 
 
 def _user_exists(name: str) -> Refusal:

@@ -5,16 +5,16 @@ Each function takes a Call and returns (status, body) or raises Refusal; app.py 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from . import answers, git, names, rights
-from .accounts import Accounts, Caller
-from .policy import HEADS, covers, is_plain, may_push
+from .accounts import Caller
+from .policy import HEADS, Pusher, covers, is_plain, may_push
 from .settings import Settings
 from .store import Row, Store, Taken, now
 
@@ -37,9 +37,6 @@ class Refusal(Exception):
 class Service:
     settings: Settings
     store: Store
-    accounts: Accounts
-    # So many passwords are tried at once, for one event loop.
-    guesses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,9 @@ def edit_repository(call: Call) -> Answer:
     row = call.repository(least="owner")
     description, private = _description(call), call.value("private", bool)
     branch = call.value("default_branch", str)
-    folder = call.service.settings.repositories / row["folder"]
+    folder = _folder(call, row)
     if branch is not None and branch != row["default_branch"]:
-        if not names.is_branch(branch) or (not row["empty"] and git.commit_of(folder, branch) is None):
+        if not names.is_branch(branch) or (not row["empty"] and git.branch(folder, branch) is None):
             raise Refusal(422, f"[DefaultBranch]: there is no branch {branch[:100]!r}")
         git.set_default_branch(folder, branch)
     with call.store.change():
@@ -184,14 +181,20 @@ def delete_repository(call: Call) -> Answer:
 
 
 def list_branches(call: Call) -> Answer:
-    return 200, _branches(call, call.repository(least="read"))
+    row = call.repository(least="read")
+    own, visible = _view(call, row)
+    found = git.branches(_folder(call, row))
+    return 200, [_shown(own, branch) for branch in found if visible is None or branch.name in visible]
 
 
 def get_branch(call: Call) -> Answer:
-    found = [shown for shown in _branches(call, call.repository(least="read")) if shown["name"] == call.path["branch"]]
-    if not found:
+    row, name = call.repository(least="read"), call.path["branch"]
+    own, visible = _view(call, row)
+    known = names.is_branch(name) and (visible is None or name in visible)
+    branch = git.branch(_folder(call, row), name) if known else None
+    if branch is None:
         raise Refusal(404, MISSING)
-    return 200, found[0]
+    return 200, _shown(own, branch)
 
 
 def create_branch(call: Call) -> Answer:
@@ -201,23 +204,22 @@ def create_branch(call: Call) -> Answer:
     if not names.is_branch(name) or not names.is_branch(source):
         raise Refusal(422, "[BranchName]: is not a branch's name")
     # A number is no branch, and a branch that this caller can't see is none for it.
-    folder = call.service.settings.repositories / row["folder"]
-    commit = None if re.fullmatch("[0-9a-f]{40}", source) else git.commit_of(folder, source)
-    own = rights.pusher(call.store, row, call.caller)
-    visible = rights.sees(row, call.caller, own)
-    if commit is None or (visible is not None and source not in visible):
+    folder = _folder(call, row)
+    begin = None if re.fullmatch("[0-9a-f]{40}", source) else git.branch(folder, source)
+    own, visible = _view(call, row)
+    if begin is None or (visible is not None and source not in visible):
         raise Refusal(404, "The old branch does not exist")
     if not may_push(own, f"{HEADS}{name}"):
         raise Refusal(403, f"Not allowed to push to protected branch {name}")
     try:
-        git.create_branch(folder, name, commit)
+        git.create_branch(folder, name, begin.commit)
     except git.GitError as error:
-        if git.commit_of(folder, name):
+        if git.branch(folder, name):
             raise Refusal(409, "The branch already exists.") from error
         raise Refusal(409, "The branch with the same name already exists as part of another.") from error
-    note_push(call.service, row)
-    made = [shown for shown in _branches(call, row) if shown["name"] == name]
-    return 201, made[0]
+    with call.store.change():
+        call.store.run("UPDATE repositories SET updated_at = ? WHERE id = ?", now(), row["id"])
+    return 201, _shown(own, replace(begin, name=name))
 
 
 def note_push(service: Service, row: Row) -> None:
@@ -235,20 +237,23 @@ def note_push(service: Service, row: Row) -> None:
         service.store.run(sql, int(empty), size, now(), row["id"])
 
 
-def _branches(call: Call, row: Row) -> list[dict[str, Any]]:
+def _folder(call: Call, row: Row) -> Path:
+    return call.service.settings.repositories / str(row["folder"])
+
+
+def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
+    """The caller's rights, and the branches that are all it sees (None: whatever there is)."""
     own = rights.pusher(call.store, row, call.caller)
-    visible = rights.sees(row, call.caller, own)
-    found = git.branches(call.service.settings.repositories / row["folder"])
+    return own, rights.sees(row, call.caller, own)
+
+
+def _shown(own: Pusher, branch: git.Branch) -> dict[str, Any]:
     ordered = sorted(own.rules, key=lambda rule: not is_plain(rule.pattern))
-    return [
-        answers.branch(
-            branch,
-            rule=next((rule.pattern for rule in ordered if covers(rule.pattern, branch.name)), None),
-            may_push=may_push(own, f"{HEADS}{branch.name}"),
-        )
-        for branch in found
-        if visible is None or branch.name in visible
-    ]
+    return answers.branch(
+        branch,
+        rule=next((rule.pattern for rule in ordered if covers(rule.pattern, branch.name)), None),
+        may_push=may_push(own, f"{HEADS}{branch.name}"),
+    )
 
 
 def _description(call: Call) -> str | None:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from . import admin, api, git, leftovers, rights
-from .accounts import Accounts, Caller
+from .accounts import Caller, authenticate
 from .api import Answer, Call, Refusal, Service
 from .settings import Settings
 from .smart_http import SERVICES, SmartHttp
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     settings.incoming.mkdir(mode=0o700, exist_ok=True)
     store = Store(settings.database)
     _tidy(settings, store)
-    service, smart = Service(settings, store, Accounts(store)), SmartHttp(settings)
+    service, smart = Service(settings, store), SmartHttp(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
@@ -178,11 +178,7 @@ def _readable(service: Service, caller: Caller, request: Request, *, write: bool
 
 async def _caller(service: Service, request: Request) -> Caller:
     header = request.headers.get("authorization", "")
-    caller = await run_in_threadpool(service.accounts.of_token, header) if header else None
-    if header and caller is None:
-        # Guessing must take neither the whole machine nor the threads of those who have a token.
-        async with service.guesses:
-            caller = await run_in_threadpool(service.accounts.of_password, header)
+    caller = await run_in_threadpool(authenticate, service.store, header) if header else None
     if caller is None:
         raise Refusal(401, "token is required" if not header else "user does not exist or its password is wrong")
     request.state.user = caller.user["name"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from .accounts import hash_password, new_token
+from .accounts import hash_secret, new_token
 from .store import Store, now
 
 
@@ -35,9 +35,9 @@ def _administrator(store: Store, name: str, password: str) -> int:
     user = store.user(name)
     if user is None:
         values = {"name": name, "lower_name": name.lower(), "email": f"{name}@owner.invalid", "is_admin": 1}
-        made = {"password_hash": hash_password(password), "restricted": 0, "created_at": now()}
+        made = {"password_hash": hash_secret(password), "restricted": 0, "created_at": now()}
         return store.insert("users", {**values, **made})
     sql = "UPDATE users SET password_hash = ?, is_admin = 1, restricted = 0 WHERE id = ?"
-    store.run(sql, hash_password(password), user["id"])
+    store.run(sql, hash_secret(password), user["id"])
     store.run("DELETE FROM tokens WHERE user_id = ?", user["id"])
     return int(user["id"])

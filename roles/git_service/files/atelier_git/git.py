@@ -121,13 +121,17 @@ def remove_unknown(root: Path, known: set[str]) -> None:
 
 
 def branches(folder: Path) -> list[Branch]:
-    output = _git(["for-each-ref", f"--format={_FORMAT}", "refs/heads/"], folder)
+    return _branches(folder, "")
+
+
+def branch(folder: Path, name: str) -> Branch | None:
+    """The one of that name, which must be one that a branch may have: others are patterns."""
+    return next((found for found in _branches(folder, name) if found.name == name), None)
+
+
+def _branches(folder: Path, name: str) -> list[Branch]:
+    output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{name}"], folder)
     return [Branch(*line.split("\0", 5)) for line in output.splitlines()]
-
-
-def commit_of(folder: Path, branch: str) -> str | None:
-    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{branch}^{{commit}}"]
-    return _git(words, folder, failing="").strip() or None
 
 
 def create_branch(folder: Path, branch: str, commit: str) -> None:
@@ -157,8 +161,8 @@ def size_kib(folder: Path) -> int:
     return -(-total // 1024)
 
 
-def _git(words: Sequence[str], folder: Path | None = None, *, failing: str | None = None) -> str:
-    """What it printed; ``failing`` is returned instead of raising GitError."""
+def _git(words: Sequence[str], folder: Path | None = None) -> str:
+    """What it printed."""
     where = ["--git-dir", str(folder)] if folder else []
     try:
         done = subprocess.run(
@@ -173,8 +177,6 @@ def _git(words: Sequence[str], folder: Path | None = None, *, failing: str | Non
         raise GitError(f"git {words[0]} took longer than {_SECONDS} seconds") from error
     if done.returncode == 0:
         return done.stdout.decode(errors="replace")
-    if failing is not None:
-        return failing
     said = done.stderr.decode(errors="replace").strip()
     # Where repositories lie is nobody's business.
     raise GitError((said.replace(str(folder.parent), "") if folder else said)[-300:])
