@@ -104,6 +104,7 @@ def test_strangers_get_nothing(settings: configparser.ConfigParser) -> None:
     assert settings["service"].getboolean("DISABLE_REGISTRATION")
     assert settings["service"].getboolean("REQUIRE_SIGNIN_VIEW")
     assert settings["repository"]["MAX_CREATION_LIMIT"] == "0"
+    assert settings["security"]["PASSWORD_HASH_ALGO"] == "argon2$2$19456$1$50"
     assert settings["database"]["DB_TYPE"] == "sqlite3"
     assert not [
         key for section in settings.values() for key in section if key in ("passwd", "secret_key", "jwt_secret")
