@@ -218,7 +218,7 @@ def create_branch(call: Call) -> Answer:
             raise Refusal(409, "The branch already exists.") from error
         raise Refusal(409, "The branch with the same name already exists as part of another.") from error
     with call.store.change():
-        call.store.run("UPDATE repositories SET updated_at = ? WHERE id = ?", now(), row["id"])
+        call.store.run("UPDATE repositories SET empty = 0, updated_at = ? WHERE id = ?", now(), row["id"])
     return 201, _shown(own, replace(begin, name=name))
 
 
