@@ -1,4 +1,4 @@
-"""The git service as its role runs it. What it does for git clients is in tests/module/test_forgejo_repo.py."""
+"""The git service as its role runs it. What it does for git clients is in tests/module/test_git_pushes.py."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import docker
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
+from git_client import commit, git, new_repository
+from git_container import LIMIT, TEACHER, Server, git_service
 from installation import Installation
 from small_image import SMALL, build_small_image
 
@@ -81,9 +82,24 @@ def shared(network: str) -> Iterator[Installation]:
     installation.remove()
 
 
-def _stop(reason: str) -> NoReturn:
-    """Fails at once and without a traceback; skipping would leave everything that matters untested."""
-    pytest.exit(reason, returncode=1)
+@pytest.fixture(scope="module")
+def server(engine: docker.DockerClient) -> Iterator[Server]:
+    """The embedded git service, for all tests of one file."""
+    folder = Path(tempfile.mkdtemp(prefix="atelier-test-git-"))
+    settings = {"atelier_image_prefix": "atelier", "atelier_git_service_max_push_bytes": LIMIT}
+    with git_service(Installation("atelier-test-git", folder, TEST_HALF, NETWORK, ENGINE_URL, **settings)) as running:
+        yield running
+
+
+@pytest.fixture
+def work(tmp_path: Path, server: Server) -> Path:
+    """A working copy whose main was pushed to a fresh repository ``app``, by the base's seat."""
+    server.fresh("app")
+    folder = new_repository(tmp_path / "work")
+    commit(folder, "a.txt", "a\n")
+    teacher = server.forge.grant_seat("app", TEACHER, "main")
+    git(folder, "push", "--quiet", server.url(teacher), "main")
+    return folder
 
 
 def _installation(name: str, subnet: str, network: str) -> Installation:
