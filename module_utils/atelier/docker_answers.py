@@ -19,6 +19,13 @@ def raise_reported(answers: Iterable[Any]) -> None:
             raise APIError(reason, explanation=reason)
 
 
+def never_began(code: int, output: str) -> bool:
+    """Whether a command was not run at all, because runc lost the process that it makes for it: that happens once in
+    many thousands. Docker says so where the command's output would be."""
+    lost = output.startswith("OCI runtime exec failed:") and "waiting for init preliminary setup" in output
+    return lost and code in (126, 127, 128)
+
+
 class ExportReader(io.RawIOBase):
     """An export's chunks as the file that the SDK's import wants."""
 

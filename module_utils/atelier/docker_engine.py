@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .docker_answers import ExportReader, container_from, image_from, memory_in, raise_reported
+from .docker_answers import ExportReader, container_from, image_from, memory_in, never_began, raise_reported
 from .engine import Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
@@ -234,9 +234,14 @@ class DockerEngine:
     def execute(self, container: str, command: Sequence[str], *, user: str = "") -> tuple[int, str]:
         """Runs a command in the container as its user, or another; exit code and output."""
         with self._translated(f"run {command[0]} in {container}"):
-            job = self._api.exec_create(container, list(command), user=user)
-            output = self._api.exec_start(job["Id"])
-            code = self._api.exec_inspect(job["Id"])["ExitCode"]
+            code, output = self._run(container, command, user)
+            # Nothing was done, so doing it is no repetition.
+            return self._run(container, command, user) if never_began(code, output) else (code, output)
+
+    def _run(self, container: str, command: Sequence[str], user: str) -> tuple[int, str]:
+        job = self._api.exec_create(container, list(command), user=user)
+        output = self._api.exec_start(job["Id"])
+        code = self._api.exec_inspect(job["Id"])["ExitCode"]
         return int(code), output.decode(errors="replace")
 
     def logs(self, container: str, lines: int) -> str:
