@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -85,9 +86,8 @@ def shared(network: str) -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def server(engine: docker.DockerClient) -> Iterator[Server]:
     """The embedded git service, for all tests of one file."""
-    folder = Path(tempfile.mkdtemp(prefix="atelier-test-git-"))
     settings = {"atelier_image_prefix": "atelier", "atelier_git_service_max_push_bytes": LIMIT}
-    with git_service(Installation("atelier-test-git", folder, TEST_HALF, NETWORK, ENGINE_URL, **settings)) as running:
+    with git_service(_installation("atelier-test-git", TEST_HALF, NETWORK, **settings)) as running:
         yield running
 
 
@@ -102,9 +102,9 @@ def work(tmp_path: Path, server: Server) -> Path:
     return folder
 
 
-def _installation(name: str, subnet: str, network: str) -> Installation:
+def _installation(name: str, subnet: str, network: str, **variables: Any) -> Installation:
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-    return Installation(name, folder, subnet, network, ENGINE_URL)
+    return Installation(name, folder, subnet, network, ENGINE_URL, **variables)
 
 
 def _remove_leftovers(engine: docker.DockerClient) -> None:

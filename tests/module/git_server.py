@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from atelier.errors import AtelierError
 from atelier.forge import Forge, read_credentials
 from atelier.model import GitServer
 from installation import Installation, eventually
@@ -57,15 +58,16 @@ def stopped(site: Installation, name: str) -> Iterator[None]:
     finally:
         container.start()
         if name == "git":
-            eventually(lambda: _answers(site), "the git server to answer")
+            eventually(lambda: answers(forge(site)), "the git server to answer")
         else:
             eventually(lambda: _gateway_answers(site), "the gateway to answer")
 
 
-def _answers(site: Installation) -> bool:
+def answers(found: Forge) -> bool:
+    """Whether it is up."""
     try:
-        return bool(forge(site).version())
-    except Exception:  # noqa: BLE001 - whatever it is, it is not up yet
+        return bool(found.version())
+    except AtelierError:
         return False
 
 

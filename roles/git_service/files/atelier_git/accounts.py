@@ -76,8 +76,9 @@ def _by_token(store: Store, token: str) -> Caller | None:
 
 def _by_password(store: Store, name: str, password: str) -> Caller | None:
     user = store.user(name)
-    right = user is not None and hmac.compare_digest(user["password_hash"], hash_secret(password))
-    return Caller(user, None) if user is not None and right else None
+    if user is None or not hmac.compare_digest(user["password_hash"], hash_secret(password)):
+        return None
+    return Caller(user, None)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def create_user(call: Call) -> Answer:
         with call.store.change():
             call.store.insert("users", values)
     except Taken as error:
-        raise _user_exists(name) from error
+        raise Refusal(422, f"user already exists [name: {name}]") from error
     return 201, answers.user(_known(call.store, name), call.service.settings)
 
 
@@ -201,10 +201,6 @@ def create_tag_protection(call: Call) -> Answer:
 def _check_password(password: str) -> None:
     if len(password) < SHORTEST_PASSWORD:
         raise Refusal(422, f"[Password]: must be random, with {SHORTEST_PASSWORD} characters or more")
-
-
-def _user_exists(name: str) -> Refusal:
-    return Refusal(422, f"user already exists [name: {name}]")
 
 
 def _known(store: Store, name: str) -> Row:

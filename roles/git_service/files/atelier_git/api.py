@@ -14,7 +14,7 @@ from typing import Any
 
 from . import answers, git, names, rights
 from .accounts import Caller
-from .policy import HEADS, Pusher, covers, is_plain, may_push
+from .policy import HEADS, Pusher, covering, may_push
 from .settings import Settings
 from .store import Row, Store, Taken, now
 
@@ -37,6 +37,9 @@ class Refusal(Exception):
 class Service:
     settings: Settings
     store: Store
+
+    def folder(self, repository: Row) -> Path:
+        return self.settings.repositories / str(repository["folder"])
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def edit_repository(call: Call) -> Answer:
     row = call.repository(least="owner")
     description, private = _description(call), call.value("private", bool)
     branch = call.value("default_branch", str)
-    folder = _folder(call, row)
+    folder = call.service.folder(row)
     if branch is not None and branch != row["default_branch"]:
         if not names.is_branch(branch) or (not row["empty"] and git.branch(folder, branch) is None):
             raise Refusal(422, f"[DefaultBranch]: there is no branch {branch[:100]!r}")
@@ -183,7 +186,7 @@ def delete_repository(call: Call) -> Answer:
 def list_branches(call: Call) -> Answer:
     row = call.repository(least="read")
     own, visible = _view(call, row)
-    found = git.branches(_folder(call, row))
+    found = git.branches(call.service.folder(row))
     return 200, [_shown(own, branch) for branch in found if visible is None or branch.name in visible]
 
 
@@ -191,7 +194,7 @@ def get_branch(call: Call) -> Answer:
     row, name = call.repository(least="read"), call.path["branch"]
     own, visible = _view(call, row)
     known = names.is_branch(name) and (visible is None or name in visible)
-    branch = git.branch(_folder(call, row), name) if known else None
+    branch = git.branch(call.service.folder(row), name) if known else None
     if branch is None:
         raise Refusal(404, MISSING)
     return 200, _shown(own, branch)
@@ -204,7 +207,7 @@ def create_branch(call: Call) -> Answer:
     if not names.is_branch(name) or not names.is_branch(source):
         raise Refusal(422, "[BranchName]: is not a branch's name")
     # A number is no branch, and a branch that this caller can't see is none for it.
-    folder = _folder(call, row)
+    folder = call.service.folder(row)
     begin = None if re.fullmatch("[0-9a-f]{40}", source) else git.branch(folder, source)
     own, visible = _view(call, row)
     if begin is None or (visible is not None and source not in visible):
@@ -224,7 +227,7 @@ def create_branch(call: Call) -> Answer:
 
 def note_push(service: Service, row: Row) -> None:
     """Writes down what a push may have changed."""
-    folder = service.settings.repositories / row["folder"]
+    folder = service.folder(row)
     if not folder.exists():  # deleted in the meantime
         return
     try:
@@ -237,10 +240,6 @@ def note_push(service: Service, row: Row) -> None:
         service.store.run(sql, int(empty), size, now(), row["id"])
 
 
-def _folder(call: Call, row: Row) -> Path:
-    return call.service.settings.repositories / str(row["folder"])
-
-
 def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
     """The caller's rights, and the branches that are all it sees (None: whatever there is)."""
     own = rights.pusher(call.store, row, call.caller)
@@ -248,12 +247,9 @@ def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
 
 
 def _shown(own: Pusher, branch: git.Branch) -> dict[str, Any]:
-    ordered = sorted(own.rules, key=lambda rule: not is_plain(rule.pattern))
-    return answers.branch(
-        branch,
-        rule=next((rule.pattern for rule in ordered if covers(rule.pattern, branch.name)), None),
-        may_push=may_push(own, f"{HEADS}{branch.name}"),
-    )
+    rule = covering(own.rules, branch.name)
+    may = may_push(own, f"{HEADS}{branch.name}")
+    return answers.branch(branch, rule=rule.pattern if rule else None, may_push=may)
 
 
 def _description(call: Call) -> str | None:

@@ -141,7 +141,7 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         own = await run_in_threadpool(rights.pusher, service.store, row, caller)
         if pushes and not own.may_write:
             raise Refusal(403, "The user may not push to this repository.")
-        folder = service.settings.repositories / row["folder"]
+        folder = service.folder(row)
         hidden = rights.hidden(rights.sees(row, caller, own))
         variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump()}
 

@@ -120,18 +120,15 @@ def remove_unknown(root: Path, known: set[str]) -> None:
             remove(root, path.name)
 
 
-def branches(folder: Path) -> list[Branch]:
-    return _branches(folder, "")
+def branches(folder: Path, pattern: str = "") -> list[Branch]:
+    """All of them, or those that fit one of git-for-each-ref(1)'s patterns."""
+    output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{pattern}"], folder)
+    return [Branch(*line.split("\0", 5)) for line in output.splitlines()]
 
 
 def branch(folder: Path, name: str) -> Branch | None:
     """The one of that name, which must be one that a branch may have: others are patterns."""
-    return next((found for found in _branches(folder, name) if found.name == name), None)
-
-
-def _branches(folder: Path, name: str) -> list[Branch]:
-    output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{name}"], folder)
-    return [Branch(*line.split("\0", 5)) for line in output.splitlines()]
+    return next((found for found in branches(folder, name) if found.name == name), None)
 
 
 def create_branch(folder: Path, branch: str, commit: str) -> None:

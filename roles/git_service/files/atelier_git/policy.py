@@ -56,6 +56,12 @@ def covers(pattern: str, name: str) -> bool:
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
 
 
+def covering(rules: Sequence[Rule], name: str) -> Rule | None:
+    """The one that counts for a name, of rules that are given oldest first."""
+    fitting = (rule for rule in rules if covers(rule.pattern, name))
+    return min(fitting, key=lambda rule: not is_plain(rule.pattern), default=None)
+
+
 def may_push(pusher: Pusher, reference: str) -> bool:
     if not pusher.may_write:
         return False
@@ -89,7 +95,5 @@ def hidden_references(visible: Iterable[str]) -> list[str]:
 
 
 def _decided(rules: Sequence[Rule], name: str) -> bool:
-    plain = [rule for rule in rules if is_plain(rule.pattern)]
-    wild = [rule for rule in rules if not is_plain(rule.pattern)]
-    fitting = (rule.allowed for rule in (*plain, *wild) if covers(rule.pattern, name))
-    return next(fitting, True)
+    rule = covering(rules, name)
+    return rule is None or rule.allowed
