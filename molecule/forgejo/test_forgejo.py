@@ -156,3 +156,16 @@ def test_a_password_that_was_changed_stays_and_lost_ones_are_made_anew(forgejo: 
     assert done.returncode == 0, done.stdout
     assert forgejo.as_account(changed)[0] == 401
     assert forgejo.as_account(forgejo.account("admin"))[0] == 200
+
+
+def test_a_password_that_forgejo_does_not_know_is_made_anew(forgejo: Forgejo) -> None:
+    """The token alone is not enough: making a seat's takes the password."""
+    service = forgejo.account("credentials")
+    other = {"source_id": 0, "login_name": "atelier-service", "password": "changed-by-somebody-in-forgejo-itself"}
+    assert forgejo.ask("PATCH", "/admin/users/atelier-service", f"token {service['token']}", other)[0] == 200
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    made = forgejo.account("credentials")
+    assert made["password"] != service["password"]
+    assert forgejo.as_account(made)[0] == 200
+    assert "Done: 0 changed" in playbook(CONVERGE).stdout
