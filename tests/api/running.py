@@ -273,6 +273,11 @@ class Api:
 
         return dict(eventually(look, f"the end of job {job_id}", PATIENCE))
 
+    def has_ended(self, job_id: str) -> bool:
+        """Asks the registry, not the API, which may not be there."""
+        (row,) = self.instance.query("SELECT state FROM jobs WHERE id = ?", job_id)
+        return row["state"] in ENDED
+
     def wait_for_quiet(self) -> None:
         """Returns when no job is under way."""
         eventually(lambda: all(job["state"] in ENDED for job in self.jobs()), "the end of all jobs", PATIENCE)

@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api.running import ENDED, SCRATCH, Api, eventually, executions
 from tests.module.installation import asks_for_password, is_healthy, login
 
 OLD, NEW = "old-password-1", "new-password-2"
+# So often is work asked for anew that was done before the crash came.
+TRIES = 5
+
+Moment = Callable[[Api, str], object]
 
 
-def task_began(api: Api, job_id: str) -> None:
-    """Waits until the playbook's module is at work."""
-    sql = "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'task'"
-    eventually(lambda: api.instance.query(sql, job_id), "the task begins")
-
-
-def step_done(api: Api, job_id: str, text: str) -> None:
-    sql = "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'progress' AND data LIKE ?"
-    eventually(lambda: api.instance.query(sql, job_id, f"%{text}%"), text)
-
-
-def nothing(api: Api, job_id: str) -> None:
+def at_once(api: Api, job: str) -> bool:
     """Right after the job was written down."""
+    return True
 
 
-def crash_and_start(api: Api) -> None:
-    api.kill()
-    api.start()
-    api.wait_for_quiet()
-    ids = {job["id"] for job in api.jobs()}
-    assert [pid for pid, id in executions() if id in ids] == []
-    assert [folder for id in ids for folder in SCRATCH.glob(f"atelier-run-{id}-*")] == []
+def task_began(api: Api, job: str) -> object:
+    """The playbook's module is at work."""
+    return api.instance.query("SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'task'", job)
+
+
+def step_done(text: str) -> Moment:
+    """The module has told of this step."""
+    sql = "SELECT 1 FROM job_events WHERE job_id = ? AND kind = 'progress' AND data LIKE ?"
+    return lambda api, job: api.instance.query(sql, job, f"%{text}%")
+
+
+def container_runs(api: Api, job: str) -> bool:
+    """The job's container has begun; its IDE does not answer yet, or the module does not know."""
+    (row,) = api.instance.query("SELECT project_ids FROM jobs WHERE id = ?", job)
+    (id,) = json.loads(row["project_ids"])
+    return bool(api.instance.docker.containers.list(filters={"name": api.instance.container_name({"id": id})}))
+
+
+def snapshot_is_there(api: Api, job: str) -> object:
+    return api.instance.snapshot_tags()
+
+
+def crash_in(api: Api, ask: Callable[[], str], moment: Moment, undo: Callable[[], object] = lambda: None) -> str:
+    """
+    Asks for work, and crashes the API at that moment of it: the work's job.
+
+    Nothing holds the work up, so it may be done when the crash comes; then it is undone and asked for again.
+    """
+    for _ in range(TRIES):
+        job = ask()
+        eventually(lambda job=job: moment(api, job) or api.has_ended(job), "the moment to crash")  # type: ignore[misc]
+        api.kill()
+        too_late = api.has_ended(job)
+        api.start()
+        api.wait_for_quiet()
+        ids = {job["id"] for job in api.jobs()}
+        assert [pid for pid, id in executions() if id in ids] == []
+        assert [folder for id in ids for folder in SCRATCH.glob(f"atelier-run-{id}-*")] == []
+        if not too_late:
+            return job
+        undo()
+    pytest.fail(f"The work was done before the crash, {TRIES} times.")
 
 
 def was_taken_up(api: Api, job_id: str) -> dict[str, Any]:
@@ -47,18 +80,8 @@ def was_taken_up(api: Api, job_id: str) -> dict[str, Any]:
     return job
 
 
-def job_of(api: Api, operation: str) -> str:
-    """The id of the newest job of that kind, once there is one."""
-    sql = "SELECT id FROM jobs WHERE operation = ? ORDER BY rowid DESC LIMIT 1"
-    rows = eventually(lambda: api.instance.query(sql, operation), f"a {operation} is written down")
-    return str(rows[0]["id"])
-
-
-def ask(call: Callable[[], Any]) -> None:
-    """Makes a request whose answer a crash takes away."""
-    import threading
-
-    import httpx
+def asked(api: Api, operation: str, call: Callable[[], Any]) -> str:
+    """Makes a request whose answer a crash takes away: the id of its job, once that is written down."""
 
     def send() -> None:
         try:
@@ -66,57 +89,55 @@ def ask(call: Callable[[], Any]) -> None:
         except httpx.TransportError:
             return
 
+    sql = "SELECT id FROM jobs WHERE operation = ? ORDER BY rowid"
+    before = len(api.instance.query(sql, operation))
     threading.Thread(target=send, daemon=True).start()
+    rows = eventually(lambda: api.instance.query(sql, operation)[before:], f"a {operation} is written down")
+    return str(rows[0]["id"])
 
 
 @pytest.mark.parametrize(
-    ("moment", "later"),
-    [
-        (nothing, 0.0),
-        (task_began, 0.6),
-        (lambda api, job: step_done(api, job, "starting"), 0.0),
-        (lambda api, job: step_done(api, job, "starting"), 0.3),
-    ],
+    "moment",
+    [at_once, task_began, step_done("starting"), container_runs],
     ids=["after the 202", "task", "container", "IDE"],
 )
-def test_create(own: Callable[..., Api], moment: Callable[[Api, str], None], later: float) -> None:
-    api = own().start()
-    id, job = api.begin("wanted", passwordProtected=True, password=OLD)
-    moment(api, job)
-    time.sleep(later)
-    crash_and_start(api)
+def test_create(own: Callable[..., Api], moment: Moment) -> None:
+    api, ids = own().start(), []
+
+    def begin() -> str:
+        id, job = api.begin(f"wanted {len(ids)}", passwordProtected=True, password=OLD)
+        ids.append(id)
+        return job
+
+    job = crash_in(api, begin, moment)
     assert was_taken_up(api, job)["state"] == "successful"
-    assert api.status(id) == "running"
-    address = api.instance.row("wanted")["address"]
+    assert [api.status(id) for id in ids] == ["running"] * len(ids)
+    names = [f"wanted {number}" for number in range(len(ids))]
+    address = api.instance.row(names[-1])["address"]
     assert is_healthy(address)
     assert login(address, OLD)
-    api.instance.is_tidy(["wanted"])
+    api.instance.is_tidy(names)
 
 
 def test_clone_at_every_stage(own: Callable[..., Api]) -> None:
     """One installation, killed again and again: right after the 202, in the snapshot, and between the seats."""
     api = own().start()
     base = api.create("base")
-    names = ["base"]
-    moments: list[Callable[[Api, str], None]] = [
-        nothing,
-        task_began,
-        lambda api, job: step_done(api, job, "snapshot"),
-        lambda api, job: eventually(lambda: api.instance.snapshot_tags(), "the snapshot is there"),
-        lambda api, job: step_done(api, job, "seats ready"),
-    ]
-    for number, moment in enumerate(moments):
+    seats: list[str] = []
+
+    def begin() -> str:
         ids, job = api.clone(base["id"], 2)
-        moment(api, job)
-        crash_and_start(api)
-        ended = was_taken_up(api, job)
-        assert ended["state"] == "successful", (number, ended)
+        seats.extend(ids)
+        return job
+
+    for moment in (at_once, task_began, step_done("snapshot"), snapshot_is_there, step_done("seats ready")):
+        ended = was_taken_up(api, crash_in(api, begin, moment))
+        assert ended["state"] == "successful", ended
         assert [seat["status"] for seat in ended["seats"]] == ["running"] * 2
-        for id in ids:
-            assert is_healthy(next(row["address"] for row in api.instance.rows() if row["id"] == id))
+        addresses = {row["id"]: row["address"] for row in api.instance.rows()}
+        assert all(is_healthy(addresses[id]) for id in seats)
         assert api.instance.container(base).status == "running"
-        names += [f"base {2 * number + seat}" for seat in (1, 2)]
-        api.instance.is_tidy(names)
+        api.instance.is_tidy(["base", *(f"base {number}" for number in range(1, len(seats) + 1))])
 
 
 @pytest.fixture
@@ -127,24 +148,35 @@ def running(own: Callable[..., Api]) -> tuple[Api, dict[str, Any]]:
 
 def test_stop_and_start(running: tuple[Api, dict[str, Any]]) -> None:
     api, made = running
-    for operation, status, later in (("stop", "stopped", 0.0), ("start", "running", 0.4)):
-        ask(lambda operation=operation: api.post(f"/api/projects/{made['id']}/{operation}"))  # type: ignore[misc]
-        job = job_of(api, operation)
-        task_began(api, job)
-        time.sleep(later)
-        crash_and_start(api)
+
+    def call(operation: str) -> httpx.Response:
+        return api.post(f"/api/projects/{made['id']}/{operation}")
+
+    for operation, moment, status, opposite in (
+        ("stop", task_began, "stopped", "start"),
+        ("start", task_began, "running", "stop"),
+        ("stop", at_once, "stopped", "start"),
+        ("start", container_runs, "running", "stop"),
+    ):
+        job = crash_in(
+            api,
+            partial(asked, api, operation, partial(call, operation)),
+            moment,
+            undo=partial(call, opposite),
+        )
         assert was_taken_up(api, job)["state"] == "successful"
         assert api.status(made["id"]) == status
         api.instance.is_tidy(["subject"])
 
 
-@pytest.mark.parametrize("moment", [nothing, task_began])
-def test_password(running: tuple[Api, dict[str, Any]], moment: Callable[[Api, str], None]) -> None:
+@pytest.mark.parametrize("moment", [at_once, task_began])
+def test_password(running: tuple[Api, dict[str, Any]], moment: Moment) -> None:
     api, made = running
-    ask(lambda: api.put(f"/api/projects/{made['id']}/password", {"newPassword": NEW}))
-    job = job_of(api, "password")
-    moment(api, job)
-    crash_and_start(api)
+
+    def put(password: str) -> httpx.Response:
+        return api.put(f"/api/projects/{made['id']}/password", {"newPassword": password})
+
+    job = crash_in(api, lambda: asked(api, "password", lambda: put(NEW)), moment, undo=lambda: put(OLD))
     assert was_taken_up(api, job)["state"] == "successful"
     address = api.instance.row("subject")["address"]
     assert asks_for_password(address)
@@ -153,15 +185,18 @@ def test_password(running: tuple[Api, dict[str, Any]], moment: Callable[[Api, st
     api.instance.is_tidy(["subject"])
 
 
-@pytest.mark.parametrize("moment", [nothing, task_began])
-def test_delete(running: tuple[Api, dict[str, Any]], moment: Callable[[Api, str], None]) -> None:
-    api, made = running
-    ask(lambda: api.delete(f"/api/projects/{made['id']}"))
-    job = job_of(api, "delete")
-    moment(api, job)
-    crash_and_start(api)
+@pytest.mark.parametrize("moment", [at_once, task_began])
+def test_delete(own: Callable[..., Api], moment: Moment) -> None:
+    api = own().start()
+    made: list[dict[str, Any]] = []
+
+    def begin() -> str:
+        made.append(api.create("subject"))
+        return asked(api, "delete", lambda: api.delete(f"/api/projects/{made[-1]['id']}"))
+
+    job = crash_in(api, begin, moment)
     assert was_taken_up(api, job)["state"] == "successful"
-    assert api.status(made["id"]) == "absent"
+    assert api.status(made[-1]["id"]) == "absent"
     api.instance.is_tidy([])
 
 
@@ -169,14 +204,15 @@ def test_what_is_asked_after_the_crash_comes_after_what_was_asked_before(
     running: tuple[Api, dict[str, Any]],
 ) -> None:
     api, made = running
-    ask(lambda: api.post(f"/api/projects/{made['id']}/stop"))
-    first = job_of(api, "stop")
+    first = asked(api, "stop", lambda: api.post(f"/api/projects/{made['id']}/stop"))
     api.kill()
     api.start()
     # The stop is being taken up; the start must not overtake it.
     assert api.delete(f"/api/projects/{made['id']}").status_code == 200
     api.wait_for_quiet()
-    stop, delete = api.job(first), api.job(job_of(api, "delete"))
+    delete = api.newest_job("delete")
+    assert delete is not None
+    stop = api.job(first)
     assert (stop["state"], delete["state"]) == ("successful", "successful")
     assert stop["finishedAt"] <= delete["startedAt"]
     api.instance.is_tidy([])
@@ -186,7 +222,7 @@ def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api])
     api = own().start()
     base = api.create("base")
     ids, job = api.clone(base["id"], 3)
-    task_began(api, job)
+    eventually(lambda: task_began(api, job), "the task begins")
     assert api.post(f"/api/jobs/{job}/cancel").status_code == 202
     api.kill()
     api.start()
@@ -201,10 +237,11 @@ def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api])
 
 
 def test_going_down_in_good_order(own: Callable[..., Api]) -> None:
-    """SIGTERM in the middle of a create, with somebody at its event stream: no process is left, and it is taken up."""
+    """SIGTERM in the middle of a clone, with somebody at its event stream: no process is left, and it is taken up."""
     api = own().start()
-    id, job = api.begin("wanted")
-    task_began(api, job)
+    base = api.create("base")
+    ids, job = api.clone(base["id"], 3)
+    eventually(lambda: task_began(api, job), "the task begins")
     streaming = api.stream(job)
     next(streaming)
     begin = time.monotonic()
@@ -214,13 +251,9 @@ def test_going_down_in_good_order(own: Callable[..., Api]) -> None:
     assert time.monotonic() - begin < 14
     assert [pid for pid, execution in executions() if execution == job] == []
     assert list(SCRATCH.glob(f"atelier-run-{job}-*")) == []
-    assert api.instance.query("SELECT state FROM jobs WHERE id = ?", job)[0]["state"] == "running"
+    assert not api.has_ended(job)
     api.start()
-    assert was_taken_up_in_the_end(api, job) == "successful"
-    assert api.status(id) == "running"
-    api.instance.is_tidy(["wanted"])
-
-
-def was_taken_up_in_the_end(api: Api, job: str) -> str:
     api.ended(job)
-    return str(was_taken_up(api, job)["state"])
+    assert was_taken_up(api, job)["state"] == "successful"
+    assert [api.status(id) for id in ids] == ["running"] * 3
+    api.instance.is_tidy(["base", "base 1", "base 2", "base 3"])
