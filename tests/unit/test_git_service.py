@@ -3,104 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from atelier_git import leftovers
-from atelier_git.app import create_app
 from atelier_git.credentials import renew
 from atelier_git.places import Places
-from atelier_git.settings import Settings, load
+from atelier_git.settings import load
 from atelier_git.store import Store
+from git_app import APP, PASSWORD, REPOSITORIES, Server, refused
 from starlette.exceptions import HTTPException
 
 Ask = Callable[..., httpx.Response]
-REPOSITORIES = "/api/v1/admin/users/developer/repos"
 KINDS = ("branch_protections", "tag_protections")
 LISTED = "/api/v1/users/developer/repos"
-APP = "/api/v1/repos/developer/app"
-PASSWORD = "as-long-and-random-as-Atelier-makes-them"
-
-
-class Server:
-    """The app, asked in this process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(
-            owner="developer",
-            service_user="atelier-service",
-            base_url="http://localhost/git",
-            socket=str(folder / "s"),
-            data_dir=folder,
-            max_push_bytes=1000,
-            max_processes=1,
-            max_per_seat=1,
-            request_seconds=20,
-            idle_seconds=20,
-            version="1.0.0+atelier",
-        )
-        self._loop = asyncio.new_event_loop()
-        self.app = create_app(self.settings)
-        store = Store(self.settings.database)
-        accounts = renew(store, "developer", "atelier-service")
-        store.close()
-        self.owner, self.service = accounts["admin"], accounts["service"]
-        self.token = {"Authorization": f"token {self.service['token']}"}
-
-    def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        more.setdefault("headers", self.token)
-
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, json=body, **more)
-
-        return self._run(ask())
-
-    def seat(self, name: str = "seat-0123456789ab", scopes: tuple[str, ...] = ("write:repository",)) -> dict[str, str]:
-        """The header of a new user that may write to the app."""
-        user = {"username": name, "email": f"{name}@seats.invalid", "password": PASSWORD, "restricted": True}
-        assert self("POST", "/api/v1/admin/users", user).status_code == 201
-        assert self("PUT", f"{APP}/collaborators/{name}", {"permission": "write"}).status_code == 204
-        body = {"name": "t", "scopes": list(scopes)}
-        made = self("POST", f"/api/v1/users/{name}/tokens", body, headers={}, auth=self.password)
-        assert made.status_code == 201, made.text
-        return {"Authorization": f"token {made.json()['sha1']}"}
-
-    @property
-    def password(self) -> tuple[str, str]:
-        return self.owner["user"], self.owner["password"]
-
-    def close(self) -> None:
-        self._loop.close()
-
-    def _run(self, coroutine: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-        return self._loop.run_until_complete(coroutine)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def app(server: Server) -> Server:
-    """With a repository."""
-    assert server("POST", REPOSITORIES, {"name": "app"}).status_code == 201
-    return server
-
-
-def refused(answer: httpx.Response, status: int, words: str = "") -> None:
-    assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"message", "url"}
-    assert words in answer.json()["message"]
 
 
 def test_nobody_is_told_anything_without_authentication(app: Server) -> None:
@@ -287,124 +205,12 @@ def test_addresses_that_lead_out_of_the_repositories(app: Server) -> None:
     assert "git clone http://localhost/git/developer/app.git" in page.text
 
 
-def test_what_a_crash_left_goes_at_the_next_start(app: Server) -> None:
-    orphan = app.settings.repositories / "0123.git"
-    orphan.mkdir()
-    create_app(app.settings)
-    assert not orphan.exists()
-    assert len(list(app.settings.repositories.iterdir())) == 1
-    assert app("GET", APP).status_code == 200
-
-
 def test_settings_that_are_not_what_the_role_writes(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     for text in ("{", "{}", '{"owner": "x"}'):
         file.write_text(text)
         with pytest.raises(ValueError, match=r"settings|Expecting"):
             load(file)
-
-
-def test_a_repository_that_can_not_be_made_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*words: Any) -> int:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "insert", full)
-        refused(server("POST", REPOSITORIES, {"name": "app"}), 500)
-    assert list(server.settings.repositories.iterdir()) == []
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", str(_failing_git(server.settings.data_dir)))
-        refused(server("POST", REPOSITORIES, {"name": "app"}), 500, "No space left")
-    assert list(server.settings.repositories.iterdir()) == []
-    assert server("POST", REPOSITORIES, {"name": "app"}).status_code == 201
-
-
-def _failing_git(folder: Path) -> Path:
-    """A git that makes half of a repository."""
-    program = folder / "bin" / "git"
-    program.parent.mkdir()
-    program.write_text('#!/bin/sh\nfor last; do :; done; /bin/mkdir "$last"\necho No space left >&2; exit 1\n')
-    program.chmod(0o755)
-    return program.parent
-
-
-def test_what_broken_pushes_left_goes_at_the_next_start(app: Server) -> None:
-    (folder,) = app.settings.repositories.iterdir()
-    left = [
-        "objects/tmp_objdir-incoming-abc/pack/tmp_pack_x",
-        "objects/pack/tmp_pack_y",
-        "objects/12/tmp_obj_z",
-        "refs/heads/clone/a.lock",
-        "HEAD.lock",
-        "packed-refs.lock",
-        "gc.pid",
-        "objects/maintenance.lock",
-    ]
-    for name in left:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    (folder / "objects/pack/pack-1.keep").write_text("receive-pack 7 on here\n")
-    (folder / "objects/pack/pack-2.keep").write_text("somebody's own reason\n")
-    (app.settings.incoming / "half").touch()
-    create_app(app.settings)
-    assert [name for name in left if (folder / name).exists()] == []
-    assert not (folder / "objects/tmp_objdir-incoming-abc").exists()
-    assert [path.name for path in (folder / "objects/pack").iterdir()] == ["pack-2.keep"]
-    assert list(app.settings.incoming.iterdir()) == []
-
-
-def test_after_a_push_gits_own_tidying_is_left_alone(app: Server) -> None:
-    (folder,) = app.settings.repositories.iterdir()
-    for name in ("packed-refs.lock", "gc.pid", "objects/pack/tmp_pack_y"):
-        (folder / name).touch()
-    (folder / "objects/tmp_objdir-incoming-abc").mkdir()
-    leftovers.remove_after_a_push(folder)
-    assert not (folder / "objects/tmp_objdir-incoming-abc").exists()
-    assert (folder / "packed-refs.lock").exists() and (folder / "objects/pack/tmp_pack_y").exists()
-    (folder / "gc.pid").unlink()
-    leftovers.remove_after_a_push(folder)
-    assert not (folder / "packed-refs.lock").exists()
-
-
-def test_an_empty_repository_whose_files_were_lost_is_made_again(app: Server) -> None:
-    (folder,) = app.settings.repositories.iterdir()
-    (folder / "HEAD").write_bytes(b"")
-    (folder / "config").unlink()
-    create_app(app.settings)
-    assert app("GET", f"{APP}/branches").json() == []
-    shutil.rmtree(folder)
-    refused(app("GET", f"{APP}/branches"), 500, "git can't work with this repository")
-    create_app(app.settings)
-    assert app("GET", f"{APP}/branches").json() == []
-
-
-@pytest.mark.parametrize("objects", ["pack/pack-1.pack", "4b/825dc642cb6eb9a060e54bf8d69288fbee4904"])
-def test_a_damaged_repository_with_somebodys_work_is_not_made_again(app: Server, objects: str) -> None:
-    """Its first push may be there and not noted yet; git keeps a small one as single objects."""
-    (folder,) = app.settings.repositories.iterdir()
-    work = folder / "objects" / objects
-    work.parent.mkdir(exist_ok=True)
-    work.write_bytes(b"work")
-    (folder / "HEAD").write_bytes(b"")
-    create_app(app.settings)
-    assert work.read_bytes() == b"work"
-
-
-def test_what_is_left_goes_when_nobody_pushes(tmp_path: Path) -> None:
-    pushes, half = leftovers.Pushes(), tmp_path / "objects/tmp_objdir-incoming-a"
-    half.mkdir(parents=True)
-
-    async def run() -> list[bool]:
-        seen = []
-        async with pushes.on(tmp_path):
-            async with pushes.on(tmp_path):
-                pushes.broke(tmp_path)
-            seen.append(half.exists())
-        seen.append(half.exists())
-        return seen
-
-    assert asyncio.run(run()) == [True, False]
-    assert vars(pushes) == {name: type(value)() for name, value in vars(pushes).items()}
 
 
 def test_a_seat_waits_for_its_own_requests_only(server: Server) -> None:
