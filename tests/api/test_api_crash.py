@@ -105,14 +105,14 @@ def test_create(own: Callable[..., Api], moment: Moment) -> None:
     api, ids = own().start(), []
 
     def begin() -> str:
-        id, job = api.begin(f"wanted {len(ids)}", passwordProtected=True, password=OLD)
+        id, job = api.begin(f"wanted-{len(ids)}", passwordProtected=True, password=OLD)
         ids.append(id)
         return job
 
     job = crash_in(api, begin, moment)
     assert was_taken_up(api, job)["state"] == "successful"
     assert [api.status(id) for id in ids] == ["running"] * len(ids)
-    names = [f"wanted {number}" for number in range(len(ids))]
+    names = [f"wanted-{number}" for number in range(len(ids))]
     address = api.instance.row(names[-1])["address"]
     assert is_healthy(address)
     assert login(address, OLD)
