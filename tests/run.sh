@@ -21,11 +21,17 @@ check_docs() { # every module documents itself in a way that ansible-doc can rea
   ansible-doc --type callback steps >/dev/null
 }
 check_unit() { pytest tests/unit; }
+alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from whatever checkout
+  local lock=${TMPDIR:-/tmp}/atelier-$1.lock
+  flock --nonblock "$lock" true || echo "Another checkout's $1 are under way; these wait for them."
+  # The lock is flock's alone: a dockerd that the tests start must not inherit it.
+  flock --close "$lock" "${@:2}"
+}
 check_module() { pytest -v tests/module; }
 check_api() { pytest -v tests/api; }
-check_e2e() { pytest -v tests/e2e; }
+check_e2e() { alone e2e-tests pytest -v tests/e2e; }
 check_molecule() { # SCENARIO
-  molecule test --scenario-name "$1"
+  alone scenarios molecule test --scenario-name "$1"
 }
 
 scenarios=()

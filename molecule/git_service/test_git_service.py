@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from atelier.ansible_glue import parse_site
 from atelier.errors import AtelierError, Code
 from atelier.forge import Forge, open_forge
 from atelier.model import Site
-from conftest import playbook
+from conftest import eventually, playbook
 from docker.models.containers import Container
 
 CONVERGE = Path(__file__).with_name("converge.yml")
@@ -44,10 +43,7 @@ def answers(forge: Forge) -> bool:
 
 
 def wait_for(forge: Forge) -> None:
-    deadline = time.monotonic() + 60
-    while not answers(forge):
-        assert time.monotonic() < deadline, "the git service does not answer"
-        time.sleep(0.1)
+    eventually(lambda: answers(forge), "the git service answers")
 
 
 def test_it_has_no_more_rights_than_it_needs(container: Container, installation: Site) -> None:
@@ -91,11 +87,12 @@ def test_it_comes_back_after_a_kill(container: Container, installation: Site) ->
     forge.create_repository("kept", description="before the kill")
     container.reload()
     os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while container.attrs["RestartCount"] == 0:
-        assert time.monotonic() < deadline, "Docker does not start it again"
+
+    def was_restarted() -> bool:
         container.reload()
-        time.sleep(0.1)
+        return bool(container.attrs["RestartCount"])
+
+    eventually(was_restarted, "Docker starts it again")
     wait_for(forge)
     kept = forge.repository("kept")
     assert kept is not None and kept.description == "before the kill"

@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import yaml
 from atelier.model import Limits, Network, ProxyMode, Quotas
 from atelier.registry import Registry
 from atelier.registry_rows import Reservation
-from conftest import playbook
+from conftest import eventually, playbook
 from docker.models.containers import Container
-from upstream import Upstream
+from upstream import GAP, Upstream
 
 HERE = Path(__file__).parent
 VARS = yaml.safe_load((HERE / "vars/main.yml").read_text())
@@ -37,14 +37,6 @@ def network(name: str) -> IPv4Network:
 RECORDER = str(network("recorder_network")[1])
 ADDRESSES = {SEAT: str(network("recorder_network")[16]), QUIET: str(network("recorder_network")[17])}
 UNKNOWN = str(network("recorder_network")[18])
-
-
-def wait(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} after {seconds} s"
-        time.sleep(0.05)
-    return found
 
 
 class Seat:
@@ -92,7 +84,7 @@ class Recordings:
             found = self.conversations(workspace)
             return found[-1] if len(found) > count and found[-1]["duration_ms"] is not None else None
 
-        found: dict[str, Any] = wait(newest, "conversation")
+        found: dict[str, Any] = eventually(newest, "conversation")
         return found
 
 
@@ -172,7 +164,7 @@ def test_a_stream_passes_at_once_and_is_recorded_whole(seat: Seat, recordings: R
     assert answer["status"] == 200
     first, last = answer["pieces"][0][0], answer["pieces"][-1][0]
     # The server takes six gaps for the whole.
-    assert first < last / 3
+    assert last - first > 4 * GAP
     assert len(answer["pieces"]) >= 5
     record = recordings.next_after(before)
     assert record["parsed_request"]["messages"] == [{"role": "user", "content": "hi"}]
@@ -189,7 +181,7 @@ def test_domains_are_counted_once_a_request(seat: Seat, recordings: Recordings) 
     before = count()
     for _ in range(3):
         assert seat.call("/file", host="files.example")["body"] == "hello\n"
-    wait(lambda: count() == before + 3, "count of three", 5)
+    eventually(lambda: count() == before + 3, "count of three")
     entry = recordings.domains()["files.example"]
     assert entry["first_seen"] <= entry["last_seen"]
     assert entry["last_seen"].endswith("Z")
@@ -237,6 +229,13 @@ def test_a_seat_that_leaves_midway(seat: Seat, recordings: Recordings) -> None:
     assert record["parsed_response"]["content"].startswith("word0 ")
 
 
+def content(path: Path) -> bytes:
+    """Nothing for a file that has gone: the recorder writes beside the old one, and puts that in its place."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
+
+
 def test_nothing_secret_is_written(seat: Seat, recordings: Recordings, recorder: Container) -> None:
     before = len(recordings.conversations())
     look, plain = f"sk-{CANARY}-abcdefgh", f"{CANARY}-plain"
@@ -248,7 +247,7 @@ def test_nothing_secret_is_written(seat: Seat, recordings: Recordings, recorder:
     assert record["parsed_request"]["messages"][0]["content"] == "my key is [redacted] and [redacted]"
     assert record["url"].endswith("?key=[redacted]&alt=sse")
     files = [path for path in recordings.state.rglob("*") if path.is_file()]
-    assert [str(path) for path in files if CANARY.encode() in path.read_bytes()] == []
+    assert [str(path) for path in files if CANARY.encode() in content(path)] == []
     assert CANARY.encode() not in recorder.logs()
 
 
@@ -310,11 +309,11 @@ def listening(seat: Seat) -> Callable[[], bool]:
 
 def test_a_kill_loses_nothing_that_was_recorded(seat: Seat, recordings: Recordings, recorder: Container) -> None:
     seat.call("/v1/chat/completions", chat("before the kill"))
-    wait(
+    eventually(
         lambda: recordings.conversations()[-1]["parsed_request"]["messages"][0]["content"] == "before the kill",
         "record",
     )
-    wait(lambda: recordings.domains().get(LLM), "domain")
+    eventually(lambda: recordings.domains().get(LLM), "domain")
     before, domains = recordings.conversations(), recordings.domains()
     under_way = seat.start("/endless/v1/chat/completions", chat("under way"))
 
@@ -323,10 +322,10 @@ def test_a_kill_loses_nothing_that_was_recorded(seat: Seat, recordings: Recordin
         return newest["parsed_request"]["messages"][0]["content"] == "under way"
 
     # It is on disk before its end, as far as it went.
-    wait(flushed, "flush of a stream under way")
+    eventually(flushed, "flush of a stream under way")
     os.kill(proxy_process(recorder), signal.SIGKILL)
     assert under_way()["body"].startswith("data: ")
-    wait(listening(seat), "recorder")
+    eventually(listening(seat), "recorder")
     after = recordings.conversations()
     assert after[: len(before)] == before
     assert after[len(before)]["incomplete"] is True
@@ -334,20 +333,20 @@ def test_a_kill_loses_nothing_that_was_recorded(seat: Seat, recordings: Recordin
     count = len(after)
     seat.call("/v1/chat/completions", chat("after"))
     assert recordings.next_after(count)["parsed_response"]["content"] == "Hello there"
-    wait(lambda: recordings.domains()[LLM]["count"] > domains[LLM]["count"], "count that goes on")
+    eventually(lambda: recordings.domains()[LLM]["count"] > domains[LLM]["count"], "count that goes on")
 
 
 def test_a_stop_writes_what_is_under_way(seat: Seat, recordings: Recordings, recorder: Container) -> None:
     before = len(recordings.conversations())
     under_way = seat.start("/endless/v1/chat/completions", chat("stopped"))
-    wait(lambda: len(recordings.conversations()) > before, "first flush")
+    eventually(lambda: len(recordings.conversations()) > before, "first flush")
     recorder.stop()
     under_way()
     stopped = recordings.conversations()[-1]
     assert (stopped["incomplete"], stopped["parsed_request"]["messages"][0]["content"]) == (True, "stopped")
     assert stopped["duration_ms"] is not None
     recorder.start()
-    wait(listening(seat), "recorder")
+    eventually(listening(seat), "recorder")
 
 
 def test_a_full_disk_stops_nobody(seat: Seat, recordings: Recordings, recorder: Container) -> None:
@@ -356,7 +355,7 @@ def test_a_full_disk_stops_nobody(seat: Seat, recordings: Recordings, recorder: 
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", recordings.folder], check=True)
     try:
         recorder.start()
-        wait(listening(seat), "recorder")
+        eventually(listening(seat), "recorder")
         started = len(recorder.logs().splitlines())
         filler = recordings.folder / "filler"
         with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
@@ -365,18 +364,18 @@ def test_a_full_disk_stops_nobody(seat: Seat, recordings: Recordings, recorder: 
         for _ in range(3):
             answer = seat.call("/v1/chat/completions", chat("x" * 20_000))
             assert (answer["status"], answer["body"].count("data:")) == (200, 6)
-        wait(lambda: b"traffic goes on" in recorder.logs(), "word about it")
+        eventually(lambda: b"traffic goes on" in recorder.logs(), "word about it")
         filler.unlink()
         seat.call("/v1/chat/completions", chat("there is room again"))
-        wait(lambda: recordings.conversations(), "conversation once there is room")
-        wait(lambda: recordings.domains().get(LLM), "domains once there is room")
+        eventually(lambda: recordings.conversations(), "conversation once there is room")
+        eventually(lambda: recordings.domains().get(LLM), "domains once there is room")
         said = recorder.logs().decode().splitlines()[started:]
         assert len([line for line in said if "traffic goes on" in line]) == 1
     finally:
         recorder.stop()
         subprocess.run(["umount", recordings.folder], check=True)
         recorder.start()
-        wait(listening(seat), "recorder")
+        eventually(listening(seat), "recorder")
 
 
 def test_a_second_run_with_other_settings_restarts_it(seat: Seat, recordings: Recordings, recorder: Container) -> None:
@@ -385,7 +384,7 @@ def test_a_second_run_with_other_settings_restarts_it(seat: Seat, recordings: Re
     assert "Restart the recorder with its new settings" in run.stdout
     settings = json.loads((recordings.state / "recorder/settings/settings.json").read_text())
     assert settings["retention_days"] == 7
-    wait(listening(seat), "recorder")
+    eventually(listening(seat), "recorder")
 
 
 def test_recording_leads_to_a_whitelist_and_a_document(
@@ -398,7 +397,7 @@ def test_recording_leads_to_a_whitelist_and_a_document(
         order = Reservation("recorded-base", "empty", Limits(), ProxyMode.LOGGING, id=SEAT)
         (workspace,) = registry.reserve([order])
     seat.call("/file", host="files.example")
-    wait(lambda: recordings.domains().get("files.example"), "domain")
+    eventually(lambda: recordings.domains().get("files.example"), "domain")
     before = len(recordings.conversations())
     seat.call("/v1/chat/completions", chat("put this into the document"))
     recordings.next_after(before)

@@ -15,7 +15,7 @@ import docker
 import pytest
 import yaml
 from atelier.squid_log import LogEntry, recent
-from conftest import PROJECT, playbook
+from conftest import PROJECT, eventually, playbook
 from docker.models.containers import Container
 
 CONVERGE = Path(__file__).with_name("converge.yml")
@@ -78,14 +78,6 @@ for process in sorted(pathlib.Path("/proc").glob("[0-9]*"), key=lambda path: int
         print(process.name)
         break
 """
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"
-        time.sleep(0.1)
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +320,8 @@ def test_the_log_is_rotated_and_read_on(
         begin = time.time()
         for number in range(12):
             eventually(lambda n=number: fetch(seat, f"http://allowed.example/{n}").startswith("200 "), "an answer")
+            if number == 5:
+                eventually(lambda: (folder / "access.log.0").exists(), "the first rotation")
         eventually(lambda: (folder / "access.log.1").exists(), "two rotations")
         newest = eventually(
             lambda: (found := log(since=begin, lines=8)) and found[-1].url.endswith("/11") and found, "the log"

@@ -217,8 +217,9 @@ def test_clone_refusals(api: Api, base: dict[str, Any]) -> None:
     assert fault["error"] == "Failed to clone project"
     is_error(api.post("/api/projects/abc123def456/clone", {"count": 1}), 404, "PROJECT_NOT_FOUND")
     seat, job = api.begin("still-creating")
-    fault = is_error(api.post(f"/api/projects/{seat}/clone", {"count": 1}), 400)
-    assert "still being created" in fault["message"]
+    with api.instance.held(seat):
+        fault = is_error(api.post(f"/api/projects/{seat}/clone", {"count": 1}), 400)
+        assert "still being created" in fault["message"]
     api.ended(job)
     api.delete(f"/api/projects/{seat}")
 

@@ -96,11 +96,12 @@ def test_a_canceled_clone_leaves_nothing_running(api: Api, base: dict[str, Any],
     assert {(seat["projectId"], seat["status"]) for seat in ended["seats"]} == {(id, "error") for id in queued_ids}
     assert "canceled" in ended["seats"][0]["error"]
 
-    for event in api.stream(job_id):
-        if event["event"] == "progress" and event["data"]["text"] == "seats ready":
-            break
-    assert executions()
-    answer = api.post(f"/api/jobs/{job_id}/cancel")
+    with api.instance.held(ids[-1]):
+        for event in api.stream(job_id):
+            if event["event"] == "progress" and event["data"]["text"] == "seats ready":
+                break
+        assert executions()
+        answer = api.post(f"/api/jobs/{job_id}/cancel")
     assert answer.status_code == 202, answer.text
     job = api.ended(job_id)
     assert job["state"] == "canceled", job
@@ -131,14 +132,14 @@ def test_a_canceled_clone_leaves_nothing_running(api: Api, base: dict[str, Any],
 
 def test_a_canceled_create(api: Api) -> None:
     id, job_id = api.begin("never-mind")
-    for event in api.stream(job_id):
-        if event["event"] == "task":
-            break
-    assert api.post(f"/api/jobs/{job_id}/cancel").status_code == 202
-    job = api.ended(job_id)
-    if job["state"] == "canceled":
-        assert api.status(id) == "error"
-        assert api.instance.container_name({"id": id}) not in api.instance.volumes()
+    with api.instance.held(id):
+        for event in api.stream(job_id):
+            if event["event"] == "task":
+                break
+        assert api.post(f"/api/jobs/{job_id}/cancel").status_code == 202
+    assert api.ended(job_id)["state"] == "canceled"
+    assert api.status(id) == "error"
+    assert api.instance.container_name({"id": id}) not in api.instance.volumes()
     assert [pid for pid, execution in executions() if execution == job_id] == []
     assert api.delete(f"/api/projects/{id}").status_code == 200
 

@@ -137,6 +137,7 @@ def without_docker(tmp_path: Path) -> Iterator[Api]:
     instance.remove()
 
 
+@pytest.mark.timeout(1600)  # thousands of requests
 def test_every_answer_is_as_documented(without_docker: Api, tmp_path: Path) -> None:
     api = without_docker
     config = tmp_path / "schemathesis.toml"
@@ -149,11 +150,13 @@ def test_every_answer_is_as_documented(without_docker: Api, tmp_path: Path) -> N
             *("--generation-deterministic", "--continue-on-failure"),
             # A stream has no schema, and the document itself is not in it.
             *("--exclude-path-regex", "/events$", "--warnings", "off"),
+            # A machine that is slow today is no fault of an answer.
+            *("--suppress-health-check", "too_slow"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1500,
         check=False,
     )
     assert asked.returncode == 0, asked.stdout[-30000:] + asked.stderr[-2000:]

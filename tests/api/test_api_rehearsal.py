@@ -92,8 +92,9 @@ def test_a_rehearsal(own: Callable[..., Api], gateway: Gateway) -> None:
 
     # Canceled in the middle: what it made is cleared away.
     begun = api.post("/api/workshop/rehearse", {"seats": 3}).json()["jobId"]
-    eventually(lambda: len(api.instance.containers()) > 3, "a seat of the rehearsal")
-    assert api.post(f"/api/jobs/{begun}/cancel").status_code == 202
+    with api.instance.newest_held(6):
+        eventually(lambda: len(api.instance.containers()) > 3, "a seat of the rehearsal")
+        assert api.post(f"/api/jobs/{begun}/cancel").status_code == 202
     assert api.ended(begun)["state"] == "canceled"
     assert [row["name"] for row in api.instance.rows()] == names
     assert len(api.instance.containers()) == 3

@@ -9,11 +9,11 @@ import docker
 import httpx
 import pytest
 from docker.models.containers import Container
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.module.installation import eventually
 
-from .conftest import INSTANCE, PATIENCE_MS, PORT, Installation, visit
+from .conftest import INSTANCE, PORT, Installation, in_terminal, visit
 from .internet import ADDRESS, ALLOWED, BLOCKED, MODELS
 
 CANARY = "sk-canary-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -91,15 +91,12 @@ def test_a_whitelisted_name_answers_in_a_browsers_terminal(
     assert f".{ALLOWED}" in shown["raw"]
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     visit(page, locked["workspaceUrl"], page.get_by_role("treeitem", name="README.md"))
-    page.keyboard.press("Control+Backquote")
-    terminal = page.locator(".terminal.xterm")
-    expect(terminal).to_be_visible(timeout=PATIENCE_MS)
-    terminal.click()
     # The answers become a file's name, which the explorer shows.
-    page.keyboard.type(
-        f"touch got-$(curl -sk https://{ALLOWED})-$(curl -sk -o /dev/null -w '%{{http_connect}}' https://{BLOCKED}).txt\n"
+    in_terminal(
+        page,
+        f"touch got-$(curl -sk https://{ALLOWED})-$(curl -sk -o /dev/null -w '%{{http_connect}}' https://{BLOCKED}).txt\n",
+        page.get_by_role("treeitem", name="got-hello-403.txt"),
     )
-    expect(page.get_by_role("treeitem", name="got-hello-403.txt")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
     logs = api.get(f"/projects/{locked['id']}/squid-logs").json()
     seen = {(entry["url"], entry["status"]) for entry in logs["logs"]}

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser
 
 from tests.module.installation import eventually
 
-from .conftest import PATIENCE_MS, PORT, Installation, front_door, visit
+from .conftest import PORT, Installation, front_door, in_terminal, visit
 
 BASE, SEATS = "git-course", 5
 NAMES = [f"{BASE} {number}" for number in range(1, SEATS + 1)]
@@ -55,7 +55,7 @@ def test_every_seat_pushes_from_its_terminal(
         visit(page, seat["workspaceUrl"], page.get_by_role("treeitem", name="README.md"))
         # What git says becomes a file's name, which the explorer shows: pushed, with nobody asked for a password.
         command = "echo day >> README.md; git commit -qam Day; git push -q && touch pushed-$((6 * 7)).txt\n"
-        _in_terminal(page, command, page.get_by_role("treeitem", name="pushed-42.txt"))
+        in_terminal(page, command, page.get_by_role("treeitem", name="pushed-42.txt"))
         page.context.close()
     (listed,) = (entry for entry in api.get("/git/repositories").json()["repositories"] if entry["name"] == BASE)
     branches = [seat["gitRepository"]["branch"] for seat in seats]
@@ -95,24 +95,6 @@ def test_nothing_is_lost_at_the_end(
         # What was new in the seat, the file of its terminal, went along.
         assert not entry["pushed"] or references[entry["branch"]] == entry["commit"]
     assert BASE in [entry["name"] for entry in api.get("/git/repositories").json()["repositories"]]
-
-
-def _in_terminal(page: Page, command: str, awaited: Locator) -> None:
-    """Types the command until something is seen: an IDE that still loads hears neither shortcut nor keys."""
-    terminal = page.locator(".terminal.xterm")
-    for last in (False, False, True):
-        if not terminal.is_visible():
-            page.keyboard.press("Control+Backquote")
-        try:
-            expect(terminal).to_be_visible(timeout=PATIENCE_MS / 2)
-            terminal.click()
-            page.keyboard.type(command)
-            expect(awaited).to_be_visible(timeout=PATIENCE_MS / 2)
-        except AssertionError:
-            if last:
-                raise
-        else:
-            return
 
 
 def _references(installation: Installation) -> dict[str, str]:

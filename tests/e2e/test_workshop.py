@@ -9,7 +9,7 @@ import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import INSTANCE, PATIENCE_MS, ROOT, SEATS, Installation, Seat, changed_count, enter, visit
+from .conftest import INSTANCE, PATIENCE_MS, ROOT, SEATS, Installation, Seat, changed_count, enter, in_terminal, visit
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
@@ -39,13 +39,9 @@ def test_every_seat_opens_in_a_browser(installation: Installation, browser: Brow
 
 def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, browser: Browser, tmp_path: Path) -> None:
     page = _signed_in(browser, _seat(installation, 1))
-    page.keyboard.press("Control+Backquote")
-    terminal = page.locator(".terminal.xterm")
-    expect(terminal).to_be_visible(timeout=PATIENCE_MS)
-    terminal.click()
     # The shell's answer becomes a file's name, which the explorer shows: seen by a person, and read by a test.
-    page.keyboard.type("touch answer-$((6 * 7)).txt; git log --oneline; id\n")
-    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=PATIENCE_MS)
+    command = "touch answer-$((6 * 7)).txt; git log --oneline; id\n"
+    in_terminal(page, command, page.get_by_role("treeitem", name="answer-42.txt"))
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     page.screenshot(path=out / "seat.png")

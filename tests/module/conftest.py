@@ -14,7 +14,7 @@ import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from git_client import commit, git, new_repository
-from git_container import LIMIT, TEACHER, Server, git_service
+from git_container import IDLE_SECONDS, LIMIT, TEACHER, Server, git_service
 from installation import Installation
 from small_image import SMALL, build_small_image
 
@@ -86,7 +86,11 @@ def shared(network: str) -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def server(engine: docker.DockerClient) -> Iterator[Server]:
     """The embedded git service, for all tests of one file."""
-    settings = {"atelier_image_prefix": "atelier", "atelier_git_service_max_push_bytes": LIMIT}
+    settings = {
+        "atelier_image_prefix": "atelier",
+        "atelier_git_service_max_push_bytes": LIMIT,
+        "atelier_git_service_idle_seconds": IDLE_SECONDS,
+    }
     with git_service(_installation("atelier-test-git", TEST_HALF, NETWORK, **settings)) as running:
         yield running
 

@@ -16,6 +16,7 @@ from installation import Installation
 
 # The largest push that it takes, in bytes.
 LIMIT = 12 * 1024**2
+IDLE_SECONDS = 60  # how long the service waits for a sender
 SEAT, OTHER, TEACHER = "0123456789ab", "0123456789ac", "0123456789ad"
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from atelier.locks import Locks
 from docker.errors import APIError, ImageNotFound, NotFound
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,6 +29,8 @@ PLAYBOOKS = REPOSITORY / "playbooks"
 IDE_PORT = 8082
 # A quiet machine needs a fiftieth of it; nothing waits this long unless it is broken.
 PATIENCE_SECONDS = 120
+# In a source: Docker is at its snapshot for long enough to be met there.
+LONG_COMMIT = "head -c 400000000 /dev/zero > /workspace/large"
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -161,6 +164,21 @@ class Installation:
     def clone(self, *flags: str, **variables: Any) -> Run:
         return self.play("workspace_clone", *flags, **{f"clone_{key}": value for key, value in variables.items()})
 
+    # --- Holding up -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def held(self, id: str) -> Iterator[None]:
+        """Has a workspace in hand, as another operation would: whoever is at work on it goes no further meanwhile."""
+        with Locks(self.state).workspace(id, PATIENCE_SECONDS):
+            yield
+
+    @contextmanager
+    def newest_held(self, count: int) -> Iterator[None]:
+        """Waits until there are so many workspaces, and holds the newest: a clone of that many can't end meanwhile."""
+        rows = eventually(lambda: len(rows := self.rows()) >= count and rows, f"{count} workspaces are reserved")
+        with self.held(rows[-1]["id"]):
+            yield
+
     # --- Looking --------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
@@ -288,8 +306,14 @@ class Started:
 
     def kill(self) -> None:
         """kill -9 for ansible-playbook, its workers and the module: a worker leaves the process group, so all of the
-        session's descendants are looked up."""
-        for pid in [*descendants(self.process.pid), self.process.pid]:
+        session's descendants are looked up. They are stopped first, so that none starts another meanwhile."""
+        found: set[int] = set()
+        while new := {self.process.pid, *descendants(self.process.pid)} - found:
+            for pid in new:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            found |= new
+        for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
@@ -300,7 +324,7 @@ class Started:
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below a process, stopped first so that none can start another meanwhile."""
+    """All processes below a process."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -110,8 +110,10 @@ def _snapshot_has_begun(site: Installation, source: dict[str, Any]) -> bool:
 
 
 def _secrets_are_held_back(site: Installation, source: dict[str, Any]) -> bool:
-    path = site.state / "snapshots" / f"{source['id']}.json"
-    return path.exists() and '"path"' in path.read_text()
+    try:
+        return '"path"' in (site.state / "snapshots" / f"{source['id']}.json").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def _snapshot_is_tagged(site: Installation, source: dict[str, Any]) -> bool:
@@ -137,7 +139,8 @@ def test_clones_killed_at_the_worst_moments(
     site: Installation, source: dict[str, Any], moment: Callable[[Installation, dict[str, Any]], bool]
 ) -> None:
     started = site.start("workspace_clone", clone_source="Base", clone_count=4)
-    _kill_when(started, lambda: moment(site, source))
+    with site.newest_held(5):
+        _kill_when(started, lambda: moment(site, source))
     _is_consistent(site)
     # Somebody who only starts the source finds it running again, with all that is its own.
     site.play("workspace_start", workspace_name="Base").succeeded()
@@ -169,7 +172,8 @@ def test_half_a_journal_goes_with_the_next_snapshot(site: Installation, source: 
 def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict[str, Any]) -> None:
     """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
     started = site.start("workspace_clone", clone_source="Base", clone_count=6)
-    _kill_when(started, lambda: _a_seat_is_up(site, source))
+    with site.newest_held(7):
+        _kill_when(started, lambda: _a_seat_is_up(site, source))
     up = [row["name"] for row in site.rows() if row["status"] == "running"]
     site.play("reconcile", repair=True).succeeded()
     site.is_tidy(up)
@@ -183,7 +187,8 @@ def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict
 
 def test_an_interrupted_order_some_of_whose_seats_were_deleted(site: Installation, source: dict[str, Any]) -> None:
     started = site.start("workspace_clone", clone_source="Base", clone_count=4)
-    _kill_when(started, lambda: _a_container_is_made(site, source))
+    with site.newest_held(5):
+        _kill_when(started, lambda: _a_container_is_made(site, source))
     site.play("workspace_delete", workspace_name="Base 2").succeeded()
     run = site.clone(source="Base", count=4).succeeded()
     assert run.result["resumed"]

@@ -8,7 +8,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from installation import Installation, login
+from installation import LONG_COMMIT, Installation, login
 from test_kill import _a_container_is_made, _kill_when, _secrets_are_held_back
 
 PASSWORD = "correct horse battery"
@@ -108,8 +108,7 @@ def test_an_interrupted_making(site: Installation, small: str) -> None:
 
 
 def test_an_interrupted_clone_with_all_that_belongs_to_it(site: Installation, made: dict[str, Any]) -> None:
-    script = "printf canary > ~/.netrc"
-    assert site.container(made).exec_run(["sh", "-c", f"HOME=/home/coder; {script}"]).exit_code == 0
+    site.run_inside(made, f"printf canary > /home/coder/.netrc; {LONG_COMMIT}")
     started = site.start("workspace_clone", clone_source="Base", clone_count=3)
     _kill_when(started, lambda: _secrets_are_held_back(site, made))
     kinds = {kind for kind, _ in _repair(site)}

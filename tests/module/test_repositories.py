@@ -213,8 +213,9 @@ def test_what_was_killed_is_finished_by_the_same_order(tidy: Installation) -> No
     assert [repository.name for repository in forge(tidy).repositories()] == ["Course"]
 
     started = tidy.start("workspace_clone", clone_source="Course", clone_count=3)
-    eventually(lambda: len(_branches(tidy)) > 1, "a branch")
-    started.kill()
+    with tidy.newest_held(4):
+        eventually(lambda: len(_branches(tidy)) > 1, "a branch")
+        started.kill()
     seats = tidy.clone(source="Course", count=3).succeeded().seats
     assert [seat["git_problem"] for seat in seats] == [None] * 3
     assert {"main", *(seat["repository"]["branch"] for seat in seats)} == set(_branches(tidy))

@@ -46,6 +46,10 @@ def _source(away: Installation) -> dict[str, Any]:
     return made
 
 
+def _a_seat_is_up(away: Installation) -> bool:
+    return any(row["status"] == "running" and row["name"] != "Base" for row in away.rows())
+
+
 @pytest.mark.parametrize("moment", ["snapshot", "first seat"])
 def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
     away: Installation, second: SecondEngine, moment: str
@@ -53,11 +57,9 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
     source = _source(away)
     started = away.start("workspace_clone", clone_source="Base", clone_names=NAMES)
     journal = away.state / "snapshots" / f"{source['id']}.json"
-    if moment == "snapshot":
-        eventually(journal.exists, "the snapshot to begin")
-    else:
-        eventually(lambda: any(r["status"] == "running" and r["name"] in NAMES for r in away.rows()), "the first seat")
-    second.kill()
+    with away.newest_held(7):
+        eventually(journal.exists if moment == "snapshot" else lambda: _a_seat_is_up(away), moment)
+        second.kill()
     failed = started.wait()
     assert failed.returncode != 0
     assert failed.result["error_code"] == "SERVICE_UNAVAILABLE", failed.output
@@ -79,8 +81,9 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
 def test_the_same_order_by_count_is_finished_not_made_twice(away: Installation, second: SecondEngine) -> None:
     _source(away)
     started = away.start("workspace_clone", clone_source="Base", clone_count=6)
-    eventually(lambda: any(r["status"] == "running" and r["name"] != "Base" for r in away.rows()), "the first seat")
-    second.kill()
+    with away.newest_held(7):
+        eventually(lambda: _a_seat_is_up(away), "the first seat")
+        second.kill()
     started.wait().failed("SERVICE_UNAVAILABLE", "site.engine_url")
     second.start().close()
     again = away.clone(source="Base", count=6).succeeded()

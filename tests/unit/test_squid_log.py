@@ -168,6 +168,7 @@ def test_the_end_of_a_gibibyte(folder: Path) -> None:
         file.seek(1024**3)  # what lies before is a hole, and takes no room
         file.write(b"\n")
         file.writelines(line(n, SEAT if n % 40 == 0 else OTHER).encode() for n in range(20_000))
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert len(recent(folder, SEAT, 50)) == 50
-    assert time.perf_counter() - begin < 0.1
+    # Reading all of it takes a hundred times as long as the end.
+    assert time.process_time() - begin < 0.1

@@ -166,7 +166,7 @@ def test_five_thousand_take_no_time() -> None:
     begin = time.process_time()
     entries = plan((), normalise(typed), State.EXACT, BASE)
     assert parse_section(render_section(entries)) == entries
-    assert time.process_time() - begin < 0.5
+    assert time.process_time() - begin < 2
 
 
 def test_covering() -> None:
