@@ -92,6 +92,11 @@ class Forge:
         self._keepers = list(dict.fromkeys((git.owner, credentials.user)))
         self._api = ForgeApi(git, credentials, timeout)
 
+    def check_credentials(self) -> None:
+        """Raises SERVICE_UNAVAILABLE when the server does not take Atelier's token, or not its password."""
+        for basic in (False, True):
+            self._api.request("GET", "/user", accept=(200,), basic=basic)
+
     def version(self) -> str:
         """Such as ``9.0.3+gitea-1.22.0``; the embedded service's ends in ``+atelier``."""
         answer = self._api.request("GET", "/version", accept=(200,))
@@ -166,14 +171,8 @@ class Forge:
         wanted = {"description": description, "private": private, "default_branch": default_branch}
         body = {key: value for key, value in wanted.items() if value is not None}
         changed = self._repository(self._api.request("PATCH", self._path(name), body, accept=(200,)).json)
-        if default_branch not in (None, changed.default_branch):  # Forgejo says nothing when it is missing
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                f"The repository {name!r} has no branch {default_branch!r} that could be its default.",
-                field="default_branch",
-                value=default_branch,
-                remedy="Push it first.",
-            )
+        if default_branch is not None and changed.default_branch != default_branch:
+            raise no_default_branch(name, default_branch)  # Forgejo says nothing of it
         return changed
 
     def delete_repository(self, name: str) -> bool:
@@ -191,7 +190,8 @@ class Forge:
     def ensure_branch(self, name: str, branch: str, source: str = MAIN) -> bool:
         """Makes the branch where ``source`` is now. Returns whether it was missing; one that is there stays as it is.
 
-        Raises GIT_ERROR when there is no source, as in a repository that nobody has pushed to.
+        Raises GIT_ERROR when there is no source, as in a repository that nobody has pushed to, or when something else
+        has the name's place: a tag, or ``a`` when the branch is to be ``a/b``.
         """
         check_branch(branch)
         body = {"new_branch_name": branch, "old_ref_name": source}
@@ -203,6 +203,14 @@ class Forge:
                 field="branch",
                 value=branch,
                 remedy=f"Push {source!r} first.",
+            )
+        if answer.status == 409 and branch not in [found.name for found in self.branches(name)]:
+            raise AtelierError(
+                Code.GIT_ERROR,
+                f"The branch {branch!r} of {name!r} can't be made: {answer.message.strip().rstrip('.')[:300]}.",
+                field="branch",
+                value=branch,
+                remedy="Give it another name.",
             )
         return answer.status == 201
 
@@ -337,6 +345,16 @@ def check_description(description: str) -> str:
             remedy=f"Keep it within {_DESCRIPTION_LENGTH}.",
         )
     return description
+
+
+def no_default_branch(name: str, branch: str) -> AtelierError:
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The repository {name!r} has no branch {branch!r} that could be its default.",
+        field="default_branch",
+        value=branch,
+        remedy="Push it first.",
+    )
 
 
 def taken(name: str) -> AtelierError:

@@ -170,7 +170,8 @@ class ForgeApi:
         )
 
     def _refused(self, method: str, path: str, answer: Answer) -> AtelierError:
-        said = f": {answer.message.strip()[:_SHOWN]}" if answer.message.strip() else ""
+        message = answer.message.strip().rstrip(".")[:_SHOWN]
+        said = f": {message}" if message else ""
         words = f"The git server answered {method} {path} with {answer.status}{said}."
         if answer.status == 401:
             return self._error(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from .errors import AtelierError, Code
-from .forge import Forge, Repository, check_description, taken
+from .forge import Forge, Repository, check_description, no_default_branch, taken
 from .forge_names import MAIN, candidates, check_branch, check_repository_name
 
 
@@ -134,6 +134,7 @@ def _change(forge: Forge, desired: Desired, found: Repository, check_mode: bool)
     present = [branch.name for branch in forge.branches(found.name)]
     changes = changes_of(desired, found)
     missing = [branch for branch in dict.fromkeys(desired.branches) if branch not in present]
+    _refuse_what_can_not_be(found, present, missing, changes.get("default_branch"))
     before = _shown(found, present)
     after = {**before, **changes, "branches": sorted([*present, *missing])}
     if not check_mode:
@@ -142,6 +143,22 @@ def _change(forge: Forge, desired: Desired, found: Repository, check_mode: bool)
         if changes:
             found = forge.update_repository(found.name, **changes)
     return Change(bool(changes or missing), before, after, found, tuple(after["branches"]))
+
+
+def _refuse_what_can_not_be(
+    found: Repository, present: list[str], missing: list[str], default_branch: str | None
+) -> None:
+    """Before anything is changed, and in check mode too. Raises VALIDATION_ERROR."""
+    if missing and found.default_branch not in present:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The repository {found.name!r} has no branch {found.default_branch!r} yet that others could begin from.",
+            field="branches",
+            remedy=f"Push {found.default_branch!r} first.",
+        )
+    # An empty one takes any: nothing has been pushed that could be the other.
+    if default_branch is not None and present and default_branch not in (*present, *missing):
+        raise no_default_branch(found.name, default_branch)
 
 
 def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:

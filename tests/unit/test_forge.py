@@ -195,6 +195,43 @@ def test_a_seat_is_granted_in_the_order_that_forgejo_needs(tmp_path: Path) -> No
     ]
 
 
+def test_a_branch_is_not_taken_for_there_because_something_else_is(tmp_path: Path) -> None:
+    """409 says both of Forgejo: that it exists, and that a tag or the branch of a part of its name does."""
+
+    def reply(method: str, path: str, body: Any) -> Reply:
+        if method == "GET":
+            return 200, [{"name": "group", "commit": {"id": "1" * 40}}], {"X-Total-Count": "1"}
+        return 409, {"message": "The branch group already exists."}, {}
+
+    with forge_server(tmp_path, reply) as (git, _):
+        assert Forge(git, CREDENTIALS).ensure_branch("app", "group") is False
+        with pytest.raises(AtelierError) as error:
+            Forge(git, CREDENTIALS).ensure_branch("app", "group/a")
+    assert "can't be made: The branch group already exists." in refused(error, Code.GIT_ERROR, "branch")
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    ("present", "wanted", "field"),
+    [
+        ([], Desired("app", branches=("x",)), "branches"),
+        (["other"], Desired("app", branches=("x",)), "branches"),
+        (["main"], Desired("app", branches=("x",), default_branch="y"), "default_branch"),
+    ],
+)
+def test_what_can_not_be_is_refused_before_anything_is_made(
+    tmp_path: Path, present: list[str], wanted: Desired, field: str, check_mode: bool
+) -> None:
+    def reply(method: str, path: str, body: Any) -> Reply:
+        assert method == "GET"
+        branches = [{"name": name, "commit": {"id": "1" * 40}} for name in present]
+        return (200, branches, {"X-Total-Count": str(len(branches))}) if "branches" in path else (200, RAW, {})
+
+    with forge_server(tmp_path, reply) as (git, _), pytest.raises(AtelierError) as error:
+        apply(Forge(git, CREDENTIALS), wanted, check_mode=check_mode)
+    refused(error, Code.VALIDATION_ERROR, field)
+
+
 def test_check_mode_tells_and_changes_nothing(tmp_path: Path) -> None:
     def reply(method: str, path: str, body: Any) -> Reply:
         assert method == "GET"

@@ -193,7 +193,8 @@ def list_branches(call: Call) -> Answer:
 def get_branch(call: Call) -> Answer:
     row, name = call.repository(least="read"), call.path["branch"]
     own, visible = _view(call, row)
-    known = names.is_branch(name) and (visible is None or name in visible)
+    # However long: what was pushed is listed, and so it is here.
+    known = names.is_reference(name) and (visible is None or name in visible)
     branch = git.branch(call.service.folder(row), name) if known else None
     if branch is None:
         raise Refusal(404, MISSING)
@@ -219,7 +220,12 @@ def create_branch(call: Call) -> Answer:
     except git.GitError as error:
         if git.branch(folder, name):
             raise Refusal(409, "The branch already exists.") from error
-        raise Refusal(409, "The branch with the same name already exists as part of another.") from error
+        other = git.in_the_way(folder, name)
+        if other is None:
+            raise
+        raise Refusal(
+            409, f"The branch {other} already exists, beside which there can be none of this name."
+        ) from error
     with call.store.change():
         call.store.run("UPDATE repositories SET empty = 0, updated_at = ? WHERE id = ?", now(), row["id"])
     return 201, _shown(own, replace(begin, name=name))

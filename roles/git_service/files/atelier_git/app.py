@@ -193,6 +193,7 @@ async def _json(request: Request) -> dict[str, Any]:
             raise Refusal(413, "The body is too large.")
     try:
         found = json.loads(content or b"{}")
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
     except ValueError as error:
         raise Refusal(422, "The body is not JSON.") from error
     if not isinstance(found, dict):

@@ -123,12 +123,21 @@ def remove_unknown(root: Path, known: set[str]) -> None:
 def branches(folder: Path, pattern: str = "") -> list[Branch]:
     """All of them, or those that fit one of git-for-each-ref(1)'s patterns."""
     output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{pattern}"], folder)
-    return [Branch(*line.split("\0", 5)) for line in output.splitlines()]
+    # Not splitlines(): a subject may hold what Python takes for a line's end, and git does not.
+    return [Branch(*line.split("\0", 5)) for line in output.split("\n")[:-1]]
 
 
 def branch(folder: Path, name: str) -> Branch | None:
     """The one of that name, which must be one that a branch may have: others are patterns."""
     return next((found for found in branches(folder, name) if found.name == name), None)
+
+
+def in_the_way(folder: Path, name: str) -> str | None:
+    """A branch that lets none of that name be: git keeps no ``a`` beside ``a/b``."""
+    parts = name.split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts)))
+    found = next((other for other in above if branch(folder, other)), None)
+    return found or next((below.name for below in branches(folder, f"{name}/")), None)
 
 
 def create_branch(folder: Path, branch: str, commit: str) -> None:

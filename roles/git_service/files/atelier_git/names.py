@@ -26,9 +26,14 @@ def is_user(name: object) -> bool:
 
 def is_branch(name: object) -> bool:
     """As git-check-ref-format(1), and no longer than Forgejo takes."""
+    return is_reference(name) and isinstance(name, str) and len(name) <= LONGEST
+
+
+def is_reference(name: object) -> bool:
+    """Whether git lets a branch have the name: as git-check-ref-format(1)."""
     return (
         isinstance(name, str)
-        and 1 <= len(name) <= LONGEST
+        and bool(name)
         and not _NOT_IN_BRANCH.search(name)
         and not name.startswith((".", "/", "-"))
         and not name.endswith((".", "/"))
