@@ -158,6 +158,26 @@ def test_a_password_that_was_changed_stays_and_lost_ones_are_made_anew(forgejo: 
     assert forgejo.as_account(forgejo.account("admin"))[0] == 200
 
 
+@pytest.mark.parametrize("content", ["", '{"user": "atelier-service", "passw', "{}\n", "null"])
+def test_damaged_credentials_are_lost_ones(forgejo: Forgejo, content: str) -> None:
+    for path in forgejo.files.values():
+        path.write_text(content)
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    for name in forgejo.files:
+        assert forgejo.as_account(forgejo.account(name))[0] == 200
+    assert "Done: 0 changed" in playbook(CONVERGE).stdout
+
+
+def test_an_account_that_must_change_its_password_is_let_go_on(forgejo: Forgejo) -> None:
+    """As after `forgejo admin user change-password`."""
+    (forgejo.files["admin"].parent / "forgejo-data" / "must-change-password").write_text("atelier-service")
+    assert forgejo.as_account(forgejo.account("credentials"))[0] == 403
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    assert forgejo.as_account(forgejo.account("credentials"))[0] == 200
+
+
 def test_a_password_that_forgejo_does_not_know_is_made_anew(forgejo: Forgejo) -> None:
     """The token alone is not enough: making a seat's takes the password."""
     service = forgejo.account("credentials")
@@ -169,3 +189,14 @@ def test_a_password_that_forgejo_does_not_know_is_made_anew(forgejo: Forgejo) ->
     assert made["password"] != service["password"]
     assert forgejo.as_account(made)[0] == 200
     assert "Done: 0 changed" in playbook(CONVERGE).stdout
+
+
+def test_another_configuration_is_another_container(folder: Path, forgejo: Forgejo, container: Container) -> None:
+    """Not a restart after a file was written: a run may have ended between the two."""
+    done = playbook(CONVERGE, "-e", "atelier_protocol=https")
+    assert done.returncode == 0, done.stdout
+    assert "COOKIE_SECURE = true" in (folder / "app.ini").read_text()
+    assert container.client is not None
+    assert container.client.containers.get(str(container.name)).id != container.id
+    assert forgejo.as_account(forgejo.account("credentials"))[0] == 200
+    assert playbook(CONVERGE).returncode == 0

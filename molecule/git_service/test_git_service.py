@@ -115,6 +115,45 @@ def test_lost_credentials_are_made_anew(installation: Site) -> None:
     assert "nothing.sock" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["admin", "credentials"])
+@pytest.mark.parametrize("content", ["", '{"user": "atelier-service", "passw', "{}\n", "null"])
+def test_damaged_credentials_are_lost_ones(installation: Site, name: str, content: str) -> None:
+    assert installation.git is not None
+    file = installation.git.credentials.with_name(f"{name}.json")
+    file.write_text(content)
+    done = playbook(CONVERGE)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(file.read_text())["password"]
+    open_forge(installation).check_credentials()
+    assert "Done: 0 changed" in playbook(CONVERGE).stdout
+
+
+def test_another_owner_gets_an_account(installation: Site) -> None:
+    assert installation.git is not None
+    for owner in ("alice", installation.git.owner):
+        done = playbook(CONVERGE, "-e", f"atelier_git_admin_user={owner}")
+        assert done.returncode == 0, done.stdout
+        git = replace(installation.git, owner=owner)
+        assert json.loads(git.credentials.with_name("admin.json").read_text())["user"] == owner
+        forge = open_forge(replace(installation, git=git))
+        assert ("kept" in [found.name for found in forge.repositories()]) is (owner == installation.git.owner)
+
+
+def test_settings_hold_though_the_run_that_wrote_them_was_cut_short(installation: Site, container: Container) -> None:
+    """A file that says already what it should must not keep the service at what it was started with."""
+    assert installation.git is not None
+    other = ["-e", "atelier_git_service_max_push_bytes=1000000"]
+    before = container.id
+    file = installation.state_dir / "git" / "settings" / "settings.json"
+    file.write_text(file.read_text().replace("1073741824", "1000000"))
+    done = playbook(CONVERGE, *other)
+    assert done.returncode == 0, done.stdout
+    assert container.client is not None
+    assert container.client.containers.get(str(container.name)).id != before
+    assert "Done: 0 changed" in playbook(CONVERGE, *other).stdout
+    assert playbook(CONVERGE).returncode == 0
+
+
 def test_a_password_that_the_service_does_not_know_is_made_anew(installation: Site) -> None:
     """The token alone is not enough: making a seat's takes the password. An older version kept passwords otherwise."""
     assert installation.git is not None
