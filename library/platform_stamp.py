@@ -10,8 +10,9 @@ version_added: "0.1.0"
 author: [Atelier (@atelier)]
 description:
   - Compares what the platform is made from (files, variables) and what is there of it (its containers and what they
-    run, images, bridges, firewall, configuration files) with what the last complete run noted in C(platform.json) of
-    the state folder. Where all of it is the same, and the boot too, there is nothing to do.
+    run, images, bridges, firewall, configuration files, a git server that takes Atelier's credentials) with what the
+    last complete run noted in C(platform.json) of the state folder. Where all of it is the same, and the boot too,
+    there is nothing to do.
   - What was noted counts for a day; then everything is looked at again.
   - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
     complete one. Nothing of the platform is changed.
@@ -166,6 +167,7 @@ def _look(module: AnsibleModule, site: Site) -> stamps.Stamp:
         **stamps.host(given["bridges"]),
         **stamps.services(engine, site.instance),
         **stamps.templates(engine, site.image_prefix),
+        **stamps.git_server(site),
     }
     return stamps.Stamp(time.time(), parts)
 

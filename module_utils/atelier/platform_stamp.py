@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .engine import Engine
+from .errors import AtelierError
 from .files import write_atomically
+from .forge import open_forge
+from .model import Site
 
 # Certificates end and packages age: after a day everything is looked at again.
 MAX_AGE_SECONDS = 86_400
@@ -93,6 +96,18 @@ def services(engine: Engine, instance: str) -> dict[str, str]:
         for container in found
         if "atelier.service" in container.labels and container.status == "running"
     }
+
+
+def git_server(site: Site) -> dict[str, str]:
+    """What the git server says to Atelier's own account: a password can be changed without a trace outside of it. Left
+    out when it does not take the credentials, or does not answer."""
+    if site.git is None:
+        return {}
+    try:
+        open_forge(site).check_credentials()
+    except AtelierError:
+        return {}
+    return {"the git server that takes our credentials": "yes"}
 
 
 def templates(engine: Engine, image_prefix: str) -> dict[str, str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from atelier.platform_stamp import MAX_AGE_SECONDS, Stamp, difference, read_stamp, sources, write_stamp
+from atelier.platform_stamp import MAX_AGE_SECONDS, Stamp, difference, git_server, read_stamp, sources, write_stamp
+from forge_server import Reply, forge_server
+from support import site
 
 PARTS = {"the boot": "b", "the container atelier-api": "1 of sha256:2", "/etc/x": "d"}
 NOTED = Stamp(1000, PARTS)
@@ -39,6 +43,20 @@ def test_what_was_noted_is_read_again_and_what_is_broken_counts_for_nothing(tmp_
         file.write_text(text)
         assert read_stamp(file) is None
     assert difference(None, NOTED) == "no complete run is on record"
+
+
+@pytest.mark.parametrize("unknown", [None, "token", "Basic"])
+def test_a_git_server_that_knows_us_no_more_is_looked_at(tmp_path: Path, unknown: str | None) -> None:
+    asked = iter(("token", "Basic"))
+
+    def reply(method: str, path: str, body: Any) -> Reply:
+        return (401, {"message": "no"}, {}) if next(asked) == unknown else (200, {"login": "atelier-service"}, {})
+
+    assert git_server(site(tmp_path)) == {}
+    with forge_server(tmp_path, reply) as (git, seen):
+        said = git_server(replace(site(tmp_path), git=git))
+    assert bool(said) is (unknown is None)
+    assert seen[0] == "GET /api/v1/user token"
 
 
 def test_files_and_folders_have_a_digest_of_all_that_is_in_them(tmp_path: Path) -> None:
