@@ -29,8 +29,6 @@ PLAYBOOKS = REPOSITORY / "playbooks"
 IDE_PORT = 8082
 # A quiet machine needs a fiftieth of it; nothing waits this long unless it is broken.
 PATIENCE_SECONDS = 120
-# In a source: Docker is at its snapshot for long enough to be met there.
-LONG_COMMIT = "head -c 400000000 /dev/zero > /workspace/large"
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -19,6 +19,8 @@ SECRETS = {
     "/home/coder/.bash_history": b"export TOKEN=canary-two\n",
     "/workspace/.git/config": b"[remote]\n\turl = https://canary-three@host/x\n",
 }
+# A kill may come too late; not as often as this.
+TRIES = 5
 PASSWORD, OTHER = "correct horse battery", "staple wagon 42"
 
 
@@ -109,7 +111,7 @@ def _snapshot_has_begun(site: Installation, source: dict[str, Any]) -> bool:
     return (site.state / "snapshots" / f"{source['id']}.json").exists()
 
 
-def _secrets_are_held_back(site: Installation, source: dict[str, Any]) -> bool:
+def secrets_are_held_back(site: Installation, source: dict[str, Any]) -> bool:
     try:
         return '"path"' in (site.state / "snapshots" / f"{source['id']}.json").read_text()
     except FileNotFoundError:
@@ -121,7 +123,7 @@ def _snapshot_is_tagged(site: Installation, source: dict[str, Any]) -> bool:
     return bool(site.snapshot_tags())
 
 
-def _a_container_is_made(site: Installation, source: dict[str, Any]) -> bool:
+def a_container_is_made(site: Installation, source: dict[str, Any]) -> bool:
     assert source
     return len(site.containers()) > 1
 
@@ -131,7 +133,7 @@ def _a_seat_is_up(site: Installation, source: dict[str, Any]) -> bool:
     return any(row["status"] == "running" and row["name"] != "Base" for row in site.rows())
 
 
-MOMENTS = [_snapshot_has_begun, _secrets_are_held_back, _snapshot_is_tagged, _a_container_is_made, _a_seat_is_up]
+MOMENTS = [_snapshot_has_begun, secrets_are_held_back, _snapshot_is_tagged, a_container_is_made, _a_seat_is_up]
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__.strip("_"))
@@ -140,7 +142,7 @@ def test_clones_killed_at_the_worst_moments(
 ) -> None:
     started = site.start("workspace_clone", clone_source="Base", clone_count=4)
     with site.newest_held(5):
-        _kill_when(started, lambda: moment(site, source))
+        kill_when(started, lambda: moment(site, source))
     _is_consistent(site)
     # Somebody who only starts the source finds it running again, with all that is its own.
     site.play("workspace_start", workspace_name="Base").succeeded()
@@ -153,7 +155,7 @@ def test_clones_killed_at_the_worst_moments(
     _agrees(site)
 
 
-def _kill_when(started: Started, condition: Callable[[], bool]) -> None:
+def kill_when(started: Started, condition: Callable[[], bool]) -> None:
     try:
         eventually(lambda: condition() or started.process.poll() is not None, "the moment to kill")
     finally:
@@ -173,7 +175,7 @@ def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict
     """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
     started = site.start("workspace_clone", clone_source="Base", clone_count=6)
     with site.newest_held(7):
-        _kill_when(started, lambda: _a_seat_is_up(site, source))
+        kill_when(started, lambda: _a_seat_is_up(site, source))
     up = [row["name"] for row in site.rows() if row["status"] == "running"]
     site.play("reconcile", repair=True).succeeded()
     site.is_tidy(up)
@@ -188,7 +190,7 @@ def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict
 def test_an_interrupted_order_some_of_whose_seats_were_deleted(site: Installation, source: dict[str, Any]) -> None:
     started = site.start("workspace_clone", clone_source="Base", clone_count=4)
     with site.newest_held(5):
-        _kill_when(started, lambda: _a_container_is_made(site, source))
+        kill_when(started, lambda: a_container_is_made(site, source))
     site.play("workspace_delete", workspace_name="Base 2").succeeded()
     run = site.clone(source="Base", count=4).succeeded()
     assert run.result["resumed"]
@@ -212,7 +214,7 @@ def _a_container_runs(site: Installation) -> bool:
 def test_a_create_that_is_killed(site: Installation, small: str, moment: Callable[[Installation], bool]) -> None:
     order = {"name": "Base", "template": small, "generate_password": True}
     started = site.start(site.write_task("workspace", **order))
-    _kill_when(started, lambda: moment(site))
+    kill_when(started, lambda: moment(site))
     _is_consistent(site)
     run = site.task("workspace", **order).succeeded()
     assert run.result["workspace"]["status"] == "running"
@@ -253,7 +255,7 @@ def test_a_delete_that_is_killed(site: Installation, small: str) -> None:
     for condition in (container_is_gone, row_is_gone):
         site.create(template=small)
         started = site.start("workspace_delete", workspace_name="Base")
-        _kill_when(started, condition)
+        kill_when(started, condition)
         site.play("workspace_delete", workspace_name="Base").succeeded()
         site.is_tidy([])
     _agrees(site)
