@@ -158,15 +158,14 @@ def test_a_password_that_was_changed_stays_and_lost_ones_are_made_anew(forgejo: 
     assert forgejo.as_account(forgejo.account("admin"))[0] == 200
 
 
-@pytest.mark.parametrize("content", ["", '{"user": "atelier-service", "passw', "{}\n", "null"])
-def test_damaged_credentials_are_lost_ones(forgejo: Forgejo, content: str) -> None:
-    for path in forgejo.files.values():
-        path.write_text(content)
-    done = playbook(CONVERGE)
-    assert done.returncode == 0, done.stdout
-    for name in forgejo.files:
-        assert forgejo.as_account(forgejo.account(name))[0] == 200
-    assert "Done: 0 changed" in playbook(CONVERGE).stdout
+def test_damaged_credentials_are_lost_ones(forgejo: Forgejo) -> None:
+    for content in ({"admin": "", "credentials": "{}\n"}, {"admin": "null", "credentials": '{"user": "a", "passw'}):
+        for name, path in forgejo.files.items():
+            path.write_text(content[name])
+        done = playbook(CONVERGE)
+        assert done.returncode == 0, done.stdout
+        for name in forgejo.files:
+            assert forgejo.as_account(forgejo.account(name))[0] == 200
 
 
 def test_an_account_that_must_change_its_password_is_let_go_on(forgejo: Forgejo) -> None:
