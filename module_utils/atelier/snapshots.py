@@ -23,6 +23,7 @@ from .model import Workspace
 from .platform import Platform
 from .seats import SNAPSHOT_LABEL
 from .secrets_in_seats import KNOWN_PLACES
+from .validation import is_id
 
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
@@ -74,19 +75,28 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
 
 def leftover_snapshots(platform: Platform) -> list[Image]:
     """Snapshots that nobody uses: tagged by a run that is dead, or without a tag and without a clone."""
+    instance = platform.site.instance
+    found = [
+        image
+        for image in platform.engine.images(SNAPSHOT_LABEL)
+        if image.labels.get("atelier.instance") == instance and is_id(image.labels[SNAPSHOT_LABEL])
+    ]
+    # Looked at after the images, so that a clone that is made meanwhile counts.
+    in_use = {container.image_id for container in platform.engine.containers(f"atelier.instance={instance}")}
     leftovers: list[Image] = []
-    in_use = {
-        container.image_id for container in platform.engine.containers(f"atelier.instance={platform.site.instance}")
-    }
-    for image in platform.engine.images(SNAPSHOT_LABEL):
-        if image.labels.get("atelier.instance") != platform.site.instance:
-            continue
+    for image in found:
         runs = _runs(platform, image).values()
         if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
-            not image.tags and image.id not in in_use
+            not image.tags and image.id not in in_use and not _is_being_made(platform, image)
         ):
             leftovers.append(image)
     return leftovers
+
+
+def _is_being_made(platform: Platform, image: Image) -> bool:
+    """Docker's own commit loses its tag to the snapshot that is made of it, a moment before it is removed. Whoever
+    makes one holds the source; where nobody does any more, the moment is over."""
+    return not platform.locks.workspace_free(image.labels[SNAPSHOT_LABEL]) or platform.engine.image(image.id) is None
 
 
 def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:

@@ -60,8 +60,12 @@ def check_title(name: str, field: str = "name") -> str:
     return name
 
 
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
 def check_id(workspace_id: str) -> str:
-    if not _ID.fullmatch(workspace_id):
+    if not is_id(workspace_id):
         raise AtelierError(
             Code.VALIDATION_ERROR,
             f"The id {workspace_id[:40]!r} is not one.",

@@ -1,0 +1,67 @@
+"""Which images are snapshots that nobody uses: told from those in use, and from one that is being made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from atelier.engine import Image
+from atelier.locks import Locks
+from atelier.platform import Platform
+from atelier.snapshots import leftover_snapshots
+from support import site
+
+SOURCE, RUN = "0123456789ab", "00000000000a"
+LABELS = {"atelier.instance": "test", "atelier.snapshot": SOURCE}
+
+
+class Engine:
+    """Has these images, and containers of those that are named."""
+
+    def __init__(self, *images: Image, used: tuple[str, ...] = ()) -> None:
+        self._images, self._used = images, used
+
+    def images(self, label: str) -> list[Image]:
+        return [image for image in self._images if label in image.labels]
+
+    def image(self, id: str) -> Image | None:
+        return next((image for image in self._images if image.id == id), None)
+
+    def containers(self, label: str) -> list[Any]:
+        assert label == "atelier.instance=test"
+        return [SimpleNamespace(image_id=id) for id in self._used]
+
+
+def image(id: str, *tags: str, **labels: str) -> Image:
+    return Image(id, tags, (), {**LABELS, **{key.replace("_", "."): value for key, value in labels.items()}})
+
+
+def leftovers(folder: Path, engine: Engine) -> list[str]:
+    found = SimpleNamespace(site=site(folder), engine=engine, locks=Locks(folder))
+    return [image.id for image in leftover_snapshots(cast(Platform, found))]
+
+
+def test_what_a_dead_run_tagged_and_what_nobody_stands_on(tmp_path: Path) -> None:
+    tag = f"test/snapshot:{SOURCE}-{RUN}"
+    others = [image("other", atelier_instance="another"), image("odd", atelier_snapshot="by hand")]
+    engine = Engine(
+        image("tagged", tag), image("bare"), image("used"), image("kept", "test/x:1"), *others, used=("used",)
+    )
+    assert leftovers(tmp_path, engine) == ["tagged", "bare"]
+    with Locks(tmp_path).batch(RUN):
+        assert leftovers(tmp_path, engine) == ["bare"]
+
+
+def test_one_that_is_being_made_is_none(tmp_path: Path) -> None:
+    """Docker's own commit has no tag for a moment; when that is over it is gone."""
+    engine = Engine(image("commit"))
+    with Locks(tmp_path).workspace(SOURCE, 0):
+        assert leftovers(tmp_path, engine) == []
+    assert leftovers(tmp_path, engine) == ["commit"]
+
+    class Later(Engine):
+        def image(self, id: str) -> None:
+            return None
+
+    assert leftovers(tmp_path, Later(image("commit"))) == []
