@@ -10,11 +10,12 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 
 from .engine import Container, Engine, File, Image, content_of
 from .errors import AtelierError, Code
@@ -60,7 +61,9 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
     batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
     Raises SNAPSHOT_FAILED, DISK_FULL.
     """
-    tag = f"{platform.site.instance}/snapshot:{source.id}-{run_id}"
+    # A name of its own each time: Docker finishes a commit whose client was killed, and that image, which may have seen
+    # the secrets being put back, must not come to be called what the same run makes when it is taken up.
+    tag = f"{platform.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
     try:
         with platform.locks.workspace(source.id, platform.lock_wait):
             image = _take(platform, source, tag, max_layers)
@@ -68,8 +71,8 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
     finally:
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
         with suppress(AtelierError):
-            platform.engine.remove_image(tag, force=True)
-            # Docker finishes a commit whose client was killed: the interrupted run's may have come only now.
+            _remove_tags_of(platform, run_id)
+            # Those of other runs that were killed, too: their commits may have come to an end only now.
             remove_leftovers(platform, leftover_snapshots(platform))
 
 
@@ -85,7 +88,7 @@ def leftover_snapshots(platform: Platform) -> list[Image]:
     in_use = {container.image_id for container in platform.engine.containers(f"atelier.instance={instance}")}
     leftovers: list[Image] = []
     for image in found:
-        runs = _runs(platform, image).values()
+        runs = _runs(platform, image.tags).values()
         if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
             not image.tags and image.id not in in_use and not _is_being_made(platform, image)
         ):
@@ -103,17 +106,24 @@ def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
     for image in leftovers:
         if not image.tags:
             platform.engine.remove_image(image.id)
-        for tag, run in _runs(platform, image).items():
-            # Whoever takes up the interrupted run gives its new snapshot the same tag.
+        for tag, run in _runs(platform, image.tags).items():
+            # Whoever takes up the interrupted run removes all its tags in the end.
             with platform.locks.batch(run) as held:
                 if held:
                     platform.engine.remove_image(tag, force=True)
 
 
-def _runs(platform: Platform, image: Image) -> dict[str, str]:
-    """The image's tags that are ours, with the run that each was given by."""
+def _remove_tags_of(platform: Platform, run_id: str) -> None:
+    """Of this attempt of the run, and of those that were killed."""
+    for tag, run in _runs(platform, platform.engine.image_tags(SNAPSHOT_LABEL)).items():
+        if run == run_id:
+            platform.engine.remove_image(tag, force=True)
+
+
+def _runs(platform: Platform, tags: Iterable[str]) -> dict[str, str]:
+    """Those of snapshots of this installation, with the run of each."""
     ours = f"{platform.site.instance}/snapshot:"
-    return {tag: tag.rpartition("-")[2] for tag in image.tags if tag.startswith(ours)}
+    return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(ours)}
 
 
 def check_source(platform: Platform, source: Workspace) -> tuple[Container, Image]:

@@ -43,7 +43,7 @@ def leftovers(folder: Path, engine: Engine) -> list[str]:
 
 
 def test_what_a_dead_run_tagged_and_what_nobody_stands_on(tmp_path: Path) -> None:
-    tag = f"test/snapshot:{SOURCE}-{RUN}"
+    tag = f"test/snapshot:{SOURCE}-01234567-{RUN}"
     others = [image("other", atelier_instance="another"), image("odd", atelier_snapshot="by hand")]
     engine = Engine(
         image("tagged", tag), image("bare"), image("used"), image("kept", "test/x:1"), *others, used=("used",)
