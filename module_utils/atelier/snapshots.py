@@ -97,9 +97,12 @@ def leftover_snapshots(platform: Platform) -> list[Image]:
 
 
 def _is_being_made(platform: Platform, image: Image) -> bool:
-    """Docker's own commit loses its tag to the snapshot that is made of it, a moment before it is removed. Whoever
-    makes one holds the source; where nobody does any more, the moment is over."""
-    return not platform.locks.workspace_free(image.labels[SNAPSHOT_LABEL]) or platform.engine.image(image.id) is None
+    """Docker's own commit has no tag yet for a moment, and loses it to the snapshot that is made of it a moment before
+    it is removed. Whoever makes one holds the source; where nobody does any more, both moments are over."""
+    if not platform.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
+        return True
+    now = platform.engine.image(image.id)
+    return now is None or bool(now.tags)
 
 
 def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:

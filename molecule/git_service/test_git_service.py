@@ -142,12 +142,12 @@ def test_settings_hold_though_the_run_that_wrote_them_was_cut_short(installation
     """A file that says already what it should must not keep the service at what it was started with."""
     assert installation.git is not None
     other = ["-e", "atelier_git_service_max_push_bytes=1000000"]
-    before = container.id
+    assert container.client is not None
+    before = container.client.containers.get(str(container.name)).id
     file = installation.state_dir / "git" / "settings" / "settings.json"
     file.write_text(file.read_text().replace("1073741824", "1000000"))
     done = playbook(CONVERGE, *other)
     assert done.returncode == 0, done.stdout
-    assert container.client is not None
     assert container.client.containers.get(str(container.name)).id != before
     assert playbook(CONVERGE).returncode == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -244,9 +245,11 @@ def test_going_down_in_good_order(own: Callable[..., Api]) -> None:
         eventually(lambda: task_began(api, job), "the task begins")
         streaming = api.stream(job)
         next(streaming)
+        begin = time.monotonic()
         api.terminate()
-        # Neither the run's deadline nor the next ping of the stream is waited for.
         api.wait()
+        # Far below the deadline of a run and the pause between two pings of a stream.
+        assert time.monotonic() - begin < 14
     assert [pid for pid, execution in executions() if execution == job] == []
     assert list(SCRATCH.glob(f"atelier-run-{job}-*")) == []
     assert not api.has_ended(job)

@@ -110,7 +110,7 @@ def test_an_interrupted_clone_with_all_that_belongs_to_it(site: Installation, ma
     for _ in range(TRIES):
         started = site.start("workspace_clone", clone_source="Base", clone_count=3)
         with site.newest_held(4):
-            kill_when(started, lambda: secrets_are_held_back(site, made))
+            kill_when(started, lambda: secrets_are_held_back(site, made) or a_container_is_made(site, made))
         if secrets_are_held_back(site, made):
             break
         # They were put back before it could be killed.

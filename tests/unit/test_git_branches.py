@@ -44,7 +44,7 @@ def test_no_subject_and_no_name_breaks_the_list(app: Server, odd: str) -> None:
 
 
 def test_what_is_listed_is_answered_by_its_name_too(app: Server) -> None:
-    names = ["x" * 150, "clone/a/b", "ä"]
+    names = ["x" * 150, "clone/a/b", "ä", "-x", "HEAD"]
     for name in names:
         push(app, name)
     assert {branch["name"] for branch in app("GET", BRANCHES).json()} == set(names)

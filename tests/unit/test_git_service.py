@@ -56,6 +56,20 @@ def test_new_credentials_end_the_old_ones(app: Server) -> None:
         assert app("GET", APP, headers={}, auth=(account["user"], account["password"])).status_code == 200
 
 
+def test_another_owner_is_the_only_one(app: Server) -> None:
+    store = Store(app.settings.database)
+    new = renew(store, "alice", "atelier-service")
+    refused(app("GET", APP, headers={}, auth=app.password), 401)
+    token = {"Authorization": f"token {new['service']['token']}"}
+    assert app("GET", "/api/v1/users/developer", headers=token).json()["is_admin"] is False
+    # What was the old one's is there, and its account is its own again when it is asked for.
+    assert app("GET", APP, headers={}, auth=("alice", new["admin"]["password"])).status_code == 200
+    again = renew(store, "developer", "atelier-service")
+    assert app("GET", APP, headers={}, auth=("developer", again["admin"]["password"])).status_code == 200
+    refused(app("GET", APP, headers={}, auth=("alice", new["admin"]["password"])), 401)
+    store.close()
+
+
 def test_a_service_account_that_comes_later_may_push_what_the_owner_may(app: Server) -> None:
     rule = {"rule_name": "**", "enable_push": True, "enable_push_whitelist": True}
     app("POST", f"{APP}/branch_protections", {**rule, "push_whitelist_usernames": ["developer"]})

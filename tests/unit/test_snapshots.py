@@ -61,7 +61,12 @@ def test_one_that_is_being_made_is_none(tmp_path: Path) -> None:
     assert leftovers(tmp_path, engine) == ["commit"]
 
     class Later(Engine):
-        def image(self, id: str) -> None:
-            return None
+        now: Image | None = None
 
-    assert leftovers(tmp_path, Later(image("commit"))) == []
+        def image(self, id: str) -> Image | None:
+            return self.now
+
+    later = Later(image("commit"))
+    assert leftovers(tmp_path, later) == []
+    later.now = image("commit", f"test/snapshot:{SOURCE}-01234567-{RUN}")
+    assert leftovers(tmp_path, later) == []

@@ -9,13 +9,21 @@ from .store import Store, now
 
 
 def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
-    """Both with a new password, the service account with a new token; what they had before is good for nothing more.
+    """Both with a new password, the service account with a new token; what they had before is good for nothing more,
+    and whoever else was an administrator, as an owner from before, neither signs in nor is one any more.
 
     ``owner`` and ``service`` are the accounts' names. Returns what each signs in with, by ``admin`` and ``service``.
     """
     passwords = {name: secrets.token_urlsafe(36) for name in (owner, service)}
     with store.change():
         ids = {name: _administrator(store, name, password) for name, password in passwords.items()}
+        store.run(
+            "DELETE FROM tokens WHERE user_id IN (SELECT id FROM users WHERE is_admin AND id NOT IN (?, ?))",
+            *ids.values(),
+        )
+        store.run(
+            "UPDATE users SET is_admin = 0, password_hash = '' WHERE is_admin AND id NOT IN (?, ?)", *ids.values()
+        )
         # Rules from before there was a service account: what the owner may push, Atelier may.
         store.run(
             "INSERT OR IGNORE INTO whitelisted SELECT w.protection_id, ? FROM whitelisted w"

@@ -26,17 +26,21 @@ def is_user(name: object) -> bool:
 
 def is_branch(name: object) -> bool:
     """As git-check-ref-format(1), and no longer than Forgejo takes."""
-    return is_reference(name) and isinstance(name, str) and len(name) <= LONGEST
-
-
-def is_reference(name: object) -> bool:
-    """Whether git lets a branch have the name: as git-check-ref-format(1)."""
     return (
         isinstance(name, str)
-        and bool(name)
-        and not _NOT_IN_BRANCH.search(name)
-        and not name.startswith((".", "/", "-"))
-        and not name.endswith((".", "/"))
+        and is_reference(name)
+        and len(name) <= LONGEST
+        and not name.startswith("-")
         and name not in ("@", "HEAD")
+    )
+
+
+def is_reference(name: str) -> bool:
+    """Whether it may stand behind ``refs/heads/``: as git-check-ref-format(1) without options."""
+    return (
+        bool(name)
+        and not _NOT_IN_BRANCH.search(name)
+        and not name.startswith((".", "/"))
+        and not name.endswith((".", "/"))
         and not any(part.endswith(".lock") for part in name.split("/"))
     )
