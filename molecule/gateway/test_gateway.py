@@ -325,8 +325,8 @@ def running_id(site: dict[str, Any]) -> str:
 def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site: dict[str, Any]) -> None:
     """Another port, where the gateway that runs does not answer yet, and back."""
     before = running_id(site)
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        other = free.getsockname()[1]
+    # Not one that the kernel may give to a connection before the gateway has it.
+    other = gateway.port + 5
     with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=10)) as ide:
         ide.sendall(
             f"GET / HTTP/1.1\r\nHost: {IDS[0]}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

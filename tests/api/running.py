@@ -26,6 +26,9 @@ MARK = "ATELIER_EXECUTION"
 ENDED = ("successful", "failed", "error", "canceled")
 # Whoever waits longer than this waits for something broken.
 PATIENCE = 180.0
+# Each is given once. They lie below those that the kernel gives to connections: one of these would have the port of an
+# API that is down for a moment.
+_PORTS = iter(range(20000, 32768))
 
 
 class Instance(Installation):
@@ -346,6 +349,8 @@ def _new(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
