@@ -70,11 +70,12 @@ def test_resources_are_sampled(api: Api, base: dict[str, Any]) -> None:
 
 @pytest.fixture
 def wired(own: Callable[..., Api], api: Api) -> Iterator[tuple[Api, Wire]]:
-    folder = Path(tempfile.mkdtemp(prefix="atelier-wire-"))
-    wire = Wire(folder, api.instance.engine_url)
-    wire.mend()
-    yield own(engine_url=wire.url).start(), wire
-    wire.cut()
+    # Not pytest's own folder: a socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="atelier-wire-") as folder:
+        wire = Wire(Path(folder), api.instance.engine_url)
+        wire.mend()
+        yield own(engine_url=wire.url).start(), wire
+        wire.cut()
 
 
 def test_docker_out_of_reach(wired: tuple[Api, Wire]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from tests.module.installation import descendants, eventually
+from tests.module.installation import containerd_below, descendants, eventually
 
 _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-api2-def", "172.20.251.1/24"
 
@@ -133,7 +133,7 @@ class Dockerd:
     def pull_the_plug(self) -> None:
         """kill -9 of dockerd, its containerd and every container, as when the machine goes down."""
         assert self._process is not None
-        for pid in [self._process.pid, *descendants(self._process.pid), *self._shims_and_below()]:
+        for pid in [self._process.pid, *descendants(self._process.pid), *containerd_below(self._folder)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(30)
@@ -145,7 +145,7 @@ class Dockerd:
                 self._process.wait(60)
             if self._process.poll() is None:
                 self.pull_the_plug()
-        for pid in self._shims_and_below():
+        for pid in containerd_below(self._folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for mount in sorted(_mounts_below(self._folder), reverse=True):
@@ -153,15 +153,6 @@ class Dockerd:
         for bridge in (self._bridge, _DEFAULT_BRIDGE):
             subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _shims_and_below(self) -> list[int]:
-        found: list[int] = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (entry / "cmdline").read_bytes()
-                if b"containerd" in words and str(self._folder).encode() in words:
-                    found += [int(entry.name), *descendants(int(entry.name))]
-        return found
 
 
 def _mounts_below(folder: Path) -> list[str]:

@@ -337,6 +337,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def containerd_below(folder: Path) -> list[int]:
+    """containerd, its shims and their containers, of a dockerd whose files are in the folder. A container whose start
+    the dockerd's end came into is one that no later dockerd knows."""
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            if b"containerd" in words and f"{folder}/".encode() in words:
+                found += [int(entry.name), *descendants(int(entry.name))]
+    return found
+
+
 def _environment(folder: Path, run_folder: Path) -> dict[str, str]:
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return kept | {

@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 from docker.types import IPAMConfig, IPAMPool
-from installation import PATIENCE_SECONDS, eventually
+from installation import PATIENCE_SECONDS, containerd_below, eventually
 
 NETWORK, BRIDGE, SUBNET = "atelier-second-open", "atl-test2", "172.25.250.0/24"
 _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-test2-def", "172.25.251.1/24"
@@ -102,6 +102,9 @@ class SecondEngine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         self._end_containerd()
+        for pid in containerd_below(self.folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for bridge in (BRIDGE, _DEFAULT_BRIDGE):
             subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
         for line in Path("/proc/mounts").read_text().splitlines()[::-1]:
