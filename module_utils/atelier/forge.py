@@ -207,7 +207,7 @@ class Forge:
         if answer.status == 409 and branch not in [found.name for found in self.branches(name)]:
             raise AtelierError(
                 Code.GIT_ERROR,
-                f"The branch {branch!r} of {name!r} can't be made: {answer.message.strip().rstrip('.')[:300]}.",
+                f"The branch {branch!r} of {name!r} can't be made: {answer.message}.",
                 field="branch",
                 value=branch,
                 remedy="Give it another name.",
@@ -269,7 +269,7 @@ class Forge:
         if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
             raise AtelierError(
                 Code.GIT_ERROR,
-                f"The git server does not make the user {user}: {answer.message[:300]}",
+                f"The git server does not make the user {user}: {answer.message}.",
                 remedy="See its settings for new users.",
             )
         return False

@@ -49,8 +49,9 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What the server said was wrong."""
-        return str(self.json.get("message", "")) if isinstance(self.json, Mapping) else ""
+        """What the server said was wrong, as a part of a sentence of ours: no longer than that, without a full stop."""
+        said = str(self.json.get("message", "")) if isinstance(self.json, Mapping) else ""
+        return said.strip().rstrip(".")[:_SHOWN]
 
 
 def read_credentials(git: GitServer) -> Credentials:
@@ -170,8 +171,7 @@ class ForgeApi:
         )
 
     def _refused(self, method: str, path: str, answer: Answer) -> AtelierError:
-        message = answer.message.strip().rstrip(".")[:_SHOWN]
-        said = f": {message}" if message else ""
+        said = f": {answer.message}" if answer.message else ""
         words = f"The git server answered {method} {path} with {answer.status}{said}."
         if answer.status == 401:
             return self._error(

@@ -76,8 +76,8 @@ def apply(forge: Forge, desired: Desired, *, check_mode: bool) -> Change:
     """Makes the repository what is wanted, or tells what that would change.
 
     Raises VALIDATION_ERROR for a bad name, branch or description, or when branches have nothing to begin from,
-    REPOSITORY_EXISTS when it is there and must not be,
-    GIT_ERROR when a branch can't be made, SERVICE_UNAVAILABLE when the server does not answer.
+    REPOSITORY_EXISTS when it is there and must not be, GIT_ERROR when a branch can't be made, SERVICE_UNAVAILABLE when
+    the server does not answer.
     """
     check(desired)
     found = forge.repository(desired.name)

@@ -14,7 +14,8 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from tests.module.installation import containerd_below, descendants, eventually
+from tests.module.installation import eventually
+from tests.module.processes import containerd_below, descendants
 
 _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-api2-def", "172.20.251.1/24"
 

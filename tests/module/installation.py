@@ -24,6 +24,8 @@ import docker
 from atelier.locks import Locks
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from tests.module.processes import descendants
+
 REPOSITORY = Path(__file__).parents[2]
 PLAYBOOKS = REPOSITORY / "playbooks"
 IDE_PORT = 8082
@@ -319,34 +321,6 @@ class Started:
     def _read(self) -> str:
         self._output.seek(0)
         return str(self._output.read().decode(errors="replace"))
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes below a process."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            found.append(child)
-            waiting.append(child)
-    return found
-
-
-def containerd_below(folder: Path) -> list[int]:
-    """containerd, its shims and their containers, of a dockerd whose files are in the folder. A container whose start
-    the dockerd's end came into is one that no later dockerd knows."""
-    found: list[int] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes()
-            if b"containerd" in words and f"{folder}/".encode() in words:
-                found += [int(entry.name), *descendants(int(entry.name))]
-    return found
 
 
 def _environment(folder: Path, run_folder: Path) -> dict[str, str]:

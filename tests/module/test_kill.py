@@ -128,12 +128,12 @@ def a_container_is_made(site: Installation, source: dict[str, Any]) -> bool:
     return len(site.containers()) > 1
 
 
-def _a_seat_is_up(site: Installation, source: dict[str, Any]) -> bool:
+def a_seat_is_up(site: Installation, source: dict[str, Any]) -> bool:
     assert source
     return any(row["status"] == "running" and row["name"] != "Base" for row in site.rows())
 
 
-MOMENTS = [_snapshot_has_begun, secrets_are_held_back, _snapshot_is_tagged, a_container_is_made, _a_seat_is_up]
+MOMENTS = [_snapshot_has_begun, secrets_are_held_back, _snapshot_is_tagged, a_container_is_made, a_seat_is_up]
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__.strip("_"))
@@ -175,7 +175,7 @@ def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict
     """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
     started = site.start("workspace_clone", clone_source="Base", clone_count=6)
     with site.newest_held(7):
-        kill_when(started, lambda: _a_seat_is_up(site, source))
+        kill_when(started, lambda: a_seat_is_up(site, source))
     up = [row["name"] for row in site.rows() if row["status"] == "running"]
     site.play("reconcile", repair=True).succeeded()
     site.is_tidy(up)

@@ -13,6 +13,7 @@ import pytest
 from installation import Installation, eventually, is_healthy
 from second_engine import SUBNET, SecondEngine
 from small_image import SMALL
+from test_kill import a_seat_is_up
 
 NAMES = [f"Seat {number}" for number in range(1, 7)]
 SECRET = "https://user:canary-in-credentials@host\n"
@@ -46,10 +47,6 @@ def _source(away: Installation) -> dict[str, Any]:
     return made
 
 
-def _a_seat_is_up(away: Installation) -> bool:
-    return any(row["status"] == "running" and row["name"] != "Base" for row in away.rows())
-
-
 @pytest.mark.parametrize("moment", ["snapshot", "first seat"])
 def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
     away: Installation, second: SecondEngine, moment: str
@@ -58,7 +55,7 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
     started = away.start("workspace_clone", clone_source="Base", clone_names=NAMES)
     journal = away.state / "snapshots" / f"{source['id']}.json"
     with away.newest_held(7):
-        eventually(journal.exists if moment == "snapshot" else lambda: _a_seat_is_up(away), moment)
+        eventually(journal.exists if moment == "snapshot" else lambda: a_seat_is_up(away, source), moment)
         second.kill()
     failed = started.wait()
     assert failed.returncode != 0
@@ -79,10 +76,10 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_clone(
 
 
 def test_the_same_order_by_count_is_finished_not_made_twice(away: Installation, second: SecondEngine) -> None:
-    _source(away)
+    source = _source(away)
     started = away.start("workspace_clone", clone_source="Base", clone_count=6)
     with away.newest_held(7):
-        eventually(lambda: _a_seat_is_up(away), "the first seat")
+        eventually(lambda: a_seat_is_up(away, source), "the first seat")
         second.kill()
     started.wait().failed("SERVICE_UNAVAILABLE", "site.engine_url")
     second.start().close()

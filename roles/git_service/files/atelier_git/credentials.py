@@ -17,13 +17,9 @@ def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
     passwords = {name: secrets.token_urlsafe(36) for name in (owner, service)}
     with store.change():
         ids = {name: _administrator(store, name, password) for name, password in passwords.items()}
-        store.run(
-            "DELETE FROM tokens WHERE user_id IN (SELECT id FROM users WHERE is_admin AND id NOT IN (?, ?))",
-            *ids.values(),
-        )
-        store.run(
-            "UPDATE users SET is_admin = 0, password_hash = '' WHERE is_admin AND id NOT IN (?, ?)", *ids.values()
-        )
+        for other in store.all("SELECT id FROM users WHERE is_admin AND id NOT IN (?, ?)", ids[owner], ids[service]):
+            store.run("UPDATE users SET is_admin = 0, password_hash = '' WHERE id = ?", other["id"])
+            store.run("DELETE FROM tokens WHERE user_id = ?", other["id"])
         # Rules from before there was a service account: what the owner may push, Atelier may.
         store.run(
             "INSERT OR IGNORE INTO whitelisted SELECT w.protection_id, ? FROM whitelisted w"
