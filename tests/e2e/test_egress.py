@@ -11,9 +11,10 @@ import pytest
 from docker.models.containers import Container
 from playwright.sync_api import Browser
 
+from tests.installed import Installation
 from tests.module.installation import eventually
 
-from .conftest import INSTANCE, PORT, Installation, in_terminal, visit
+from .conftest import INSTANCE, PORT, in_terminal, visit
 from .internet import ADDRESS, ALLOWED, BLOCKED, MODELS
 
 CANARY = "sk-canary-0123456789abcdefghijklmnopqrstuvwxyz"

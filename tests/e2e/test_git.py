@@ -13,9 +13,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from tests.installed import Installation, front_door
 from tests.module.installation import eventually
 
-from .conftest import PORT, Installation, front_door, in_terminal, visit
+from .conftest import PORT, in_terminal, visit
 
 BASE, SEATS = "git-course", 5
 NAMES = [f"{BASE} {number}" for number in range(1, SEATS + 1)]

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from .conftest import PATIENCE_MS, ROOT, Installation, enter, installed, launch, visit
+from tests.installed import ROOT, Installation, installed
+
+from .conftest import PATIENCE_MS, enter, launch, visit
 
 DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
 

@@ -20,7 +20,9 @@ from axe_playwright_python.sync_playwright import Axe
 from backports import zstd
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from .conftest import ADMIN_PASSWORD, DAY, INSTANCE, PATIENCE_MS, PORT, ROOT, Installation, visit
+from tests.installed import ROOT, Installation
+
+from .conftest import ADMIN_PASSWORD, DAY, INSTANCE, PATIENCE_MS, PORT, visit
 from .internet import ALLOWED, BLOCKED, MODELS
 
 URL = f"http://localhost:{PORT}"

@@ -9,7 +9,9 @@ import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import INSTANCE, PATIENCE_MS, ROOT, SEATS, Installation, Seat, changed_count, enter, in_terminal, visit
+from tests.installed import ROOT, Installation, Seat
+
+from .conftest import INSTANCE, PATIENCE_MS, SEATS, changed_count, enter, in_terminal, visit
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:

@@ -1,0 +1,164 @@
+"""A whole installation, and strangers in its seats who do their worst.
+
+Each test attacks from inside a real seat and then asks what somebody else would notice: the operator, another
+participant, the host. Seats are made through the API, as an operator makes them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from tests.installed import Installation, installed
+from tests.module.installation import eventually
+
+INSTANCE = "atelier-hostile"
+PORT = 18091
+GROUP = "hostile-day"
+ADMIN_PASSWORD = "canary-of-the-hostile-day"
+# A loaded machine may be slow; only what hangs takes longer.
+PATIENCE = 180.0
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A running workspace with a stranger in it."""
+
+    id: str
+    name: str
+    url: str
+    password: str
+
+    @property
+    def host(self) -> str:
+        """The name that the gateway knows it by, without a port."""
+        return httpx.URL(self.url).host
+
+    @property
+    def container(self) -> Container:
+        """Found as any tool outside finds it: by its labels."""
+        labels = [f"atelier.workspace={self.id}", f"atelier.instance={INSTANCE}"]
+        found = docker.from_env().containers.list(all=True, filters={"label": labels})
+        return next(container for container in found if "-kept-" not in container.name)
+
+    @property
+    def address(self) -> str:
+        (network,) = self.container.attrs["NetworkSettings"]["Networks"].values()
+        return str(network["IPAMConfig"]["IPv4Address"])
+
+    def run(self, script: str, *, user: str = "coder", timeout: float = PATIENCE) -> str:
+        """What the stranger types in a terminal, and what the terminal shows."""
+        done = self.try_run(script, user=user, timeout=timeout)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def try_run(
+        self, script: str, *, user: str = "coder", timeout: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
+        """As ``run``, also for what fails."""
+        return subprocess.run(
+            ["docker", "exec", "--user", user, self.container.id, "bash", "-lc", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+
+    def leave_running(self, script: str) -> None:
+        """Starts something that goes on when the terminal is closed."""
+        self.container.exec_run(["setsid", "bash", "-lc", script], user="coder", detach=True)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The installation under attack. ``api`` calls as the operator does on the machine itself."""
+
+    installation: Installation
+    api: httpx.Client
+
+    def create(self, name: str, **body: Any) -> Seat:
+        password = f"secret-of-{name}-1!"
+        answer = self.api.post(
+            "/api/projects/create",
+            json={"projectName": name, "projectType": "empty", "passwordProtected": True, "password": password, **body},
+        )
+        assert answer.status_code == 201, answer.text
+        project = answer.json()["project"]
+        return Seat(project["id"], name, project["url"], password)
+
+    def delete(self, seat: Seat) -> None:
+        answer = self.api.delete(f"/api/projects/{seat.id}")
+        assert answer.status_code in (200, 404), answer.text
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job, when it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            job: dict[str, Any] = self.api.get(f"/api/jobs/{job_id}").json()["job"]
+            return job if job["state"] in ("successful", "failed", "error", "canceled") else None
+
+        return dict(eventually(look, f"the end of job {job_id}", PATIENCE))
+
+    def visit(self, host: str, path: str = "/", **more: Any) -> httpx.Response:
+        """Somebody's browser on this machine asks the gateway for that host."""
+        return httpx.request(
+            more.pop("method", "GET"),
+            f"http://127.0.0.1:{PORT}{path}",
+            headers={"Host": f"{host}:{PORT}", **more.pop("headers", {})},
+            timeout=PATIENCE,
+            **more,
+        )
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with (
+        installed(
+            tmp_path_factory.mktemp("installation"),
+            INSTANCE,
+            atelier_base_port=PORT,
+            atelier_network_open_bridge="atl-hst",
+            atelier_network_open_subnet="172.21.0.0/17",
+            atelier_network_logging_bridge="atl-hst-log",
+            atelier_network_logging_subnet="172.21.128.0/18",
+            atelier_network_security_bridge="atl-hst-sec",
+            atelier_network_security_subnet="172.21.192.0/18",
+            atelier_templates=["empty"],
+            # Tests make the seats that they need.
+            workshop_seats=1,
+            workshop_group="prepared",
+            atelier_workshop_group=GROUP,
+            atelier_workshop_admin_password=ADMIN_PASSWORD,
+        ) as made,
+        httpx.Client(base_url=f"http://localhost:{PORT}", timeout=PATIENCE) as api,
+    ):
+        yield Platform(made, api)
+
+
+@pytest.fixture
+def seat(platform: Platform) -> Iterator[Callable[..., Seat]]:
+    """Makes seats that are gone after the test. Words as in a create request: proxyMode="security", group=GROUP."""
+    made: list[Seat] = []
+
+    def make(**body: Any) -> Seat:
+        made.append(platform.create(f"stranger-{next(_numbers)}", **body))
+        return made[-1]
+
+    yield make
+    for each in made:
+        with suppress(NotFound, StopIteration):
+            each.container.unpause() if each.container.status == "paused" else None
+        platform.delete(each)

@@ -1,0 +1,97 @@
+"""A whole installation made by the front door, as a new user makes it. Shared by the suites that need one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Seat:
+    name: str
+    url: str
+    password: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The variables that select it, what the first `up` printed, and its seats by the sheet it wrote."""
+
+    variables: Path
+    output: str
+
+    @property
+    def sheet(self) -> Path:
+        return Path(json.loads(self.variables.read_text())["workshop_csv"])
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(json.loads(self.variables.read_text())["atelier_state_dir"])
+
+    def seats(self) -> list[Seat]:
+        with self.sheet.open(newline="") as file:
+            return [Seat(**row) for row in csv.DictReader(file)]
+
+    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One call of the front door for this installation."""
+        return front_door(command, *arguments, "-e", f"@{self.variables}")
+
+
+def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "atelier"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+@contextmanager
+def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Installation]:
+    """An installation beside any other, made by `up` and purged at the end. Its images have names of its own, so that
+    its purge takes no other one's away."""
+    file = folder / "variables.json"
+    file.write_text(
+        json.dumps(
+            {
+                "atelier_instance": instance,
+                "atelier_image_prefix": instance,
+                "atelier_state_dir": str(folder / "state"),
+                "workshop_base": "Workshop",
+                "workshop_csv": str(folder / "seats.csv"),
+                **variables,
+            }
+        )
+    )
+    api = docker.APIClient(version="auto")
+    for image in api.images(filters={"reference": "atelier/*"}):
+        for tag in image["RepoTags"] or ():
+            name, _, version = tag.removeprefix("atelier/").rpartition(":")
+            api.tag(tag, f"{instance}/{name}", version)
+    try:
+        made = front_door("up", "-e", f"@{file}")
+        assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
+        yield Installation(file, made.stdout)
+    finally:
+        _purge(instance, file, folder / "state")
+
+
+def _purge(instance: str, file: Path, state: Path) -> None:
+    """Purges it; nothing of it is left."""
+    removed = front_door("down", "--purge", "--yes", "-e", f"@{file}")
+    assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
+    api = docker.APIClient(version="auto")
+    ours = {"label": f"atelier.instance={instance}"}
+    assert not api.containers(all=True, filters=ours)
+    assert not api.networks(filters=ours)
+    assert not api.volumes(filters=ours)["Volumes"]
+    assert not api.images(filters={"reference": f"{instance}/*"})
+    assert not state.exists(), list(state.rglob("*"))
