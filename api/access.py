@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .admin_door import AdminDoor, words_of
+from .browsers import cookie_name, cookies_of
 from .errors import error_response
 from .schemas.fields import templates_on_offer
 from .sessions import Role, Sessions
@@ -59,7 +60,7 @@ class Gatekeeper:
         self._sessions = sessions
         self._door = door
         self._refusal = refusal
-        self._cookies = {cookie_name(role, settings): role for role in Role}
+        self._cookies = {cookie_name(role, settings.site.protocol): role for role in Role}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,7 +99,8 @@ class Gatekeeper:
         if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
         if self._door.leads_to(path):
-            self._door.check(caller.address, words_of(headers, scope["query_string"], self._settings.token))
+            words = words_of(headers, scope["query_string"], self._settings.token)
+            self._door.check(caller.address, headers, words)
             return replace(caller, name=f"admin {caller.address}")
         raise AtelierError(
             Code.UNAUTHORIZED,
@@ -122,13 +124,12 @@ class Gatekeeper:
     def _signed_in(self, headers: Headers) -> set[Role]:
         """What the request's cookies prove. A page of a seat may plant cookies of its own beside ours, so all of a name
         are tried, and each counts for its own role only."""
-        found = set()
-        for cookie in ";".join(headers.getlist("cookie")).split(";"):
-            name, _, id = cookie.strip().partition("=")
-            role = self._cookies.get(name)
-            if role is not None and self._sessions.find(role, id) is not None:
-                found.add(role)
-        return found
+        sent = cookies_of(headers)
+        return {
+            role
+            for name, role in self._cookies.items()
+            if any(self._sessions.find(role, id) is not None for id in sent.get(name, ()))
+        }
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -149,12 +150,6 @@ class Gatekeeper:
 def is_page(path: str) -> bool:
     """Whether a page, or a file of one, may be at the path; each page looks at its caller itself."""
     return _PAGE.fullmatch(path) is not None
-
-
-def cookie_name(role: Role, settings: Settings) -> str:
-    """The name of the role's cookie. With TLS browsers hold it to this very host, and let no other one set it."""
-    prefix = "__Host-" if settings.site.protocol == "https" else ""
-    return f"{prefix}atelier-{role}"
 
 
 def _is_from(own: str, headers: Headers) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from atelier.errors import AtelierError, Code
 from starlette.datastructures import Headers
 
+from .browsers import Browsers
 from .limiter import Limiter
 
 _WRONG_PER_MINUTE = 10
@@ -17,25 +18,32 @@ _OPENED = "/api/workshop/"
 
 
 class AdminDoor:
-    """Lets in whoever knows the password. Without one nobody is let in."""
+    """Lets in whoever knows the password. Without one nobody is let in.
 
-    def __init__(self, password: str) -> None:
+    People choose the password, so guesses are counted by address before they are compared. A browser that signed in
+    before is counted by itself: neighbours behind the same address can't lock it out.
+    """
+
+    def __init__(self, password: str, browsers: Browsers) -> None:
         self._password = password.encode()
-        self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong admin passwords; wait a minute.")
+        self.browsers = browsers
+        self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong admin passwords; wait {wait} seconds.")
 
     def leads_to(self, path: str) -> bool:
         """Whether the password opens this address."""
         return bool(self._password) and path.startswith(_OPENED)
 
-    def check(self, caller: str, given: Iterable[str]) -> None:
+    def check(self, address: str, headers: Headers, given: Iterable[str]) -> None:
         """Returns when one of the words is the password. Raises FORBIDDEN where there is none, UNAUTHORIZED for a
-        missing or wrong one, TOO_MANY_ATTEMPTS from the eleventh wrong one of a caller within a minute on."""
+        missing or wrong one, TOO_MANY_ATTEMPTS from the eleventh wrong one of an address, or of a browser that signed
+        in before, within a minute on."""
         if not self._password:
             raise AtelierError(
                 Code.FORBIDDEN,
                 "This installation has no admin password, so nobody may do this.",
                 remedy="Set WORKSHOP_ADMIN_PASSWORD (atelier_workshop_admin_password) and run ./atelier up.",
             )
+        caller = self.browsers.known(headers) or address
         self._wrong.check(caller)
         words = list(given)
         if any(hmac.compare_digest(word.encode(errors="replace"), self._password) for word in words):

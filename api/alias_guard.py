@@ -17,25 +17,36 @@ from atelier.passwords import verify_password
 from .limiter import Limiter, network_of
 
 _WRONG_PER_MINUTE = 10
+# A network whose user was right a moment ago gets in however often its neighbours are wrong, up to this: what is let in
+# also tells a guesser that a guess was right.
+_WRONG_BESIDE_RIGHT = 100
 # A page asks for a hundred things at once, and argon2 takes 20 ms for each: whoever was right is so for a while.
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED = 1000
 
 
 class AliasGuard:
-    """Remembers who was right, by a digest that also holds the hash: another password ends it at once."""
+    """Remembers who was right: by network, and by a digest that includes the hash, so a new password ends it."""
 
     def __init__(self) -> None:
         self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong passwords for this address.")
+        self._wrong_beside_right = Limiter(_WRONG_BESIDE_RIGHT, "Too many wrong passwords for this address.")
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._turn = threading.Lock()
 
     def admission(self, alias: Alias, authorization: str, caller: str) -> int:
         """The status for a request with that Authorization header: 204, 401, or 429 from the eleventh wrong one of a
-        caller within a minute on. Takes argon2's 20 ms for those that are not remembered."""
+        caller within a minute on, which does not concern those that were right before. Takes argon2's 20 ms for those
+        that are not remembered."""
         if alias.user is None or alias.password_hash is None:
             return 204
-        digest = hashlib.sha256(f"{alias.password_hash}\0{authorization}".encode(errors="replace")).digest()
+        key = f"{alias.subdomain} {network_of(caller)}"
+        known = f"{key}\0{alias.password_hash}\0{authorization}"
+        digest = hashlib.sha256(known.encode(errors="replace")).digest()
+        try:
+            self._wrong_beside_right.check(key)
+        except AtelierError:
+            return 429
         if self._is_remembered(digest):
             return 204
         right_user, right_hash = alias.user, alias.password_hash
@@ -48,9 +59,11 @@ class AliasGuard:
             return verify_password(right_hash, password) and name_is_right
 
         try:
-            if not self._wrong.attempt(f"{alias.subdomain} {network_of(caller)}", is_right):
+            if not self._wrong.attempt(key, is_right):
+                self._wrong_beside_right.count(key)
                 return 401
         except AtelierError:
+            self._wrong_beside_right.count(key)
             return 429
         self._remember(digest)
         return 204

@@ -19,6 +19,7 @@ from .access import Caller, Gatekeeper
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
+from .browsers import Browsers
 from .changes import CANCELING, begin
 from .claim_desk import ClaimDesk
 from .deps import Services
@@ -70,7 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     configured = settings or load_settings()
     secrets = {Role.OPERATOR: configured.token, Role.WORKSHOP: configured.workshop.admin_password}
     sessions = Sessions(configured.site.state_dir, secrets)
-    door = AdminDoor(configured.workshop.admin_password)
+    password = configured.workshop.admin_password
+    door = AdminDoor(password, Browsers(configured.token, password, configured.site.protocol))
     app = FastAPI(
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
@@ -141,6 +143,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             _recover(platform),
             asyncio.create_task(Expiry(platform).run(), name="expiry"),
             asyncio.create_task(sweep.run(platform), name="sweep"),
+            asyncio.create_task(platform.audit.run(), name="audit"),
         ]
         yield
         for task in tasks:

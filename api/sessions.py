@@ -7,7 +7,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -65,12 +65,13 @@ class Sessions:
         session = self._sessions.get(self._key(role, id)) if self._secrets[role] else None
         return session if session is not None and session.ends_at > time.time() else None
 
-    def close(self, role: Role, id: str) -> None:
-        """Ends a session, if there is one of that id. Writes a file: call it in a thread."""
-        closed = self._key(role, id)
+    def close(self, role: Role, ids: Iterable[str]) -> int:
+        """Ends the sessions of these ids and returns how many there were. Writes a file: call it in a thread."""
         with self._turn:
-            if closed in self._sessions:
-                self._keep({key: session for key, session in self._sessions.items() if key != closed})
+            closed = {self._key(role, id) for id in ids} & self._sessions.keys()
+            if closed:
+                self._keep({key: session for key, session in self._sessions.items() if key not in closed})
+        return len(closed)
 
     def _key(self, role: Role, id: str) -> str:
         return hashlib.sha256(f"{role} {id} {self._secrets[role]}".encode(errors="replace")).hexdigest()

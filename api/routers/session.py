@@ -8,7 +8,8 @@ import hmac
 from atelier.errors import AtelierError, Code
 from fastapi import APIRouter, Request, Response
 
-from ..access import cookie_name
+from ..access import Caller
+from ..browsers import cookie_name, cookies_of
 from ..deps import Platform, Services, Who
 from ..docs import errors
 from ..responses import JSON
@@ -32,17 +33,17 @@ async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Wh
     role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
     try:
         if body.token is not None:
-            _check_token(platform, caller.address, body.token.strip())
+            _check_token(platform, caller, body.token.strip())
         else:
-            platform.admin_door.check(caller.address, [body.workshop_password or ""])
+            platform.admin_door.check(caller.address, request.headers, [body.workshop_password or ""])
     except AtelierError as error:
-        platform.audit.write(caller.name, "sign-in", None, f"refused: {error.code}", role=role)
+        platform.audit.refuse(caller, "sign-in", error.code, role=role)
         raise
     id = await asyncio.to_thread(platform.sessions.open, role)
     platform.audit.write(caller.name, "sign-in", None, "successful", role=role)
     answer = JSON({"success": True, "message": "Signed in"})
     answer.set_cookie(
-        cookie_name(role, platform.settings),
+        cookie_name(role, platform.settings.site.protocol),
         id,
         max_age=LIFETIME_SECONDS,
         path="/",
@@ -50,28 +51,36 @@ async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Wh
         httponly=True,
         samesite="strict",
     )
+    if role is Role.WORKSHOP:
+        platform.admin_door.browsers.remember(answer)
     return answer
 
 
 @router.delete("", response_model=answers.Done, responses=errors())
 async def sign_out(request: Request, platform: Platform, caller: Who) -> Response:
-    """Ends the browser's sessions; their cookies are worth nothing from then on."""
+    """Ends all sessions whose cookies the browser sends; the cookies are worth nothing from then on."""
     answer = JSON({"success": True, "message": "Signed out"})
+    sent = cookies_of(request.headers)
+    closed = 0
     for role in Role:
-        name = cookie_name(role, platform.settings)
-        if name in request.cookies:
-            await asyncio.to_thread(platform.sessions.close, role, request.cookies[name])
+        name = cookie_name(role, platform.settings.site.protocol)
+        if name in sent:
+            closed += await asyncio.to_thread(platform.sessions.close, role, sent[name])
             secure = platform.settings.site.protocol == "https"
             answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
-    platform.audit.write(caller.name, "sign-out", None, "successful")
+    # Anybody may call this, so a call that ended nothing gets no line.
+    if closed:
+        platform.audit.write(caller.name, "sign-out", None, "successful")
     return answer
 
 
-def _check_token(platform: Services, address: str, token: str) -> None:
-    platform.sign_ins.check(address)
-    if hmac.compare_digest(token.encode(), platform.settings.token.encode()):
+def _check_token(platform: Services, caller: Caller, token: str) -> None:
+    """Compares before it counts: nobody guesses a random token, so the right one is let in at any rate of wrong ones
+    from the same address. The limit keeps programs with a wrong token from asking all the time."""
+    if hmac.compare_digest(token.encode(errors="replace"), platform.settings.token.encode()):
         return
-    platform.sign_ins.count(address)
+    platform.sign_ins.check(caller.address)
+    platform.sign_ins.count(caller.address)
     raise AtelierError(
         Code.UNAUTHORIZED,
         "The token is wrong.",

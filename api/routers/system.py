@@ -136,7 +136,8 @@ async def cleanup(platform: Platform, caller: Who) -> Response:
 
 @router.get("/api/audit", response_model=answers.AuditEntries, responses=errors())
 async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-    """The newest entries of the audit log, newest first."""
+    """The newest entries of the audit log, newest first. Refusals of strangers take at most a quarter of them where
+    there are enough changes; ``count`` stands for as many equal refusals within a minute."""
     return JSON({"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)})
 
 

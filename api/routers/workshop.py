@@ -43,7 +43,7 @@ async def _admin(request: Request, platform: Platform, caller: Who) -> None:
     if caller.workshop_admin:
         return
     words = words_of(request.headers, request.scope["query_string"], platform.settings.token)
-    platform.admin_door.check(caller.address, words)
+    platform.admin_door.check(caller.address, request.headers, words)
 
 
 # The two that the documentation offers; the check itself is _admin's.
@@ -67,7 +67,11 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
     Where the workshop makes passwords, a claim sets one and shows it this once."""
     settings = platform.settings.workshop
     if caller.name != "loopback":
-        platform.desk.limiter.check(caller.address)
+        try:
+            platform.desk.limiter.check(caller.address)
+        except AtelierError as error:
+            platform.audit.refuse(caller, "claim", error.code)
+            raise
         platform.desk.limiter.count(caller.address)
     if settings.end is not None and datetime.now(UTC) >= settings.end:
         return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.", {})
@@ -244,7 +248,7 @@ def _refused(
     seat: dict[str, str],
     **details: str,
 ) -> JSON:
-    platform.audit.write(caller.name, "claim", None, f"refused: {code}")
+    platform.audit.refuse(caller, "claim", code)
     return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **seat}, STATUS[code])
 
 

@@ -58,8 +58,14 @@ def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
     is_error(api.post("/api/workspace/cleanup", headers=foreign), 403, "FORBIDDEN")
     for site in ("same-site", "cross-site"):  # a browser that hides the origin still says how far away it is
         is_error(api.post("/api/workspace/cleanup", headers=with_cookie(value[1], **{"Sec-Fetch-Site": site})), 403)
-    assert api.delete("/api/session", headers=mine).status_code == 200
+    # Signing out ends every session of the cookie's name, also beside a planted one.
+    twice = {**REMOTE, "Cookie": f"{COOKIE}={value[1]}; {COOKIE}=planted"}
+    assert api.delete("/api/session", headers=twice).status_code == 200
     assert api.get("/", headers=mine).status_code == 401
+    assert [entry["outcome"] for entry in api.audit("sign-out")][:1] == ["successful"]
+    before = len(api.audit("sign-out"))
+    assert api.delete("/api/session", headers=REMOTE).status_code == 200
+    assert len(api.audit("sign-out")) == before  # it ended nothing
     audited = [(entry["who"], entry["outcome"]) for entry in api.audit("sign-in")][:3]
     assert ("203.0.113.9", "successful") in audited
     assert value[1] not in json.dumps(api.audit())
@@ -78,9 +84,11 @@ def test_with_tls_the_cookie_is_this_hosts_alone_and_guessing_ends(own: Callable
     is_error(api.get("/api/projects/", headers=with_cookie(id)), 401)
     for _ in range(10):
         assert sign_in(api, token="wrong").status_code == 401
-    answer = sign_in(api, token=TOKEN)
+    answer = sign_in(api, token="wrong")
     is_error(answer, 429, "TOO_MANY_ATTEMPTS")
     assert int(answer.headers["retry-after"]) > 0
+    # A neighbour behind the same address keeps nobody out who has the token.
+    assert sign_in(api, token=TOKEN).status_code == 200
     # Who signed in before stays so, also over a restart.
     api.kill()
     api.start()

@@ -132,6 +132,20 @@ def test_the_guard_counts_wrong_ones_and_forgets_with_the_hash() -> None:
     assert guard.admission(changed, header("gästin", "another"), "5.6.7.8") == 204
 
 
+def test_who_is_let_in_tells_others_nothing() -> None:
+    """A guesser elsewhere can't find what somebody is let in with by guessing on beyond the limit."""
+    guard, alias = AliasGuard(), Alias("demo", "0123456789ab", 80, "guest", hash_password("guests-only"))
+    right = header("guest", "guests-only")
+    assert guard.admission(alias, right, "1.2.3.4") == 204
+    assert [guard.admission(alias, "Basic x", "5.6.7.8") for _ in range(11)] == [401] * 10 + [429]
+    assert guard.admission(alias, right, "5.6.7.8") == 429
+    # A neighbour of the one who was right is bounded, too.
+    assert [guard.admission(alias, "Basic x", "1.2.3.4") for _ in range(99)][-1] == 429
+    assert guard.admission(alias, right, "1.2.3.4") == 204
+    assert guard.admission(alias, "Basic x", "1.2.3.4") == 429
+    assert guard.admission(alias, right, "1.2.3.4") == 429
+
+
 def test_a_burst_of_guesses_is_looked_at_one_by_one() -> None:
     """Also from many addresses of one IPv6 network; so is a workspace's own password."""
     guard, alias = AliasGuard(), Alias("demo", "0123456789ab", 80, "guest", hash_password("guests-only"))

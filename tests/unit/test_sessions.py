@@ -21,8 +21,8 @@ def test_a_session_is_found_by_its_id_only_until_it_is_closed(tmp_path: Path) ->
     assert found.role is Role.OPERATOR
     for wrong in ("", id[:-1], id + "x", "\udcff"):
         assert kept.find(Role.OPERATOR, wrong) is None
-    kept.close(Role.OPERATOR, id)
-    kept.close(Role.OPERATOR, "never opened")
+    assert kept.close(Role.OPERATOR, ["planted", id, "never opened"]) == 1
+    assert kept.close(Role.OPERATOR, ["never opened"]) == 0
     assert kept.find(Role.OPERATOR, id) is None
     assert kept.find(Role.OPERATOR, other) is None
     assert kept.find(Role.WORKSHOP, other) is not None

@@ -1,0 +1,68 @@
+"""Cookies: their names, what a request carries, and the browsers that signed in with the workshop's password before."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from fastapi import Response
+from starlette.datastructures import Headers
+
+# How long a browser stays known after it signed in. It opens nothing, so it may outlive a session by far.
+_KNOWN_SECONDS = 90 * 24 * 3600
+_BROWSER = "browser"
+
+
+class Browsers:
+    """Recognises browsers by a signed cookie that a successful sign-in left (OWASP: "device cookies").
+
+    The cookie opens nothing: it gives the browser a budget of guesses of its own. The signature ends when the
+    password or the API's token changes.
+    """
+
+    def __init__(self, token: str, password: str, protocol: str) -> None:
+        self._name = cookie_name(_BROWSER, protocol)
+        self._is_secure = protocol == "https"
+        self._key = hashlib.sha256(f"browsers {token} {password}".encode(errors="replace")).digest()
+
+    def known(self, headers: Headers) -> str | None:
+        """The browser that the request comes from, as a limiter may count it; None for one that is not known."""
+        for cookie in cookies_of(headers).get(self._name, ()):
+            id, _, signature = cookie.partition(".")
+            if hmac.compare_digest(signature.encode(errors="replace"), self._sign(id).encode()):
+                return f"browser {id}"
+        return None
+
+    def remember(self, answer: Response) -> None:
+        """Leaves the cookie with a browser that has just proved that it knows the password."""
+        id = secrets.token_urlsafe(16)
+        answer.set_cookie(
+            self._name,
+            f"{id}.{self._sign(id)}",
+            max_age=_KNOWN_SECONDS,
+            path="/",
+            secure=self._is_secure,
+            httponly=True,
+            samesite="strict",
+        )
+
+    def _sign(self, id: str) -> str:
+        return hmac.new(self._key, id.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def cookie_name(what: str, protocol: str) -> str:
+    """The name of one of the platform's cookies. With TLS browsers hold it to this very host, and let no other host
+    set it."""
+    prefix = "__Host-" if protocol == "https" else ""
+    return f"{prefix}atelier-{what}"
+
+
+def cookies_of(headers: Headers) -> dict[str, list[str]]:
+    """All values of each cookie. A page of a seat may plant cookies beside the platform's, so there may be several of
+    one name."""
+    found: dict[str, list[str]] = {}
+    for cookie in ";".join(headers.getlist("cookie")).split(";"):
+        name, _, value = cookie.strip().partition("=")
+        found.setdefault(name, []).append(value)
+    return found
