@@ -79,6 +79,17 @@ def image_from(raw: Mapping[str, Any]) -> Image:
     )
 
 
+def log_text(stream: bytes) -> str:
+    """The text in what Docker sends of a container without a terminal: frames, each after eight bytes that end with
+    its length (attach in the Engine's API). The last one may be cut."""
+    text, place = bytearray(), 0
+    while len(stream) - place > 8:
+        length = int.from_bytes(stream[place + 4 : place + 8])
+        text += stream[place + 8 : place + 8 + length]
+        place += 8 + length
+    return text.decode(errors="replace")
+
+
 def memory_in(figures: Mapping[str, Any]) -> int:
     """Bytes that a container has in use, by its statistics. As ``docker stats`` does it: the page cache that can be
     given back is not the container's. 0 for one that does not run."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .docker_answers import ExportReader, container_from, image_from, memory_in, never_began, raise_reported
-from .engine import Archive, Container, File, Image, SeatSpec
+from .docker_answers import ExportReader, container_from, image_from, log_text, memory_in, raise_reported
+from .engine import MOST_OUTPUT, Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
+from .plain import last_of, plain
 
 if TYPE_CHECKING:
     import requests
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 900
 _STOP_SECONDS = 10
 _CHUNK = 1024**2
+# For what is small, unless a seat makes it large or slow.
+_READ_SECONDS = 60.0
+_LOG_SECONDS = 15.0
+_MOST_LOG = 8 * 1024**2
+_KEPT_LOG = 64 * 1024
+_SAID = 1000
 # What such an engine tells of its storage driver.
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
@@ -184,7 +192,9 @@ class DockerEngine:
             # A path that leads through a file, or a link that leads to itself: there is nothing.
             if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
                 return None
-            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not read {path} in {container}: {reason}.") from error
+            raise AtelierError(
+                Code.ENGINE_ERROR, f"Docker could not read {plain(path)} in {container}: {last_of(reason, _SAID)}."
+            ) from error
 
     def stream(self, container: str, path: str) -> Generator[bytes]:
         """What lies at the path as a tar archive, piece by piece. Close the generator: as long as it is open Docker
@@ -200,19 +210,30 @@ class DockerEngine:
 
         # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
         # open, Docker answers no other request for the container.
-        with closing(self._request("GET", f"containers/{container}/archive", params={"path": path})) as response:
+        deadline = time.monotonic() + _READ_SECONDS
+        address, where = f"containers/{container}/archive", {"path": path}
+        with closing(self._request("GET", address, params=where, timeout=_READ_SECONDS)) as response:
             target = decode_json_header(response.headers["x-docker-container-path-stat"])["linkTarget"]
             if not target:
                 data = bytearray()
                 for chunk in response.iter_content(65536):
                     data += chunk
                     if len(data) > limit:
-                        raise AtelierError(Code.ENGINE_ERROR, f"{path} in {container} holds more than {limit} bytes.")
+                        raise AtelierError(
+                            Code.ENGINE_ERROR, f"{plain(path)} in {container} holds more than {limit} bytes."
+                        )
+                    if time.monotonic() > deadline:
+                        raise AtelierError(
+                            Code.ENGINE_ERROR,
+                            f"{plain(path)} in {container} could not be read within {_READ_SECONDS:g} seconds.",
+                        )
                 return Archive(PurePosixPath(path), bytes(data))
         # Docker gives the link's end, however many links lead there.
         return self._read(container, target, limit, follow=False) if follow else None
 
-    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+    def _request(
+        self, method: str, path: str, *, timeout: float = _TIMEOUT_SECONDS, **arguments: Any
+    ) -> requests.Response:
         """A request that the SDK has no call for; the answer's body is left to be read."""
         from docker.errors import create_api_error_from_http_exception
         from requests import HTTPError
@@ -222,31 +243,35 @@ class DockerEngine:
         as_it_is = {"Accept-Encoding": "identity"}
 
         address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
-        response = self._api.request(
-            method, address, stream=True, timeout=_TIMEOUT_SECONDS, headers=as_it_is, **arguments
-        )
+        response = self._api.request(method, address, stream=True, timeout=timeout, headers=as_it_is, **arguments)
         try:
             response.raise_for_status()
         except HTTPError as error:
             raise create_api_error_from_http_exception(error) from error
         return response
 
-    def execute(self, container: str, command: Sequence[str], *, user: str = "") -> tuple[int, str]:
-        """Runs a command in the container as its user, or another; exit code and output."""
-        with self._translated(f"run {command[0]} in {container}"):
-            code, output = self._run(container, command, user)
-            # Nothing was done, so doing it is no repetition.
-            return self._run(container, command, user) if never_began(code, output) else (code, output)
+    def execute(
+        self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""
+    ) -> tuple[int, str]:
+        from .docker_exec import Program, Programs
 
-    def _run(self, container: str, command: Sequence[str], user: str) -> tuple[int, str]:
-        job = self._api.exec_create(container, list(command), user=user)
-        output = self._api.exec_start(job["Id"])
-        code = self._api.exec_inspect(job["Id"])["ExitCode"]
-        return int(code), output.decode(errors="replace")
+        with self._translated(f"run {command[0]} in {container}"):
+            programs = Programs(self._url, self._api.api_version, self._request)
+            return programs.run(Program(container, command, user, seconds, limit))
 
     def logs(self, container: str, lines: int) -> str:
+        """The container's last lines, or the end of what can be read in time: a line may have any length."""
+        wanted = {"stdout": 1, "stderr": 1, "tail": lines}
         with self._translated(f"read the log of {container}"):
-            return str(self._api.logs(container, tail=lines).decode(errors="replace"))
+            data = bytearray()
+            deadline = time.monotonic() + _LOG_SECONDS
+            path = f"containers/{container}/logs"
+            with closing(self._request("GET", path, params=wanted, timeout=_LOG_SECONDS)) as response:
+                for chunk in response.iter_content(_CHUNK):
+                    data += chunk
+                    if len(data) > _MOST_LOG or time.monotonic() > deadline:
+                        break
+            return log_text(bytes(data))[-_KEPT_LOG:]
 
     def image(self, reference: str) -> Image | None:
         from docker.errors import ImageNotFound
@@ -372,7 +397,8 @@ class DockerEngine:
                 raise
             if not isinstance(error, APIError):
                 raise self._unreachable(error) from error
-            reason = str(error.explanation or error)
+            # A path in it may be a seat's.
+            reason = last_of(str(error.explanation or error), _SAID)
             if "no space left on device" in reason:
                 raise AtelierError(
                     Code.DISK_FULL,
@@ -384,7 +410,7 @@ class DockerEngine:
                 f"Docker could not {attempt}: {reason.rstrip('.')}.",
                 remedy="Mend that and run this again; ./atelier up makes networks and images that are missing.",
             ) from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> AtelierError:

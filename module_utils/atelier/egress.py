@@ -7,10 +7,14 @@ from pathlib import Path, PurePosixPath
 from .engine import File
 from .errors import AtelierError, Code
 from .model import GIT_HOST, ProxyMode, Site, Workspace
+from .plain import last_of
 from .platform import Platform
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATE = 1024**2
+_UPDATE = "/usr/sbin/update-ca-certificates"
+# Java takes some seconds for its own bundle.
+_UPDATE_SECONDS = 120.0
 # Where Debian's update-ca-certificates finds a site's own authorities.
 _CA_IN_SEAT = PurePosixPath("/usr/local/share/ca-certificates/atelier-recorder.crt")
 
@@ -67,10 +71,11 @@ def put_recorder_ca(platform: Platform, workspace: Workspace) -> bool:
 
 def trust_recorder_ca(platform: Platform, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
-    code, output = platform.engine.execute(container, ["update-ca-certificates"], user="root")
+    # All that it runs and reads is root's: the engine gives it a PATH without a folder of the seat's user.
+    code, output = platform.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(
             Code.EGRESS_ERROR,
-            f"The seat {container} does not take the recorder's certificate: {output.strip()[-300:]}",
+            f"The seat {container} does not take the recorder's certificate: {last_of(output, 300)}",
             remedy="Check that its image has Debian's ca-certificates.",
         )

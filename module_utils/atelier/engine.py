@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
+# Bytes that a program in a container may print, unless the caller expects more or less.
+MOST_OUTPUT = 1024**2
+
 
 @dataclass(frozen=True)
 class SeatSpec:
@@ -98,6 +101,11 @@ class Engine(Protocol):
     Everything raises SERVICE_UNAVAILABLE when the engine can't be reached, DISK_FULL when it has no space left, and
     ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id. What one has in use is in
     bytes: memory without what can be given back at once, disk without its image.
+
+    ``execute`` runs a program by its absolute path, with the platform's PATH, and returns exit code and output. It
+    raises ENGINE_ERROR when that takes longer than ``seconds`` or prints more than ``limit`` bytes, with ``limit``
+    in its details: whatever happens in the container, no caller waits for longer. ``logs`` and ``read`` are bounded,
+    too.
     """
 
     def cpus(self) -> int: ...
@@ -117,7 +125,9 @@ class Engine(Protocol):
     def put(self, container: str, folder: str, files: Sequence[File]) -> None: ...
     def read(self, container: str, path: str, limit: int) -> Archive | None: ...
     def stream(self, container: str, path: str) -> Generator[bytes]: ...
-    def execute(self, container: str, command: Sequence[str], *, user: str = "") -> tuple[int, str]: ...
+    def execute(
+        self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""
+    ) -> tuple[int, str]: ...
     def logs(self, container: str, lines: int) -> str: ...
     def image(self, reference: str) -> Image | None: ...
     def images(self, label: str) -> list[Image]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
@@ -12,6 +12,7 @@ from .engine import File
 from .errors import AtelierError, Code
 from .git_address import GitAccess
 from .model import Status, Workspace
+from .plain import last_of
 from .platform import Platform
 from .seats import CONFIG_FOLDER, CONFIG_GID
 
@@ -19,6 +20,8 @@ from .seats import CONFIG_FOLDER, CONFIG_GID
 _ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
 _MESSAGE_LENGTH = 600
 _TIMED_OUT = 124  # timeout(1)
+# For all but git: the old files are removed, the new ones moved.
+_MOVE_SECONDS = 120.0
 
 # The new files lie beside the old ones until all of them are there. Whoever is killed in between leaves a mark of how
 # far he came, and the next one goes on from it.
@@ -34,11 +37,11 @@ if [ ! -e "$new/whole" ]; then
         -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 \\
         clone --quiet --no-recurse-submodules --template= -- "$url" "$new/workspace" || exit
     # Git takes any web page for an empty repository of an old kind of server.
-    if ! git -C "$new/workspace" rev-parse --verify --quiet HEAD >/dev/null; then
+    if ! timeout --kill-after=5 60 git -C "$new/workspace" rev-parse --verify --quiet HEAD >/dev/null; then
         echo 'There is nothing in its default branch, or what answers there is no git server.'
         exit 1
     fi
-    if [ -n "$(git -C /workspace status --porcelain)" ]; then
+    if [ -n "$(timeout --kill-after=5 60 git -C /workspace status --porcelain)" ]; then
         echo 'There are files in /workspace already, which would be lost.'
         exit 1
     fi
@@ -65,11 +68,11 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
     origin = f"{parts.scheme.lower()}://{parts.netloc}"
     order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
     with _access_in_seat(platform, name, access):
-        code, output = platform.engine.execute(name, ["sh", "-c", _FETCH, "fetch", *order])
+        code, output = _fetched(platform, name, order, seconds + _MOVE_SECONDS)
     if code == 0:
         platform.registry.update(workspace.id, git_pending=None)
         return
-    said = _without(access, output).strip()[-_MESSAGE_LENGTH:]
+    said = last_of(_without(access, output), _MESSAGE_LENGTH)
     if code == _TIMED_OUT:
         said = f"it took longer than {seconds:g} seconds. {said}"
     message = f"The repository {workspace.git_url} could not be cloned: {said}"
@@ -84,6 +87,16 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
     )
 
 
+def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
+    """Exit code and output; a run that did not keep a limit has failed like any other."""
+    try:
+        return platform.engine.execute(container, ["/bin/sh", "-c", _FETCH, "fetch", *order], seconds=seconds)
+    except AtelierError as error:
+        if "limit" not in error.details:
+            raise
+        return 1, error.message
+
+
 @contextmanager
 def _access_in_seat(platform: Platform, container: str, access: GitAccess | None) -> Iterator[None]:
     """For the length of the block the seat has the file that git asks for user and token."""
@@ -95,9 +108,10 @@ def _access_in_seat(platform: Platform, container: str, access: GitAccess | None
         platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
         yield
     finally:
-        # Where the engine is gone the seat is made anew, and its volume with it.
+        # Nothing is run as root for this, so the file stays, without a content. Where the engine is gone the seat is
+        # made anew, and its volume with it.
         with suppress(AtelierError):
-            platform.engine.execute(container, ["rm", "-f", str(_ACCESS_FILE)], user="root")
+            platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
 
 
 def _without(access: GitAccess | None, text: str) -> str:

@@ -27,6 +27,10 @@ from .platform import Platform
 
 _WORKSPACE = "/workspace"
 _SECONDS = 60
+# find(1) and timeout(1) run as the seat's user, who may stop them: the engine waits for so much longer only.
+_SLACK = 10
+# One short line for each folder that changed.
+_MOST_OUTPUT = 8 * 1024**2
 # What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
 _OF_THEIR_OWN = (
     "*/.git/index",
@@ -69,7 +73,7 @@ def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry)
 
 def _asked(platform: Platform, container: Container, since: str) -> tuple[int, str]:
     try:
-        return platform.engine.execute(container.id, search(since))
+        return platform.engine.execute(container.id, search(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
     except AtelierError as error:
         if error.code is not Code.ENGINE_ERROR:
             raise

@@ -16,6 +16,7 @@ LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes
 PROC = Path("/proc")
 # 127.x.y.z and ::1, in the byte order of the machines that Docker runs on.
 _LOOPBACK = ("7F", "00000000000000000000000001000000")
+_PORT = re.compile("[0-9A-F]{4}")
 _DOCKERS_DNS = "0B00007F"  # 127.0.0.11, which every container of a network that is not the default one has
 
 
@@ -59,8 +60,10 @@ def listening_ports(table: str) -> dict[int, bool]:
             address, _, port = columns[1].rpartition(":")
             if address == _DOCKERS_DNS:
                 continue
-            open_to_others = not address.endswith(_LOOPBACK)
-            found[int(port, 16)] = found.get(int(port, 16), False) or open_to_others
+            # A seat may have written anything into the table.
+            number = int(port, 16) if _PORT.fullmatch(port) else 0
+            if number:
+                found[number] = found.get(number, False) or not address.endswith(_LOOPBACK)
     return found
 
 

@@ -33,8 +33,10 @@ _SLOWEST_SECONDS = 10.0
 _SPARE_MEMORY = 1024**3
 _SPARE_DISK = 5 * 1024**3
 _MEASURERS = 8
-_FREE = ("df", "--block-size=1", "--output=avail", "/")
-_PROXY_CHECK = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/ || true"
+_FREE = ("/bin/df", "--block-size=1", "--output=avail", "/")
+_PROXY_CHECK = "exec curl -q -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/"
+_COMMAND_SECONDS = 20.0
+_MOST_OUTPUT = 4096
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,17 @@ def _egress_faults(platform: Platform, source: Workspace, ids: Sequence[str]) ->
     """Whether the proxy of the source's mode answers a seat; a refusal is an answer, for the name asked for is none."""
     if source.proxy_mode is ProxyMode.NONE or not ids:
         return []
-    name = platform.site.container_name(ids[0])
-    _, output = platform.engine.execute(name, ["sh", "-c", _PROXY_CHECK])
+    output = _asked(platform, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
     code = output.strip()[-3:]
-    return [] if code.isdigit() and code != "000" else [f"The {source.proxy_mode} proxy does not answer the seats."]
+    return [] if code.isdecimal() and code != "000" else [f"The {source.proxy_mode} proxy does not answer the seats."]
+
+
+def _asked(platform: Platform, id: str, command: Sequence[str]) -> str:
+    """What a program in the seat prints; nothing when it does not answer."""
+    name = platform.site.container_name(id)
+    with suppress(AtelierError):
+        return platform.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
+    return ""
 
 
 def leftovers(platform: Platform) -> list[Workspace]:
@@ -191,8 +200,8 @@ def _free_disk(platform: Platform, ids: Sequence[str]) -> int:
     """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
     free = shutil.disk_usage(platform.site.state_dir).free
     for id in ids[:1]:
-        _, output = platform.engine.execute(platform.site.container_name(id), _FREE)
+        output = _asked(platform, id, _FREE)
         seen = output.split()[-1:]
-        if seen and seen[0].isdigit():
+        if seen and seen[0].isdecimal():
             free = min(free, int(seen[0]))
     return free

@@ -19,6 +19,7 @@ from .errors import AtelierError, Code
 from .forge import Credential, Forge, open_forge, require_git
 from .forge_names import MAIN, candidates, repository_name, seat_branch
 from .model import GIT_HOST, Workspace
+from .plain import last_of, on_one_line
 from .platform import Platform
 from .seat_git import seat_email
 from .seats import CONFIG_FOLDER, CONFIG_GID
@@ -27,6 +28,8 @@ from .seats import CONFIG_FOLDER, CONFIG_GID
 _PATIENCE = 5.0
 # Seconds for one command of git in the seat.
 _GIT_SECONDS = 60
+# Seconds for all of them: those that need long are a commit, a push and a fetch.
+_CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _TIMED_OUT = 124  # timeout(1)
 _MESSAGE_LENGTH = 400
 _TRIED_NAMES = 50
@@ -37,8 +40,11 @@ _CONNECT = """
 set -u
 branch=$1 url=$2 seconds=$3 restore=$4
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true LC_ALL=C.UTF-8
+git() {
+    timeout --kill-after=5 "$seconds" git "$@"
+}
 plain() {
-    timeout --kill-after=5 "$seconds" git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
+    git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
 }
 if ! command -v load-git-credential >/dev/null; then
     echo 'Its image is older than the git server: build the images again (./atelier up), and make it anew.'
@@ -148,10 +154,12 @@ def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore
         [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
     )
     order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
-    code, output = platform.engine.execute(name, ["sh", "-c", _CONNECT, "connect", *order])
+    code, output = platform.engine.execute(
+        name, ["/bin/sh", "-c", _CONNECT, "connect", *order], seconds=_CONNECT_SECONDS
+    )
     if code != 0:
         said = f"it took longer than {_GIT_SECONDS} seconds. " if code == _TIMED_OUT else ""
-        said += " ".join(output.replace(granted.credential.token, "***").split())[-_MESSAGE_LENGTH:]
+        said += last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
         raise AtelierError(Code.GIT_ERROR, f"Git in the seat failed: {said}", remedy="Run this again.")
     platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import AtelierError
 from .model import Workspace
+from .plain import first_of, last_of, on_one_line, plain
 from .platform import Platform
 
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
@@ -15,6 +16,8 @@ _NOTE_LENGTH = 400
 # Seconds for git's own work on the files, and for a push.
 _COMMIT_SECONDS = 120
 _PUSH_SECONDS = 60
+# For all of it. The script gives each program less; this holds also where the seat's user stops them.
+_SECONDS = 300
 SCRIPT = Path(__file__).with_name("save_work.sh")
 
 
@@ -39,9 +42,10 @@ def save_work(platform: Platform, workspace: Workspace) -> Saved:
         git.seat_url(repository) if git and repository else "",
     ]
     try:
-        # By its path: the seat's user may have one of his own. Docker runs it as that user.
         code, output = platform.engine.execute(
-            platform.site.container_name(workspace.id), ["/bin/bash", "-c", SCRIPT.read_text(), "save", *order]
+            platform.site.container_name(workspace.id),
+            ["/bin/bash", "-c", SCRIPT.read_text(), "save", *order],
+            seconds=_SECONDS,
         )
     except AtelierError as error:
         return Saved(note=f"Nothing was committed: {error.message}")
@@ -54,11 +58,11 @@ def seat_email(platform: Platform, workspace: Workspace) -> str:
 
 def saved_from(code: int, output: str) -> Saved:
     """What the script said; a note may have several lines, which become one."""
-    said = dict(_SAID.findall(output))
+    said = {word: plain(text) for word, text in _SAID.findall(output)}
     if "note" in said:
-        said["note"] = " ".join(output.rpartition("atelier: note ")[2].split())[:_NOTE_LENGTH]
+        said["note"] = first_of(on_one_line(output.rpartition("atelier: note ")[2]), _NOTE_LENGTH)
     elif code != 0:
-        said["note"] = f"Nothing was committed: {' '.join(output.split())[-_NOTE_LENGTH:]}"
+        said["note"] = f"Nothing was committed: {last_of(on_one_line(output), _NOTE_LENGTH)}"
     return Saved(
         branch=said.get("branch"),
         commit=said.get("commit"),

@@ -16,6 +16,7 @@ from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
 from .engine import Container, File, SeatSpec
 from .errors import AtelierError, Code
 from .model import GIT_HOST, IDE_PORT, Status, Workspace
+from .plain import last_of
 from .platform import Platform
 from .validation import check_proxy_mode
 
@@ -28,6 +29,10 @@ CONFIG_GID = 1000  # the user coder, who may read the configuration but not chan
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
 _LOG_LINES = 15
+_LOG_LENGTH = 4000
+_RESTART = "/usr/local/bin/restart-ide"
+# It takes two seconds at most, when nobody holds it up.
+_RESTART_SECONDS = 20.0
 
 
 def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
@@ -142,9 +147,9 @@ def put_ide_config(platform: Platform, workspace: Workspace) -> None:
 def restart_ide(platform: Platform, workspace: Workspace) -> None:
     """Restarts code-server inside the running container and awaits it. Raises IDE_NOT_READY."""
     name = platform.site.container_name(workspace.id)
-    code, output = platform.engine.execute(name, ["restart-ide"])
+    code, output = platform.engine.execute(name, [_RESTART], seconds=_RESTART_SECONDS)
     if code != 0:
-        said = output.strip()[-300:] or f"restart-ide ended with {code}"
+        said = last_of(output, 300) or f"restart-ide ended with {code}"
         raise AtelierError(
             Code.IDE_NOT_READY,
             f"The IDE of {workspace.name!r} could not be restarted: {said}.",
@@ -165,7 +170,7 @@ def await_ide(platform: Platform, workspace: Workspace) -> None:
 
     if answers_in_time(workspace.address, platform.ready_timeout, still_up):
         return
-    log = "\n".join(platform.engine.logs(name, _LOG_LINES).splitlines())
+    log = last_of(platform.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     message = f"The IDE of {workspace.name!r} did not answer within {platform.ready_timeout:g} seconds."
     platform.registry.update(workspace.id, status=Status.ERROR, error=message)
     raise AtelierError(

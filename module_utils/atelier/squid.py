@@ -26,6 +26,8 @@ from .whitelist import BASE, State, plan
 _INSIDE = PurePosixPath("/srv/squid")
 # Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
 _SIGNALS = "/etc/squid/signal.conf"
+_SQUID = "/usr/sbin/squid"
+_COMMAND_SECONDS = 120.0
 _POLL_SECONDS = 0.03
 # The container comes back by itself when Squid died; a run that meets it just then waits for that.
 _COMES_BACK_SECONDS = 15
@@ -123,7 +125,7 @@ class Squid:
 
     def _parse(self) -> None:
         """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
-        code, output = self._inside("squid", "-k", "parse", "-f", str(_INSIDE / self._candidate.name))
+        code, output = self._inside(_SQUID, "-k", "parse", "-f", str(_INSIDE / self._candidate.name))
         # It ends with 0 also after some errors that it calls fatal.
         if code == 0 and "FATAL:" not in output:
             return
@@ -138,7 +140,9 @@ class Squid:
         """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
         deadline = time.monotonic() + self._wait
         with suppress(AtelierError):  # the container is starting again at this moment
-            self._engine.execute(self._container, ["squid", "-k", "reconfigure", "-f", _SIGNALS])
+            self._engine.execute(
+                self._container, [_SQUID, "-k", "reconfigure", "-f", _SIGNALS], seconds=_COMMAND_SECONDS
+            )
         while not wanted.is_running():
             if time.monotonic() >= deadline:
                 return False
@@ -170,7 +174,7 @@ class Squid:
                         f"Squid ({self._container}) does not run, so nothing can check its new configuration.",
                         remedy="Start it with ./atelier up, then run this again.",
                     )
-                return self._engine.execute(self._container, command)
+                return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
             except AtelierError as error:
                 if error.code is not Code.ENGINE_ERROR or time.monotonic() >= deadline:
                     raise

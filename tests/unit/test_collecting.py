@@ -54,7 +54,7 @@ class Seats:
         self.streams += 1
         yield tar_of(self.files[name])
 
-    def execute(self, name: str, command: list[str], *, user: str = "") -> tuple[int, str]:
+    def execute(self, name: str, command: list[str], *, seconds: float, limit: int = 0) -> tuple[int, str]:
         self.asked.append(command)
         return self.answer
 
