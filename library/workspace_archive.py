@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_archive
-short_description: Commits, pushes and archives the work in workspaces, and checks that this was done
+short_description: Commits, pushes and archives the work in workspaces, checks that this was done, and removes them
 description:
   - Of each workspace, running or not, the whole of C(/workspace) goes into one archive (tar, compressed with zstd) with
     all that is in it, the git repository included. Only sockets can't be archived.
@@ -14,6 +14,8 @@ description:
     started for it.
   - An archive is read again before it counts; C(manifest.json) beside them names all with size, SHA-256, commit, and
     what could not be done. A workspace that fails fails alone.
+  - The limits of the installation (C(site.archive)) hold for each archive by itself. A workspace beyond one of them
+    fails, and its entry names the limit.
   - Running it again takes archives anew; an older one goes when the newer one is complete. That of a container which
     the seat had before it was reset or made again stays.
 options:
@@ -22,8 +24,11 @@ options:
       - V(collected) takes the archives.
       - V(verified) changes nothing, and fails with V(NOT_COLLECTED) unless the manifest names each of the workspaces
         with an archive that has the size and SHA-256 it says, and none of them holds work that is newer.
+      - V(removed) removes the workspaces. Each is paused, compared with its archive, and removed while nothing can
+        change in it. One that holds newer work continues as it was; the others are removed, then the module fails with
+        V(NOT_COLLECTED). A workspace that does not exist is ignored.
     type: str
-    choices: [collected, verified]
+    choices: [collected, verified, removed]
     default: collected
   ids:
     description: The workspaces.
@@ -63,7 +68,7 @@ summary:
   sample: 20 workspaces are collected in /srv/archives/spring-2027 (31.4 MB).
 seats:
   description: The manifest's entries of the workspaces.
-  returned: success
+  returned: success, unless they are removed
   type: list
   elements: dict
   sample:
@@ -87,7 +92,7 @@ seats:
       error: null
 failed_seats:
   description: Names of the workspaces that could not be collected.
-  returned: success
+  returned: success, unless they are removed
   type: list
   elements: str
 manifest:
@@ -113,6 +118,7 @@ from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platfo
 from ansible.module_utils.atelier.archive_manifest import NAME
 from ansible.module_utils.atelier.collecting import collect, verify
 from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.removing import remove_collected
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -120,7 +126,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **SHARED_SPEC,
-            "state": {"type": "str", "default": "collected", "choices": ["collected", "verified"]},
+            "state": {"type": "str", "default": "collected", "choices": ["collected", "verified", "removed"]},
             "ids": {"type": "list", "elements": "str", "required": True},
             "folder": {"type": "path", "required": True},
         },
@@ -131,10 +137,14 @@ def main() -> None:
 
 def _archive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     ids, folder = module.params["ids"], Path(module.params["folder"])
+    if module.params["state"] == "removed":
+        return _remove(module, platform, ids, folder)
     if module.params["state"] == "verified":
         done = verify(platform, ids, folder)
     else:
         done = collect(platform, ids, folder, check_mode=module.check_mode)
+    for trace in done.tracebacks:
+        module.warn(trace)
     failed = [seat.name for seat in done.seats if seat.error is not None]
     megabytes = sum(seat.bytes for seat in done.seats) / 1e6
     return {
@@ -142,6 +152,17 @@ def _archive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         "summary": f"{len(done.seats) - len(failed)} workspaces are collected in {folder} ({megabytes:.1f} MB).",
         "seats": [asdict(seat) for seat in done.seats],
         "failed_seats": failed,
+        "manifest": str(folder / NAME),
+    }
+
+
+def _remove(module: AnsibleModule, platform: Platform, ids: list[str], folder: Path) -> dict[str, Any]:
+    removed = remove_collected(platform, ids, folder, check_mode=module.check_mode)
+    for problem in removed.problems:
+        module.warn(problem)
+    return {
+        "changed": removed.changed,
+        "summary": f"{len(removed.names)} workspaces are removed; their work is in {folder}.",
         "manifest": str(folder / NAME),
     }
 

@@ -76,7 +76,8 @@ async def collected_work(platform: Platform) -> Response:
     },
 )
 async def download_archive(project_id: ProjectId, platform: Platform) -> Response:
-    """One seat's archive, also of a seat that is gone. `tar --zstd -xf` unpacks it."""
+    """One seat's archive, also of a seat that is gone. It holds a stranger's files: docs/git.md says how to look into
+    it safely."""
     folder = _folder(platform)
     entry = (await asyncio.to_thread(read_manifest, folder)).get(project_id)
     path = folder / entry.file if entry and entry.file else None

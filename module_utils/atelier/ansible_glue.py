@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import AtelierError, Code
 from .forge_names import check_owner
-from .model import GitServer, Network, ProxyMode, Quotas, Site, address
+from .model import MIB, ArchiveLimits, GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
 
 SITE_SPEC: dict[str, Any] = {
@@ -35,6 +35,14 @@ SITE_SPEC: dict[str, Any] = {
         "enable_resource_limits": {"type": "bool", "required": True},
         "cpu_per_workspace": {"type": "float", "required": True},
         "memory_per_workspace_mb": {"type": "int", "required": True},
+        "archive": {
+            "type": "dict",
+            "options": {
+                "max_entries": {"type": "int", "required": True},
+                "max_mib": {"type": "int", "required": True},
+                "max_seconds": {"type": "float", "required": True},
+            },
+        },
         "git": {
             "type": "dict",
             "options": {
@@ -81,6 +89,7 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
             memory_per_workspace_mb=raw["memory_per_workspace_mb"],
         ),
         git=_git_server(raw, state_dir),
+        archive=_archive_limits(raw),
     )
 
 
@@ -109,6 +118,14 @@ def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:
         seat_port=git["seat_port"],
         base_url=f"{address(raw['protocol'], raw['domain'], raw['port'])}/git",
     )
+
+
+def _archive_limits(raw: Mapping[str, Any]) -> ArchiveLimits:
+    """Those of ``site.archive``; settings that a version without them wrote have the defaults."""
+    limits = raw.get("archive")
+    if not limits:
+        return ArchiveLimits()
+    return ArchiveLimits(int(limits["max_entries"]), int(limits["max_mib"]) * MIB, float(limits["max_seconds"]))
 
 
 # The options that every module which changes something takes besides its own.

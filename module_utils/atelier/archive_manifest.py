@@ -26,8 +26,9 @@ class Entry:
     ``sha256`` are its own, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether
     there was something to commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says
     why not. ``error`` is why the last attempt failed; the archive is then that of the one before, if there was one.
-    ``container`` is the container's id; ``former`` names archives of containers that the seat had before (until it was
-    reset, or made again), which hold what this one does not.
+    ``rested`` is when its container had ended, in Docker's words, if it did not run: as long as that is so nothing is
+    new, whatever the clock does. ``container`` is the container's id; ``former`` names archives of containers that the
+    seat had before (until it was reset, or made again), which hold what this one does not.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Entry:
     state: str
     collected_at: str | None = None
     container: str | None = None
+    rested: str | None = None
     file: str | None = None
     former: tuple[str, ...] = ()
     bytes: int = 0

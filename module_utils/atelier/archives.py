@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import AtelierError, Code
+from .tar_stream import TarError, TarWalk, broken
 
 # Above zstd's own default of 3 it takes twice the time for a twentieth of the size.
 _LEVEL = 3
@@ -45,7 +45,7 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
         size, content_size, digest = _compress(chunks, file)
         again = sha256_of(path)
         if (path.stat().st_size, again) != (size, digest):
-            raise _broken(f"{path.name} did not come back from the disk as it was written.")
+            raise broken(f"{path.name} did not come back from the disk as it was written.")
         entries = count_entries(path, content_size)
         whole = folder / name(digest)
         path.replace(whole)
@@ -58,18 +58,19 @@ def sha256_of(path: Path) -> str:
 
 
 def count_entries(path: Path, content_size: int) -> int:
-    """Lists a compressed tar archive of that many bytes to its very end. Raises ARCHIVE_FAILED when it has none."""
-    zstd = _zstd()
-    try:
-        with zstd.open(path, "rb") as content, tarfile.open(fileobj=content, mode="r|") as entries:
-            count = sum(1 for _ in entries)
-            end = entries.offset
-    except (zstd.ZstdError, tarfile.TarError, EOFError) as error:
-        raise _broken(f"it can't be read again: {error}.") from error
-    # tarfile takes an entry that is none for the end.
-    if end + len(_END) != content_size:
-        raise _broken(f"it ends after {end} of {content_size} bytes.")
-    return count
+    """Walks through a compressed tar archive of that many bytes to its very end. Raises ARCHIVE_FAILED when it is not
+    one. Memory stays the same however many entries it has."""
+    walk = TarWalk()
+    with open_archive(path) as content:
+        try:
+            while walk.bytes <= content_size and (chunk := content.read(_CHUNK)):
+                walk.feed(chunk)
+            walk.finish()
+        except (TarError, EOFError) as error:
+            raise broken(f"it can't be read again: {error}.") from error
+    if walk.bytes != content_size:
+        raise broken(f"it has {walk.bytes} of {content_size} bytes.")
+    return walk.entries
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def open_archive(path: Path) -> Iterator[IO[bytes]]:
         with zstd.open(path, "rb") as content:
             yield content
     except (zstd.ZstdError, OSError) as error:
-        raise _broken(f"it can't be read again: {error}.") from error
+        raise broken(f"it can't be read again: {error}.") from error
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -131,15 +132,11 @@ def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
         content_size += len(chunk)
         tail = (tail + chunk)[-len(_END) :] if len(chunk) < len(_END) else chunk[-len(_END) :]
     if tail != _END:
-        raise _broken("Docker broke off in the middle of it.")
+        raise broken("Docker broke off in the middle of it.")
     write(compressor.flush())
     file.flush()
     os.fsync(file.fileno())
     return size, content_size, digest.hexdigest()
-
-
-def _broken(why: str) -> AtelierError:
-    return AtelierError(Code.ARCHIVE_FAILED, f"The archive is not whole: {why}", remedy="Run this again.")
 
 
 def _zstd() -> Any:

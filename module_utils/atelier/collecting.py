@@ -7,35 +7,41 @@ after each of them, so whoever is killed in between leaves what is done, and run
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .archive_manifest import Entry, fault_of, read_manifest, write_manifest
 from .archives import remove_unfinished, write_archive
 from .errors import AtelierError, Code
-from .late_work import late_work
+from .late_work import late_work, rest_of
 from .model import Workspace
 from .platform import Platform
 from .registry import now
 from .seat_git import Saved, save_work
 from .seats import observed_status
 from .snapshots import held_still, recover, was_interrupted
+from .tar_stream import within
 
 # Docker reads, zstd and SHA-256 work without the interpreter's lock, git works in the seat.
-_WORKERS = 6
+WORKERS = 6
 _WORKSPACE = "/workspace"
+# Of seats that are not collected, in one sentence.
+_SHOWN = 5
 _PUSHED_BY_NOBODY = Saved(note="Its container does not run, so nothing was committed; all files are in the archive.")
 
 
 @dataclass(frozen=True)
 class Collected:
-    """``seats`` in the order that was asked for; ``changed`` tells whether any archive is a new one."""
+    """``seats`` in the order that was asked for; ``changed`` tells whether any archive is a new one. ``tracebacks`` are
+    those of errors that nobody thought of."""
 
     changed: bool
     seats: Sequence[Entry]
+    tracebacks: Sequence[str] = ()
 
 
 def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
@@ -51,8 +57,11 @@ def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode:
     with _folder(platform, folder):
         entries = read_manifest(folder)
         before = {id: entry.sha256 for id, entry in entries.items()}
-        with ThreadPoolExecutor(min(_WORKERS, len(rows)) or 1) as pool:
-            futures = [pool.submit(_collect_one, platform, folder, row, entries.get(row.id)) for row in rows]
+        tracebacks: list[str] = []
+        with ThreadPoolExecutor(min(WORKERS, len(rows)) or 1) as pool:
+            futures = [
+                pool.submit(_collect_one, platform, folder, row, entries.get(row.id), tracebacks) for row in rows
+            ]
             for done, future in enumerate(as_completed(futures), 1):
                 entry = future.result()
                 entries[entry.id] = entry
@@ -61,7 +70,7 @@ def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode:
                 _remove_others(folder, entry)
                 platform.progress("seats collected", done, len(rows))
     seats = [entries[row.id] for row in rows]
-    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats)
+    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats, tracebacks)
 
 
 def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
@@ -76,28 +85,41 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
         found = fault_of(folder, entry)
         return found if found or entry is None else late_work(platform, row, folder, entry)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         faults = list(pool.map(fault, rows))
-    missing = [f"{row.name!r} {fault}" for row, fault in zip(rows, faults, strict=True) if fault]
+    missing = [(row.name, fault) for row, fault in zip(rows, faults, strict=True) if fault]
     if missing:
-        shown = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise AtelierError(
-            Code.NOT_COLLECTED,
-            f"The work of {len(missing)} of {len(rows)} workspaces is not in {folder}: {shown}.",
-            field="ids",
-            remedy="Run workshop_collect first, once more if need be, or say -e collected=ignore to lose it.",
-            missing=[row.name for row, fault in zip(rows, faults, strict=True) if fault],
-        )
+        raise not_collected(folder, missing, len(rows))
     return Collected(False, [entries[row.id] for row in rows])
 
 
-def _collect_one(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
+def not_collected(
+    folder: Path, missing: Sequence[tuple[str, str]], total: int, tracebacks: Sequence[str] = ()
+) -> AtelierError:
+    told = [f"{name!r} {fault}" for name, fault in missing]
+    shown = "; ".join(told[:_SHOWN]) + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
+    return AtelierError(
+        Code.NOT_COLLECTED,
+        f"The work of {len(missing)} of {total} workspaces is not in {folder}: {shown}.",
+        field="ids",
+        remedy="Run workshop_collect first, once more if need be, or say -e collected=ignore to lose it.",
+        missing=[name for name, _ in missing],
+        **({"tracebacks": list(tracebacks)} if tracebacks else {}),
+    )
+
+
+def _collect_one(
+    platform: Platform, folder: Path, row: Workspace, before: Entry | None, tracebacks: list[str]
+) -> Entry:
+    entry = before or Entry(row.id, row.name, str(row.status))
     try:
         with platform.locks.workspace(row.id, platform.lock_wait):
             return _collect_held(platform, folder, row, before)
     except AtelierError as error:
-        entry = before or Entry(row.id, row.name, str(row.status))
         return replace(entry, name=row.name, error=error.message)
+    except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
+        tracebacks.append(traceback.format_exc())
+        return replace(entry, name=row.name, error=f"{row.name!r} made Atelier fail: {type(error).__name__}.")
 
 
 def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
@@ -109,15 +131,25 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entr
     if container is None:
         return _of_one_that_is_gone(entry, before)
     saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
-    # Still, so that the archive is of one moment. What is read while it changes may come out torn.
-    with held_still(platform, row, container), closing(platform.engine.stream(container.id, _WORKSPACE)) as chunks:
+    with ExitStack() as held:
+        # Still, so that the archive is of one moment. What is read while it changes may come out torn.
+        held.enter_context(held_still(platform, row, container))
+        limits = platform.site.archive
+        chunks = held.enter_context(closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)))
         # What changes from now on is newer than the archive.
         moment = now()
-        archive = write_archive(folder, chunks, lambda digest: _file_name(row, digest))
+
+        def content() -> Iterator[bytes]:
+            yield from within(chunks, limits, row.name)
+            # The seat goes on while the archive is read again.
+            held.close()
+
+        archive = write_archive(folder, content(), lambda digest: _file_name(row, digest))
     return replace(
         entry,
         collected_at=moment,
         container=container.id,
+        rested=rest_of(container),
         file=archive.path.name,
         former=_former(before, container.id, archive.path.name),
         bytes=archive.size,

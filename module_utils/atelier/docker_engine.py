@@ -155,6 +155,14 @@ class DockerEngine:
             listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
         return sum(int(entry.get("SizeRw") or 0) for entry in listed)
 
+    def written(self, container: str) -> int:
+        """Bytes that a commit of the container copies: what it holds beyond its image, the holes in files included."""
+        with (
+            self._translated(f"measure {container}"),
+            closing(self._request("GET", f"containers/{container}/json", params={"size": True})) as response,
+        ):
+            return int(response.json().get("SizeRw") or 0)
+
     def containers(self, label: str) -> list[Container]:
         """All containers with that ``name=value`` label, running or not."""
         with self._translated("list containers"):
@@ -196,12 +204,13 @@ class DockerEngine:
                 Code.ENGINE_ERROR, f"Docker could not read {plain(path)} in {container}: {last_of(reason, _SAID)}."
             ) from error
 
-    def stream(self, container: str, path: str) -> Generator[bytes]:
-        """What lies at the path as a tar archive, piece by piece. Close the generator: as long as it is open Docker
-        answers no other request for the container."""
+    def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
+        """What lies at the path as a tar archive, piece by piece, for each of which Docker has ``patience`` seconds.
+        Close the generator: as long as it is open Docker answers no other request for the container, and reads on."""
+        address = f"containers/{container}/archive"
         with (
             self._translated(f"read {path} in {container}"),
-            closing(self._request("GET", f"containers/{container}/archive", params={"path": path})) as response,
+            closing(self._request("GET", address, timeout=patience, params={"path": path})) as response,
         ):
             yield from response.iter_content(_CHUNK)
 

@@ -1,8 +1,8 @@
 """Work that came after its archive: what a seat holds that would be lost with it, though it was collected.
 
-A seat that runs is asked by its own find(1), for what changed since: the kernel's time of change can't be set back, so
-also what was unpacked or moved with an older date is found. One that has not run since has nothing new. Any other is
-compared with its archive, file by file.
+A seat that has not run since has nothing new. One that runs is asked first, by its own find(1), for what changed since:
+the kernel's time of change can't be set back, so also what was unpacked or moved with an older date is found. Where
+that does not settle it, and in a seat that is held still for its removal, all files are compared with the archive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +23,8 @@ from .engine import Container
 from .errors import AtelierError, Code
 from .model import Workspace
 from .platform import Platform
+from .registry import now
+from .tar_stream import within
 
 _WORKSPACE = "/workspace"
 _SECONDS = 60
@@ -31,6 +32,8 @@ _SECONDS = 60
 _SLACK = 10
 # One short line for each folder that changed.
 _MOST_OUTPUT = 8 * 1024**2
+_FINGERPRINT = 16
+_FREE = bytes(_FINGERPRINT)
 # What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
 _OF_THEIR_OWN = (
     "*/.git/index",
@@ -51,6 +54,8 @@ def late_work(platform: Platform, workspace: Workspace, folder: Path, entry: Ent
         path = _newer(platform, workspace, folder, entry)
     except AtelierError as error:
         return f"can't be compared with its archive: {error.message}"
+    except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
+        return f"can't be compared with its archive: it made Atelier fail ({type(error).__name__})"
     return None if path is None else f"has work that is newer than its archive of {entry.collected_at}: {path!r}"
 
 
@@ -59,16 +64,22 @@ def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry)
     container = platform.engine.inspect(platform.site.container_name(workspace.id))
     if container is None or entry.file is None or entry.collected_at is None:
         return None
-    if container.status == "running":
-        code, output = _asked(platform, container, entry.collected_at)
-        path, moved = told(output) if code == 0 else (None, True)
-        if path is not None or not moved:
-            return path
-    elif has_rested(container, entry.collected_at):
+    rest = rest_of(container)
+    if rest is not None and (container.id, rest) == (entry.container, entry.rested):
         return None
-    # It has no find, it does not answer, a folder was moved, or it ran in between: what both hold is compared.
-    with open_archive(folder / entry.file) as archive, closing(platform.engine.stream(container.id, _WORKSPACE)) as now:
-        return difference(archive, ExportReader(now))
+    # A clock that went back makes new files look old.
+    if container.status == "running" and now() >= entry.collected_at:
+        code, output = _asked(platform, container, entry.collected_at)
+        if code == 0 and told(output) == (None, False):
+            return None
+    # Its find names something, which may only be dated in the future, or does not answer; a folder was moved, it ran in
+    # between, or it is held still and can't be asked: what both hold is compared.
+    limits = platform.site.archive
+    with (
+        open_archive(folder / entry.file) as archive,
+        closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)) as chunks,
+    ):
+        return difference(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
 
 
 def _asked(platform: Platform, container: Container, since: str) -> tuple[int, str]:
@@ -101,26 +112,20 @@ def told(output: str) -> tuple[str | None, bool]:
     return (path.rstrip("\n") if found else None), "folder" in before
 
 
-def has_rested(container: Container, since: str) -> bool:
-    """Whether a container that does not run has not run since then."""
-    ended = moment_of(container.finished_at)
-    return container.status in ("exited", "created") and ended is not None and ended <= datetime.fromisoformat(since)
+def rest_of(container: Container) -> str | None:
+    """When a container that does not run has ended, in Docker's words, which are others after each run; None for one
+    that runs, or may at any moment."""
+    return container.finished_at if container.status in ("exited", "created") and container.finished_at else None
 
 
-def moment_of(written: str) -> datetime | None:
-    """Docker's time, cut to microseconds; None for what is none."""
+def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) -> str | None:
+    """The path of the first entry of the second tar archive that the first, of at most so many, has not, or has
+    otherwise. What is in the first only is not lost. Raises ARCHIVE_FAILED when one of them can't be read."""
     try:
-        return datetime.fromisoformat(written)
-    except ValueError:
-        return None
-
-
-def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes]) -> str | None:
-    """The path of the first entry of the second tar archive that the first has not, or has otherwise. What is in the
-    first only is not lost. Raises ARCHIVE_FAILED when one of them can't be read."""
-    try:
-        known = dict(_contents(archive))
-        return next((path for path, content in _contents(seat) if known.get(path) != content), None)
+        known = _Fingerprints(most)
+        for _, fingerprint in _contents(archive):
+            known.add(fingerprint)
+        return next((path for path, fingerprint in _contents(seat) if fingerprint not in known), None)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise AtelierError(
             Code.ARCHIVE_FAILED, f"One of them can't be read: {error}.", remedy="Collect it again."
@@ -132,13 +137,42 @@ def is_of_its_own(path: str) -> bool:
     return _IGNORED.fullmatch(f"{_WORKSPACE}/{path}") is not None
 
 
-def _contents(stream: Any) -> Iterator[tuple[str, tuple[bytes, str, str]]]:
-    """Of each entry but folders: its path below /workspace, its kind, where it leads, and its content's digest."""
+class _Fingerprints:
+    """A set of 16-byte digests in one table: a million takes 32 MiB, a fifth of what Python's own set does."""
+
+    def __init__(self, most: int) -> None:
+        self._slots = 2 * most + 1
+        self._table = bytearray(self._slots * _FINGERPRINT)
+
+    def add(self, fingerprint: bytes) -> None:
+        place = self._place(fingerprint)
+        self._table[place : place + _FINGERPRINT] = fingerprint
+
+    def __contains__(self, fingerprint: bytes) -> bool:
+        place = self._place(fingerprint)
+        return self._table[place : place + _FINGERPRINT] == fingerprint
+
+    def _place(self, fingerprint: bytes) -> int:
+        """Where it is, or else where it belongs."""
+        slot = int.from_bytes(fingerprint[:8], "big") % self._slots
+        for _ in range(self._slots):
+            place = slot * _FINGERPRINT
+            if self._table[place : place + _FINGERPRINT] in (fingerprint, _FREE):
+                return place
+            slot = (slot + 1) % self._slots
+        raise EOFError("there are more entries than there were")
+
+
+def _contents(stream: Any) -> Iterator[tuple[str, bytes]]:
+    """Of each entry but folders: its path below /workspace, and a digest of that, its kind, its mode, where it leads
+    and what it holds."""
     with tarfile.open(fileobj=stream, mode="r|") as entries:
         for entry in entries:
+            entries.members = []  # type: ignore[attr-defined]  # it would keep them all
             path = entry.name.removeprefix("workspace/")
             if entry.isdir() or is_of_its_own(path):
                 continue
             file = entries.extractfile(entry) if entry.isfile() else None
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if file else ""  # type: ignore[arg-type]
-            yield path, (entry.type, entry.linkname, digest)
+            digest = hashlib.file_digest(file, "sha256").digest() if file else b""  # type: ignore[arg-type]
+            about = repr((path, entry.type, entry.mode, entry.linkname, digest)).encode()
+            yield path, hashlib.blake2b(about, digest_size=_FINGERPRINT).digest()

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import NamedTuple
 
+MIB = 1024**2
 GIB = 1024**3
 # The sizes that the HTTP contract names, in bytes.
 MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
@@ -92,6 +93,16 @@ class GitServer:
 
 
 @dataclass(frozen=True)
+class ArchiveLimits:
+    """What the archive of one seat may hold at most, and how long it may take. What a checkpoint or a clone copies of
+    one may have as many bytes."""
+
+    entries: int = 1_000_000
+    content_bytes: int = 20 * GIB
+    seconds: float = 300
+
+
+@dataclass(frozen=True)
 class Site:
     """One installation: where its state lives, how its seats are reached, what they may use."""
 
@@ -105,6 +116,7 @@ class Site:
     networks: Mapping[ProxyMode, Network]
     quotas: Quotas
     git: GitServer | None = None  # None: this installation has no git server
+    archive: ArchiveLimits = ArchiveLimits()
 
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"

@@ -20,7 +20,7 @@ from secrets import token_hex
 from .engine import Container, Engine, File, Image, content_of
 from .errors import AtelierError, Code
 from .files import write_atomically
-from .model import Workspace
+from .model import MIB, Workspace
 from .platform import Platform
 from .seats import SNAPSHOT_LABEL
 from .secrets_in_seats import KNOWN_PLACES
@@ -221,6 +221,7 @@ def _secrets_held_back(platform: Platform, source: Workspace, container: Contain
         _write_journal(platform, source, container, pause, [])
         if pause:
             platform.engine.pause(container.id)
+        _check_size(platform, source, container)
         secrets = _find_secrets(platform.engine, container.id)
         if secrets:
             _write_journal(platform, source, container, pause, secrets)
@@ -228,6 +229,20 @@ def _secrets_held_back(platform: Platform, source: Workspace, container: Contain
         yield
     finally:
         recover(platform, source)
+
+
+def _check_size(platform: Platform, source: Workspace, container: Container) -> None:
+    """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
+    a file that is large only by its name would fill it."""
+    written, most = platform.engine.written(container.id), platform.site.archive.content_bytes
+    if written > most:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            f"{source.name!r} can't be copied: it holds {written // MIB} MiB of its own, holes in files included, and"
+            f" may hold {most // MIB} (atelier_archive_max_mib).",
+            field="source",
+            remedy="Remove what is too much in the workspace, or raise atelier_archive_max_mib.",
+        )
 
 
 def _find_secrets(engine: Engine, container: str) -> list[_Secret]:

@@ -66,6 +66,22 @@ options:
         description: Largest amount of memory one workspace may ask for, in MiB.
         type: int
         required: true
+      archive:
+        description: Limits of the archive of one workspace. Those of an installation without them are the defaults.
+        type: dict
+        suboptions:
+          max_entries:
+            description: Files and folders.
+            type: int
+            required: true
+          max_mib:
+            description: MiB of content, the holes in files included. A checkpoint or a clone copies no more either.
+            type: int
+            required: true
+          max_seconds:
+            description: Seconds that reading it may take. A running workspace is paused meanwhile.
+            type: float
+            required: true
       git:
         description: The git server; left out on an installation without one.
         type: dict

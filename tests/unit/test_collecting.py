@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from atelier import archives
 from atelier.archive_manifest import NAME, Entry, read_manifest, write_manifest
 from atelier.collecting import collect, verify
 from atelier.engine import Container
 from atelier.errors import AtelierError, Code
 from atelier.gateway import Gateway
 from atelier.locks import Locks
-from atelier.model import Status, Workspace
+from atelier.model import ArchiveLimits, Status, Workspace
 from atelier.platform import Platform
+from atelier.removing import remove_collected
 from support import container, open_registry, order, refused, site
 
 
@@ -42,6 +44,7 @@ class Seats:
         self.streams = 0
         self.asked: list[list[str]] = []
         self.answer = (0, "")
+        self.log: list[str] = []
 
     def inspect(self, name: str) -> Container | None:
         if name in self.gone or name not in self.files:
@@ -49,17 +52,44 @@ class Seats:
         known = {"id": name, "name": name, "finished_at": "2026-01-01T00:00:00Z"}
         return container(**{"status": "exited", **known, **self.states.get(name, {})})
 
-    def stream(self, name: str, path: str) -> Iterator[bytes]:
-        assert path == "/workspace"
+    def stream(self, name: str, path: str, patience: float) -> Iterator[bytes]:
+        assert path == "/workspace" and patience > 0
         self.streams += 1
-        yield tar_of(self.files[name])
+        try:
+            yield tar_of(self.files[name])
+        finally:
+            self.log.append("closed")
 
     def execute(self, name: str, command: list[str], *, seconds: float, limit: int = 0) -> tuple[int, str]:
         self.asked.append(command)
         return self.answer
 
     def pause(self, name: str) -> None:
-        """Nothing: they only look as if they ran."""
+        self.log.append("paused")
+        self.states[name] = {**self.states.get(name, {}), "status": "paused"}
+
+    def unpause(self, name: str) -> None:
+        self.log.append("unpaused")
+        self.states[name] = {**self.states.get(name, {}), "status": "running"}
+
+    def remove(self, name: str) -> None:
+        self.log.append("removed")
+        self.gone.add(name)
+
+    def image(self, reference: str) -> None:
+        """None."""
+
+    def image_tags(self, label: str) -> list[str]:
+        return []
+
+    def container_names(self, label: str) -> list[str]:
+        return [name for name in self.files if name not in self.gone]
+
+    def remove_volume(self, name: str) -> bool:
+        return True
+
+    def read(self, name: str, path: str, limit: int) -> None:
+        """Nothing."""
 
 
 @pytest.fixture
@@ -194,32 +224,125 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
     assert (seats.streams, seats.asked) == (0, [])
 
     # The one runs and is asked, the other ran in between and is compared.
-    seats.states = {first: {"status": "running"}, second: {"finished_at": "2999-01-01T00:00:00Z"}}
+    seats.states = {first: {"status": "running"}, second: {"finished_at": "2026-01-01T00:00:01Z"}}
     verify(platform, ids, folder)
     assert (seats.streams, [command[:3] for command in seats.asked]) == (
         1,
         [["/usr/bin/timeout", "60", "/usr/bin/find"]],
     )
     assert entries[0].collected_at in seats.asked[0]
-    seats.answer = (0, "folder\nfile src/app.py\n")
-    seats.files[second]["more.txt"] = b"more"
+
+    # What find names, in folders that were moved or where there is no find, is compared: it may only be dated so.
+    for seats.answer in ((127, "no find"), (0, "folder\n"), (0, "file src/app.py\n")):
+        seats.streams = 0
+        verify(platform, ids, folder)
+        assert seats.streams == 2, seats.answer
+    seats.files[first]["src/app.py"] = seats.files[second]["more.txt"] = b"more"
     with pytest.raises(AtelierError) as error:
         verify(platform, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1", "Course 2"]
     assert "newer than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
     assert "workshop_collect" in said and "collected=ignore" in said
-
-    # One with a folder that may have been moved is compared, and one whose find does not work; one that can't be read
-    # may hold anything.
-    seats.answer, seats.streams = (127, "no find"), 0
-    del seats.files[second]["more.txt"]
+    del seats.files[first]["src/app.py"], seats.files[second]["more.txt"]
     verify(platform, ids, folder)
-    assert seats.streams == 2
-    seats.answer = (0, "folder\n")
-    verify(platform, ids, folder)
-    assert seats.streams == 4
     seats.files[first]["work.txt"] = b"other"
     with pytest.raises(AtelierError) as error:
         verify(platform, ids, folder)
     assert error.value.details["missing"] == ["Course 1"]
+
+
+def test_a_clock_that_went_back_hides_no_work(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    """Files of now look older than the archive then, and so does the end of a run that came after it."""
+    first, second = (platform.site.container_name(row.id) for row in rows)
+    ids = [row.id for row in rows]
+    collect(platform, ids, folder)
+    entries = [replace(entry, collected_at="2999-01-01T00:00:00.000Z") for entry in read_manifest(folder).values()]
+    write_manifest(folder, "test", "now", entries)
+    verify(platform, ids, folder)
+    seats.states = {first: {"status": "running"}, second: {"finished_at": "2025-01-01T00:00:00Z"}}
+    seats.files[first]["new"] = seats.files[second]["new"] = b"new"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, ids, folder)
+    assert error.value.details["missing"] == ["Course 1", "Course 2"]
+
+
+def test_a_seat_goes_on_before_its_archive_is_read_again(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = platform.site.container_name(rows[0].id)
+    seats.states[name] = {"status": "running"}
+    count = archives.count_entries
+    monkeypatch.setattr(archives, "count_entries", lambda *given: seats.log.append("read again") or count(*given))
+    collect(platform, [rows[0].id], folder)
+    assert seats.log == ["paused", "closed", "unpaused", "read again"]
+
+
+def test_a_seat_beyond_a_limit_fails_alone_and_goes_on(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    name = platform.site.container_name(rows[0].id)
+    seats.states[name] = {"status": "running"}
+    seats.files[name] = {f"f{number}": b"" for number in range(4)}
+    limited = replace(platform, site=replace(platform.site, archive=ArchiveLimits(entries=3)))
+    small, whole = collect(limited, [row.id for row in rows], folder).seats
+    assert str(small.error).startswith(
+        "'Course 1' was not archived: its /workspace holds more than 3 files and folders"
+    )
+    assert (small.file, whole.error) == (None, None)
+    assert {path.name for path in folder.iterdir()} == {NAME, whole.file}
+    assert seats.log[:3] == ["paused", "closed", "unpaused"] or "unpaused" in seats.log
+    with platform.locks.workspace(rows[0].id, 0):
+        pass
+
+
+def test_an_error_that_nobody_thought_of_is_one_seats_alone(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    seats.files[platform.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
+    done = collect(platform, [row.id for row in rows], folder)
+    assert [seat.error for seat in done.seats] == ["'Course 1' made Atelier fail: AttributeError.", None]
+    assert read_manifest(folder)[rows[0].id].error == done.seats[0].error
+    assert len(done.tracebacks) == 1 and "AttributeError" in done.tracebacks[0]
+    with pytest.raises(AtelierError) as error:
+        verify(platform, [row.id for row in rows], folder)
+    assert error.value.details["missing"] == ["Course 1"]
+
+
+def test_work_between_the_check_and_the_removal_keeps_the_seat(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
+    seats.states = {first: {"status": "running"}, second: {"status": "running"}}
+    collect(platform, ids, folder)
+    verify(platform, ids, folder)
+    seats.files[first]["diary"] = b"saved after the check"
+    with pytest.raises(AtelierError) as error:
+        remove_collected(platform, ids, folder)
+    said = refused(error, Code.NOT_COLLECTED, "ids")
+    assert error.value.details["missing"] == ["Course 1"] and "'diary'" in said
+    assert [row.name for row in platform.registry.all()] == ["Course 1"]
+    assert (seats.gone, seats.states[first]["status"]) == ({second}, "running")
+    # Again: what is gone is gone already, what was collected since goes.
+    collect(platform, ids[:1], folder)
+    seats.log.clear()
+    assert remove_collected(platform, ids, folder).names == ["Course 1"]
+    assert seats.log == ["paused", "closed", "removed"]
+    assert not remove_collected(platform, ids, folder).changed
+
+
+def test_a_removal_that_was_killed_is_finished_by_another(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its container and its row, and while it was held still."""
+    name = platform.site.container_name(rows[0].id)
+    seats.states[name] = {"status": "running"}
+    collect(platform, [rows[0].id], folder)
+    with monkeypatch.context() as broken, pytest.raises(AtelierError):
+        broken.setattr(seats, "remove_volume", lambda name: 1 / 0)
+        remove_collected(platform, [rows[0].id], folder)
+    assert name in seats.gone and len(platform.registry.all()) == 2
+    remove_collected(platform, [rows[0].id], folder)
+    assert len(platform.registry.all()) == 1

@@ -39,5 +39,5 @@ def docker() -> Iterator[tuple[DockerEngine, list[tuple[str, str | None]]]]:
 def test_archives_are_asked_for_as_they_are(docker: tuple[DockerEngine, list[tuple[str, str | None]]]) -> None:
     """Docker would compress them, which takes ten times as long as reading them."""
     engine, asked = docker
-    assert b"".join(engine.stream("seat", "/workspace")) == b"archive"
+    assert b"".join(engine.stream("seat", "/workspace", 5)) == b"archive"
     assert asked[-1] == ("/v1.45/containers/seat/archive?path=%2Fworkspace", "identity")
