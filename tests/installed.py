@@ -55,15 +55,15 @@ def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Installation]:
+def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
     """An installation beside any other, made by `up` and purged at the end. Its images have names of its own, so that
     its purge takes no other one's away."""
     file = folder / "variables.json"
     file.write_text(
         json.dumps(
             {
-                "atelier_instance": instance,
-                "atelier_image_prefix": instance,
+                "atelier_instance": atelier_instance,
+                "atelier_image_prefix": atelier_instance,
                 "atelier_state_dir": str(folder / "state"),
                 "workshop_base": "Workshop",
                 "workshop_csv": str(folder / "seats.csv"),
@@ -75,13 +75,13 @@ def installed(folder: Path, instance: str, **variables: Any) -> Iterator[Install
     for image in api.images(filters={"reference": "atelier/*"}):
         for tag in image["RepoTags"] or ():
             name, _, version = tag.removeprefix("atelier/").rpartition(":")
-            api.tag(tag, f"{instance}/{name}", version)
+            api.tag(tag, f"{atelier_instance}/{name}", version)
     try:
         made = front_door("up", "-e", f"@{file}")
         assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
         yield Installation(file, made.stdout)
     finally:
-        _purge(instance, file, folder / "state")
+        _purge(atelier_instance, file, folder / "state")
 
 
 def _purge(instance: str, file: Path, state: Path) -> None:

@@ -29,7 +29,7 @@ alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from wha
 }
 check_module() { pytest -v tests/module; }
 check_api() { pytest -v tests/api; }
-check_hostile() { alone hostile-tests pytest -v tests/hostile; }
+check_hostile() { pytest -v tests/hostile; }
 check_e2e() { alone e2e-tests pytest -v tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"

@@ -6,11 +6,16 @@ participant, the host. Seats are made through the API, as an operator makes them
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,12 +27,30 @@ from docker.models.containers import Container
 from tests.installed import Installation, installed
 from tests.module.installation import eventually
 
-INSTANCE = "atelier-hostile"
-PORT = 18091
 GROUP = "hostile-day"
 ADMIN_PASSWORD = "canary-of-the-hostile-day"
 # A loaded machine may be slow; only what hangs takes longer.
 PATIENCE = 180.0
+# The variables of an installation that is running already: it is attacked instead of a new one, and stays.
+RUNNING = os.environ.get("ATELIER_TEST_INSTALLATION")
+VARIABLES: dict[str, Any] = {
+    "atelier_instance": "atelier-hostile",
+    "atelier_base_port": 18091,
+    "atelier_network_open_bridge": "atl-hst",
+    "atelier_network_open_subnet": "172.21.0.0/17",
+    "atelier_network_logging_bridge": "atl-hst-log",
+    "atelier_network_logging_subnet": "172.21.128.0/18",
+    "atelier_network_security_bridge": "atl-hst-sec",
+    "atelier_network_security_subnet": "172.21.192.0/18",
+    "atelier_templates": ["empty"],
+    # Tests make the seats that they need.
+    "workshop_seats": 1,
+    "workshop_group": "prepared",
+    "atelier_workshop_group": GROUP,
+    "atelier_workshop_admin_password": ADMIN_PASSWORD,
+    **(json.loads(Path(RUNNING).read_text()) if RUNNING else {}),
+}
+INSTANCE, PORT = VARIABLES["atelier_instance"], VARIABLES["atelier_base_port"]
 _numbers = count(1)
 
 
@@ -97,11 +120,15 @@ class Platform:
         )
         assert answer.status_code == 201, answer.text
         project = answer.json()["project"]
-        return Seat(project["id"], name, project["url"], password)
+        return Seat(project["id"], name, project["workspaceUrl"], password)
 
     def delete(self, seat: Seat) -> None:
-        answer = self.api.delete(f"/api/projects/{seat.id}")
-        assert answer.status_code in (200, 404), answer.text
+        answer = self.api.request("DELETE", f"/api/projects/{seat.id}", json={"password": seat.password})
+        if answer.status_code == 401:  # its password is another by now: the playbook asks for none
+            removed = self.installation.run("play", "workspace_delete", "-e", f"workspace_id={seat.id}")
+            assert removed.returncode == 0, removed.stdout
+        else:
+            assert answer.status_code in (200, 404), answer.text
 
     def ended(self, job_id: str) -> dict[str, Any]:
         """The job, when it has ended."""
@@ -125,27 +152,12 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with (
-        installed(
-            tmp_path_factory.mktemp("installation"),
-            INSTANCE,
-            atelier_base_port=PORT,
-            atelier_network_open_bridge="atl-hst",
-            atelier_network_open_subnet="172.21.0.0/17",
-            atelier_network_logging_bridge="atl-hst-log",
-            atelier_network_logging_subnet="172.21.128.0/18",
-            atelier_network_security_bridge="atl-hst-sec",
-            atelier_network_security_subnet="172.21.192.0/18",
-            atelier_templates=["empty"],
-            # Tests make the seats that they need.
-            workshop_seats=1,
-            workshop_group="prepared",
-            atelier_workshop_group=GROUP,
-            atelier_workshop_admin_password=ADMIN_PASSWORD,
-        ) as made,
-        httpx.Client(base_url=f"http://localhost:{PORT}", timeout=PATIENCE) as api,
-    ):
-        yield Platform(made, api)
+    folder = tmp_path_factory.mktemp("installation")
+    with (Path(tempfile.gettempdir()) / "atelier-hostile.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another session's installation has the same address ranges
+        running = nullcontext(Installation(Path(RUNNING), "")) if RUNNING else installed(folder, **VARIABLES)
+        with running as made, httpx.Client(base_url=f"http://localhost:{PORT}", timeout=PATIENCE) as api:
+            yield Platform(made, api)
 
 
 @pytest.fixture
