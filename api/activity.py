@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
-import json
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from atelier.model import IDE_PORT, Workspace
+from atelier.seats import health
 
-_ASKERS = 8
 _ESTABLISHED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, as /proc/net/tcp writes it
 
 
@@ -37,20 +31,10 @@ def connections_in(table: str) -> Counter[str]:
     return found
 
 
-def heartbeats(rows: Iterable[Workspace]) -> Mapping[str, datetime]:
-    """When each IDE was last used by somebody, as it says itself; those that don't answer or were never used are left
-    out."""
-    with ThreadPoolExecutor(_ASKERS) as askers:
-        found = askers.map(lambda row: (row.id, _heartbeat(row.address)), rows)
-        return {id: beat for id, beat in found if beat is not None}
-
-
-def _heartbeat(address: str) -> datetime | None:
-    try:
-        with closing(http.client.HTTPConnection(address, IDE_PORT, timeout=2)) as connection:
-            connection.request("GET", "/healthz")
-            milliseconds = json.loads(connection.getresponse().read(65536)).get("lastHeartbeat")
-    except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        return None  # what answers there is the seat's business
+def heartbeat(address: str) -> datetime | None:
+    """When the IDE there was last used by somebody, as it says itself. Takes two seconds at most."""
+    answer = health(address)
+    document = answer.document() if answer else None
+    milliseconds = document.get("lastHeartbeat") if isinstance(document, dict) else None
     usable = isinstance(milliseconds, int | float) and 0 < milliseconds < 1e14
     return datetime.fromtimestamp(milliseconds / 1000, UTC) if usable else None

@@ -1,43 +1,53 @@
 """What goes on in seats right now: when the IDE was last used, when something was committed, what the proxy refused.
 
 Asked of the seats themselves when somebody looks, all side by side, and remembered for a while: a page that many
-helpers have open costs no more than one.
+helpers have open costs no more than one. Nobody waits for a seat that does not answer: what was known of it before is
+shown, and it is asked less often.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-import docker
-import requests
-import urllib3
+from atelier.docker_engine import DockerEngine
+from atelier.errors import AtelierError
 from atelier.model import ProxyMode, Site, Workspace
+from atelier.plain import first_of
 from atelier.squid_log import recent
 
-from .activity import heartbeats
+from .activity import heartbeat
 from .presenter import timestamp
+from .seat_threads import SeatThreads
 from .watcher import Watcher
 
+log = logging.getLogger(__name__)
+
 _REMEMBERED_SECONDS = 15.0
-_AT_ONCE = 8
+_AT_ONCE = 16
+# How long somebody who looks waits at most. What comes later is there for the next one.
+_PATIENCE_SECONDS = 2.0
+# A seat that has nothing to tell after so long is asked again after 30 s, then 60 s, and so on to five minutes.
+_SLOW_SECONDS = 1.5
+_SHORTEST_PAUSE = 30.0
+_LONGEST_PAUSE = 300.0
 _LOG_LINES = 200
 _SHOWN_DOMAINS = 5
-# By the seat's own git, which may be anything by now: it gets little time, and what it says is read as a time only.
-_LAST_COMMIT = ["timeout", "2", "git", "-C", "/workspace", "log", "-1", "--format=%ct"]
-_NO_DOCKER = (
-    docker.errors.DockerException,
-    requests.exceptions.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-)
+_LONGEST_DOMAIN = 200
+# By the seat's own git, whose settings may be anything: it gets little time, and what it says is read as a time only.
+_LAST_COMMIT = ("/bin/sh", "-c", "exec git -C /workspace log -1 --format=%ct 2>/dev/null")
+_COMMIT_SECONDS = 3.0
+_LONGEST_TIME = 32
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,47 +65,96 @@ class Activities:
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self._site = site
         self._watcher = watcher
-        self._known: dict[str, tuple[float, Activity]] = {}
-        self._turn = asyncio.Lock()
+        self._engine: DockerEngine | None = None
+        self._threads = SeatThreads(_AT_ONCE, "activity")
+        self._beats = _Remembered(self._threads, self._beat)
+        self._commits = _Remembered(self._threads, self._last_commit)
+        self._denials = _Remembered(self._threads, self._denied)
 
     async def of(self, rows: Sequence[Workspace]) -> Mapping[str, Activity]:
-        """By workspace id. What is older than a quarter of a minute is asked anew; a seat that does not answer in two
-        seconds has nothing to tell."""
-        async with self._turn:
-            fresh = time.monotonic() - _REMEMBERED_SECONDS
-            due = [row for row in rows if self._known.get(row.id, (0.0,))[0] < fresh]
-            found = await asyncio.to_thread(self._look, due) if due else []
-            moment = time.monotonic()
-            known = {row.id: self._known[row.id] for row in rows if row.id in self._known}
-            self._known = known | {row.id: (moment, activity) for row, activity in zip(due, found, strict=True)}
-            return {row.id: self._known[row.id][1] for row in rows}
+        """By workspace id. What is older than a quarter of a minute is asked anew, for two seconds at most."""
+        # What costs least first: a seat's heartbeat does not wait for the commits of others.
+        asked = [*self._beats.refresh(rows), *self._denials.refresh(rows), *self._commits.refresh(rows)]
+        if asked:
+            await asyncio.wait(asked, timeout=_PATIENCE_SECONDS)
+        beats, denials, commits = self._beats.known, self._denials.known, self._commits.known
+        return {row.id: Activity(beats.get(row.id), commits.get(row.id), denials.get(row.id, ())) for row in rows}
 
-    def _look(self, rows: Sequence[Workspace]) -> list[Activity]:
-        with ExitStack() as held:
-            api: docker.APIClient | None = None
-            with suppress(*_NO_DOCKER):
-                api = docker.APIClient(base_url=self._site.engine_url, version="auto", timeout=10)
-                held.enter_context(closing(api))
-            pool = held.enter_context(ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="activity"))
-            running = [row for row in rows if self._runs(row)]
-            beats = heartbeats(running)
-            return list(pool.map(lambda row: self._activity(api, row, beats.get(row.id)), rows))
+    async def heartbeats(self, rows: Sequence[Workspace]) -> Mapping[str, datetime]:
+        """When each IDE was last used by somebody, as it says itself now; those that don't answer are left out."""
+        asked = [self._threads.ask(("heartbeat", row.id), heartbeat, row.address) for row in rows]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return {row.id: beat for row, beat in zip(rows, found, strict=True) if isinstance(beat, datetime)}
+
+    def close(self) -> None:
+        self._threads.close()
 
     def _runs(self, row: Workspace) -> bool:
         container = self._watcher.container(row.id)
         return container is not None and container.status == "running"
 
-    def _activity(self, api: docker.APIClient | None, row: Workspace, beat: datetime | None) -> Activity:
-        return Activity(
-            timestamp(beat) if beat else None,
-            _last_commit(api, self._site.container_name(row.id)) if api is not None and self._runs(row) else None,
-            self._denied(row) if row.proxy_mode is ProxyMode.SECURITY else (),
-        )
+    def _beat(self, row: Workspace) -> str | None:
+        beat = heartbeat(row.address) if self._runs(row) else None
+        return timestamp(beat) if beat else None
 
-    def _denied(self, row: Workspace) -> Sequence[tuple[str, int]]:
+    def _last_commit(self, row: Workspace) -> str | None:
+        if not self._runs(row):
+            return None
+        # It has nothing to tell without a commit, without Docker, or when it lies.
+        with suppress(AtelierError, ValueError, OverflowError):
+            self._engine = self._engine or DockerEngine(self._site.engine_url)
+            name = self._site.container_name(row.id)
+            _, output = self._engine.execute(name, _LAST_COMMIT, seconds=_COMMIT_SECONDS, limit=_LONGEST_TIME)
+            return moment_of(float(output))
+        return None
+
+    def _denied(self, row: Workspace) -> Sequence[tuple[str, int]] | None:
+        if row.proxy_mode is not ProxyMode.SECURITY:
+            return None
         since = datetime.fromisoformat(row.created_at).timestamp()
         entries = recent(self._site.state_dir / "squid" / "log", row.address, _LOG_LINES, since=since)
         return denied_domains([(entry.status, entry.url) for entry in entries])
+
+
+class _Remembered(Generic[T]):
+    """What seats said last, by workspace id in ``known``. ``look`` asks one, in a thread."""
+
+    def __init__(self, threads: SeatThreads, look: Callable[[Workspace], T | None]) -> None:
+        self._threads = threads
+        self._look = look
+        self._due: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
+        self.known: dict[str, T] = {}
+
+    def refresh(self, rows: Sequence[Workspace]) -> list[asyncio.Future[None]]:
+        """Begins to ask the seats that are due; those whose turn was lately are left as they are. Returns what is under
+        way, also since an earlier time."""
+        moment, ids = time.monotonic(), {row.id for row in rows}
+        for remembered in (self._due, self._pauses, self.known):
+            for id in remembered.keys() - ids:
+                del remembered[id]
+        # Those that answered at once go first.
+        due = sorted((row for row in rows if self._due.get(row.id, 0.0) <= moment), key=lambda row: row.id in self._pauses)
+        return [self._threads.begin((self, row.id), self._ask, row) for row in due]
+
+    def _ask(self, row: Workspace) -> None:
+        begin = time.monotonic()
+        try:
+            found = self._look(row)
+        except Exception:  # the boundary: one seat's answer is no reason to have none of the others
+            log.exception("nothing is known of what goes on in %s", row.id)
+            found = None
+        moment = time.monotonic()
+        if found is None and moment - begin > _SLOW_SECONDS:
+            pause = min(self._pauses.get(row.id, _SHORTEST_PAUSE / 2) * 2, _LONGEST_PAUSE)
+            self._pauses[row.id], self._due[row.id] = pause, moment + pause
+            return
+        self._pauses.pop(row.id, None)
+        self._due[row.id] = moment + _REMEMBERED_SECONDS
+        if found is not None:
+            self.known[row.id] = found
+        else:
+            self.known.pop(row.id, None)
 
 
 def denied_domains(requests_: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
@@ -107,19 +166,12 @@ def denied_domains(requests_: Sequence[tuple[str, str]]) -> list[tuple[str, int]
 def host_of(url: str) -> str:
     """The host in what Squid logs: a URL, or host and port of a tunnel."""
     try:
-        return urlsplit(url if "://" in url else f"//{url}").hostname or url[:200]
+        host = urlsplit(url if "://" in url else f"//{url}").hostname or url
     except ValueError:
-        return url[:200]
+        host = url
+    return first_of(host, _LONGEST_DOMAIN)
 
 
 def moment_of(seconds: float) -> str | None:
     """Seconds since 1970 as ISO 8601; None for what can be no time of a seat's."""
     return timestamp(datetime.fromtimestamp(seconds, UTC)) if 0 < seconds < 4e9 else None
-
-
-def _last_commit(api: docker.APIClient, container: str) -> str | None:
-    try:
-        order = api.exec_create(container, _LAST_COMMIT, stdout=True, stderr=False)
-        return moment_of(float(api.exec_start(order["Id"])[:32]))
-    except (*_NO_DOCKER, ValueError):
-        return None

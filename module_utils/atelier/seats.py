@@ -5,7 +5,6 @@ Shared by a workspace made from a template and by a clone made from a snapshot.
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from .errors import AtelierError, Code
 from .model import GIT_HOST, IDE_PORT, Status, Workspace
 from .plain import last_of
 from .platform import Platform
+from .seat_http import Answer, ask
 from .validation import check_proxy_mode
 
 # The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
@@ -28,6 +28,8 @@ _CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why.
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
+_HEALTH_SECONDS = 2.0
+_MOST_HEALTH = 4096
 _LOG_LINES = 15
 _LOG_LENGTH = 4000
 _RESTART = "/usr/local/bin/restart-ide"
@@ -201,11 +203,15 @@ def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) 
 
 def is_healthy(address: str) -> bool:
     """Whether the IDE at the address answers now."""
-    connection = http.client.HTTPConnection(address, IDE_PORT, timeout=2)
-    with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    return False
+    answer = health(address)
+    return answer is not None and answer.status == 200
+
+
+def health(address: str) -> Answer | None:
+    """What the IDE at the address, or whatever listens in its place, says of itself; None when that is nothing."""
+    with suppress(OSError):
+        return ask((address, IDE_PORT), "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
+    return None
 
 
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import secrets
-import socket
 import ssl
 import time
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urljoin, urlsplit
 
 from .model import Site
+from .seat_http import Answer, ask
 
+_GATEWAY = "127.0.0.1"
 _MOST_REDIRECTS = 3
+_LARGEST = 4 * 1024**2
 # What code-server's page asks for: source microsoft/vscode, src/vs/platform/remote/browser/browserSocketFactory.ts.
 _SOCKET = "/?reconnectionToken={token}&reconnection=false&skipWebSocketFrames=false"
 _HANDSHAKE = {
@@ -33,50 +35,53 @@ class Visit:
 
 
 def visit(site: Site, workspace_id: str, timeout: float) -> Visit:
-    """Asks this machine's gateway for the seat by its host name. Never raises for what the network does."""
+    """Asks this machine's gateway for the seat by its host name. Never raises for what the network or the seat does,
+    and takes ``timeout`` seconds at most."""
     begin = time.monotonic()
-    host = urlsplit(site.workspace_url(workspace_id)).netloc
+    visitor = _Visitor(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
     try:
-        fault = _open_page(site, host, timeout) or _open_socket(site, host, timeout)
-    except (OSError, http.client.HTTPException) as error:
+        fault = visitor.open_page() or visitor.open_socket()
+    # Of a redirect that is no address: ValueError.
+    except (OSError, ValueError) as error:
         fault = f"the gateway does not answer ({type(error).__name__})"
     return Visit(time.monotonic() - begin, fault)
 
 
-def _open_page(site: Site, host: str, timeout: float) -> str | None:
-    path = "/"
-    for _ in range(_MOST_REDIRECTS):
-        with closing(_connection(site, timeout)) as connection:
-            connection.request("GET", path, headers={"Host": host})
-            answer = connection.getresponse()
-            answer.read()
-        if answer.status not in (301, 302, 303, 307, 308):
-            return None if answer.status == 200 else f"its page answers {answer.status}"
-        target = urlsplit(urljoin(path, answer.headers.get("Location", "/")))
-        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-    return "its page only leads on"
+class _Visitor:
+    """https may be what something in front of the gateway speaks: then it speaks plain HTTP."""
 
+    def __init__(self, site: Site, host: str, deadline: float) -> None:
+        self._port, self._host, self._deadline = site.port, host, deadline
+        self._tls: ssl.SSLContext | None = None
+        if site.protocol == "https":
+            self._tls = ssl.create_default_context()
+            # The certificate is the domain's, and this machine is asked by its own address.
+            self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
 
-def _open_socket(site: Site, host: str, timeout: float) -> str | None:
-    with closing(_connection(site, timeout)) as connection:
-        connection.request("GET", _SOCKET.format(token=secrets.token_hex(16)), headers={"Host": host, **_HANDSHAKE})
-        answer = connection.getresponse()
+    def open_page(self) -> str | None:
+        path = "/"
+        for _ in range(_MOST_REDIRECTS):
+            answer = self._ask(path)
+            if answer.status not in (301, 302, 303, 307, 308):
+                return None if answer.status == 200 else f"its page answers {answer.status}"
+            target = urlsplit(urljoin(path, answer.headers.get("location", "/")))
+            path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        return "its page only leads on"
+
+    def open_socket(self) -> str | None:
+        answer = self._ask(_SOCKET.format(token=secrets.token_hex(16)), _HANDSHAKE)
         return None if answer.status == 101 else f"its WebSocket answers {answer.status}"
 
+    def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+        def again() -> Answer:
+            left = max(self._deadline - time.monotonic(), 0.001)
+            asked = {"Host": self._host, **headers}
+            return ask((_GATEWAY, self._port), path, seconds=left, limit=_LARGEST, headers=asked, tls=self._tls)
 
-def _connection(site: Site, timeout: float) -> http.client.HTTPConnection:
-    """To the gateway on this machine. https may be what something in front of it speaks: then it speaks plain HTTP."""
-    plain = http.client.HTTPConnection("127.0.0.1", site.port, timeout=timeout)
-    plain.connect()
-    if site.protocol == "http":
-        return plain
-    context = ssl.create_default_context()
-    # The certificate is the domain's, and this machine is asked by its own address.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        assert isinstance(plain.sock, socket.socket)  # noqa: S101 - it was connected just now
-        plain.sock = context.wrap_socket(plain.sock)
-    except ssl.SSLError:
-        plain.close()
-        return http.client.HTTPConnection("127.0.0.1", site.port, timeout=timeout)
-    return plain
+        try:
+            return again()
+        except ssl.SSLError:
+            if self._tls is None:
+                raise
+            self._tls = None
+            return again()
