@@ -36,5 +36,6 @@ def heartbeat(address: str) -> datetime | None:
     answer = health(address)
     document = answer.document() if answer else None
     milliseconds = document.get("lastHeartbeat") if isinstance(document, dict) else None
-    usable = isinstance(milliseconds, int | float) and 0 < milliseconds < 1e14
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if usable else None
+    if not isinstance(milliseconds, int | float) or not 0 < milliseconds < 1e14:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

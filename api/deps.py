@@ -31,6 +31,7 @@ from .presenter import Presenter
 from .runner.queue import Queue
 from .sampler import Sampler
 from .seat_activity import Activities
+from .seat_threads import SeatThreads
 from .sessions import Sessions
 from .settings import Settings
 from .watcher import Watcher
@@ -53,6 +54,8 @@ class Services:
     sign_ins: Limiter
     sessions: Sessions
     activities: Activities
+    # For questions about one seat that somebody waits for.
+    seat_threads: SeatThreads
     desk: ClaimDesk
     password_desk: PasswordDesk
     admin_door: AdminDoor

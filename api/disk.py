@@ -9,6 +9,7 @@ from typing import Any
 import docker
 import requests
 from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer
+from atelier.docker_engine import DockerEngine
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 from atelier.ports import listening_ports
@@ -16,6 +17,12 @@ from atelier.seats import SNAPSHOT_LABEL
 
 from .presenter import size
 from .settings import Settings
+
+_PORT_TABLES = ("/bin/cat", "/proc/net/tcp", "/proc/net/tcp6")
+_TABLE_SECONDS = 5.0
+# Some ten thousand connections.
+_LARGEST_TABLE = 2 * 1024**2
+_SHOWN_PORTS = 256
 
 
 def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
@@ -75,15 +82,14 @@ def is_past_kept(settings: Settings) -> bool:
 
 def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
     """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
-    run. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
-    with _engine(settings) as api:
-        try:
-            job = api.exec_create(settings.site.container_name(row.id), ["cat", "/proc/net/tcp", "/proc/net/tcp6"])
-            return listening_ports(api.exec_start(job["Id"]).decode(errors="replace"))
-        except docker.errors.APIError as error:
-            if error.status_code in (404, 409):
-                return {}
-            raise
+    run, and of more than a page can show the first ones. Raises SERVICE_UNAVAILABLE when Docker does not answer,
+    ENGINE_ERROR when the workspace keeps the table back."""
+    engine, name = DockerEngine(settings.site.engine_url), settings.site.container_name(row.id)
+    container = engine.inspect(name)
+    if container is None or container.status != "running":
+        return {}
+    _, output = engine.execute(name, _PORT_TABLES, seconds=_TABLE_SECONDS, limit=_LARGEST_TABLE)
+    return dict(sorted(listening_ports(output).items())[:_SHOWN_PORTS])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from atelier.expiry import Signs, extensions, is_due
 from atelier.model import Workspace
 
 from .access import Caller
-from .activity import connections, heartbeats
+from .activity import connections
 from .changes import begin
 from .deps import Services
 
@@ -51,33 +51,40 @@ class Expiry:
         rows = {row.id: row for row in platform.reads.all()}
         running = {
             id: seen.started_at
-            for id, seen in platform.watcher.seen.items()
+            for id, seen in list(platform.watcher.seen.items())
             if id in rows and seen.container.status == "running" and id not in self._stopping
         }
         connected = await asyncio.to_thread(connections)
-        beats = await asyncio.to_thread(heartbeats, [rows[id] for id in running]) if self._idle else {}
+        beats = await platform.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
         kept = extensions(platform.reads)
         seats = {row.id for row in pool(list(rows.values()), platform.settings.workshop.group)}
         moment = datetime.now(UTC)
         self._used = {id: used for id, used in self._used.items() if id in running}
         for id, started_at in running.items():
             usage = platform.sampler.usage.get(id)
-            signs = Signs(
-                started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
-                last_use=max(filter(None, (beats.get(id), self._used.get(id))), default=None),
-                connections=connected[rows[id].address],
-                cpu_cores=usage.cpu if usage else 0.0,
-                extended_until=kept.get(id),
-            )
-            if signs.in_use:
-                self._used[id] = moment
-            end = self._end if id in seats else None
-            if reason := is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since):
-                await self._stop(rows[id], reason)
+            try:
+                signs = Signs(
+                    started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
+                    last_use=max(filter(None, (beats.get(id), self._used.get(id))), default=None),
+                    connections=connected[rows[id].address],
+                    cpu_cores=usage.cpu if usage else 0.0,
+                    extended_until=kept.get(id),
+                )
+                if signs.in_use:
+                    self._used[id] = moment
+                end = self._end if id in seats else None
+                if reason := is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since):
+                    await self._stop(rows[id], reason)
+            except Exception:  # the boundary: one seat is no reason to leave the others running
+                log.exception("%s was not looked at for expiry", id)
 
     async def _stop(self, row: Workspace, reason: str) -> None:
         platform = self._platform
         self._stopping.add(row.id)
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
-        job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
-        begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        try:
+            job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        except Exception:
+            self._stopping.discard(row.id)  # the next look tries again
+            raise

@@ -54,6 +54,7 @@ from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
 from .seat_activity import Activities
+from .seat_threads import SeatThreads
 from .sessions import Role, Sessions
 from .settings import Settings, load_settings
 from .sweep import REPAIR
@@ -64,6 +65,7 @@ log = logging.getLogger("atelier")
 _RECOVERY = Caller("127.0.0.1", "recovery")
 # What one address may try within a minute.
 _WRONG_TOKENS = 10
+_SEAT_THREADS = 8
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -123,6 +125,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
             sessions=sessions,
             activities=Activities(site, watcher),
+            seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
             desk=_desk(settings, registry, job_records),
             password_desk=PasswordDesk(),
             admin_door=door,
@@ -149,6 +152,8 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         for task in tasks:
             if task is not None:
                 task.cancel()
+        platform.activities.close()
+        platform.seat_threads.close()
         await platform.queue.drain()
         watcher.stop()
         sampler.stop()

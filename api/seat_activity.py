@@ -131,10 +131,13 @@ class _Remembered(Generic[T]):
         way, also since an earlier time."""
         moment, ids = time.monotonic(), {row.id for row in rows}
         for remembered in (self._due, self._pauses, self.known):
-            for id in remembered.keys() - ids:
-                del remembered[id]
+            for id in list(remembered):
+                if id not in ids:
+                    remembered.pop(id, None)
         # Those that answered at once go first.
-        due = sorted((row for row in rows if self._due.get(row.id, 0.0) <= moment), key=lambda row: row.id in self._pauses)
+        due = sorted(
+            (row for row in rows if self._due.get(row.id, 0.0) <= moment), key=lambda row: row.id in self._pauses
+        )
         return [self._threads.begin((self, row.id), self._ask, row) for row in due]
 
     def _ask(self, row: Workspace) -> None:

@@ -66,13 +66,13 @@ async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Pl
     return JSON({"success": True, "message": "Alias deleted successfully", "projectId": row.id})
 
 
-@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 503))
+@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 500, 503))
 async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
     """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
     own address only (localhost) is not ``reachable``."""
     row = platform.row(project_id)
     platform.require_docker()
-    found = await asyncio.to_thread(disk.open_ports, platform.settings, row)
+    found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
     ports = [
         {"port": port, "reachable": reachable, "url": platform.settings.site.workspace_url(f"{row.id}-{port}")}
         for port, reachable in sorted(found.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from atelier.errors import AtelierError, Code
 from atelier.model import Status, Workspace
 from fastapi import APIRouter, Response
@@ -57,5 +55,5 @@ def _made(row: Workspace) -> Workspace:
 
 
 async def _listed(platform: Services, row: Workspace) -> dict[str, object]:
-    found = await asyncio.to_thread(disk.checkpoints, platform.settings, row)
+    found = await platform.seat_threads.ask(("checkpoints", row.id), disk.checkpoints, platform.settings, row)
     return {"success": True, "checkpoints": [{"takenAt": checkpoint.taken_at} for checkpoint in found]}

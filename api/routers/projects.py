@@ -211,7 +211,8 @@ async def get_disk_usage(project_id: ProjectId, platform: Platform) -> Response:
     """Bytes of the workspace's own layer, and with its image."""
     row = platform.row(project_id)
     platform.require_docker()
-    return JSON({"success": True, "diskUsage": await asyncio.to_thread(disk_usage, platform.settings, row)})
+    found = await platform.seat_threads.ask(("disk", row.id), disk_usage, platform.settings, row)
+    return JSON({"success": True, "diskUsage": found})
 
 
 @router.get("/{project_id}/notes", response_model=answers.NotesAnswer, responses=errors(404))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from .plain import plain
+
 
 class Code(StrEnum):
     """What went wrong, in a word that programs can compare. The first block is the HTTP contract's own table."""
@@ -67,11 +69,17 @@ class AtelierError(Exception):
     def __init__(
         self, code: Code, message: str, *, field: str | None = None, remedy: str | None = None, **details: object
     ) -> None:
+        # Words of a seat may be in it.
+        message = plain(message)
         self.code = code
         self.message = message
-        self.details: dict[str, object] = dict(details)
+        self.details: dict[str, object] = {key: _plain(value) for key, value in details.items()}
         if field is not None:
             self.details["field"] = field
         if remedy is not None:
             self.details["remedy"] = remedy
         super().__init__(f"{message} {remedy}" if remedy else message)
+
+
+def _plain(value: object) -> object:
+    return plain(value) if isinstance(value, str) else value

@@ -26,10 +26,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 from ansible import constants as C
 from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback import CallbackBase
+
+# Ansible finds a project's module_utils for modules only.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
+from ansible.module_utils.atelier.plain import plain
 
 QUIET_SECONDS = 2.0
 TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
@@ -172,7 +177,8 @@ class CallbackModule(CallbackBase):
     def v2_on_file_diff(self, result: Any) -> None:
         for item in result.result.get("results", [result.result]) if result.task.loop else [result.result]:
             if item.get("changed") and item.get("diff") and not item.get("_ansible_no_log"):
-                self._show(self._get_diff(item["diff"]).rstrip("\n"))
+                # Ansible's own colors are in it already, so it is not shown as other texts are.
+                self._write(self._get_diff(_plain_all(item["diff"])).rstrip("\n"))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         # A failure that a rescue dealt with is not counted.
@@ -213,6 +219,10 @@ class CallbackModule(CallbackBase):
     # --- Writing ----------------------------------------------------------------------------------------------------
 
     def _show(self, text: str, color: str | None = None) -> None:
+        """A seat's words may be in any text: they must not steer the terminal."""
+        self._write(plain(text), color)
+
+    def _write(self, text: str, color: str | None = None) -> None:
         with self._lock:
             if self._terminal:
                 sys.stdout.write("\r\x1b[K")  # whatever the heartbeat left on the line
@@ -229,7 +239,7 @@ class CallbackModule(CallbackBase):
             ):
                 continue
             last = now
-            words = f"  ...      {self._task_name}  {seconds(now - began)}  {self._progress_note()}".rstrip()
+            words = plain(f"  ...      {self._task_name}  {seconds(now - began)}  {self._progress_note()}".rstrip())
             if not self._terminal:
                 self._show(words)
                 continue
@@ -252,6 +262,15 @@ class CallbackModule(CallbackBase):
                 return last_progress(file.read())
         except OSError:
             return ""
+
+
+def _plain_all(value: Any) -> Any:
+    """A result's value with every text in it plain."""
+    if isinstance(value, Mapping):
+        return {key: _plain_all(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain_all(each) for each in value]
+    return plain(value) if isinstance(value, str) else value
 
 
 def _columns() -> int:

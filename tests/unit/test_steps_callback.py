@@ -114,3 +114,17 @@ def test_a_diff_of_a_secret_stays_hidden(callback: Any, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
     callback.v2_on_file_diff(result_of({"changed": True, "diff": diff}))
     assert "+canary" in capsys.readouterr().out
+
+
+def test_the_words_of_a_seat_do_not_steer_the_terminal(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    unsafe = "\x1b]0;x\x07\x1b[2J\x9b5m\u202e"
+    callback.v2_playbook_on_task_start(task("Collect"), False)
+    callback.v2_runner_on_failed(result_of({"msg": unsafe, "details": {"note": unsafe}, "stdout": unsafe}))
+    callback.v2_runner_on_ok(result_of({"summary": unsafe, "changed": False}))
+    callback.v2_runner_on_ok(result_of({"msg": [unsafe], "changed": False}, "ansible.builtin.debug"))
+    callback.v2_on_file_diff(
+        result_of({"changed": True, "diff": [{"before": unsafe, "after": "", "after_header": unsafe}]})
+    )
+    output = capsys.readouterr().out
+    assert output.count("\ufffd") >= 25
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(output)
