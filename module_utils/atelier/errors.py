@@ -73,13 +73,9 @@ class AtelierError(Exception):
         message = plain(message)
         self.code = code
         self.message = message
-        self.details: dict[str, object] = {key: _plain(value) for key, value in details.items()}
+        self.details: dict[str, object] = dict(details)
         if field is not None:
             self.details["field"] = field
         if remedy is not None:
             self.details["remedy"] = remedy
         super().__init__(f"{message} {remedy}" if remedy else message)
-
-
-def _plain(value: object) -> object:
-    return plain(value) if isinstance(value, str) else value
