@@ -85,7 +85,7 @@ def load_settings(path: Path | None = None) -> Settings:
         workshop=_workshop(raw["workshop"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
         playbooks=home / "playbooks",
-        inventory=home / "inventory",
+        inventory=home / "api" / "runner" / "inventory.yml",
         version=raw["version"],
     )
 

@@ -58,6 +58,11 @@ def test_it_answers_this_machine_without_a_token(site: dict[str, Any]) -> None:
     assert (status, projects["projects"]) == (200, [])
 
 
+def test_the_image_holds_nothing_of_the_inventory(container: Container) -> None:
+    held = container.exec_run(["ls", "/opt/atelier"]).output.decode().split()
+    assert held == ["ansible.cfg", "api", "library", "module_utils", "playbooks", "plugins"]
+
+
 def test_it_serves_the_pages_and_their_files(site: dict[str, Any]) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", site["port"], timeout=10)) as connection:
         connection.request("GET", "/", headers={"Accept-Language": "de"})
