@@ -37,20 +37,14 @@ async def reserve(
     reservation: Callable[[], object],
     source: str | None = None,
 ) -> Job:
-    """Writes a job down, then reserves what it is for; without the reservation there is no job.
-
-    In this order a crash in between leaves a job for rows that do not exist, which ends by itself, and never a row
-    that nobody makes.
-    """
+    """Writes a job down together with the reservation that it is for, in one transaction: a crash or a full disk
+    leaves both or neither."""
     platform.require_docker()
 
     def write() -> Job:
-        job = platform.jobs.open(operation, ids, variables, caller.name)
-        try:
+        with platform.registry.transaction():
+            job = platform.jobs.open(operation, ids, variables, caller.name)
             reservation()
-        except BaseException:
-            platform.jobs.withdraw(job.id)
-            raise
         return job
 
     try:

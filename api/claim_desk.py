@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from atelier.claims import Applicant, Claims, Outcome
+from atelier.errors import AtelierError
 
 from .limiter import Limiter
 
@@ -43,11 +44,13 @@ class ClaimDesk:
             applicants = [applicant for applicant, _ in bunch]
             try:
                 outcomes = await asyncio.to_thread(self._claim, applicants)
+            except AtelierError as error:
+                log.error("%d claims could not be written: %s", len(bunch), error)
+                _tell(bunch, error)
+                continue
             except Exception as error:  # the boundary: each of those who wait must be told
                 log.exception("claims could not be written")
-                for _, future in bunch:
-                    if not future.done():
-                        future.set_exception(error)
+                _tell(bunch, error)
                 continue
             for (_, future), outcome in zip(bunch, outcomes, strict=True):
                 if not future.done():  # whoever asked has gone; the seat is theirs all the same
@@ -68,3 +71,9 @@ class ClaimDesk:
             yield True
         finally:
             self._at.discard(workspace_id)
+
+
+def _tell(bunch: Sequence[tuple[Applicant, asyncio.Future[Outcome]]], error: Exception) -> None:
+    for _, future in bunch:
+        if not future.done():
+            future.set_exception(error)

@@ -18,7 +18,11 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     413: ("The body is 1 MiB or larger.", "PAYLOAD_TOO_LARGE", "The body is too large."),
     429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
     500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
-    503: ("Docker does not answer, or the feature is not there.", "SERVICE_UNAVAILABLE", "Not available"),
+    503: (
+        "Docker does not answer, the disk is full, or the feature is off.",
+        "SERVICE_UNAVAILABLE",
+        "Not available",
+    ),
 }
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
@@ -27,7 +31,7 @@ _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of these error statuses, and of those that any request may get."""
     documented: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*statuses, 400, 401, 403, 413}):
+    for status in sorted({*statuses, 400, 401, 403, 413, 503}):
         description, code, sentence = _EXAMPLES[status]
         example = {"success": False, "error": sentence, "message": sentence, "code": code, "details": {}}
         documented[status] = {

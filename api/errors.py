@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atelier.errors import AtelierError, Code
+from atelier.files import no_space
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -48,6 +49,7 @@ STATUS: Mapping[Code, int] = {
     Code.SERVICE_UNAVAILABLE: 503,
     Code.ADDRESSES_EXHAUSTED: 503,
     Code.DISK_FULL: 503,
+    Code.REGISTRY_ERROR: 503,
 }
 
 # Fields that have a code of their own in the contract's table.
@@ -167,6 +169,13 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         if error.status_code == 405:
             headers["Allow"] = _allowed(request, routes) or headers.get("Allow", "")
         return JSON(body, error.status_code, headers=headers)
+
+    @app.exception_handler(OSError)
+    async def full_disk(request: Request, error: OSError) -> JSON:
+        full = no_space(error)
+        if full is None:
+            raise error
+        return error_response(full)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSON:

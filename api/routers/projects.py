@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from atelier.errors import AtelierError, Code
@@ -239,13 +240,27 @@ async def rename_project(project_id: ProjectId, body: Rename, platform: Platform
 async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform, caller: Who) -> Response:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
-    await _update(platform, caller, "group", platform.row(project_id), group_name=group)
-    await asyncio.to_thread(platform.tell_proxies)
+    await _update(platform, caller, "group", platform.row(project_id), platform.tell_proxies, group_name=group)
     return JSON({"success": True, "message": "Project group updated successfully"})
 
 
-async def _update(platform: Services, caller: Who, what: str, row: Workspace, **values: str | None) -> None:
-    await asyncio.to_thread(lambda: platform.registry.update(row.id, **values))
+async def _update(
+    platform: Services,
+    caller: Who,
+    what: str,
+    row: Workspace,
+    announce: Callable[[], None] | None = None,
+    **values: str | None,
+) -> None:
+    """Sets columns of the row. What can't be announced is not kept either."""
+
+    def write() -> None:
+        with platform.registry.transaction():
+            platform.registry.update(row.id, **values)
+            if announce is not None:
+                announce()
+
+    await asyncio.to_thread(write)
     platform.audit.write(caller.name, what, row.id, "successful")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AtelierError, Code
+from .files import no_space
 from .forge_names import check_owner
 from .model import MIB, ArchiveLimits, GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
@@ -140,9 +141,18 @@ def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
     try:
         result = call()
     except AtelierError as error:
-        module.fail_json(msg=str(error), error_code=str(error.code), details=error.details)
+        _fail(module, error)
+    except OSError as error:
+        full = no_space(error)
+        if full is None:
+            raise
+        _fail(module, full)
     else:
         module.exit_json(**result)
+
+
+def _fail(module: Any, error: AtelierError) -> None:
+    module.fail_json(msg=str(error), error_code=str(error.code), details=error.details)
 
 
 def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> None:

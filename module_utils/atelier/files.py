@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+from .errors import AtelierError, Code
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
@@ -25,3 +28,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def no_space(error: OSError) -> AtelierError | None:
+    """DISK_FULL for an error that a full disk or a used-up quota caused; None for any other."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = f" of {Path(error.filename).parent}" if isinstance(error.filename, str) else ""
+    return AtelierError(
+        Code.DISK_FULL,
+        f"The disk{where} is full, so nothing could be written.",
+        field="site.state_dir",
+        remedy="Free some space, then try again.",
+    )

@@ -93,11 +93,6 @@ class Jobs:
             db.executemany("DELETE FROM job_events WHERE job_id = ?", dropped)
         return self.get(job_id)
 
-    def withdraw(self, job_id: str) -> None:
-        """Forgets a job that was never begun, because what it was for could not be reserved."""
-        with self._registry.transaction() as db:
-            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-
     def started(self, job_id: str) -> None:
         self._set(job_id, state=JobState.RUNNING, started_at=now())
 

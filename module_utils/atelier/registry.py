@@ -7,13 +7,11 @@ that was answered survives a power cut.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +21,7 @@ from .addresses import free_addresses, take_addresses
 from .errors import AtelierError, Code
 from .model import CLONE, Network, ProxyMode, Quotas, Status, Workspace
 from .quotas import check_room
+from .registry_file import opened_alone, unusable
 from .registry_rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .registry_schema import migrate
 
@@ -52,6 +51,7 @@ class Registry:
         self._networks = networks
         self._quotas = quotas
         self._mutex = threading.RLock()
+        self._is_writing = False  # only while somebody holds the mutex
         self._path = path = state_dir / "registry.sqlite3"
         try:
             in_memory = not create and not path.exists()
@@ -66,13 +66,12 @@ class Registry:
             )
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            # One at a time: of two that make WAL of a new file at once, SQLite tells one that it is locked.
-            with nullcontext() if in_memory else _opened_alone(state_dir):
+            with nullcontext() if in_memory else opened_alone(state_dir):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 with self._transaction():
                     migrate(self._db)
         except (OSError, sqlite3.Error) as error:
-            raise self._unusable(error) from error
+            raise unusable(path, error) from error
 
     def __enter__(self) -> Registry:
         return self
@@ -86,15 +85,15 @@ class Registry:
 
     def all(self) -> list[Workspace]:
         """All workspaces, oldest first; clones of one batch in the order of their numbers."""
-        with self._mutex:
-            rows = self._db.execute(f"SELECT {COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
+        with self.reading() as db:
+            rows = db.execute(f"SELECT {COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
         return [workspace_from(row) for row in rows]
 
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
         """The workspace with that id, or else with that name; None when there is none."""
         column, value = ("id", id) if id else ("name", name)
-        with self._mutex:
-            row = self._db.execute(
+        with self.reading() as db:
+            row = db.execute(
                 f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
                 (value,),
             ).fetchone()
@@ -158,8 +157,8 @@ class Registry:
 
     def open_batches(self, source_id: str | None = None) -> list[Batch]:
         """Clone orders whose result was never handed over, oldest first."""
-        with self._mutex:
-            rows = self._db.execute(
+        with self.reading() as db:
+            rows = db.execute(
                 "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY created_at",
                 (source_id,),
             ).fetchall()
@@ -214,12 +213,12 @@ class Registry:
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
-        with self._mutex:
+        with self.reading():
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
 
     def room(self, owner: str, mode: ProxyMode) -> dict[str, int]:
         """How many more workspaces each of the quotas allows, and the addresses of the mode's network, by its name."""
-        with self._mutex:
+        with self.reading():
             owned, running = self._usage(owner)
             used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
         return {
@@ -240,8 +239,8 @@ class Registry:
 
     def unrevoked(self) -> dict[str, str]:
         """Workspaces that are gone and whose access to the git server may not be: repositories by id."""
-        with self._mutex:
-            return dict(self._db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
+        with self.reading() as db:
+            return dict(db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
 
     def revoked(self, workspace_id: str) -> None:
         with self._transaction():
@@ -256,44 +255,47 @@ class Registry:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One ``BEGIN IMMEDIATE`` transaction on the registry's connection."""
+        """One ``BEGIN IMMEDIATE`` transaction on the registry's connection. Writes of this thread inside it belong to
+        it: all of them are kept, or none."""
         with self._transaction():
             yield self._db
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
+        """The registry's connection, for reads. Raises REGISTRY_ERROR for what SQLite raises."""
         with self._mutex:
-            yield self._db
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
 
     def version(self) -> tuple[int, int]:
         """Changes whenever any process changes the file: what was read under the same version is still true."""
-        with self._mutex:
-            (others,) = self._db.execute("PRAGMA data_version").fetchone()
-            return others, self._db.total_changes
+        with self.reading() as db:
+            (others,) = db.execute("PRAGMA data_version").fetchone()
+            return others, db.total_changes
 
     # --- Inside -----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self, keep: bool = True) -> Iterator[None]:
         with self._mutex:
+            if self._is_writing and keep:  # within a transaction of this thread, which has the mutex
+                yield
+                return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
+                self._is_writing = True
                 yield
                 self._db.execute("COMMIT" if keep else "ROLLBACK")
             except sqlite3.Error as error:
-                raise self._unusable(error) from error
+                raise unusable(self._path, error) from error
             finally:
+                self._is_writing = False
                 # A full disk makes SQLite end some transactions by itself.
                 if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
-    def _unusable(self, error: Exception) -> AtelierError:
-        return AtelierError(
-            Code.REGISTRY_ERROR,
-            f"The registry {self._path} can't be used: {error}.",
-            field="site.state_dir",
-            remedy="Check that the folder exists, is writable for this user and has free space.",
-        )
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
 
     def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
         owners = {order.owner for order in orders}
@@ -375,16 +377,6 @@ class Registry:
             if name not in used:
                 names.append(name)
         return names
-
-
-@contextmanager
-def _opened_alone(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)  # which lets the lock go
 
 
 def _name_taken(name: str) -> AtelierError:
