@@ -23,6 +23,7 @@ from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
 from .claim_desk import ClaimDesk
+from .disk_gauge import DiskGauge
 from .git_server import GitVersion
 from .limiter import Limiter
 from .password_desk import PasswordDesk
@@ -49,6 +50,7 @@ class Services:
     queue: Queue
     watcher: Watcher
     sampler: Sampler
+    disk: DiskGauge
     presenter: Presenter
     passwords: PasswordGuard
     sign_ins: Limiter

@@ -56,6 +56,10 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
         "checkpoints": len(checkpoints),
         "checkpointBytes": taken,
         "keptBytes": kept,
+        # None: no limit.
+        "limitBytes": settings.site.seat_disk or None,
+        "limitReadable": size(settings.site.seat_disk, " ") if settings.site.seat_disk else None,
+        "percent": round(100 * own / settings.site.seat_disk, 1) if settings.site.seat_disk else None,
     }
 
 

@@ -23,6 +23,8 @@ from .browsers import Browsers
 from .changes import CANCELING, begin
 from .claim_desk import ClaimDesk
 from .deps import Services
+from .disk_gauge import DiskGauge
+from .disk_watch import DiskWatch
 from .docs import document
 from .expiry import Expiry
 from .feed import Feed
@@ -120,6 +122,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             queue=Queue(settings, job_records, operations(registry, job_records), watcher),
             watcher=watcher,
             sampler=sampler,
+            disk=DiskGauge(site.engine_url),
             presenter=Presenter(settings, watcher, sampler, reads),
             passwords=PasswordGuard(),
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
@@ -146,6 +149,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             _recover(platform),
             asyncio.create_task(Expiry(platform).run(), name="expiry"),
             asyncio.create_task(sweep.run(platform), name="sweep"),
+            asyncio.create_task(DiskWatch(platform).run(), name="disk"),
             asyncio.create_task(platform.audit.run(), name="audit"),
         ]
         yield

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from .deps import Services
+from .disk_gauge import space
 
 
 class _Collector:
@@ -29,9 +30,13 @@ class _Collector:
         for id, usage in platform.sampler.usage.items():
             memory.add_metric([id], usage.memory)
             cpu.add_metric([id], usage.cpu)
+        disk = GaugeMetricFamily("atelier_seat_disk_bytes", "Files of a running seat", labels=["workspace"])
+        for id, used in platform.disk.sizes.items():
+            disk.add_metric([id], used)
+        free = GaugeMetricFamily("atelier_disk_free_bytes", "Free space on Docker's disk", space().free)
         answers = float(platform.watcher.available)
         docker = GaugeMetricFamily("atelier_docker_up", "Whether the Docker Engine answers", answers)
-        return [workspaces, jobs, memory, cpu, docker]
+        return [workspaces, jobs, memory, cpu, disk, free, docker]
 
 
 def collector(platform: Services) -> CollectorRegistry:

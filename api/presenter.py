@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atelier.aliases import Alias, all_aliases
+from atelier.disk_limits import Notice, notices
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.views import repository_view
@@ -28,6 +29,7 @@ class Presenter:
         self._settings = settings
         self._registry = registry
         self._aliases: tuple[object, Mapping[str, Sequence[Alias]]] = (None, {})
+        self._notices: tuple[object, Mapping[str, Notice]] = (None, {})
         self._watcher = watcher
         self._sampler = sampler
 
@@ -62,6 +64,7 @@ class Presenter:
             "clonedFrom": row.cloned_from,
             "aliases": [alias_view(self._settings.site, alias) for alias in self._aliases_of(row.id)],
             "diskUsage": None,
+            "diskWarning": self.disk_warning(row),
             "warnings": [row.git_problem] if row.git_problem else [],
         }
 
@@ -93,10 +96,26 @@ class Presenter:
         }
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """As Docker has it now; as the registry has it while Docker does not answer."""
-        if not self._watcher.available:
-            return row.status, row.error
-        return self._watcher.status(row)
+        """As Docker has it now; as the registry has it while Docker does not answer. A workspace that was stopped for
+        its disk has the reason in place of an error."""
+        status, error = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+        return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
+
+    def disk_warning(self, row: Workspace) -> str | None:
+        """A sentence on its disk that is nearly full or was; None if there is nothing to say."""
+        return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
+
+    def fault(self, row: Workspace) -> str:
+        """What is wrong with it, for people; empty if nothing is."""
+        return self.status(row)[1] or self.disk_warning(row) or ""
+
+    def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
+        # Read again only when the registry has changed: a list asks for each of its rows.
+        version = self._registry.version()
+        if self._notices[0] != version:
+            self._notices = version, notices(self._registry)
+        notice = self._notices[1].get(row.id)
+        return notice.sentence(running=running) if notice else None
 
 
 def alias_view(site: Site, alias: Alias) -> dict[str, Any]:

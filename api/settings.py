@@ -45,6 +45,7 @@ class Settings:
     show_disk_usage: bool
     workspace_timeout_minutes: float  # 0: idle workspaces are left alone
     reset_keep_hours: float
+    disk_reserve: int  # bytes
     workshop: Workshop
     allowed_hosts: tuple[str, ...]
     playbooks: Path
@@ -82,6 +83,7 @@ def load_settings(path: Path | None = None) -> Settings:
         show_disk_usage=bool(raw["show_disk_usage"]),
         workspace_timeout_minutes=float(raw["workspace_timeout_minutes"]),
         reset_keep_hours=float(raw["reset_keep_hours"]),
+        disk_reserve=int(raw.get("disk_reserve", 0)),
         workshop=_workshop(raw["workshop"]),
         allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
         playbooks=home / "playbooks",

@@ -87,7 +87,11 @@ async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reade
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
         return page("disk.html", reader, disk=reader("disk.none"))  # it has no container, or Docker is away
-    disk = reader("disk.own", own=usage["readable"], total=usage["totalReadable"])
+    sizes = {"own": usage["readable"], "total": usage["totalReadable"]}
+    if usage["limitBytes"] is None:
+        disk = reader("disk.own", **sizes)
+    else:
+        disk = reader("disk.limited", **sizes, percent=usage["percent"], limit=usage["limitReadable"])
     return page("disk.html", reader, disk=reader.figure(disk))
 
 

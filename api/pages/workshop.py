@@ -31,7 +31,7 @@ def places(status: Json, now: datetime, reader: Words) -> dict[str, str]:
 
 def seats(found: Sequence[Json], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
     """The seats as rows, and how many there are, are somebody's, are in use, and are not running. ``faults`` say, by
-    id, what is wrong with those in error."""
+    id, what is wrong with them."""
     rows = [{**seat(entry, now, reader), "fault": reader.told(faults.get(entry["projectId"], ""))} for entry in found]
     numbers = {
         "total": len(rows),

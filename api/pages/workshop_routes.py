@@ -83,9 +83,8 @@ async def cards_fragment(
 
 async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
     claims = content(await workshop_api.list_claims(platform))
-    in_error = [seat["projectId"] for seat in found if seat["status"] == "error"]
-    rows = [row for row in platform.reads.all() if row.id in in_error]
-    faults = {row.id: platform.presenter.status(row)[1] or "" for row in rows}
+    ids = {seat["projectId"] for seat in found}
+    faults = {row.id: platform.presenter.fault(row) for row in platform.reads.all() if row.id in ids}
     return {
         "seats": workshop.seats(found, faults, workshop.moment(), reader),
         "history": workshop.history(claims["history"]),

@@ -92,7 +92,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "template": kind_name(project["type"], reader),
         "status": status,
         "status_word": reader(f"status.{status}"),
-        "error": reader.told(project.get("error") or ""),
+        "error": reader.told(project.get("error") or project.get("diskWarning") or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
         "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),

@@ -55,6 +55,7 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
                 "connections": connected[row.address],
                 "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
+                "diskWarning": platform.presenter.disk_warning(row),
                 "name": claim.name if claim else None,
                 "email": claim.email if claim else None,
                 "claimedAt": claim.claimed_at if claim else None,

@@ -257,4 +257,5 @@ def _seat(platform: Services, claim: Claim) -> dict[str, str]:
     return {
         "workspaceUrl": platform.settings.site.workspace_url(claim.workspace_id),
         "projectName": row.name if row else claim.seat_name,
+        **({"diskWarning": warning} if row and (warning := platform.presenter.disk_warning(row)) else {}),
     }

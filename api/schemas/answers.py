@@ -54,6 +54,7 @@ class Project(Answer):
     clonedFrom: str | None
     aliases: list[AliasView]
     diskUsage: dict[str, Any] | None
+    diskWarning: str | None = Field(description="A sentence on a disk that is nearly full, or was.", examples=[None])
     warnings: list[str]
 
 
@@ -133,6 +134,9 @@ class DiskUsageFigures(Answer):
     checkpoints: int = Field(examples=[2])
     checkpointBytes: int = Field(examples=[1234567])
     keptBytes: int = Field(description="Of containers that resets replaced.", examples=[1234567])
+    limitBytes: int | None = Field(description="What ``bytes`` may reach; null: no limit.", examples=[21474836480])
+    limitReadable: str | None = Field(examples=["20.0 GB"])
+    percent: float | None = Field(description="``bytes`` of the limit.", examples=[5.7])
 
 
 class DiskUsage(Answer):

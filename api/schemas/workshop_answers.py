@@ -18,6 +18,7 @@ class WorkshopStatus(Answer):
 class ClaimedSeat(Answer):
     workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
     projectName: str = Field(examples=["Workshop 1"])
+    diskWarning: str = Field("", description="A sentence on a disk that is nearly full, or was; missing otherwise.")
 
 
 class ClaimView(Answer):
@@ -85,6 +86,7 @@ class Seat(Answer):
     deniedDomains: list[DeniedDomain] = Field(description="What its proxy refused of late, the most frequent first.")
     connections: int
     extendedUntil: str | None
+    diskWarning: str | None
     name: str | None
     email: str | None
     claimedAt: str | None

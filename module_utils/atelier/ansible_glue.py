@@ -44,6 +44,8 @@ SITE_SPEC: dict[str, Any] = {
                 "max_seconds": {"type": "float", "required": True},
             },
         },
+        "seat_disk": {"type": "int", "default": 0},
+        "seat_file_size": {"type": "int", "default": 0},
         "git": {
             "type": "dict",
             "options": {
@@ -91,6 +93,8 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
         ),
         git=_git_server(raw, state_dir),
         archive=_archive_limits(raw),
+        seat_disk=raw.get("seat_disk", 0),
+        seat_file_size=raw.get("seat_file_size", 0),
     )
 
 

@@ -65,6 +65,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         cpus=raw["HostConfig"]["NanoCpus"] / 1e9,
         restarts=raw["RestartCount"],
         finished_at=raw["State"].get("FinishedAt") or "",
+        cpu_shares=raw["HostConfig"].get("CpuShares") or 0,
     )
 
 

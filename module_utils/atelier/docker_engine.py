@@ -7,11 +7,12 @@ import json
 import tarfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_answers import ExportReader, container_from, image_from, log_text, memory_in, raise_reported
 from .engine import MOST_OUTPUT, Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
@@ -65,17 +66,18 @@ class DockerEngine:
         """Creates the container, not started, and returns its id.
 
         Always hardened: no new privileges, no capabilities (an IDE that runs as a user needs none), Docker's seccomp
-        profile, ceilings for memory, CPU, processes and open files. Swap is not granted on top of the memory.
+        profile, and the limits of ``creation_limits``; its disk is limited where the storage driver can.
         """
-        from docker.types import LogConfig, Mount, Ulimit
+        if spec.disk and may_have_quota(self._info):
+            with suppress(AtelierError):  # any other reason than the quota fails the second attempt, too
+                return self._create(spec, spec.disk)
+        return self._create(spec, 0)
 
-        cpus = min(spec.cpus, self.cpus())
+    def _create(self, spec: SeatSpec, quota: int) -> str:
+        from docker.types import LogConfig, Mount
+
         host_config = self._api.create_host_config(
-            mem_limit=spec.memory,
-            memswap_limit=spec.memory,
-            nano_cpus=int(cpus * 1e9),
-            pids_limit=2048,
-            ulimits=[Ulimit(name="nofile", soft=16384, hard=16384)],
+            **creation_limits(spec, self.cpus(), quota),
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             restart_policy={"Name": "unless-stopped"},
@@ -133,9 +135,9 @@ class DockerEngine:
             self._api.unpause(container)
 
     def update_limits(self, container: str, memory: int, cpus: float) -> None:
-        """Changes a container's limits while it runs. Bytes and cores."""
+        """Changes a container's limits, running or not, and its CPU shares to those of a new one. Bytes and cores."""
         # The SDK's update_container knows no NanoCpus, and Docker refuses a quota beside it.
-        body = {"Memory": memory, "MemorySwap": memory, "NanoCpus": int(min(cpus, self.cpus()) * 1e9)}
+        body = changed_limits(memory, cpus, self.cpus())
         with self._translated(f"change the limits of {container}"):
             self._request("POST", f"containers/{container}/update", json=body).close()
 

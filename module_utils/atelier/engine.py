@@ -18,7 +18,8 @@ MOST_OUTPUT = 1024**2
 
 @dataclass(frozen=True)
 class SeatSpec:
-    """A seat's container before it exists. ``memory`` is in bytes, ``cpus`` in cores."""
+    """A seat's container before it exists. ``memory``, ``disk`` and ``file_size`` are in bytes, the latter two 0 for no
+    limit; ``cpus`` is in cores."""
 
     name: str
     hostname: str
@@ -33,12 +34,16 @@ class SeatSpec:
     environment: Mapping[str, str]
     # Names that it knows beside those of its name servers, with their addresses.
     hosts: Mapping[str, str] = field(default_factory=dict)
+    # Of its layer, and of a single file.
+    disk: int = 0
+    file_size: int = 0
 
 
 @dataclass(frozen=True)
 class Container:
     """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
-    since its last start by hand, ``finished_at`` when it last ended, as Docker writes it. Limits in bytes and cores."""
+    since its last start by hand, ``finished_at`` when it last ended, as Docker writes it. Limits in bytes and cores;
+    ``cpu_shares`` is 0 for Docker's default."""
 
     id: str
     name: str
@@ -50,6 +55,7 @@ class Container:
     cpus: float
     restarts: int
     finished_at: str = ""
+    cpu_shares: int = 0
 
 
 @dataclass(frozen=True)

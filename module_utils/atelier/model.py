@@ -117,6 +117,9 @@ class Site:
     quotas: Quotas
     git: GitServer | None = None  # None: this installation has no git server
     archive: ArchiveLimits = ArchiveLimits()
+    # Bytes that a seat's files may take together, and a single file of it; 0: no limit.
+    seat_disk: int = 0
+    seat_file_size: int = 0
 
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"

@@ -123,6 +123,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX aliases_by_workspace ON aliases (workspace_id)",
     ),
+    (
+        """
+        CREATE TABLE disk_notices (
+            workspace_id TEXT PRIMARY KEY REFERENCES workspaces (id) ON DELETE CASCADE,
+            reason TEXT NOT NULL,
+            used INTEGER NOT NULL,
+            disk_limit INTEGER NOT NULL,
+            at TEXT NOT NULL
+        ) STRICT
+        """,
+    ),
 )
 
 

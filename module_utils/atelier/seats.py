@@ -70,6 +70,8 @@ def seat_spec(
         volume_path=CONFIG_FOLDER,
         environment=proxy_environment(platform.site, workspace.proxy_mode),
         hosts={GIT_HOST: network.host_address} if platform.site.git else {},
+        disk=platform.site.seat_disk,
+        file_size=platform.site.seat_file_size,
     )
 
 

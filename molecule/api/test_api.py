@@ -114,6 +114,7 @@ def test_the_container_has_little_power_of_its_own(container: Container) -> None
     assert settings["CapDrop"] == ["ALL"]
     assert "no-new-privileges" in settings["SecurityOpt"]
     assert settings["RestartPolicy"]["Name"] == "unless-stopped"
+    assert settings["Memory"] == settings["MemorySwap"] > 0 and settings["PidsLimit"] > 0
 
 
 def test_it_comes_back_after_a_kill(site: dict[str, Any], container: Container) -> None:

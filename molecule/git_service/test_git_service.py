@@ -52,7 +52,7 @@ def test_it_has_no_more_rights_than_it_needs(container: Container, installation:
     assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], None)
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] and host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["Memory"] and host["PidsLimit"]
+    assert host["Memory"] == host["MemorySwap"] > 0 and host["PidsLimit"] > 0
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     state = installation.state_dir
     modes = {

@@ -286,6 +286,7 @@ def test_the_recorder_has_no_more_rights_than_it_needs(site: dict[str, Any], rec
     assert config["CapDrop"] == ["ALL"]
     assert not config["CapAdd"]
     assert config["ReadonlyRootfs"] is True
+    assert config["Memory"] == config["MemorySwap"] > 0 and config["PidsLimit"] > 0
     assert recorder.exec_run(["id", "-u"]).output.decode().strip() == "58080"
     assert recorder.exec_run(["touch", "/ca/x"]).exit_code != 0
     folder = Path(site["state_dir"]) / "recorder"

@@ -234,6 +234,7 @@ def test_the_container_has_no_powers(squid: Container) -> None:
     state = squid.attrs["HostConfig"]
     assert (squid.attrs["Config"]["User"], state["CapDrop"], state["CapAdd"]) == ("13:13", ["ALL"], None)
     assert state["ReadonlyRootfs"]
+    assert state["Memory"] == state["MemorySwap"] > 0 and state["PidsLimit"] > 0
     assert state["SecurityOpt"] == ["no-new-privileges"]
     code, _ = squid.exec_run(["sh", "-c", "echo x >>/srv/squid/squid.conf"])
     assert code != 0

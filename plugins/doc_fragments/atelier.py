@@ -82,6 +82,14 @@ options:
             description: Seconds that reading it may take. A running workspace is paused meanwhile.
             type: float
             required: true
+      seat_disk:
+        description: Bytes that the files of one workspace may take; 0 for no limit.
+        type: int
+        default: 0
+      seat_file_size:
+        description: Bytes that a single file of a workspace may have; 0 for no limit.
+        type: int
+        default: 0
       git:
         description: The git server; left out on an installation without one.
         type: dict

@@ -61,6 +61,8 @@ class Instance(Installation):
             "enable_resource_limits": True,
             "cpu_per_workspace": 8.0,
             "memory_per_workspace_mb": 16384,
+            "seat_disk": 20 * 1024**3,
+            "seat_file_size": 8 * 1024**3,
             "git": None,
             **changed,
         }
@@ -85,6 +87,7 @@ class Instance(Installation):
             "show_disk_usage": True,
             "workspace_timeout_minutes": 120,
             "reset_keep_hours": 24,
+            "disk_reserve": 0,
             "version": "0.1.0",
             "workshop": {
                 "group": "workshop",

@@ -68,6 +68,7 @@ def test_what_check_mode_tells_is_what_happens(site: Installation, small: str) -
 
 def test_limits_change_on_the_live_container(site: Installation, small: str) -> None:
     made = site.create(template=small, memory="2g", cpus="2")
+    site.container(made).update(cpu_shares=1024)  # as a container that an earlier version made
     before = site.container(made).attrs
     assert (before["HostConfig"]["Memory"], before["HostConfig"]["NanoCpus"]) == (2 << 30, 2_000_000_000)
     site.create(memory="1g", cpus="1")
@@ -75,7 +76,7 @@ def test_limits_change_on_the_live_container(site: Installation, small: str) -> 
     assert after["Id"] == before["Id"]
     assert after["State"]["StartedAt"] == before["State"]["StartedAt"]
     assert (after["HostConfig"]["Memory"], after["HostConfig"]["MemorySwap"]) == (1 << 30, 1 << 30)
-    assert after["HostConfig"]["NanoCpus"] == 1_000_000_000
+    assert (after["HostConfig"]["NanoCpus"], after["HostConfig"]["CpuShares"]) == (1_000_000_000, 64)
     limits = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
     assert site.run_inside(made, limits) == str(1 << 30)
 
@@ -197,7 +198,12 @@ def test_hardening(site: Installation) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
     assert host["PidsLimit"] == 2048
     assert host["Memory"] == host["MemorySwap"] == 1 << 30
-    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 16384, "Hard": 16384}]
+    assert {limit["Name"]: (limit["Soft"], limit["Hard"]) for limit in host["Ulimits"]} == {
+        "nofile": (16384, 16384),
+        "core": (0, 0),
+        "fsize": (8 << 30, 8 << 30),
+    }
+    assert (host["CpuShares"], host["OomScoreAdj"]) == (64, 500)
     assert not host["Binds"]
     assert host["NetworkMode"] == site.variables["atelier_network_open_name"]
     assert (host["PidMode"], host["IpcMode"], host["UTSMode"], host["UsernsMode"]) == ("", "private", "", "")
@@ -208,6 +214,9 @@ def test_hardening(site: Installation) -> None:
     assert fields["Uid"].split() == ["1000"] * 4
     pids = "cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max"
     assert site.run_inside(made, f"{pids}; ulimit -n").split() == ["2048", "16384"]
+    assert site.run_inside(made, "cat /proc/1/oom_score_adj; ulimit -c") == "500\n0"
+    large = "truncate -s 15T /workspace/large 2>&1; stat -c %s /workspace/large"
+    assert site.run_inside(made, large).splitlines()[-1] == "0"
     # The password's hash may be read by the IDE's user, not changed.
     assert (
         site.run_inside(made, "stat -c '%U %a' /etc/code-server/config.yaml; test ! -w /etc/code-server") == "root 640"

@@ -1,0 +1,134 @@
+"""When a seat's disk is full, and who is stopped when the platform's is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from atelier.disk_limits import Action, Measured, Notice, Reason, action, fillers, forget_notice, note, notices
+from support import open_registry, order
+
+from api.disk_gauge import Space, writes_in
+
+GIB = 1024**3
+MIB = 1024**2
+LIMIT = 20 * GIB
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BEFORE, LATER = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
+
+
+def notice(reason: Reason, used: int = LIMIT, at: datetime = NOW) -> Notice:
+    return Notice(reason, used, LIMIT, at)
+
+
+@pytest.mark.parametrize(
+    ("used", "grown", "wanted"),
+    [
+        (15 * GIB, 0, Action.CLEAR),
+        (16 * GIB, 0, Action.WARN),
+        (LIMIT - 1, 0, Action.WARN),
+        (LIMIT, 0, Action.STOP),
+        (LIMIT, 2 * GIB - 1, Action.STOP),
+        # What grows that fast is over the limit by far until its processes have ended by themselves.
+        (LIMIT, 2 * GIB, Action.KILL),
+    ],
+)
+def test_warned_and_stopped(used: int, grown: int, wanted: Action) -> None:
+    assert action(Measured(used, BEFORE, grown=grown), LIMIT, NOW) is wanted
+    assert action(Measured(used, BEFORE, grown=grown), 0, NOW) is Action.CLEAR
+
+
+@pytest.mark.parametrize("reason", [Reason.LIMIT, Reason.DISK])
+@pytest.mark.parametrize(
+    ("used", "started_at", "moment", "wanted"),
+    [
+        # Started again: there are ten minutes to delete files in, and little room.
+        (LIMIT, LATER, LATER + timedelta(minutes=9), Action.LEAVE),
+        (21 * GIB, LATER, LATER + timedelta(minutes=9), Action.LEAVE),
+        (21 * GIB + 1, LATER, LATER + timedelta(minutes=1), Action.STOP),
+        (LIMIT, LATER, LATER + timedelta(minutes=10), Action.STOP),
+        (19 * GIB, LATER, LATER, Action.WARN),
+        (1 * GIB, LATER, LATER, Action.CLEAR),
+        # Not yet stopped.
+        (LIMIT, BEFORE, LATER, Action.STOP),
+        (1 * GIB, BEFORE, LATER, Action.LEAVE),
+    ],
+)
+def test_grace_after_a_start(reason: Reason, used: int, started_at: datetime, moment: datetime, wanted: Action) -> None:
+    assert action(Measured(used, started_at, notice(reason)), LIMIT, moment) is wanted
+
+
+def test_a_warning_gives_no_grace() -> None:
+    assert action(Measured(LIMIT, LATER, notice(Reason.WARNED)), LIMIT, LATER) is Action.STOP
+
+
+def seat(grown: int = 0, hidden: int = 0, walk: float = 0.0) -> Measured:
+    return Measured(GIB, BEFORE, grown_in_need=grown, hidden=hidden, walk_seconds=walk)
+
+
+def test_who_fills_the_disk_is_stopped() -> None:
+    seats = {"calm": seat(), "busy": seat(100 * MIB), "flood": seat(3 * GIB), "flood 2": seat(2 * GIB)}
+    assert fillers(seats, 6 * GIB) == ["flood", "flood 2"]
+    # Little growth is nobody's fault, nor is what something else on the machine takes.
+    assert fillers({"calm": seat(), "busy": seat(63 * MIB)}, 63 * MIB) == []
+    assert fillers({"calm": seat(), "busy": seat(63 * MIB)}, 5 * GIB) == []
+    assert fillers({}, 5 * GIB) == []
+
+
+def test_deleted_files_that_are_still_written_have_a_writer() -> None:
+    seats = {"calm": seat(hidden=MIB), "hidden": seat(hidden=500 * MIB)}
+    assert fillers(seats, GIB) == ["hidden"]
+    # Whoever writes into space that it has already takes none.
+    assert fillers(seats, 0) == []
+
+
+def test_millions_of_files_have_an_owner() -> None:
+    seats = {"calm": seat(walk=0.1), "files": seat(walk=30.0)}
+    assert fillers(seats, 0) == []
+    assert fillers(seats, 0, inodes_short=True) == ["files"]
+    assert fillers({"calm": seat(walk=0.1)}, 0, inodes_short=True) == []
+
+
+def test_the_reserve() -> None:
+    assert not Space(6 * GIB, 100 * GIB, inodes_short=False).is_short(5 * GIB)
+    assert Space(4 * GIB, 100 * GIB, inodes_short=False).is_short(5 * GIB)
+    # A tenth of a small disk is enough.
+    assert not Space(4 * GIB, 30 * GIB, inodes_short=False).is_short(5 * GIB)
+    assert Space(6 * GIB, 100 * GIB, inodes_short=True).is_short(5 * GIB)
+    assert not Space(0, 100 * GIB, inodes_short=True).is_short(0)
+
+
+def test_writes_of_both_versions_of_control_groups() -> None:
+    operations = [{"op": "Read", "value": 5}, {"op": "Write", "value": 7}, {"op": "write", "value": 1}]
+    blocks = {"io_service_bytes_recursive": operations}
+    first = {"stats": {"total_dirty": 1, "total_writeback": 2, "dirty": 9}}
+    second = {"stats": {"file_dirty": 3, "file_writeback": 4}}
+    assert writes_in({"memory_stats": first, "blkio_stats": blocks}) == (3, 8)
+    assert writes_in({"memory_stats": second, "blkio_stats": {"io_service_bytes_recursive": None}}) == (7, 0)
+    assert writes_in({}) == (0, 0)
+
+
+def test_sentences() -> None:
+    stopped = notice(Reason.LIMIT, 21 * GIB).sentence(running=False)
+    assert stopped is not None and stopped.startswith("It was stopped: its files take 21.0 GiB of 20.0 GiB.")
+    assert "delete some" in str(notice(Reason.LIMIT).sentence(running=True))
+    assert "delete some" in str(notice(Reason.WARNED).sentence(running=True))
+    assert notice(Reason.WARNED).sentence(running=False) is None
+    assert "nearly full" in str(notice(Reason.DISK).sentence(running=False))
+    assert notice(Reason.DISK).sentence(running=True) is None
+
+
+def test_notices_live_as_long_as_their_workspaces(tmp_path: Path) -> None:
+    registry = open_registry(tmp_path)
+    (row,) = registry.reserve([order("a")])
+    note(registry, row.id, Reason.WARNED, 17 * GIB, LIMIT)
+    note(registry, row.id, Reason.LIMIT, LIMIT, LIMIT)
+    note(registry, "gone", Reason.LIMIT, LIMIT, LIMIT)
+    (known,) = notices(registry).values()
+    assert (known.reason, known.used) == (Reason.LIMIT, LIMIT)
+    forget_notice(registry, row.id)
+    assert notices(registry) == {}
+    note(registry, row.id, Reason.WARNED, 17 * GIB, LIMIT)
+    registry.delete(row.id)
+    assert notices(registry) == {}
