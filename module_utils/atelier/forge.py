@@ -204,7 +204,7 @@ class Forge:
                 value=branch,
                 remedy=f"Push {source!r} first.",
             )
-        if answer.status == 409 and branch not in [found.name for found in self.branches(name)]:
+        if answer.status == 409 and not self._has_branch(name, branch):
             raise AtelierError(
                 Code.GIT_ERROR,
                 f"The branch {branch!r} of {name!r} can't be made: {answer.message}.",
@@ -213,6 +213,11 @@ class Forge:
                 remedy="Give it another name.",
             )
         return answer.status == 201
+
+    def _has_branch(self, name: str, branch: str) -> bool:
+        """Asks for the one: a list of all is as long as others make it."""
+        path = f"{self._path(name)}/branches/{part(branch)}"
+        return self._api.request("GET", path, accept=(200, 404)).status == 200
 
     # --- Who may push ---------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ _PREFIX = "/api/v1"
 # Doing these twice is doing them once, so they may be tried again.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 _PASSING = frozenset({502, 503, 504})
+_DISK_FULL = 507
 _PAUSES = (0.2, 0.6)
 _LARGEST_ANSWER = 16 * 1024**2
 _SHOWN = 300
@@ -101,6 +102,10 @@ class ForgeApi:
                     raise self._silent(method, path, str(error) or type(error).__name__) from error
             except TimeoutError as error:
                 raise self._silent(method, path, f"no answer within {self._timeout:g} seconds") from error
+            except _TooMuchError as error:
+                raise self._error(
+                    Code.GIT_ERROR, f"The git server's answer to {method} {path} is too large."
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise self._silent(method, path, str(error) or type(error).__name__) from error
             else:
@@ -181,6 +186,8 @@ class ForgeApi:
             )
         if answer.status == 422:
             return self._error(Code.VALIDATION_ERROR, words, "Give what its message asks for.")
+        if answer.status == _DISK_FULL:
+            return self._error(Code.DISK_FULL, words, "Free space on the disk of the git server's state folder.")
         if answer.status in _PASSING:
             return self._error(Code.SERVICE_UNAVAILABLE, words, "Try again when it is up.")
         return self._error(Code.GIT_ERROR, words, "See the log of its container.")
@@ -197,6 +204,10 @@ def part(name: str) -> str:
     return quote(name, safe="")
 
 
+class _TooMuchError(Exception):
+    """An answer that nobody would read."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -210,12 +221,12 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body. Raises TimeoutError when it drips in beyond the deadline, OSError when it is absurdly long."""
+    """The body. Raises TimeoutError when it drips in beyond the deadline, _TooMuchError when it is absurdly long."""
     content = b""
     while chunk := response.read1(65536):
         content += chunk
         if time.monotonic() > deadline:
             raise TimeoutError
         if len(content) > _LARGEST_ANSWER:
-            raise OSError("the answer is larger than 16 MiB")
+            raise _TooMuchError
     return content

@@ -13,8 +13,7 @@ import docker
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import IPAMConfig, IPAMPool
-from git_client import commit, git, new_repository
-from git_container import IDLE_SECONDS, LIMIT, TEACHER, Server, git_service
+from git_container import IDLE_SECONDS, LIMIT, Server, git_service, new_work
 from installation import Installation
 from small_image import SMALL, build_small_image
 
@@ -90,6 +89,7 @@ def server(engine: docker.DockerClient) -> Iterator[Server]:
         "atelier_image_prefix": "atelier",
         "atelier_git_service_max_push_bytes": LIMIT,
         "atelier_git_service_idle_seconds": IDLE_SECONDS,
+        "atelier_git_service_process_mib": 320,
     }
     with git_service(_installation("atelier-test-git", TEST_HALF, NETWORK, **settings)) as running:
         yield running
@@ -98,12 +98,7 @@ def server(engine: docker.DockerClient) -> Iterator[Server]:
 @pytest.fixture
 def work(tmp_path: Path, server: Server) -> Path:
     """A working copy whose main was pushed to a fresh repository ``app``, by the base's seat."""
-    server.fresh("app")
-    folder = new_repository(tmp_path / "work")
-    commit(folder, "a.txt", "a\n")
-    teacher = server.forge.grant_seat("app", TEACHER, "main")
-    git(folder, "push", "--quiet", server.url(teacher), "main")
-    return folder
+    return new_work(server, tmp_path / "work")
 
 
 def _installation(name: str, subnet: str, network: str, **variables: Any) -> Installation:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from atelier.forge import Credential, Forge
 from atelier.forge_http import read_credentials
 from atelier.model import GitServer
-from git_client import relay
+from git_client import commit, git, new_repository, relay
 from installation import Installation
 
 # The largest push that it takes, in bytes.
@@ -61,6 +62,16 @@ def git_service(installation: Installation) -> Iterator[Server]:
     with relay(found.socket) as address:
         yield Server(installation, found, Forge(found, read_credentials(found)), address)
     installation.remove()
+
+
+def new_work(server: Server, folder: Path) -> Path:
+    """A working copy whose main was pushed to a fresh repository ``app``, by the base's seat."""
+    server.fresh("app")
+    new_repository(folder)
+    commit(folder, "a.txt", "a\n")
+    teacher = server.forge.grant_seat("app", TEACHER, "main")
+    git(folder, "push", "--quiet", server.url(teacher), "main")
+    return folder
 
 
 def grant(server: Server, workspace_id: str, branch: str) -> Credential:

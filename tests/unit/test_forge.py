@@ -200,7 +200,9 @@ def test_a_branch_is_not_taken_for_there_because_something_else_is(tmp_path: Pat
 
     def reply(method: str, path: str, body: Any) -> Reply:
         if method == "GET":
-            return 200, [{"name": "group", "commit": {"id": "1" * 40}}], {"X-Total-Count": "1"}
+            # That one only: a list of all is as long as others make it.
+            assert "/branches/" in path
+            return (200, {"name": "group"}, {}) if path.endswith("/group") else (404, {"message": "no"}, {})
         return 409, {"message": "The branch group already exists."}, {}
 
     with forge_server(tmp_path, reply) as (git, _):
@@ -301,3 +303,19 @@ def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path, said: Any) -> 
             with pytest.raises(AtelierError) as error:
                 ask()
             assert "can't be understood" in refused(error, Code.GIT_ERROR)
+
+
+def test_one_repository_that_answers_endlessly_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    """As a commit with an endless message makes Forgejo do."""
+
+    def reply(method: str, path: str, body: Any) -> Reply:
+        if "branches" in path:
+            size = 20_000_000 if "odd" in path else 1
+            return 200, [{"name": "main", "commit": {"id": "1" * 40, "message": "A" * size}}], {"X-Total-Count": "1"}
+        return 200, [{**RAW, "name": name} for name in ("app", "odd")], {"X-Total-Count": "2"}
+
+    with forge_server(tmp_path, reply) as (git, _):
+        forge = Forge(git, CREDENTIALS)
+        listed = [with_branches(forge, repository) for repository in forge.repositories()]
+    assert [entry and entry.branches for entry in listed] == [("main",), ()]
+    assert listed[1] and "too large" in str(listed[1].problem)

@@ -38,7 +38,7 @@ def test_no_subject_and_no_name_breaks_the_list(app: Server, odd: str) -> None:
     push(app, "odd", f"One{odd}Two", f"Ann{odd}Lee")
     shown = app("GET", BRANCHES).json()
     assert [branch["name"] for branch in shown] == ["main", "odd"]
-    assert odd in shown[1]["commit"]["message"]
+    assert odd not in str(shown)
     assert app("GET", f"{BRANCHES}/odd").json()["commit"] == shown[1]["commit"]
     assert app("POST", BRANCHES, {"new_branch_name": "next"}).status_code == 201
 

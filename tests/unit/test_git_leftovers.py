@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier_git import leftovers
+from atelier_git import git, leftovers
+from atelier_git.api import Service, note_again, note_push
 from atelier_git.app import create_app
 from atelier_git.store import Store
 from git_app import APP, REPOSITORIES, Server, refused
@@ -30,11 +32,11 @@ def test_a_repository_that_can_not_be_made_leaves_nothing(server: Server, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "insert", full)
-        refused(server("POST", REPOSITORIES, {"name": "app"}), 500)
+        refused(server("POST", REPOSITORIES, {"name": "app"}), 507, "The git server's disk is full.")
     assert list(server.settings.repositories.iterdir()) == []
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(_failing_git(server.settings.data_dir)))
-        refused(server("POST", REPOSITORIES, {"name": "app"}), 500, "No space left")
+        refused(server("POST", REPOSITORIES, {"name": "app"}), 507, "The git server's disk is full.")
     assert list(server.settings.repositories.iterdir()) == []
     assert server("POST", REPOSITORIES, {"name": "app"}).status_code == 201
 
@@ -125,3 +127,43 @@ def test_what_is_left_goes_when_nobody_pushes(tmp_path: Path) -> None:
 
     assert asyncio.run(run()) == [True, False]
     assert vars(pushes) == {name: type(value)() for name, value in vars(pushes).items()}
+
+
+def test_a_push_that_could_not_be_written_down_is_written_later(app: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full at that moment: its database goes on when there is space, and loses no push."""
+    (folder,) = app.settings.repositories.iterdir()
+    service = Service(app.settings, Store(app.settings.database))
+    row = service.store.repository("developer", "app")
+    assert row is not None and row["empty"]
+    tree = run(folder, "mktree")
+    run(folder, "update-ref", "refs/heads/main", run(folder, "commit-tree", tree, "-m", "x"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "run", lambda *given: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
+        note_push(service, row)
+        assert service.unnoted == {row["id"]}
+    note_again(service)
+    assert not service.unnoted
+    assert not app("GET", APP).json()["empty"]
+    service.store.close()
+
+
+def test_a_transaction_that_ends_on_a_full_disk_is_over(tmp_path: Path) -> None:
+    """Also its COMMIT may fail; the next one must begin."""
+    store = Store(tmp_path / "db")
+    (pages,) = store.one("PRAGMA page_count") or (0,)
+    store.run(f"PRAGMA max_page_count = {pages}")
+    values = {"lower_name": "a", "email": "x" * 100_000, "password_hash": "", "is_admin": 0, "restricted": 0}
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="full"), store.change():
+            store.insert("users", {**values, "name": "a", "created_at": ""})
+    store.run("PRAGMA max_page_count = 100000")
+    with store.change():
+        store.insert("users", {**values, "name": "a", "created_at": ""})
+    store.close()
+
+
+def run(folder: Path, *words: str) -> str:
+    named = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["git", "--git-dir", str(folder), *words]
+    done = subprocess.run(command, env=git.environment(**named), input=b"", capture_output=True, check=True)
+    return done.stdout.decode().strip()

@@ -72,8 +72,6 @@ def run_hook(pusher: Pusher, *references: str) -> subprocess.CompletedProcess[st
 def test_the_hook_refuses_a_push_as_a_whole() -> None:
     assert load(SEAT.dump()) == SEAT
     assert refusal(SEAT, ["refs/heads/clone/a"]) is None
-    assert run_hook(SEAT, "refs/heads/clone/a").returncode == 0
-    assert run_hook(SEAT).returncode == 0
     both = run_hook(SEAT, "refs/heads/clone/a", "refs/heads/clone/b", "refs/heads/main")
     assert both.returncode == 1
     said = "seat-0123456789ab may not push to clone/b, main. Your branch is clone/a. Nothing of this push was taken."

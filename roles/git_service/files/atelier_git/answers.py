@@ -107,17 +107,18 @@ def repository(row: Row, owner: Row, permission: str | None, settings: Settings)
 
 
 def branch(found: Branch, *, rule: str | None, may_push: bool) -> dict[str, Any]:
-    person = {"name": found.author, "email": found.email, "username": ""}
+    """Without what stands in its commit: that is its author's word, of any length."""
+    person = {"name": "", "email": "", "username": ""}
     return {
         "name": found.name,
         "commit": {
             "id": found.commit,
-            "message": found.subject,
+            "message": "",
             "url": "",
             "author": person,
             "committer": person,
             "verification": None,
-            "timestamp": found.date,
+            "timestamp": _NEVER,
             "added": None,
             "removed": None,
             "modified": None,

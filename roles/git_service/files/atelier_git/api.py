@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 
 from . import answers, git, names, rights
 from .accounts import Caller
+from .contents import size_of
 from .policy import HEADS, Pusher, covering, may_push
 from .settings import Settings
+from .space import check_room
 from .store import Row, Store, Taken, now
 
 log = logging.getLogger("atelier_git")
@@ -35,8 +38,11 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Service:
+    """``unnoted`` are repositories whose last push could not be written down, by id."""
+
     settings: Settings
     store: Store
+    unnoted: set[int] = field(default_factory=set)
 
     def folder(self, repository: Row) -> Path:
         return self.settings.repositories / str(repository["folder"])
@@ -123,6 +129,7 @@ def create_repository(call: Call) -> Answer:
     owner, root, time = call.store.user(call.path["user"]), call.service.settings.repositories, now()
     if owner is None:
         raise Refusal(404, MISSING)
+    check_room(root)
     folder = git.create(root, branch)
     values = {
         "owner_id": owner["id"],
@@ -215,6 +222,7 @@ def create_branch(call: Call) -> Answer:
         raise Refusal(404, "The old branch does not exist")
     if not may_push(own, f"{HEADS}{name}"):
         raise Refusal(403, f"Not allowed to push to protected branch {name}")
+    check_room(folder)
     try:
         git.create_branch(folder, name, begin.commit)
     except git.GitError as error:
@@ -232,18 +240,28 @@ def create_branch(call: Call) -> Answer:
 
 
 def note_push(service: Service, row: Row) -> None:
-    """Writes down what a push may have changed."""
+    """Writes down what a push may have changed. What can't be written now is written before the next answer."""
     folder = service.folder(row)
+    service.unnoted.discard(row["id"])
     if not folder.exists():  # deleted in the meantime
         return
     try:
-        empty, size = git.is_empty(folder), git.size_kib(folder)
-    except git.GitError as error:
-        log.error("%s can't be looked at after a push: %s", row["name"], error)
-        return
-    sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
-    with service.store.change():
-        service.store.run(sql, int(empty), size, now(), row["id"])
+        empty, size = git.is_empty(folder), -(-size_of(folder) // 1024)
+        sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
+        with service.store.change():
+            service.store.run(sql, int(empty), size, now(), row["id"])
+    except (git.GitError, sqlite3.Error) as error:
+        log.error("A push to %s can't be written down: %s", row["name"], error)
+        service.unnoted.add(row["id"])
+
+
+def note_again(service: Service) -> None:
+    """What could not be written down before."""
+    for id in list(service.unnoted):
+        row = service.store.one("SELECT * FROM repositories WHERE id = ?", id)
+        service.unnoted.discard(id)
+        if row is not None:
+            note_push(service, row)
 
 
 def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -21,9 +23,12 @@ from starlette.routing import Route
 from . import admin, api, git, leftovers, rights
 from .accounts import Caller, authenticate
 from .api import Answer, Call, Refusal, Service
+from .contents import Limits
+from .places import Places
 from .settings import Settings
 from .smart_http import SERVICES, SmartHttp
-from .store import Store
+from .space import FULL, check_room, drop_ballast, take_ballast
+from .store import Row, Store
 
 log = logging.getLogger("atelier_git")
 
@@ -67,12 +72,15 @@ _ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
 
 def create_app(settings: Settings) -> Starlette:
     """Opens the database and drops what a crash left. Raises OSError or sqlite3.Error for a folder it can't use."""
+    drop_ballast(settings.data_dir)
     settings.repositories.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(settings.incoming, ignore_errors=True)
     settings.incoming.mkdir(mode=0o700, exist_ok=True)
     store = Store(settings.database)
     _tidy(settings, store)
-    service, smart = Service(settings, store), SmartHttp(settings)
+    take_ballast(settings.data_dir)
+    places = Places(settings)
+    service, smart = Service(settings, store), SmartHttp(settings, places)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
@@ -81,7 +89,8 @@ def create_app(settings: Settings) -> Starlette:
 
     routes = [Route("/api/healthz", _health)]
     routes += [
-        Route(f"/api/v1{path}", _endpoint(service, function), methods=[method]) for method, path, function in _ROUTES
+        Route(f"/api/v1{path}", _endpoint(service, places, function), methods=[method])
+        for method, path, function in _ROUTES
     ]
     routes += [
         Route("/{owner}/{repository}/info/refs", _git_endpoint(service, smart, "info/refs"), methods=["GET"]),
@@ -117,12 +126,15 @@ async def _health(request: Request) -> Response:
     return JSONResponse({"status": "pass", "description": "Atelier's git service"})
 
 
-def _endpoint(service: Service, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
+def _endpoint(service: Service, places: Places, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         caller = await _caller(service, request)
-        body = await _json(request) if request.method in ("POST", "PUT", "PATCH") else {}
-        call = Call(service, caller, request.path_params, body)
-        status, found = await run_in_threadpool(function, call)
+        async with places.of_seat(_seat(caller)):
+            body = await _json(service, request) if request.method in ("POST", "PUT", "PATCH") else {}
+            if service.unnoted:
+                await run_in_threadpool(api.note_again, service)
+            call = Call(service, caller, request.path_params, body)
+            status, found = await run_in_threadpool(function, call)
         if isinstance(found, list):
             return _paged(service.settings, request, found)
         return Response(status_code=status) if found is None else JSONResponse(found, status)
@@ -141,18 +153,37 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         own = await run_in_threadpool(rights.pusher, service.store, row, caller)
         if pushes and not own.may_write:
             raise Refusal(403, "The user may not push to this repository.")
+        if pushes:
+            # Here already: git shows a sentence that comes before the push itself.
+            check_room(service.settings.incoming)
         folder = service.folder(row)
         hidden = rights.hidden(rights.sees(row, caller, own))
-        variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump()}
+        limits = _limits(service.settings, row, caller)
+        variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump(), "ATELIER_LIMITS": limits.dump()}
 
         async def ended() -> None:
             if pushes and path != "info/refs":
                 await run_in_threadpool(api.note_push, service, row)
 
-        seat = None if caller.user["is_admin"] else str(caller.user["name"])
-        return smart.answer(request, folder, path, variables, hidden, ended, seat=seat, pushes=pushes)
+        return smart.answer(request, folder, path, variables, hidden, ended, seat=_seat(caller), pushes=pushes)
 
     return answer
+
+
+def _seat(caller: Caller) -> str | None:
+    """Whose requests are limited; None for administrators."""
+    return None if caller.user["is_admin"] else str(caller.user["name"])
+
+
+def _limits(settings: Settings, repository: Row, caller: Caller) -> Limits:
+    branch = settings.max_branch_bytes if _seat(caller) else None
+    return Limits(
+        settings.max_file_bytes,
+        settings.max_repository_bytes,
+        settings.max_objects,
+        branch,
+        str(repository["default_branch"]),
+    )
 
 
 def _page(service: Service) -> Callable[[Request], Any]:
@@ -185,12 +216,16 @@ async def _caller(service: Service, request: Request) -> Caller:
     return caller
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _json(service: Service, request: Request) -> dict[str, Any]:
     content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _LARGEST_JSON:
-            raise Refusal(413, "The body is too large.")
+    try:
+        async with asyncio.timeout(service.settings.idle_seconds):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > _LARGEST_JSON:
+                    raise Refusal(413, "The body is too large.")
+    except TimeoutError as error:
+        raise Refusal(408, "The body was not sent in time.") from error
     try:
         found = json.loads(content or b"{}")
         json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
@@ -241,13 +276,25 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
 
     async def damaged(request: Request, raised: git.GitError) -> Response:
         log.error("%s %s failed: %s", request.method, request.url.path, raised)
+        if "No space left" in str(raised):
+            return error(request, 507, FULL)
         return error(request, 500, f"git can't work with this repository: {raised}")
+
+    async def full(request: Request, raised: sqlite3.OperationalError) -> Response:
+        log.error("%s %s failed: %s", request.method, request.url.path, raised)
+        return error(request, 507, FULL) if "is full" in str(raised) else await unforeseen(request, raised)
 
     async def unforeseen(request: Request, raised: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=raised)
         return error(request, 500, "Something unforeseen went wrong; the log of the git service says what.")
 
-    return {Refusal: refused, HTTPException: http, git.GitError: damaged, Exception: unforeseen}
+    return {
+        Refusal: refused,
+        HTTPException: http,
+        git.GitError: damaged,
+        sqlite3.OperationalError: full,
+        Exception: unforeseen,
+    }
 
 
 class _Log:

@@ -5,30 +5,25 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .bounded import run_bounded
 
 HOOKS = Path(__file__).parent.parent / "hooks"
 # Held by whatever of ours changes a reference, and while locks that nobody holds are removed.
 REFERENCES = threading.Lock()
 # Where git keeps what was pushed: many objects in one pack, a few by themselves.
 _WORK = ("objects/pack/*.pack", "objects/[0-9a-f][0-9a-f]/*")
-# Our own commands on one repository take milliseconds.
-_SECONDS = 60
-_FORMAT = "%00".join(
-    f"%({field})"
-    for field in (
-        "refname:lstrip=2",
-        "objectname",
-        "authorname",
-        "authoremail:trim",
-        "committerdate:iso-strict",
-        "subject",
-    )
-)
+# Our own commands on one repository take milliseconds, and Atelier waits 20 seconds for an answer.
+_SECONDS = 15
+# What one may print: the names of as many branches as anybody has.
+_MOST_OUTPUT = 32 * 1024**2
+_SHOWN_ERROR = 300
+# Nothing of the commits themselves: what stands in them is their authors' word, of any length, and is read by nobody.
+_FORMAT = "%(refname:lstrip=2)%00%(objectname)"
 
 
 class GitError(Exception):
@@ -39,10 +34,6 @@ class GitError(Exception):
 class Branch:
     name: str
     commit: str
-    author: str
-    email: str
-    date: str
-    subject: str
 
 
 def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[str, str]:
@@ -59,8 +50,13 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
         ("transfer.fsckObjects", "true"),
         # A push that was answered survives a power cut.
         ("core.fsync", "committed,reference"),
-        # Large files are seldom alike, and each comparison of two takes seconds.
+        # Large files are seldom alike, and each comparison of two takes seconds. They are not held in memory either.
         ("core.bigFileThreshold", "2m"),
+        # A git may have so much memory only (``bounded.limited``), in which packs are mapped as well.
+        ("core.packedGitWindowSize", "32m"),
+        ("core.packedGitLimit", "256m"),
+        ("core.deltaBaseCacheLimit", "64m"),
+        ("pack.deltaCacheSize", "64m"),
         # All seats of a workshop push to one repository: at the usual 50 it would be packed again and again.
         ("gc.autoPackLimit", "200"),
         ("pack.threads", "1"),
@@ -123,8 +119,8 @@ def remove_unknown(root: Path, known: set[str]) -> None:
 def branches(folder: Path, pattern: str = "") -> list[Branch]:
     """All of them, or those that fit one of git-for-each-ref(1)'s patterns."""
     output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{pattern}"], folder)
-    # Not splitlines(): a subject may hold what Python takes for a line's end, and git does not.
-    return [Branch(*line.split("\0", 5)) for line in output.split("\n")[:-1]]
+    # Not splitlines(): a name may hold what Python takes for a line's end, and git does not.
+    return [Branch(*line.split("\0", 1)) for line in output.split("\n")[:-1]]
 
 
 def branch(folder: Path, name: str) -> Branch | None:
@@ -156,36 +152,15 @@ def is_empty(folder: Path) -> bool:
     return not _git(["for-each-ref", "--count=1", "refs/heads/"], folder)
 
 
-def size_kib(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - a walk over many files
-            except FileNotFoundError:
-                continue  # git tidies up
-    return -(-total // 1024)
-
-
 def _git(words: Sequence[str], folder: Path | None = None) -> str:
-    """What it printed."""
+    """What it printed. Raises GitError also when it takes too long or prints too much."""
     where = ["--git-dir", str(folder)] if folder else []
-    try:
-        done = subprocess.run(
-            ["git", *where, *words],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise GitError(f"git {words[0]} took longer than {_SECONDS} seconds") from error
-    if done.returncode == 0:
-        return done.stdout.decode(errors="replace")
-    said = done.stderr.decode(errors="replace").strip()
+    said, output, error = run_bounded(["git", *where, *words], environment(), seconds=_SECONDS, limit=_MOST_OUTPUT)
+    if said is None:
+        return output.decode(errors="replace")
     # Where repositories lie is nobody's business.
-    raise GitError((said.replace(str(folder.parent), "") if folder else said)[-300:])
+    said = said or error.decode(errors="replace").strip()
+    raise GitError((said.replace(str(folder.parent), "") if folder else said)[-_SHOWN_ERROR:])
 
 
 def cgi_environment(

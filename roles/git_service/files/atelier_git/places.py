@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 
 from .settings import Settings
 
-# So many of a seat's requests may wait; each is a connection that stays open.
+# So many of a seat's requests may wait, and of all seats together; each is a connection that stays open.
 _WAITING = 16
+_WAITING_IN_ALL = 400
 _LATER = {"Retry-After": "5"}
 
 
@@ -35,6 +36,8 @@ class Places:
         present = self._present.get(user, 0)
         if present >= self._per_seat + _WAITING:
             raise HTTPException(429, "Too many clones and pushes of yours are under way.", _LATER)
+        if sum(self._present.values()) >= _WAITING_IN_ALL:
+            raise HTTPException(503, "Too many clones and pushes are under way.", _LATER)
         self._present[user] = present + 1
         try:
             async with self._taken(self._seats.setdefault(user, asyncio.Semaphore(self._per_seat))):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
+_SHOWN = 100
 _WILD = re.compile(r"[*?\[{\\]")
 
 
@@ -78,7 +79,7 @@ def refusal(pusher: Pusher, references: Iterable[str]) -> str | None:
     if not refused:
         return None
     own = [rule.pattern for rule in pusher.rules if rule.allowed and is_plain(rule.pattern)]
-    names = ", ".join(reference.removeprefix(HEADS) for reference in refused[:5])
+    names = ", ".join(reference.removeprefix(HEADS)[:_SHOWN] for reference in refused[:5])
     own_branch = f" Your branch is {own[0]}." if len(own) == 1 else ""
     return f"{pusher.user} may not push to {names}.{own_branch} Nothing of this push was taken."
 

@@ -19,6 +19,13 @@ class Settings:
     data_dir: Path
     # A push may be so large, as it comes over the wire.
     max_push_bytes: int
+    # What one file in it, a repository, and what a seat's branch adds to it may have, and how many objects.
+    max_file_bytes: int
+    max_repository_bytes: int
+    max_branch_bytes: int
+    max_objects: int
+    # The address space of each git.
+    max_git_memory_bytes: int
     # So many pushes, and so many clones, are answered at once, and so many requests of one seat; more wait.
     max_processes: int
     max_per_seat: int

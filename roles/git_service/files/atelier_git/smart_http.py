@@ -23,10 +23,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from .bounded import limited
 from .git import cgi_environment
 from .leftovers import Pushes
 from .places import Places
 from .settings import Settings
+from .space import FULL, check_room
 
 log = logging.getLogger("atelier_git")
 
@@ -34,14 +36,15 @@ SERVICES = ("git-upload-pack", "git-receive-pack")
 _CHUNK = 65536
 _LONGEST_HEAD = 16384
 _SHOWN_ERROR = 2000
+_LOOK_AT_ROOM = 16 * 1024**2
 # Seconds in which a git that is told to end may do so.
 _ENDING_SECONDS = 3
 
 
 class SmartHttp:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, places: Places) -> None:
         self._settings = settings
-        self._places = Places(settings)
+        self._places = places
         self._pushes = Pushes()
 
     def answer(
@@ -130,6 +133,7 @@ class _Answer(Response):
         if not self._order.has_body:
             yield None
             return
+        check_room(self._settings.incoming)
         with tempfile.TemporaryFile(dir=self._settings.incoming, buffering=0) as file:
             try:
                 async with asyncio.timeout(self._settings.request_seconds):
@@ -138,11 +142,11 @@ class _Answer(Response):
                 raise HTTPException(408, "It was not sent in time.") from error
             except OSError as error:
                 log.error("A request can't be kept: %s", error)
-                raise HTTPException(507, f"It can't be kept: {error.strerror}.") from error
+                raise HTTPException(507, FULL) from error
             yield file
 
     async def _read(self, receive: Receive, file: FileIO) -> None:
-        received, more = 0, True
+        received, looked, more = 0, 0, True
         while more:
             async with asyncio.timeout(self._settings.idle_seconds):
                 message = await receive()
@@ -152,6 +156,9 @@ class _Answer(Response):
             received += len(chunk)
             if received > self._settings.max_push_bytes:
                 raise _too_large(self._settings)
+            if received - looked > _LOOK_AT_ROOM:
+                looked = received
+                check_room(self._settings.incoming)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -159,7 +166,7 @@ class _Answer(Response):
 
     async def _run(self, body: FileIO | None, receive: Receive, send: Send) -> None:
         process = await asyncio.create_subprocess_exec(
-            *("git", "http-backend"),
+            *limited(["git", "http-backend"], self._settings.max_git_memory_bytes),
             env=self._order.environment,
             stdin=DEVNULL if body is None else body,
             stdout=PIPE,

@@ -78,13 +78,13 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except sqlite3.IntegrityError as error:
-                self._db.execute("ROLLBACK")
                 raise Taken(str(error)) from error
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            finally:
+                # On a full disk also the COMMIT fails. SQLite may have ended the transaction by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def one(self, sql: str, *values: object) -> Row | None:
         with self._lock:

@@ -1,0 +1,50 @@
+"""A program that gets so much time, memory and output, and no more. Without anything of ours but Python's own: the hook
+uses it, too."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+
+_LARGEST_ERROR = 4096
+# Under memory pressure the kernel ends a git before the service itself: one push fails, and nobody else's.
+_FIRST_TO_GO = 1000
+_LIMITED = f'ulimit -v "$1" && echo {_FIRST_TO_GO} >/proc/self/oom_score_adj; shift; exec "$@"'
+
+
+def limited(command: Sequence[str], memory: int) -> list[str]:
+    """The command with an address space of so many bytes, for itself and each program that it starts."""
+    return ["/bin/sh", "-c", _LIMITED, "sh", str(memory // 1024), *command]
+
+
+def run_bounded(
+    command: Sequence[str], environment: Mapping[str, str], *, seconds: float, limit: int
+) -> tuple[str | None, bytes, bytes]:
+    """What the program printed on both its outputs, and why that is not all of it: None when it ended well, an empty
+    text when it says so itself."""
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101 - they are pipes
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        clock = threading.Timer(seconds, end)
+        clock.start()
+        try:
+            output = process.stdout.read(limit + 1)
+            if len(output) > limit:
+                process.kill()
+            error = process.stderr.read(_LARGEST_ERROR)
+        finally:
+            clock.cancel()
+            process.stderr.close()
+    if late.is_set():
+        return f"{command[0]} took longer than {seconds:g} seconds", b"", error
+    if len(output) > limit:
+        return f"{command[0]} printed more than {limit} bytes", b"", error
+    return (None if process.returncode == 0 else ""), output, error

@@ -1,0 +1,121 @@
+"""The embedded git service under pressure: what a push may bring, what a git may take, and a disk that is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from atelier.errors import AtelierError, Code
+from git_client import commit, git
+from git_container import SEAT, Server, git_service, grant, heads, new_work
+from git_server import answers
+from installation import Installation, eventually
+
+MIB = 1024**2
+DISK = 64 * MIB
+
+
+def endless(work: Path, size: int) -> str:
+    """A commit on top of HEAD whose first line has so many characters."""
+    head, tree = git(work, "rev-parse", "HEAD"), git(work, "rev-parse", "HEAD^{tree}")
+    person = "a <a@b> 1700000000 +0000"
+    text = f"tree {tree}\nparent {head}\nauthor {person}\ncommitter {person}\n\n{'A' * size}\n"
+    command = ["git", "hash-object", "-w", "-t", "commit", "--stdin"]
+    return subprocess.run(command, cwd=work, input=text, text=True, capture_output=True, check=True).stdout.strip()
+
+
+def test_what_a_push_may_bring(server: Server, work: Path) -> None:
+    seat, before = grant(server, SEAT, "clone/a"), heads(server)
+    said = git(work, "push", server.url(seat), f"{endless(work, 20 * MIB)}:refs/heads/clone/a", fails=True)
+    assert "remote: The commit" in said and "has 20.0 MiB and may have 1.0 MiB" in said
+    commit(work, "zeros.bin", bytes(101 * MIB))
+    said = git(work, "push", server.url(seat), "HEAD:clone/a", fails=True)
+    assert "remote: The file 'zeros.bin' has 101.0 MiB and may have 100.0 MiB." in said
+    assert heads(server) == before
+    # The commit of a git that lacks memory fails alone.
+    git(work, "reset", "--quiet", "--hard", "HEAD~1")
+    git(work, "push", server.url(seat), f"{endless(work, 400 * MIB)}:refs/heads/clone/a", fails=True)
+    assert heads(server) == before
+    assert server.container.attrs["RestartCount"] == 0
+    git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
+
+
+@pytest.fixture
+def small_disk(site: Installation) -> Iterator[Server]:
+    """A service whose data is on a disk of its own."""
+    data = site.state / "git" / "data"
+    data.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "none", data], check=True)
+    site.variables["atelier_image_prefix"] = "atelier"
+    try:
+        with git_service(site) as server:
+            yield server
+            subprocess.run(["umount", "--lazy", data], check=True)
+    except BaseException:
+        subprocess.run(["umount", "--lazy", data], check=False)
+        raise
+
+
+def test_a_full_disk_refuses_and_loses_nothing(small_disk: Server, tmp_path: Path) -> None:
+    server = small_disk
+    data, work = server.installation.state / "git" / "data", new_work(server, tmp_path / "work")
+    seat = grant(server, SEAT, "clone/a")
+
+    # It fills up in the middle of a push: what is sent, or what git makes of it, finds no room.
+    for room in (8, 15):
+        commit(work, "large.bin", os.urandom(10 * MIB))
+        filler = fill(data, leave=room * MIB)
+        before = heads(server)
+        said = git(work, "push", server.url(seat), "HEAD:clone/a", fails=True)
+        assert "507" in said or "No space left" in said or "disk is full" in said, said
+        assert heads(server) == before
+        eventually(lambda: not left(data), "nothing half-made is left")
+        filler.unlink()
+        git(work, "reset", "--quiet", "--hard", "HEAD~1")
+
+    # Full to the last byte: what is there can be read, what can't be written says why, also after a restart.
+    commit(work, "b.txt", b"b")
+    filler = fill(data, leave=0)
+    for _ in range(2):
+        before = heads(server)
+        said = git(work, "push", server.url(seat), "HEAD:clone/a", fails=True)
+        assert "remote: The git server's disk is full." in said, said
+        with pytest.raises(AtelierError) as error:
+            server.forge.create_repository("more")
+        assert error.value.code is Code.DISK_FULL
+        assert heads(server) == before
+        git(work, "fetch", "--quiet", server.url(seat), "main")
+        server.container.restart(timeout=10)
+        eventually(lambda: answers(server.forge), "the git service answers again")
+    assert not left(data)
+
+    filler.unlink()
+    git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
+    assert heads(server)["clone/a"] == git(work, "rev-parse", "HEAD")
+    server.forge.create_repository("more")
+
+
+def left(data: Path) -> list[Path]:
+    """What is half-made."""
+    patterns = ("repositories/*/objects/tmp_*", "repositories/*/**/*.lock", "repositories/*/objects/pack/tmp_*")
+    return [path for pattern in (*patterns, "incoming/*") for path in data.glob(pattern)]
+
+
+def fill(folder: Path, leave: int) -> Path:
+    disk = os.statvfs(folder)
+    path = folder / "filler"
+    with path.open("wb") as file:
+        size = disk.f_bavail * disk.f_frsize - leave
+        for _ in range(size // 65536):
+            file.write(bytes(65536))
+        if not leave:
+            try:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            except OSError:
+                pass
+    return path
