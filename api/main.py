@@ -7,10 +7,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from atelier.categories import read_categories
 from atelier.claims import Claims
+from atelier.container_names import with_names
+from atelier.docker_engine import DockerEngine
+from atelier.errors import AtelierError
 from atelier.jobs import Job, Jobs
+from atelier.locks import Locks
 from atelier.registry import Registry
 from fastapi import FastAPI
 
@@ -111,6 +116,8 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         Registry(site.state_dir, site.networks, site.quotas) as registry,
         Registry(site.state_dir, site.networks, site.quotas) as reads,
     ):
+        settings, must_rename = await asyncio.to_thread(_with_names, settings, registry)
+        site = settings.site
         watcher = Watcher(site, registry)
         sampler = Sampler(site.engine_url, watcher)
         job_records = Jobs(registry)
@@ -146,7 +153,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         watcher.start()
         sampler.start()
         tasks = [
-            _recover(platform),
+            _recover(platform, must_rename),
             asyncio.create_task(Expiry(platform).run(), name="expiry"),
             asyncio.create_task(sweep.run(platform), name="sweep"),
             asyncio.create_task(DiskWatch(platform).run(), name="disk"),
@@ -164,6 +171,24 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         platform.audit.close()
 
 
+def _with_names(settings: Settings, registry: Registry) -> tuple[Settings, bool]:
+    """The settings with the key for the containers' names, and whether a repair must rename containers.
+
+    Only the first start of an Atelier that has such a key needs Docker; while that is away, the renaming waits.
+    """
+    site, docker_is_away = settings.site, False
+    if site.names_key is not None:
+        return settings, False
+    engine = None
+    try:
+        engine = DockerEngine(site.engine_url) if registry.all() else None
+    except AtelierError as error:
+        log.warning("the containers are renamed when Docker is back: %s", error)
+        docker_is_away = True
+    named = with_names(site, engine, Locks(site.state_dir), settings.ready_timeout + 60)
+    return replace(settings, site=named), docker_is_away
+
+
 def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
@@ -171,13 +196,13 @@ def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 
-def _recover(platform: Services) -> asyncio.Task[None] | None:
+def _recover(platform: Services, must_repair: bool) -> asyncio.Task[None] | None:
     """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
 
     The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
     outlived the API, and what is half-made be repaired."""
     unfinished = platform.jobs.unfinished()
-    if not unfinished:
+    if not unfinished and not must_repair:
         return None
     log.warning("taking up %d jobs that were interrupted", len(unfinished))
     repaired = asyncio.Event()

@@ -56,8 +56,8 @@ drift:
   elements: dict
   sample:
     - kind: orphan_container
-      subject: atelier-3f1c9a0b77de
-      message: The container atelier-3f1c9a0b77de ('base') has no registry row.
+      subject: atelier-seat-3f1c9a0b77de
+      message: The container atelier-seat-3f1c9a0b77de ('base') has no registry row.
       remedy: Make its row from its labels.
       repaired: false
 """

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from .container_names import read_names_key
 from .errors import AtelierError, Code
 from .files import no_space
 from .forge_names import check_owner
@@ -95,6 +96,7 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
         archive=_archive_limits(raw),
         seat_disk=raw.get("seat_disk", 0),
         seat_file_size=raw.get("seat_file_size", 0),
+        names_key=read_names_key(state_dir),
     )
 
 

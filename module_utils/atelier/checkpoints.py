@@ -24,6 +24,7 @@ from .registry import new_id
 from .repositories import repository_for
 from .seats import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
 from .snapshots import recover, snapshot
+from .validation import is_id
 from .views import view
 
 MOST_CHECKPOINTS = 5
@@ -242,7 +243,7 @@ def interrupted_resets(platform: Platform) -> dict[str, str]:
     """For each workspace id whose container a killed reset moved aside and did not replace: the moved one's name."""
     names = _names(platform)
     kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
-    return {_id_of(name): moved for name, moved in kept if name not in names}
+    return {names[moved]: moved for name, moved in kept if name not in names}
 
 
 def bring_back(platform: Platform, row: Workspace) -> None:
@@ -258,8 +259,8 @@ def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, t
     name, and whether its time is over also while the workspace lives."""
     names = _names(platform)
     past = kept_longer(names, keep_hours)
-    found = {name: (_id_of(match["name"]), name in past) for name in names if (match := _KEPT.fullmatch(name))}
-    made = {name: (_id_of(name.removesuffix(_NEW_SUFFIX)), True) for name in names if name.endswith(_NEW_SUFFIX)}
+    found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
+    made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(_NEW_SUFFIX)}
     return dict(sorted({**found, **made}.items()))
 
 
@@ -294,12 +295,8 @@ def _last_kept(platform: Platform, workspace_id: str) -> Container | None:
     return platform.engine.inspect(kept[-1]) if kept else None
 
 
-def _names(platform: Platform) -> set[str]:
-    return set(platform.engine.container_names(f"atelier.instance={platform.site.instance}"))
-
-
-def _id_of(container_name: str) -> str:
-    return container_name.rpartition("-")[2]
+def _names(platform: Platform) -> dict[str, str]:
+    return platform.engine.container_names(f"atelier.instance={platform.site.instance}")
 
 
 def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:

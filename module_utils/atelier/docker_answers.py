@@ -66,6 +66,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         restarts=raw["RestartCount"],
         finished_at=raw["State"].get("FinishedAt") or "",
         cpu_shares=raw["HostConfig"].get("CpuShares") or 0,
+        volumes=[mount["Name"] for mount in raw.get("Mounts") or () if mount.get("Name")],
     )
 
 

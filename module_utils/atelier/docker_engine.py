@@ -171,11 +171,15 @@ class DockerEngine:
             listed = self._api.containers(all=True, filters={"label": label})
         return [found for entry in listed if (found := self.inspect(entry["Id"]))]
 
-    def container_names(self, label: str) -> list[str]:
-        """Their names only, in one call however many there are."""
+    def container_names(self, label: str) -> dict[str, str]:
+        """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
         with self._translated("list containers"):
             listed = self._api.containers(all=True, filters={"label": label})
-        return [name.lstrip("/") for entry in listed for name in entry["Names"]]
+        return {
+            name.lstrip("/"): (entry["Labels"] or {}).get("atelier.workspace", "")
+            for entry in listed
+            for name in entry["Names"]
+        }
 
     def put(self, container: str, folder: str, files: Sequence[File]) -> None:
         """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""

@@ -1,6 +1,6 @@
 """The git server's repositories, branches and who may push what: Forgejo's HTTP API v1, or the embedded service's.
 
-All repositories belong to one owner; Atelier works as an account of its own. A seat is a user, ``seat-<workspace id>``,
+All repositories belong to one owner; Atelier works as an account of its own. A seat is a user, ``seat-<public name>``,
 that may push one branch: protections name who may push, and a rule for everything else (``**``) names the owner and
 Atelier alone. Deleting and forcing are
 refused on whatever a rule covers, by both servers.
@@ -59,8 +59,14 @@ class Credential:
     token: str = field(repr=False)
 
 
-def seat_user(workspace_id: str) -> str:
-    return f"seat-{check_id(workspace_id)}"
+def seat_user(seat: str) -> str:
+    return f"seat-{check_id(seat)}"
+
+
+def seats_of(site: Site, workspace_id: str) -> tuple[str, ...]:
+    """What a workspace is called on the git server, where other seats may see it: by its public name. Before there was
+    one it was its id."""
+    return site.public_name(workspace_id), workspace_id
 
 
 def require_git(site: Site) -> GitServer:
@@ -230,14 +236,14 @@ class Forge:
             body = {"name_pattern": _ALL_TAGS, "whitelist_usernames": [self._owner]}
             self._api.request("POST", f"{path}/tag_protections", body, accept=(201, 403, 409))
 
-    def grant_seat(self, name: str, workspace_id: str, branch: str) -> Credential:
+    def grant_seat(self, name: str, seat: str, branch: str) -> Credential:
         """Lets one workspace push one branch of one repository and read there: a new token; any older one ends.
 
         Safe to do again, after a crash too. On Forgejo a seat can read all branches of the repository; the embedded
         service shows it the default one and its own.
         """
         check_branch(branch)
-        user, path = seat_user(workspace_id), self._path(name)
+        user, path = seat_user(seat), self._path(name)
         is_new = self._ensure_user(user)
         self._api.request("PUT", f"{path}/collaborators/{user}", {"permission": "write"}, accept=(204,))
         if self._api.request("GET", f"{path}/branch_protections/{part(_EVERYTHING)}", accept=(200, 404)).status == 404:
@@ -251,10 +257,10 @@ class Forge:
             self._api.request("DELETE", f"/users/{user}/tokens/{token}", accept=(204, 404), basic=True)
         return Credential(user, str(answer.json["sha1"]))
 
-    def revoke_seat(self, workspace_id: str) -> bool:
+    def revoke_seat(self, *seats: str) -> bool:
         """Ends everything that a workspace may do. Returns whether it could do anything. What it pushed stays."""
-        path = f"/admin/users/{seat_user(workspace_id)}?purge=true"
-        return self._api.request("DELETE", path, accept=(204, 404)).status == 204
+        paths = [f"/admin/users/{seat_user(seat)}?purge=true" for seat in seats]
+        return 204 in [self._api.request("DELETE", path, accept=(204, 404)).status for path in paths]
 
     def _ensure_user(self, user: str) -> bool:
         """Whether it is new. Its password is random and forgotten: it has a token."""

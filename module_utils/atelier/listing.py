@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .engine import Container
 from .platform import Platform
 from .views import observed_view
 
 
 def workspace_containers(platform: Platform) -> dict[str, Container]:
-    """The installation's containers by workspace id. One that somebody made from a seat's image bears the seat's labels
-    too, but not its name."""
-    containers: dict[str, Container] = {}
-    for container in platform.engine.containers(f"atelier.instance={platform.site.instance}"):
+    """The installation's containers by workspace id."""
+    return containers_by_id(platform, platform.engine.containers(f"atelier.instance={platform.site.instance}"))
+
+
+def containers_by_id(platform: Platform, containers: Iterable[Container]) -> dict[str, Container]:
+    """The workspaces' own. One that somebody made from a seat's image bears the seat's labels too, but not its name."""
+    found: dict[str, Container] = {}
+    for container in containers:
         id = container.labels.get("atelier.workspace")
         if id and container.name == platform.site.container_name(id):
-            containers[id] = container
-    return containers
+            found[id] = container
+    return found
 
 
 def list_workspaces(

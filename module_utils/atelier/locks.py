@@ -24,6 +24,7 @@ _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bi
 _GATEWAY = 1 << 52
 _EGRESS = _GATEWAY + 1
 _REHEARSAL = _GATEWAY + 2
+_NAMES = _GATEWAY + 3
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
@@ -83,6 +84,17 @@ class Locks:
             remedy="Run this again.",
         )
         with self._required(_EGRESS, wait, busy):
+            yield
+
+    @contextmanager
+    def names(self, wait: float) -> Iterator[None]:
+        """Holds the key for names while it is made. Raises WORKSPACE_BUSY when another held it for the whole wait."""
+        busy = AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"Another process was renaming the containers for {wait:g} seconds.",
+            remedy="Run this again.",
+        )
+        with self._required(_NAMES, wait, busy):
             yield
 
     @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -120,11 +121,26 @@ class Site:
     # Bytes that a seat's files may take together, and a single file of it; 0: no limit.
     seat_disk: int = 0
     seat_file_size: int = 0
+    # A secret of the installation (container_names); None until its first change.
+    names_key: bytes | None = field(default=None, repr=False)
 
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"
 
+    def public_name(self, workspace_id: str) -> str:
+        """Twelve hexadecimal digits for a workspace, for places that other seats see: nobody finds its id by them."""
+        if self.names_key is None:
+            return workspace_id
+        return hmac.digest(self.names_key, workspace_id.encode(), "sha256").hex()[:12]
+
     def container_name(self, workspace_id: str) -> str:
+        """Docker tells it to every seat on the same network."""
+        if self.names_key is None:
+            return f"{self.instance}-{workspace_id}"
+        return f"{self.instance}-seat-{self.public_name(workspace_id)}"
+
+    def volume_name(self, workspace_id: str) -> str:
+        """Of the volume with the IDE's configuration; no other seat sees it."""
         return f"{self.instance}-{workspace_id}"
 
     def workspace_url(self, workspace_id: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .aliases import alias_routes
+from .container_names import with_names
 from .docker_engine import DockerEngine
 from .egress_clients import tell_proxies
 from .engine import Engine
@@ -55,6 +56,8 @@ def open_platform(
     engine = DockerEngine(site.engine_url)
     with Registry(site.state_dir, site.networks, site.quotas, create=not check_mode) as registry:
         locks = Locks(site.state_dir)
+        if not check_mode:
+            site = with_names(site, engine, locks, ready_timeout + 60)
         yield Platform(
             site=site,
             registry=registry,

@@ -8,19 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from . import rehearsal
 from .adoption import row_from_container
 from .aliases import alias_routes
 from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
+from .container_names import misnamed
 from .engine import Container
 from .errors import AtelierError
-from .forge import open_forge
+from .forge import open_forge, seats_of
 from .gateway import compare_routes
 from .jobs import Jobs
-from .listing import workspace_containers
+from .listing import containers_by_id
 from .model import Status, Workspace
 from .platform import Platform
 from .registry_rows import Batch
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     ORPHAN_CONTAINER = "orphan_container"
     MISSING_CONTAINER = "missing_container"
     UNFINISHED_WORKSPACE = "unfinished_workspace"
+    WRONG_NAME = "wrong_name"
     WRONG_STATUS = "wrong_status"
     ABANDONED_BATCH = "abandoned_batch"
     WRONG_ROUTES = "wrong_routes"
@@ -64,10 +66,14 @@ def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours
     meanwhile, so what comes first in a making is looked at last, and each repair looks once more.
     """
     volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
-    containers = workspace_containers(platform)
+    present = platform.engine.containers(f"atelier.instance={platform.site.instance}")
+    names = misnamed(platform.site, present)
+    renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
+    containers = containers_by_id(platform, renamed)
     rows = platform.registry.all()
     known = {row.id for row in rows}
     return [
+        *(_wrong_name(platform, found, names[found.name]) for found in present if found.name in names),
         *_interrupted_snapshots(platform, {row.id: row for row in rows}),
         *_interrupted_resets(platform, {row.id: row for row in rows}),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
@@ -80,6 +86,23 @@ def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours
         *_leftover_git_access(platform),
         *_wrong_routes(platform, rows),
     ]
+
+
+def _wrong_name(platform: Platform, container: Container, wanted: str) -> Drift:
+    """A seat's container by a name of before: an older Atelier made it, or the key for names was lost."""
+
+    def mend() -> None:
+        with platform.locks.workspace(container.labels["atelier.workspace"], platform.lock_wait):
+            if platform.engine.inspect(container.name) is not None and platform.engine.inspect(wanted) is None:
+                platform.engine.rename(container.name, wanted)
+
+    return Drift(
+        Kind.WRONG_NAME,
+        container.name,
+        f"The container {container.name} has a name of before, by which nobody finds it.",
+        f"Rename it to {wanted}, while it runs.",
+        mend,
+    )
 
 
 def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) -> list[Drift]:
@@ -307,7 +330,7 @@ def _leftover_volumes(
     def remove(volume: str) -> None:
         platform.engine.remove_volume(volume)
 
-    used = {platform.site.container_name(id) for id in (*containers, *(row.id for row in rows))}
+    used = {platform.site.volume_name(id) for id in (*containers, *(row.id for row in rows))}
     return [
         Drift(
             Kind.LEFTOVER_VOLUME,
@@ -327,7 +350,7 @@ def _leftover_git_access(platform: Platform) -> list[Drift]:
         return []
 
     def end(id: str) -> None:
-        open_forge(platform.site).revoke_seat(id)
+        open_forge(platform.site).revoke_seat(*seats_of(platform.site, id))
         platform.registry.revoked(id)
 
     return [

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 
 from .engine import File
 from .errors import AtelierError, Code
-from .forge import Credential, Forge, open_forge, require_git
+from .forge import Credential, Forge, open_forge, require_git, seats_of
 from .forge_names import MAIN, candidates, repository_name, seat_branch
 from .model import GIT_HOST, Workspace
 from .plain import last_of, on_one_line
@@ -135,9 +135,9 @@ def grant(platform: Platform, workspace: Workspace) -> Grant:
     if workspace.cloned_from is not None and workspace.repository is not None:
         repository, branch = workspace.repository, _own_branch(platform, forge, workspace)
     else:
-        repository, branch = workspace.repository or _own_repository(forge, workspace), MAIN
+        repository, branch = workspace.repository or _own_repository(platform, forge, workspace), MAIN
         platform.registry.update(workspace.id, repository=repository)
-    return Grant(repository, branch, forge.grant_seat(repository, workspace.id, branch))
+    return Grant(repository, branch, forge.grant_seat(repository, platform.site.public_name(workspace.id), branch))
 
 
 def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -183,7 +183,7 @@ def end_access(platform: Platform, workspace_id: str) -> str | None:
     if workspace_id not in platform.registry.unrevoked() or platform.site.git is None:
         return None
     try:
-        open_forge(platform.site, _PATIENCE).revoke_seat(workspace_id)
+        open_forge(platform.site, _PATIENCE).revoke_seat(*seats_of(platform.site, workspace_id))
     except AtelierError as error:
         return (
             f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
@@ -203,9 +203,10 @@ def seat_gitconfig(platform: Platform, workspace: Workspace) -> bytes:
     ).encode()
 
 
-def _own_repository(forge: Forge, workspace: Workspace) -> str:
-    """Its name: one that a killed run made for this workspace, or a new one. By the id in it a repository is known."""
-    mark = f"({workspace.id})"
+def _own_repository(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+    """Its name: one that a killed run made for this workspace, or a new one. It is known by the mark in it, which seats
+    may read."""
+    mark = f"({platform.site.public_name(workspace.id)})"
     name = repository_name(workspace.name)
     for candidate in islice(candidates(name), _TRIED_NAMES):
         present = forge.repository(candidate)
@@ -227,7 +228,7 @@ def _own_branch(platform: Platform, forge: Forge, workspace: Workspace) -> str:
     branch = seat_branch(workspace.name)
     if forge.ensure_branch(repository, branch) or _is_unused(platform, forge, workspace, branch):
         return branch
-    branch = f"{branch[:90]}-{workspace.id[:6]}"
+    branch = f"{branch[:90]}-{platform.site.public_name(workspace.id)[:6]}"
     forge.ensure_branch(repository, branch)
     return branch
 

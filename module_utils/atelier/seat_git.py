@@ -53,7 +53,8 @@ def save_work(platform: Platform, workspace: Workspace) -> Saved:
 
 
 def seat_email(platform: Platform, workspace: Workspace) -> str:
-    return f"{workspace.id}@seats.{platform.site.domain}"
+    """An address for the seat's commits, which other seats fetch: without its id."""
+    return f"{platform.site.public_name(workspace.id)}@seats.{platform.site.domain}"
 
 
 def saved_from(code: int, output: str) -> Saved:

@@ -66,7 +66,7 @@ def seat_spec(
         memory=workspace.limits.memory_bytes,
         cpus=float(workspace.limits.cpus),
         labels={**labels_of(platform, workspace), **labels},
-        volume=platform.site.container_name(workspace.id),
+        volume=platform.site.volume_name(workspace.id),
         volume_path=CONFIG_FOLDER,
         environment=proxy_environment(platform.site, workspace.proxy_mode),
         hosts={GIT_HOST: network.host_address} if platform.site.git else {},
@@ -91,9 +91,8 @@ def start_seat(platform: Platform, workspace: Workspace, fill: Callable[[], None
 
 def discard_container(platform: Platform, workspace: Workspace) -> None:
     """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
-    name = platform.site.container_name(workspace.id)
-    remove_container(platform, name)
-    platform.engine.remove_volume(name)
+    remove_container(platform, platform.site.container_name(workspace.id))
+    platform.engine.remove_volume(platform.site.volume_name(workspace.id))
 
 
 def remove_container(platform: Platform, name: str) -> None:

@@ -110,7 +110,7 @@ class Instance(Installation):
         """Takes a workspace away without a playbook: for tests that made many, and are about something else."""
         self.lose(project)
         with suppress(NotFound):
-            self.docker.volumes.get(self.container_name(project)).remove(force=True)
+            self.docker.volumes.get(self.volume_name(project)).remove(force=True)
         with closing(sqlite3.connect(self.state / "registry.sqlite3")) as db, db:
             db.execute("DELETE FROM workspaces WHERE id = ?", (project["id"],))
 

@@ -232,7 +232,7 @@ def test_cleanup_drops_what_has_no_container(api: Api) -> None:
     matches(answer.json(), {**DONE, "count": 1}, "cleanup")
     is_error(api.get(f"/api/projects/{lost['id']}"), 404, "PROJECT_NOT_FOUND")
     assert api.status(kept["id"]) == "running"
-    assert api.instance.container_name(lost) not in api.instance.volumes()
+    assert api.instance.volume_name(lost) not in api.instance.volumes()
     assert lost["id"] not in api.instance.routes()
     assert api.post("/api/workspace/cleanup").json()["count"] == 0
     api.delete(f"/api/projects/{kept['id']}")

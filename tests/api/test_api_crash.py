@@ -233,7 +233,7 @@ def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api])
     assert api.instance.snapshot_tags() == []
     for id in ids:
         if api.status(id) == "error":
-            assert api.instance.container_name({"id": id}) not in api.instance.volumes()
+            assert api.instance.volume_name({"id": id}) not in api.instance.volumes()
 
 
 def test_going_down_in_good_order(own: Callable[..., Api]) -> None:

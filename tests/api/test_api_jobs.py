@@ -114,8 +114,8 @@ def test_a_canceled_clone_leaves_nothing_running(api: Api, base: dict[str, Any],
     assert set(seats.values()) == {"running", "error"}
     containers = {container.name: container.status for container in api.instance.containers()}
     for id, status in seats.items():
-        name = api.instance.container_name({"id": id})
-        assert (containers.get(name), name in api.instance.volumes()) == (
+        name, volume = api.instance.container_name({"id": id}), api.instance.volume_name({"id": id})
+        assert (containers.get(name), volume in api.instance.volumes()) == (
             ("running", True) if status == "running" else (None, False)
         )
         assert api.status(id) == status
@@ -139,7 +139,7 @@ def test_a_canceled_create(api: Api) -> None:
         assert api.post(f"/api/jobs/{job_id}/cancel").status_code == 202
     assert api.ended(job_id)["state"] == "canceled"
     assert api.status(id) == "error"
-    assert api.instance.container_name({"id": id}) not in api.instance.volumes()
+    assert api.instance.volume_name({"id": id}) not in api.instance.volumes()
     assert [pid for pid, execution in executions() if execution == job_id] == []
     assert api.delete(f"/api/projects/{id}").status_code == 200
 

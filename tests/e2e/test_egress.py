@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from tests.installed import Installation
 from tests.module.installation import eventually
 
-from .conftest import INSTANCE, PORT, in_terminal, visit
+from .conftest import PORT, in_terminal, visit
 from .internet import ADDRESS, ALLOWED, BLOCKED, MODELS
 
 CANARY = "sk-canary-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -71,7 +71,8 @@ def recorded(api: httpx.Client) -> dict[str, Any]:
 
 
 def container(project: dict[str, Any]) -> Container:
-    return docker.from_env().containers.get(f"{INSTANCE}-{project['id']}")
+    (found,) = docker.from_env().containers.list(filters={"label": f"atelier.workspace={project['id']}"})
+    return found
 
 
 def run(project: dict[str, Any], command: str) -> tuple[int, str]:

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.installed import ROOT, Installation
 
-from .conftest import ADMIN_PASSWORD, DAY, INSTANCE, PATIENCE_MS, PORT, visit
+from .conftest import ADMIN_PASSWORD, DAY, PATIENCE_MS, PORT, visit
 from .internet import ALLOWED, BLOCKED, MODELS
 
 URL = f"http://localhost:{PORT}"
@@ -319,7 +319,7 @@ def test_their_work_is_collected_and_the_workshop_ended(
     left = [project for project in api.get("/projects/").json()["projects"] if project["group"] == DAY]
     assert [project["name"] for project in left] == [BASE]
     containers = docker.from_env().containers.list(all=True, filters={"label": f"atelier.group={DAY}"})
-    assert [container.name for container in containers] == [f"{INSTANCE}-{left[0]['id']}"]
+    assert [container.labels["atelier.workspace"] for container in containers] == [left[0]["id"]]
     folder = installation.state_dir / "archives" / f"workshop-{DAY}"
     entries = read_manifest(folder).values()
     assert len(entries) == PARTICIPANTS + 1
@@ -415,5 +415,5 @@ def _created(api: httpx.Client, name: str, mode: str) -> dict[str, Any]:
 
 def _run(project: dict[str, Any], command: str) -> None:
     """A command in the seat; that it is refused is what some of them are for."""
-    container = docker.from_env().containers.get(f"{INSTANCE}-{project['id']}")
+    (container,) = docker.from_env().containers.list(filters={"label": f"atelier.workspace={project['id']}"})
     container.exec_run(["timeout", "30", "bash", "-c", command], workdir="/workspace")

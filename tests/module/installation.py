@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import http.client
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from atelier.container_names import read_names_key
 from atelier.locks import Locks
 from docker.errors import APIError, ImageNotFound, NotFound
 
@@ -206,6 +208,12 @@ class Installation:
                 db.execute(f"UPDATE workspaces SET {column} = ? WHERE name = ?", (value, name))  # noqa: S608
 
     def container_name(self, workspace: Mapping[str, Any]) -> str:
+        key = read_names_key(self.state)
+        assert key is not None
+        digest = hmac.digest(key, workspace["id"].encode(), "sha256").hex()[:12]
+        return f"{self.name}-seat-{digest}"
+
+    def volume_name(self, workspace: Mapping[str, Any]) -> str:
         return f"{self.name}-{workspace['id']}"
 
     def container(self, workspace: Mapping[str, Any]) -> Any:
@@ -244,9 +252,9 @@ class Installation:
         rows = self.rows()
         assert sorted(row["name"] for row in rows) == sorted(names)
         assert len({row["address"] for row in rows}) == len(rows)
-        expected = sorted(self.container_name(row) for row in rows)
-        assert sorted(container.name for container in self.containers()) == expected
-        assert self.volumes() == expected
+        assert {container.name for container in self.containers()} == {self.container_name(row) for row in rows}
+        assert len(self.containers()) == len(rows)
+        assert self.volumes() == sorted(self.volume_name(row) for row in rows)
         assert self.routes() == {row["id"]: row["address"] for row in rows}
         assert self.snapshot_tags() == []
         used = {container.attrs["Image"] for container in self.containers()}

@@ -138,6 +138,23 @@ def test_a_snapshot_that_was_left(site: Installation, made: dict[str, Any]) -> N
     assert site.snapshot_tags() == []
 
 
+def test_a_container_with_a_name_of_before_is_renamed(site: Installation, made: dict[str, Any]) -> None:
+    """As 783bbea made them, with the id in it; and where the key for names was lost. It goes on running."""
+    container = site.container(made)
+    began = container.attrs["State"]["StartedAt"]
+    container.rename(f"{site.name}-{made['id']}")
+    (site.state / "names.key").unlink()
+    (seen,) = site.task("workspace_info").succeeded().result["workspaces"]
+    assert seen["status"] == "running"
+    first = site.container(made)
+    assert (first.id, first.attrs["State"]["StartedAt"]) == (container.id, began)
+
+    first.rename(f"{site.name}-seat-0123456789ab")
+    assert _repair(site) == [("wrong_name", f"{site.name}-seat-0123456789ab")]
+    assert site.container(made).id == container.id
+    site.is_tidy(["Base"])
+
+
 def test_a_container_without_a_row_is_taken_in(site: Installation, made: dict[str, Any]) -> None:
     with sqlite3.connect(site.state / "registry.sqlite3") as db:
         db.execute("DELETE FROM workspaces")

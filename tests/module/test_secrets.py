@@ -83,7 +83,7 @@ def _recreate_with_secrets_in_environment(site: Installation, made: Mapping[str,
         name=name,
         labels=old["Config"]["Labels"] | {"note": _canary("label")},
         environment={"TOKEN": _canary("environment")},
-        host_config=api.create_host_config(network_mode=network, binds=[f"{name}:/etc/code-server"]),
+        host_config=api.create_host_config(network_mode=network, binds=[f"{site.volume_name(made)}:/etc/code-server"]),
         networking_config=api.create_networking_config(
             {network: api.create_endpoint_config(ipv4_address=made["address"])}
         ),
