@@ -17,21 +17,32 @@ set -u
 branch=$1 name=$2 email=$3 message=$4 commit_seconds=$5 push_seconds=$6 url=$7
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true GIT_CONFIG_COUNT=0
+# What only looks something up takes so long. A named pipe in place of a file holds up whoever reads it.
+look_seconds=20
 # Goes before whatever a file says.
 for setting in core.hooksPath=/dev/null core.fsmonitor=false commit.gpgSign=false push.gpgSign=false gc.auto=0 \
     maintenance.auto=false core.looseCompression=0 pack.compression=1 pack.window=0; do
     export "GIT_CONFIG_KEY_$GIT_CONFIG_COUNT=${setting%%=*}" "GIT_CONFIG_VALUE_$GIT_CONFIG_COUNT=${setting#*=}"
     GIT_CONFIG_COUNT=$((GIT_CONFIG_COUNT + 1))
 done
+git() { timeout --kill-after=5 "$look_seconds" git "$@"; }
+copy() { timeout --kill-after=5 "$look_seconds" cp -- "$1" "$2"; }
 cd /workspace || exit
 own=$(mktemp -d /tmp/.collect.XXXXXX) || exit
 trap 'rm -rf "$own"' EXIT
 why= said= partly= who=()
-note() { why="${why:+$why }${1//$'\n'/ }"; }
+note() {
+    local text=$1
+    [ "${#text}" -le 2000 ] || text="[...]${text: -2000}"
+    why="${why:+$why }${text//$'\n'/ }"
+}
 say() { printf '\natelier: %s %s\n' "$1" "$2"; }
 finish() { [ -z "$why" ] || say note "$why"; exit 0; }
 give_up() { note "$1"; finish; }
-plain() { timeout --kill-after=5 "$1" git "${@:2}" 2>&1; }
+plain() {
+    local look_seconds=$1
+    git "${@:2}" 2>&1
+}
 find_it() {
     local found
     found=$(git rev-parse --show-toplevel --absolute-git-dir --path-format=absolute --git-common-dir 2>/dev/null) \
@@ -43,7 +54,7 @@ find_it() {
 ours() { # From here on git has our settings, with the seat's objects and references.
     [ -z "${GIT_DIR:-}" ] || return 0
     printf '[core]\n\trepositoryFormatVersion = 0\n\tlogAllRefUpdates = true\n' >"$own/config"
-    cp "$seats/HEAD" "$own/HEAD" || return
+    copy "$seats/HEAD" "$own/HEAD" || return
     local part parts=()
     for part in objects refs logs packed-refs info shallow; do
         [ ! -e "$common/$part" ] || parts+=("$common/$part")
@@ -54,11 +65,11 @@ ours() { # From here on git has our settings, with the seat's objects and refere
 take_index() {
     local part
     for part in MERGE_HEAD MERGE_MSG index; do
-        [ ! -e "$seats/$part" ] || cp "$seats/$part" "$own/$part"
+        [ ! -f "$seats/$part" ] || copy "$seats/$part" "$own/$part"
     done
     git ls-files >/dev/null 2>&1 && return
     rm -f "$own/index"
-    ! git rev-parse --verify --quiet HEAD >/dev/null || git read-tree HEAD
+    ! git rev-parse --verify --quiet HEAD >/dev/null || plain "$commit_seconds" read-tree HEAD >/dev/null
 }
 commit_all() {
     partly=
@@ -87,8 +98,14 @@ if ! find_it; then
     fi
 fi
 
+# Each of his git's would wait for a pipe in place of its index.
+if [ -e "$seats/index" ] && [ ! -f "$seats/index" ]; then
+    ours && take_index || give_up 'Its git repository is broken.'
+fi
+
 # One call for all that is to be known. Untracked files count, whatever his settings say.
-state=$(git --no-optional-locks status --porcelain=v2 --branch --untracked-files=normal 2>&1) || state='? unreadable'
+state=$(plain "$commit_seconds" --no-optional-locks status --porcelain=v2 --branch --untracked-files=normal) \
+    || state='? unreadable'
 here=
 if [[ $state == *'# branch.head '* ]]; then
     here=${state#*'# branch.head '} here=${here%%$'\n'*}
@@ -123,8 +140,8 @@ elif [[ $'\n'$state == *$'\n'[!#]* ]]; then
         [ -z "$partly" ] || note "$partly"
         if [ -n "${GIT_DIR:-}" ]; then
             # Its branch moved by itself; its own git is told of the rest.
-            [ -n "$here" ] || cp "$own/HEAD" "$seats/HEAD"
-            [ -e "$seats/index.lock" ] || cp "$own/index" "$seats/index"
+            [ -n "$here" ] || copy "$own/HEAD" "$seats/HEAD"
+            [ -e "$seats/index.lock" ] || copy "$own/index" "$seats/index"
             rm -f "$seats/MERGE_HEAD" "$seats/MERGE_MSG" "$seats/MERGE_MODE"
         fi
     else
@@ -146,7 +163,8 @@ say commit "$commit"
 ours || give_up 'Its git repository is broken, so nothing was pushed.'
 given=/etc/code-server/git-credential there=/dev/shm/workspace-git-credential
 # What it pushes with may have been lost from its memory.
-[ ! -r "$given" ] || { [ -r "$there" ] && [ "$(<"$given")" = "$(<"$there")" ]; } || load-git-credential
+[ ! -r "$given" ] || timeout "$look_seconds" cmp --quiet "$given" "$there" \
+    || timeout --kill-after=5 "$look_seconds" load-git-credential
 if push "$commit"; then
     say pushed yes
     finish

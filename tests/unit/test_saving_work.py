@@ -56,7 +56,8 @@ class Seat:
         return path
 
     def save(self, branch: str = BRANCH, url: str | None = None) -> Saved:
-        script = SCRIPT.read_text().replace("/tmp/.c", f"{self.home}/.c").replace("/workspace", str(self.workspace))  # noqa: S108
+        script = SCRIPT.read_text().replace("look_seconds=20", "look_seconds=2")
+        script = script.replace("/tmp/.c", f"{self.home}/.c").replace("/workspace", str(self.workspace))  # noqa: S108
         order = [branch, "Course 1", EMAIL, "Work of Course 1, collected", "60", "60", url or str(self.server)]
         done = subprocess.run(
             ["/bin/bash", "-c", script, "save", *order],
@@ -136,6 +137,14 @@ MISCHIEF: dict[str, Callable[[Seat], object]] = {
     "a broken configuration for all": lambda seat: (seat.home / ".gitconfig").write_text("[[["),
     "a work tree elsewhere": lambda seat: seat.git("config", "core.worktree", str(seat.home)),
     "bare": lambda seat: seat.git("config", "core.bare", "true"),
+    "a pipe in place of a configuration": lambda seat: (
+        os.mkfifo(seat.home / "pipe"),
+        seat.git("config", "include.path", str(seat.home / "pipe")),
+    ),
+    "a pipe in place of the index": lambda seat: (
+        (seat.workspace / ".git/index").unlink(),
+        os.mkfifo(seat.workspace / ".git/index"),
+    ),
     "a broken index": lambda seat: (seat.workspace / ".git/index").write_bytes(b"DIRCxxxx"),
     "no index": lambda seat: (seat.workspace / ".git/index").unlink(),
     "a lock that stayed": lambda seat: (seat.workspace / ".git/index.lock").touch(),
