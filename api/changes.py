@@ -69,9 +69,10 @@ def begin(
     after: asyncio.Event | None = None,
     canceled: bool = False,
     secrets: Mapping[str, str] | None = None,
+    outcome: Ended | None = None,
 ) -> asyncio.Future[Ended]:
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
-    future = platform.queue.submit(job, after=after, canceled=canceled, secrets=secrets)
+    future = platform.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
 
     def told(done: asyncio.Future[Ended]) -> None:
         if done.cancelled():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,18 +14,17 @@ from atelier.claims import Claims
 from atelier.container_names import with_names
 from atelier.docker_engine import DockerEngine
 from atelier.errors import AtelierError
-from atelier.jobs import Job, Jobs
+from atelier.jobs import Jobs
 from atelier.locks import Locks
 from atelier.registry import Registry
 from fastapi import FastAPI
 
-from . import errors, sweep
-from .access import Caller, Gatekeeper
+from . import errors, sweep, watchdog
+from .access import Gatekeeper
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
 from .browsers import Browsers
-from .changes import CANCELING, begin
 from .claim_desk import ClaimDesk
 from .deps import Services
 from .disk_gauge import DiskGauge
@@ -43,6 +42,8 @@ from .pages import refusal
 from .password_desk import PasswordDesk
 from .passwords import PasswordGuard
 from .presenter import Presenter
+from .recovery import recover
+from .revival import Revival
 from .routers import (
     aliases,
     checkpoints,
@@ -57,19 +58,16 @@ from .routers import (
     system,
     workshop,
 )
-from .runner.adapter import end_leftover
 from .runner.queue import Queue
 from .sampler import Sampler
 from .seat_activity import Activities
 from .seat_threads import SeatThreads
 from .sessions import Role, Sessions
 from .settings import Settings, load_settings
-from .sweep import REPAIR
 from .watcher import Watcher
 
 log = logging.getLogger("atelier")
 
-_RECOVERY = Caller("127.0.0.1", "recovery")
 # What one address may try within a minute.
 _WRONG_TOKENS = 10
 _SEAT_THREADS = 8
@@ -153,7 +151,9 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         watcher.start()
         sampler.start()
         tasks = [
-            _recover(platform, must_rename),
+            recover(platform, must_rename),
+            asyncio.create_task(Revival(platform).run(), name="revival"),
+            asyncio.create_task(watchdog.run(), name="watchdog"),
             asyncio.create_task(Expiry(platform).run(), name="expiry"),
             asyncio.create_task(sweep.run(platform), name="sweep"),
             asyncio.create_task(DiskWatch(platform).run(), name="disk"),
@@ -194,35 +194,3 @@ def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
     claims = Claims(registry, workshop.group)
     return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
-
-
-def _recover(platform: Services, must_repair: bool) -> asyncio.Task[None] | None:
-    """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
-
-    The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
-    outlived the API, and what is half-made be repaired."""
-    unfinished = platform.jobs.unfinished()
-    if not unfinished and not must_repair:
-        return None
-    log.warning("taking up %d jobs that were interrupted", len(unfinished))
-    repaired = asyncio.Event()
-    for job in unfinished:
-        if job.operation != REPAIR:
-            canceled = any(event.kind == CANCELING for event in platform.jobs.events(job.id))
-            platform.jobs.note(job.id, "resumed", {"text": "taken up after an interruption"})
-            begin(platform, _RECOVERY, job, after=repaired, canceled=canceled)
-    return asyncio.create_task(_repair(platform, unfinished, repaired), name="recovery")
-
-
-async def _repair(platform: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:
-    try:
-        for job in unfinished:
-            await asyncio.to_thread(end_leftover, job.id)
-        while not platform.watcher.available:
-            await asyncio.sleep(0.2)
-        repairs = [job for job in unfinished if job.operation == REPAIR]
-        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
-            await begin(platform, _RECOVERY, repair)
-    except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
-        log.exception("the repair after an interruption failed")
-    repaired.set()

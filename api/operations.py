@@ -72,6 +72,14 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         why = {id: {"error": str(error)} for id, error in errors.items()}
         return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
 
+    def of_several(job: Job) -> Mapping[str, Any]:
+        return {"workspace_ids": list(job.project_ids), **job.variables}
+
+    def revived(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        found = ended.results.get("Start them again", {}).get("seats", ())
+        why = {seat["id"]: {"error": seat["error"]} for seat in found if seat["error"]}
+        return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
+
     def removed(job: Job, ended: Ended) -> list[dict[str, Any]]:
         return [_outcome(registry, id) for id in job.project_ids]
 
@@ -118,6 +126,10 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         ),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
+        Operation(
+            *("revive", "workspace_revive", "person", of_several, unfinished, revived),
+            seconds_each=10,
+        ),
         Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
     ]
     return {operation.name: operation for operation in table}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _GONE = (
     urllib3.exceptions.HTTPError,
     OSError,
 )
+# An end of the past events that lies in the past, so that Docker does not wait for it.
+_NOW_SECONDS = 0.001
 # Events of a container that say nothing of its state.
 _NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir")
 
@@ -57,6 +60,11 @@ class Watcher(threading.Thread):
         self._seen: dict[str, Seen] = {}
         self._gone: set[str] = set()
         self._filters = {"label": [f"atelier.instance={site.instance}"]}
+        # Containers that somebody asked Docker to end, and when that was seen: whether it was meant so is decided by
+        # ``Revival``, since a dockerd that goes down asks the same of all of them.
+        self.asked_to_end: dict[str, float] = {}
+        # When Docker's last event happened, in nanoseconds of its clock.
+        self._last_event: int | None = None
         self.version = 0
         self.available = False
         self.outages = 0
@@ -91,6 +99,7 @@ class Watcher(threading.Thread):
                 self.outages += self.available
                 self.available = False
                 self.version += 1
+                self.asked_to_end.clear()
                 self._stopped.wait(_RETRY_SECONDS)
 
     def stop(self) -> None:
@@ -104,6 +113,7 @@ class Watcher(threading.Thread):
         # The stream is opened before the look, so that nothing falls between the two.
         events = api.events(filters={**self._filters, "type": "container"}, decode=True)
         self._look_at_all(api)
+        self._catch_up(api)
         self.available = True
         self.version += 1
         # The stream may be silent for hours; a time limit of its own would end it.
@@ -114,9 +124,34 @@ class Watcher(threading.Thread):
             named = event.get("Actor", {}).get("Attributes", {}).get("name")
             if workspace_id and named != self._site.container_name(workspace_id):
                 continue  # somebody made it from a seat's image, which bears the seat's labels
+            self._last_event = event.get("timeNano")
             if workspace_id and not str(event.get("Action", "")).startswith(_NO_CHANGE):
+                self._note_asked(workspace_id, str(event["Action"]))
                 self._look_at(api, workspace_id, event["Actor"]["ID"])
         raise OSError("the event stream ended")
+
+    def _note_asked(self, workspace_id: str, action: str) -> None:
+        if action in ("kill", "stop"):
+            self.asked_to_end[workspace_id] = time.monotonic()
+        elif action == "start":
+            self.asked_to_end.pop(workspace_id, None)
+
+    def _catch_up(self, api: docker.APIClient) -> None:
+        """Learns what was asked of Docker while it was out of sight. Only a dockerd that lived on can tell: one that is
+        new has stopped by itself what it found alive, and does not know the last event that was seen."""
+        last = self._last_event
+        # The SDK's annotations know whole seconds only; Docker takes fractions.
+        since: Any = f"{last // 10**9}.{last % 10**9:09}" if last else "0"
+        until: Any = f"{time.time() - _NOW_SECONDS:.9f}"
+        past = list(api.events(since=since, until=until, filters={**self._filters, "type": "container"}, decode=True))
+        if last is not None and any(event.get("timeNano") == last for event in past):
+            for event in past:
+                attributes = event.get("Actor", {}).get("Attributes", {})
+                workspace_id = attributes.get(_LABEL)
+                if workspace_id and attributes.get("name") == self._site.container_name(workspace_id):
+                    self._note_asked(workspace_id, str(event["Action"]))
+        if past:
+            self._last_event = past[-1].get("timeNano")
 
     def _look_at_all(self, api: docker.APIClient) -> None:
         found: dict[str, Seen] = {}

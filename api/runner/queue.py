@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -30,6 +32,9 @@ _CLONE_LANE = 1
 # How often a run is begun anew because Docker went away in the middle, and how often it is looked whether it is back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
+_AWAITING_DOCKER = "Docker does not answer; the job goes on when it does"
+# Seconds between two tries to write a job's end.
+_FIRST_RETRY, _LONGEST_RETRY = 0.5, 15.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class _Ticket:
     ended: asyncio.Future[Ended]
     first_word: asyncio.Future[Ended]
     secrets: Mapping[str, str] = field(repr=False)
+    outcome: Ended | None = None
     task: asyncio.Task[None] | None = None
     begun: bool = False
     canceled: threading.Event = field(default_factory=threading.Event)
@@ -102,13 +108,17 @@ class Queue:
         after: asyncio.Event | None = None,
         canceled: bool = False,
         secrets: Mapping[str, str] | None = None,
+        outcome: Ended | None = None,
     ) -> asyncio.Future[Ended]:
         """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
         ``canceled`` before is only cleared up after. ``secrets`` are variables that are kept in memory only, for the
-        length of the job: after a crash it is taken up without them. The future is done when the job has ended,
-        however; it is cancelled when the API goes down before."""
+        length of the job: after a crash it is taken up without them. With an ``outcome`` nothing is run: that is the
+        job's end, which is still to be written. The future is done when the job has ended, however; it is cancelled
+        when the API goes down before."""
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {})
+        ticket = _Ticket(
+            self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {}, outcome
+        )
         if canceled:
             ticket.canceled.set()
         self._tickets[job.id] = ticket
@@ -158,10 +168,6 @@ class Queue:
                 raise
             ended = _canceled(" before it began")
             await self._finish(job, ticket, ended)
-        except Exception as error:  # the boundary: whoever waits for the job must learn its end
-            log.exception("job %s could not be run", job.id)
-            ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, f"The job could not be run: {error}"))
-            await self._give_up(job, ended)
         finally:
             self._tickets.pop(job.id, None)
             for future in (ticket.ended, ticket.first_word):
@@ -182,21 +188,28 @@ class Queue:
                 await after.wait()
             async with self._lanes[operation.lane]:
                 ticket.begun = True
-                await asyncio.to_thread(self._jobs.started, job.id)
-                await self._announce()
-                if ticket.canceled.is_set():
-                    ended = _canceled("")
-                else:
-                    ended = await self._insist(
-                        operation.playbook,
-                        {**operation.variables(job), **ticket.secrets},
-                        job,
-                        ticket,
-                        ticket.canceled,
-                    )
-                if ended.error is not None:
-                    await self._clear_up(job, ticket)
+                ended = ticket.outcome or await self._at_work(job, ticket)
             await self._finish(job, ticket, ended)
+        return ended
+
+    async def _at_work(self, job: Job, ticket: _Ticket) -> Ended:
+        operation = ticket.operation
+        try:
+            await asyncio.to_thread(self._jobs.started, job.id)
+            await self._announce()
+            if ticket.canceled.is_set():
+                ended = _canceled("")
+            else:
+                variables = {**operation.variables(job), **ticket.secrets}
+                ended = await self._insist(operation.playbook, variables, job, ticket, ticket.canceled)
+        except Exception as error:  # the boundary: whoever waits for the job must learn its end
+            log.exception("job %s could not be run", job.id)
+            ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, f"The job could not be run: {error}"))
+        if ended.error is not None:
+            try:
+                await self._clear_up(job, ticket)
+            except Exception:  # the boundary: the end is written whatever becomes of this
+                log.exception("what job %s left could not be cleared up", job.id)
         return ended
 
     async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
@@ -222,8 +235,7 @@ class Queue:
                 break
             if not ticket.first_word.done():
                 ticket.first_word.set_result(_stalled(job))
-            note = Note("Docker does not answer; the job goes on when it does")
-            await asyncio.to_thread(self._write_note, job, note)
+            await asyncio.to_thread(self._note_if_possible, job, Note(_AWAITING_DOCKER))
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
             while not self._docker.available and not canceled.is_set():
@@ -238,12 +250,9 @@ class Queue:
         loop = asyncio.get_running_loop()
 
         def notify(note: Note) -> None:
-            # A note that can't be written is no reason to end the run that it is about.
-            try:
-                self._write_note(job, note)
+            self._note_if_possible(job, note)
+            with suppress(RuntimeError):  # the loop is closed: the API goes down
                 asyncio.run_coroutine_threadsafe(self._announce(), loop)
-            except (AtelierError, RuntimeError):
-                log.exception("a note of job %s is lost", job.id)
 
         execution = Execution(
             id=job.id,
@@ -259,6 +268,13 @@ class Queue:
         )
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 
+    def _note_if_possible(self, job: Job, note: Note) -> None:
+        # A note that can't be written is no reason to end the run that it is about.
+        try:
+            self._write_note(job, note)
+        except AtelierError:
+            log.exception("a note of job %s is lost", job.id)
+
     def _write_note(self, job: Job, note: Note) -> None:
         if note.done is None or note.total is None:
             self._jobs.note(job.id, "task", {"text": note.text})
@@ -273,21 +289,27 @@ class Queue:
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
-            error = str(ended.error) if ended.error else None
-            # The event first: whoever finds the job ended finds its last event too.
-            self._jobs.note(job.id, "ended", {"state": str(state), "error": error})
-            self._jobs.ended(job.id, state, error, seats)
+            self._jobs.ended(job.id, state, str(ended.error) if ended.error else None, seats)
 
-        await asyncio.to_thread(write)
+        await self._until_written(job, write)
         await self._announce()
 
-    async def _give_up(self, job: Job, ended: Ended) -> None:
-        """Writes down that the job is over, if that can be done at all; otherwise the next start takes it up."""
-        try:
-            await asyncio.to_thread(self._jobs.ended, job.id, JobState.ERROR, str(ended.error))
-        except AtelierError:
-            log.exception("the end of job %s could not be written", job.id)
-        await self._announce()
+    async def _until_written(self, job: Job, write: Callable[[], None]) -> None:
+        """Writes a job's end, again and again while the registry refuses: on a full disk, or locked for long. The job's
+        workspaces keep their turn until then. Only when the API goes down before is it lost; see ``recovery``."""
+        wait = _FIRST_RETRY
+        while True:
+            try:
+                await asyncio.to_thread(write)
+                return
+            except (AtelierError, sqlite3.Error, OSError) as error:
+                log.error("the end of job %s could not be written, and is tried again: %s", job.id, error)
+            except Exception as error:  # the boundary: a job without an end would keep its workspaces for ever
+                log.exception("the outcome of job %s could not be told", job.id)
+                why = f"The job's outcome could not be told: {error}"
+                write = partial(self._jobs.ended, job.id, JobState.ERROR, why)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_RETRY)
 
     async def next_change(self) -> None:
         """Returns when some job was begun, got on, or ended."""

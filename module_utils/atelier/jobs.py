@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .intent import counters
 from .registry import Registry, now
 
 # Older ones are dropped when a new one is made.
 KEPT_JOBS = 1000
 _COLUMNS = (
     "id, operation, state, project_ids, variables, created_at, started_at, finished_at, done, total, seats, error,"
-    " caller"
+    " caller, basis"
 )
 
 
@@ -35,6 +37,8 @@ class JobState(StrEnum):
 
 
 OPEN = (JobState.PENDING, JobState.RUNNING)
+# The kind of a job's last event; its data are the state and the error.
+ENDED = "ended"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Job:
     seats: Sequence[Mapping[str, Any]]
     error: str | None
     caller: str
+    # The workspaces' counters when the job was asked for: orders and passwords by id (see intent).
+    basis: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,14 @@ class Jobs:
         """Writes a pending job down; from then on a crash does not lose it."""
         job_id = secrets.token_hex(6)
         with self._registry.transaction() as db:
+            basis = {id: count for id in project_ids if (count := counters(db, id)) is not None}
             db.execute(
                 "INSERT INTO jobs (id, operation, state, project_ids, variables, created_at, done, total, seats,"
-                " caller)"
-                " VALUES (?, ?, ?, ?, ?, ?, 0, ?, '[]', ?)",
+                " caller, basis)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0, ?, '[]', ?, ?)",
                 (
                     *(job_id, operation, JobState.PENDING, json.dumps(list(project_ids)), json.dumps(dict(variables))),
-                    *(now(), max(len(project_ids), 1), caller),
+                    *(now(), max(len(project_ids), 1), caller, json.dumps(basis)),
                 ),
             )
             dropped = db.execute(
@@ -102,7 +109,18 @@ class Jobs:
     def ended(
         self, job_id: str, state: JobState, error: str | None = None, seats: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        self._set(job_id, state=state, error=error, seats=json.dumps(list(seats)), finished_at=now())
+        """Writes the end and its event, which comes last, in one transaction: no crash leaves one without the other."""
+        moment = now()
+        with self._registry.transaction() as db:
+            if _is_open(db, job_id):
+                db.execute(
+                    "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
+                    (job_id, moment, ENDED, json.dumps({"state": str(state), "error": error})),
+                )
+                db.execute(
+                    "UPDATE jobs SET state = ?, error = ?, seats = ?, finished_at = ? WHERE id = ?",
+                    (state, error, json.dumps(list(seats)), moment, job_id),
+                )
 
     def find(self, job_id: str) -> Job | None:
         with self._registry.reading() as db:
@@ -121,6 +139,15 @@ class Jobs:
             rows = db.execute(
                 f"SELECT {_COLUMNS} FROM jobs ORDER BY rowid DESC LIMIT ?",  # noqa: S608
                 (limit,),
+            ).fetchall()
+        return [_job(row) for row in rows]
+
+    def later(self, job: Job) -> list[Job]:
+        """Jobs that were asked for after that one, by sequence: the wall clock may have been set back."""
+        with self._registry.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE rowid > (SELECT rowid FROM jobs WHERE id = ?) ORDER BY rowid",  # noqa: S608
+                (job.id,),
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -162,8 +189,13 @@ class Jobs:
             db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608
 
 
+def _is_open(db: sqlite3.Connection, job_id: str) -> bool:
+    row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return row is not None and row[0] in OPEN
+
+
 def _job(row: Sequence[Any]) -> Job:
     values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
-    for name in ("project_ids", "variables", "seats"):
+    for name in ("project_ids", "variables", "seats", "basis"):
         values[name] = json.loads(values[name])
     return Job(**(values | {"state": JobState(values["state"])}))

@@ -242,7 +242,7 @@ def _wrong_status(platform: Platform, row: Workspace, container: Container | Non
             if present is not None:
                 seen = platform.engine.inspect(platform.site.container_name(row.id))
                 now_status, error = observed_status(present, seen)
-                platform.registry.update(row.id, status=now_status, error=error)
+                platform.registry.observe(present, now_status, error)
 
     gone = container is None
     return Drift(

@@ -159,7 +159,7 @@ class Registry:
         """Clone orders whose result was never handed over, oldest first."""
         with self.reading() as db:
             rows = db.execute(
-                "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY created_at",
+                "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY rowid",
                 (source_id,),
             ).fetchall()
         return [Batch(*row) for row in rows]
@@ -197,10 +197,12 @@ class Registry:
                 raise _name_taken(str(values.get("name"))) from error
 
     def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
-        """Sets the status that was observed of a row, unless somebody changed it since it was read."""
+        """Sets the status that was observed of a row, unless somebody changed it since it was read. A workspace that
+        was started by other means is wanted; one that is found stopped stays what it was wanted to be."""
         with self._transaction():
             self._db.execute(
-                "UPDATE workspaces SET status = ?, error = ? WHERE id = ? AND status = ?",
+                "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted)"
+                " WHERE id = ?3 AND status = ?4",
                 (status, error, seen.id, seen.status),
             )
 
@@ -209,7 +211,10 @@ class Registry:
         with ``keep`` false only tries. Raises CONCURRENT_LIMIT_REACHED."""
         with self._transaction(keep):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
-            self._db.execute("UPDATE workspaces SET status = ?, error = NULL WHERE id = ?", (status, workspace_id))
+            self._db.execute(
+                "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', orders = orders + 1 WHERE id = ?",
+                (status, workspace_id),
+            )
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
@@ -250,6 +255,9 @@ class Registry:
         """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
         with self._transaction():
             self._write(workspace)
+            self._db.execute(
+                "UPDATE workspaces SET wanted = 'stopped' WHERE id = ? AND status = 'stopped'", (workspace.id,)
+            )
 
     # --- For what else is kept in the same file (jobs) ---------------------------------------------------------------
 

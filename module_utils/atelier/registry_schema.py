@@ -134,6 +134,24 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        # What people want, apart from `status`, which is what was seen: `wanted` survives an outage in which Docker
+        # stopped everything. `orders` counts deliberate starts and stops, `passwords` changes of the password: a job
+        # that is taken up after a crash can tell whether somebody has decided otherwise since.
+        "ALTER TABLE workspaces ADD COLUMN wanted TEXT NOT NULL DEFAULT 'running'"
+        " CHECK (wanted IN ('running', 'stopped'))",
+        "UPDATE workspaces SET wanted = 'stopped' WHERE status = 'stopped'",
+        "ALTER TABLE workspaces ADD COLUMN orders INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workspaces ADD COLUMN passwords INTEGER NOT NULL DEFAULT 0",
+        """
+        CREATE TRIGGER changed_passwords AFTER UPDATE OF password_hash ON workspaces
+        WHEN OLD.password_hash IS NOT NEW.password_hash BEGIN
+            UPDATE workspaces SET passwords = passwords + 1 WHERE id = NEW.id;
+        END
+        """,
+        # The counters of a job's workspaces when the job was asked for, as JSON: {id: [orders, passwords]}.
+        "ALTER TABLE jobs ADD COLUMN basis TEXT NOT NULL DEFAULT '{}'",
+    ),
 )
 
 

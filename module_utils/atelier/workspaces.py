@@ -10,6 +10,7 @@ from .checkpoints import forget_past
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
+from .intent import stopped_on_purpose
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
@@ -141,7 +142,7 @@ def _apply(
         Step.PASSWORD: _change_password,
         Step.LIMITS: _change_limits,
         Step.BUILD: _build,
-        Step.START: lambda platform, _, workspace: _start(platform, workspace),
+        Step.START: lambda platform, _, workspace: bring_up(platform, workspace),
         Step.FETCH: _fetch,
         Step.REPOSITORY: lambda platform, _, workspace: _give_repository(platform, workspace),
         Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
@@ -227,7 +228,9 @@ def _give_repository(platform: Platform, workspace: Workspace) -> None:
         push()
 
 
-def _start(platform: Platform, workspace: Workspace) -> None:
+def bring_up(platform: Platform, workspace: Workspace) -> None:
+    """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
+    CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
     name = platform.site.container_name(workspace.id)
     container = platform.engine.inspect(name)
     platform.registry.claim_running_slot(workspace.id)
@@ -249,7 +252,7 @@ def _start(platform: Platform, workspace: Workspace) -> None:
 
 def _stop(platform: Platform, workspace: Workspace) -> None:
     platform.engine.stop(platform.site.container_name(workspace.id))
-    platform.registry.update(workspace.id, status=Status.STOPPED, error=None)
+    stopped_on_purpose(platform.registry, workspace.id)
 
 
 def _change_details(platform: Platform, desired: Desired, workspace: Workspace) -> None:

@@ -113,7 +113,7 @@ def test_the_container_has_little_power_of_its_own(container: Container) -> None
     assert settings["ReadonlyRootfs"]
     assert settings["CapDrop"] == ["ALL"]
     assert "no-new-privileges" in settings["SecurityOpt"]
-    assert settings["RestartPolicy"]["Name"] == "unless-stopped"
+    assert settings["RestartPolicy"]["Name"] == "always"
     assert settings["Memory"] == settings["MemorySwap"] > 0 and settings["PidsLimit"] > 0
 
 

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,57 @@ def test_without_its_firewall_dockerd_is_not_started(rules: Path) -> None:
     assert not answers()
     rules.unlink()
     assert start().returncode == 0
+
+
+def supervisors() -> list[int]:
+    wanted = f"/bin/sh\0{FOLDER}/bin/start-dockerd\0supervise\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes() == wanted:
+                found.append(int(entry.name))
+    return found
+
+
+def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_dockerd_that_dies_comes_back_by_itself_again_and_again() -> None:
+    assert start().returncode == 0
+    eventually(lambda: len(supervisors()) == 1)
+    for _ in range(2):
+        before = PIDFILE.read_text()
+        stop(signal.SIGKILL)
+        eventually(lambda before=before: answers() and PIDFILE.read_text() != before)  # type: ignore[misc]
+    # Whoever asks for it is told that it runs, and there is still one supervisor.
+    assert "already answers" in start().stdout
+    assert len(supervisors()) == 1
+
+
+def test_a_supervisor_that_dies_is_replaced_when_the_script_runs_again() -> None:
+    os.kill(supervisors()[0], signal.SIGKILL)
+    assert "already answers" in start().stdout
+    eventually(lambda: len(supervisors()) == 1)
+
+
+def test_one_that_was_asked_to_end_stays_away() -> None:
+    stop()
+    eventually(lambda: not supervisors())
+    assert not answers()
+    assert start().returncode == 0
+    eventually(lambda: len(supervisors()) == 1)
+    # And the supervisor ends without dockerd.
+    subprocess.run([FOLDER / "bin/start-dockerd", "unsupervise"], check=True)
+    eventually(lambda: not supervisors())
+    assert answers()
+
+
+def test_it_is_started_at_boot() -> None:
+    assert f"@reboot root {FOLDER}/bin/start-dockerd" in (FOLDER / "cron.d/atelier-dockerd").read_text()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_it_has_no_more_rights_than_it_needs(container: Container, installation:
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] and host["SecurityOpt"] == ["no-new-privileges"]
     assert host["Memory"] == host["MemorySwap"] > 0 and host["PidsLimit"] > 0
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["RestartPolicy"]["Name"] == "always"
     state = installation.state_dir
     modes = {
         "": 0o700,

@@ -209,12 +209,28 @@ def all_settled(api: Api, ids: list[str]) -> None:
     assert tagged == []
 
 
-@pytest.mark.parametrize("end", [Dockerd.terminate, Dockerd.kill], ids=["restarted", "killed"])
-def test_dockerd_anew_in_the_middle(second: Dockerd, on_second: Api, end: Callable[[Dockerd], None]) -> None:
-    """What jobs were at is made and runs. Docker itself starts again what it stopped in good order; what was running
-    when it was killed it takes for stopped."""
+@pytest.mark.parametrize(
+    ("end", "settings"),
+    [
+        (Dockerd.terminate, {}),
+        (Dockerd.kill, {}),
+        (Dockerd.kill, {"live-restore": True}),
+        (Dockerd.kill_containerd, {}),
+        (Dockerd.pull_the_plug, {}),
+    ],
+    ids=["restarted", "killed", "killed, live-restore", "containerd killed", "host"],
+)
+def test_dockerd_restarts_in_the_middle(
+    second: Dockerd, on_second: Api, end: Callable[[Dockerd], None], settings: dict[str, Any]
+) -> None:
+    """Whatever its configuration, what should run answers within 30 seconds of its return, and the jobs end as they
+    were asked for. After a crash Docker itself would leave the seats stopped."""
     api = on_second
+    second.configure(**settings)
     base = api.create("base")
+    by_api, by_hand = api.create("asleep"), api.create("put-down")
+    assert api.post(f"/api/projects/{by_api['id']}/stop").status_code == 200
+    api.instance.container(by_hand).stop(timeout=0)
     ids, clone = api.clone(base["id"], 3)
     other, create = api.begin("other")
     for event in api.stream(clone):
@@ -222,17 +238,18 @@ def test_dockerd_anew_in_the_middle(second: Dockerd, on_second: Api, end: Callab
             break
     end(second)
     second.start().close()
+    back = time.monotonic()
     all_settled(api, [base["id"], other, *ids])
     for job in (clone, create):
         assert api.job(job)["state"] == "successful", (api.job(job), api.stream_so_far(job))
-    # Nobody was at the base any more, nor at the other one if its making was just over.
-    for id in (base["id"], other):
-        if end is Dockerd.kill and api.status(id) == "stopped":
-            assert api.post(f"/api/projects/{id}/start").status_code == 200
     for row in api.instance.rows():
-        eventually(lambda row=row: api.status(row["id"]) == "running", f"{row['name']} is up")  # type: ignore[misc]
-        eventually(lambda row=row: is_healthy(row["address"]), f"{row['name']} answers")  # type: ignore[misc]
-    api.instance.is_tidy(["base", "base 1", "base 2", "base 3", "other"])
+        if row["name"] in ("asleep", "put-down"):
+            continue
+        left = back + 30 - time.monotonic()
+        eventually(lambda row=row: is_healthy(row["address"]), f"{row['name']} answers", left)  # type: ignore[misc]
+        eventually(lambda row=row: api.status(row["id"]) == "running", f"{row['name']} runs")  # type: ignore[misc]
+    assert [api.status(made["id"]) for made in (by_api, by_hand)] == ["stopped", "stopped"]
+    api.instance.is_tidy(["asleep", "base", "base 1", "base 2", "base 3", "other", "put-down"])
 
 
 def test_the_machine_goes_down_in_the_middle(second: Dockerd, on_second: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException
@@ -82,8 +84,16 @@ class Dockerd:
     def url(self) -> str:
         return f"unix://{self._folder / 'docker.sock'}"
 
+    def configure(self, **settings: Any) -> None:
+        """Gives the running dockerd other settings, of those that it takes without a restart."""
+        (self._folder / "daemon.json").write_text(json.dumps(settings))
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def start(self) -> docker.DockerClient:
         (self._folder / "docker.pid").unlink(missing_ok=True)
+        if not (self._folder / "daemon.json").exists():
+            self.configure()
         # With --bridge=none, dockerd would take the host's docker0 away.
         subprocess.run(["ip", "link", "add", _DEFAULT_BRIDGE, "type", "bridge"], check=False, capture_output=True)
         subprocess.run(["ip", "address", "replace", _DEFAULT_ADDRESS, "dev", _DEFAULT_BRIDGE], check=True)
@@ -97,6 +107,7 @@ class Dockerd:
                         "--ip6tables=false",
                         "--ip-masq=false",
                     ),
+                    f"--config-file={self._folder / 'daemon.json'}",
                     *("--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")),
                     *("--pidfile", str(self._folder / "docker.pid"), "-H", self.url),
                 ],
@@ -118,6 +129,12 @@ class Dockerd:
 
         client: docker.DockerClient = eventually(connect, "the second dockerd answers")
         return client
+
+    def kill_containerd(self) -> None:
+        """kill -9 of its containerd first, and of itself before it can start another."""
+        assert self._process is not None
+        os.kill(int((self._folder / "exec/containerd/containerd.pid").read_text()), signal.SIGKILL)
+        self.kill()
 
     def kill(self) -> None:
         """kill -9 of dockerd alone: its containers go on until the next one looks after them."""

@@ -1,0 +1,135 @@
+"""Starts again what should run and does not. The API is the one place that knows what should run.
+
+Docker itself starts the platform's own containers (their restart policy is ``always``), and seats whose processes end.
+After a crash of dockerd without ``live-restore`` it leaves seats stopped; these are started here. The loop compares
+what is wanted with what is, so it does not matter what died, or how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+import docker
+from atelier.intent import stopped_by_hand, wanted_up
+from atelier.jobs import Job
+from atelier.locks import Locks
+from atelier.model import Status, Workspace
+from atelier.revival import DOWN
+
+from .access import Caller
+from .changes import begin
+from .deps import Services
+
+log = logging.getLogger(__name__)
+
+REVIVE = "revive"
+_CALLER = Caller("127.0.0.1", "revival")
+_EVERY_SECONDS = 0.5
+# Seconds after which Docker must still answer for a stop to count as intended: a dockerd that goes down in good order
+# stops its containers, too, but takes no more calls by then.
+_GRACE_SECONDS = 1.0
+_MOST_TRIES = 5
+_FIRST_WAIT = 2.0
+
+
+@dataclass
+class _Tries:
+    """How often a workspace was started since it last ran, and when that may be tried again."""
+
+    count: int = 0
+    not_before: float = 0.0
+
+
+class Revival:
+    """Runs as a task for as long as the API does."""
+
+    def __init__(self, platform: Services) -> None:
+        self._platform = platform
+        self._locks = Locks(platform.settings.site.state_dir)
+        self._tries: dict[str, _Tries] = {}
+        self._outages = platform.watcher.outages
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if self._platform.watcher.available:
+                    await self._look()
+            except Exception:  # the boundary: a look that fails must not be the last one
+                log.exception("no workspace was looked at for whether it should run")
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def _look(self) -> None:
+        watcher = self._platform.watcher
+        if watcher.outages != self._outages:
+            # What could not be started before the outage may start after it.
+            self._outages = watcher.outages
+            self._tries.clear()
+        for id in [id for id, seen in watcher.seen.items() if seen.container.status == "running"]:
+            self._tries.pop(id, None)
+        for id, at in list(watcher.asked_to_end.items()):
+            if time.monotonic() - at >= _GRACE_SECONDS:
+                await asyncio.to_thread(self._decide, id)
+        down = await asyncio.to_thread(self._down)
+        if down:
+            job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
+            log.warning("starting %d workspaces that should run and do not", len(down))
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        for id in job.project_ids:
+            tries = self._tries.setdefault(id, _Tries())
+            tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
+            tries.count += 1
+        begin(self._platform, _CALLER, job)
+
+    def _decide(self, id: str) -> None:
+        """Takes a stop that somebody asked Docker for as intended, if the container stayed down and Docker is there."""
+        watcher = self._platform.watcher
+        outages = watcher.outages
+        container = watcher.container(id)
+        if container is not None and container.status in DOWN:
+            # Whoever holds the workspace decides; and of a Docker that goes down the watcher will tell.
+            if not self._locks.workspace_free(id) or not self._docker_answers():
+                return
+            if watcher.outages == outages:
+                stopped_by_hand(self._platform.registry, id)
+        watcher.asked_to_end.pop(id, None)
+
+    def _docker_answers(self) -> bool:
+        url = self._platform.settings.site.engine_url
+        try:
+            with closing(docker.APIClient(base_url=url, version="1.41", timeout=5)) as api:
+                return bool(api.ping())
+        except (docker.errors.DockerException, OSError):
+            return False
+
+    def _down(self) -> list[str]:
+        """Ids of the workspaces to be started now: wanted, down, and nobody at them."""
+        watcher = self._platform.watcher
+        candidates = [row for row in self._platform.registry.all() if self._is_down(row)]
+        if not candidates:
+            return []
+        wanted = wanted_up(self._platform.registry)
+        promised = self._platform.jobs.promised_ids()
+        moment = time.monotonic()
+        return [
+            row.id
+            for row in candidates
+            if row.id in wanted
+            and row.id not in promised
+            and row.id not in watcher.asked_to_end
+            and self._may_try(row.id, moment)
+            and self._locks.workspace_free(row.id)
+        ]
+
+    def _is_down(self, row: Workspace) -> bool:
+        container = self._platform.watcher.container(row.id)
+        return row.status is not Status.CREATING and container is not None and container.status in DOWN
+
+    def _may_try(self, id: str, moment: float) -> bool:
+        tries = self._tries.get(id)
+        return tries is None or (tries.count < _MOST_TRIES and moment >= tries.not_before)

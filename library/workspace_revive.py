@@ -1,0 +1,91 @@
+#!/usr/bin/python
+"""Ansible module: starts workspaces that should run and do not."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workspace_revive
+short_description: Starts workspaces that should run and do not
+description:
+  - After a crash Docker leaves the containers that it stopped as if somebody had stopped them. This starts them again,
+    side by side.
+  - A workspace that was stopped on purpose stays stopped. One that fails fails alone, with its reason in RV(seats).
+options:
+  ids:
+    description: Ids of the workspaces.
+    type: list
+    elements: str
+    required: true
+  ready_timeout:
+    description: Seconds each IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: none
+  diff_mode:
+    support: none
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Start what should run
+  workspace_revive:
+    site: "{{ atelier_site }}"
+    ids: [3f1c9a0b77de]
+"""
+
+RETURN = r"""
+seats:
+  description: What became of each, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: 3f1c9a0b77de
+      started: true
+      error: null
+failed_seats:
+  description: Ids of the workspaces that could not be started.
+  returned: success
+  type: list
+  elements: str
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: SERVICE_UNAVAILABLE
+details:
+  description: The field at fault (C(field)) and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.revival import revive
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={**SHARED_SPEC, "ids": {"type": "list", "elements": "str", "required": True}},
+    )
+    run_on_platform(module, lambda platform: _revive(module, platform))
+
+
+def _revive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    seats = revive(platform, module.params["ids"])
+    return {
+        "changed": any(seat.started for seat in seats),
+        "seats": [asdict(seat) for seat in seats],
+        "failed_seats": [seat.id for seat in seats if seat.error is not None],
+    }
+
+
+if __name__ == "__main__":
+    main()

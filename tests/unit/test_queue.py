@@ -1,0 +1,131 @@
+"""The queue on a registry that refuses for a while: the end of a job is kept, and written when that can be done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.errors import AtelierError
+from atelier.jobs import Job, Jobs, JobState
+from atelier.registry import Registry
+from support import NETWORKS, ROOMY
+
+from api.runner import queue as queue_module
+from api.runner.adapter import Ended
+from api.runner.queue import Operation, Queue
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with Registry(tmp_path, NETWORKS, ROOMY) as opened:
+        yield opened
+
+
+def made(registry: Registry) -> Queue:
+    def nothing(job: Job) -> Sequence[str]:
+        return ()
+
+    def variables(job: Job) -> Mapping[str, Any]:
+        return {}
+
+    def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        return []
+
+    operation = Operation("stop", "workspace_stop", "person", variables, nothing, settle)
+    settings = SimpleNamespace(
+        playbooks=Path("/"), inventory=Path("/"), raw_site={}, ready_timeout=1, reset_keep_hours=1
+    )
+    docker = SimpleNamespace(available=True, outages=0)
+    return Queue(settings, Jobs(registry), {"stop": operation}, docker)  # type: ignore[arg-type]
+
+
+def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def execute(execution: Any, *_: Any) -> Ended:
+        runs.append(execution.id)
+        fill(registry)
+        return Ended("successful", {})
+
+    monkeypatch.setattr(queue_module, "execute", execute)
+    monkeypatch.setattr(queue_module, "_FIRST_RETRY", 0.02)
+    jobs = Jobs(registry)
+
+    async def scenario() -> None:
+        queue = made(registry)
+        job = jobs.open("stop", [], {}, "somebody")
+        end = queue.submit(job)
+        await asyncio.sleep(0.5)
+        assert runs == [job.id]
+        assert not end.done()
+        assert jobs.get(job.id).state is JobState.RUNNING
+        empty(registry)
+        ended = await asyncio.wait_for(end, 10)
+        assert ended.state == "successful"
+        assert jobs.get(job.id).state is JobState.SUCCESSFUL
+        assert jobs.events(job.id)[-1].kind == "ended"
+        assert runs == [job.id]
+        await queue.drain()
+
+    asyncio.run(scenario())
+
+
+def fill(registry: Registry) -> None:
+    """From now on SQLite says that the disk is full."""
+    with registry.reading() as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(AtelierError, match="full"):
+        while True:
+            with registry.transaction() as db:
+                db.execute("INSERT INTO job_events (job_id, at, kind, data) VALUES ('x', '', '', ?)", ("x" * 200,))
+
+
+def empty(registry: Registry) -> None:
+    with registry.reading() as db:
+        db.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_an_outcome_is_written_without_a_run(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "execute", lambda *_: pytest.fail("it was run"))
+    jobs = Jobs(registry)
+
+    async def scenario() -> None:
+        queue = made(registry)
+        job = jobs.open("stop", [], {}, "somebody")
+        await queue.submit(job, outcome=Ended("successful", {}))
+        assert jobs.get(job.id).state is JobState.SUCCESSFUL
+        await queue.drain()
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_event_loop_ends_the_process() -> None:
+    code = textwrap.dedent(
+        """
+        import asyncio, time
+        from api import watchdog
+        async def hang():
+            task = asyncio.create_task(watchdog.run(stall=1.5))
+            await asyncio.sleep(3)  # a loop that runs is left alone
+            print("alive", flush=True)
+            time.sleep(30)
+        asyncio.run(hang())
+        """
+    )
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'module_utils'}"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (70, "alive")
+    assert "event loop" in ended.stderr
+    assert "hang" in ended.stderr  # where it hung
