@@ -1,0 +1,194 @@
+"""A machine of its own for chaos: a second dockerd with its supervisor, and a whole installation in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+
+from tests.installed import ROOT, front_door
+from tests.module.installation import Installation, eventually
+from tests.module.processes import containerd_below
+
+INSTANCE = "atelier-chaos"
+PORT = 18101
+_BRIDGE, _ADDRESS = "atl-cha-def", "172.20.252.1/24"
+_SERVICES = ("api", "gateway", "git", "squid", "recorder")
+
+
+class Machine:
+    """The processes of the second dockerd and of the platform in it, by name."""
+
+    def __init__(self) -> None:
+        # Short, since the paths of its sockets may have 107 characters. The containers' users must be able to pass.
+        self.folder = Path(tempfile.mkdtemp(prefix="atl-chaos-"))
+        self.folder.chmod(0o711)
+        self.variables = {
+            **self._of_engine(),
+            "atelier_instance": INSTANCE,
+            "atelier_state_dir": str(self.folder / "state"),
+            "atelier_engine_url": f"unix://{self.folder}/docker.sock",
+            "atelier_base_port": PORT,
+            "atelier_network_open_bridge": "atl-cha",
+            "atelier_network_open_subnet": "172.20.128.0/20",
+            "atelier_network_logging_bridge": "atl-cha-log",
+            "atelier_network_logging_subnet": "172.20.144.0/20",
+            "atelier_network_security_bridge": "atl-cha-sec",
+            "atelier_network_security_subnet": "172.20.160.0/20",
+            "atelier_templates": ["empty"],
+            "workshop_base": "base",
+            "workshop_seats": 0,
+            "workshop_csv": str(self.folder / "seats.csv"),
+        }
+        self.file = self.folder / "variables.json"
+        self.file.write_text(json.dumps(self.variables))
+
+    def _of_engine(self) -> dict[str, Any]:
+        of_engine = {
+            "systemd": False,
+            "start_script": f"{self.folder}/start-dockerd",
+            "pidfile": f"{self.folder}/docker.pid",
+            "containerd_pidfile": f"{self.folder}/exec/containerd/containerd.pid",
+            "log": f"{self.folder}/dockerd.log",
+            "lock": f"{self.folder}/lock",
+            "cron_dir": f"{self.folder}/cron.d",
+            "firewall_dir": f"{self.folder}/firewall.d",
+            "restart_pause": 1,
+            "dockerd_args": [
+                f"--config-file={self.folder}/daemon.json",
+                f"--data-root={self.folder}/data",
+                f"--exec-root={self.folder}/exec",
+                # A bridge of its own: with none, dockerd would take the host's docker0 away.
+                f"--bridge={_BRIDGE}",
+                "--iptables=false",
+                "--ip6tables=false",
+            ],
+        }
+        return {f"atelier_docker_host_{name}": value for name, value in of_engine.items()}
+
+    @property
+    def engine_url(self) -> str:
+        return str(self.variables["atelier_engine_url"])
+
+    def client(self) -> docker.DockerClient:
+        return docker.DockerClient(base_url=self.engine_url, timeout=120)
+
+    # --- Making -----------------------------------------------------------------------------------------------------
+
+    def install(self, **settings: Any) -> Installation:
+        """Starts dockerd with those settings, copies the images, runs `up`."""
+        subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=False, capture_output=True)
+        subprocess.run(["ip", "address", "replace", _ADDRESS, "dev", _BRIDGE], check=True)
+        (self.folder / "daemon.json").write_text(json.dumps(settings))
+        _play("images.yml")
+        _play("engine.yml", "-e", f"@{self.file}")
+        self._copy_images()
+        made = front_door("up", "-e", f"@{self.file}")
+        assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
+        variables = {name: value for name, value in self.variables.items() if name.startswith("atelier_")}
+        network = f"{INSTANCE}-open"
+        installation = Installation(INSTANCE, self.folder, "172.20.128.0/20", network, self.engine_url)
+        installation.variables = variables
+        return installation
+
+    def _copy_images(self) -> None:
+        tags = [
+            tag
+            for image in docker.from_env().api.images(filters={"reference": "atelier/*"})
+            for tag in image["RepoTags"] or ()
+        ]
+        newest = {tag.partition(":")[0]: tag for tag in reversed(tags)}
+        wanted = [newest[f"atelier/{name}"] for name in (*_SERVICES, "base", "ide")] + ["atelier/workspace:empty"]
+        with subprocess.Popen(["docker", "save", *wanted], stdout=subprocess.PIPE) as saving:
+            loading = ["docker", "--host", self.engine_url, "load", "--quiet"]
+            subprocess.run(loading, stdin=saving.stdout, check=True, stdout=subprocess.DEVNULL)
+        assert saving.returncode == 0
+
+    # --- Processes --------------------------------------------------------------------------------------------------
+
+    def dockerd(self) -> int:
+        return int((self.folder / "docker.pid").read_text())
+
+    def containerd(self) -> int:
+        return int((self.folder / "exec/containerd/containerd.pid").read_text())
+
+    def everything(self) -> list[int]:
+        """As when the machine loses its power: dockerd, containerd, shims, and all containers."""
+        return [self.dockerd(), *containerd_below(self.folder), *_cgroup_members(self.client())]
+
+    def answers(self) -> bool:
+        with suppress(DockerException, OSError):
+            client = docker.DockerClient(base_url=self.engine_url, timeout=10)
+            try:
+                return bool(client.ping())
+            finally:
+                client.close()
+        return False
+
+    # --- Removing ---------------------------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        if self.answers():
+            front_door("down", "--purge", "--yes", "-e", f"@{self.file}")
+        script = self.folder / "start-dockerd"
+        if script.exists():
+            subprocess.run([script, "unsupervise"], check=False)
+        with suppress(OSError, ValueError):
+            pid = self.dockerd()
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), "dockerd ends", 60)
+        for pid in containerd_below(self.folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
+        for line in Path("/proc/mounts").read_text().splitlines()[::-1]:
+            if line.split()[1].startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def machine(**settings: Any) -> Iterator[tuple[Machine, Installation]]:
+    made = Machine()
+    try:
+        yield made, made.install(**settings)
+    finally:
+        made.remove()
+
+
+def _play(name: str, *arguments: str) -> None:
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [str(program), str(ROOT / "tests/chaos" / name), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def _cgroup_members(client: docker.DockerClient) -> list[int]:
+    found: list[int] = []
+    for container in client.containers.list():
+        top = container.top(ps_args="-o pid")
+        found += [int(row[0]) for row in top["Processes"]]
+    return found
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True

@@ -1,0 +1,56 @@
+"""What happens in which round: everything that chance decides, from a seed, so that a run can be repeated."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+OPERATIONS = ("create", "clone", "stop", "start", "password", "checkpoint", "reset", "delete", "collect")
+VICTIMS = (
+    "api",
+    "ansible-playbook",
+    "dockerd",
+    "containerd",
+    "gateway",
+    "git",
+    "squid",
+    "recorder",
+    "seat",  # PID 1 of the workspace that the operation is about, or of the base
+    "ide",
+    "shim",
+    "dockerd and containerd",
+    "host",
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """``marks``: how much of the job's progress is awaited before the kill, as a share of its events (0: it is asked
+    for, 1: its last step). ``seat``: which of the workspaces the operation is about, as a share of the list."""
+
+    number: int
+    operation: str
+    victim: str
+    marks: float
+    seat: float
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.number}: {self.victim} dies at {self.marks:.2f} of a {self.operation} (seat {self.seat:.2f})"
+        )
+
+
+def rounds(seed: int, count: int) -> list[Round]:
+    """That many rounds. Victims and operations take turns in an order of their own, so that few rounds meet all."""
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    victims, operations = _turns(chance, VICTIMS), _turns(chance, OPERATIONS)
+    return [
+        Round(number, next(operations), next(victims), chance.random(), chance.random())
+        for number in range(1, count + 1)
+    ]
+
+
+def _turns(chance: random.Random, names: tuple[str, ...]) -> Iterator[str]:
+    while True:
+        yield from chance.sample(names, len(names))
