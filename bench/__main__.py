@@ -22,6 +22,7 @@ from .floor import floor
 from .git import measure_git
 from .host import ROOT, available_memory_gib, installation, peak_memory_mib, play
 from .report import Report
+from .revival import measure_revival
 
 SEATS = 20
 CROWD = 50
@@ -49,6 +50,7 @@ def main() -> int:
         measure_egress(report, variables, options.rounds)
         measure_git(report, variables, options.rounds)
     measure_recorder(report)
+    measure_revival(report)
     options.report.write_text(report.markdown(options.rounds))
     print(f"written: {options.report}")
     return 1 if report.missed else 0

@@ -30,9 +30,9 @@ _SERVICES = ("api", "gateway", "git", "squid", "recorder")
 class Machine:
     """The processes of the second dockerd and of the platform in it, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None) -> None:
         # Short, since the paths of its sockets may have 107 characters. The containers' users must be able to pass.
-        self.folder = Path(tempfile.mkdtemp(prefix="atl-chaos-"))
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="atl-chaos-"))
         self.folder.chmod(0o711)
         self.variables = {
             **self._of_engine(),
@@ -47,9 +47,6 @@ class Machine:
             "atelier_network_security_bridge": "atl-cha-sec",
             "atelier_network_security_subnet": "172.20.160.0/20",
             "atelier_templates": ["empty"],
-            "workshop_base": "base",
-            "workshop_seats": 0,
-            "workshop_csv": str(self.folder / "seats.csv"),
         }
         self.file = self.folder / "variables.json"
         self.file.write_text(json.dumps(self.variables))
@@ -87,20 +84,20 @@ class Machine:
     # --- Making -----------------------------------------------------------------------------------------------------
 
     def install(self, **settings: Any) -> Installation:
-        """Starts dockerd with those settings, copies the images, runs `up`."""
+        """Starts dockerd with those settings, copies the images, installs the platform."""
         subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=False, capture_output=True)
         subprocess.run(["ip", "address", "replace", _ADDRESS, "dev", _BRIDGE], check=True)
         (self.folder / "daemon.json").write_text(json.dumps(settings))
         _play("images.yml")
         _play("engine.yml", "-e", f"@{self.file}")
         self._copy_images()
-        made = front_door("up", "-e", f"@{self.file}")
+        made = front_door("play", "site", "-e", f"@{self.file}")
         assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
-        variables = {name: value for name, value in self.variables.items() if name.startswith("atelier_")}
+        return self.installation()
+
+    def installation(self) -> Installation:
         network = f"{INSTANCE}-open"
-        installation = Installation(INSTANCE, self.folder, "172.20.128.0/20", network, self.engine_url)
-        installation.variables = variables
-        return installation
+        return Installation(INSTANCE, self.folder, "172.20.128.0/20", network, self.engine_url, **self.variables)
 
     def _copy_images(self) -> None:
         tags = [
@@ -159,6 +156,13 @@ class Machine:
 
 
 def machine(**settings: Any) -> Iterator[tuple[Machine, Installation]]:
+    """A machine that is removed in the end. Whoever works on these tests keeps one in a folder, and names that in
+    ATELIER_CHAOS_FOLDER."""
+    kept = os.environ.get("ATELIER_CHAOS_FOLDER")
+    if kept:
+        made = Machine(kept)
+        yield made, made.installation()
+        return
     made = Machine()
     try:
         yield made, made.install(**settings)

@@ -43,6 +43,8 @@ def workshop() -> Iterator[Workshop]:
         for made, installation in machine():
             workshop = Workshop(made, installation)
             eventually(workshop.platform_is_up, "the platform is up", 60)
+            for row in installation.rows():  # of a machine that was kept
+                installation.play("workspace_delete", workspace_id=row["id"]).succeeded()
             for _ in range(2):
                 before = set(workshop.job_ids())
                 job, settle = workshop.begin("create", None)

@@ -33,13 +33,18 @@ class Seat:
     # The files' contents by name; of a clone also its source's.
     files: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def password(self) -> str:
+        (one,) = self.passwords
+        return one
+
 
 class Workshop:
     """Calls the API as the operator does on the machine itself, and remembers what it was asked for."""
 
     def __init__(self, machine: Machine, installation: Installation) -> None:
         self.machine, self.installation = machine, installation
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=120)
+        self.api = httpx.Client(base_url=f"http://localhost:{PORT}", timeout=120)
         self.seats: dict[str, Seat] = {}
         self._number = 0
 
@@ -97,13 +102,14 @@ class Workshop:
     def _add(self, id: str, name: str, password: str, state: str, files: dict[str, str] | None = None) -> None:
         """A seat that was made, or whose making was given up: then it is taken away, as an operator does."""
         if self.installation.row(name)["status"] == "error" and state != "successful":
-            assert self.api.delete(f"/api/projects/{id}").status_code == 200
+            answer = self.api.request("DELETE", f"/api/projects/{id}", json={"password": password})
+            assert answer.status_code == 200, answer.text
             return
         self.seats[id] = Seat(id, name, True, {password}, dict(files or {}))
 
     def _stop(self, seat: Seat | None) -> Callable[[str], None]:
         assert seat is not None
-        self._send("POST", f"/api/projects/{seat.id}/stop")
+        self._send("POST", f"/api/projects/{seat.id}/stop", {"password": seat.password})
         return self._settled(seat, up=False)
 
     def _start(self, seat: Seat | None) -> Callable[[str], None]:
@@ -124,7 +130,8 @@ class Workshop:
     def _password(self, seat: Seat | None) -> Callable[[str], None]:
         assert seat is not None
         password = secrets.token_hex(8)
-        self._send("PUT", f"/api/projects/{seat.id}/password", {"newPassword": password})
+        body = {"newPassword": password, "currentPassword": seat.password}
+        self._send("PUT", f"/api/projects/{seat.id}/password", body)
 
         def settle(state: str) -> None:
             seat.passwords = {password} if state == "successful" else seat.passwords | {password}
@@ -151,7 +158,7 @@ class Workshop:
 
     def _delete(self, seat: Seat | None) -> Callable[[str], None]:
         assert seat is not None
-        self._send("DELETE", f"/api/projects/{seat.id}")
+        self._send("DELETE", f"/api/projects/{seat.id}", {"password": seat.password})
 
         def settle(state: str) -> None:
             if all(row["id"] != seat.id for row in self.installation.rows()):
@@ -246,7 +253,7 @@ class Workshop:
         if len(working) != 1 or self.files_of(seat) != seat.files:
             return False
         seat.passwords = working
-        return login(row["address"], next(iter(working)))
+        return login(row["address"], seat.password)
 
     def _is_tidy(self) -> bool:
         installation = self.installation
