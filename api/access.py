@@ -32,6 +32,13 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
 # Pages look at the caller themselves: who may not see one gets its sign-in instead.
 _PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
+# What callers prove by a workspace's password; each checks it itself.
+_BY_SEAT_PASSWORD = re.compile(
+    r"/api/(?:projects/[0-9a-f]{12}/ports/[0-9]{1,5}/share|ports/[0-9a-f]{12}-[0-9]{1,5}/sign-in)"
+)
+_FORM = re.compile(r"/api/ports/[^/]+/sign-in")
+# What a browser may be led to from another site, but not made to load for one.
+_READ = re.compile(r"/(?:api|pages|metrics)(?:/.*)?")
 # What is open to somebody who signed in with the workshop's password only.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
 
@@ -92,9 +99,17 @@ class Gatekeeper:
                 "Changes are taken from the platform's own pages only; this one came from another origin.",
                 remedy="Call from the platform's own address, or without a browser.",
             )
-        caller = self._caller(headers)
         path = scope["path"]
+        if _READ.fullmatch(path) and not _is_asked_for(headers):
+            raise AtelierError(
+                Code.FORBIDDEN,
+                "A page of another site asked for this.",
+                remedy="Open the address itself, or call without a browser.",
+            )
+        caller = self._caller(headers)
         if caller.operator or path.rstrip("/") in _PUBLIC or is_page(path.rstrip("/") or "/"):
+            return caller
+        if _BY_SEAT_PASSWORD.fullmatch(path):
             return caller
         if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
@@ -109,7 +124,7 @@ class Gatekeeper:
         )
 
     def _caller(self, headers: Headers) -> Caller:
-        address, is_local = _address(headers)
+        address, is_local = self._address(headers)
         roles = self._signed_in(headers)
         admin = Role.WORKSHOP in roles
         if is_local:
@@ -120,6 +135,21 @@ class Gatekeeper:
         if Role.OPERATOR in roles:
             return Caller(address, f"signed in {address}", operator=True, workshop_admin=admin)
         return Caller(address, address, operator=self._settings.open_to_all, workshop_admin=admin)
+
+    def _address(self, headers: Headers) -> tuple[str, bool]:
+        """The caller's address, and whether it makes the operator. Without the header it was no gateway that asked but
+        somebody who may open the socket; with anything else than one address in it, nobody who can be believed. Where
+        a proxy in front may call from this machine, loopback proves nothing."""
+        given = headers.getlist("x-forwarded-for")
+        if not given:
+            return "127.0.0.1", True
+        try:
+            (text,) = given
+            address = ip_address(text)
+        except ValueError:
+            return "unknown", False
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return str(address), (mapped or address).is_loopback and self._settings.loopback_is_operator
 
     def _signed_in(self, headers: Headers) -> set[Role]:
         """What the request's cookies prove. A page of a seat may plant cookies of its own beside ours, so all of a name
@@ -138,7 +168,7 @@ class Gatekeeper:
         has_body = length != "0" or "transfer-encoding" in headers
         if scope["method"] in _CHANGING and has_body:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
+            if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
                 raise AtelierError(
                     Code.VALIDATION_ERROR,
                     f"The body's content type is {kind[:60]!r}.",
@@ -158,25 +188,17 @@ def _is_from(own: str, headers: Headers) -> bool:
     return is_own and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
+def _is_asked_for(headers: Headers) -> bool:
+    """Whether no page of another site is behind a read, other than by a link that somebody followed."""
+    if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return True
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
 def _bare(host: str) -> str:
     """The name in a lower-case Host header, without port; nothing when it is not one."""
     match = _HOST.fullmatch(host)
     return match[1] if match else ""
-
-
-def _address(headers: Headers) -> tuple[str, bool]:
-    """The caller's address, and whether it is this machine's own. Without the header it was no gateway that asked but
-    somebody who may open the socket; with anything else than one address in it, nobody who can be believed."""
-    given = headers.getlist("x-forwarded-for")
-    if not given:
-        return "127.0.0.1", True
-    try:
-        (text,) = given
-        address = ip_address(text)
-    except ValueError:
-        return "unknown", False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(address), (mapped or address).is_loopback
 
 
 def _too_large() -> AtelierError:

@@ -50,7 +50,7 @@ class AliasGuard:
         if self._is_remembered(digest):
             return 204
         right_user, right_hash = alias.user, alias.password_hash
-        user, password = _credentials(authorization)
+        user, password = credentials(authorization)
 
         def is_right() -> bool:
             if self._is_remembered(digest):  # since it waited for its turn
@@ -80,7 +80,7 @@ class AliasGuard:
                 self._right.popitem(last=False)
 
 
-def _credentials(authorization: str) -> tuple[str, str]:
+def credentials(authorization: str) -> tuple[str, str]:
     """Name and password of a Basic header (RFC 7617); empty ones for what is none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":

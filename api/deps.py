@@ -10,10 +10,12 @@ from atelier.claims import Claims
 from atelier.egress_clients import tell_proxies
 from atelier.engine import Engine
 from atelier.errors import AtelierError, Code
+from atelier.gateway import Gateway
 from atelier.group_whitelists import GroupWhitelists
 from atelier.jobs import Job, Jobs
 from atelier.locks import Locks
 from atelier.model import Workspace
+from atelier.port_access import port_routes
 from atelier.registry import Registry
 from atelier.squid import Squid
 from fastapi import Depends, Path, Request
@@ -25,6 +27,7 @@ from .audit import Audit
 from .claim_desk import ClaimDesk
 from .disk_gauge import DiskGauge
 from .git_server import GitVersion
+from .hashing import Hashing
 from .limiter import Limiter
 from .password_desk import PasswordDesk
 from .passwords import PasswordGuard
@@ -62,6 +65,7 @@ class Services:
     password_desk: PasswordDesk
     admin_door: AdminDoor
     alias_guard: AliasGuard
+    hashing: Hashing
     audit: Audit
     git_version: GitVersion
     domain_categories: Categories
@@ -85,6 +89,11 @@ class Services:
     def tell_proxies(self) -> None:
         """Lets the egress proxies know of a change of a workspace that no playbook makes."""
         tell_proxies(self.settings.site, self.registry, Locks(self.settings.site.state_dir))
+
+    def sync_ports(self) -> None:
+        """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
+        state_dir = self.settings.site.state_dir
+        Gateway(state_dir, Locks(state_dir), "ports.map").sync(lambda: port_routes(self.registry))
 
     def squid(self) -> Squid:
         """Squid's files, to be read; its container is the playbooks' business."""

@@ -34,6 +34,7 @@ STATUS: Mapping[Code, int] = {
     Code.PROJECT_NOT_FOUND: 404,
     Code.NOT_FOUND: 404,
     Code.ALIAS_EXISTS: 409,
+    Code.PORT_GUARDED: 409,
     Code.ALIAS_RESERVED: 422,
     Code.ALREADY_CLAIMED: 409,
     Code.WORKSHOP_FULL: 503,

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from contextlib import suppress
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from weakref import WeakValueDictionary
 
 from atelier.errors import AtelierError, Code
@@ -14,6 +15,9 @@ from atelier.errors import AtelierError, Code
 _WINDOW_SECONDS = 60.0
 # A stranger with many addresses must not fill the memory; whoever came longest ago is forgotten.
 _KEPT_CALLERS = 10_000
+# An IPv6 site (a /48) has 65,536 networks, each of which counts by itself: all of them together may do this many times
+# what one may do.
+_NETWORKS_PER_SITE = 10
 
 
 class Limiter:
@@ -46,26 +50,39 @@ class Limiter:
         if self._limit == 0:
             return
         moment = time.monotonic()
+        wait = 0
         with self._turn:
-            acts = self._acts.get(network_of(caller), deque())
-            while acts and acts[0] <= moment - _WINDOW_SECONDS:
-                acts.popleft()
-            if len(acts) < self._limit:
-                return
-            wait = int(acts[0] + _WINDOW_SECONDS - moment) + 1
+            for key, limit in self._bounds(caller):
+                acts = self._acts.get(key, deque())
+                while acts and acts[0] <= moment - _WINDOW_SECONDS:
+                    acts.popleft()
+                if len(acts) >= limit:
+                    wait = max(wait, int(acts[0] + _WINDOW_SECONDS - moment) + 1)
+        if not wait:
+            return
         raise AtelierError(Code.TOO_MANY_ATTEMPTS, self._refusal.format(wait=wait), retry_after=wait)
 
     def count(self, caller: str) -> None:
-        key = network_of(caller)
         with self._turn:
-            self._acts.setdefault(key, deque(maxlen=self._limit or 1)).append(time.monotonic())
-            self._acts.move_to_end(key)
-            if len(self._acts) > _KEPT_CALLERS:
+            for key, limit in self._bounds(caller):
+                self._acts.setdefault(key, deque(maxlen=limit or 1)).append(time.monotonic())
+                self._acts.move_to_end(key)
+            while len(self._acts) > _KEPT_CALLERS:
                 self._acts.popitem(last=False)
 
     def forget(self, caller: str) -> None:
         with self._turn:
-            self._acts.pop(network_of(caller), None)
+            self._acts.pop(self._bounds(caller)[0][0], None)
+
+    def _bounds(self, caller: str) -> list[tuple[str, int]]:
+        """What the caller is counted by, and how often each may act. Words may stand before the address."""
+        what, gap, address = caller.rpartition(" ")
+        bounds = [(f"{what}{gap}{network_of(address)}", self._limit)]
+        with suppress(ValueError):
+            if IPv6Address(address).ipv4_mapped is None:
+                site = IPv6Network((address, 48), strict=False)
+                bounds.append((f"{what}{gap}{site}", self._limit * _NETWORKS_PER_SITE))
+        return bounds
 
 
 def network_of(caller: str) -> str:

@@ -33,6 +33,7 @@ from .docs import document
 from .expiry import Expiry
 from .feed import Feed
 from .git_server import GitVersion
+from .hashing import Hashing
 from .limiter import Limiter
 from .listing import ProjectList, Topics
 from .metrics import collector
@@ -52,6 +53,7 @@ from .routers import (
     events,
     git,
     jobs,
+    ports,
     projects,
     seats,
     session,
@@ -92,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     routers = (
-        *(projects.router, checkpoints.router, aliases.router, jobs.router, system.router),
+        *(projects.router, checkpoints.router, aliases.router, ports.router, jobs.router, system.router),
         *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
         ending.router,
     )
@@ -138,6 +140,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             password_desk=PasswordDesk(),
             admin_door=door,
             alias_guard=AliasGuard(),
+            hashing=Hashing(),
             audit=Audit(site.state_dir),
             git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),
@@ -158,6 +161,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             asyncio.create_task(sweep.run(platform), name="sweep"),
             asyncio.create_task(DiskWatch(platform).run(), name="disk"),
             asyncio.create_task(platform.audit.run(), name="audit"),
+            asyncio.create_task(_sync_ports(platform), name="ports"),
         ]
         yield
         for task in tasks:
@@ -168,6 +172,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         await platform.queue.drain()
         watcher.stop()
         sampler.stop()
+        platform.hashing.close()
         platform.audit.close()
 
 
@@ -194,3 +199,11 @@ def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
     claims = Claims(registry, workshop.group)
     return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
+
+
+async def _sync_ports(platform: Services) -> None:
+    """Fills the gateway's table for installations that were made before there was one."""
+    try:
+        await asyncio.to_thread(platform.sync_ports)
+    except AtelierError as error:
+        log.warning("the gateway was not told of the workspaces' ports: %s", error)

@@ -38,6 +38,8 @@ class Settings:
     raw_site: dict[str, Any]  # as modules take it
     token: str
     open_to_all: bool
+    loopback_is_operator: bool
+    ports_want_password: bool
     templates: tuple[str, ...]
     ready_timeout: float
     proxy_enabled: bool
@@ -76,6 +78,8 @@ def load_settings(path: Path | None = None) -> Settings:
         raw_site=raw["site"],
         token=token,
         open_to_all=raw["api_auth"] == "open",
+        loopback_is_operator=bool(raw["loopback_is_operator"]),
+        ports_want_password=raw["port_access"] != "open",
         templates=tuple(raw["templates"]),
         ready_timeout=float(raw["ready_timeout"]),
         proxy_enabled=bool(raw["proxy_enabled"]),

@@ -11,13 +11,14 @@ author: [Atelier (@atelier)]
 description:
   - Fails with C(VALIDATION_ERROR) when a range is malformed or overlaps one that the host routes already.
     Docker itself only compares with its own networks.
+  - Fails with C(VALIDATION_ERROR) when a trusted proxy is malformed or could be a seat.
   - Tells which interfaces lead out of the host, and which name servers it asks. Changes nothing.
 options:
   networks:
     description: The ranges to check.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       subnet:
         description: The range, CIDR.
@@ -31,6 +32,16 @@ options:
         description: The setting to name when the range collides.
         type: str
         required: true
+  proxies:
+    description: Addresses and ranges of trusted proxies.
+    type: list
+    elements: str
+    default: []
+  seat_subnets:
+    description: The seats' ranges, none of which may be a trusted proxy's.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: The module only reads.
@@ -78,13 +89,18 @@ NETWORK_SPEC: dict[str, Any] = {
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"networks": {"type": "list", "elements": "dict", "required": True, "options": NETWORK_SPEC}},
+        argument_spec={
+            "networks": {"type": "list", "elements": "dict", "default": [], "options": NETWORK_SPEC},
+            "proxies": {"type": "list", "elements": "str", "default": []},
+            "seat_subnets": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
 
     def call() -> dict[str, Any]:
         routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
         subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
+        subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
         resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
         return {
             "changed": False,

@@ -23,16 +23,29 @@ def aliases(found: Sequence[Mapping[str, Any]], reader: Words) -> list[dict[str,
     ]
 
 
-def ports(found: Sequence[Mapping[str, Any]], status: str, reader: Words) -> dict[str, Any]:
-    """The open ports, and the sentence when there is none. One that only the workspace reaches has no address."""
+def ports(found: Sequence[Mapping[str, Any]], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
+    """The open ports and those that are shared, and the sentence when none is open. One that only the workspace reaches
+    has no address."""
+    open_ports = {entry["port"]: entry for entry in found}
     return {
         "rows": [
             {
-                "number": entry["port"],
-                "word": reader("aliases.port", port=entry["port"]),
-                "url": entry["url"] if entry["reachable"] else "",
+                "number": port,
+                "word": reader("aliases.port", port=port),
+                "url": open_ports[port]["url"] if port in open_ports and open_ports[port]["reachable"] else "",
+                "shared": port in shared,
+                "access": _access(open_ports.get(port), port in shared, reader),
             }
-            for entry in found
+            for port in sorted({*open_ports, *shared})
         ],
         "empty": "" if found else reader("ports.none" if status == "running" else "ports.asleep"),
     }
+
+
+def _access(entry: Mapping[str, Any] | None, shared: bool, reader: Words) -> str:
+    """Who may open the port, in words."""
+    if entry is not None and not entry["reachable"]:
+        return reader("ports.local")
+    if shared:
+        return reader("ports.shared")
+    return reader("ports.password" if entry is not None and entry["passwordRequired"] else "ports.people")

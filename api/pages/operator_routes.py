@@ -16,6 +16,7 @@ from ..routers import aliases as aliases_api
 from ..routers import egress as egress_api
 from ..routers import git as git_api
 from ..routers import jobs as jobs_api
+from ..routers import ports as ports_api
 from ..routers import projects as projects_api
 from ..routers import system as system_api
 from . import addresses, egress, git, jobs, workshop, workspaces
@@ -104,8 +105,9 @@ async def aliases_fragment(project_id: ProjectId, platform: Platform, reader: Re
 async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker is asked."""
     status, _ = platform.presenter.status(platform.row(project_id))
-    found = content(await aliases_api.list_ports(project_id, platform))["ports"]
-    return page("ports.html", reader, id=project_id, ports=addresses.ports(found, status, reader))
+    found = content(await ports_api.list_ports(project_id, platform))
+    rows = addresses.ports(found["ports"], found["shared"], status, reader)
+    return page("ports.html", reader, id=project_id, ports=rows)
 
 
 @router.get("/pages/workspaces/{project_id}/log")

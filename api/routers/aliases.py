@@ -1,4 +1,4 @@
-"""Readable subdomains for ports of a workspace, and which of its ports something listens on."""
+"""Readable subdomains for ports of a workspace."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from atelier.aliases import Alias, all_aliases, check_subdomain, find_alias, get_alias, put_alias
-from atelier.model import IDE_PORT
+from atelier.errors import AtelierError
 from atelier.passwords import hash_password
 from fastapi import APIRouter, Header, Path, Response
 
-from .. import disk
 from ..access import Caller
 from ..changes import change, follow, reserve
 from ..deps import Platform, ProjectId, Services, Who
@@ -66,21 +65,6 @@ async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Pl
     return JSON({"success": True, "message": "Alias deleted successfully", "projectId": row.id})
 
 
-@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 500, 503))
-async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
-    """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
-    own address only (localhost) is not ``reachable``."""
-    row = platform.row(project_id)
-    platform.require_docker()
-    found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
-    ports = [
-        {"port": port, "reachable": reachable, "url": platform.settings.site.workspace_url(f"{row.id}-{port}")}
-        for port, reachable in sorted(found.items())
-        if port != IDE_PORT
-    ]
-    return JSON({"success": True, "ports": ports})
-
-
 # The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
 @router.get("/api/aliases/{subdomain}/admission", include_in_schema=False)
 async def admission(
@@ -93,9 +77,13 @@ async def admission(
     alias = find_alias(platform.reads, subdomain)
     if alias is None:
         return Response(status_code=404)
-    return Response(
-        status_code=await asyncio.to_thread(platform.alias_guard.admission, alias, authorization, x_alias_caller)
-    )
+    try:
+        status = await platform.hashing.run(
+            lambda: platform.alias_guard.admission(alias, authorization, x_alias_caller)
+        )
+    except AtelierError:
+        status = 429
+    return Response(status_code=status)
 
 
 async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:

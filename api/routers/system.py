@@ -58,7 +58,7 @@ async def limits(platform: Platform) -> Response:
 async def config(platform: Platform) -> Response:
     """What clients adapt to: features, limits, the git server, and the flat keys that older ones read."""
     settings, quotas = platform.settings, platform.settings.site.quotas
-    git_url = f"{settings.base_url}/git/"
+    git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
     git_version = await asyncio.to_thread(platform.git_version.read)
     return JSON(
         {

@@ -23,8 +23,19 @@ class OpenPort(Answer):
     port: int = Field(examples=[3000])
     reachable: bool
     url: str = Field(examples=["http://abc123def456-3000.localhost/"])
+    shared: bool
+    passwordRequired: bool
 
 
 class Ports(Answer):
     success: Literal[True] = True
     ports: list[OpenPort]
+    shared: list[int] = Field(examples=[[3000]])
+
+
+class SharedPort(Answer):
+    success: Literal[True] = True
+    projectId: str = Field(examples=["abc123def456"])
+    port: int = Field(examples=[3000])
+    shared: bool
+    url: str = Field(examples=["http://abc123def456-3000.localhost/"])

@@ -46,6 +46,14 @@ class CreateAlias(Body):
     basic_auth: BasicAuth | None = None
 
 
+class SharePort(Body):
+    """What whoever is not the operator proves the workspace's ownership with."""
+
+    model_config = example({"password": "secure123!"})
+
+    password: Text | None = None
+
+
 class ChangeAlias(Body):
     """What is left out stays; ``basicAuth: null`` opens the alias to all."""
 

@@ -158,6 +158,10 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
                 " password_hash = excluded.password_hash",
                 (*values, now()),
             )
+            if alias.user is not None:  # it would be open beside its password
+                db.execute(
+                    "DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", (alias.workspace_id, alias.port)
+                )
         except sqlite3.IntegrityError as error:
             raise AtelierError(
                 Code.PROJECT_NOT_FOUND,

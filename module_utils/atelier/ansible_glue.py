@@ -123,7 +123,7 @@ def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:
         socket=state_dir / "gateway" / "git" / "http.sock",
         credentials=state_dir / "git" / "credentials.json",
         seat_port=git["seat_port"],
-        base_url=f"{address(raw['protocol'], raw['domain'], raw['port'])}/git",
+        base_url=f"{address(raw['protocol'], _git_host(git['service'], raw['domain']), raw['port'])}/git",
     )
 
 
@@ -133,6 +133,11 @@ def _archive_limits(raw: Mapping[str, Any]) -> ArchiveLimits:
     if not limits:
         return ArchiveLimits()
     return ArchiveLimits(int(limits["max_entries"]), int(limits["max_mib"]) * MIB, float(limits["max_seconds"]))
+
+
+def _git_host(service: str, domain: str) -> str:
+    """Forgejo's pages must not share an origin with the operator's, so it has a host of its own."""
+    return f"git.{domain}" if service == "forgejo" else domain
 
 
 # The options that every module which changes something takes besides its own.

@@ -339,6 +339,7 @@ def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None
     then it is kept. Where the engine is gone the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
         platform.registry.update(row.id, password_hash=seat.password_hash)
+        platform.sync_ports()
         row = row._replace(password_hash=seat.password_hash)
     try:
         with repository_for(platform, row, wanted=row.repository is not None) as push:

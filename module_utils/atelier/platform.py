@@ -14,6 +14,7 @@ from .engine import Engine
 from .gateway import Gateway
 from .locks import Locks
 from .model import Site
+from .port_access import port_routes
 from .registry import Registry
 
 # Called with a step, how much of it is done, and how much there is.
@@ -29,6 +30,7 @@ class Platform:
     engine: Engine
     gateway: Gateway
     aliases: Gateway
+    ports: Gateway
     locks: Locks
     progress: Progress
     ready_timeout: float
@@ -46,6 +48,11 @@ class Platform:
 
     def sync_aliases(self) -> None:
         self.aliases.sync(lambda: alias_routes(self.registry))
+        self.sync_ports()
+
+    def sync_ports(self) -> None:
+        """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
+        self.ports.sync(lambda: port_routes(self.registry))
 
 
 @contextmanager
@@ -64,6 +71,7 @@ def open_platform(
             engine=engine,
             gateway=Gateway(site.state_dir, locks),
             aliases=Gateway(site.state_dir, locks, "aliases.map"),
+            ports=Gateway(site.state_dir, locks, "ports.map"),
             locks=locks,
             progress=progress,
             ready_timeout=ready_timeout,

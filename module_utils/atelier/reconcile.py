@@ -24,6 +24,7 @@ from .jobs import Jobs
 from .listing import containers_by_id
 from .model import Status, Workspace
 from .platform import Platform
+from .port_access import port_routes
 from .registry_rows import Batch
 from .seats import discard_container, observed_status, remove_container
 from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
@@ -369,6 +370,7 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
     maps = (
         (platform.gateway, {row.id: row.address for row in rows}, "routes"),
         (platform.aliases, alias_routes(platform.registry), "aliases"),
+        (platform.ports, port_routes(platform.registry), "port settings"),
     )
     for table, wanted, what in maps:
         for place, present in (("file", table.saved()), ("running gateway", table.running())):

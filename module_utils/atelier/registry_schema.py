@@ -152,6 +152,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The counters of a job's workspaces when the job was asked for, as JSON: {id: [orders, passwords]}.
         "ALTER TABLE jobs ADD COLUMN basis TEXT NOT NULL DEFAULT '{}'",
     ),
+    (
+        """
+        CREATE TABLE shared_ports (
+            workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+            port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (workspace_id, port)
+        ) STRICT
+        """,
+    ),
 )
 
 

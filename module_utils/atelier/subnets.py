@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from .errors import AtelierError, Code
 
@@ -80,3 +80,29 @@ def check(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
                     overlaps=str(network),
                 )
         taken.append((subnet, f"the value of {item.variable}", item.bridge))
+
+
+def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
+    """Raises VALIDATION_ERROR for a trusted proxy that is no address or range, or that a seat's address belongs to: a
+    seat would be believed whatever it says about itself."""
+    seats = [IPv4Network(subnet) for subnet in seat_subnets]
+    for proxy in proxies:
+        try:
+            network = ip_network(proxy)
+        except ValueError as error:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"atelier_trusted_proxies has {proxy[:60]!r}: {error}.",
+                field="atelier_trusted_proxies",
+                remedy="List addresses and ranges such as 192.0.2.10 or 192.0.2.0/24.",
+            ) from error
+        for seat in seats:
+            # HAProxy compares an IPv4 source with IPv6 ranges, too, as ::ffff:a.b.c.d.
+            mapped = IPv6Network((0xFFFF << 32 | int(seat.network_address), 96 + seat.prefixlen))
+            if network.overlaps(seat if isinstance(network, IPv4Network) else mapped):
+                raise AtelierError(
+                    Code.VALIDATION_ERROR,
+                    f"atelier_trusted_proxies has {proxy}, which holds addresses of seats ({seat}).",
+                    field="atelier_trusted_proxies",
+                    remedy="List the proxies' own addresses; a seat can be none.",
+                )

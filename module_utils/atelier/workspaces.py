@@ -272,6 +272,7 @@ def change_password(platform: Platform, workspace: Workspace, password_hash: str
         if container.status == "running":
             restart_ide(platform, changed)
     platform.registry.update(workspace.id, password_hash=password_hash)
+    platform.sync_ports()
 
 
 def _change_password(platform: Platform, desired: Desired, workspace: Workspace) -> None:

@@ -93,7 +93,7 @@ def test_it_listens_where_the_gateway_looks(settings: configparser.ConfigParser,
     server = settings["server"]
     assert (server["PROTOCOL"], server["HTTP_ADDR"]) == ("http+unix", "/run/git/http.sock")
     assert server["UNIX_SOCKET_PERMISSION"] == "666"
-    assert server["ROOT_URL"] == f"http://localhost:{site['port']}/git/"
+    assert server["ROOT_URL"] == f"http://git.localhost:{site['port']}/git/"
     socket_folder = Path(site["state_dir"]) / "gateway" / "git"
     assert socket_folder.stat().st_uid == UID and stat.S_IMODE(socket_folder.stat().st_mode) == 0o711
 

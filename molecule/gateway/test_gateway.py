@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import http.client
 import json
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
@@ -48,6 +51,8 @@ for my $server (@servers) {
 }
 """
 IDS = ("0123456789ab", "fedcba987654")
+# What signs the passes for the second one's ports; the first one has no password.
+KEY = bytes(range(32))
 STOPPED = "aaaaaaaaaaaa"
 
 
@@ -56,6 +61,7 @@ class Gateway:
         self.port: int = site["port"]
         self.folder = Path(site["state_dir"]) / "gateway"
         self.map = self.folder / "routes.map"
+        self.ports = self.folder / "ports.map"
 
     def command(self, text: str) -> str:
         with closing(socket.socket(socket.AF_UNIX)) as admin:
@@ -63,9 +69,20 @@ class Gateway:
             admin.sendall(text.encode() + b"\n")
             return b"".join(iter(lambda: admin.recv(65536), b"")).decode().strip()
 
-    def get(self, host: str, path: str = "/", **headers: str) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request("GET", path, headers={"Host": f"{host}:{self.port}", **headers})
+    def get(
+        self,
+        host: str,
+        path: str = "/",
+        method: str = "GET",
+        *,
+        body: str | None = None,
+        source: str = "",
+        **headers: str,
+    ) -> tuple[int, str]:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(source, 0))
+        ) as connection:
+            connection.request(method, path, body, headers={"Host": f"{host}:{self.port}", **headers})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
@@ -80,16 +97,20 @@ def workspaces(site: dict[str, Any], gateway: Gateway, start: Callable[..., Cont
     """Two workspaces and a stopped one. Their routes are told to the running gateway, as the core does it."""
     first = IPv4Network(site["networks"]["none"]["subnet"]).network_address
     routes = dict(zip((*IDS, STOPPED), (str(first + offset) for offset in (20, 21, 22)), strict=True))
-    started = [start("perl", "-e", WORKSPACE, "8082", "3000", address=routes[workspace]) for workspace in IDS]
+    started = [start("perl", "-e", WORKSPACE, "8082", "3000", "4000", address=routes[workspace]) for workspace in IDS]
     for workspace, address in routes.items():
         assert gateway.command(f"add map {gateway.map} {workspace} {address}") == ""
     gateway.map.write_text("".join(f"{workspace} {address}\n" for workspace, address in routes.items()))
-    for workspace in IDS:
-        for host in (f"{workspace}.localhost", f"{workspace}-3000.localhost"):
-            eventually(lambda host=host: gateway.get(host)[0] == 200, f"{host} answers")
+    doors = {IDS[0]: "open", IDS[1]: base64.b64encode(KEY).decode(), f"{IDS[1]}-4000": "shared"}
+    for name, value in doors.items():
+        assert gateway.command(f"add map {gateway.ports} {name} {value}") == ""
+    gateway.ports.write_text("".join(f"{name} {value}\n" for name, value in doors.items()))
+    for host in (f"{IDS[0]}.localhost", f"{IDS[0]}-3000.localhost", f"{IDS[1]}.localhost", f"{IDS[1]}-4000.localhost"):
+        eventually(lambda host=host: gateway.get(host)[0] == 200, f"{host} answers")
     yield started
-    gateway.command(f"clear map {gateway.map}")
-    gateway.map.write_text("")
+    for table in (gateway.map, gateway.ports):
+        gateway.command(f"clear map {table}")
+        table.write_text("")
 
 
 @pytest.mark.parametrize("host", ["0123456789ab.localhost", "0123456789AB.LocalHost", "0123456789ab.localhost."])
@@ -145,7 +166,8 @@ class Api(threading.Thread):
                 connection, _ = self._listener.accept()
                 with connection:
                     self.asked.append(connection.recv(65536).decode())
-                    status = {"cmlnaHQ=": 204, "b2Z0ZW4=": 429}.get(self.asked[-1].partition("Basic ")[2][:8], 401)
+                    known = {"cmlnaHQ=": 204, "OnJpZ2h0": 204, "b2Z0ZW4=": 429}
+                    status = known.get(self.asked[-1].partition("Basic ")[2][:8], 401)
                     connection.sendall(f"HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n".encode())
 
     def close(self) -> None:
@@ -189,7 +211,7 @@ def test_a_stopped_workspace_says_so_and_tries_again(gateway: Gateway) -> None:
 
 
 def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:
-    status, body = gateway.get(f"{IDS[0]}-4000.localhost")
+    status, body = gateway.get(f"{IDS[0]}-4001.localhost")
     assert status == 503
     assert "Nothing answers on this port" in body
 
@@ -239,10 +261,94 @@ def status_from(
     return output.decode().strip()
 
 
-def test_a_seat_gets_workspaces_only(workspaces: list[Container], site: dict[str, Any]) -> None:
-    assert status_from(workspaces[0], site, f"{IDS[1]}.localhost") == "HTTP/1.1 200 OK"
-    assert status_from(workspaces[0], site, "localhost") == "HTTP/1.1 403 Forbidden"
-    assert status_from(workspaces[0], site, "127.0.0.1") == "HTTP/1.1 403 Forbidden"
+def test_a_seat_reaches_itself_and_what_is_shared(workspaces: list[Container], site: dict[str, Any]) -> None:
+    for name in (IDS[0], f"{IDS[0]}-3000", f"{IDS[1]}-4000"):
+        assert status_from(workspaces[0], site, f"{name}.localhost") == "HTTP/1.1 200 OK", name
+    # One answer to everything else: it does not tell which names exist.
+    others = (IDS[1], f"{IDS[1]}-3000", f"{IDS[1].upper()}-3000", STOPPED, f"{STOPPED}-3000", "bbbbbbbbbbbb", "demo")
+    for name in (*others, f"{IDS[1]}-8082", f"{IDS[1]}-99999"):
+        assert status_from(workspaces[0], site, f"{name}.localhost") == "HTTP/1.1 403 Forbidden", name
+    for host in ("localhost", "127.0.0.1", "example.org", f"{IDS[1]}.localhost.", f"{IDS[1]}.localhost:1"):
+        assert status_from(workspaces[0], site, host) == "HTTP/1.1 403 Forbidden", host
+
+
+def port_pass(label: str, *, end: float = 60, key: bytes = KEY) -> dict[str, str]:
+    until = int(time.time() + end)
+    return {"Cookie": f"a=1; atelier-port={until}.{hmac.digest(key, f'{label}.{until}'.encode(), 'sha256').hex()}; b=2"}
+
+
+def test_a_port_wants_the_workspaces_password(gateway: Gateway) -> None:
+    label = f"{IDS[1]}-3000"
+    status, body = gateway.get(f"{label}.localhost")
+    assert status == 401
+    assert 'action="/.atelier/sign-in"' in body
+    status, body = gateway.get(f"{label}.localhost", **port_pass(label))
+    assert status == 200
+    assert "cookie: a=1; b=2\n" in body
+    for wrong in (
+        port_pass(f"{IDS[1]}-4000"),
+        port_pass(label, end=-5),
+        port_pass(label, key=bytes(32)),
+        {"Cookie": "x"},
+    ):
+        assert gateway.get(f"{label}.localhost", **wrong)[0] == 401
+    assert gateway.get(f"{label}.localhost", Authorization="Basic cmlnaHQ=")[0] == 503
+    api = Api(gateway)
+    api.start()
+    try:
+        status, body = gateway.get(f"{label}.localhost", Authorization="Basic cmlnaHQ=")
+        assert (status, "authorization" in body.lower()) == (200, False)
+        assert f"GET /api/ports/{IDS[1]}/admission " in api.asked[0]
+        assert gateway.get(f"{label}.localhost", Authorization="Basic d3Jvbmc=")[0] == 401
+        assert gateway.get(f"{label}.localhost", Authorization="Basic b2Z0ZW4=")[0] == 429
+        # The form goes to the API, without what the browser has for the program.
+        gateway.get(
+            f"{label}.localhost", "/.atelier/sign-in", "POST", Cookie="key=canary", Origin="http://evil.example"
+        )
+        assert f"POST /api/ports/{label}/sign-in " in api.asked[-1]
+        assert "host: localhost" in api.asked[-1] and "canary" not in api.asked[-1] and "evil" not in api.asked[-1]
+    finally:
+        api.close()
+    # An alias with a password closes the port's own name, also where the workspace has none.
+    assert gateway.command(f"add map {gateway.ports} {IDS[0]}-3000 guarded") == ""
+    try:
+        assert gateway.get(f"{IDS[0]}-3000.localhost")[0] == 403
+    finally:
+        assert gateway.command(f"del map {gateway.ports} {IDS[0]}-3000") == ""
+    assert gateway.get(f"{IDS[0]}-3000.localhost")[0] == 200
+
+
+def test_code_server_sees_right_passwords_only(gateway: Gateway) -> None:
+    def sign_in(password: str, path: str = "/login", id: str = IDS[1]) -> int:
+        body = {"Content-Type": "application/x-www-form-urlencoded", "body": f"base=.&password={password}"}
+        return gateway.get(f"{id}.localhost", path, "POST", **body)[0]
+
+    # Without the API nobody judges: code-server does.
+    assert sign_in("anything") == 200
+    api = Api(gateway)
+    api.start()
+    try:
+        # What stands for ":right" is base64 of it: the stand-in knows the beginning.
+        assert sign_in("%72ight") == 200
+        assert base64.b64encode(b":right").decode() in api.asked[-1]
+        for path in ("/login", "/LOGIN/", "/login?to=x"):
+            assert sign_in("wrong", path) == 401
+        assert sign_in("") == 401
+        assert sign_in("wrong", id=IDS[0]) == 200
+    finally:
+        api.close()
+
+
+def test_one_seats_connections_are_limited(gateway: Gateway, workspaces: list[Container], site: dict[str, Any]) -> None:
+    address = next(IPv4Network(site["networks"]["none"]["subnet"]).hosts())
+    flood = (
+        f"for i in $(seq 400); do exec {{fd}}<>/dev/tcp/{address}/{site['port']} || break; done 2>/dev/null; "
+        "printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&$fd; head -c 8 <&$fd | wc -c; sleep 5"
+    )
+    _, output = workspaces[0].exec_run(["timeout", "30", "bash", "-c", flood], stream=True)
+    assert next(output).strip() == b"0"  # the last one was closed at once
+    assert gateway.get(f"{IDS[0]}.localhost")[0] == 200
+    assert status_from(workspaces[1], site, f"{IDS[1]}.localhost") == "HTTP/1.1 200 OK"
 
 
 @pytest.fixture
@@ -346,6 +452,45 @@ def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site:
         # And the routes, which the new worker read from the file.
         assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
     assert running_id(site) == before
+
+
+def test_trusted_proxies_alone_are_believed(gateway: Gateway, site: dict[str, Any]) -> None:
+    """By X-Forwarded-For and by the PROXY protocol; what they forward counts as what it is, seats included."""
+    seat = str(next(IPv4Network(site["networks"]["none"]["subnet"]).hosts()) + 19)
+    proxy, stranger = "127.0.0.7", "127.0.0.8"
+
+    def configured(**variables: Any) -> None:
+        run = playbook(Path(__file__).with_name("converge.yml"), "-e", json.dumps(variables), "--skip-tags", "network")
+        assert run.returncode == 0, run.stdout
+
+    def ask(name: str, source: str, line: str, header: str = "") -> str:
+        with closing(socket.create_connection(("127.0.0.1", gateway.port), 10, (source, 0))) as connection:
+            head = f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\n{header}Connection: close\r\n\r\n"
+            connection.sendall(f"{line}{head}".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    configured(atelier_trusted_proxies=[proxy, "127.0.0.9/32"])
+    try:
+        for sent in ("9.9.9.9", "6.6.6.6, 9.9.9.9", "6.6.6.6, 9.9.9.9, 127.0.0.9"):
+            assert "x-forwarded-for: 9.9.9.9\n" in ask(IDS[0], proxy, "", f"X-Forwarded-For: {sent}\r\n")
+        assert ask(IDS[0], proxy, "", "X-Forwarded-For: junk\r\n").startswith("HTTP/1.1 400")
+        assert f"x-forwarded-for: {stranger}\n" in ask(IDS[0], stranger, "", "X-Forwarded-For: 9.9.9.9\r\n")
+        assert ask(IDS[0], proxy, "", f"X-Forwarded-For: {seat}\r\n").startswith("HTTP/1.1 200")
+        for sent in (seat, f"::ffff:{seat}"):
+            assert ask(IDS[1], proxy, "", f"X-Forwarded-For: {sent}\r\n").startswith("HTTP/1.1 403")
+            assert ask("x", proxy, "", f"X-Forwarded-For: {sent}\r\n").startswith("HTTP/1.1 403")
+        # Also where the proxy calls from loopback, as this machine's own programs do.
+        configured(atelier_trusted_proxies=["127.0.0.0/8"], atelier_trusted_proxy_protocol="proxy")
+        assert "x-forwarded-for: 9.9.9.9\n" in ask(IDS[0], proxy, "PROXY TCP4 9.9.9.9 127.0.0.1 1 2\r\n")
+        assert ask(IDS[1], proxy, f"PROXY TCP4 {seat} 127.0.0.1 1 2\r\n").startswith("HTTP/1.1 403")
+        run = playbook(
+            Path(__file__).with_name("converge.yml"), "-e", json.dumps({"atelier_trusted_proxies": [f"{seat}/32"]})
+        )
+        assert run.returncode != 0
+        assert "atelier_trusted_proxies" in run.stdout
+    finally:
+        configured(atelier_trusted_proxies=[])
+    assert gateway.get(f"{IDS[0]}.localhost")[0] == 200
 
 
 def test_a_configuration_that_haproxy_refuses_never_goes_live(gateway: Gateway) -> None:

@@ -80,6 +80,8 @@ class Instance(Installation):
             "site": dict(site),
             "token_file": str(token),
             "api_auth": "token",
+            "loopback_is_operator": True,
+            "port_access": "password",
             "templates": ["empty", "python-flask"],
             "ready_timeout": 60,
             "proxy_enabled": False,

@@ -102,7 +102,7 @@ def platform(tmp_path: Path, seats: Seats) -> Platform:
     here, locks = site(tmp_path), Locks(tmp_path)
     gateway = Gateway(tmp_path, locks)
     engine: Any = seats
-    return Platform(here, open_registry(tmp_path), engine, gateway, gateway, locks, lambda *said: None, -60)
+    return Platform(here, open_registry(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
 
 
 @pytest.fixture

@@ -226,14 +226,17 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
 
 def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
     found = [
-        {"port": 3000, "reachable": True, "url": "http://a/"},
-        {"port": 3001, "reachable": False, "url": "http://b/"},
+        {"port": 3000, "reachable": True, "url": "http://a/", "passwordRequired": True},
+        {"port": 3001, "reachable": False, "url": "http://b/", "passwordRequired": True},
     ]
-    shown = addresses.ports(found, "running", EN)
-    assert [(port["word"], port["url"]) for port in shown["rows"]] == [("Port 3000", "http://a/"), ("Port 3001", "")]
+    shown = addresses.ports(found, [3002], "running", EN)
+    urls = [(port["word"], port["url"], port["shared"]) for port in shown["rows"]]
+    assert urls == [("Port 3000", "http://a/", False), ("Port 3001", "", False), ("Port 3002", "", True)]
+    access = [port["access"] for port in shown["rows"]]
+    assert access == [EN("ports.password"), EN("ports.local"), EN("ports.shared")]
     assert shown["empty"] == ""
-    assert addresses.ports([], "running", EN)["empty"] == EN("ports.none")
-    assert addresses.ports([], "stopped", EN)["empty"] == EN("ports.asleep")
+    assert addresses.ports([], [], "running", EN)["empty"] == EN("ports.none")
+    assert addresses.ports([], [], "stopped", EN)["empty"] == EN("ports.asleep")
     alias = {"subdomain": "demo", "url": "http://demo/", "port": 3000, "basicAuth": False, "user": None}
     rows = addresses.aliases([alias, {**alias, "basicAuth": True, "user": "guest"}], EN)
     assert [row["access"] for row in rows] == ["open to all", "asks for guest's password"]

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.subnets import Route, Wanted, check, name_servers, parse_routes, uplinks
+from atelier.subnets import Route, Wanted, check, check_proxies, name_servers, parse_routes, uplinks
 
 # 0.0.0.0/0 via eth0, 172.17.0.0/16 on docker0, as a little-endian kernel writes them.
 TABLE = """\
@@ -59,3 +59,21 @@ def test_name_servers_outside_the_host() -> None:
     real = "nameserver 169.254.169.254\nnameserver 10.0.0.2\nnameserver fd00::1\nnameserver\n"
     assert name_servers(stub, real) == ["10.0.0.2", "169.254.169.254"]
     assert name_servers("") == []
+
+
+def test_a_trusted_proxy_is_an_address_and_never_a_seats() -> None:
+    seats = ["172.28.0.0/16", "172.29.0.0/16"]
+    check_proxies(["192.0.2.7", "192.0.2.0/24", "2001:db8::7", "127.0.0.1", "::1"], seats)
+    for proxy in (
+        "172.28.4.5",
+        "172.16.0.0/12",
+        "0.0.0.0/0",
+        "::/0",
+        "::ffff:172.29.0.9",
+        "proxy.example",
+        "1.2.3.4/33",
+    ):
+        with pytest.raises(AtelierError) as refused:
+            check_proxies(["192.0.2.7", proxy], seats)
+        assert refused.value.code is Code.VALIDATION_ERROR
+        assert refused.value.details["field"] == "atelier_trusted_proxies"

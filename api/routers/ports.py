@@ -1,0 +1,189 @@
+"""A workspace's ports: which ones something listens on, which are shared, and the sign-in for those that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Annotated
+from urllib.parse import parse_qs, quote, urlsplit
+
+from atelier.aliases import Alias, check_port
+from atelier.errors import AtelierError, Code
+from atelier.model import IDE_PORT, Workspace
+from atelier.port_access import PASS_SECONDS, guarded_ports, port_pass, share_port, shared_ports, unshare_ports
+from fastapi import APIRouter, Body, Header, Path, Request, Response
+
+from .. import disk
+from ..access import Caller
+from ..alias_guard import credentials
+from ..deps import Platform, ProjectId, Services, Who
+from ..docs import errors
+from ..responses import JSON
+from ..schemas import alias_answers
+from ..schemas.aliases import SharePort
+
+router = APIRouter(tags=["aliases"])
+_SHARE = "/api/projects/{project_id}/ports/{port}/share"
+# Where the gateway shows its form, on the port's own host.
+_FORM = "/.atelier/sign-in"
+Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65535)]
+
+
+@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 500, 503))
+async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
+    """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
+    own address only (localhost) is not ``reachable``. ``shared`` lists all ports that are shared, in use or not."""
+    row = platform.row(project_id)
+    platform.require_docker()
+    found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
+    shared = shared_ports(platform.reads, row.id)
+    ports = [
+        {
+            "port": port,
+            "reachable": reachable,
+            "url": platform.settings.site.workspace_url(f"{row.id}-{port}"),
+            "shared": port in shared,
+            "passwordRequired": _wants_password(platform, row, port),
+        }
+        for port, reachable in sorted(found.items())
+        if port != IDE_PORT
+    ]
+    return JSON({"success": True, "ports": ports, "shared": sorted(shared)})
+
+
+@router.post(_SHARE, response_model=alias_answers.SharedPort, responses=errors(401, 404, 409, 429, 500))
+async def share(
+    project_id: ProjectId,
+    port: Port,
+    platform: Platform,
+    caller: Who,
+    body: Annotated[SharePort | None, Body()] = None,
+) -> Response:
+    """Opens the port's address to everybody who knows it, the other seats included. Whoever is not the operator sends
+    the workspace's password."""
+    return await _set_shared(platform, caller, project_id, port, body, shared=True)
+
+
+@router.delete(_SHARE, response_model=alias_answers.SharedPort, responses=errors(401, 404, 429, 500))
+async def unshare(
+    project_id: ProjectId,
+    port: Port,
+    platform: Platform,
+    caller: Who,
+    body: Annotated[SharePort | None, Body()] = None,
+) -> Response:
+    """Ends the sharing: other seats get 403, and people need the workspace's password."""
+    return await _set_shared(platform, caller, project_id, port, body, shared=False)
+
+
+# The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
+@router.get("/api/ports/{project_id}/admission", include_in_schema=False)
+async def admission(
+    project_id: str,
+    platform: Platform,
+    authorization: Annotated[str, Header()] = "",
+    x_alias_caller: Annotated[str, Header()] = "",
+) -> Response:
+    """204 where the Authorization header has the workspace's password, with any name."""
+    row = platform.row(project_id)
+    return Response(status_code=await _check(platform, row, authorization, x_alias_caller))
+
+
+# The gateway sends the form of /.atelier/sign-in here, from any host <id>-<port>.<domain>.
+@router.post("/api/ports/{project_id}-{port}/sign-in", include_in_schema=False)
+async def sign_in(project_id: str, port: Port, request: Request, platform: Platform, caller: Who) -> Response:
+    """Answers the right password with a pass for this port as a cookie, and leads back to what was asked for."""
+    row = platform.row(project_id)
+    sent = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
+    status = await _check(platform, row, _basic(sent.get("password", [""])[0]), caller.address)
+    target = _target(request.headers.get("referer", ""))
+    proof = port_pass(row, port)
+    if status == 204 and proof is not None:
+        answer = Response(status_code=303, headers={"Location": target, "Cache-Control": "no-store"})
+        is_https = platform.settings.site.protocol == "https"
+        answer.set_cookie(
+            f"{'__Host-' if is_https else ''}atelier-port",
+            proof,
+            max_age=PASS_SECONDS,
+            path="/",
+            secure=is_https,
+            httponly=True,
+            samesite="lax",
+        )
+        return answer
+    problem = "later" if status == 429 else "wrong"
+    return Response(status_code=303, headers={"Location": f"{_FORM}?{problem}=1&to={quote(target, safe='')}"})
+
+
+async def _set_shared(
+    platform: Services, caller: Caller, project_id: str, port: int, body: SharePort | None, *, shared: bool
+) -> Response:
+    row = platform.row(project_id)
+    check_port(port)
+    operation = "share-port" if shared else "unshare-port"
+    try:
+        if not caller.operator:
+            await _prove_ownership(platform, row, (body or SharePort()).password, caller.address)
+        if shared:
+            await asyncio.to_thread(share_port, platform.registry, row.id, port)
+        else:
+            await asyncio.to_thread(unshare_ports, platform.registry, row.id, [port])
+        await asyncio.to_thread(platform.sync_ports)
+    except AtelierError as error:
+        platform.audit.write(caller.name, operation, row.id, f"refused: {error.code}", port=port)
+        raise
+    platform.audit.write(caller.name, operation, row.id, "successful", port=port)
+    url = platform.settings.site.workspace_url(f"{row.id}-{port}")
+    return JSON({"success": True, "projectId": row.id, "port": port, "shared": shared, "url": url})
+
+
+async def _prove_ownership(platform: Services, row: Workspace, password: str | None, address: str) -> None:
+    """Raises INVALID_WORKSPACE_PASSWORD or TOO_MANY_ATTEMPTS for a caller who does not know the password."""
+    if row.password_hash is None or password is None:
+        status = 401
+    else:
+        status = await _check(platform, row, _basic(password), address)
+    if status == 429:
+        raise AtelierError(Code.TOO_MANY_ATTEMPTS, "Too many wrong passwords; wait a minute.", retry_after=60)
+    if status != 204:
+        raise AtelierError(
+            Code.INVALID_WORKSPACE_PASSWORD,
+            "Invalid password for password-protected workspace",
+            remedy="Send the workspace's password as password. The ports of one without a password are the operator's.",
+        )
+
+
+async def _check(platform: Services, row: Workspace, authorization: str, caller: str) -> int:
+    """204 for the workspace's password, 401 for another, 429 for too many wrong ones. The name does not matter."""
+    user, _ = credentials(authorization)
+    door = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
+    try:
+        return await platform.hashing.run(lambda: platform.alias_guard.admission(door, authorization, caller))
+    except AtelierError:
+        return 429
+
+
+def _wants_password(platform: Services, row: Workspace, port: int) -> bool:
+    """Whether people need the workspace's password for the port's own address."""
+    if row.password_hash is None:
+        return False
+    if port in guarded_ports(platform.reads, row.id):
+        return True
+    return platform.settings.ports_want_password and port not in shared_ports(platform.reads, row.id)
+
+
+def _basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f":{password}".encode(errors="replace")).decode()
+
+
+def _target(referer: str) -> str:
+    """The path that somebody came from, on the port's own host; the host that the header names is ignored."""
+    try:
+        came_from = urlsplit(referer)
+        if came_from.path == _FORM:
+            came_from = urlsplit(parse_qs(came_from.query).get("to", ["/"])[0])
+    except ValueError:
+        return "/"
+    path = came_from.path + (f"?{came_from.query}" if came_from.query else "")
+    is_plain = path.isascii() and path.isprintable() and "\\" not in path
+    return path if is_plain and path.startswith("/") and not path.startswith("//") else "/"

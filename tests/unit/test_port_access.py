@@ -1,0 +1,60 @@
+"""Who may open a workspace's ports: the gateway's map, sharing, and the passes that HAProxy checks."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import time
+from pathlib import Path
+
+import pytest
+from atelier.aliases import Alias, put_alias
+from atelier.errors import AtelierError, Code
+from atelier.port_access import GUARDED, OPEN, SHARED, port_pass, port_routes, share_port, shared_ports, unshare_ports
+from support import open_registry, order, row
+
+
+def test_the_map_tells_passwords_shares_and_guarded_ports(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        locked, plain = registry.reserve([order("a", password_hash="$argon2id$x"), order("b")])
+        assert share_port(registry, plain.id, 3000) and not share_port(registry, plain.id, 3000)
+        put_alias(registry, Alias("demo", plain.id, 4000, None, None))
+        put_alias(registry, Alias("safe", locked.id, 5000, "guest", "$argon2id$y"))
+        routes = port_routes(registry)
+        key = routes.pop(locked.id)
+        assert len(base64.b64decode(key)) == 32
+        assert routes == {plain.id: OPEN, f"{plain.id}-3000": SHARED, f"{locked.id}-5000": GUARDED}
+        # A share would pass by the alias's password, and a password ends the share.
+        with pytest.raises(AtelierError) as refused:
+            share_port(registry, locked.id, 5000)
+        assert refused.value.code is Code.PORT_GUARDED
+        put_alias(registry, Alias("secret", plain.id, 3000, "guest", "$argon2id$z"))
+        assert shared_ports(registry, plain.id) == set()
+        assert share_port(registry, plain.id, 1) and share_port(registry, plain.id, 2)
+        assert unshare_ports(registry, plain.id, [1]) and shared_ports(registry, plain.id) == {2}
+        assert unshare_ports(registry, plain.id) and not unshare_ports(registry, plain.id)
+        # Another password is another key; a workspace that is gone has no entry.
+        registry.update(locked.id, password_hash="$argon2id$other")
+        assert port_routes(registry)[locked.id] != key
+        share_port(registry, plain.id, 1)
+        registry.delete(plain.id)
+        assert [name for name in port_routes(registry) if name.startswith(plain.id)] == []
+        with pytest.raises(AtelierError) as gone:
+            share_port(registry, plain.id, 1)
+        assert gone.value.code is Code.PROJECT_NOT_FOUND
+
+
+def test_a_pass_is_for_one_port_and_one_password(tmp_path: Path) -> None:
+    workspace = row(password_hash="$argon2id$x")
+    assert port_pass(row(), 3000) is None
+    proof = port_pass(workspace, 3000)
+    assert proof is not None
+    end, _, signature = proof.partition(".")
+    assert 0 < int(end) - time.time() <= 12 * 3600
+    with open_registry(tmp_path) as registry:
+        registry.adopt(workspace)
+        key = base64.b64decode(port_routes(registry)[workspace.id])
+    # What HAProxy computes.
+    assert signature == hmac.digest(key, f"{workspace.id}-3000.{end}".encode(), "sha256").hex()
+    others = (port_pass(workspace, 3001), port_pass(workspace._replace(password_hash="$argon2id$y"), 3000))
+    assert signature not in [other.partition(".")[2] for other in others if other]
