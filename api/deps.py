@@ -18,6 +18,7 @@ from atelier.model import Workspace
 from atelier.port_access import port_routes
 from atelier.registry import Registry
 from atelier.squid import Squid
+from atelier.steady_clock import SteadyClock
 from fastapi import Depends, Path, Request
 
 from .access import Caller
@@ -67,6 +68,7 @@ class Services:
     alias_guard: AliasGuard
     hashing: Hashing
     audit: Audit
+    clock: SteadyClock
     git_version: GitVersion
     domain_categories: Categories
     started: float

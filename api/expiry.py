@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from atelier.claims import pool
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 30.0
 _LOOKS_PER_TIMEOUT = 4
+# How far a heartbeat may lie ahead.
+_AHEAD = timedelta(minutes=1)
 _CALLER = Caller("127.0.0.1", "expiry")
 
 
@@ -30,8 +33,11 @@ class Expiry:
         minutes = platform.settings.workspace_timeout_minutes
         self._idle = timedelta(minutes=minutes) if minutes else None
         self._end = platform.settings.workshop.end
-        self._since = datetime.now(UTC)
+        self._clock = platform.clock
+        self._jumps = self._clock.jumps
+        self._since = self._clock.now()
         self._used: dict[str, datetime] = {}
+        self._beats: dict[str, datetime] = {}
         self._stopping: set[str] = set()
 
     async def run(self) -> None:
@@ -58,14 +64,15 @@ class Expiry:
         beats = await platform.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
         kept = extensions(platform.reads)
         seats = {row.id for row in pool(list(rows.values()), platform.settings.workshop.group)}
-        moment = datetime.now(UTC)
+        moment = self._now()
         self._used = {id: used for id, used in self._used.items() if id in running}
+        self._note_beats({id: beat for id, beat in beats.items() if beat is not None}, moment)
         for id, started_at in running.items():
             usage = platform.sampler.usage.get(id)
             try:
                 signs = Signs(
                     started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
-                    last_use=max(filter(None, (beats.get(id), self._used.get(id))), default=None),
+                    last_use=self._used.get(id),
                     connections=connected[rows[id].address],
                     cpu_cores=usage.cpu if usage else 0.0,
                     extended_until=kept.get(id),
@@ -77,6 +84,26 @@ class Expiry:
                     await self._stop(rows[id], reason)
             except Exception:  # the boundary: one seat is no reason to leave the others running
                 log.exception("%s was not looked at for expiry", id)
+
+    def _note_beats(self, beats: Mapping[str, datetime], moment: datetime) -> None:
+        """Takes heartbeats as use. While the clock is doubted, a heartbeat can't be compared with the present, but one
+        that differs from the last look's was made since then."""
+        for id, beat in beats.items():
+            is_news = self._beats.get(id) not in (None, beat)
+            used = moment if is_news and self._clock.is_doubted else beat
+            # A heartbeat is the seat's word: one that lies ahead would keep it from ever being idle.
+            if used <= moment + _AHEAD:
+                self._used[id] = max(self._used.get(id, used), used)
+        self._beats = dict(beats)
+
+    def _now(self) -> datetime:
+        """The present; nothing was seen of any workspace before the clock's last jump."""
+        moment = self._clock.now()
+        if self._clock.jumps != self._jumps:
+            self._jumps = self._clock.jumps
+            self._since = moment
+            self._used.clear()
+        return moment
 
     async def _stop(self, row: Workspace, reason: str) -> None:
         platform = self._platform

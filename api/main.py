@@ -17,6 +17,7 @@ from atelier.errors import AtelierError
 from atelier.jobs import Jobs
 from atelier.locks import Locks
 from atelier.registry import Registry
+from atelier.steady_clock import SteadyClock
 from fastapi import FastAPI
 
 from . import errors, sweep, watchdog
@@ -142,9 +143,10 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             alias_guard=AliasGuard(),
             hashing=Hashing(),
             audit=Audit(site.state_dir),
+            clock=SteadyClock(),
             git_version=GitVersion(site),
             domain_categories=read_categories(settings.domain_categories),
-            started=time.time(),
+            started=time.monotonic(),
         )
         app.state.services = platform
         app.state.project_list = ProjectList()

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -28,8 +28,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Session:
+    """``ends`` by the monotonic clock: a jump of the machine's clock ends no session and prolongs none."""
+
     role: Role
-    ends_at: float
+    ends: float
 
 
 class Sessions:
@@ -51,19 +53,19 @@ class Sessions:
         """A new session's id, which only its cookie holds from now on. Writes a file: call it in a thread."""
         id = secrets.token_urlsafe(32)
         with self._turn:
-            living = {key: session for key, session in self._sessions.items() if session.ends_at > time.time()}
-            newest = sorted(living, key=lambda key: living[key].ends_at)[-(_KEPT - 1) :]
+            living = {key: session for key, session in self._sessions.items() if session.ends > time.monotonic()}
+            newest = sorted(living, key=lambda key: living[key].ends)[-(_KEPT - 1) :]
             self._keep(
                 {
                     **{key: living[key] for key in newest},
-                    self._key(role, id): Session(role, time.time() + LIFETIME_SECONDS),
+                    self._key(role, id): Session(role, time.monotonic() + LIFETIME_SECONDS),
                 }
             )
         return id
 
     def find(self, role: Role, id: str) -> Session | None:
         session = self._sessions.get(self._key(role, id)) if self._secrets[role] else None
-        return session if session is not None and session.ends_at > time.time() else None
+        return session if session is not None and session.ends > time.monotonic() else None
 
     def close(self, role: Role, ids: Iterable[str]) -> int:
         """Ends the sessions of these ids and returns how many there were. Writes a file: call it in a thread."""
@@ -77,15 +79,22 @@ class Sessions:
         return hashlib.sha256(f"{role} {id} {self._secrets[role]}".encode(errors="replace")).hexdigest()
 
     def _keep(self, sessions: dict[str, Session]) -> None:
-        document = {key: asdict(session) for key, session in sessions.items()}
+        ahead = time.time() - time.monotonic()
+        document = {key: {"role": session.role, "ends_at": session.ends + ahead} for key, session in sessions.items()}
         write_atomically(self._path, json.dumps(document).encode(), mode=0o600)
         self._sessions = sessions
 
     def _read(self) -> dict[str, Session]:
         try:
             document = json.loads(self._path.read_text())
-            return {key: Session(Role(entry["role"]), float(entry["ends_at"])) for key, entry in document.items()}
+            return {key: _session(entry) for key, entry in document.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}  # a file that somebody spoilt signs everybody out, and keeps nobody from signing in
+
+
+def _session(entry: Mapping[str, object]) -> Session:
+    """A session from the file, for at most the lifetime: the clock may have been set back since."""
+    left = float(str(entry["ends_at"])) - time.time()
+    return Session(Role(str(entry["role"])), time.monotonic() + min(left, LIFETIME_SECONDS))

@@ -35,7 +35,7 @@ async def health(platform: Platform) -> Response:
         "status": "ok",
         "timestamp": now(),
         "version": platform.settings.version,
-        "uptime": duration(time.time() - platform.started),
+        "uptime": duration(time.monotonic() - platform.started),
     }
     return JSON(answer if platform.watcher.available else {**answer, "docker": "unavailable"})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
@@ -73,7 +72,7 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
             platform.audit.refuse(caller, "claim", error.code)
             raise
         platform.desk.limiter.count(caller.address)
-    if settings.end is not None and datetime.now(UTC) >= settings.end:
+    if settings.end is not None and platform.clock.now() >= settings.end:
         return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.", {})
     if not _is_code(settings.access_code, body.access_code):
         return _without_code(platform, caller, body)

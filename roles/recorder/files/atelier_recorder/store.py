@@ -30,6 +30,8 @@ class Store:
         self._last: dict[str, int] = {}
         self._used: dict[str, tuple[int, int]] = {}  # files and bytes, never less than there are
         self._lock = threading.Lock()
+        # A clock that jumps ahead makes nothing old: ages are measured by the slower of both clocks.
+        self._started = time.time() - time.monotonic()
 
     def allocate(self, workspace: str, now: int) -> str:
         """A timestamp that no other conversation of the workspace has, ``now`` (milliseconds) or just after it."""
@@ -57,7 +59,8 @@ class Store:
         entries = sorted(self._entries(workspace))
         size = sum(entry[1] for entry in entries)
         count = len(entries)
-        oldest = file_name(iso(int((time.time() - self._limits.retention_days * _DAY) * 1000)))
+        now = min(time.time(), self._started + time.monotonic())
+        oldest = file_name(iso(int((now - self._limits.retention_days * _DAY) * 1000)))
         over = count > self._limits.max_conversations or size > self._limits.max_workspace_bytes
         slack = _SLACK if over else 1
         for name, length in entries:

@@ -1,0 +1,155 @@
+"""Clocks that jump: nobody is stopped, signed out or kept in for ever because the machine's clock was set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from atelier.model import Workspace
+from atelier.registry import Registry
+from atelier.steady_clock import SteadyClock
+from support import open_registry, order, row
+
+from api import expiry
+from api.expiry import Expiry
+from api.sessions import LIFETIME_SECONDS, Role, Sessions
+
+START = datetime(2027, 3, 1, 12, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+SECRETS = {Role.OPERATOR: "token", Role.WORKSHOP: "password"}
+
+
+class Machine:
+    """``passes`` is time that really passes; ``jump`` is how far somebody set the clock."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.jump = 0.0
+
+    def wall(self) -> float:
+        return START + self.passed + self.jump
+
+    def steady(self) -> float:
+        return 100.0 + self.passed
+
+
+def seen(clock: SteadyClock) -> float:
+    return clock.now().timestamp() - START
+
+
+@pytest.mark.parametrize("jump", [10 * HOUR, -10 * HOUR, 365 * 24 * HOUR])
+def test_a_jump_that_is_undone_was_none(jump: float) -> None:
+    machine = Machine()
+    clock = SteadyClock(machine.wall, machine.steady)
+    machine.jump = jump
+    for minute in range(9):
+        machine.passed = minute * 60.0
+        assert seen(clock) == pytest.approx(minute * 60)
+    machine.jump = 0
+    machine.passed = 2 * HOUR
+    assert seen(clock) == pytest.approx(2 * HOUR)
+    assert clock.jumps == 0
+
+
+def test_a_jump_that_lasts_is_followed_and_counted() -> None:
+    machine = Machine()
+    clock = SteadyClock(machine.wall, machine.steady)
+    machine.jump = 5.0  # NTP slews a little: followed at once
+    assert seen(clock) == pytest.approx(5)
+    machine.jump = 10 * HOUR
+    seen(clock)
+    machine.passed = 500
+    machine.jump = 20 * HOUR  # again: the time to settle begins again
+    assert seen(clock) == pytest.approx(505)
+    machine.passed = 900
+    assert (seen(clock), clock.jumps) == (pytest.approx(905), 0)
+    machine.passed = 1200
+    assert (seen(clock), clock.jumps) == (pytest.approx(20 * HOUR + 1200), 1)
+
+
+@pytest.mark.parametrize("jump", [2 * LIFETIME_SECONDS, -2 * LIFETIME_SECONDS])
+def test_sessions_end_by_the_time_that_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    machine = Machine()
+    monkeypatch.setattr(time, "time", machine.wall)
+    monkeypatch.setattr(time, "monotonic", machine.steady)
+    kept = Sessions(tmp_path, SECRETS)
+    id = kept.open(Role.OPERATOR)
+    machine.jump = jump
+    assert kept.find(Role.OPERATOR, id) is not None
+    # After a restart the file has the clock's time only; nobody gets more than the lifetime by it.
+    again = Sessions(tmp_path, SECRETS)
+    assert (again.find(Role.OPERATOR, id) is not None) is (jump < 0)
+    machine.passed = LIFETIME_SECONDS + 1
+    assert kept.find(Role.OPERATOR, id) is None
+    assert again.find(Role.OPERATOR, id) is None
+
+
+def test_lists_keep_their_order_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([f"20{30 - number}-01-01T00:00:00.000Z" for number in range(20)])
+    monkeypatch.setattr("atelier.registry.now", lambda: next(times))
+    with open_registry(tmp_path) as registry:
+        (base,) = registry.reserve([order("base")])
+        for batch in ("0000000000b2", "0000000000b1"):
+            registry.reserve_clones(base, batch, [None], "default")
+        assert [row.name for row in registry.all()] == ["base", "base 1", "base 2"]
+        assert [batch.id for batch in registry.open_batches()] == ["0000000000b2", "0000000000b1"]
+        assert isinstance(registry, Registry)
+
+
+@pytest.mark.parametrize("jump", [10 * HOUR, -10 * HOUR])
+def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """Neither as idle nor because its workshop seems to be over; idle seats are stopped all the same."""
+    machine, stopped = Machine(), list[tuple[str, str]]()
+    seats = {"0123456789ab": "busy", "0123456789cd": "idle"}
+    rows = [row(id=id, name=name, address=f"10.9.0.{n}", group="w") for n, (id, name) in enumerate(seats.items(), 16)]
+
+    async def beats(rows: object) -> dict[str, datetime]:
+        return {"0123456789ab": datetime.fromtimestamp(machine.wall() - 1, UTC)}
+
+    async def stop(self: Expiry, row: Workspace, reason: str) -> None:
+        stopped.append((row.name, reason))
+        running.pop(row.id)
+
+    running = {
+        id: SimpleNamespace(started_at="2027-03-01T11:00:00Z", container=SimpleNamespace(status="running"))
+        for id in seats
+    }
+    platform = SimpleNamespace(
+        clock=SteadyClock(machine.wall, machine.steady),
+        settings=SimpleNamespace(
+            workspace_timeout_minutes=120,
+            workshop=SimpleNamespace(end=datetime.fromtimestamp(START + 5 * HOUR, UTC), group="w"),
+        ),
+        watcher=SimpleNamespace(seen=running),
+        sampler=SimpleNamespace(usage={}),
+        activities=SimpleNamespace(heartbeats=beats),
+        reads=SimpleNamespace(all=lambda: rows),
+    )
+    monkeypatch.setattr(expiry, "connections", Counter)
+    monkeypatch.setattr(expiry, "extensions", lambda registry: {})
+    monkeypatch.setattr(Expiry, "_stop", stop)
+    watch = Expiry(platform)  # type: ignore[arg-type]
+
+    def pass_minutes(count: int) -> None:
+        for _ in range(count):
+            machine.passed += 60
+            asyncio.run(watch._look())
+
+    pass_minutes(60)
+    machine.jump = jump
+    pass_minutes(8)  # nobody knows yet whether it stays so
+    assert stopped == []
+    machine.jump = 0
+    pass_minutes(51)
+    assert stopped == []
+    pass_minutes(2)
+    assert stopped == [("idle", "idle")]
+    machine.jump = jump
+    pass_minutes(60)
+    # The clock is right now: the workshop is over where it went ahead.
+    assert stopped[1:] == ([("busy", "the workshop is over")] if jump > 0 else [])
