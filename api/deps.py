@@ -39,6 +39,7 @@ from .seat_activity import Activities
 from .seat_threads import SeatThreads
 from .sessions import Sessions
 from .settings import Settings
+from .streams import Streams
 from .watcher import Watcher
 
 
@@ -59,6 +60,7 @@ class Services:
     passwords: PasswordGuard
     sign_ins: Limiter
     sessions: Sessions
+    streams: Streams
     activities: Activities
     # For questions about one seat that somebody waits for.
     seat_threads: SeatThreads

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Feed:
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self) -> AsyncIterator[str]:
+    async def follow(self) -> AsyncGenerator[str]:
         """Each topic once at the beginning, since whoever comes can't know what it missed, then as it changes."""
         self._followers += 1
         if self._task is None:

@@ -67,6 +67,7 @@ from .seat_activity import Activities
 from .seat_threads import SeatThreads
 from .sessions import Role, Sessions
 from .settings import Settings, load_settings
+from .streams import Streams
 from .watcher import Watcher
 
 log = logging.getLogger("atelier")
@@ -135,6 +136,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             passwords=PasswordGuard(),
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
             sessions=sessions,
+            streams=Streams(),
             activities=Activities(site, watcher),
             seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
             desk=_desk(settings, registry, job_records),

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from ..deps import Platform, Who
 from ..docs import errors
 from ..feed import Feed
+from ..streams import Streams
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/api/events", response_class=EventSourceResponse, responses=errors())
-async def events(request: Request) -> Response:
+@router.get("/api/events", response_class=EventSourceResponse, responses=errors(429))
+async def events(request: Request, platform: Platform, caller: Who) -> Response:
     """An event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever something
     of it changed. It says no more than that: ask for what you show."""
-    return EventSourceResponse(_events(request.app.state.feed), ping=15)
+    platform.streams.check(caller.address)
+    return EventSourceResponse(_events(request.app.state.feed, platform.streams, caller.address), ping=15)
 
 
-async def _events(feed: Feed) -> AsyncIterator[ServerSentEvent]:
-    async for topic in feed.follow():
-        yield ServerSentEvent("{}", event=topic)
+async def _events(feed: Feed, streams: Streams, address: str) -> AsyncIterator[ServerSentEvent]:
+    with streams.held(address):
+        async with aclosing(feed.follow()) as topics:
+            async for topic in topics:
+                yield ServerSentEvent("{}", event=topic)

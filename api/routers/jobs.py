@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from atelier.jobs import OPEN, Job
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..changes import CANCELING
@@ -45,15 +45,25 @@ async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response
     return JSON({"success": True, "job": job_answer(job)}, 202)
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=errors(404))
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=errors(404, 429))
 async def job_events(
-    job_id: JobId, request: Request, platform: Platform, last_event_id: Annotated[str | None, Header()] = None
+    job_id: JobId,
+    platform: Platform,
+    caller: Who,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
     with the job."""
     job = platform.job(job_id)
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
-    return EventSourceResponse(_events(platform, job.id, after), ping=15)
+    platform.streams.check(caller.address)
+    return EventSourceResponse(_held(platform, caller.address, job.id, after), ping=15)
+
+
+async def _held(platform: Services, address: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    with platform.streams.held(address):
+        async for event in _events(platform, job_id, after):
+            yield event
 
 
 async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.api.running import TOKEN, Api, is_error
+from tests.api.running import TOKEN, Api, eventually, is_error
 
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 PUBLIC = [("GET", "/api/health", 200), ("GET", "/api/config", 200), ("GET", "/api/limits", 200)]
@@ -158,3 +160,32 @@ def test_a_short_token_is_refused_at_the_start(own: Callable[..., Api]) -> None:
     api.start(wait=False)
     assert api.wait() != 0
     assert "shorter than 32" in api.read_log()
+
+
+def test_event_streams_of_one_address_are_bounded(api: Api) -> None:
+    """A page that opens streams again and again takes neither the API's memory nor others' streams."""
+
+    def follow(address: str) -> tuple[socket.socket, int]:
+        connection = socket.create_connection(("127.0.0.1", api.port), timeout=30)
+        request = f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {address}\r\n"
+        connection.sendall(f"{request}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        return connection, int(connection.recv(4096).split()[1])
+
+    with ExitStack() as opened:
+        for _ in range(200):
+            connection, status = follow("203.0.113.9")
+            opened.enter_context(connection)
+            assert status == 200
+        connection, status = follow("203.0.113.9")
+        opened.enter_context(connection)
+        assert status == 429
+        connection, status = follow("203.0.113.10")
+        opened.enter_context(connection)
+        assert status == 200
+
+    def is_open_again() -> bool:
+        connection, status = follow("203.0.113.9")
+        connection.close()
+        return status == 200
+
+    eventually(is_open_again, "streams that were closed are counted no more")
