@@ -84,7 +84,8 @@ async def get_llm_conversations(
     date_from: Annotated[str | None, Query(alias="dateFrom")] = None,
     date_to: Annotated[str | None, Query(alias="dateTo")] = None,
 ) -> Response:
-    """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit."""
+    """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
+    before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
     row = _recorded(platform, project_id)
     page = await asyncio.to_thread(
         lambda: recordings.conversations(

@@ -28,6 +28,8 @@ _MODEL = re.compile(rb'"model": ("(?:[^"\\]|\\.)*")')
 # Far above what the recorder writes; a larger file is not its.
 _MOST_BYTES = 64 * 1024**2
 _LARGEST_LIMIT = 10_000
+# Of one page, in files: what a seat sent becomes some twenty times as much in memory when it is read.
+_MOST_PAGE_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def conversations(
     date_to: str | None = None,
 ) -> Conversations:
     """The conversations that fit, newest first. ``model``: exactly this one. Dates are ISO 8601, both included; a day
-    without a time is the whole day. Raises VALIDATION_ERROR."""
+    without a time is the whole day. A page ends before ``limit`` when its conversations are large. Raises
+    VALIDATION_ERROR."""
     _check_range("limit", limit, 1, _LARGEST_LIMIT)
     _check_range("offset", offset, 0, 10**9)
     first = _file_name(_bound(date_from, "date_from", "T00:00:00.000Z")) if date_from else ""
@@ -71,7 +74,7 @@ def conversations(
     fitting = [name for name in _names(folder) if first <= name <= last]
     if model is not None:
         fitting = [name for name in fitting if _model(folder / name) == model]
-    page = (_read_conversation(folder, name) for name in fitting[offset : offset + limit])
+    page = (_read_conversation(folder, name) for name in _within(folder, fitting[offset : offset + limit]))
     return Conversations([found for found in page if found is not None], len(fitting))
 
 
@@ -157,6 +160,19 @@ def _names(folder: Path) -> list[str]:
     except OSError as error:
         raise _unusable(error) from error
     return sorted(names, reverse=True)
+
+
+def _within(folder: Path, names: list[str]) -> Iterator[str]:
+    """The first one, and as many more as a page has room for."""
+    room = _MOST_PAGE_BYTES
+    for name in names:
+        try:
+            room -= (folder / name).stat().st_size
+        except OSError:
+            continue
+        if room < 0 and name != names[0]:
+            return
+        yield name
 
 
 def _is_time(timestamp: str) -> bool:

@@ -197,3 +197,16 @@ def test_the_report_of_a_workspace(tmp_path: Path, times: list[str]) -> None:
     with pytest.raises(AtelierError) as error:
         check_recorded(row())
     refused(error, Code.VALIDATION_ERROR, "name")
+
+
+def test_a_page_ends_where_its_conversations_are_large(tmp_path: Path) -> None:
+    """What a seat had recorded is read in pieces that the API has the memory for."""
+    times = [write(tmp_path, f"2026-02-14T10:00:0{n}.000Z", text="x" * 6 * 1024**2) for n in range(6)]
+    offset, found = 0, []
+    while offset < 6:
+        page = conversations(tmp_path, ID, limit=1000, offset=offset)
+        assert page.total == 6
+        assert 1 <= len(page.conversations) <= 2
+        found += [entry["timestamp"] for entry in page.conversations]
+        offset += len(page.conversations)
+    assert found == sorted(times, reverse=True)
