@@ -20,6 +20,7 @@ from .settings import Settings
 
 _PORT_TABLES = ("/bin/cat", "/proc/net/tcp", "/proc/net/tcp6")
 _TABLE_SECONDS = 5.0
+_PATIENCE_SECONDS = 5
 # Some ten thousand connections.
 _LARGEST_TABLE = 2 * 1024**2
 _SHOWN_PORTS = 256
@@ -88,7 +89,10 @@ def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
     """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
     run, and of more than a page can show the first ones. Raises SERVICE_UNAVAILABLE when Docker does not answer,
     ENGINE_ERROR when the workspace keeps the table back."""
-    engine, name = DockerEngine(settings.site.engine_url), settings.site.container_name(row.id)
+    engine, name = (
+        DockerEngine(settings.site.engine_url, patience=_PATIENCE_SECONDS),
+        settings.site.container_name(row.id),
+    )
     container = engine.inspect(name)
     if container is None or container.status != "running":
         return {}

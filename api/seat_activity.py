@@ -45,6 +45,7 @@ _LONGEST_DOMAIN = 200
 # By the seat's own git, whose settings may be anything: it gets little time, and what it says is read as a time only.
 _LAST_COMMIT = ("/bin/sh", "-c", "exec git -C /workspace log -1 --format=%ct 2>/dev/null")
 _COMMIT_SECONDS = 3.0
+_DOCKER_SECONDS = 3
 _LONGEST_TIME = 32
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Activities:
             return None
         # It has nothing to tell without a commit, without Docker, or when it lies.
         with suppress(AtelierError, ValueError, OverflowError):
-            self._engine = self._engine or DockerEngine(self._site.engine_url)
+            self._engine = self._engine or DockerEngine(self._site.engine_url, patience=_DOCKER_SECONDS)
             name = self._site.container_name(row.id)
             _, output = self._engine.execute(name, _LAST_COMMIT, seconds=_COMMIT_SECONDS, limit=_LONGEST_TIME)
             return moment_of(float(output))

@@ -23,6 +23,7 @@ from atelier.registry_rows import Reservation
 
 from .floor import begin_again, floor
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
+from .hostile import ADMIN_PASSWORD, measure_hostile
 from .pages import measure_pages
 from .report import Report, p95
 
@@ -45,8 +46,8 @@ def measure_api(report: Report, variables: Path) -> None:
     # One of its own: the pages that were measured before may not be known yet to be closed.
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
         _herd(report, api, Path(folder))
-    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state), Path(folder)) as api:
-        _changes(report, api)
+    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state, "base"), Path(folder)) as api:
+        measure_hostile(report, api.client, _changes(report, api))
 
 
 def _herd(report: Report, api: _Api, state: Path) -> None:
@@ -118,7 +119,8 @@ def _refusals(report: Report, api: _Api) -> None:
     report.add("API: refusal of a bad name, p95", f"{slowest:.2f} ms", "-", "at most 10 ms", slowest <= 10)
 
 
-def _changes(report: Report, api: _Api) -> None:
+def _changes(report: Report, api: _Api) -> list[str]:
+    """Returns the ids of the seats that it leaves running."""
     idle = api.memory_mib()
     report.add("API: memory when idle", f"{idle:.0f} MiB", "-", "under 150 MiB", idle < 150)
     _create(api, "warm-up")
@@ -160,6 +162,7 @@ def _changes(report: Report, api: _Api) -> None:
     report.add("API: list during that clone, p95", f"{slowest:.1f} ms", "-", "at most 50 ms", slowest <= 50)
     added = most - idle
     report.add("API: memory that the clone's run added", f"{added:.0f} MiB", "-", "at most 120 MiB", added <= 120)
+    return [clone["id"] for clone in answer.json()["clones"]]
 
 
 def _create(api: _Api, name: str) -> str:
@@ -226,11 +229,12 @@ def _docker_is_seen(client: httpx.Client) -> bool:
         return False
 
 
-def _settings(folder: Path, state: Path) -> Path:
+def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
+    """``group`` is the workshop's: workspaces of its name with a number are its seats."""
     token = folder / "token"
     token.write_text("bench-bench-bench-bench-bench-bench-bench")
     secrets = folder / "secrets.json"
-    secrets.write_text(json.dumps({"admin_password": "", "access_code": ""}))
+    secrets.write_text(json.dumps({"admin_password": ADMIN_PASSWORD, "access_code": ""}))
     settings = folder / "settings.json"
     settings.write_text(
         json.dumps(
@@ -261,7 +265,7 @@ def _settings(folder: Path, state: Path) -> Path:
                 "reset_keep_hours": 24,
                 "version": "bench",
                 "workshop": {
-                    "group": "workshop",
+                    "group": group,
                     "seat_passwords": "keep",
                     "claims_per_minute": 0,
                     "end": "",

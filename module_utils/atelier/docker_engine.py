@@ -37,15 +37,17 @@ _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
 class DockerEngine:
-    """The port's adapter over the Docker SDK. ``url`` as in DOCKER_HOST."""
+    """The port's adapter over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience`` is how many seconds one of
+    Docker's answers may take."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: int = _TIMEOUT_SECONDS) -> None:
         # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
         import docker
 
         self._url = url
+        self._patience = patience
         with self._translated("connect"):
-            self._api = docker.APIClient(base_url=url, version="auto", timeout=_TIMEOUT_SECONDS)
+            self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
 
     @cached_property
     def _info(self) -> dict[str, Any]:
@@ -246,9 +248,7 @@ class DockerEngine:
         # Docker gives the link's end, however many links lead there.
         return self._read(container, target, limit, follow=False) if follow else None
 
-    def _request(
-        self, method: str, path: str, *, timeout: float = _TIMEOUT_SECONDS, **arguments: Any
-    ) -> requests.Response:
+    def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
         """A request that the SDK has no call for; the answer's body is left to be read."""
         from docker.errors import create_api_error_from_http_exception
         from requests import HTTPError
@@ -258,7 +258,9 @@ class DockerEngine:
         as_it_is = {"Accept-Encoding": "identity"}
 
         address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
-        response = self._api.request(method, address, stream=True, timeout=timeout, headers=as_it_is, **arguments)
+        response = self._api.request(
+            method, address, stream=True, timeout=timeout or self._patience, headers=as_it_is, **arguments
+        )
         try:
             response.raise_for_status()
         except HTTPError as error:
@@ -424,6 +426,11 @@ class DockerEngine:
                 code,
                 f"Docker could not {attempt}: {reason.rstrip('.')}.",
                 remedy="Mend that and run this again; ./atelier up makes networks and images that are missing.",
+            ) from error
+        except requests.exceptions.ReadTimeout as error:
+            # Docker is there. A container that is being read or removed keeps it from answering about that one.
+            raise AtelierError(
+                code, f"Docker could not {attempt} in time.", remedy="Try again in a while.", limit="seconds"
             ) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error

@@ -14,10 +14,10 @@ from .platform import Platform
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
 _NOTE_LENGTH = 400
 # Seconds for git's own work on the files, and for a push.
-_COMMIT_SECONDS = 120
-_PUSH_SECONDS = 60
+_COMMIT_SECONDS = 90
+_PUSH_SECONDS = 45
 # For all of it. The script gives each program less; this holds also where the seat's user stops them.
-_SECONDS = 300
+_SECONDS = 150
 SCRIPT = Path(__file__).with_name("save_work.sh")
 
 

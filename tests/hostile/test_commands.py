@@ -1,0 +1,181 @@
+"""Programs that the platform runs in seats, some of which hold them up, answer in their place, or flood them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.module.installation import eventually
+
+from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seat
+
+ADMIN = {"X-Admin-Password": ADMIN_PASSWORD}
+# Seconds for an answer about seats while one of them is hostile: two for the seat, the rest for a loaded machine.
+AT_ONCE = 10.0
+# The same for a change of a seat by a playbook.
+SOON = 150.0
+_NAMES = "timeout git cat sh env find ss curl df rm restart-ide load-git-credential update-ca-certificates"
+
+
+def _instead(program: str) -> str:
+    """A program in place of each that the platform might run, first in the user's own PATH."""
+    return (
+        f"mkdir -p ~/.local/bin; for name in {_NAMES}; do printf '#!/bin/bash\\n{program}\\n' >~/.local/bin/$name;"
+        " chmod +x ~/.local/bin/$name; done"
+    )
+
+
+# Finds whatever the platform runs in the seat as the seat's user, and does something to it.
+_WATCH = """
+import os, signal, threading
+own, seen = os.getsid(0), set()
+def stop(pid):
+    os.kill(pid, signal.SIGSTOP)
+def flood(pid):
+    output = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)
+    threading.Thread(target=pour, args=(output,), daemon=True).start()
+def pour(output):
+    try:
+        while True:
+            os.write(output, b"0" * 65536)
+    except OSError:
+        os.close(output)
+while True:
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            if pid in seen or os.getsid(pid) == own:
+                continue
+            if b"ATELIER_RUN=" in open(f"/proc/{pid}/environ", "rb").read():
+                seen.add(pid)
+                ACT(pid)
+        except OSError:
+            pass
+"""
+_STOP = _WATCH.replace("ACT", "stop")
+_FLOOD = _WATCH.replace("ACT", "flood")
+
+
+def _leave_python(seat: Seat, text: str) -> None:
+    seat.run(f"cat >/tmp/watch.py <<'END'\n{text}\nEND")
+    seat.leave_running("exec python3 /tmp/watch.py")
+
+
+def _pipe_in_git(seat: Seat) -> None:
+    seat.run("mkfifo /tmp/pipe; git -C /workspace config include.path /tmp/pipe")
+
+
+ATTACKS: dict[str, Callable[[Seat], object]] = {
+    "programs that never end": lambda seat: seat.run(_instead("exec sleep inf")),
+    "programs that print without end": lambda seat: seat.run(_instead("exec cat /dev/zero")),
+    "a pipe in git's configuration": _pipe_in_git,
+    "stopped programs": lambda seat: _leave_python(seat, _STOP),
+    "output without end": lambda seat: _leave_python(seat, _FLOOD),
+}
+
+
+def _timed(platform: Platform, path: str, **headers: str) -> tuple[float, Any]:
+    begin = time.monotonic()
+    answer = platform.api.get(path, headers=headers, timeout=60)
+    return time.monotonic() - begin, answer
+
+
+@pytest.fixture(params=ATTACKS)
+def attack(request: pytest.FixtureRequest) -> Callable[[Seat], object]:
+    return ATTACKS[request.param]
+
+
+def test_what_is_asked_of_seats_is_answered_in_time(
+    platform: Platform, seat: Callable[..., Seat], attack: Callable[[Seat], object]
+) -> None:
+    honest, stranger = seat(group=GROUP), seat(group=GROUP)
+    honest.run("git -C /workspace commit --quiet --allow-empty --message Work")
+    attack(stranger)
+
+    def known() -> bool:
+        took, answer = _timed(platform, "/api/workshop/seats", **ADMIN)
+        assert answer.status_code == 200, answer.text
+        assert took < AT_ONCE
+        seats = {entry["projectId"]: entry for entry in answer.json()["seats"]}
+        return stranger.id in seats and seats[honest.id]["lastCommit"] is not None
+
+    eventually(known, "the honest seat's commit", 60)
+    for _ in range(3):
+        took, answer = _timed(platform, f"/api/projects/{stranger.id}/ports")
+        # It is this seat's error, or it is right.
+        assert answer.status_code in (200, 500), answer.text
+        assert took < AT_ONCE
+        if answer.status_code == 500:
+            assert answer.json()["code"] == "ENGINE_ERROR" and stranger.id in answer.text
+        took, answer = _timed(platform, f"/api/projects/{honest.id}/ports")
+        assert (answer.status_code, took < AT_ONCE) == (200, True), answer.text
+    # Nothing else of the API waits for a seat.
+    took, answer = _timed(platform, "/api/health")
+    assert took < AT_ONCE
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["a pipe in git's configuration", "stopped programs", "output without end"])
+def test_what_a_seat_holds_is_collected(platform: Platform, seat: Callable[..., Seat], name: str) -> None:
+    honest, stranger = seat(group=GROUP), seat(group=GROUP)
+    for each in (honest, stranger):
+        each.run("echo done >/workspace/work.txt")
+    ATTACKS[name](stranger)
+    begun = platform.api.post("/api/workshop/collect")
+    assert begun.status_code == 202, begun.text
+    job = platform.ended(begun.json()["jobId"])
+    entries = {entry["projectId"]: entry for entry in platform.api.get("/api/workshop/collect").json()["seats"]}
+    assert entries[honest.id]["file"] and not entries[honest.id]["error"], (job, entries)
+    assert entries[stranger.id]["file"], (job, entries)
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "rm -f /dev/shm/workspace-ide.pid; mkfifo /dev/shm/workspace-ide.pid",
+        _instead("exec sleep inf"),
+    ],
+)
+def test_a_password_of_others_is_set_while_one_seat_holds_its_own_up(
+    platform: Platform, seat: Callable[..., Seat], trick: str
+) -> None:
+    honest, stranger = seat(group=GROUP), seat(group=GROUP)
+    stranger.run(trick)
+    begin = time.monotonic()
+    body = {"newPasswords": True, "projectIds": [honest.id, stranger.id]}
+    answer = platform.api.post("/api/workshop/cards", json=body, headers=ADMIN)
+    assert answer.status_code == 200, answer.text
+    assert time.monotonic() - begin < SOON
+    cards = {card["projectId"]: card for card in answer.json()["cards"]}
+    assert cards[honest.id]["password"], cards
+    assert cards[stranger.id].get("password") or cards[stranger.id].get("error"), cards
+
+
+def test_root_runs_nothing_of_the_seat_s_user(platform: Platform, seat: Callable[..., Seat]) -> None:
+    """A seat that is recorded trusts the recorder's authority, which root takes into its bundle at the start."""
+    stranger = seat(proxyMode="logging")
+    stranger.run(_instead("id >>/workspace/who; exec sleep inf"))
+    assert platform.api.post(f"/api/projects/{stranger.id}/checkpoint").status_code == 200
+    stranger.run("rm -f /usr/local/share/ca-certificates/atelier-recorder.crt", user="root")
+    assert platform.api.post(f"/api/projects/{stranger.id}/checkpoint").status_code == 200
+    answer = platform.api.post(f"/api/projects/{stranger.id}/reset")
+    assert answer.status_code == 200, answer.text
+    who = stranger.run("cat /workspace/who 2>/dev/null; true")
+    assert "uid=0" not in who
+    # It was taken in again all the same.
+    assert stranger.try_run("test -e /etc/ssl/certs/atelier-recorder.pem").returncode == 0
+
+
+def test_what_a_seat_says_of_its_work_carries_no_controls(platform: Platform, seat: Callable[..., Seat]) -> None:
+    stranger = seat(group=GROUP)
+    stranger.run(
+        "cd /workspace; git config filter.f.required true;"
+        " git config filter.f.clean \"$(printf '\\033[2J\\u202e')false\";"
+        " echo '* filter=f' >.gitattributes; git checkout --quiet -b \"$(printf 'a\\u202eb')\"; echo a >work.txt"
+    )
+    begun = platform.api.post("/api/workshop/collect")
+    platform.ended(begun.json()["jobId"])
+    text = str([list(entry.values()) for entry in platform.api.get("/api/workshop/collect").json()["seats"]])
+    assert not [unsafe for unsafe in ("\\x1b", "\\u202e", "\x1b", "\u202e") if unsafe in text], text
