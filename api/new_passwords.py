@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from atelier.errors import AtelierError
 from atelier.passwords import generate_password, hash_password
@@ -27,8 +27,12 @@ async def new_password(platform: Services, caller: Caller, workspace_id: str) ->
             raise_for(ended)
         return errors or {}
 
+    def applied(hashes: Mapping[str, str]) -> Collection[str]:
+        rows = {id: platform.reads.find(id=id) for id in hashes}
+        return [id for id, row in rows.items() if row is not None and row.password_hash == hashes[id]]
+
     password = generate_password()
     password_hash = await asyncio.to_thread(hash_password, password)
     row = platform.row(workspace_id)
-    await platform.password_desk.change(caller.name, row.id, password_hash, run)
+    await platform.password_desk.change(caller.name, row.id, password_hash, run, applied)
     return password

@@ -18,7 +18,8 @@ VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
-_LEAVING = ("stop", "delete", TEARDOWN)
+RELEASE = "release"
+_LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
 
 def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
@@ -49,6 +50,9 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
     def reset_variables(job: Job) -> Mapping[str, Any]:
         return {**of_one(job), "reset_id": job.id}
+
+    def release_variables(job: Job) -> Mapping[str, Any]:
+        return {**of_one(job), "release_id": job.id}
 
     def checkpoint_variables(job: Job) -> Mapping[str, Any]:
         return {**of_one(job), "checkpoint_id": job.id}
@@ -110,6 +114,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
             leaves_traces=True,
         ),
         Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
+        Operation(RELEASE, "workspace_release", "person", release_variables, unfinished, settle, divisible=False),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         one("alias"),
         Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
@@ -136,7 +141,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
 
 
 def leaving(jobs: Jobs) -> set[str]:
-    """Ids of workspaces that somebody asked to be stopped or removed, and that may still be there."""
+    """Ids of workspaces that nobody may be given now: somebody asked for them to be stopped, removed or released, and
+    that may not be done yet."""
     return {id for job in jobs.unfinished() if job.operation in _LEAVING for id in job.project_ids}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from atelier.ansible_glue import parse_site
 from atelier.model import Site, address
+from atelier.release import KEEP_FILES, RESET_FILES
 from atelier.validation import check_group
 
 # The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
@@ -24,6 +25,7 @@ class Workshop:
 
     group: str
     generate_passwords: bool
+    reset_on_release: bool
     claims_per_minute: int
     end: datetime | None
     admin_password: str = field(repr=False)
@@ -101,9 +103,14 @@ def _workshop(raw: dict[str, Any]) -> Workshop:
     secrets = json.loads(Path(raw["secrets_file"]).read_text())
     if raw["seat_passwords"] not in ("keep", "generate"):
         raise ValueError(f"atelier_workshop_seat_passwords is {raw['seat_passwords']!r}: use keep or generate")
+    generate = raw["seat_passwords"] == "generate"
+    on_release = raw.get("release") or (RESET_FILES if generate else KEEP_FILES)
+    if on_release not in (KEEP_FILES, RESET_FILES):
+        raise ValueError(f"atelier_workshop_release is {on_release!r}: use keep, reset, or nothing")
     return Workshop(
         group=check_group(raw["group"]),
-        generate_passwords=raw["seat_passwords"] == "generate",
+        generate_passwords=generate,
+        reset_on_release=on_release == RESET_FILES,
         claims_per_minute=int(raw["claims_per_minute"]),
         end=_moment(raw["end"]),
         admin_password=str(secrets["admin_password"]),

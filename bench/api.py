@@ -267,6 +267,7 @@ def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
                 "workshop": {
                     "group": group,
                     "seat_passwords": "keep",
+                    "release": "",
                     "claims_per_minute": 0,
                     "end": "",
                     "secrets_file": str(secrets),

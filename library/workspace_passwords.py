@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: workspace_passwords
 short_description: Gives several workspaces other passwords at once
 description:
-  - Each of the workspaces gets the password of its hash, side by side. Their IDEs begin again, the containers do not.
+  - Each of the workspaces gets the password of its hash, side by side. Running containers are restarted, which ends all
+    sessions and processes in them.
   - A workspace that fails fails alone, with its reason in RV(seats).
 options:
   hashes:

@@ -10,6 +10,7 @@ from typing import Any
 import segno
 from markupsafe import Markup
 
+from ..settings import Workshop
 from .words import Words
 
 Json = Mapping[str, Any]
@@ -71,6 +72,13 @@ def _actions(entry: Json, reader: Words) -> list[dict[str, str]]:
     return [
         {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "release" else ""} for name in names
     ]
+
+
+def at_release(configured: Workshop, keep_hours: float, reader: Words) -> list[str]:
+    """What a release will do to the seat's password and files, in sentences."""
+    password = "generate" if configured.generate_passwords else "keep"
+    files = "reset" if configured.reset_on_release else "keep"
+    return [reader(f"release.password.{password}"), reader(f"release.files.{files}", hours=f"{keep_hours:g}")]
 
 
 def history(ended: Sequence[Json]) -> list[dict[str, str]]:

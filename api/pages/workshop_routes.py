@@ -51,7 +51,9 @@ async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -
     found = seats_api.seats(platform, rows, {})
     address = f"{platform.settings.base_url}/workshop"
     surroundings = {**frame(platform, caller, "workshop"), "is_operator": caller.operator}
-    return page("admin.html", reader, address=address, **surroundings, **await _seats(platform, found, reader))
+    told = workshop.at_release(platform.settings.workshop, platform.settings.reset_keep_hours, reader)
+    shown = await _seats(platform, found, reader)
+    return page("admin.html", reader, address=address, at_release=told, **surroundings, **shown)
 
 
 @for_workshop.get("/pages/workshop/seats")

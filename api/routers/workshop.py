@@ -8,24 +8,27 @@ from typing import Annotated, Any
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
 from atelier.errors import AtelierError, Code
-from atelier.model import Status
+from atelier.model import Status, Workspace
 from atelier.passwords import generate_password, hash_password
+from atelier.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic.alias_generators import to_camel
 
 from ..access import Caller
 from ..admin_door import words_of
-from ..changes import begin, reserve
+from ..changes import begin, follow, reserve
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..errors import STATUS, error_body
 from ..new_passwords import new_password
-from ..operations import VERDICT, raise_for
+from ..operations import RELEASE, VERDICT, raise_for
 from ..presenter import timestamp
 from ..responses import JSON
+from ..runner.adapter import Ended
 from ..schemas import workshop_answers
 from ..schemas.workshop import ClaimSeat, Rehearse
+from ..settings import Workshop
 from .jobs import job_answer
 
 router = APIRouter(prefix="/api/workshop", tags=["workshop"])
@@ -112,24 +115,26 @@ async def export_claims(platform: Platform) -> Response:
     dependencies=ADMIN,
 )
 async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
-    """Gives a seat back to the pool. Where the workshop makes passwords, the seat gets one that nobody knows: the
-    participant who had it is locked out when this answers. Wants the admin password."""
+    """Gives a seat back to the pool. All sessions and processes of the participant who had it have ended when this
+    answers. Where the workshop makes passwords, the seat gets one that nobody knows. Depending on the platform's
+    settings, the seat's files are reset, too. If this fails, nobody gets the seat until it is started or reset. Wants
+    the admin password."""
     row = platform.row(project_id)
+    workshop = platform.settings.workshop
     released: list[Claim] = []
 
     def release() -> None:
         released.append(platform.desk.claims.release(row.id))
 
-    if platform.settings.workshop.generate_passwords:
-        variables = {"workspace_password_hash": await asyncio.to_thread(hash_password, generate_password())}
-        # The job is written down before the seat is free: a crash in between still locks it.
-        job = await reserve(platform, caller, "password", [row.id], variables, release, row.id)
-        raise_for(await begin(platform, caller, job))
-    else:
-        await asyncio.to_thread(release)
-    platform.audit.write(caller.name, "release", row.id, "successful")
+    variables = {"release_files": RESET_FILES if workshop.reset_on_release else KEEP_FILES}
+    if workshop.generate_passwords:
+        variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
+    # The job is written before the claim ends. Until the job has ended, nobody is given the seat.
+    job = await reserve(platform, caller, RELEASE, [row.id], variables, release, row.id)
+    ended = await follow(platform, caller, job)
+    raise_for(ended)
     (shown,) = views(platform.settings.site, released, {row.id: row.name})
-    return JSON({"success": True, "released": shown})
+    return JSON({"success": True, "released": shown, **_done_at_release(row, workshop, ended)})
 
 
 @router.post(
@@ -184,6 +189,18 @@ async def last_rehearsal(platform: Platform) -> Response:
     found = next((event.data for event in events if event.kind == VERDICT), None)
     verdict = {to_camel(key): value for key, value in found.items()} if found else None
     return JSON({"success": True, "job": job_answer(job) if job else None, "verdict": verdict})
+
+
+def _done_at_release(row: Workspace, workshop: Workshop, ended: Ended) -> dict[str, Any]:
+    """What a release did to the seat."""
+    result = ended.results.get("Release the seat", {})
+    kept = "kept" if row.password_hash else "none"
+    return {
+        "sessions": "ended",
+        "password": "changed" if workshop.generate_passwords else kept,
+        "files": "reset" if result.get("origin") not in (None, "", "files") else "kept",
+        "keptContainer": result.get("kept"),
+    }
 
 
 async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Response:

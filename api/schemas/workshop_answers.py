@@ -42,6 +42,18 @@ class ClaimList(Answer):
 class ReleasedSeat(Answer):
     success: Literal[True] = True
     released: ClaimView
+    sessions: Literal["ended"] = Field(
+        default="ended", description="Every session and process of the former participant has ended."
+    )
+    password: Literal["changed", "kept", "none"] = Field(
+        description="changed: nobody knows the seat's password. kept: the former participant may know it. none: the"
+        " seat is open to everybody who knows its address."
+    )
+    files: Literal["kept", "reset"]
+    keptContainer: str | None = Field(
+        description="What the files were, stopped, where they were reset.",
+        examples=["atelier-abc123def456-kept-20270301t160000000000z"],
+    )
 
 
 class RehearsalBegun(Done):

@@ -11,6 +11,7 @@ from .registry import now
 from .seats import CONFIG_FOLDER
 
 _PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
+_SESSIONS = re.compile(rb"^cookie-suffix: ([0-9a-z]+)$", re.MULTILINE)
 _CONFIG_BYTES = 65536
 
 
@@ -21,6 +22,7 @@ def row_from_container(platform: Platform, id: str, container: Container) -> Wor
     mode = labels.get("atelier.proxy_mode", "")
     config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
     password = _PASSWORD_HASH.search(config.data) if config else None
+    sessions = _SESSIONS.search(config.data) if config else None
     name = labels.get("atelier.name", id)
     if platform.registry.find(name=name):
         name = f"{name} {id}"
@@ -41,6 +43,7 @@ def row_from_container(platform: Platform, id: str, container: Container) -> Wor
         branch=None,
         git_pending=None,
         git_problem=None,
+        sessions=sessions.group(1).decode() if sessions else "",
         batch=None,
         error=None,
         status=Status.RUNNING if container.status == "running" else Status.STOPPED,

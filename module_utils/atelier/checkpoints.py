@@ -137,13 +137,15 @@ def reset(
     name: str | None,
     keep_hours: float,
     run_id: str | None = None,
+    taken_before: str | None = None,
     check_mode: bool = False,
 ) -> ResetOutcome:
     """Begins the seat again from its last checkpoint, or else from its base. It runs then, whatever it did before.
 
-    A ``run_id`` makes it once only: a second run with the same one finds its work done. Raises PROJECT_NOT_FOUND,
-    WORKSPACE_BUSY, CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or
-    filled is taken back for the old one, which runs again if it did, unless it is its IDE that does not answer.
+    A ``run_id`` makes it once only: a second run with the same one finds its work done. The seat's own checkpoints
+    that were not ``taken_before`` that time are not used. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY,
+    CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or filled is taken
+    back for the old one, which runs again if it did, unless it is its IDE that does not answer.
     """
     row = _row(platform, id, name)
     if check_mode:
@@ -161,7 +163,7 @@ def reset(
                 fetch(platform, row, None, _FETCH_SECONDS)
             return ResetOutcome(False, before, before, "", None)
         platform.progress(f"resetting {row.name}", 0, 1)
-        with _origin(platform, row, container) as (origin, image):
+        with _origin(platform, row, container, taken_before) as (origin, image):
             kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
         platform.progress(f"resetting {row.name}", 1, 1)
         row = platform.registry.get(id=row.id)
@@ -171,10 +173,12 @@ def reset(
 
 
 @contextmanager
-def _origin(platform: Platform, row: Workspace, container: Container | None) -> Iterator[tuple[str, str]]:
+def _origin(
+    platform: Platform, row: Workspace, container: Container | None, taken_before: str | None
+) -> Iterator[tuple[str, str]]:
     """What the seat begins again from, in a word and as an image that is there for the length of the block."""
     base = platform.registry.find(id=row.cloned_from) if row.cloned_from else None
-    own = checkpoints_of(platform, row.id)
+    own = [found for found in checkpoints_of(platform, row.id) if taken_before is None or found.taken_at < taken_before]
     bases = checkpoints_of(platform, base.id) if base else []
     if own:
         yield "checkpoint", own[-1].tag

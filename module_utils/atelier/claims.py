@@ -70,6 +70,13 @@ class Occupancy:
     available: int
 
 
+def first_claim(registry: Registry, workspace_id: str) -> str | None:
+    """When somebody claimed the seat for the first time, as ISO 8601 in UTC. None if nobody ever did."""
+    with registry.reading() as db:
+        (moment,) = db.execute("SELECT min(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
+    return None if moment is None else str(moment)
+
+
 def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
     """The workshop's seats, in the order in which they are given away: by number, then those without one.
 

@@ -67,6 +67,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
         finished_at=raw["State"].get("FinishedAt") or "",
         cpu_shares=raw["HostConfig"].get("CpuShares") or 0,
         volumes=[mount["Name"] for mount in raw.get("Mounts") or () if mount.get("Name")],
+        started_at=raw["State"].get("StartedAt") or "",
     )
 
 

@@ -110,6 +110,11 @@ class DockerEngine:
         with self._translated(f"stop {container}"):
             self._api.stop(container, timeout=_STOP_SECONDS)
 
+    def restart(self, container: str) -> None:
+        """Kills every process of the container, and starts it again."""
+        with self._translated(f"restart {container}", Code.CONTAINER_CREATE_FAILED):
+            self._api.restart(container, timeout=0)
+
     def remove(self, container: str) -> None:
         """Removes the container, running or not; one that is gone already is fine."""
         from docker.errors import NotFound

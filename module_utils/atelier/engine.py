@@ -42,8 +42,8 @@ class SeatSpec:
 @dataclass(frozen=True)
 class Container:
     """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
-    since its last start by hand, ``finished_at`` when it last ended, as Docker writes it. Limits in bytes and cores;
-    ``cpu_shares`` is 0 for Docker's default, ``volumes`` are their names."""
+    since its last start by hand, ``started_at`` and ``finished_at`` when it last started and ended, as Docker writes
+    it. Limits in bytes and cores; ``cpu_shares`` is 0 for Docker's default, ``volumes`` are their names."""
 
     id: str
     name: str
@@ -57,6 +57,7 @@ class Container:
     finished_at: str = ""
     cpu_shares: int = 0
     volumes: Sequence[str] = ()
+    started_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Engine(Protocol):
     def create(self, spec: SeatSpec) -> str: ...
     def start(self, container: str) -> None: ...
     def stop(self, container: str) -> None: ...
+    def restart(self, container: str) -> None: ...
     def remove(self, container: str) -> None: ...
     def rename(self, container: str, name: str) -> None: ...
     def pause(self, container: str) -> None: ...

@@ -185,6 +185,8 @@ class Workspace(NamedTuple):
     git_pending: str | None
     # Why it has no repository, or no branch of its own, although it should; a sentence.
     git_problem: str | None
+    # Part of the name of the IDE's session cookie: another word ends all sessions, also where the password stays.
+    sessions: str
     batch: str | None
     error: str | None
     status: Status

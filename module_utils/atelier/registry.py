@@ -331,6 +331,7 @@ class Registry:
                 # A clone has its source's files already.
                 git_pending=CLONE if order.git_url and not order.cloned_from else None,
                 git_problem=None,
+                sessions="",
                 batch=order.batch,
                 error=None,
                 status=Status.CREATING,

@@ -12,12 +12,12 @@ from .model import Limits, ProxyMode, Status, Workspace
 # In the order of Workspace's fields; the last two make its Limits.
 COLUMNS = (
     "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
-    " git_url, repository, branch, git_pending, git_problem, batch, error, status, proxy_mode, memory, cpus"
+    " git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode, memory, cpus"
 )
 # What may change after a row is made, by the name of the Workspace's field.
 MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
-    *("repository", "branch", "git_pending", "git_problem"),
+    *("repository", "branch", "git_pending", "git_problem", "sessions"),
 }
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
@@ -73,7 +73,7 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position: a list makes thousands of these.
-    return Workspace._make((*row[:18], _STATUSES[row[18]], _PROXY_MODES[row[19]], _limits(row[20], row[21])))
+    return Workspace._make((*row[:19], _STATUSES[row[19]], _PROXY_MODES[row[20]], _limits(row[21], row[22])))
 
 
 @lru_cache

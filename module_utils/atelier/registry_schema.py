@@ -162,6 +162,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    ("ALTER TABLE workspaces ADD COLUMN sessions TEXT NOT NULL DEFAULT ''",),
 )
 
 

@@ -26,15 +26,13 @@ SNAPSHOT_LABEL = "atelier.snapshot"
 _CONTAINER_GONE = "Its container was removed."
 _CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
+_STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
 _HEALTH_SECONDS = 2.0
 _MOST_HEALTH = 4096
 _LOG_LINES = 15
 _LOG_LENGTH = 4000
-_RESTART = "/usr/local/bin/restart-ide"
-# It takes two seconds at most, when nobody holds it up.
-_RESTART_SECONDS = 20.0
 
 
 def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
@@ -128,18 +126,23 @@ def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:
     return labels | {key: value for key, value in optional.items() if value is not None}
 
 
-def ide_config(password_hash: str | None) -> bytes:
-    """code-server's configuration file: how to let people in."""
+def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
+    """code-server's configuration file: how to let people in.
+
+    The value of its session cookie is the hash. ``sessions`` is part of the cookie's name, so another word makes the
+    old cookies worthless, also where the password stays.
+    """
     if password_hash is None:
         return b"auth: none\ncert: false\n"
-    return f'auth: password\nhashed-password: "{password_hash}"\ncert: false\n'.encode()
+    suffix = f"cookie-suffix: {sessions}\n" if sessions else ""
+    return f'auth: password\nhashed-password: "{password_hash}"\n{suffix}cert: false\n'.encode()
 
 
 def put_ide_config(platform: Platform, workspace: Workspace) -> None:
-    """Writes the configuration from the row's password hash. A running IDE takes it when it is restarted."""
+    """Writes the configuration from the row's password hash. A running IDE reads it when it starts."""
     file = File(
         path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
-        data=ide_config(workspace.password_hash),
+        data=ide_config(workspace.password_hash, workspace.sessions),
         uid=0,
         gid=CONFIG_GID,
         mode=0o640,
@@ -147,20 +150,36 @@ def put_ide_config(platform: Platform, workspace: Workspace) -> None:
     platform.engine.put(platform.site.container_name(workspace.id), CONFIG_FOLDER, [file])
 
 
-def restart_ide(platform: Platform, workspace: Workspace) -> None:
-    """Restarts code-server inside the running container and awaits it. Raises IDE_NOT_READY."""
+def restart_seat(platform: Platform, workspace: Workspace) -> None:
+    """Ends everything that runs in the seat, and starts its IDE with the row's password and sessions.
+
+    The container is restarted from outside: a program in the seat is run by the seat's user, who may have replaced it.
+    Raises IDE_NOT_READY, CONTAINER_CREATE_FAILED.
+    """
     name = platform.site.container_name(workspace.id)
-    code, output = platform.engine.execute(name, [_RESTART], seconds=_RESTART_SECONDS)
-    if code != 0:
-        said = last_of(output, 300) or f"restart-ide ended with {code}"
+    put_ide_config(platform, workspace)
+    before = platform.engine.inspect(name)
+    platform.engine.restart(name)
+    after = platform.engine.inspect(name)
+    # Docker's own record, which nobody in the seat can write.
+    if before is None or after is None or after.started_at == before.started_at:
         raise AtelierError(
-            Code.IDE_NOT_READY,
-            f"The IDE of {workspace.name!r} could not be restarted: {said}.",
+            Code.CONTAINER_CREATE_FAILED,
+            f"Docker did not restart the container of {workspace.name!r}.",
             workspace=workspace.id,
             container=name,
-            remedy="Stop and start the workspace; the new password applies then.",
+            remedy="Stop and start the workspace: that ends what runs in it, and its present password applies then.",
         )
     await_ide(platform, workspace)
+
+
+def apply_ide_config(platform: Platform, workspace: Workspace, container: Container) -> None:
+    """Gives the IDE the row's password and sessions. In a container that is not stopped this ends everything that runs.
+    Raises as ``restart_seat``."""
+    if container.status in _STOPPED:
+        put_ide_config(platform, workspace)
+    else:
+        restart_seat(platform, workspace)
 
 
 def await_ide(platform: Platform, workspace: Workspace) -> None:

@@ -18,7 +18,7 @@ from .recordings import remove_recordings
 from .registry import new_id
 from .registry_rows import Reservation
 from .repositories import end_access, not_installed, repository_for
-from .seats import await_ide, discard_container, is_healthy, make_seat, put_ide_config, restart_ide
+from .seats import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
 from .snapshots import forget, recover, was_interrupted
 from .validation import check_limits, check_name
 from .views import observed_view, view
@@ -268,9 +268,7 @@ def change_password(platform: Platform, workspace: Workspace, password_hash: str
     container = _container(platform, workspace)
     # What an interrupted making left is replaced anyway, and may not even start.
     if container is not None and workspace.status is not Status.CREATING:
-        put_ide_config(platform, changed)
-        if container.status == "running":
-            restart_ide(platform, changed)
+        apply_ide_config(platform, changed, container)
     platform.registry.update(workspace.id, password_hash=password_hash)
     platform.sync_ports()
 

@@ -94,6 +94,7 @@ class Instance(Installation):
             "workshop": {
                 "group": "workshop",
                 "seat_passwords": "keep",
+                "release": "",
                 "claims_per_minute": 300,
                 "end": "",
                 "secrets_file": str(secrets),

@@ -22,7 +22,7 @@ from atelier.registry_rows import Reservation
 from atelier.validation import check_limits
 
 from tests.api.running import TOKEN, Api, eventually, is_error
-from tests.module.installation import login
+from tests.module.installation import login, opens, session_cookie
 
 ADMIN, CODE = "canary-admin-Hy5", "canary-code-Bn8"
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
@@ -181,7 +181,7 @@ def test_the_admin_sees_and_releases(own: Callable[..., Api]) -> None:
     answer = api.get(CLAIMS, params={"password": ADMIN}, headers=REMOTE)
     is_error(answer, 429, "TOO_MANY_ATTEMPTS", "retry_after")
     assert api.get(CLAIMS, params={"password": ADMIN}).status_code == 200
-    assert [entry["outcome"] for entry in api.audit("release")] == ["successful"]
+    assert [entry["outcome"] for entry in api.audit("release")] == ["refused: NOT_FOUND", "successful"]
     assert not [file for file in texts(api) if ADMIN in file.read_bytes().decode(errors="replace")]
 
 
@@ -253,13 +253,55 @@ def test_a_claim_sets_a_password_and_a_release_another(own: Callable[..., Api]) 
     again = claim(api, "max@example.com")
     is_error(again, 409, "ALREADY_CLAIMED")
     assert "password" not in again.json()
+    before = api.instance.container(seat)
+    before.exec_run(["/bin/touch", "/workspace/left-behind"])
     answer = api.post(f"{CLAIMS}/{seat['id']}/release?password={ADMIN}")
     assert answer.status_code == 200, answer.text
+    told = {key: answer.json()[key] for key in ("sessions", "password", "files", "keptContainer")}
+    # Where passwords are made up, the files are reset, too, and kept for whoever helps.
+    before.reload()
+    assert told == {"sessions": "ended", "password": "changed", "files": "reset", "keptContainer": before.name}
+    assert before.status == "exited"
+    assert api.instance.container(seat).exec_run(["/usr/bin/test", "-e", "/workspace/left-behind"])[0] == 1
     assert not login(address, password)
     other = claim(api, "moritz@example.com").json()["password"]
     assert other != password
     assert login(address, other)
     assert not [file for file in texts(api) if password in file.read_bytes().decode(errors="replace")]
+
+
+def test_a_release_ends_sessions_also_where_password_and_files_stay(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    password = "known-to-somebody-1!"
+    seat = api.create("workshop-seat", group="workshop", passwordProtected=True, password=password)
+    address = api.instance.row("workshop-seat")["address"]
+    assert claim(api, "max@example.com").status_code == 200
+    container = api.instance.container(seat)
+    container.exec_run(["/bin/touch", "/workspace/left-behind"])
+    container.exec_run(["/usr/bin/setsid", "/usr/bin/sleep", "1000"], detach=True)
+    cookie = session_cookie(address, password)
+    assert opens(address, cookie)
+    answer = api.post(f"{CLAIMS}/{seat['id']}/release?password={ADMIN}")
+    assert answer.status_code == 200, answer.text
+    told = {key: answer.json()[key] for key in ("sessions", "password", "files", "keptContainer")}
+    assert told == {"sessions": "ended", "password": "kept", "files": "kept", "keptContainer": None}
+    assert not opens(address, cookie)
+    assert "sleep" not in str(container.top(ps_args="-o pid,args"))
+    assert container.exec_run(["/usr/bin/test", "-e", "/workspace/left-behind"])[0] == 0
+    # The password is the card's, which the next participant gets.
+    assert opens(address, session_cookie(address, password))
+
+
+def test_a_seat_whose_release_fails_is_nobodys(own: Callable[..., Api]) -> None:
+    api = own(workshop={"admin_password": ADMIN}).start()
+    seat = api.create("workshop-seat", group="workshop")
+    assert claim(api, "max@example.com").status_code == 200
+    api.instance.container(seat).exec_run(
+        ["/bin/mv", "/usr/local/bin/workspace-ide", "/usr/local/bin/gone"], user="root"
+    )
+    is_error(api.post(f"{CLAIMS}/{seat['id']}/release?password={ADMIN}"), 500, "CONTAINER_CREATE_FAILED")
+    assert api.project(seat["id"])["status"] == "error"
+    is_error(claim(api, "moritz@example.com"), 503, "WORKSHOP_FULL")
 
 
 def test_many_passwords_at_once_are_few_runs_and_a_broken_seat_fails_alone(own: Callable[..., Api]) -> None:
@@ -270,7 +312,7 @@ def test_many_passwords_at_once_are_few_runs_and_a_broken_seat_fails_alone(own: 
     assert api.ended(job)["state"] == "successful"
     # An IDE that does not come back.
     broken = api.instance.container({"id": seats[3]})
-    broken.exec_run(["sh", "-c", "printf '#!/bin/sh\\nexit 3\\n' > /usr/local/bin/restart-ide"], user="root")
+    broken.exec_run(["/bin/mv", "/usr/local/bin/workspace-ide", "/usr/local/bin/gone"], user="root")
     answers = all_at_once(api, [f"p{number}@example.com" for number in range(6)])
     told = [answer for answer in answers if answer is not None and answer.status_code == 200]
     (failed,) = [answer for answer in answers if answer is not None and answer.status_code != 200]
@@ -278,14 +320,14 @@ def test_many_passwords_at_once_are_few_runs_and_a_broken_seat_fails_alone(own: 
     for answer in told:
         row = api.instance.row(answer.json()["projectName"])
         assert login(row["address"], answer.json()["password"])
-    assert "Stop and start" in is_error(failed, 500)["details"]["remedy"]
+    is_error(failed, 500, "CONTAINER_CREATE_FAILED")
     jobs = [job for job in api.jobs() if job["operation"] == "password"]
     assert 1 <= len(jobs) <= 3
     assert {seat["projectId"] for job in jobs for seat in job["seats"]} == set(seats)
     assert [seat["projectId"] for job in jobs for seat in job["seats"] if seat["error"]] == [seats[3]]
 
 
-@pytest.mark.parametrize("setting", [{"seat_passwords": "often"}, {"group": "no/group"}])
+@pytest.mark.parametrize("setting", [{"seat_passwords": "often"}, {"release": "sometimes"}, {"group": "no/group"}])
 def test_settings_that_make_no_sense_keep_the_api_from_starting(
     own: Callable[..., Api], setting: dict[str, str]
 ) -> None:

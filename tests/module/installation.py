@@ -378,15 +378,33 @@ def login(address: str, password: str) -> bool:
     return status == 302 and "code-server-session" in headers.get("set-cookie", "")
 
 
+def session_cookie(address: str, password: str) -> str:
+    """What a browser sends after a sign-in with the password: name and value of the IDE's cookie."""
+    body = urllib.parse.urlencode({"password": password, "base": ".", "href": f"http://{address}:{IDE_PORT}/login"})
+    _, headers = request(address, "POST", "/login", body)
+    return headers["set-cookie"].partition(";")[0]
+
+
+def opens(address: str, cookie: str) -> bool:
+    """Whether the IDE lets in whoever sends that cookie."""
+    status, headers = request(address, "GET", "/", cookie=cookie)
+    assert status in (200, 302), status
+    return "login" not in headers.get("location", "")
+
+
 def asks_for_password(address: str) -> bool:
     status, headers = request(address, "GET", "/")
     assert status in (200, 302), status
     return "login" in headers.get("location", "")
 
 
-def request(address: str, method: str, path: str, body: str | None = None) -> tuple[int, dict[str, str]]:
+def request(
+    address: str, method: str, path: str, body: str | None = None, cookie: str = ""
+) -> tuple[int, dict[str, str]]:
     connection = http.client.HTTPConnection(address, IDE_PORT, timeout=10)
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+    if cookie:
+        headers["Cookie"] = cookie
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()

@@ -50,6 +50,7 @@ def row(**values: object) -> Workspace:
         "branch": None,
         "git_pending": None,
         "git_problem": None,
+        "sessions": "",
         "batch": None,
         "error": None,
         "status": Status.RUNNING,

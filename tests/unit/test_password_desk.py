@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import pytest
 from atelier.errors import AtelierError, Code
@@ -29,9 +29,12 @@ class Playbook:
 
 
 async def wanted(
-    desk: PasswordDesk, run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]], *ids: str
+    desk: PasswordDesk,
+    run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]],
+    *ids: str,
+    applied: Callable[[Mapping[str, str]], Collection[str]] = lambda _: (),
 ) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(desk.change("somebody", id, f"hash of {id}", run)) for id in ids]
+    tasks = [asyncio.create_task(desk.change("somebody", id, f"hash of {id}", run, applied)) for id in ids]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -59,6 +62,26 @@ def test_one_that_fails_fails_alone() -> None:
         return list(await asyncio.gather(*await wanted(PasswordDesk(), playbook, "a", "b"), return_exceptions=True))
 
     assert asyncio.run(day()) == [None, REFUSED]
+
+
+def test_who_has_the_new_password_is_told_at_once() -> None:
+    """Also while another seat of the run is not ready, and where the run as a whole fails in the end."""
+
+    async def day() -> list[object]:
+        go, has_it = asyncio.Event(), {"a"}
+
+        async def held_up(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
+            await go.wait()
+            raise REFUSED
+
+        tasks = await wanted(PasswordDesk(), held_up, "a", "b", "c", applied=lambda hashes: has_it & hashes.keys())
+        await asyncio.wait_for(tasks[0], 5)
+        assert not tasks[1].done()
+        has_it.add("b")
+        go.set()
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    assert asyncio.run(day()) == [None, None, REFUSED]
 
 
 @pytest.mark.parametrize("fault", [REFUSED, RuntimeError("a bug")])
@@ -94,7 +117,7 @@ def test_runs_are_one_callers() -> None:
         playbook.go.set()
         callers = ["loopback", "admin", "loopback", "admin"]
         await asyncio.gather(
-            *(desk.change(caller, str(n), f"hash of {n}", playbook) for n, caller in enumerate(callers))
+            *(desk.change(caller, str(n), f"hash of {n}", playbook, lambda _: ()) for n, caller in enumerate(callers))
         )
         assert all(len({callers[int(id)] for id in run}) == 1 for run in playbook.runs)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from api.pages import ending, workshop
 from api.pages.view import rendered
 from api.pages.words import words
 from api.seat_activity import denied_domains, moment_of
+from api.settings import Workshop
 
 EN = words("en")
 
@@ -143,3 +146,13 @@ def test_what_the_proxy_refused_is_told_by_domain() -> None:
     assert denied_domains([*log, ("TCP_DENIED/403", "http://[broken")]) == [("a.example", 2), ("http://[broken", 1)]
     assert moment_of(1733234567.5) == "2024-12-03T14:02:47.500Z"
     assert [moment_of(seconds) for seconds in (0, -1, 1e18, float("nan"))] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("generate", "reset", "words"),
+    [(True, True, ("nobody knows", "reset; what they are now is kept for 24")), (False, False, ("stays", "stay"))],
+)
+def test_what_a_release_will_do_is_said_before(generate: bool, reset: bool, words: tuple[str, str]) -> None:
+    configured = Workshop("workshop", generate, reset, 300, None, "", "")
+    for sentence, word in zip(workshop.at_release(configured, 24.0, EN), words, strict=True):
+        assert word in sentence

@@ -6,7 +6,7 @@
 
 const fs = require("node:fs");
 
-// On record before the config file is read: restart-ide relies on "no pid, no old password".
+// For whoever looks for the IDE's process, in a container whose user may run other Nodes.
 fs.writeFileSync("/dev/shm/workspace-ide.pid", `${process.pid}\n`);
 
 // Makes code-server load as the wrapper's child: it then ends with its parent and opens no log files.

@@ -1,0 +1,124 @@
+#!/usr/bin/python
+"""Ansible module: ends everything of the participant who had a seat."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: Ends all sessions and processes of a workshop seat, for its next participant
+description:
+  - The seat's container is restarted from outside, so no process, listener or session of the former participant is
+    left, whatever that person did in the seat. Session cookies are worthless then, also where the password stays.
+  - With O(files=reset) the seat begins again as with the M(reset) module, but not from a checkpoint that was taken
+    after somebody first claimed the seat.
+  - A seat whose release fails is in state V(error), and nobody is given it. Run the release again, or start the seat.
+options:
+  name:
+    description: The seat's name.
+    type: str
+  id:
+    description: Its id, instead of the name.
+    type: str
+  password_hash:
+    description: The argon2id hash of another password. If left out, the password stays.
+    type: str
+  files:
+    description: V(keep) leaves the files as they are. V(reset) puts the container aside, for O(keep_hours).
+    type: str
+    choices: [keep, reset]
+    default: keep
+  run_id:
+    description: A word of the caller's, lower-case letters and digits. A second run with it resets no files again.
+    type: str
+  keep_hours:
+    description: Hours after which containers that resets moved aside are removed.
+    type: float
+    default: 24
+  ready_timeout:
+    description: Seconds the IDE may take until it answers HTTP.
+    type: float
+    default: 60
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: Atelier
+"""
+
+EXAMPLES = r"""
+- name: Free the seat for the next participant
+  release:
+    site: "{{ atelier_site }}"
+    name: Workshop 7
+    password_hash: "{{ vault_hash }}"
+    files: reset
+"""
+
+RETURN = r"""
+workspace:
+  description: The seat as it is now, as the workspace module returns it.
+  returned: success
+  type: dict
+origin:
+  description: V(files) if the files stayed, or else what the seat began again from, as the M(reset) module returns it.
+  returned: success
+  type: str
+  sample: base
+kept:
+  description: Name of the container that the seat had, if its files were reset.
+  returned: success
+  type: str
+  sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
+error_code:
+  description: What went wrong, in one word.
+  returned: failure
+  type: str
+  sample: IDE_NOT_READY
+details:
+  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.release import KEEP_FILES, RESET_FILES, Wanted, release
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SHARED_SPEC,
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "password_hash": {"type": "str", "no_log": True},
+            "files": {"type": "str", "choices": [KEEP_FILES, RESET_FILES], "default": KEEP_FILES},
+            "run_id": {"type": "str"},
+            "keep_hours": {"type": "float", "default": 24},
+        },
+        required_one_of=[("name", "id")],
+        supports_check_mode=True,
+    )
+    run_on_platform(module, lambda platform: _release(module, platform))
+
+
+def _release(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    given = module.params
+    wanted = Wanted(given["password_hash"], given["files"], given["keep_hours"], given["run_id"])
+    outcome = release(platform, id=given["id"], name=given["name"], wanted=wanted, check_mode=module.check_mode)
+    return {
+        "changed": outcome.changed,
+        "diff": {"before": outcome.before, "after": outcome.after},
+        "workspace": outcome.after,
+        "origin": outcome.origin,
+        "kept": outcome.kept,
+    }
+
+
+if __name__ == "__main__":
+    main()
