@@ -144,7 +144,7 @@ class Machine:
         with suppress(OSError, ValueError):
             pid = self.dockerd()
             os.kill(pid, signal.SIGTERM)
-            eventually(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), "dockerd ends", 60)
+            eventually(lambda: not lives(pid), "dockerd ends", 60)
         for pid in containerd_below(self.folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -192,7 +192,8 @@ def _cgroup_members(client: docker.DockerClient) -> list[int]:
     return found
 
 
-def _is_zombie(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of it until its parent asks."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

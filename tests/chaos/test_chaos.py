@@ -18,8 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from docker.errors import NotFound
 
-from tests.chaos.machine import INSTANCE, machine
+from tests.chaos.machine import INSTANCE, lives, machine
 from tests.chaos.plan import Round, rounds
 from tests.chaos.workshop import ENDED, Seat, Workshop
 from tests.module.installation import eventually
@@ -68,6 +69,7 @@ def test_round(workshop: Workshop, planned: Round) -> None:
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        eventually(lambda victims=victims: not any(map(lives, victims)), "the victims are dead", 30)  # type: ignore[misc]
         met = bool(victims) and state not in ENDED
         print(f"attempt {attempt}: {operation} of {seat and seat.name}, {len(victims)} processes killed, job {state}")
         took = workshop.wait_until_up(job, SECONDS)
@@ -88,7 +90,8 @@ def test_round(workshop: Workshop, planned: Round) -> None:
 
 
 def _choose(workshop: Workshop, planned: Round) -> tuple[str, Seat | None]:
-    """The planned operation and its seat, or another where there is nobody for it, or the machine would be full."""
+    """The planned operation and its seat, or another where there is nobody for it, or the machine would be full. Two
+    seats at least are up."""
     seats = sorted(workshop.seats.values(), key=lambda seat: seat.name)
 
     def one(of: list[Seat]) -> Seat:
@@ -98,21 +101,13 @@ def _choose(workshop: Workshop, planned: Round) -> tuple[str, Seat | None]:
     operation = planned.operation
     if operation in ("create", "clone") and len(seats) >= _MOST_SEATS:
         operation = "delete"
-    if operation == "delete" and len(seats) < 3:
-        operation = "create"
     if operation == "start" and not down:
         operation = "stop"
-    if operation == "stop" and len(up) < 2:
+    if operation in ("delete", "stop") and len(up) < 3:
         operation = "start" if down else "create"
     if operation == "create":
         return operation, None
-    if operation == "collect":
-        return operation, one(up) if up else None
-    if operation == "start":
-        return operation, one(down)
-    if not up:
-        return "start", one(down)
-    return operation, one(up)
+    return operation, one(down if operation == "start" else up)
 
 
 def _await_progress(workshop: Workshop, job: str, share: float) -> None:
@@ -127,27 +122,36 @@ def _await_progress(workshop: Workshop, job: str, share: float) -> None:
 
 def _victims(workshop: Workshop, victim: str, seat: Seat | None, job: str) -> list[int]:
     made = workshop.machine
-    about = seat or next(iter(workshop.seats.values()))
+    about = seat or next(seat for seat in workshop.seats.values() if seat.up)
+
+    def init() -> int:
+        return _pid(workshop, workshop.installation.container_name({"id": about.id}))
+
     by_name: dict[str, Callable[[], list[int]]] = {
         "ansible-playbook": lambda: _executions(job),
         "dockerd": lambda: [made.dockerd()],
         "containerd": lambda: [made.containerd()],
         "dockerd and containerd": lambda: [made.dockerd(), made.containerd()],
         "host": made.everything,
-        "seat": lambda: [_pid(workshop, f"{INSTANCE}-{about.id}")],
-        "ide": lambda: _below(_pid(workshop, f"{INSTANCE}-{about.id}")),
-        "shim": lambda: [_parent(_pid(workshop, f"{INSTANCE}-{about.id}"))],
+        "seat": lambda: [init()],
+        "ide": lambda: _below(init()),
+        "shim": lambda: [_parent(init())],
     }
     found = by_name.get(victim, lambda: _below(_pid(workshop, f"{INSTANCE}-{victim}")))()
     return [pid for pid in found if pid > 1]
 
 
 def _pid(workshop: Workshop, container: str) -> int:
-    return int(workshop.installation.docker.api.inspect_container(container)["State"]["Pid"])
+    """Of the container's init; 0 where it does not run, or is just being replaced."""
+    with suppress(NotFound):
+        return int(workshop.installation.docker.api.inspect_container(container)["State"]["Pid"])
+    return 0
 
 
 def _below(pid: int) -> list[int]:
     """The processes that do a container's work: those below the init that Docker or the image put first."""
+    if not pid:
+        return []
     children = [int(entry.name) for entry in _processes() if _parent(int(entry.name)) == pid]
     return children or [pid]
 

@@ -193,9 +193,16 @@ class Workshop:
         seat.files[name] = text
 
     def files_of(self, seat: Seat) -> dict[str, str]:
+        """What it has, as it was written; containerd may be on its way back."""
         script = "cd /workspace && for f in mark-*; do [ ! -e $f ] || echo $f $(cat $f); done"
-        lines = self.installation.run_inside({"id": seat.id}, script).splitlines()
-        return dict(line.split() for line in lines)
+
+        def look() -> list[str] | None:
+            with suppress(DockerException, AssertionError):
+                return [*self.installation.run_inside({"id": seat.id}, script).splitlines(), ""]
+            return None
+
+        lines: list[str] = eventually(look, f"the files of {seat.name}", 30)
+        return dict(line.split() for line in lines[:-1])
 
     def platform_is_up(self) -> bool:
         with suppress(httpx.TransportError, ValueError, DockerException):
@@ -257,7 +264,7 @@ class Workshop:
 
     def _is_tidy(self) -> bool:
         installation = self.installation
-        names = sorted(f"{INSTANCE}-{id}" for id in self.seats)
+        names = sorted(installation.container_name({"id": id}) for id in self.seats)
         found = [c.name for c in installation.containers() if "atelier.service" not in c.labels]
         # Resets keep what they replaced, on purpose.
         found = sorted(name for name in found if "-kept-" not in name)
@@ -270,7 +277,7 @@ class Workshop:
         journals = installation.state / "snapshots"
         return (
             found == names
-            and [v for v in installation.volumes() if v.startswith(f"{INSTANCE}-")] == names
+            and installation.volumes() == sorted(installation.volume_name({"id": id}) for id in self.seats)
             and installation.routes() == {row["id"]: row["address"] for row in installation.rows()}
             and not loose
             and (not journals.exists() or not list(journals.iterdir()))
