@@ -23,6 +23,7 @@ from docker.errors import NotFound
 from tests.chaos.machine import INSTANCE, lives, machine
 from tests.chaos.plan import Round, rounds
 from tests.chaos.workshop import ENDED, Seat, Workshop
+from tests.installed import front_door
 from tests.module.installation import eventually
 
 SEED = int(os.environ.get("ATELIER_CHAOS_SEED", "11"))
@@ -87,6 +88,20 @@ def test_round(workshop: Workshop, planned: Round) -> None:
         if seat.up:
             workshop.write_file(seat, f"mark-{planned.number}", f"{seat.id}-{planned.number}")
             break
+
+
+def test_what_was_put_down_stays_down(workshop: Workshop) -> None:
+    """Also when dockerd dies: the platform's containers, which Docker otherwise starts whatever was done to them."""
+    made = workshop.machine
+    done = front_door("down", "-e", f"@{made.file}")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-1000:]
+    pid = made.dockerd()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not lives(pid), "dockerd is dead", 30)
+    eventually(made.answers, "Docker is back", 90)
+    # What comes back by itself is there a second later.
+    time.sleep(3)
+    assert [container.name for container in workshop.installation.docker.containers.list()] == []
 
 
 def _choose(workshop: Workshop, planned: Round) -> tuple[str, Seat | None]:
