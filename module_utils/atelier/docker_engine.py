@@ -421,11 +421,12 @@ class DockerEngine:
                 raise self._unreachable(error) from error
             # A path in it may be a seat's.
             reason = last_of(str(error.explanation or error), _SAID)
-            if "no space left on device" in reason:
+            if "no space left on device" in reason or "disk quota exceeded" in reason:
                 raise AtelierError(
                     Code.DISK_FULL,
                     f"Docker could not {attempt}: its disk is full.",
-                    remedy="Free space below Docker's data folder (docker system df shows what takes it).",
+                    remedy="Free space below Docker's data folder (docker system df shows what takes it), or in the"
+                    " workspace if its files take more than atelier_seat_disk.",
                 ) from error
             raise AtelierError(
                 code,

@@ -151,6 +151,23 @@ def test_the_hardening_holds(seat: Seat) -> None:
     assert seat.run("id", "-Gn") == "coder"
 
 
+def test_nobody_reserves_the_disk(seat: Seat) -> None:
+    """What the IDE starts has the filter, and with the filter space is taken by writing only."""
+    of_the_ide = "cat /proc/$(cat /dev/shm/workspace-ide.pid)/status"
+    code, output = seat.container.exec_run(["sh", "-c", of_the_ide])
+    assert (code, "Seccomp_filters:\t2\n" in output.decode()) == (0, True), output
+    written = "import os; file = open('/tmp/x', 'wb'); os.posix_fallocate(file.fileno(), 0, 1 << 20)"
+    for command, works in (
+        ("fallocate -l 1M /tmp/y", False),
+        ("fallocate -n -l 1M /tmp/x", False),
+        (f'python3 -c "{written}"', True),
+        ("fallocate -p -o 0 -l 4096 /tmp/x", True),
+    ):
+        filtered = "setpriv --no-new-privs --seccomp-filter /usr/local/lib/atelier/reservation.bpf"
+        code, output = seat.container.exec_run(["sh", "-c", f"touch /tmp/x; exec {filtered} {command}"])
+        assert (code == 0) is works, output
+
+
 def test_it_answers_about_its_health(seat: Seat) -> None:
     status, body = seat.request("GET", "/healthz")
     assert status == 200

@@ -48,6 +48,8 @@ VARIABLES: dict[str, Any] = {
     "workshop_group": "prepared",
     "atelier_workshop_group": GROUP,
     "atelier_workshop_admin_password": ADMIN_PASSWORD,
+    # Little, so that one that fills it has done so soon.
+    "atelier_seat_disk": "2g",
     **(json.loads(Path(RUNNING).read_text()) if RUNNING else {}),
 }
 INSTANCE, PORT = VARIABLES["atelier_instance"], VARIABLES["atelier_base_port"]
