@@ -66,14 +66,15 @@ class DiskWatch:
         while True:
             try:
                 if self._platform.watcher.available:
-                    await self._look()
-                    await self._tell()
+                    await self.look()
             except Exception:  # the boundary: a look that fails must not be the last one
                 log.exception("the seats' disk was not measured")
                 self._next = time.monotonic() + _SHORTEST_WAIT
             await asyncio.sleep(_EVERY_SECONDS)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """One look: measures the seats if it is time to, and does what follows from it."""
+        await self._tell()
         now = space()
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
@@ -94,6 +95,7 @@ class DiskWatch:
         seats = self._measured(running, found, before)
         await self._apply_limits(running, seats)
         await self._free_the_disk(running, seats, found, now, in_need)
+        await self._tell()
         self._in_need = in_need
 
     async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:

@@ -74,7 +74,12 @@ def test_a_seat_that_fills_the_disk_is_stopped(platform: Platform, seat: Callabl
     assert "its files take" in stopped["error"]
     used = platform.api.get(f"/api/projects/{stranger.id}/disk-usage").json()["diskUsage"]["bytes"]
     assert limit <= used < limit + 4 * GIB
-    assert any(entry["who"] == "disk" for entry in platform.api.get("/api/audit").json()["entries"])
+
+    def is_told() -> bool:
+        entries = platform.api.get("/api/audit").json()["entries"]
+        return any((entry["who"], entry.get("workspace")) == ("disk", stranger.id) for entry in entries)
+
+    eventually(is_told, "the line in the audit log")
     assert stopped["error"] in platform.api.get(f"/workspaces/{stranger.id}").text
     assert project(platform, neighbour)["status"] == "running"
     assert neighbour.run("echo fine >/workspace/x; cat /workspace/x") == "fine\n"

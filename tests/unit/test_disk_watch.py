@@ -1,0 +1,150 @@
+"""The API's watch over the disk, look by look, with a stand-in for Docker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from atelier.container_limits import CPU_SHARES
+from atelier.disk_limits import Reason, notices
+from atelier.errors import AtelierError, Code
+from atelier.model import Workspace
+from support import container, open_registry, order
+
+from api import disk_watch
+from api.deps import Services
+from api.disk_gauge import Figures, Space
+from api.disk_watch import DiskWatch
+from api.watcher import Seen
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+class Gauge:
+    """Seats' sizes as the test sets them."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, Figures] = {}
+        self.sizes: Mapping[str, int] = {}
+        self.killed: list[str] = []
+        self.renewed: list[str] = []
+
+    def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
+        found = {id: self.now.get(id, Figures(0, 0.0)) for id in containers}
+        self.sizes = {id: figures.used for id, figures in found.items()}
+        return found
+
+    def kill(self, container: str) -> None:
+        self.killed.append(container)
+
+    def renew_shares(self, containers: list[str]) -> None:
+        self.renewed += containers
+
+
+class World:
+    """Two running seats, a platform around them, and a disk."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, limit: int, reserve: int) -> None:
+        self.registry = open_registry(folder)
+        self.rows: list[Workspace] = self.registry.reserve([order("a"), order("b")])
+        self.gauge = Gauge()
+        self.free = 50 * GIB
+        self.stopped: list[str] = []
+        self.refusal: AtelierError | None = None
+        seen = {
+            row.id: Seen(container(id=f"c-{row.id}", cpu_shares=CPU_SHARES), "2026-03-01T12:00:00.123456789Z")
+            for row in self.rows
+        }
+        platform = SimpleNamespace(
+            settings=SimpleNamespace(site=SimpleNamespace(seat_disk=limit), disk_reserve=reserve),
+            disk=self.gauge,
+            watcher=SimpleNamespace(seen=seen, available=True),
+            reads=self.registry,
+            registry=self.registry,
+            jobs=SimpleNamespace(open=self._open),
+        )
+        self.watch = DiskWatch(cast("Services", platform))
+        monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
+        monkeypatch.setattr(disk_watch, "begin", self._begin)
+        for wait in ("_WAIT_IN_NEED", "_SHORTEST_WAIT", "_WAIT_PER_SECOND"):
+            monkeypatch.setattr(disk_watch, wait, 0)
+
+    def _open(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
+        if self.refusal:
+            raise self.refusal
+        assert (operation, variables, caller) == ("stop", {}, "disk")
+        return ids[0]
+
+    def _begin(self, platform: object, caller: object, job: str) -> asyncio.Future[None]:
+        self.stopped.append(job)
+        return asyncio.get_running_loop().create_future()  # the stop takes its time
+
+    def look(self, free: int, **sizes: int) -> None:
+        self.free = free
+        for row in self.rows:
+            used = sizes.get(row.name, self.gauge.sizes.get(row.id, 0))
+            self.gauge.now[row.id] = Figures(used, 0.0)
+        asyncio.run(self.watch.look())
+
+    def reasons(self) -> dict[str, Reason]:
+        told = notices(self.registry)
+        return {row.name: told[row.id].reason for row in self.rows if row.id in told}
+
+
+def test_the_fastest_are_stopped_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=0, reserve=5 * GIB)
+    flood, calm = world.rows
+    world.look(20 * GIB, a=GIB, b=GIB)
+    world.look(6 * GIB, a=15 * GIB)
+    assert world.stopped == []
+    world.look(4 * GIB, a=17 * GIB, b=GIB + MIB)
+    assert (world.gauge.killed, world.stopped) == ([f"c-{flood.id}"], [flood.id])
+    assert world.reasons() == {"a": Reason.DISK}
+    # What was written before counts no more; the disk is still short, so whoever goes on is next.
+    world.look(4 * GIB, b=GIB + 50 * MIB)
+    assert world.stopped == [flood.id]
+    world.look(3 * GIB, b=GIB + 120 * MIB)
+    assert world.stopped == [flood.id, calm.id]
+
+
+def test_what_others_take_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=0, reserve=5 * GIB)
+    world.look(20 * GIB, a=GIB, b=GIB)
+    world.look(GIB, a=GIB + MIB)
+    assert (world.stopped, world.reasons()) == ([], {})
+
+
+def test_a_registry_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=2 * GIB, reserve=0)
+    world.look(20 * GIB, a=GIB)
+    world.refusal = AtelierError(Code.REGISTRY_ERROR, "full")
+    real = disk_watch.note
+
+    def refuse(*arguments: object) -> None:
+        raise AtelierError(Code.REGISTRY_ERROR, "full")
+
+    monkeypatch.setattr(disk_watch, "note", refuse)
+    with pytest.raises(AtelierError):
+        world.look(18 * GIB, a=3 * GIB)
+    # Its processes are ended all the same.
+    assert world.gauge.killed == [f"c-{world.rows[0].id}"]
+    assert (world.stopped, world.reasons()) == ([], {})
+    world.refusal = None
+    monkeypatch.setattr(disk_watch, "note", real)
+    world.look(18 * GIB)
+    assert (world.stopped, world.reasons()) == ([world.rows[0].id], {"a": Reason.LIMIT})
+
+
+def test_containers_of_an_earlier_version_get_the_shares_of_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, limit=0, reserve=0)
+    seen = cast("dict[str, Seen]", world.watch._platform.watcher.seen)
+    seen["old"] = Seen(container(id="c-old", status="exited"), "")
+    world.look(20 * GIB)
+    assert world.gauge.renewed == ["c-old"]
