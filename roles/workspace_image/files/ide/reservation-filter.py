@@ -1,9 +1,9 @@
 """Writes a seccomp filter (a classic BPF program) to standard output: nobody reserves disk space without writing it.
 
 The API stops a seat that fills the disk (docs/limits.md), but fallocate(2) takes gigabytes within milliseconds. With
-the filter it fails as on a file system that lacks it, and programs write instead, as posix_fallocate(3) does by itself.
-To punch holes stays allowed, which frees space. io_uring could pass the filter by: it is not there at all, as in Docker's
-own profile since version 25.
+the filter it fails as on a file system that lacks it, and programs write instead, as posix_fallocate(3) does.
+Punching holes stays allowed: it frees space. io_uring, which the filter can't see into, is off, as in Docker's own
+profile since version 25.
 """
 
 import struct
