@@ -166,6 +166,26 @@ def test_a_collect_that_is_killed_is_finished_by_another(workshop: Installation)
         assert len(_content(workshop, seat)["workspace/large"] or b"") == 12_000_000
 
 
+def test_a_teardown_that_is_killed_is_finished_by_another(workshop: Installation) -> None:
+    """While seats are held still for their removal: who is left goes on, and is removed by the next run."""
+    _play(workshop, "workshop_collect").succeeded()
+    started = workshop.start("workshop_teardown", workshop_base="Course", confirm=True)
+
+    def held() -> bool:
+        paused = any(container.attrs["State"]["Paused"] for container in workshop.containers())
+        return paused or started.process.poll() is not None
+
+    eventually(held, "the moment to kill")
+    started.kill()
+    workshop.play("reconcile", repair=True).succeeded()
+    assert not any(container.attrs["State"]["Paused"] for container in workshop.containers())
+    manifest = _manifest(workshop)
+    for seat in manifest.values():
+        assert len(_content(workshop, seat)["workspace/large"] or b"") == 12_000_000
+    _play(workshop, "workshop_teardown", confirm=True).succeeded()
+    workshop.is_tidy([])
+
+
 def test_a_seat_that_fails_fails_alone(workshop: Installation) -> None:
     """Somebody else has one seat in hand for longer than the collect waits: the others are collected."""
     busy = workshop.row("Course 2")
