@@ -127,7 +127,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         Operation(
             *(TEARDOWN, "workshop_teardown", "clone", of_those_left, nothing, removed),
             divisible=False,
-            seconds_each=30,
+            leaves_traces=True,
+            seconds_each=60,
         ),
         Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
         Operation("repository", "repository_create", "person", as_asked, unfinished, settle),

@@ -162,8 +162,8 @@ def test_a_transaction_that_ends_on_a_full_disk_is_over(tmp_path: Path) -> None:
     store.close()
 
 
-def run(folder: Path, *words: str) -> str:
+def run(folder: Path, *words: str, text: str = "") -> str:
     named = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     command = ["git", "--git-dir", str(folder), *words]
-    done = subprocess.run(command, env=git.environment(**named), input=b"", capture_output=True, check=True)
+    done = subprocess.run(command, env=git.environment(**named), input=text.encode(), capture_output=True, check=True)
     return done.stdout.decode().strip()

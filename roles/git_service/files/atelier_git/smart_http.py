@@ -29,6 +29,7 @@ from .leftovers import Pushes
 from .places import Places
 from .settings import Settings
 from .space import FULL, check_room
+from .spool import Spool
 
 log = logging.getLogger("atelier_git")
 
@@ -118,12 +119,11 @@ class _Answer(Response):
         with contextlib.suppress(_Gone):
             async with self._places.of_seat(order.seat), self._body(receive) as body:
                 try:
-                    async with self._places.of_git(pushes=order.pushes):
+                    async with contextlib.AsyncExitStack() as place:
+                        await place.enter_async_context(self._places.of_git(pushes=order.pushes))
                         if order.pushes and order.has_body:
-                            async with self._pushes.on(order.folder):
-                                await self._run(body, receive, send)
-                        else:
-                            await self._run(body, receive, send)
+                            await place.enter_async_context(self._pushes.on(order.folder))
+                        await self._run(body, receive, send, place)
                 finally:
                     await self._ended()
 
@@ -164,7 +164,8 @@ class _Answer(Response):
                 rest = rest[file.write(rest) :]
         file.seek(0)
 
-    async def _run(self, body: FileIO | None, receive: Receive, send: Send) -> None:
+    async def _run(self, body: FileIO | None, receive: Receive, send: Send, place: contextlib.AsyncExitStack) -> None:
+        """``place`` is given back when git has ended, however long the reader takes."""
         process = await asyncio.create_subprocess_exec(
             *limited(["git", "http-backend"], self._settings.max_git_memory_bytes),
             env=self._order.environment,
@@ -173,33 +174,50 @@ class _Answer(Response):
             stderr=PIPE,
             start_new_session=True,
         )
+        spool = Spool(self._settings.incoming)
+        reading = asyncio.create_task(self._follow(process, receive, spool, place))
+        try:
+            async with asyncio.timeout(self._settings.request_seconds):
+                await self._pass_on(spool, send)
+        except TimeoutError as error:
+            raise HTTPException(503, "This took too long.") from error
+        finally:
+            await spool.abandon()
+            await _end(process)
+            await reading
+            spool.close()
+
+    async def _follow(self, process: Process, receive: Receive, spool: Spool, place: contextlib.AsyncExitStack) -> None:
+        """Takes what git says until it has ended, and leaves nothing of it behind."""
         watcher = asyncio.create_task(_watch(receive, process))
         complaints = asyncio.create_task(_beginning(process.stderr))
         try:
-            async with asyncio.timeout(self._settings.request_seconds):
-                await self._pass_on(process, send)
-        except TimeoutError as error:
-            raise HTTPException(503, "This took too long.") from error
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            while chunk := await process.stdout.read(_CHUNK):
+                await spool.put(chunk)
+            # The reader is told the end only now: by then git must have done all it does.
+            await process.wait()
         finally:
             watcher.cancel()
             await _end(process)
             if process.returncode != 0:
                 self._pushes.broke(self._order.folder)
+            await place.aclose()
+            await spool.end()
             said = (await complaints).decode(errors="replace").strip()
             if said:
                 log.info("git: %s", said.replace("\n", " | "))
 
-    async def _pass_on(self, process: Process, send: Send) -> None:
+    async def _pass_on(self, spool: Spool, send: Send) -> None:
         """The CGI answer as HTTP. Raises HTTPException when there is none."""
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
 
         async def pass_on(message: Message) -> None:
-            # Who does not read what he asked for has no git waiting for him.
+            # A reader who takes nothing is ended.
             async with asyncio.timeout(self._settings.idle_seconds):
                 await send(message)
 
         head = b""
-        while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD and (chunk := await process.stdout.read(_CHUNK)):
+        while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD and (chunk := await spool.get()):
             head += chunk
         lines, separator, body = head.partition(b"\r\n\r\n")
         if not separator:
@@ -212,11 +230,9 @@ class _Answer(Response):
             else:
                 headers.append((name.strip().lower(), value.strip()))
         await pass_on({"type": "http.response.start", "status": status, "headers": headers})
-        while body or (body := await process.stdout.read(_CHUNK)):
+        while body or (body := await spool.get()):
             await pass_on({"type": "http.response.body", "body": body, "more_body": True})
             body = b""
-        # It is told to end as soon as the answer has, by then it must have done all it does.
-        await process.wait()
         # Also when git gave up: its own framing tells the other side, with its words.
         await pass_on({"type": "http.response.body", "body": b"", "more_body": False})
 
