@@ -23,6 +23,29 @@ def test_loopback_needs_nothing(api: Api) -> None:
         assert api.get("/api/projects/", headers={"X-Forwarded-For": address}).status_code == 200, address
 
 
+def test_behind_a_proxy_loopback_needs_the_token(own: Callable[..., Api]) -> None:
+    """Whoever calls through a proxy on this machine comes from loopback, too."""
+    api = own(loopback_is_operator=False).start()
+    for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "unknown"):
+        is_error(api.get("/api/audit", headers={"X-Forwarded-For": address}), 401, "UNAUTHORIZED")
+    by_token = {"X-Forwarded-For": "127.0.0.1", "Authorization": f"Bearer {TOKEN}"}
+    assert api.get("/api/audit", headers=by_token).status_code == 200
+    assert api.get("/api/health", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 200
+    # Whoever may open the API's socket is root.
+    assert api.get("/api/audit").status_code == 200
+
+
+def test_pages_of_other_sites_read_nothing(api: Api) -> None:
+    for path in ("/api/projects/", "/api/workshop/seats", "/pages/jobs", "/metrics", "/api/health"):
+        for site in ("same-site", "cross-site"):
+            for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe"), ("websocket", "empty")):
+                sent = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+                assert api.get(path, headers=sent).status_code == 403, (path, sent)
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for sent in (followed, {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, {"Sec-Fetch-Site": "none"}):
+        assert api.get("/api/projects/", headers=sent).status_code == 200, sent
+
+
 def test_others_need_the_token(api: Api) -> None:
     for path in PRIVATE:
         is_error(api.get(path, headers=REMOTE), 401, "UNAUTHORIZED")
