@@ -3,7 +3,8 @@
 The gateway's map ``ports.map`` has two kinds of keys. ``<id>`` is ``open`` for a workspace without a password, or the
 key that signs the passes for its ports. ``<id>-<port>`` is ``shared``, or ``guarded`` where an alias with a password
 leads to the port. A pass is ``<end>.<HMAC-SHA256 of "<id>-<port>.<end>">``, which HAProxy checks without asking
-anybody. The signing key comes from the password's hash, so another password ends all passes.
+anybody. The signing key comes from the password's hash and from what a release changes, so another password or
+a release ends all passes.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def _key(row: Workspace) -> str | None:
     """The key that signs the workspace's passes, in base64 as HAProxy takes it."""
     if row.password_hash is None:
         return None
-    return base64.b64encode(hashlib.sha256(f"port pass\0{row.id}\0{row.password_hash}".encode()).digest()).decode()
+    secret = f"port pass\0{row.id}\0{row.password_hash}\0{row.sessions}"
+    return base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def _shares(registry: Registry) -> list[tuple[str, int]]:

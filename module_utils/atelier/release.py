@@ -15,6 +15,7 @@ from .engine import Container
 from .errors import AtelierError, Code
 from .model import Status, Workspace
 from .platform import Platform
+from .port_access import unshare_ports
 from .registry import new_id
 from .seats import apply_ide_config, observed_status
 from .snapshots import recover
@@ -55,6 +56,9 @@ def release(
             sessions=wanted.run_id or new_id(),
             password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
         )
+        # Passes for ports end with that; what the former participant shared is the next one's to share.
+        unshare_ports(platform.registry, row.id)
+        platform.sync_ports()
     try:
         if wanted.files == RESET_FILES and row.status is not Status.CREATING:
             outcome = reset(

@@ -56,5 +56,9 @@ def test_a_pass_is_for_one_port_and_one_password(tmp_path: Path) -> None:
         key = base64.b64decode(port_routes(registry)[workspace.id])
     # What HAProxy computes.
     assert signature == hmac.digest(key, f"{workspace.id}-3000.{end}".encode(), "sha256").hex()
-    others = (port_pass(workspace, 3001), port_pass(workspace._replace(password_hash="$argon2id$y"), 3000))
+    others = (
+        port_pass(workspace, 3001),
+        port_pass(workspace._replace(password_hash="$argon2id$y"), 3000),
+        port_pass(workspace._replace(sessions="after a release"), 3000),
+    )
     assert signature not in [other.partition(".")[2] for other in others if other]
