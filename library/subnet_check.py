@@ -13,6 +13,7 @@ description:
     Docker itself only compares with its own networks.
   - Fails with C(VALIDATION_ERROR) when a trusted proxy is malformed or could be a seat.
   - Tells which interfaces lead out of the host, and which name servers it asks. Changes nothing.
+  - Warns of a Docker that lets name look-ups out of networks without a way out.
 options:
   networks:
     description: The ranges to check.
@@ -42,6 +43,15 @@ options:
     type: list
     elements: str
     default: []
+  internal_destinations:
+    description: Addresses and networks, CIDR, that seats may reach although they are private.
+    type: list
+    elements: str
+    default: []
+  engine_version:
+    description: The version of the Docker Engine.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: The module only reads.
@@ -70,8 +80,14 @@ name_servers:
   elements: str
   returned: success
   sample: [192.0.2.53]
+internal_destinations:
+  description: The given destinations, checked, by version of IP.
+  type: dict
+  returned: success
+  sample: {ipv4: [10.1.2.3/32], ipv6: []}
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +109,8 @@ def main() -> None:
             "networks": {"type": "list", "elements": "dict", "default": [], "options": NETWORK_SPEC},
             "proxies": {"type": "list", "elements": "str", "default": []},
             "seat_subnets": {"type": "list", "elements": "str", "default": []},
+            "internal_destinations": {"type": "list", "elements": "str", "default": []},
+            "engine_version": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -101,11 +119,18 @@ def main() -> None:
         routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
         subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
         subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
+        if subnets.lets_names_out(module.params["engine_version"]):
+            module.warn(
+                f"Docker {module.params['engine_version']} may answer names of the outside in closed networks"
+                " (CVE-2024-29018): seats of the modes logging and security could send data out by name look-ups."
+                " Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
+            )
         resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
         return {
             "changed": False,
             "uplinks": subnets.uplinks(routes),
             "name_servers": subnets.name_servers(*resolvers),
+            "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
         }
 
     ansible_glue.run(module, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -52,6 +53,43 @@ def name_servers(*configurations: str) -> list[str]:
             with suppress(ValueError):
                 found.add(IPv4Address(words[1]))
     return [str(address) for address in sorted(found) if not address.is_loopback]
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Addresses and networks as texts, by the version of IP."""
+
+    ipv4: list[str]
+    ipv6: list[str]
+
+
+def destinations(texts: Iterable[str]) -> Destinations:
+    """The networks that seats may reach although they are private. Raises VALIDATION_ERROR for one that is none."""
+    found: list[IPv4Network | IPv6Network] = []
+    for text in texts:
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"atelier_network_internal_destinations has {text[:60]!r}, which is no network: {error}.",
+                field="atelier_network_internal_destinations",
+                remedy="Give addresses and networks only, such as 10.1.2.3 or 10.1.0.0/16.",
+            ) from error
+    return Destinations(
+        [str(network) for network in found if network.version == 4],
+        [str(network) for network in found if network.version == 6],
+    )
+
+
+def lets_names_out(engine_version: str) -> bool:
+    """Whether this Docker answers names of the outside in a network that has no way out (CVE-2024-29018; fixed in
+    23.0.11, 25.0.5 and 26.0.0). An unknown form of version is taken for a new one."""
+    parts = re.match(r"(\d+)\.(\d+)\.(\d+)", engine_version)
+    if parts is None:
+        return False
+    version = tuple(map(int, parts.groups()))
+    return version < (23, 0, 11) or (24,) <= version < (25, 0, 5)
 
 
 def check(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:

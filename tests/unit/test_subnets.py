@@ -7,7 +7,17 @@ from ipaddress import IPv4Network
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.subnets import Route, Wanted, check, check_proxies, name_servers, parse_routes, uplinks
+from atelier.subnets import (
+    Route,
+    Wanted,
+    check,
+    check_proxies,
+    destinations,
+    lets_names_out,
+    name_servers,
+    parse_routes,
+    uplinks,
+)
 
 # 0.0.0.0/0 via eth0, 172.17.0.0/16 on docker0, as a little-endian kernel writes them.
 TABLE = """\
@@ -77,3 +87,24 @@ def test_a_trusted_proxy_is_an_address_and_never_a_seats() -> None:
             check_proxies(["192.0.2.7", proxy], seats)
         assert refused.value.code is Code.VALIDATION_ERROR
         assert refused.value.details["field"] == "atelier_trusted_proxies"
+
+
+def test_internal_destinations_are_networks_by_version() -> None:
+    found = destinations(["10.1.2.3", "10.1.0.0/16", "fd00:1::/32"])
+    assert (found.ipv4, found.ipv6) == (["10.1.2.3/32", "10.1.0.0/16"], ["fd00:1::/32"])
+    for wrong in ("mirror.example.org", "10.1.2.3/8", "10.0.0.0/8 } accept; #", ""):
+        with pytest.raises(AtelierError) as caught:
+            destinations([wrong])
+        assert caught.value.details["field"] == "atelier_network_internal_destinations"
+
+
+@pytest.mark.parametrize(
+    ("version", "lets_out"),
+    [
+        *(("20.10.24+dfsg1", True), ("23.0.10", True), ("24.0.9", True), ("25.0.4", True)),
+        *(("23.0.11", False), ("25.0.5", False), ("26.0.0", False), ("26.1.5+dfsg1", False), ("29.0.1", False)),
+        *(("master", False), ("", False)),
+    ],
+)
+def test_engines_that_let_names_out_of_closed_networks(version: str, lets_out: bool) -> None:
+    assert lets_names_out(version) is lets_out
