@@ -52,6 +52,8 @@ class Revival:
         self._locks = Locks(platform.settings.site.state_dir)
         self._tries: dict[str, _Tries] = {}
         self._outages = platform.watcher.outages
+        # As of which versions of containers and rows there was nothing to do; the loop is to cost nothing then.
+        self._nothing_at: tuple[int, ...] = ()
 
     async def run(self) -> None:
         while True:
@@ -73,6 +75,8 @@ class Revival:
         for id, at in list(watcher.asked_to_end.items()):
             if time.monotonic() - at >= _GRACE_SECONDS:
                 await asyncio.to_thread(self._decide, id)
+        if not any(seen.container.status in DOWN for seen in watcher.seen.values()):
+            return
         down = await asyncio.to_thread(self._down)
         if down:
             job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
@@ -109,21 +113,24 @@ class Revival:
 
     def _down(self) -> list[str]:
         """Ids of the workspaces to be started now: wanted, down, and nobody at them."""
-        watcher = self._platform.watcher
-        candidates = [row for row in self._platform.registry.all() if self._is_down(row)]
-        if not candidates:
+        watcher, registry = self._platform.watcher, self._platform.registry
+        version = (watcher.version, *registry.version())
+        if version == self._nothing_at:
             return []
-        wanted = wanted_up(self._platform.registry)
+        wanted = wanted_up(registry)
+        candidates = [row.id for row in registry.all() if row.id in wanted and self._is_down(row)]
+        if not candidates:
+            self._nothing_at = version
+            return []
         promised = self._platform.jobs.promised_ids()
         moment = time.monotonic()
         return [
-            row.id
-            for row in candidates
-            if row.id in wanted
-            and row.id not in promised
-            and row.id not in watcher.asked_to_end
-            and self._may_try(row.id, moment)
-            and self._locks.workspace_free(row.id)
+            id
+            for id in candidates
+            if id not in promised
+            and id not in watcher.asked_to_end
+            and self._may_try(id, moment)
+            and self._locks.workspace_free(id)
         ]
 
     def _is_down(self, row: Workspace) -> bool:

@@ -1,0 +1,119 @@
+"""Which workspaces are started again, and how often; the start itself is for the tests with a real Docker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.intent import stopped_on_purpose, wanted_up
+from atelier.jobs import Job, Jobs, JobState
+from atelier.locks import Locks
+from atelier.model import Status
+from atelier.registry import Registry
+from support import NETWORKS, ROOMY, container, order, site
+
+from api import revival
+from api.revival import Revival
+
+
+class Stage:
+    """A registry with one seat, and what Docker shows of it. Jobs are noted and end at once."""
+
+    def __init__(self, registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.registry, self.jobs = registry, Jobs(registry)
+        (made,) = registry.reserve([order("seat")])
+        registry.update(made.id, status=Status.RUNNING)
+        self.id = made.id
+        self.begun: list[Job] = []
+        self.seen: dict[str, Any] = {}
+        self.watcher = SimpleNamespace(
+            available=True, outages=0, version=0, seen=self.seen, asked_to_end={}, container=self._container
+        )
+        services = SimpleNamespace(
+            watcher=self.watcher, registry=registry, jobs=self.jobs, settings=SimpleNamespace(site=site(folder))
+        )
+        monkeypatch.setattr(revival, "begin", self._begin)
+        monkeypatch.setattr(revival, "_GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(revival, "_FIRST_WAIT", 0.0)
+        self.revival = Revival(services)  # type: ignore[arg-type]
+        monkeypatch.setattr(self.revival, "_docker_answers", lambda: self.docker_answers)
+        self.docker_answers = True
+
+    def _container(self, id: str) -> Any:
+        seen = self.seen.get(id)
+        return seen.container if seen else None
+
+    def _begin(self, _: Any, __: Any, job: Job) -> None:
+        self.begun.append(job)
+        self.jobs.ended(job.id, JobState.FAILED)
+
+    def show(self, status: str) -> None:
+        self.seen[self.id] = SimpleNamespace(container=container(status))
+        self.watcher.version += 1
+        row = self.registry.get(id=self.id)
+        shown = Status.RUNNING if status == "running" else Status.STOPPED
+        if row.status is not shown:
+            self.registry.observe(row, shown, None)
+
+    def look(self, times: int = 1) -> list[Job]:
+        """The jobs that these looks begin."""
+        self.begun.clear()
+        for _ in range(times):
+            asyncio.run(self.revival._look())
+        return list(self.begun)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
+        yield Stage(registry, tmp_path, monkeypatch)
+
+
+def test_what_an_outage_stopped_is_started_and_not_for_ever(stage: Stage) -> None:
+    stage.show("running")
+    assert stage.look() == []
+    stage.show("exited")
+    (job,) = stage.look()
+    assert (job.operation, list(job.project_ids)) == ("revive", [stage.id])
+    # It does not come up: four times more, then after the next outage.
+    assert len(stage.look(20)) == 4
+    stage.watcher.outages += 1
+    assert len(stage.look(20)) == 5
+    stage.show("running")
+    stage.look()
+    stage.show("exited")
+    assert len(stage.look()) == 1
+
+
+def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
+    stage.show("exited")
+    stopped_on_purpose(stage.registry, stage.id)
+    assert stage.look(3) == []
+
+
+def test_what_a_job_or_somebody_works_on_is_left_until_that_is_over(stage: Stage, tmp_path: Path) -> None:
+    stage.show("exited")
+    reset = stage.jobs.open("reset", [stage.id], {}, "somebody")
+    assert stage.look(3) == []
+    stage.jobs.ended(reset.id, JobState.ERROR)
+    with Locks(tmp_path).workspace(stage.id, 1):
+        assert stage.look(3) == []
+    assert len(stage.look()) == 1
+
+
+def test_a_stop_by_hand_counts_where_docker_lives_on(stage: Stage) -> None:
+    stage.show("exited")
+    stage.watcher.asked_to_end[stage.id] = 0.0
+    stage.docker_answers = False  # it goes down, and has stopped the seat itself
+    assert stage.look(3) == []
+    assert wanted_up(stage.registry) == {stage.id}
+    stage.watcher.asked_to_end.clear()  # as the watcher does when the stream of events ends
+    assert len(stage.look()) == 1
+    stage.watcher.asked_to_end[stage.id] = 0.0
+    stage.docker_answers = True
+    assert stage.look(3) == []
+    assert wanted_up(stage.registry) == set()
