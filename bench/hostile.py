@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import docker
 import httpx
@@ -71,7 +72,7 @@ def measure_hostile(report: Report, client: httpx.Client, ids: Sequence[str]) ->
     raw = _floor(api, ids)
     for number, id in enumerate(ids[:_HOSTILE]):
         script = _WORST.replace("NUMBER", str(number))
-        job = api.exec_create(f"{INSTANCE}-{id}", ["python3", "-c", script])
+        job = api.exec_create(_container(api, id)["Id"], ["python3", "-c", script])
         api.exec_start(job["Id"], detach=True)
     times: list[float] = []
     wrong = 0
@@ -94,18 +95,23 @@ def measure_hostile(report: Report, client: httpx.Client, ids: Sequence[str]) ->
     )
 
 
+def _container(api: docker.APIClient, id: str) -> dict[str, Any]:
+    (found,) = api.containers(filters={"label": [f"atelier.workspace={id}", f"atelier.instance={INSTANCE}"]})
+    return dict(found)
+
+
 def _floor(api: docker.APIClient, ids: Sequence[str]) -> float:
     """Seconds to ask each seat's IDE and git straight, as many at once as the API does."""
 
     def ask(id: str) -> None:
-        container = f"{INSTANCE}-{id}"
-        networks = api.inspect_container(container)["NetworkSettings"]["Networks"].values()
-        connection = http.client.HTTPConnection(next(iter(networks))["IPAddress"], 8082, timeout=10)
+        container = _container(api, id)
+        (network,) = container["NetworkSettings"]["Networks"].values()
+        connection = http.client.HTTPConnection(network["IPAddress"], 8082, timeout=10)
         with suppress(OSError):
             connection.request("GET", "/healthz")
             connection.getresponse().read()
         connection.close()
-        job = api.exec_create(container, ["git", "-C", "/workspace", "log", "-1", "--format=%ct"])
+        job = api.exec_create(container["Id"], ["git", "-C", "/workspace", "log", "-1", "--format=%ct"])
         api.exec_start(job["Id"])
 
     begin = time.monotonic()

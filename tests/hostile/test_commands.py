@@ -108,7 +108,7 @@ def test_what_is_asked_of_seats_is_answered_in_time(
         assert answer.status_code in (200, 500), answer.text
         assert took < AT_ONCE
         if answer.status_code == 500:
-            assert answer.json()["code"] == "ENGINE_ERROR" and stranger.id in answer.text
+            assert answer.json()["code"] == "ENGINE_ERROR"
         took, answer = _timed(platform, f"/api/projects/{honest.id}/ports")
         assert (answer.status_code, took < AT_ONCE) == (200, True), answer.text
     # Nothing else of the API waits for a seat.
