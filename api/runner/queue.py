@@ -302,12 +302,13 @@ class Queue:
             try:
                 await asyncio.to_thread(write)
                 return
-            except (AtelierError, sqlite3.Error, OSError) as error:
-                log.error("the end of job %s could not be written, and is tried again: %s", job.id, error)
             except Exception as error:  # the boundary: a job without an end would keep its workspaces for ever
-                log.exception("the outcome of job %s could not be told", job.id)
-                why = f"The job's outcome could not be told: {error}"
-                write = partial(self._jobs.ended, job.id, JobState.ERROR, why)
+                if isinstance(error, (sqlite3.Error, OSError)) or getattr(error, "code", None) is Code.REGISTRY_ERROR:
+                    log.error("the end of job %s could not be written, and is tried again: %s", job.id, error)
+                else:
+                    log.exception("the outcome of job %s could not be told", job.id)
+                    why = f"The job's outcome could not be told: {error}"
+                    write = partial(self._jobs.ended, job.id, JobState.ERROR, why)
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_RETRY)
 

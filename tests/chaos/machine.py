@@ -83,11 +83,11 @@ class Machine:
 
     # --- Making -----------------------------------------------------------------------------------------------------
 
-    def install(self, **settings: Any) -> Installation:
-        """Starts dockerd with those settings, copies the images, installs the platform."""
+    def install(self) -> Installation:
+        """Starts dockerd, copies the images, installs the platform."""
         subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=False, capture_output=True)
         subprocess.run(["ip", "address", "replace", _ADDRESS, "dev", _BRIDGE], check=True)
-        (self.folder / "daemon.json").write_text(json.dumps(settings))
+        (self.folder / "daemon.json").write_text("{}")
         _play("images.yml")
         _play("engine.yml", "-e", f"@{self.file}")
         self._copy_images()
@@ -111,6 +111,11 @@ class Machine:
             loading = ["docker", "--host", self.engine_url, "load", "--quiet"]
             subprocess.run(loading, stdin=saving.stdout, check=True, stdout=subprocess.DEVNULL)
         assert saving.returncode == 0
+
+    def configure(self, **settings: Any) -> None:
+        """Gives the running dockerd settings, of those that it takes without a restart."""
+        (self.folder / "daemon.json").write_text(json.dumps(settings))
+        os.kill(self.dockerd(), signal.SIGHUP)
 
     # --- Processes --------------------------------------------------------------------------------------------------
 
@@ -155,7 +160,7 @@ class Machine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def machine(**settings: Any) -> Iterator[tuple[Machine, Installation]]:
+def machine() -> Iterator[tuple[Machine, Installation]]:
     """A machine that is removed in the end. Whoever works on these tests keeps one in a folder, and names that in
     ATELIER_CHAOS_FOLDER."""
     kept = os.environ.get("ATELIER_CHAOS_FOLDER")
@@ -165,7 +170,7 @@ def machine(**settings: Any) -> Iterator[tuple[Machine, Installation]]:
         return
     made = Machine()
     try:
-        yield made, made.install(**settings)
+        yield made, made.install()
     finally:
         made.remove()
 

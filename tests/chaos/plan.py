@@ -27,17 +27,21 @@ VICTIMS = (
 @dataclass(frozen=True)
 class Round:
     """``marks``: how much of the job's progress is awaited before the kill, as a share of its events (0: it is asked
-    for, 1: its last step). ``seat``: which of the workspaces the operation is about, as a share of the list."""
+    for, 1: its last step). ``seat``: which of the workspaces the operation is about, as a share of the list.
+    ``live_restore``: whether Docker is set up to let containers outlive it."""
 
     number: int
     operation: str
     victim: str
     marks: float
     seat: float
+    live_restore: bool
 
     def __str__(self) -> str:
+        live = " with live-restore" if self.live_restore else ""
         return (
-            f"round {self.number}: {self.victim} dies at {self.marks:.2f} of a {self.operation} (seat {self.seat:.2f})"
+            f"round {self.number}: {self.victim} dies at {self.marks:.2f} of a {self.operation}{live}"
+            f" (seat {self.seat:.2f})"
         )
 
 
@@ -46,7 +50,7 @@ def rounds(seed: int, count: int) -> list[Round]:
     chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     victims, operations = _turns(chance, VICTIMS), _turns(chance, OPERATIONS)
     return [
-        Round(number, next(operations), next(victims), chance.random(), chance.random())
+        Round(number, next(operations), next(victims), chance.random(), chance.random(), chance.random() < 0.3)
         for number in range(1, count + 1)
     ]
 

@@ -61,6 +61,7 @@ def workshop() -> Iterator[Workshop]:
 @pytest.mark.parametrize("planned", rounds(SEED, ROUNDS), ids=lambda planned: str(planned.number))
 def test_round(workshop: Workshop, planned: Round) -> None:
     print(f"seed {SEED}, {planned}")
+    workshop.machine.configure(**{"live-restore": planned.live_restore})
     for attempt in range(1, _TRIES + 1):
         operation, seat = _choose(workshop, planned)
         job, settle = workshop.begin(operation, seat)
