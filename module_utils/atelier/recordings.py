@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AtelierError, Code
+from .plain import plain
 from .validation import check_id
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)
@@ -208,7 +209,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise _unusable(error) from error
-    return found if isinstance(found, dict) else None
+    return plain(found) if isinstance(found, dict) else None
 
 
 def _model(path: Path) -> str | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .bodies import decode
 from .formats import new_answer, parse_request
 from .formats.common import as_dict
 from .messages import Exchanged
+from .plain import plain, read_json
 from .redact import redact, redact_json_text, redact_text, redact_url
 from .sse import json_events, json_values
 
 # Of a body that could not be read, this much is kept, so that one can see why.
 _RAW_CHARACTERS = 4096
+_LONGEST_URL = 65536
 # What every call of the API has. A provider that any host may be needs it, to tell calls from what else is so named.
 _LOOKS = {
     "openai-chat": "messages",
@@ -37,8 +38,8 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
     return record(
         timestamp=timestamp,
         api=call.api,
-        method=call.method,
-        url=call.url,
+        method=call.method[:20],
+        url=call.url[:_LONGEST_URL],
         status=call.status,
         duration=call.finished - call.started if call.finished else None,
         first_byte=call.first_byte - call.started if call.first_byte else None,
@@ -53,9 +54,28 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
     )
 
 
+def slow_record(call: Exchanged, timestamp: str) -> dict[str, Any]:
+    """What is written of a call that took too long to read."""
+    return record(
+        timestamp=timestamp,
+        api=call.api,
+        method=call.method[:20],
+        url=call.url[:2000],
+        status=call.status,
+        duration=call.finished - call.started if call.finished else None,
+        first_byte=call.first_byte - call.started if call.first_byte else None,
+        incomplete=True,
+        truncated=True,
+        error="This call took the recorder too long to read; its content is left out.",
+        parsed_request=None,
+        parsed_response={},
+        secrets=call.secrets,
+    )
+
+
 def _object(text: str) -> dict[str, Any]:
     try:
-        return as_dict(json.loads(text))
+        return as_dict(read_json(text))
     except (ValueError, RecursionError):
         return {}
 
@@ -112,8 +132,8 @@ def record(
         "incomplete": incomplete,
         "truncated": truncated,
         "error": redact_text(error, secrets) if error else None,
-        "parsed_request": redact(parsed_request, secrets),
-        "parsed_response": redact(parsed_response, secrets),
+        "parsed_request": redact(plain(parsed_request), secrets),
+        "parsed_response": redact(plain(parsed_response), secrets),
         "raw_request": redact_json_text(raw_request, secrets) if raw_request else None,
         "raw_response": redact_json_text(raw_response, secrets) if raw_response else None,
     }

@@ -6,6 +6,7 @@ it turns up; besides it, whatever has the form of a key that is known, and value
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 MARK = "[redacted]"
 # Shorter values than this are words, not secrets, and taking them out would spoil the text.
 _SHORTEST = 8
+# Of one request. An honest one has a handful; the first are those of the headers in their order.
+_MOST_SECRETS = 100
+_LONGEST_NAME = 100
+_LONGEST_QUERY = 65536
 CREDENTIAL_HEADERS = (
     "authorization",
     "proxy-authorization",
@@ -26,6 +31,8 @@ CREDENTIAL_HEADERS = (
     "x-amz-security-token",
     "sec-websocket-protocol",
 )
+# Texts are a stranger's, and long. So each pattern takes time in proportion to the text: it begins at the edge of a
+# word only, gives nothing back (possessive), or is bounded. tests/unit/test_recorder_hostile.py measures it.
 _KEYS = re.compile(
     r"""
       \b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}                       # OpenAI, Anthropic, OpenRouter and others
@@ -38,9 +45,9 @@ _KEYS = re.compile(
     | \bxox[a-z]-[A-Za-z0-9-]{8,}                            # Slack
     | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                          # AWS
     | \b(?:hf|gsk|npm|pplx|xai|dop_v1)[_-][A-Za-z0-9]{16,}   # Hugging Face, Groq, npm, Perplexity, xAI
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*   # JSON Web Token
+    | (?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]*+   # JSON Web Token
     | (?<=Bearer\ )[A-Za-z0-9._~+/-]{8,}=*
-    | (?<=://)[^/\s:@]{1,100}:[^/\s:@]{1,200}(?=@)           # user and password of an address
+    | (?<=://)[^/\s:@]{1,100}+:[^/\s:@]{1,200}+(?=@)          # user and password of an address
     | -----BEGIN\ [A-Z ]{0,30}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,30}PRIVATE\ KEY-----|\Z)
     """,
     re.VERBOSE | re.DOTALL,
@@ -57,17 +64,19 @@ _SECRET_QUERY = re.compile(
 
 def secrets_of(headers: Iterable[tuple[str, str]], url: str = "") -> tuple[str, ...]:
     """The values that credential headers and the address carry, longest first, each without its scheme."""
-    found: set[str] = set()
+    found: dict[str, None] = {}
     for name, value in headers:
         if name.lower() not in CREDENTIAL_HEADERS:
             continue
-        found.add(value)
+        found[value] = None
         # "Bearer <token>", "name=<value>; name=<value>", "protocol, protocol.<key>"
-        found.update(part.partition("=")[2] or part for part in re.split(r"[;,\s]+", value))
-    for name, value in parse_qsl(urlsplit(url).query):
-        if _SECRET_QUERY.fullmatch(name):
-            found.add(value)
-    return tuple(sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True))
+        for part in re.split(r"[;,\s]+", value, maxsplit=_MOST_SECRETS):
+            found[part.partition("=")[2] or part] = None
+    for name, value in parse_qsl(urlsplit(url).query[:_LONGEST_QUERY]):
+        if _SECRET_QUERY.fullmatch(name[-_LONGEST_NAME:]):
+            found[value] = None
+    secrets = [value for value in found if len(value) >= _SHORTEST][:_MOST_SECRETS]
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
@@ -82,8 +91,8 @@ def redact_url(url: str, secrets: Iterable[str] = ()) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     query = "&".join(
-        f"{name}={MARK if _SECRET_QUERY.fullmatch(unquote(name)) else value}" if equals else name
-        for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
+        f"{name}={MARK if _SECRET_QUERY.fullmatch(unquote(name[-_LONGEST_NAME:])) else value}" if equals else name
+        for name, equals, value in (pair.partition("=") for pair in parts.query[:_LONGEST_QUERY].split("&"))
     )
     address = f"{parts.scheme}://{host}{parts.path}" + (f"?{query}" if query else "")
     return redact_text(address, (*secrets, *(quote(secret, safe="") for secret in secrets)))
@@ -91,21 +100,32 @@ def redact_url(url: str, secrets: Iterable[str] = ()) -> str:
 
 def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
     """The same structure of JSON values, with each text (and each name) redacted."""
-    known = tuple(secrets)
+    everything = json.dumps(value, ensure_ascii=False)
+    # A look at each text for each secret would take (number of texts) x (number of secrets), both chosen by the sender.
+    return _redact(
+        value, tuple(secret for secret in secrets if json.dumps(secret, ensure_ascii=False)[1:-1] in everything)
+    )
+
+
+def _redact(value: Any, known: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         return redact_json_text(value, known)
     if isinstance(value, Mapping):
         return {redact_text(str(name), known): _under(str(name), inner, known) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redact(inner, known) for inner in value]
+        return [_redact(inner, known) for inner in value]
     return value
 
 
 def _under(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
-    return MARK if isinstance(value, str) and value and _SECRET_NAME.fullmatch(name) else redact(value, secrets)
+    return (
+        MARK
+        if isinstance(value, str) and value and _SECRET_NAME.fullmatch(name[-_LONGEST_NAME:])
+        else _redact(value, secrets)
+    )
 
 
-_JSON_PAIR = re.compile(r'("((?:[^"\\]|\\.){1,80})"\s*:\s*")((?:[^"\\]|\\.)*)')
+_JSON_PAIR = re.compile(r'((?<!\\)"((?:[^"\\]|\\.){1,80}+)"\s{0,20}+:\s{0,20}+")([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL)
 
 
 def redact_json_text(text: str, secrets: Iterable[str] = ()) -> str:

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .deadline import TooSlow, limited
 from .domains import Domains
 from .messages import DomainSeen, Exchanged, Message, SocketClosed, SocketMessage, SocketOpened, Unpacker
-from .records import call_record
+from .records import call_record, slow_record
 from .sessions import Session
 from .settings import Settings, read_settings
 from .store import Store
@@ -94,7 +95,11 @@ class Scribe:
             self._timestamps.pop(call.number, None)
         else:
             self._timestamps[call.number] = timestamp
-        record = call_record(call, timestamp, self._limits.max_conversation_bytes)
+        try:
+            with limited():
+                record = call_record(call, timestamp, self._limits.max_conversation_bytes)
+        except TooSlow:
+            record = slow_record(call, timestamp)
         if record is not None:
             self._write(call.address, record, final=call.final)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +10,7 @@ from .formats import new_answer, parse_request
 from .formats.common import Answer, as_dict, as_text, dicts, message
 from .formats.openai_responses import parse_item
 from .messages import SocketMessage, SocketOpened
+from .plain import read_json
 from .records import record
 
 # Items of a long session that are remembered as what an answer was given to.
@@ -37,7 +37,7 @@ class Session:
     def take(self, seen: SocketMessage) -> Iterator[dict[str, Any]]:
         """One message. Yields the records that are ready with it. What is no JSON object says nothing here."""
         try:
-            event = json.loads(seen.content)
+            event = read_json(seen.content)
         except (ValueError, RecursionError):
             return
         if not isinstance(event, dict) or event.get("type") in _SOUND:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from .plain import plain, read_json
+
 _DONE = "[DONE]"
 
 
@@ -34,7 +36,7 @@ def json_events(text: str) -> Iterator[dict[str, Any]]:
             yield {"type": _DONE}
             continue
         try:
-            value = json.loads(data)
+            value = read_json(data)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
@@ -61,4 +63,4 @@ def json_values(text: str) -> tuple[list[dict[str, Any]], bool]:
         except (ValueError, RecursionError):
             return found, False
         if isinstance(value, dict):
-            found.append(value)
+            found.append(plain(value))

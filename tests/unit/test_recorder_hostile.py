@@ -1,0 +1,202 @@
+"""What the recorder makes of bodies that were written to hold it up, or to make its recordings unreadable."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from atelier.plain import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
+from atelier.recording_report import document
+from atelier.recordings import conversations
+from atelier_recorder import deadline, scribe
+from atelier_recorder import plain as written
+from atelier_recorder.deadline import TooSlow, limited
+from atelier_recorder.records import call_record
+from atelier_recorder.redact import redact as redact_values
+from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
+from atelier_recorder.settings import Limits, Settings
+from test_recorder_formats import exchanged
+
+from tests.unit.support import row
+
+ID = "0123456789ab"
+MIB = 1024**2
+# Each repeats what a pattern begins with and never ends, or ends at the last moment.
+PIECES = [
+    "eyJ-",
+    "eyJaaaaaaaa.",
+    "eyJaaaaaaaa.bbbbbbbb.",
+    "sk-",
+    "sk-aaaaaaa ",
+    "ghp_",
+    "xoxb-",
+    "hf_hf-",
+    "AKIA",
+    "Bearer ",
+    "Bearer a",
+    "://",
+    "://a:",
+    "://" + "a" * 99 + ":",
+    "://" + "a" * 99 + ":" + "b" * 199,
+    "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY----------END " + "A" * 30,
+    "-",
+    "a",
+    " ",
+    "\\",
+    '"',
+    '\\"',
+    '"a',
+    '"a"',
+    '"a":',
+    '"a" ',
+    '"a"' + " " * 19,
+    '"' + "a" * 79,
+    '"password":"',
+    '"password":"\\\\',
+    "api-",
+    "a.b-c_",
+]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> scribe.Scribe:
+    (tmp_path / "recordings").mkdir()
+    table = tmp_path / "workspaces.json"
+    table.write_text(json.dumps({"10.0.0.2": {"id": ID}}))
+    settings = Settings(
+        "127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, tmp_path / "recordings", table, table, Limits()
+    )
+    return scribe.Scribe(settings, print)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_the_time_is_in_proportion_to_the_text(piece: str) -> None:
+    def seconds(size: int) -> float:
+        text = (piece * (size // len(piece) + 1))[:size]
+        began = time.process_time()
+        redact_json_text(text, ["a-secret-of-somebody"])
+        redact_url(f"https://h/{text[:65536]}?{text}={text[:100]}")
+        secrets_of([("cookie", text)], f"https://h/?{text}")
+        redact_values({text: {text[:200]: text}})
+        return time.process_time() - began
+
+    assert seconds(MIB // 4) < 2  # 64 times as long where it is the square
+
+
+def test_one_message_of_four_mib_takes_less_than_two_seconds() -> None:
+    body = json.dumps({"model": "x", "messages": [{"role": "user", "content": "eyJ-" * MIB}]}).encode()[: 4 * MIB]
+    began = time.process_time()
+    call_record(exchanged("openai-chat", body[:-4] + b'"}]}', b"{}"), "2026-01-01T00:00:00.000Z", 4 * MIB)
+    assert time.process_time() - began < 2
+
+
+def test_many_secrets_and_many_texts() -> None:
+    cookie = "; ".join(f"name{number}=value-{number:08}" for number in range(20_000))
+    secrets = secrets_of([("authorization", "Bearer a-real-secret"), ("cookie", cookie)])
+    assert len(secrets) <= 100 and "a-real-secret" in secrets
+    texts = [f"value-{number:08}" for number in range(150_000)]
+    began = time.process_time()
+    redact_values(texts, secrets)
+    assert time.process_time() - began < 4
+
+
+def test_what_takes_too_long_is_given_up(
+    writer: scribe.Scribe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also in the middle of a regular expression; the call is recorded without its content."""
+    import re
+
+    began = time.process_time()
+    with pytest.raises(TooSlow), limited(0.2):
+        re.match("(a|a)*b", "a" * 40)
+    assert time.process_time() - began < 2
+
+    def endless(*_: Any) -> Any:
+        while True:
+            redact_text("a" * 1000)
+
+    monkeypatch.setattr(scribe, "call_record", endless)
+    monkeypatch.setattr(deadline, "SECONDS", 0.2)
+    writer.take(exchanged("openai-chat", b'{"model": "m", "messages": []}', b"{}"))
+    (found,) = conversations(tmp_path, ID).conversations
+    assert "too long" in found["error"]
+
+
+def deep(levels: int) -> Any:
+    value: Any = "bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+ODD: list[Any] = [
+    10**25,
+    -(10**25),
+    2**64,
+    float("nan"),
+    float("inf"),
+    "\ud800",
+    {"\udfff": 1},
+    {"k" * 10_000: 1},
+    deep(255),
+    deep(900),
+    {str(number): number for number in range(MOST_VALUES + 10)},
+    [0] * (MOST_VALUES + 10),
+    {"a": {"b": [1, 2.5, None, True, "text \u00e9"]}},
+]
+
+
+@pytest.mark.parametrize("makes", [plain, written.plain], ids=["reader", "writer"])
+def test_what_is_plain_is_read_by_every_reader(makes: Any) -> None:
+    for value in ODD:
+        read = orjson.loads(orjson.dumps(makes(value)))
+        assert makes(read) == read
+        json.dumps(read, allow_nan=False).encode()
+    assert makes(ODD[-1]) == ODD[-1]
+    assert makes(10**25) == str(10**25)
+    assert TOO_DEEP in json.dumps(makes(deep(MOST_LEVELS + 5)))
+    assert makes([0] * (MOST_VALUES + 10))[-1] == TOO_MANY
+
+
+def test_the_recorder_and_its_readers_have_the_same_rules() -> None:
+    names = ("MOST_LEVELS", "MOST_VALUES", "LONGEST_NAME", "TOO_DEEP", "TOO_MANY")
+    import atelier.plain as read
+
+    assert [getattr(read, name) for name in names] == [getattr(written, name) for name in names]
+
+
+def test_odd_bodies_are_recorded_and_read(writer: scribe.Scribe, tmp_path: Path) -> None:
+    for value in ODD:
+        try:
+            body = json.dumps({"model": "m", "messages": [], "seed": value, "tools": value}).encode()
+        except RecursionError:
+            body = b'{"model": "m", "messages": [], "seed": ' + b"[" * 900 + b"]" * 900 + b"}"
+        answer = json.dumps({"id": "i", "usage": {"prompt_tokens": 2**63 - 1, "x": 10**30}, "choices": [{}]}).encode()
+        writer.take(exchanged("openai-chat", body, answer))
+    found = conversations(tmp_path, ID, limit=1000)
+    assert found.total == len(ODD)
+    orjson.dumps(found.conversations)
+
+
+def test_what_was_recorded_before_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings" / ID / "conversations"
+    folder.mkdir(parents=True)
+    bodies = ["[" * 255 + "]" * 255, "10" * 20, "NaN", "-Infinity", '"\\ud800"', '{"a":' * 300 + "1" + "}" * 300]
+    for number, body in enumerate(bodies):
+        text = body if isinstance(body, str) else json.dumps(body)
+        text = (
+            f'{{"timestamp": "t", "model": "m", "parsed_request": {{"messages": [], "parameters": {{"x": {text}}}}}}}'
+        )
+        (folder / f"2026-01-01T00-00-0{number}.000Z.json").write_text(text)
+    found = conversations(tmp_path, ID)
+    assert len(found.conversations) == len(bodies)
+    orjson.dumps(found.conversations)
+    assert document(tmp_path, row(), "detailed")["conversation_count"] == len(bodies)
