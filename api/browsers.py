@@ -21,8 +21,8 @@ class Browsers:
     password or the API's token changes.
     """
 
-    def __init__(self, token: str, password: str, protocol: str) -> None:
-        self._name = cookie_name(_BROWSER, protocol)
+    def __init__(self, token: str, password: str, protocol: str, name: str = _BROWSER) -> None:
+        self._name = cookie_name(name, protocol)
         self._is_secure = protocol == "https"
         self._key = hashlib.sha256(f"browsers {token} {password}".encode(errors="replace")).digest()
 
@@ -34,9 +34,13 @@ class Browsers:
                 return f"browser {id}"
         return None
 
-    def remember(self, answer: Response) -> None:
-        """Leaves the cookie with a browser that has just proved that it knows the password."""
-        id = secrets.token_urlsafe(16)
+    def new(self) -> str:
+        """The name of a browser that is not known yet, as ``known`` says it once the browser has the cookie."""
+        return f"browser {secrets.token_urlsafe(16)}"
+
+    def remember(self, answer: Response, browser: str | None = None) -> None:
+        """Leaves the cookie with a browser that has just proved that it knows the password, or got a seat."""
+        id = (browser or self.new()).removeprefix("browser ")
         answer.set_cookie(
             self._name,
             f"{id}.{self._sign(id)}",

@@ -25,6 +25,7 @@ from .access import Caller
 from .admin_door import AdminDoor
 from .alias_guard import AliasGuard
 from .audit import Audit
+from .browsers import Browsers
 from .claim_desk import ClaimDesk
 from .disk_gauge import DiskGauge
 from .git_server import GitVersion
@@ -67,6 +68,7 @@ class Services:
     desk: ClaimDesk
     password_desk: PasswordDesk
     admin_door: AdminDoor
+    claimants: Browsers
     alias_guard: AliasGuard
     hashing: Hashing
     audit: Audit

@@ -8,7 +8,7 @@ from typing import Any
 
 import docker
 import requests
-from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer
+from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
 from atelier.docker_engine import DockerEngine
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
@@ -82,7 +82,9 @@ def is_past_kept(settings: Settings) -> bool:
     with _engine(settings) as api:
         listed = api.containers(all=True, filters={"label": f"atelier.instance={settings.site.instance}"})
     names = [name.lstrip("/") for entry in listed for name in entry["Names"]]
-    return bool(kept_longer(names, settings.reset_keep_hours))
+    past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
+    note_kept(settings.site.state_dir, names)
+    return bool(past)
 
 
 def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:

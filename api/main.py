@@ -142,6 +142,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             desk=_desk(settings, registry, job_records),
             password_desk=PasswordDesk(),
             admin_door=door,
+            claimants=Browsers(settings.token, "", site.protocol, "claimant"),
             alias_guard=AliasGuard(),
             hashing=Hashing(),
             audit=Audit(site.state_dir),
@@ -201,7 +202,7 @@ def _with_names(settings: Settings, registry: Registry) -> tuple[Settings, bool]
 def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
-    claims = Claims(registry, workshop.group)
+    claims = Claims(registry, workshop.group, workshop.seats_per)
     return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 

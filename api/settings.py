@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atelier.ansible_glue import parse_site
+from atelier.claims import Bounds
 from atelier.model import Site, address
 from atelier.release import KEEP_FILES, RESET_FILES
 from atelier.validation import check_group
@@ -27,6 +28,7 @@ class Workshop:
     generate_passwords: bool
     reset_on_release: bool
     claims_per_minute: int
+    seats_per: Bounds
     end: datetime | None
     admin_password: str = field(repr=False)
     access_code: str = field(repr=False)
@@ -112,6 +114,7 @@ def _workshop(raw: dict[str, Any]) -> Workshop:
         generate_passwords=generate,
         reset_on_release=on_release == RESET_FILES,
         claims_per_minute=int(raw["claims_per_minute"]),
+        seats_per=Bounds(int(raw.get("seats_per_browser", 0)), int(raw.get("seats_per_address", 0))),
         end=_moment(raw["end"]),
         admin_password=str(secrets["admin_password"]),
         access_code=str(secrets["access_code"]),

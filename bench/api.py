@@ -271,6 +271,8 @@ def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
                     "seat_passwords": "keep",
                     "release": "",
                     "claims_per_minute": 0,
+                    "seats_per_browser": 0,
+                    "seats_per_address": 0,
                     "end": "",
                     "secrets_file": str(secrets),
                 },

@@ -21,6 +21,7 @@ from ..changes import begin, follow, reserve
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..errors import STATUS, error_body
+from ..limiter import network_of
 from ..new_passwords import new_password
 from ..operations import RELEASE, VERDICT, raise_for
 from ..presenter import timestamp
@@ -36,6 +37,7 @@ router = APIRouter(prefix="/api/workshop", tags=["workshop"])
 # The contract's sentences, word for word.
 _ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
 _FULL = "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter."
+_TOO_MANY = "Von diesem Browser oder Anschluss aus sind schon so viele Plätze belegt, wie erlaubt sind."
 _OVER = "Der Workshop ist beendet."
 _WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
 
@@ -63,7 +65,7 @@ async def get_workshop_status(platform: Platform) -> Response:
 
 
 @router.post("/claim", response_model=workshop_answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
-async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> Response:
+async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, request: Request) -> Response:
     """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
 
     Where the workshop makes passwords, a claim sets one and shows it this once."""
@@ -78,10 +80,19 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who) -> R
     if settings.end is not None and platform.clock.now() >= settings.end:
         return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.", {})
     if not _is_code(settings.access_code, body.access_code):
-        return _without_code(platform, caller, body)
+        # Before anything else: without the code nobody learns who has a seat.
+        hint = "Send the workshop's access code as accessCode."
+        return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, {}, accessCode=hint)
     if settings.generate_passwords:
         platform.require_docker()
-    return await _claim(platform, caller, Applicant(body.name, body.email))
+    if caller.operator or caller.workshop_admin:  # who may register whom they like
+        return await _claim(platform, caller, Applicant(body.name, body.email))
+    known = platform.claimants.known(request.headers)
+    browser = known or platform.claimants.new()
+    answer = await _claim(platform, caller, Applicant(body.name, body.email, browser, network_of(caller.address)))
+    if known is None and answer.status_code == 200:
+        platform.claimants.remember(answer, browser)
+    return answer
 
 
 @router.get("/claims", response_model=workshop_answers.ClaimList, responses=errors(429), dependencies=ADMIN)
@@ -206,6 +217,9 @@ def _done_at_release(row: Workspace, workshop: Workshop, ended: Ended) -> dict[s
 async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Response:
     outcome = await platform.desk.claim(applicant)
     claim = outcome.claim
+    if outcome.answer is Answer.TOO_MANY:
+        hint = "Whoever runs the workshop can release a seat."
+        return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint, {})
     if claim is None:
         return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
     if claim.password_due:
@@ -243,16 +257,6 @@ async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) 
 
 def _is_code(code: str, given: str | None) -> bool:
     return not code or hmac.compare_digest((given or "").encode(), code.encode())
-
-
-def _without_code(platform: Services, caller: Caller, body: ClaimSeat) -> JSON:
-    """Nobody gets a seat without the code, or learns which one somebody has."""
-    known = {claim.email.lower() for claim in platform.read_claims.open()}
-    if body.email.lower() in known:
-        hint = "Send the workshop's access code as accessCode to see the seat."
-        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, hint, {})
-    hint = "Send the workshop's access code as accessCode."
-    return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, {}, accessCode=hint)
 
 
 def _refused(

@@ -14,10 +14,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from .claims import last_claim
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
+from .kept_ages import ages, note
 from .model import CLONE, Status, Workspace
 from .platform import Platform
 from .registry import new_id
@@ -33,18 +36,18 @@ _STAMP = "%Y%m%dt%H%M%S%fz"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
 _NEW_SUFFIX = "-new"
 _FETCH_SECONDS = 300.0
-_LONGEST_HOURS = 24 * 365 * 100
 _RUN = re.compile(r"[a-z0-9]{1,32}")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One by its image's name. ``taken_at`` is ISO 8601, UTC; ``run_id`` the run that it was taken for, if that was
-    named."""
+    """One by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` the same as the name has it; ``run_id`` the run
+    that it was taken for, if that was named."""
 
     tag: str
     workspace_id: str
     taken_at: str
+    stamp: str
     run_id: str | None = None
 
 
@@ -84,7 +87,11 @@ def take_checkpoint(
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
     with platform.locks.batch(batch), snapshot(platform, row, batch) as image:
         run = f"-{run_id}" if run_id else ""
-        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{datetime.now(UTC).strftime(_STAMP)}{run}")
+        # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
+        earlier = [found.stamp for found in checkpoints_of(platform, row.id)]
+        claimed = last_claim(platform.registry, row.id)
+        stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
+        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{stamp}{run}")
     for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
         drop_checkpoint(platform, old)
     platform.progress(f"taking a checkpoint of {row.name}", 1, 1)
@@ -119,7 +126,7 @@ def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
         rf"(?:-(?P<run>{_RUN.pattern}))?"
     )
     found = [match for tag in sorted(tags) if (match := pattern.fullmatch(tag))]
-    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["run"]) for match in found]
+    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
 
 
 def drop_checkpoint(platform: Platform, checkpoint: Checkpoint) -> None:
@@ -215,7 +222,10 @@ def _swap(
     if old is not None and old.status == "created":
         platform.engine.remove(name)  # an interrupted reset's, which nobody ever used
     elif old is not None:
-        kept = f"{name}-kept-{datetime.now(UTC).strftime(_STAMP)}"
+        earlier = [
+            match["stamp"] for former in kept_among(name, _names(platform)) if (match := _KEPT.fullmatch(former))
+        ]
+        kept = f"{name}-kept-{stamp_after(earlier)}"
         platform.engine.stop(name)
         platform.engine.rename(name, kept)
     platform.engine.rename(new, name)
@@ -262,22 +272,29 @@ def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, t
     """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
     name, and whether its time is over also while the workspace lives."""
     names = _names(platform)
-    past = kept_longer(names, keep_hours)
+    past = kept_longer(platform.site.state_dir, names, keep_hours)
     found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
     made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(_NEW_SUFFIX)}
     return dict(sorted({**found, **made}.items()))
 
 
-def kept_longer(names: Iterable[str], keep_hours: float) -> set[str]:
-    """Those of the names that are of containers a reset moved aside longer ago than that."""
-    oldest = (datetime.now(UTC) - timedelta(hours=min(keep_hours, _LONGEST_HOURS))).strftime(_STAMP)
-    return {name for name in names if (match := _KEPT.fullmatch(name)) and match["stamp"] < oldest}
+def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set[str]:
+    """Those of the names that are of containers a reset moved aside longer ago than that, for certain."""
+    kept = [name for name in names if _KEPT.fullmatch(name)]
+    return {name for name, age in ages(state_dir, kept).items() if age >= keep_hours * 3600}
 
 
 def sweep(platform: Platform, keep_hours: float) -> None:
     """Removes what resets moved aside longer ago than that."""
-    for name in sorted(kept_longer(_names(platform), keep_hours)):
+    names = _names(platform)
+    for name in sorted(kept_longer(platform.site.state_dir, names, keep_hours)):
         remove_container(platform, name)
+    note_kept(platform.site.state_dir, names)
+
+
+def note_kept(state_dir: Path, names: Iterable[str]) -> None:
+    """Notes for how long the containers among the names that resets moved aside have been kept."""
+    note(state_dir, [name for name in names if _KEPT.fullmatch(name)])
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
@@ -321,6 +338,19 @@ def _view(platform: Platform, row: Workspace, container: Container | None) -> di
 
 def _prefix(platform: Platform, workspace_id: str) -> str:
     return f"{platform.site.instance}/checkpoint:{workspace_id}-"
+
+
+def stamp_after(earlier: Iterable[str]) -> str:
+    """The present moment for a name; where the clock was set back, the first one after all earlier stamps."""
+    newest = max(earlier, default="")
+    moment = datetime.now(UTC)
+    if newest >= moment.strftime(_STAMP):
+        moment = datetime.strptime(newest, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1)
+    return moment.strftime(_STAMP)
+
+
+def _stamp_of(iso: str) -> str:
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime(_STAMP)
 
 
 def _iso(stamp: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +19,7 @@ from .errors import AtelierError, Code
 from .model import Site, Status, Workspace
 from .registry import Registry, now
 
-_COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due"
+_COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due, browser, source"
 _CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
 _LAST_NUMBER = re.compile(r" ([0-9]+)$")
 # What a spreadsheet would take for a formula, also as East Asian ones write it. Source: OWASP, "CSV Injection".
@@ -27,10 +28,21 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d",
 
 @dataclass(frozen=True)
 class Applicant:
-    """Somebody who wants a seat; both fields are checked already."""
+    """Somebody who wants a seat; both fields are checked already. ``browser`` and ``source`` (an address) say where the
+    claim comes from; empty is unknown."""
 
     name: str
     email: str
+    browser: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many seats claims from one browser and from one address may hold at the same time; 0 is no limit."""
+
+    browser: int = 0
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,17 +57,20 @@ class Claim:
     claimed_at: str
     released_at: str | None
     password_due: bool
+    browser: str = ""
+    source: str = ""
 
 
 class Answer(StrEnum):
     SEATED = "seated"
     KNOWN = "known"
     FULL = "full"
+    TOO_MANY = "too many"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an application. ``claim`` is None when no seat is left."""
+    """What became of an application. ``claim`` is None for FULL and TOO_MANY."""
 
     answer: Answer
     claim: Claim | None
@@ -74,6 +89,13 @@ def first_claim(registry: Registry, workspace_id: str) -> str | None:
     """When somebody claimed the seat for the first time, as ISO 8601 in UTC. None if nobody ever did."""
     with registry.reading() as db:
         (moment,) = db.execute("SELECT min(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
+    return None if moment is None else str(moment)
+
+
+def last_claim(registry: Registry, workspace_id: str) -> str | None:
+    """When somebody claimed the seat for the last time. None if nobody ever did."""
+    with registry.reading() as db:
+        (moment,) = db.execute("SELECT max(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
     return None if moment is None else str(moment)
 
 
@@ -107,9 +129,10 @@ def _number(name: str) -> int | None:
 class Claims:
     """The claims on the seats of one workshop group."""
 
-    def __init__(self, registry: Registry, group: str) -> None:
+    def __init__(self, registry: Registry, group: str, bounds: Bounds = Bounds()) -> None:
         self._registry = registry
         self._group = group
+        self._bounds = bounds
 
     def claim(
         self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
@@ -122,6 +145,8 @@ class Claims:
         with self._registry.transaction() as db:
             opened = self._select("released_at IS NULL")
             by_email = {claim.email.lower(): claim for claim in opened}
+            browsers = Counter(claim.browser for claim in opened if claim.browser)
+            sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
             free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
             moment = now()
@@ -131,14 +156,22 @@ class Claims:
                 if known := by_email.get(key):
                     outcomes.append(Outcome(Answer.KNOWN, known))
                     continue
+                if (0 < self._bounds.browser <= browsers[applicant.browser]) or (
+                    0 < self._bounds.source <= sources[applicant.source]
+                ):
+                    outcomes.append(Outcome(Answer.TOO_MANY, None))
+                    continue
                 seat = next(free, None)
                 if seat is None:
                     outcomes.append(Outcome(Answer.FULL, None))
                     continue
-                made = Claim(seat.id, seat.name, applicant.name, applicant.email, moment, None, password_due)
-                values = (made.workspace_id, made.seat_name, made.name, made.email, moment, None, int(password_due))
-                db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+                place = (applicant.browser, applicant.source)
+                made = Claim(seat.id, seat.name, applicant.name, applicant.email, moment, None, password_due, *place)
+                values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_due), *place)
+                db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
                 by_email[key] = made
+                browsers.update([place[0]] if place[0] else [])
+                sources.update([place[1]] if place[1] else [])
                 outcomes.append(Outcome(Answer.SEATED, made))
         return outcomes
 
@@ -199,8 +232,8 @@ class Claims:
 
 
 def _claim(row: Sequence[Any]) -> Claim:
-    seat, seat_name, name, email, claimed_at, released_at, password_due = row
-    return Claim(seat, seat_name, name, email, claimed_at, released_at, bool(password_due))
+    seat, seat_name, name, email, claimed_at, released_at, password_due, browser, source = row
+    return Claim(seat, seat_name, name, email, claimed_at, released_at, bool(password_due), browser, source)
 
 
 def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list[dict[str, Any]]:

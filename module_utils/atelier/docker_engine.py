@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -200,14 +200,17 @@ class DockerEngine:
         with self._translated(f"write files into {container}"):
             self._api.put_archive(container, folder, buffer.getvalue())
 
-    def read(self, container: str, path: str, limit: int) -> Archive | None:
-        """What lies at the path; None when nothing does. A symbolic link is followed. Raises ENGINE_ERROR when it is
-        more than ``limit`` bytes."""
+    def read(
+        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True
+    ) -> Archive | None:
+        """What lies at the path; None when nothing does. A symbolic link is followed where ``follow`` says so of its
+        end; otherwise nothing lies there. Raises ENGINE_ERROR, with ``limit`` in its details, when it is more than
+        ``limit`` bytes."""
         from docker.errors import APIError
 
         try:
             with self._translated(f"read {path} in {container}", keep=APIError):
-                return self._read(container, path, limit)
+                return self._read(container, path, limit, follow)
         except APIError as error:
             reason = str(error.explanation or error)
             # A path that leads through a file, or a link that leads to itself: there is nothing.
@@ -227,7 +230,9 @@ class DockerEngine:
         ):
             yield from response.iter_content(_CHUNK)
 
-    def _read(self, container: str, path: str, limit: int, *, follow: bool = True) -> Archive | None:
+    def _read(
+        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] | None
+    ) -> Archive | None:
         from docker.utils import decode_json_header
 
         # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
@@ -242,7 +247,9 @@ class DockerEngine:
                     data += chunk
                     if len(data) > limit:
                         raise AtelierError(
-                            Code.ENGINE_ERROR, f"{plain(path)} in {container} holds more than {limit} bytes."
+                            Code.ENGINE_ERROR,
+                            f"{plain(path)} in {container} holds more than {limit} bytes.",
+                            limit=limit,
                         )
                     if time.monotonic() > deadline:
                         raise AtelierError(
@@ -251,7 +258,9 @@ class DockerEngine:
                         )
                 return Archive(PurePosixPath(path), bytes(data))
         # Docker gives the link's end, however many links lead there.
-        return self._read(container, target, limit, follow=False) if follow else None
+        if follow is None or not follow(PurePosixPath(target)):
+            return None
+        return self._read(container, target, limit, None)
 
     def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
         """A request that the SDK has no call for; the answer's body is left to be read."""

@@ -24,6 +24,7 @@ from .quotas import check_room
 from .registry_file import opened_alone, unusable
 from .registry_rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .registry_schema import migrate
+from .validation import TITLE_LENGTH
 
 _BUSY_SECONDS = 30
 
@@ -382,7 +383,8 @@ class Registry:
         number = 0
         while len(names) < count:
             number += 1
-            name = f"{source_name} {number}"
+            suffix = f" {number}"
+            name = source_name[: TITLE_LENGTH[1] - len(suffix)].rstrip() + suffix
             if name not in used:
                 names.append(name)
         return names

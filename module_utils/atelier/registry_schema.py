@@ -163,6 +163,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE workspaces ADD COLUMN sessions TEXT NOT NULL DEFAULT ''",),
+    (
+        # Where a claim came from: how many seats one browser and one address hold is limited.
+        "ALTER TABLE claims ADD COLUMN browser TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE claims ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

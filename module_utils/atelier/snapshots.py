@@ -7,50 +7,24 @@ on disk is written before anything is touched, so that a crash in between loses 
 from __future__ import annotations
 
 import base64
-import io
 import json
-import tarfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, replace
+from pathlib import Path
 from secrets import token_hex
 
-from .engine import Container, Engine, File, Image, content_of
+from .engine import Container, Engine, File, Image
 from .errors import AtelierError, Code
 from .files import write_atomically
+from .held_secrets import LARGEST_PLACE, Secret, find_secrets
 from .model import MIB, Workspace
 from .platform import Platform
 from .seats import SNAPSHOT_LABEL
-from .secrets_in_seats import KNOWN_PLACES
 from .validation import is_id
 
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
-# Looking at one path costs Docker some 5 ms, and the source is paused meanwhile.
-_READERS = 8
-# A known place that holds more than this is something else, and would have to be moved through memory.
-_LARGEST_PLACE = 32 * 1024**2
-
-
-@dataclass(frozen=True)
-class _Secret:
-    """A file held back: where it lies, how, its content, and what stands there during the commit."""
-
-    path: str
-    uid: int
-    gid: int
-    mode: int
-    mtime: float
-    content: bytes
-    replacement: bytes
-
-    def original(self) -> File:
-        return File(PurePosixPath(self.path), self.content, self.uid, self.gid, self.mode, self.mtime)
-
-    def stand_in(self) -> File:
-        return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode, self.mtime)
 
 
 @contextmanager
@@ -222,7 +196,7 @@ def _secrets_held_back(platform: Platform, source: Workspace, container: Contain
         if pause:
             platform.engine.pause(container.id)
         _check_size(platform, source, container)
-        secrets = _find_secrets(platform.engine, container.id)
+        secrets = find_secrets(platform.engine, container.id)
         if secrets:
             _write_journal(platform, source, container, pause, secrets)
             platform.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
@@ -245,40 +219,12 @@ def _check_size(platform: Platform, source: Workspace, container: Container) -> 
         )
 
 
-def _find_secrets(engine: Engine, container: str) -> list[_Secret]:
-    with ThreadPoolExecutor(_READERS) as readers:
-        found = readers.map(lambda place: list(_secrets_at(engine, container, place, set())), KNOWN_PLACES)
-        # By path: two links may lead to one file.
-        return list({secret.path: secret for secrets in found for secret in secrets}.values())
-
-
-def _secrets_at(
-    engine: Engine, container: str, place: str, seen: set[PurePosixPath], link: str | None = None
-) -> Iterator[_Secret]:
-    """The files at and below the known place, or a link in it, whose content may not be handed out."""
-    stand_in = KNOWN_PLACES[place]
-    archive = engine.read(container, link or place, _LARGEST_PLACE)
-    if archive is None or archive.path in seen:
-        return
-    seen.add(archive.path)
-    with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
-        for entry in entries:
-            path = archive.path.parent / entry.name
-            if entry.issym():
-                yield from _secrets_at(engine, container, place, seen, str(path))
-            content = content_of(entries, entry)
-            if content is not None and stand_in(content) != content:
-                owner, moment = (entry.uid, entry.gid, entry.mode), float(entry.mtime)
-                yield _Secret(str(path), *owner, moment, content, stand_in(content))
-
-
-def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
+def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
     """Restores the held-back files. One that was changed meanwhile (the machine went down, somebody went on working)
     is left as it is, and the older content is put beside it."""
     files: list[File] = []
     for secret in secrets:
-        archive = engine.read(container, secret.path, _LARGEST_PLACE)
-        present = archive.first_file() if archive else None
+        present = _present(engine, container, secret)
         if present == secret.content:
             continue
         original = secret.original()
@@ -291,6 +237,17 @@ def _put_back(engine: Engine, container: str, secrets: list[_Secret]) -> None:
         engine.put(container, "/", files)
 
 
+def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
+    """What is in the secret's place now; None for nothing, a link or a folder."""
+    try:
+        archive = engine.read(container, secret.path, LARGEST_PLACE, lambda _: False)
+    except AtelierError as error:
+        if "limit" not in error.details:
+            raise
+        return b"more than was ever held back"
+    return archive.first_file() if archive else None
+
+
 def _journals(platform: Platform) -> Path:
     return platform.site.state_dir / "snapshots"
 
@@ -300,7 +257,7 @@ def _journal(platform: Platform, source: Workspace) -> Path:
 
 
 def _write_journal(
-    platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[_Secret]
+    platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
 ) -> None:
     record = {
         "container": container.id,
@@ -326,8 +283,8 @@ def _write_journal(
         ) from error
 
 
-def _secret_from(entry: dict[str, str | int | float]) -> _Secret:
-    return _Secret(
+def _secret_from(entry: dict[str, str | int | float]) -> Secret:
+    return Secret(
         path=str(entry["path"]),
         uid=int(entry["uid"]),
         gid=int(entry["gid"]),

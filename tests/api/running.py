@@ -96,6 +96,8 @@ class Instance(Installation):
                 "seat_passwords": "keep",
                 "release": "",
                 "claims_per_minute": 300,
+                "seats_per_browser": 0,
+                "seats_per_address": 0,
                 "end": "",
                 "secrets_file": str(secrets),
                 **workshop,

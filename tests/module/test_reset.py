@@ -56,7 +56,7 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
     assert (former.name, former.status) == (outcome["kept"], "exited")
     site_file = former.get_archive("/workspace/work")
     assert b"mine" in b"".join(site_file[0])
-    assert site.row("Seat") == before
+    assert site.row("Seat") == {**before, "orders": site.row("Seat")["orders"]}  # which counts starts
     assert site.read(seat, "/etc/code-server/config.yaml") == config
     assert is_healthy(seat["address"])
     assert site.play("reconcile").succeeded().result["drift"] == []
@@ -98,6 +98,33 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
 
     for name in ("Seat", "Other"):
         site.play("workspace_delete", workspace_name=name).succeeded()
+    site.is_tidy([])
+
+
+def test_a_clock_that_jumped(site: Installation, base: dict[str, Any]) -> None:
+    """Forward and back again: what was taken in between does not come before what is taken now."""
+    for number in range(5):
+        write(site, base, f"step-{number}")
+        site.play("workspace_checkpoint", workspace_name="Base").succeeded()
+    newest = checkpoints(site)[-1]
+    later = f"{newest.rpartition('-')[0]}-20991231t235959999999z"
+    site.docker.images.get(newest).tag(later)
+    site.docker.images.remove(newest)
+    write(site, base, "now")
+    taken = site.play("workspace_checkpoint", workspace_name="Base").succeeded().result["checkpoints"]
+    assert [entry["tag"] for entry in taken[-2:]] == checkpoints(site)[-2:]
+    assert taken[-2]["tag"] == later
+    assert len(taken) == 5
+    write(site, base, "broken")
+    assert (reset(site, "Base")["origin"], work(site, base)) == ("checkpoint", "now")
+    # Of two containers that were moved aside the later one is the last, too.
+    (former,) = kept(site)
+    former.rename(re.sub(r"kept-.*", "kept-20991231t235959999999z", former.name))
+    write(site, base, "later")
+    assert reset(site, "Base", reset_id="again")["kept"] == kept(site)[-1].name
+    # By the wall clock both are not old yet, by the uptime they have been kept for no time.
+    assert len(kept(site)) == 2
+    site.play("workspace_delete", workspace_name="Base").succeeded()
     site.is_tidy([])
 
 

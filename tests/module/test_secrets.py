@@ -52,6 +52,13 @@ FILES: Mapping[str, tuple[str, int, int]] = {
         1000,
         0o644,
     ),
+    f"{HOME}/.m2/settings.xml": (f"<password>{_canary('maven')}</password>\n", 1000, 0o600),
+    f"{HOME}/.claude.json": (json.dumps({"oauth": _canary("claude")}), 1000, 0o600),
+    f"{HOME}/.gemini/oauth_creds.json": (json.dumps({"token": _canary("gemini")}), 1000, 0o600),
+    f"{HOME}/.local/share/code-server/User/globalStorage/state.vscdb": (f"secret://{_canary('ide')}", 1000, 0o644),
+    "/workspace/.env": (f"PORT=3000\nexport API_KEY={_canary('dotenv')}\n# {_canary('comment')}\n", 1000, 0o644),
+    "/workspace/.git/modules/lib/config": (f"url = https://user:{_canary('module')}@host/y.git\n", 1000, 0o644),
+    "/workspace/.git/modules/a/modules/b/config": (f"token = {_canary('inner-module')}\n", 1000, 0o644),
     # Where two links of known places lead to.
     "/workspace/elsewhere/deploy_key": (f"{_canary('linked-key')}\n", 1000, 0o600),
     "/workspace/elsewhere/kube/config": (f"token: {_canary('linked-folder')}\n", 1000, 0o600),
@@ -211,6 +218,7 @@ def test_no_secret_leaves_the_source(
     assert site.read(run.seats[0], f"{HOME}/.gitconfig").decode().startswith('[user]\n\tname = A\n[url "https://host/')
     assert "url = https://host/x.git" in site.read(run.seats[0], "/workspace/.git/config").decode()
     assert json.loads(site.read(run.seats[0], f"{HOME}/.docker/config.json")) == {}
+    assert site.read(run.seats[0], "/workspace/.env") == b"PORT=\nexport API_KEY=\n"
 
     # The image that they stand on: what it is, how it came about, and all its layers.
     (image,) = site.snapshots()
@@ -285,13 +293,26 @@ def test_something_that_cannot_be_held_back_is_no_snapshot(site: Installation, s
 
 
 def test_odd_things_in_known_places(site: Installation, source: dict[str, Any]) -> None:
-    """Links that lead nowhere or round in a ring, files where folders are expected: clones come all the same."""
+    """Links that lead nowhere, round in a ring or to everything there is, files where folders are expected: clones come
+    all the same, and nothing but secrets is taken out."""
     script = (
         "rm -rf .azure .pypirc .m2 .codex .gnupg;"
         "ln -s /no/where .azure; ln -s .pypirc .pypirc; echo x > .codex; echo x > .m2;"
-        "ln -s ../.ssh .ssh/ring; mkdir -p .gnupg; ln -s ../.ssh .gnupg/other"
+        "ln -s ../.ssh .ssh/ring; mkdir -p .gnupg; ln -s ../.ssh .gnupg/other;"
+        "ln -s / .ssh/x; ln -s /etc .oci; ln -s /workspace .ssh/work; ln -s .. .gnupg/home;"
+        "head -c 40000000 /dev/zero > large; echo kept > /workspace/kept"
     )
     result = site.container(source).exec_run(["sh", "-c", f"cd {HOME} && {script}"])
     assert result.exit_code == 0, result.output
     seats = site.clone(source="Base", count=1).succeeded().seats
     assert _holds(site.container(seats[0]).export(), [MARK]) == set()
+    assert site.read(seats[0], "/workspace/kept") == b"kept\n"
+    assert site.read(seats[0], "/etc/passwd") == site.read(source, "/etc/passwd") != b""
+
+
+def test_more_links_than_can_be_followed(site: Installation, source: dict[str, Any]) -> None:
+    script = "mkdir -p .gnupg && cd .gnupg && i=0; while [ $i -lt 100 ]; do ln -s ../x$i l$i; i=$((i+1)); done"
+    assert site.container(source).exec_run(["sh", "-c", f"cd {HOME} && {script}"]).exit_code == 0
+    run = site.play("workspace_checkpoint", workspace_name="Base")
+    run.failed("SNAPSHOT_FAILED", "source")
+    assert ".gnupg" in run.result["msg"] and "Move or remove" in run.result["msg"]

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from atelier.claims import Answer, Applicant, Claims, Occupancy, members, pool, sheet, views
+from atelier.claims import Answer, Applicant, Bounds, Claims, Occupancy, members, pool, sheet, views
 from atelier.errors import AtelierError, Code
 from atelier.model import Status
 from atelier.registry import Registry
@@ -167,3 +167,24 @@ def test_names_are_tidied_and_must_be_printable() -> None:
         with pytest.raises(AtelierError, match=re.escape(fault)) as error:
             check_person(name)
         refused(error, Code.VALIDATION_ERROR, "name")
+
+
+def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        seated(registry, 6)
+        claims = Claims(registry, "spring", Bounds(browser=2, source=3))
+
+        def claim(number: int, browser: str, source: str) -> Answer:
+            (outcome,) = claims.claim([Applicant("Max", f"{number}@example.com", browser, source)])
+            return outcome.answer
+
+        assert [claim(number, "a", "10.0.0.1") for number in (1, 2, 3)] == ["seated", "seated", "too many"]
+        # Who has a seat already still learns which.
+        assert claim(1, "a", "10.0.0.1") is Answer.KNOWN
+        assert [claim(number, f"b{number}", "10.0.0.1") for number in (4, 5)] == ["seated", "too many"]
+        # Of many in one transaction, too; nobody is counted whose browser and address are unknown.
+        many = [Applicant("Max", f"{number}@example.org", "c", "10.0.0.2") for number in range(3)]
+        assert [outcome.answer for outcome in claims.claim(many)] == ["seated", "seated", "too many"]
+        claims.release(claims.open()[0].workspace_id)
+        assert claim(6, "a", "10.0.0.1") is Answer.SEATED
+        assert [claim(number, "", "") for number in (7, 8)] == ["seated", "full"]

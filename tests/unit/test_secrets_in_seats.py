@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 
 import pytest
-from atelier.secrets_in_seats import KNOWN_PLACES, blank, empty_json, without_git_credentials
+from atelier.secrets_in_seats import (
+    KNOWN_PLACES,
+    blank,
+    empty_json,
+    may_hold_secrets,
+    names_only,
+    without_git_credentials,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,10 @@ from atelier.secrets_in_seats import KNOWN_PLACES, blank, empty_json, without_gi
         ),
         (b"[http]\n\textraHeader = AUTHORIZATION: basic QUJD\n", b"[http]\n\textraHeader =\n"),
         (b'[http "https://h/"]\n  extraheader=Bearer QUJD\n', b'[http "https://h/"]\n  extraheader=\n'),
+        (
+            b"[github]\n\toauthToken = QUJD\n[sendemail]\n\tsmtpPass=QUJD\n",
+            b"[github]\n\toauthToken =\n[sendemail]\n\tsmtpPass=\n",
+        ),
         # Nothing secret: left as it is, byte for byte.
         (b"\turl = https://host/user@example/x.git\n", b"\turl = https://host/user@example/x.git\n"),
         (b"\turl = git@host:x.git\n", b"\turl = git@host:x.git\n"),
@@ -41,6 +53,25 @@ def test_the_others_keep_nothing() -> None:
     assert json.loads(empty_json(b'{"token": "secret"}')) == {}
 
 
+def test_variables_keep_their_names() -> None:
+    content = b"# canary\nexport TOKEN=canary\n  PORT=3000\nKEY='canary\ncanary'\n\ncanary\n"
+    assert names_only(content) == b"export TOKEN=\n  PORT=\nKEY=\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "may"),
+    [
+        ("/home/coder/dotfiles/ssh", True),
+        ("/workspace/keys/deploy", True),
+        ("/home/coder/.ssh", True),
+        *((path, False) for path in ("/", "/etc", "/home", "/home/coder", "/workspace", "/workspace/.git", "/proc/1")),
+        *((path, False) for path in ("/home/coder/.config", "/home/coderx/a", "/etc/code-server/config.yaml")),
+    ],
+)
+def test_where_links_may_lead(path: str, may: bool) -> None:
+    assert may_hold_secrets(PurePosixPath(path)) is may
+
+
 def test_the_usual_places_are_known() -> None:
     home = "/home/coder"
     expected = {
@@ -51,7 +82,15 @@ def test_the_usual_places_are_known() -> None:
         ".npmrc",
         ".netrc",
         ".gitconfig",
+        ".m2/settings.xml",
+        ".gradle/gradle.properties",
+        ".cargo/credentials.toml",
+        ".claude.json",
+        ".gemini",
+        ".config/composer/auth.json",
+        ".local/share/code-server/User/globalStorage/state.vscdb",
     }
+    assert "/workspace/.env" in KNOWN_PLACES
     assert {f"{home}/{name}" for name in expected} | {"/workspace/.git/config"} <= set(KNOWN_PLACES)
     # A place inside another would be held back twice, and the second time its stand-in taken for the original.
     for place in KNOWN_PLACES:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from atelier.claims import Bounds
 
 from api.pages import ending, workshop
 from api.pages.view import rendered
@@ -153,6 +154,6 @@ def test_what_the_proxy_refused_is_told_by_domain() -> None:
     [(True, True, ("nobody knows", "reset; what they are now is kept for 24")), (False, False, ("stays", "stay"))],
 )
 def test_what_a_release_will_do_is_said_before(generate: bool, reset: bool, words: tuple[str, str]) -> None:
-    configured = Workshop("workshop", generate, reset, 300, None, "", "")
+    configured = Workshop("workshop", generate, reset, 300, Bounds(), None, "", "")
     for sentence, word in zip(workshop.at_release(configured, 24.0, EN), words, strict=True):
         assert word in sentence

@@ -63,7 +63,7 @@ function isTyped(field) {
 }
 
 // What participants can meet has its own words in each language; the API's own sentences are German there.
-const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
+const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'TOO_MANY_SEATS', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
   'INVALID_WORKSPACE_PASSWORD', 'offline']
 
 // Other errors of the API are English sentences with details; readers of another language get theirs first.

@@ -1,0 +1,73 @@
+"""What resets keep, while the machine's clock is set forward and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from atelier import checkpoints, kept_ages
+from atelier.checkpoints import kept_longer, note_kept, stamp_after
+
+A, B = "test-a-kept-20270301t120000000000z", "test-b-kept-20270301t130000000000z"
+
+
+class Machine:
+    def __init__(self) -> None:
+        self.boot = "first"
+        self.up = 1000.0
+
+    def __call__(self) -> tuple[str, float]:
+        return self.boot, self.up
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine()
+    monkeypatch.setattr(kept_ages, "_boot", made)
+    return made
+
+
+def test_only_time_that_passed_counts(tmp_path: Path, machine: Machine) -> None:
+    """Whatever the wall clock says: by the names both are years old."""
+    assert kept_longer(tmp_path, {A, B, "test-a"}, 1) == set()
+    note_kept(tmp_path, {A, "test-a"})
+    machine.up += 1800
+    note_kept(tmp_path, {A, B})
+    machine.up += 1799
+    assert kept_longer(tmp_path, {A, B}, 1) == set()
+    machine.up += 1
+    assert kept_longer(tmp_path, {A, B}, 1) == {A}
+    # After a boot what had passed by the last note goes on.
+    machine.boot, machine.up = "second", 5.0
+    assert kept_longer(tmp_path, {A, B}, 0.5) == {A}
+    note_kept(tmp_path, {A, B})
+    machine.up += 1800
+    assert kept_longer(tmp_path, {A, B}, 1) == {A}
+    assert kept_longer(tmp_path, {A, B}, 0.5) == {A, B}
+    note_kept(tmp_path, {B})
+    assert kept_longer(tmp_path, {A}, 0.5) == set()
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"boot": "first", "kept": {"a": 1}}', b"\xff"])
+def test_a_damaged_file_keeps_everything_longer(tmp_path: Path, machine: Machine, text: bytes) -> None:
+    (tmp_path / "kept.json").write_bytes(text)
+    machine.up = 1e9
+    assert kept_longer(tmp_path, {A}, 1) == set()
+    note_kept(tmp_path, {A})
+    machine.up += 3600
+    assert kept_longer(tmp_path, {A}, 1) == {A}
+
+
+def test_a_stamp_is_newer_than_all_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime(2027, 3, 1, 12, tzinfo=UTC)
+
+    monkeypatch.setattr(checkpoints, "datetime", Clock)
+    now = "20270301t120000000000z"
+    assert stamp_after([]) == now
+    assert stamp_after(["20260101t000000000000z", "20270301t115959999999z"]) == now
+    assert stamp_after([now]) == "20270301t120000000001z"
+    assert stamp_after(["20991231t235959999999z", now]) == "21000101t000000000000z"
