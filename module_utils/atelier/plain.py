@@ -1,65 +1,38 @@
-"""JSON that every reader can read, made of JSON that a seat chose.
-
-Writers of JSON differ in what they refuse: integers beyond 64 bits, NaN, lone surrogates, hundreds of levels, millions
-of names. The recorder has the same rules for what it writes (atelier_recorder/plain.py); these are for what lies there.
-"""
+"""A stranger's text, made safe to show: in a terminal, a log, an error or a page."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import re
 
-MOST_LEVELS = 40
-MOST_VALUES = 200_000
-LONGEST_NAME = 256
-TOO_DEEP = "[... nested too deeply]"
-TOO_MANY = "[... too many values]"
-_LARGEST_INTEGER = 2**63 - 1
-
-
-def plain(value: Any) -> Any:
-    """The same value where it is plain. Numbers that are not become texts; what is too deep or too much is left out and
-    a text says so."""
-    return _plain(value, 0, [MOST_VALUES])
+# Cf has the marks that turn the direction of writing and those that nobody sees; by their ranges, as re knows no
+# categories. Lone surrogates can't be written in UTF-8 at all.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_CUT = "[...]"
 
 
-def _plain(value: Any, level: int, left: list[int]) -> Any:
-    if isinstance(value, str):
-        return _text(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER else _digits(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if level >= MOST_LEVELS:
-        return TOO_DEEP
-    if isinstance(value, dict):
-        found: dict[str, Any] = {}
-        for name, inner in value.items():
-            left[0] -= 1
-            if left[0] < 0:
-                found["..."] = TOO_MANY
-                break
-            found[_text(str(name)[:LONGEST_NAME])] = _plain(inner, level + 1, left)
-        return found
-    items: list[Any] = []
-    for inner in value:
-        left[0] -= 1
-        if left[0] < 0:
-            items.append(TOO_MANY)
-            break
-        items.append(_plain(inner, level + 1, left))
-    return items
+def plain(text: str) -> str:
+    """Replaces control characters (C0 and C1, of direction, invisible ones) by a visible mark. Line feeds and tabs
+    stay; the end of a line as Windows writes it becomes a line feed."""
+    return _UNSAFE.sub(_REPLACEMENT, text.replace("\r\n", "\n"))
 
 
-def _text(text: str) -> str:
-    # Without a look at each character where there is no need: texts are long.
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def first_of(text: str, length: int) -> str:
+    """The text's beginning, plain and without surrounding space. A cut text ends with a mark."""
+    whole = plain(text[: 2 * length]).strip()
+    return whole if len(text) <= 2 * length and len(whole) <= length else f"{whole[: length - len(_CUT)]}{_CUT}"
 
 
-def _digits(number: int) -> str:
-    try:
-        return str(number)
-    except ValueError:  # Python's limit of digits
-        return hex(number)
+def last_of(text: str, length: int) -> str:
+    """The text's end, plain and without surrounding space: programs say last why they failed. A cut text begins with a
+    mark."""
+    whole = plain(text[-2 * length :]).strip()
+    return whole if len(text) <= 2 * length and len(whole) <= length else f"{_CUT}{whole[len(_CUT) - length :]}"
+
+
+def on_one_line(text: str) -> str:
+    """The text with each run of white space as a single space."""
+    return " ".join(text.split())

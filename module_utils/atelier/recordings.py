@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import AtelierError, Code
-from .plain import plain
+from .plain_json import plain
 from .validation import check_id
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from atelier.plain import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
+from atelier.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
 from atelier.recording_report import document
 from atelier.recordings import conversations
 from atelier_recorder import deadline, scribe
@@ -168,7 +168,7 @@ def test_what_is_plain_is_read_by_every_reader(makes: Any) -> None:
 
 def test_the_recorder_and_its_readers_have_the_same_rules() -> None:
     names = ("MOST_LEVELS", "MOST_VALUES", "LONGEST_NAME", "TOO_DEEP", "TOO_MANY")
-    import atelier.plain as read
+    import atelier.plain_json as read
 
     assert [getattr(read, name) for name in names] == [getattr(written, name) for name in names]
 
