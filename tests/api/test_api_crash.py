@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -167,6 +169,37 @@ def test_stop_and_start(running: tuple[Api, dict[str, Any]]) -> None:
         assert was_taken_up(api, job)["state"] == "successful"
         assert api.status(made["id"]) == status
         api.instance.is_tidy(["subject"])
+
+
+def unwritten_end(api: Api, job: str) -> None:
+    """As if the end of a job could not be written before the API was killed."""
+    with closing(sqlite3.connect(api.instance.state / "registry.sqlite3")) as db, db:
+        db.execute("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = ?", (job,))
+        db.execute("DELETE FROM job_events WHERE job_id = ? AND kind = 'ended'", (job,))
+
+
+def test_jobs_of_yesterday_do_nothing_to_a_seat_in_use(running: tuple[Api, dict[str, Any]]) -> None:
+    api, made = running
+    path = f"/api/projects/{made['id']}"
+    stop = asked(api, "stop", lambda: api.post(f"{path}/stop"))
+    assert api.ended(stop)["state"] == "successful"
+    assert api.post(f"{path}/start").status_code == 200
+    password = asked(api, "password", lambda: api.put(f"{path}/password", {"newPassword": OLD}))
+    assert api.ended(password)["state"] == "successful"
+    answer = api.put(f"{path}/password", {"newPassword": NEW, "currentPassword": OLD})
+    assert answer.status_code == 200, answer.text
+    api.kill()
+    for job in (stop, password):
+        unwritten_end(api, job)
+    api.start()
+    for job in (stop, password):
+        ended = api.ended(job)
+        assert ended["state"] == "canceled"
+        assert "since" in ended["error"]
+    assert api.status(made["id"]) == "running"
+    address = api.instance.row("subject")["address"]
+    assert login(address, NEW)
+    api.instance.is_tidy(["subject"])
 
 
 @pytest.mark.parametrize("moment", [at_once, task_began])
