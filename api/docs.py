@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -42,8 +43,9 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The document, made once. Bad requests are 400 here, never FastAPI's 422."""
+def document(app: FastAPI, kinds: Sequence[str]) -> dict[str, Any]:
+    """The document, made once. Bad requests are 400 here, never FastAPI's 422. ``kinds``: the project types that this
+    installation has."""
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         for methods in made["paths"].values():
@@ -56,5 +58,6 @@ def document(app: FastAPI) -> dict[str, Any]:
                     answer["content"] = {"application/json": {"schema": _ERROR, "example": example}}
         for name in _FASTAPIS_OWN:
             made["components"]["schemas"].pop(name, None)
+        made["components"]["schemas"]["CreateProject"]["properties"]["projectType"]["enum"] = list(kinds)
         app.openapi_schema = made
     return app.openapi_schema

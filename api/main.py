@@ -63,6 +63,7 @@ from .routers import (
 )
 from .runner.queue import Queue
 from .sampler import Sampler
+from .schemas.fields import GIT_CLONE
 from .seat_activity import Activities
 from .seat_threads import SeatThreads
 from .sessions import Role, Sessions
@@ -104,7 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in routers:
         app.include_router(router)
     install_pages(app)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, (*configured.templates, GIT_CLONE))  # type: ignore[method-assign]
     app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door, refusal=refusal)
     return app
 

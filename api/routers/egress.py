@@ -26,6 +26,8 @@ from ..schemas.egress import ChangeWhitelist, GenerateDocumentation, WhitelistOf
 
 router = APIRouter(tags=["egress"])
 _PROJECT = "/api/projects/{project_id}"
+# A day alone is taken, too.
+_DATE: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 
 
 @router.get(f"{_PROJECT}/squid-logs", response_model=answers.SquidLogs, responses=errors(404))
@@ -81,8 +83,8 @@ async def get_llm_conversations(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     model: str | None = None,
-    date_from: Annotated[str | None, Query(alias="dateFrom")] = None,
-    date_to: Annotated[str | None, Query(alias="dateTo")] = None,
+    date_from: Annotated[str | None, Query(alias="dateFrom", json_schema_extra=_DATE)] = None,
+    date_to: Annotated[str | None, Query(alias="dateTo", json_schema_extra=_DATE)] = None,
 ) -> Response:
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""

@@ -12,22 +12,37 @@ from atelier.aliases import (
     check_port,
     check_user,
 )
-from pydantic import Field, StrictInt
+from atelier.model import IDE_PORT
+from pydantic import Field
 
-from .fields import Text, checked
+from .fields import PRINTABLE, Text, Whole, checked
 from .projects import Body, example
 
-Port = Annotated[StrictInt, checked(check_port), Field(examples=[3000], json_schema_extra={"minimum": 1})]
+Port = Annotated[
+    Whole,
+    checked(check_port),
+    Field(examples=[3000], json_schema_extra={"minimum": 1, "maximum": 65535, "not": {"const": IDE_PORT}}),
+]
 
 
 class BasicAuth(Body):
     """What the gateway asks for before it lets somebody through."""
 
     user: Annotated[Text, checked(check_user)] = Field(
-        examples=["guest"], json_schema_extra={"minLength": USER_LENGTH[0], "maxLength": USER_LENGTH[1]}
+        examples=["guest"],
+        json_schema_extra={
+            "minLength": USER_LENGTH[0],
+            "maxLength": USER_LENGTH[1],
+            "pattern": PRINTABLE.replace("[^", "[^:"),
+        },
     )
     password: Annotated[Text, checked(check_alias_password)] = Field(
-        examples=["guests-only"], json_schema_extra={"minLength": PASSWORD_LENGTH[0], "maxLength": PASSWORD_LENGTH[1]}
+        examples=["guests-only"],
+        json_schema_extra={
+            "minLength": PASSWORD_LENGTH[0],
+            "maxLength": PASSWORD_LENGTH[1],
+            "pattern": PRINTABLE,
+        },
     )
 
 
@@ -40,7 +55,12 @@ class CreateAlias(Body):
 
     # What is wrong with it is told by the core: a reserved word is another matter than a bad one.
     subdomain: Text = Field(
-        examples=["demo"], json_schema_extra={"minLength": SUBDOMAIN_LENGTH[0], "maxLength": SUBDOMAIN_LENGTH[1]}
+        examples=["demo"],
+        json_schema_extra={
+            "minLength": SUBDOMAIN_LENGTH[0],
+            "maxLength": SUBDOMAIN_LENGTH[1],
+            "pattern": "^[a-z][a-z0-9-]+[a-z0-9]$",
+        },
     )
     port: Port
     basic_auth: BasicAuth | None = None

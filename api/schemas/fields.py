@@ -92,6 +92,11 @@ def _mode(value: object) -> ProxyMode:
     return ProxyMode(value)
 
 
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is the integer 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _shown(example: object, **schema: Any) -> Any:
     """What the OpenAPI document says of a field; the checks stand in the core."""
     return Field(examples=[example], json_schema_extra=schema)
@@ -101,6 +106,9 @@ def _length(bounds: tuple[int, int]) -> dict[str, object]:
     return {"minLength": bounds[0], "maxLength": bounds[1]}
 
 
+# What every text of one line takes, as far as a pattern can say it.
+PRINTABLE = "^[^\\x00-\\x1f\\x7f]*$"
+ID = "^[0-9a-f]{12}$"
 Text = Annotated[StrictStr, AfterValidator(_writable)]
 ProjectName = Annotated[
     Text,
@@ -118,7 +126,7 @@ Template = Annotated[
 Password = Annotated[
     Text,
     checked(check_password),
-    _shown("secure-password-123", pattern="^[^\\x00-\\x1f\\x7f]*$", **_length(PASSWORD_LENGTH)),
+    _shown("secure-password-123", pattern=PRINTABLE, **_length(PASSWORD_LENGTH)),
 ]
 Group = Annotated[
     Text, checked(check_group), _shown("workshop-2026", pattern="^[A-Za-z0-9 _-]+$", **_length(GROUP_LENGTH))
@@ -129,9 +137,10 @@ GitUrl = Annotated[
     checked(lambda value: check_git_url(value, "gitUrl") if value else value),
     _shown("https://git.example.org/team/course.git", maxLength=2048),
 ]
-Count = Annotated[StrictInt, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+Count = Annotated[Whole, checked(check_count), _shown(5, minimum=CLONE_COUNT[0], maximum=CLONE_COUNT[1])]
 Minutes = Annotated[
-    StrictInt, checked(check_extension), _shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
+    Whole, checked(check_extension), _shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
 ]
 Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
 Cpus = Annotated[

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool
 
 from .answers import Answer
-from .fields import Text
+from .fields import ID, Text
 from .projects import Body, example
 
 
@@ -16,7 +16,9 @@ class MakeCards(Body):
 
     model_config = example({"newPasswords": True})
 
-    project_ids: list[Text] | None = Field(default=None, examples=[["abc123def456"]])
+    project_ids: list[Annotated[Text, Field(json_schema_extra={"pattern": ID})]] | None = Field(
+        default=None, examples=[["abc123def456"]]
+    )
     new_passwords: StrictBool | None = None
 
 

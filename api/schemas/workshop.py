@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from atelier.rehearsal import MOST_SEATS
 from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool
 
-from .fields import Text, checked
+from .fields import ID, Text, Whole, checked
 from .projects import Body, example
 
 
@@ -17,8 +17,8 @@ class Rehearse(Body):
 
     model_config = example({"seats": 20, "projectId": "abc123def456"})
 
-    seats: StrictInt | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
-    project_id: Text | None = Field(default=None, examples=["abc123def456"])
+    seats: Whole | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
+    project_id: Text | None = Field(default=None, examples=["abc123def456"], json_schema_extra={"pattern": ID})
 
 
 class TearDown(Body):
@@ -40,7 +40,12 @@ class ClaimSeat(Body):
     model_config = example({"name": "Max Mustermann", "email": "max@example.com"})
 
     name: Annotated[Text, checked(check_person)] = Field(
-        examples=["Max Mustermann"], json_schema_extra={"minLength": PERSON_LENGTH[0]}
+        examples=["Max Mustermann"],
+        json_schema_extra={
+            "minLength": PERSON_LENGTH[0],
+            "maxLength": PERSON_LENGTH[1],
+            "pattern": "^[^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*$",
+        },
     )
     email: Annotated[Text, checked(check_email)] = Field(
         examples=["max@example.com"], json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH}

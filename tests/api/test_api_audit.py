@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from api import audit as audit_module
 from api.audit import Audit
 from tests.api.running import TOKEN, Api
+from tests.api.test_api_workshop import add_seats
 
 
 def test_every_change_stands_in_it(own: Callable[..., Api]) -> None:
@@ -66,6 +68,27 @@ def test_every_change_stands_in_it(own: Callable[..., Api]) -> None:
     assert "secret thoughts" not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_strangers_displace_no_change(own: Callable[..., Api]) -> None:
+    """However often somebody is refused, who changed what stays in the log and in the answer."""
+    api = own(workshop={"access_code": "canary-code-Bn8"}).start()
+    (seat,) = add_seats(api, 1)
+    assert api.put(f"/api/projects/{seat}/notes", {"notes": "kept"}).status_code == 200
+    stranger = {"X-Forwarded-For": "203.0.113.9"}
+    statuses = Counter(api.post("/api/session", {"token": "x"}, headers=stranger).status_code for _ in range(200))
+    assert statuses == {401: 10, 429: 190}
+    person = {"name": "Max", "email": "max@example.com"}
+    statuses = Counter(api.post("/api/workshop/claim", person, headers=stranger).status_code for _ in range(320))
+    assert statuses == {403: 300, 429: 20}
+    assert api.delete("/api/session", headers=stranger).status_code == 200
+    folder = api.instance.state / "audit"
+    (change,) = (folder / "audit.log").read_text().splitlines()
+    assert json.loads(change)["what"] == "notes"
+    assert len((folder / "refusals.log").read_text().splitlines()) <= 8
+    newest = api.get("/api/audit", params={"limit": 4}).json()["entries"]
+    assert "notes" in {entry["what"] for entry in newest}
+    assert "sign-in" in {entry["what"] for entry in api.audit()}
 
 
 def test_files_rotate_and_are_read_across(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def changes(api: Api, project: str, number: int) -> dict[str, Callable[[], httpx
     }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)
 def test_a_full_disk_refuses_changes_and_loses_nothing(api: Api) -> None:
     made = api.create("base-of-all")
     add_seats(api, 5)
@@ -123,7 +123,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing(api: Api) -> None:
     assert "Traceback" not in api.read_log(), api.read_log()[-3000:]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)
 def test_what_was_answered_is_kept_while_the_disk_fills(api: Api) -> None:
     """Somebody else writes until nothing goes any more, and gives space back now and then."""
     add_seats(api, 40)

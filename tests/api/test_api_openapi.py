@@ -101,8 +101,8 @@ def test_docs_page(api: Api) -> None:
 
 # --- schemathesis ---------------------------------------------------------------------------------------------------
 
-# What is right by the schema may still be refused: a name that is taken, two fields of which one excludes the other, a
-# template that is not built. Docker is out of reach, so changes end in 503 and no container is made.
+# Here for what is wrong, and for the shape of every answer: Docker is out of reach, so changes end in 503 and no
+# container is made. That what is right succeeds is asked with the state that it needs, in test_api_valid.py.
 CONFIG = """
 [parameters]
 "path.project_id" = "{project}"
@@ -111,7 +111,7 @@ CONFIG = """
 expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "503"]
+enabled = false
 
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "429", "503"]
