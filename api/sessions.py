@@ -46,6 +46,9 @@ class Sessions:
         for missing in (state_dir, folder):
             missing.mkdir(mode=0o700, exist_ok=True)
         self._path = folder / "sessions.json"
+        # What a killed API left half-written. There is one API, so nobody is writing now.
+        for leftover in folder.glob(f".{self._path.name}.*"):
+            leftover.unlink(missing_ok=True)
         self._turn = threading.Lock()
         self._sessions = self._read()
 

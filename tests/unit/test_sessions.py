@@ -65,3 +65,11 @@ def test_a_spoilt_file_keeps_nobody_from_signing_in(tmp_path: Path, spoilt: str)
     (tmp_path / "api" / "sessions.json").write_text(spoilt)
     kept = Sessions(tmp_path, SECRETS)
     assert kept.find(Role.OPERATOR, kept.open(Role.OPERATOR)) is not None
+
+
+def test_half_written_files_of_a_killed_api_go(tmp_path: Path) -> None:
+    id = Sessions(tmp_path, SECRETS).open(Role.OPERATOR)
+    leftover = tmp_path / "api" / ".sessions.json.x1y2z3_4"
+    leftover.write_text("{")
+    assert Sessions(tmp_path, SECRETS).find(Role.OPERATOR, id) is not None
+    assert not leftover.exists()
