@@ -6,14 +6,15 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_answers import ExportReader, container_from, image_from, log_text, memory_in, raise_reported
+from .docker_errors import LONGEST_REASON, translated
 from .engine import MOST_OUTPUT, Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
@@ -31,7 +32,6 @@ _READ_SECONDS = 60.0
 _LOG_SECONDS = 15.0
 _MOST_LOG = 8 * 1024**2
 _KEPT_LOG = 64 * 1024
-_SAID = 1000
 # What such an engine tells of its storage driver.
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
@@ -217,7 +217,8 @@ class DockerEngine:
             if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
                 return None
             raise AtelierError(
-                Code.ENGINE_ERROR, f"Docker could not read {plain(path)} in {container}: {last_of(reason, _SAID)}."
+                Code.ENGINE_ERROR,
+                f"Docker could not read {plain(path)} in {container}: {last_of(reason, LONGEST_REASON)}.",
             ) from error
 
     def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
@@ -405,7 +406,6 @@ class DockerEngine:
             raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the volume {volume}: {error}.") from error
         return True
 
-    @contextmanager
     def _translated(
         self,
         attempt: str,
@@ -413,47 +413,5 @@ class DockerEngine:
         *,
         absent: type[Exception] | None = None,
         keep: type[Exception] | None = None,
-    ) -> Iterator[None]:
-        """Docker's errors as ours. ``absent`` is one that means "not there" and ends the block quietly."""
-        import requests
-        import urllib3
-        from docker.errors import APIError, DockerException
-
-        try:
-            yield
-        except DockerException as error:
-            if absent and isinstance(error, absent):
-                return
-            if keep and isinstance(error, keep):
-                raise
-            if not isinstance(error, APIError):
-                raise self._unreachable(error) from error
-            # A path in it may be a seat's.
-            reason = last_of(str(error.explanation or error), _SAID)
-            if "no space left on device" in reason or "disk quota exceeded" in reason:
-                raise AtelierError(
-                    Code.DISK_FULL,
-                    f"Docker could not {attempt}: its disk is full.",
-                    remedy="Free space below Docker's data folder (docker system df shows what takes it), or in the"
-                    " workspace if its files take more than atelier_seat_disk.",
-                ) from error
-            raise AtelierError(
-                code,
-                f"Docker could not {attempt}: {reason.rstrip('.')}.",
-                remedy="Mend that and run this again; ./atelier up makes networks and images that are missing.",
-            ) from error
-        except requests.exceptions.ReadTimeout as error:
-            # Docker is there. A container that is being read or removed keeps it from answering about that one.
-            raise AtelierError(
-                code, f"Docker could not {attempt} in time.", remedy="Try again in a while.", limit="seconds"
-            ) from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> AtelierError:
-        return AtelierError(
-            Code.SERVICE_UNAVAILABLE,
-            f"The Docker Engine at {self._url} does not answer ({type(error).__name__}).",
-            field="site.engine_url",
-            remedy="Start it (./atelier up does) or correct atelier_engine_url.",
-        )
+    ) -> AbstractContextManager[None]:
+        return translated(self._url, attempt, code, absent=absent, keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -18,7 +19,8 @@ from support import site
 import api.activity
 
 Say = Callable[[socket.socket], None]
-ADDRESS = "127.0.0.99"
+# One for each process: other runs of these tests on the same machine have the same port.
+ADDRESS = ".".join(map(str, (127, 1 + os.getpid() // 65536 % 254, os.getpid() // 256 % 256, 1 + os.getpid() % 254)))
 
 
 @pytest.fixture
