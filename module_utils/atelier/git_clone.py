@@ -22,6 +22,7 @@ _MESSAGE_LENGTH = 600
 _TIMED_OUT = 124  # timeout(1)
 # For all but git: the old files are removed, the new ones moved.
 _MOVE_SECONDS = 120.0
+_REMOVE_SECONDS = 15.0
 
 # The new files lie beside the old ones until all of them are there. Whoever is killed in between leaves a mark of how
 # far he came, and the next one goes on from it.
@@ -108,10 +109,12 @@ def _access_in_seat(platform: Platform, container: str, access: GitAccess | None
         platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
         yield
     finally:
-        # Nothing is run as root for this, so the file stays, without a content. Where the engine is gone the seat is
+        # Emptied first: the seat may keep every program from being started in it. Where the engine is gone the seat is
         # made anew, and its volume with it.
         with suppress(AtelierError):
             platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
+            command = ["/bin/rm", "-f", str(_ACCESS_FILE)]
+            platform.engine.execute(container, command, seconds=_REMOVE_SECONDS, user="root")
 
 
 def _without(access: GitAccess | None, text: str) -> str:
