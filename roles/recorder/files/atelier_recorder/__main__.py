@@ -17,6 +17,7 @@ from pathlib import Path
 from mitmproxy import options
 from mitmproxy.tools import dump
 
+from . import bounds
 from .addon import Recorder
 from .settings import Settings, read_settings
 
@@ -24,6 +25,7 @@ from .settings import Settings, read_settings
 def main() -> None:
     settings_file = Path(sys.argv[1])
     settings = read_settings(settings_file)
+    bounds.install()
     # Each stream takes two connections.
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))

@@ -40,6 +40,8 @@ class Recorder:
         self._calls: dict[int, Call] = {}
         # Tunnels that were counted when they were opened and have had no request yet, by client and host.
         self._tunnels: dict[str, set[str]] = {}
+        # Connections by their client's address.
+        self._connections: dict[str, set[str]] = {}
         self._feeder = Feeder(settings_file, self._budget, lambda: list(self._calls.values()))
 
     def running(self) -> None:
@@ -67,11 +69,20 @@ class Recorder:
 
     # --- Who, and where to ------------------------------------------------------------------------------------------
     def client_connected(self, client: connection.Client) -> None:
-        if not self._guard.client_allowed(client.peername[0]):
+        address = client.peername[0]
+        if not self._guard.client_allowed(address):
             client.error = "not a client of this recorder"
+        elif len(self._connections.get(address, ())) >= self._limits.max_connections:
+            client.error = "this client has too many connections"
+        else:
+            self._connections.setdefault(address, set()).add(client.id)
 
     def client_disconnected(self, client: connection.Client) -> None:
         self._tunnels.pop(client.id, None)
+        open_ones = self._connections.get(client.peername[0], set())
+        open_ones.discard(client.id)
+        if not open_ones:
+            self._connections.pop(client.peername[0], None)
         for call in [call for call in self._calls.values() if call.client == client.id]:
             self._finish(call, error="The client closed the connection.")
 

@@ -11,13 +11,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limits:
-    """Ceilings. Bytes are bytes on disk, ``buffer_bytes`` is memory for bodies under way in the whole recorder."""
+    """Ceilings. Bytes are bytes on disk, ``buffer_bytes`` is memory for bodies under way in the whole recorder,
+    ``max_connections`` those of one seat."""
 
     retention_days: int = 30
     max_conversations: int = 2000
     max_conversation_bytes: int = 4 * 1024**2
     max_workspace_bytes: int = 512 * 1024**2
     buffer_bytes: int = 64 * 1024**2
+    max_connections: int = 256
 
 
 @dataclass(frozen=True)
