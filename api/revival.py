@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import docker
-from atelier.intent import stopped_by_hand, wanted_up
+from atelier.intent import to_stay_stopped, wanted_up
 from atelier.jobs import Job
 from atelier.locks import Locks
 from atelier.model import Status, Workspace
@@ -100,7 +100,7 @@ class Revival:
             if not self._locks.workspace_free(id) or not self._docker_answers():
                 return
             if watcher.outages == outages:
-                stopped_by_hand(self._platform.registry, id)
+                to_stay_stopped(self._platform.registry, id)
         watcher.asked_to_end.pop(id, None)
 
     def _docker_answers(self) -> bool:

@@ -23,8 +23,8 @@ def stopped_on_purpose(registry: Registry, workspace_id: str) -> None:
         )
 
 
-def stopped_by_hand(registry: Registry, workspace_id: str) -> None:
-    """As ``stopped_on_purpose``, for a container that somebody stopped without Atelier. A workspace that is being
+def to_stay_stopped(registry: Registry, workspace_id: str) -> None:
+    """Notes that a workspace whose container is down already, for whatever reason, is to stay so. One that is being
     made, or whose status says otherwise, is left alone."""
     with registry.transaction() as db:
         db.execute(

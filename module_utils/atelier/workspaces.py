@@ -10,7 +10,7 @@ from .checkpoints import forget_past
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
-from .intent import stopped_on_purpose
+from .intent import stopped_on_purpose, to_stay_stopped
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
@@ -92,6 +92,8 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
         if not steps:
             if desired.state is State.ABSENT:
                 platform.sync_routes()  # a removal that was killed may have left its route
+            if desired.state is State.STOPPED and workspace is not None:
+                to_stay_stopped(platform.registry, workspace.id)  # an outage may have stopped it, which is not for good
             return Outcome(False, before, before, _git_warnings(platform, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:

@@ -249,6 +249,8 @@ def test_dockerd_restarts_in_the_middle(
         eventually(lambda row=row: is_healthy(row["address"]), f"{row['name']} answers", left)  # type: ignore[misc]
         eventually(lambda row=row: api.status(row["id"]) == "running", f"{row['name']} runs")  # type: ignore[misc]
     assert [api.status(made["id"]) for made in (by_api, by_hand)] == ["stopped", "stopped"]
+    revivals = api.instance.query("SELECT state, error FROM jobs WHERE operation = 'revive'")
+    assert all(job["state"] == "successful" for job in revivals), revivals
     api.instance.is_tidy(["asleep", "base", "base 1", "base 2", "base 3", "other", "put-down"])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.intent import present, stopped_by_hand, stopped_on_purpose, wanted_up
+from atelier.intent import present, stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.jobs import Job, Jobs, JobState
 from atelier.model import Status
 from atelier.registry import Registry
@@ -45,7 +45,7 @@ def test_what_was_stopped_on_purpose_is_not_wanted_until_it_is_started(registry:
     assert wanted_up(registry) == {seat}
     # By hand, behind Atelier's back.
     registry.observe(registry.get(id=seat), Status.STOPPED, None)
-    stopped_by_hand(registry, seat)
+    to_stay_stopped(registry, seat)
     assert wanted_up(registry) == set()
     registry.observe(registry.get(id=seat), Status.RUNNING, None)
     assert wanted_up(registry) == {seat}
@@ -65,6 +65,15 @@ def test_a_registry_of_before_keeps_stopped_seats_stopped(tmp_path: Path) -> Non
             )
     with Registry(tmp_path, NETWORKS, ROOMY) as registry:
         assert {registry.get(id=id).name for id in wanted_up(registry)} == {"running", "error"}
+
+
+def test_a_stop_of_what_an_outage_stopped_is_for_good(registry: Registry, seat: str) -> None:
+    registry.observe(registry.get(id=seat), Status.STOPPED, None)
+    to_stay_stopped(registry, seat)
+    assert wanted_up(registry) == set()
+    (counted,) = present(registry, [seat]).values()
+    to_stay_stopped(registry, seat)
+    assert present(registry, [seat])[seat] == counted  # once is enough
 
 
 # --- Jobs after a crash ---------------------------------------------------------------------------------------------
