@@ -52,7 +52,9 @@ class DiskWatch:
         self._limit = platform.settings.site.seat_disk
         self._reserve = platform.settings.disk_reserve
         self._drop = max(4 * NEED_BYTES, self._limit // _LIMIT_SHARE)
+        # When seats are measured whatever happens, and before when they are not, however fast the disk fills.
         self._next = 0.0
+        self._soonest = 0.0
         self._free = 0
         # As they were when the disk last had enough space.
         self._calm: Mapping[str, Figures] = {}
@@ -79,7 +81,8 @@ class DiskWatch:
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
         falls = self._free - now.free >= self._drop
-        if time.monotonic() < self._next and not falls and not (in_need and not self._in_need):
+        urgent = (falls or (in_need and not self._in_need)) and time.monotonic() >= self._soonest
+        if time.monotonic() < self._next and not urgent:
             return
         running = await self._running()
         begun = time.monotonic()
@@ -87,6 +90,7 @@ class DiskWatch:
         before = self._gauge.sizes
         found = await asyncio.to_thread(self._gauge.measure, containers, with_writes=in_need)
         took = time.monotonic() - begun
+        self._soonest = time.monotonic() + took
         calm = _SHORTEST_WAIT + (took * _WAIT_PER_SECOND)
         self._next = time.monotonic() + (max(_WAIT_IN_NEED, took) if in_need else min(calm, _LONGEST_WAIT))
         self._free = now.free

@@ -71,8 +71,6 @@ class World:
         self.watch = DiskWatch(cast("Services", platform))
         monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
         monkeypatch.setattr(disk_watch, "begin", self._begin)
-        for wait in ("_WAIT_IN_NEED", "_SHORTEST_WAIT", "_WAIT_PER_SECOND"):
-            monkeypatch.setattr(disk_watch, wait, 0)
 
     def _open(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:
@@ -89,6 +87,7 @@ class World:
         for row in self.rows:
             used = sizes.get(row.name, self.gauge.sizes.get(row.id, 0))
             self.gauge.now[row.id] = Figures(used, 0.0)
+        self.watch._next = 0.0  # it is time
         asyncio.run(self.watch.look())
 
     def reasons(self) -> dict[str, Reason]:
