@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from .checkpoints import ResetOutcome, reset
 from .claims import first_claim
 from .engine import Container
-from .errors import AtelierError, Code
+from .errors import AtelierError
 from .model import Status, Workspace
 from .platform import Platform
 from .port_access import unshare_ports
 from .registry import new_id
-from .seats import apply_ide_config, observed_status
+from .seats import STOPPED, apply_ide_config, observed_status
 from .snapshots import recover
 from .views import view
 
@@ -73,8 +73,8 @@ def release(
             return replace(outcome, changed=True, before=before)
         return _end_sessions(platform, row.id, before)
     except AtelierError as error:
-        if error.code is not Code.SERVICE_UNAVAILABLE:
-            platform.registry.update(row.id, status=Status.ERROR, error=f"Its release failed: {error.message}")
+        # Also where Docker is away: the former participant may still be in, so nobody is given the seat.
+        platform.registry.update(row.id, status=Status.ERROR, error=f"Its release failed: {error.message}")
         raise
 
 
@@ -87,6 +87,8 @@ def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> Res
         if container is not None and row.status is not Status.CREATING:
             platform.progress(f"ending the sessions of {row.name}", 0, 1)
             apply_ide_config(platform, row, container)
+            if container.status not in STOPPED:
+                platform.registry.update(id, status=Status.RUNNING, error=None)
             platform.progress(f"ending the sessions of {row.name}", 1, 1)
         after = _view(platform, platform.registry.get(id=id), _container(platform, row))
     return ResetOutcome(True, before, after, "files", None)

@@ -26,7 +26,7 @@ SNAPSHOT_LABEL = "atelier.snapshot"
 _CONTAINER_GONE = "Its container was removed."
 _CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
-_STOPPED = ("created", "exited")
+STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
 _HEALTH_SECONDS = 2.0
@@ -176,7 +176,7 @@ def restart_seat(platform: Platform, workspace: Workspace) -> None:
 def apply_ide_config(platform: Platform, workspace: Workspace, container: Container) -> None:
     """Gives the IDE the row's password and sessions. In a container that is not stopped this ends everything that runs.
     Raises as ``restart_seat``."""
-    if container.status in _STOPPED:
+    if container.status in STOPPED:
         put_ide_config(platform, workspace)
     else:
         restart_seat(platform, workspace)
