@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pytest
-
 from tests.module.installation import eventually
 
 from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seat
@@ -52,19 +50,21 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_one_seat_s_answer_is_no_other_s_business(platform: Platform, seat: Callable[..., Seat], name: str) -> None:
-    honest, stranger = seat(group=GROUP), seat(group=GROUP)
-    script = _IN_PLACE.replace("SAY", ANSWERS[name])
-    stranger.run(f"cat >/tmp/serve.py <<'END'\n{script}\nEND")
-    stranger.leave_running("exec python3 /tmp/serve.py")
-    eventually(lambda: stranger.try_run("test -e /tmp/serves").returncode == 0, "the stranger's server", 60)
+def test_one_seat_s_answer_is_no_other_s_business(platform: Platform, seat: Callable[..., Seat]) -> None:
+    honest = seat(group=GROUP)
+    strangers = {name: seat(group=GROUP) for name in ANSWERS}
+    for name, stranger in strangers.items():
+        script = _IN_PLACE.replace("SAY", ANSWERS[name])
+        stranger.run(f"cat >/tmp/serve.py <<'END'\n{script}\nEND")
+        stranger.leave_running("exec python3 /tmp/serve.py")
+    for name, stranger in strangers.items():
+        eventually(lambda seat=stranger: seat.try_run("test -e /tmp/serves").returncode == 0, name, 60)  # type: ignore[misc]
     for _ in range(3):
         begin = time.monotonic()
         answer = platform.api.get("/api/workshop/seats", headers=ADMIN, timeout=60)
         assert answer.status_code == 200, answer.text
         assert time.monotonic() - begin < AT_ONCE
         seats = {entry["projectId"]: entry for entry in answer.json()["seats"]}
-        assert seats[stranger.id]["lastHeartbeat"] is None
+        assert [seats[stranger.id]["lastHeartbeat"] for stranger in strangers.values()] == [None] * len(strangers)
         assert seats[honest.id]["status"] == "running"
         time.sleep(1)
