@@ -75,7 +75,8 @@ def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Callable[.
     for each in (honest, sparse, many, links):
         assert each.container.status == "running"
     assert not list((tmp_path / "archive").glob(".*"))
-    assert platform.api.post(f"/api/projects/{sparse.id}/stop").status_code == 200
+    stopped = platform.api.post(f"/api/projects/{sparse.id}/stop", json={"password": sparse.password})
+    assert stopped.status_code == 200, stopped.text
 
     # What is wrong is mended by whoever sits there, and the next collect has it.
     many.run("rm -r /workspace/many")
@@ -139,7 +140,7 @@ def test_work_that_is_saved_while_seats_are_removed_is_not_lost(
     said = ""
     for shown in torn.stdout:
         said += shown
-        if "Make sure that their work is collected" in shown:
+        if shown.split()[:1] == ["ok"] and "Make sure that their work is collected" in shown:
             diary.start()
     torn.wait()
     over.set()

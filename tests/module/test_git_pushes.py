@@ -20,6 +20,8 @@ from git_container import IDLE_SECONDS, LIMIT, OTHER, SEAT, Server, grant, heads
 from git_server import answers
 from installation import eventually
 
+MIB = 1024**2
+
 
 def test_a_seat_pushes_its_branch_and_nothing_else(server: Server, work: Path, tmp_path: Path) -> None:
     seat, other = grant(server, SEAT, "clone/a"), grant(server, OTHER, "clone/b")
@@ -142,6 +144,31 @@ def test_large_pushes(server: Server, work: Path, tmp_path: Path) -> None:
     assert heads(server) == before
     repository = server.forge.repository("app")
     assert repository is not None and repository.size > LIMIT // 2 // 1024
+
+
+def endless(work: Path, size: int) -> str:
+    """A commit on top of HEAD whose first line has so many characters."""
+    head, tree = git(work, "rev-parse", "HEAD"), git(work, "rev-parse", "HEAD^{tree}")
+    person = "a <a@b> 1700000000 +0000"
+    text = f"tree {tree}\nparent {head}\nauthor {person}\ncommitter {person}\n\n{'A' * size}\n"
+    command = ["git", "hash-object", "-w", "-t", "commit", "--stdin"]
+    return subprocess.run(command, cwd=work, input=text, text=True, capture_output=True, check=True).stdout.strip()
+
+
+def test_what_a_push_may_bring(server: Server, work: Path) -> None:
+    seat, before = grant(server, SEAT, "clone/a"), heads(server)
+    said = git(work, "push", server.url(seat), f"{endless(work, 20 * MIB)}:refs/heads/clone/a", fails=True)
+    assert "remote: The commit" in said and "has 20.0 MiB and may have 1.0 MiB" in said
+    commit(work, "zeros.bin", bytes(101 * MIB))
+    said = git(work, "push", server.url(seat), "HEAD:clone/a", fails=True)
+    assert "remote: The file 'zeros.bin' has 101.0 MiB and may have 100.0 MiB." in said
+    assert heads(server) == before
+    # The commit of a git that lacks memory fails alone.
+    git(work, "reset", "--quiet", "--hard", "HEAD~1")
+    git(work, "push", server.url(seat), f"{endless(work, 330 * MIB)}:refs/heads/clone/a", fails=True)
+    assert heads(server) == before
+    assert server.container.attrs["RestartCount"] == 0
+    git(work, "push", "--quiet", server.url(seat), "HEAD:clone/a")
 
 
 def test_it_is_back_with_everything_after_a_kill(server: Server, work: Path) -> None:

@@ -121,12 +121,12 @@ def test_another_password_while_it_runs(site: Installation) -> None:
     # At once, not some time after the module has ended.
     assert not login(made["address"], PASSWORD)
     assert login(made["address"], OTHER)
-    assert site.container(made).attrs["State"]["StartedAt"] == started_at
+    # Nothing in the seat could have kept a session alive: its container was started again.
+    assert site.container(made).attrs["State"]["StartedAt"] > started_at
     assert not site.play("workspace_password", workspace_name="Base", workspace_password=OTHER).succeeded().changed
     opened = site.play("workspace_password", workspace_name="Base", workspace_remove_password=True).succeeded()
     assert opened.result["workspace"]["password_protected"] is False
     assert not asks_for_password(made["address"])
-    assert site.container(made).attrs["State"]["StartedAt"] == started_at
 
 
 def test_another_password_while_it_is_stopped(site: Installation) -> None:
