@@ -33,7 +33,10 @@ ADMIN_PASSWORD = "canary-of-the-hostile-day"
 PATIENCE = 180.0
 # The variables of an installation that is running already: it is attacked instead of a new one, and stays.
 RUNNING = os.environ.get("ATELIER_TEST_INSTALLATION")
+# An address of a range that is nobody's, where a test may play a model's server for seats that are recorded.
+MODELS = "198.51.100.77"
 VARIABLES: dict[str, Any] = {
+    "atelier_recorder_allowed_networks": [f"{MODELS}/32"],
     "atelier_instance": "atelier-hostile",
     "atelier_base_port": 18091,
     "atelier_network_open_bridge": "atl-hst",

@@ -14,11 +14,14 @@ from atelier.recording_report import document
 from atelier.recordings import conversations
 from atelier_recorder import deadline, scribe
 from atelier_recorder import plain as written
+from atelier_recorder.bodies import Budget, Tee
 from atelier_recorder.deadline import TooSlow, limited
+from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
 from atelier_recorder.records import call_record
 from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.settings import Limits, Settings
+from atelier_recorder.turns import MOST_EACH, Turns
 from test_recorder_formats import exchanged
 
 from tests.unit.support import row
@@ -200,3 +203,55 @@ def test_what_was_recorded_before_is_read(tmp_path: Path) -> None:
     assert len(found.conversations) == len(bodies)
     orjson.dumps(found.conversations)
     assert document(tmp_path, row(), "detailed")["conversation_count"] == len(bodies)
+
+
+def test_a_flood_loses_its_own_messages_only() -> None:
+    turns = Turns()
+    flood = sum(turns.add(DomainSeen("10.0.0.2", f"h{number}.example", 1)) for number in range(MOST_EACH + 100))
+    assert (flood, turns.lost) == (MOST_EACH, 100)
+    assert turns.add(DomainSeen("10.0.0.3", "other.example", 1))
+    taken = []
+    for _ in range(3):
+        address, _ = turns.take()
+        taken.append(address)
+        turns.charge(address, 1.0)
+    assert "10.0.0.3" in taken
+    # Bodies: one seat has its share, and no more than that.
+    big = [turns.add(exchanged("openai-chat", b"x" * 4 * MIB, b"", address="10.0.0.4")) for _ in range(10)]
+    assert 0 < sum(big) < 10
+    assert turns.add(exchanged("openai-chat", b"x" * MIB, b"", address="10.0.0.5"))
+
+
+def test_who_is_slow_waits_for_the_others() -> None:
+    turns = Turns()
+    for number in range(20):
+        for address in ("slow", "quick"):
+            turns.add(DomainSeen(address, f"h{number}.example", 1))
+    order = []
+    while turns:
+        address, _ = turns.take()
+        order.append(address)
+        turns.charge(address, 5.0 if address == "slow" else 0.01)
+    assert order.index("slow") < 2 and order[2:20].count("slow") <= 1
+
+
+def test_a_socket_s_end_is_never_lost_and_its_lost_beginning_is_all_of_it() -> None:
+    turns = Turns()
+    assert not turns.add(SocketMessage(7, True, 1, b"{}"))
+    turns.add(SocketOpened(8, "10.0.0.2", "openai-realtime", "wss://h/v1/realtime", ()))
+    for _ in range(MOST_EACH):
+        turns.add(SocketMessage(8, True, 1, b"{}"))
+    assert not turns.add(SocketMessage(8, True, 1, b"{}"))
+    assert turns.add(SocketClosed(8, 2))
+
+
+def test_one_seat_has_a_quarter_of_the_memory_for_bodies() -> None:
+    budget = Budget(100)
+    first, second = Tee(1000, budget, "a"), Tee(1000, budget, "b")
+    first.add(b"x" * 25)
+    first.add(b"x")
+    assert first.truncated
+    second.add(b"x" * 25)
+    assert not second.truncated
+    first.release()
+    assert budget.take(25, "a")

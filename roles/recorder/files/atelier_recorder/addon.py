@@ -121,8 +121,8 @@ class Recorder:
             method=flow.request.method,
             secrets=secrets_of(headers.items(multi=True), flow.request.url),
             started=int(flow.request.timestamp_start * 1000),
-            request=Tee(limit, self._budget),
-            response=Tee(limit, self._budget),
+            request=Tee(limit, self._budget, address),
+            response=Tee(limit, self._budget, address),
             request_encoding=headers.get("content-encoding", ""),
         )
         self._calls[call.number] = call

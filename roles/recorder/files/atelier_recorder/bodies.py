@@ -10,28 +10,39 @@ _CHUNK = 64 * 1024
 
 
 class Budget:
-    """Memory for all bodies under way, in bytes. When it is used up, further ones are recorded cut off."""
+    """Memory for all bodies under way, in bytes. When it is used up, further ones are recorded cut off; so are those of
+    an owner who has a quarter of it."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
+        self._each = limit // 4
+        self._used: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int, owner: str = "") -> bool:
         with self._lock:
-            if size > self._free:
+            used = self._used.get(owner, 0) + size
+            if size > self._free or (owner and used > self._each):
                 return False
             self._free -= size
+            self._used[owner] = used
             return True
 
-    def give(self, size: int) -> None:
+    def give(self, size: int, owner: str = "") -> None:
         with self._lock:
             self._free += size
+            left = self._used.get(owner, 0) - size
+            if left > 0:
+                self._used[owner] = left
+            else:
+                self._used.pop(owner, None)
 
 
 class Tee:
     """Collects a body's chunks while they are passed on. Never raises: it runs in the proxy's own loop."""
 
-    def __init__(self, limit: int, budget: Budget) -> None:
+    def __init__(self, limit: int, budget: Budget, owner: str = "") -> None:
+        self._owner = owner
         self._parts: list[bytes] = []
         self._limit = limit
         self._budget = budget
@@ -41,7 +52,7 @@ class Tee:
     def add(self, chunk: bytes) -> None:
         if self.truncated or not chunk:
             return
-        if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk)):
+        if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk), self._owner):
             self.truncated = True
             return
         self._parts.append(chunk)
@@ -52,7 +63,7 @@ class Tee:
 
     def release(self) -> None:
         """Forgets the body and gives its memory back."""
-        self._budget.give(self.size)
+        self._budget.give(self.size, self._owner)
         self._parts, self.size = [], 0
 
 

@@ -20,11 +20,17 @@ from .records import call_record, slow_record
 from .sessions import Session
 from .settings import Settings, read_settings
 from .store import Store
+from .turns import Turns
 from .workspaces import Workspaces
 
 _TICK_SECONDS = 0.5
 _SWEEP_SECONDS = 3600
 _READ_BYTES = 1024**2
+# What is done at the end; the proxy waits for a few more.
+_END_SECONDS = 5
+# Of an answer under way over a WebSocket: how often it is written (ms), and for how long at a time all of them are.
+_SESSION_EVERY = 5_000
+_SESSIONS_SECONDS = 1.0
 
 
 class Scribe:
@@ -37,6 +43,7 @@ class Scribe:
         self._store = Store(settings.recordings_dir, settings.limits)
         self._timestamps: dict[int, str] = {}
         self._sessions: dict[int, Session] = {}
+        self._written: dict[int, int] = {}
         self._say = say
         self._failing = False
         self._swept = float("-inf")
@@ -53,8 +60,15 @@ class Scribe:
         """What is done from time to time: the counts and the answers under way are written, old files go."""
         failed: list[OSError] = []
         self._domains.flush(self._workspaces.ids(), failed.append)
-        for session in self._sessions.values():
-            self._write_session(session, now, closed=False)
+        began = time.monotonic()
+        for number in list(self._sessions):
+            if time.monotonic() - began > _SESSIONS_SECONDS:
+                break
+            if now - self._written.get(number, 0) >= _SESSION_EVERY:
+                # Moved to the end: the next time begins with the others.
+                session = self._sessions[number] = self._sessions.pop(number)
+                self._written[number] = now
+                self._write_session(session, now, closed=False)
         try:
             if time.monotonic() - self._swept >= _SWEEP_SECONDS:
                 self._swept = time.monotonic()
@@ -80,11 +94,24 @@ class Scribe:
                 found = workspace
                 self._sessions[message.number] = Session(message, lambda at: self._store.allocate(found, at))
         elif isinstance(message, SocketMessage):
-            if session := self._sessions.get(message.number):
-                for record in session.take(message):
-                    self._write(session.address, record, final=True)
+            self._take_socket_message(message)
         elif isinstance(message, SocketClosed) and (closed := self._sessions.pop(message.number, None)):
+            self._written.pop(message.number, None)
             self._write_session(closed, message.at, closed=True)
+
+    def _take_socket_message(self, message: SocketMessage) -> None:
+        session = self._sessions.get(message.number)
+        if session is None or len(message.content) > self._limits.max_conversation_bytes:
+            return
+        try:
+            with limited():
+                records = list(session.take(message))
+        except TooSlow:
+            del self._sessions[message.number]
+            self._say("a session took too long to read; the rest of it is not recorded")
+            return
+        for record in records:
+            self._write(session.address, record, final=True)
 
     def _take_call(self, call: Exchanged) -> None:
         workspace = self._workspaces.id_of(call.address)
@@ -105,10 +132,14 @@ class Scribe:
 
     def _write_session(self, session: Session, now: int, *, closed: bool) -> None:
         try:
-            for record in session.unfinished(now, closed=closed):
+            with limited():
+                records = list(session.unfinished(now, closed=closed))
+            for record in records:
                 self._write(session.address, record, final=closed)
         except OSError as error:
             self._trouble(error)
+        except TooSlow:
+            self._say("a session took too long to read; this state of it is not recorded")
 
     def _write(self, address: str, record: dict[str, object], *, final: bool) -> None:
         # Asked again: a workspace may have been deleted meanwhile, and its recordings with it.
@@ -134,20 +165,32 @@ def main() -> None:
     scribe = Scribe(
         read_settings(Path(sys.argv[1])), lambda text: print(f"recorder: {text}", file=sys.stderr, flush=True)
     )
-    unpacker = Unpacker()
-    next_tick = 0.0
-    while True:
-        wait = max(next_tick - time.monotonic(), 0)
-        if select.select([0], [], [], wait)[0]:
+    unpacker, turns = Unpacker(), Turns()
+    next_tick, is_open = 0.0, True
+    while is_open:
+        wait = 0 if turns else max(next_tick - time.monotonic(), 0)
+        # All that came since: who comes next is decided among them.
+        while is_open and select.select([0], [], [], wait)[0]:
             data = os.read(0, _READ_BYTES)
-            if not data:
-                break
+            is_open, wait = bool(data), 0
             for message in unpacker.feed(data):
-                scribe.take(message)
+                turns.add(message)
+        if turns:
+            _take_next(scribe, turns)
         if time.monotonic() >= next_tick:
             scribe.tick(int(time.time() * 1000))
             next_tick = time.monotonic() + _TICK_SECONDS
+    deadline = time.monotonic() + _END_SECONDS
+    while turns and time.monotonic() < deadline:
+        _take_next(scribe, turns)
     scribe.end(int(time.time() * 1000))
+
+
+def _take_next(scribe: Scribe, turns: Turns) -> None:
+    address, message = turns.take()
+    began = time.process_time()
+    scribe.take(message)
+    turns.charge(address, time.process_time() - began)
 
 
 if __name__ == "__main__":

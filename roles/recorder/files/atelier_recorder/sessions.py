@@ -15,6 +15,7 @@ from .records import record
 
 # Items of a long session that are remembered as what an answer was given to.
 _MOST_ITEMS = 200
+_MOST_CHARACTERS = 1024**2
 _ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
 # Sound travels as text in JSON; there is nothing to read in it.
 _SOUND = {"input_audio_buffer.append", "response.audio.delta", "response.output_audio.delta"}
@@ -98,7 +99,10 @@ class Session:
         self._turn = _Turn(self._allocate(at), at, parsed, new_answer(self._opened.api))
 
     def _remember(self, item: dict[str, Any]) -> None:
-        self._items = [*self._items, item][-_MOST_ITEMS:]
+        items = [*self._items, item][-_MOST_ITEMS:]
+        while len(items) > 1 and sum(len(str(each)) for each in items) > _MOST_CHARACTERS:
+            items = items[len(items) // 2 :]
+        self._items = items
 
     def _remember_answer(self, answer: Answer) -> None:
         result = answer.result()

@@ -1,0 +1,85 @@
+"""Whose message is next: that of the seat which has used the least time. A flood loses its own messages only."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from .messages import Exchanged, Message, SocketClosed, SocketMessage, SocketOpened
+
+MIB = 1024**2
+# What may wait of one seat, and of all. Below its fair part a seat loses nothing.
+MOST_EACH = 5_000
+BYTES_EACH = 24 * MIB
+BYTES_ALL = 96 * MIB
+_FAIR_BYTES = 2 * MIB
+_SMALL = 1024
+
+
+@dataclass
+class _Queue:
+    spent: float = 0.0
+    size: int = 0
+    messages: deque[Message] = field(default_factory=deque)
+
+
+class Turns:
+    """Messages that wait, by the seat's address."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Queue] = {}
+        self._sockets: dict[int, str] = {}
+        self._size = 0
+        self.lost = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def add(self, message: Message) -> bool:
+        """Whether the message waits now. A socket whose beginning was lost is lost altogether; an end never is."""
+        if isinstance(message, SocketMessage | SocketClosed):
+            address = self._sockets.get(message.number)
+            if address is None:
+                return False
+        else:
+            address = message.address
+        queue, size = self._queues.get(address), _size(message)
+        if not isinstance(message, SocketClosed) and queue is not None:
+            full = len(queue.messages) >= MOST_EACH or queue.size + size > BYTES_EACH
+            if full or (self._size + size > BYTES_ALL and queue.size + size > _FAIR_BYTES):
+                self.lost += 1
+                return False
+        if queue is None:
+            # Nobody saves up time while there is nothing to do.
+            least = min((other.spent for other in self._queues.values()), default=0.0)
+            queue = self._queues[address] = _Queue(spent=least)
+        queue.messages.append(message)
+        queue.size += size
+        self._size += size
+        if isinstance(message, SocketOpened):
+            self._sockets[message.number] = address
+        elif isinstance(message, SocketClosed):
+            del self._sockets[message.number]
+        return True
+
+    def take(self) -> tuple[str, Message]:
+        """The next message and whose it is. There must be one."""
+        address = min(self._queues, key=lambda each: self._queues[each].spent)
+        queue = self._queues[address]
+        message = queue.messages.popleft()
+        queue.size -= _size(message)
+        self._size -= _size(message)
+        return address, message
+
+    def charge(self, address: str, seconds: float) -> None:
+        """The message that was taken from the address took so long."""
+        queue = self._queues[address]
+        queue.spent += seconds
+        if not queue.messages:
+            del self._queues[address]
+
+
+def _size(message: Message) -> int:
+    if isinstance(message, Exchanged):
+        return len(message.request) + len(message.response)
+    return len(message.content) if isinstance(message, SocketMessage) else _SMALL
