@@ -115,4 +115,4 @@ def test_one_seat_leaves_connections_for_the_others(platform: Platform, seat: Ca
     for mode in ("logging", "security"):
         stranger = seat(proxyMode=mode)
         opened = int(stranger.run(f"python3 - <<'END'\n{MANY}\nEND"))
-        assert 200 < opened <= 256, (mode, opened)
+        assert 200 < opened <= 257, (mode, opened)  # Squid counts to one more
