@@ -30,6 +30,7 @@ alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from wha
 check_module() { pytest -v tests/module; }
 check_api() { pytest -v tests/api; }
 check_hostile() { pytest -v tests/hostile; }
+check_chaos() { pytest -v tests/chaos; }
 check_e2e() { alone e2e-tests pytest -v tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -45,7 +46,7 @@ done
 stages=(
   "prepare | format ruff mypy yamllint ansible_lint docs unit"
   "module | api ${scenarios[*]}"
-  "hostile"
+  "hostile | chaos"
   "e2e"
 )
 

@@ -64,6 +64,8 @@ def test_a_seat_reaches_no_other_one_through_the_gateway(platform: Platform, sea
         # Other installations' addresses come and go: then somebody elsewhere may have answered.
         assert set(answers.values()) <= {"403", "000"} or address not in host_addresses(), (address, answers)
     assert ask(a, f"{b.id}.{domain}", bridge) == ask(a, f"0123456789ab.{domain}", bridge) == "403"
+    # Nor does a seat reach the platform's own host.
+    assert ask(a, domain, bridge, "/api/projects") == ask(a, domain, bridge) == "403"
 
     # Its own addresses work, without a password.
     assert ask(a, f"{a.id}.{domain}", bridge, "/healthz") == "200"
