@@ -245,4 +245,6 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
         return Status.ERROR, _CONTAINER_KEEPS_ENDING
     if container.status not in ("running", "paused"):
         return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
-    return (Status.ERROR, workspace.error) if workspace.status is Status.ERROR else (Status.RUNNING, None)
+    # One that was seen between an end and the start that Docker made of it runs again.
+    stays = workspace.status is Status.ERROR and workspace.error != _CONTAINER_KEEPS_ENDING
+    return (Status.ERROR, workspace.error) if stays else (Status.RUNNING, None)

@@ -27,3 +27,14 @@ def test_what_is_shown(status: Status, docker: str | None, gone: bool, shown: St
     workspace = row(status=status)
     seen = container(docker) if docker else None
     assert status_seen(workspace, seen, {workspace.id} if gone else set())[0] is shown
+
+
+def test_a_container_that_docker_started_again_runs() -> None:
+    """Also when it was seen in between, as after the death of its first process or its shim."""
+    seen_between = row(status=Status.RUNNING)
+    status, error = status_seen(seen_between, container("restarting"), set())
+    assert status is Status.ERROR
+    assert status_seen(row(status=status, error=error), container("running"), set()) == (Status.RUNNING, None)
+    # Any other error is for a person to look at.
+    broken = row(status=Status.ERROR, error="Its IDE did not answer.")
+    assert status_seen(broken, container("running"), set())[0] is Status.ERROR
