@@ -78,6 +78,8 @@ class Sampler(threading.Thread):
                 figures: dict[str, Any] = api.stats(seen.container.id, stream=False, one_shot=True)
             except docker.errors.NotFound:
                 continue
+            if "cpu_stats" not in figures:  # it ended meanwhile
+                continue
             usage[workspace_id] = self._usage(workspace_id, figures)
         self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}
         self.usage = usage
