@@ -14,12 +14,11 @@ from typing import Any
 import docker
 import requests
 from atelier.container_limits import CPU_SHARES
+from atelier.disk_limits import LONGEST_WALK_SECONDS
 
 log = logging.getLogger(__name__)
 
-# Docker walks through a seat's files: 100,000 take about a second. A seat that takes longer than this is measured less
-# often.
-_WALK_SECONDS = 30
+# Docker walks through a seat's files: 100,000 take about a second. A seat that takes too long is measured less often.
 _REST_SECONDS = 300.0
 _AT_ONCE = 2
 _INODES_SHARE = 0.02
@@ -77,13 +76,13 @@ class DiskGauge:
         pending, written = _writes(api, container) if with_writes else (0, 0)
         begun = time.monotonic()
         if begun < self._resting.get(id, 0.0):
-            return Figures(self.sizes.get(id, 0), _WALK_SECONDS, pending, written)
+            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
         try:
             listed = api.containers(size=True, filters={"id": container})
         except _GONE as error:
             self._resting[id] = begun + _REST_SECONDS
             log.warning("the files of %s could not be measured: %s", id, type(error).__name__)
-            return Figures(self.sizes.get(id, 0), _WALK_SECONDS, pending, written)
+            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
         used = int(listed[0].get("SizeRw") or 0) if listed else 0
         return Figures(used, time.monotonic() - begun, pending, written)
 
@@ -101,7 +100,7 @@ class DiskGauge:
 
     @contextmanager
     def _engine(self) -> Iterator[docker.APIClient]:
-        with closing(docker.APIClient(base_url=self._engine_url, version="auto", timeout=_WALK_SECONDS)) as api:
+        with closing(docker.APIClient(base_url=self._engine_url, version="auto", timeout=LONGEST_WALK_SECONDS)) as api:
             yield api
 
 

@@ -19,6 +19,8 @@ _FAST_SHARE = 0.1
 # While the disk is nearly full, a workspace that adds more than this is stopped.
 NEED_BYTES = 64 * 1024**2
 _NEED_WALK_SECONDS = 2.0
+# For how long a workspace's files are counted. Whoever has more than that has no known size.
+LONGEST_WALK_SECONDS = 30
 _MIB, _GIB = 1024**2, 1024**3
 
 
@@ -110,6 +112,8 @@ def fillers(seats: Mapping[str, Measured], fallen: int, *, inodes_short: bool = 
     found = _fastest(by_growth, NEED_BYTES)
     if not found and unexplained >= NEED_BYTES:
         found = _fastest({id: seat.hidden for id, seat in seats.items()}, NEED_BYTES)
+        # So many files that they can't be counted hide how much they hold.
+        found = found or [id for id, seat in seats.items() if seat.walk_seconds >= LONGEST_WALK_SECONDS]
     if not found and inodes_short:
         # Many files take long to count.
         found = _fastest({id: seat.walk_seconds for id, seat in seats.items()}, _NEED_WALK_SECONDS)

@@ -88,6 +88,9 @@ def test_millions_of_files_have_an_owner() -> None:
     assert fillers(seats, 0) == []
     assert fillers(seats, 0, inodes_short=True) == ["files"]
     assert fillers({"calm": seat(walk=0.1)}, 0, inodes_short=True) == []
+    # Who has so many that nobody can count them may hold any number of bytes.
+    assert fillers({"calm": seat(walk=20.0), "files": seat(walk=30.0)}, GIB) == ["files"]
+    assert fillers({"calm": seat(walk=20.0), "files": seat(walk=30.0)}, MIB) == []
 
 
 def test_the_reserve() -> None:
