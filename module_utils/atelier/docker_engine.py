@@ -227,7 +227,7 @@ class DockerEngine:
         address = f"containers/{container}/archive"
         with (
             self._translated(f"read {path} in {container}"),
-            closing(self._request("GET", address, timeout=patience, params={"path": path})) as response,
+            closing(self._request("GET", address, timeout=patience, params=_at(path))) as response,
         ):
             yield from response.iter_content(_CHUNK)
 
@@ -239,7 +239,7 @@ class DockerEngine:
         # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
         # open, Docker answers no other request for the container.
         deadline = time.monotonic() + _READ_SECONDS
-        address, where = f"containers/{container}/archive", {"path": path}
+        address, where = f"containers/{container}/archive", _at(path)
         with closing(self._request("GET", address, params=where, timeout=_READ_SECONDS)) as response:
             target = decode_json_header(response.headers["x-docker-container-path-stat"])["linkTarget"]
             if not target:
@@ -415,3 +415,8 @@ class DockerEngine:
         keep: type[Exception] | None = None,
     ) -> AbstractContextManager[None]:
         return translated(self._url, attempt, code, absent=absent, keep=keep)
+
+
+def _at(path: str) -> dict[str, bytes]:
+    """A path in a container as a request's parameter. A seat's files may have names that are no text."""
+    return {"path": path.encode(errors="surrogateescape")}

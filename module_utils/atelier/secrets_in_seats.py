@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-_HOME = "/home/coder"
+HOME = "/home/coder"
 # Up to the last @ of the host part: a password may hold one.
 _URL_CREDENTIALS = re.compile(rb"(?<=://)[^/\s]+@")
 _VARIABLE = re.compile(rb"(?m)^[^\S\n]*(?:export[^\S\n]+)?[A-Za-z_][A-Za-z0-9_]*=")
@@ -33,7 +33,7 @@ def names_only(content: bytes) -> bytes:
 
 
 def _below_home(replacement: Callable[[bytes], bytes], *names: str) -> dict[str, Callable[[bytes], bytes]]:
-    return {f"{_HOME}/{name}": replacement for name in names}
+    return {f"{HOME}/{name}": replacement for name in names}
 
 
 # Files and folders (then every file in them) by path, with what makes their content safe to hand out. Each costs a
@@ -73,7 +73,7 @@ KNOWN_PLACES: Mapping[str, Callable[[bytes], bytes]] = {
 # Git's settings of each submodule are called so, below this folder, which holds all that was fetched, too.
 SUBMODULES, SUBMODULE_FILE = "/workspace/.git/modules", "config"
 # A link in a known place is followed to here only: what is elsewhere is no participant's.
-_LINKED = (PurePosixPath(_HOME), PurePosixPath("/workspace"))
+_LINKED = (PurePosixPath(HOME), PurePosixPath("/workspace"))
 
 
 def may_hold_secrets(path: PurePosixPath) -> bool:

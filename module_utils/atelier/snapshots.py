@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from secrets import token_hex
 
 from .engine import Container, Engine, File, Image
@@ -21,6 +21,7 @@ from .held_secrets import LARGEST_PLACE, Secret, find_secrets
 from .model import MIB, Workspace
 from .platform import Platform
 from .seats import SNAPSHOT_LABEL
+from .secrets_in_seats import HOME
 from .validation import is_id
 
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
@@ -146,9 +147,12 @@ def recover(platform: Platform, source: Workspace) -> bool:
     name = platform.site.container_name(source.id)
     container = platform.engine.inspect(name)
     if container is not None and container.id == record["container"]:
-        _put_back(platform.engine, name, [_secret_from(entry) for entry in record["secrets"]])
-        if record["paused"] and container.status == "paused":
-            platform.engine.unpause(name)
+        try:
+            _put_back(platform.engine, name, [_secret_from(entry) for entry in record["secrets"]])
+        finally:
+            # Whatever it was that could not be put back (the journal has it): a seat that stays paused helps nobody.
+            if record["paused"] and container.status == "paused":
+                platform.engine.unpause(name)
     journal.unlink(missing_ok=True)
     return True
 
@@ -234,7 +238,25 @@ def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
             beside = original.path.with_name(f"{original.path.name}.before-snapshot")
             files.append(replace(original, path=beside))
     if files:
+        _put(engine, container, files)
+
+
+def _put(engine: Engine, container: str, files: list[File]) -> None:
+    """Writes the files. Where Docker can't, since the seat's user made something else of a file's folder meanwhile, the
+    file goes to the user's home: one file must not keep the seat from everything that comes after."""
+    try:
         engine.put(container, "/", files)
+    except AtelierError as error:
+        if error.code is not Code.ENGINE_ERROR:
+            raise
+        if len(files) > 1:
+            for file in files:
+                _put(engine, container, [file])
+            return
+        elsewhere = PurePosixPath(HOME, f"{files[0].path.name}.before-snapshot")
+        if files[0].path == elsewhere:
+            raise
+        _put(engine, container, [replace(files[0], path=elsewhere)])
 
 
 def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:

@@ -41,3 +41,12 @@ def test_archives_are_asked_for_as_they_are(docker: tuple[DockerEngine, list[tup
     engine, asked = docker
     assert b"".join(engine.stream("seat", "/workspace", 5)) == b"archive"
     assert asked[-1] == ("/v1.45/containers/seat/archive?path=%2Fworkspace", "identity")
+
+
+def test_a_name_that_is_no_text_is_asked_for_as_it_is(
+    docker: tuple[DockerEngine, list[tuple[str, str | None]]],
+) -> None:
+    """As ``tarfile`` gives such names."""
+    engine, asked = docker
+    list(engine.stream("seat", b"/home/\xff\n".decode(errors="surrogateescape"), 5))
+    assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
-from atelier.engine import Image
+from atelier.engine import File, Image
+from atelier.errors import AtelierError, Code
 from atelier.locks import Locks
 from atelier.platform import Platform
-from atelier.snapshots import leftover_snapshots
+from atelier.snapshots import _put, leftover_snapshots
 from support import site
 
 SOURCE, RUN = "0123456789ab", "00000000000a"
@@ -70,3 +71,20 @@ def test_one_that_is_being_made_is_none(tmp_path: Path) -> None:
     assert leftovers(tmp_path, later) == []
     later.now = image("commit", f"test/snapshot:{SOURCE}-01234567-{RUN}")
     assert leftovers(tmp_path, later) == []
+
+
+def test_a_file_that_has_no_place_any_more_goes_home() -> None:
+    """Its folder is a file now, say. What comes after is done all the same."""
+    there: list[str] = []
+
+    class Docker:
+        def put(self, container: str, folder: str, files: list[File]) -> None:
+            if any("gone" in str(file.path) for file in files):
+                raise AtelierError(Code.ENGINE_ERROR, "not a directory")
+            there.extend(str(file.path) for file in files)
+
+    def secret(path: str) -> File:
+        return File(PurePosixPath(path), b"", 1000, 1000, 0o600)
+
+    _put(cast("Any", Docker()), "seat", [secret("/home/coder/.ssh/key"), secret("/home/coder/gone/token")])
+    assert there == ["/home/coder/.ssh/key", "/home/coder/token.before-snapshot"]
