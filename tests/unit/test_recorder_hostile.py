@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -16,10 +17,12 @@ from atelier_recorder import deadline, scribe
 from atelier_recorder import plain as written
 from atelier_recorder.bodies import Budget, Tee
 from atelier_recorder.deadline import TooSlow, limited
+from atelier_recorder.lookups import LOOKUPS, Lookups
 from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
 from atelier_recorder.records import call_record
 from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
+from atelier_recorder.sessions import Session
 from atelier_recorder.settings import Limits, Settings
 from atelier_recorder.turns import MOST_EACH, Turns
 from test_recorder_formats import exchanged
@@ -255,3 +258,42 @@ def test_one_seat_has_a_quarter_of_the_memory_for_bodies() -> None:
     assert not second.truncated
     first.release()
     assert budget.take(25, "a")
+
+
+def test_a_session_s_settings_and_answers_are_bounded() -> None:
+    session = Session(SocketOpened(1, "10.0.0.2", "openai-realtime", "wss://x/v1/realtime", ()), str)
+
+    def say(event: object, *, client: bool = True) -> list[dict[str, Any]]:
+        return list(session.take(SocketMessage(1, client, 5, json.dumps(event).encode())))
+
+    for number in range(50):
+        say({"type": "session.update", "session": {f"made-up-{number}": "x" * 10_000, "voice": "v" * MIB}})
+    assert len(str(session._settings)) < 1000
+    say({"type": "response.create"})
+    for _ in range(30):
+        say({"type": "response.output_text.delta", "item_id": "i", "delta": "y" * MIB}, client=False)
+    (record,) = say({"type": "response.done", "response": {"status": "completed"}}, client=False)
+    assert record["truncated"] is True
+    assert len(json.dumps(record)) < 5 * MIB
+
+
+def test_name_servers_that_do_not_answer_hold_up_one_seat_only() -> None:
+    async def attack() -> None:
+        lookups, never, waiting = Lookups(), asyncio.Event(), 0
+
+        async def look_up(owner: str) -> None:
+            nonlocal waiting
+            async with lookups.of(owner):
+                waiting += 1
+                await never.wait()
+
+        tasks = [asyncio.create_task(look_up("10.0.0.2")) for _ in range(LOOKUPS)]
+        await asyncio.sleep(0)
+        assert waiting < LOOKUPS / 10  # the threads that are left are everybody else's
+        async with asyncio.timeout(5), lookups.of("10.0.0.3"):
+            pass
+        never.set()
+        await asyncio.gather(*tasks)
+        assert not lookups._places and not lookups._users
+
+    asyncio.run(attack())

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from .bodies import Budget, Tee
 from .call import Call
 from .feeder import Feeder
 from .guard import Guard, is_literal
+from .lookups import LOOKUPS, Lookups
 from .messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
 from .providers import find_provider, parse_providers
 from .redact import secrets_of
@@ -25,6 +28,7 @@ from .workspaces import Workspaces
 _log = logging.getLogger("atelier_recorder")
 _CALL = "atelier.call"
 _SOCKET = "atelier.socket"
+_asking: ContextVar[str] = ContextVar("asking", default="")
 
 
 class Recorder:
@@ -50,10 +54,12 @@ class Recorder:
         Here and not by a look-up of our own before: what is checked is then what is connected to.
         """
         loop = asyncio.get_running_loop()
-        resolve = loop.getaddrinfo
+        loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup"))
+        resolve, lookups = loop.getaddrinfo, Lookups()
 
         async def guarded(host: Any, port: Any, **options: Any) -> list[Any]:
-            found = await resolve(host, port, **options)
+            async with lookups.of(_asking.get()):
+                found = await resolve(host, port, **options)
             allowed = [entry for entry in found if self._guard.destination_allowed(str(entry[4][0]))]
             if found and not allowed:
                 raise OSError("this destination is not allowed")
@@ -87,6 +93,8 @@ class Recorder:
             self._finish(call, error="The client closed the connection.")
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        # The connection is opened in this very task, so its look-up knows for whom it is.
+        _asking.set(data.client.peername[0])
         host = data.server.address[0] if data.server.address else ""
         # The resolver is not asked about what is an address already.
         if is_literal(host) and not self._guard.destination_allowed(host):

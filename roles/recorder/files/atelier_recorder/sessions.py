@@ -16,6 +16,11 @@ from .records import record
 # Items of a long session that are remembered as what an answer was given to.
 _MOST_ITEMS = 200
 _MOST_CHARACTERS = 1024**2
+# What an answer is recorded with of the session's settings, each up to so many characters.
+_SETTINGS = ("model", "instructions", "tools", "temperature", "modalities", "output_modalities", "voice")
+_LONGEST_SETTING = 256 * 1024
+# Bytes of one answer; what comes beyond is not recorded.
+_LONGEST_ANSWER = 4 * 1024**2
 _ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
 # Sound travels as text in JSON; there is nothing to read in it.
 _SOUND = {"input_audio_buffer.append", "response.audio.delta", "response.output_audio.delta"}
@@ -47,7 +52,7 @@ class Session:
         if seen.from_client:
             yield from self._from_client(kind, event, seen.at)
         else:
-            yield from self._from_server(kind, event, seen.at)
+            yield from self._from_server(kind, event, seen.at, len(seen.content))
 
     def unfinished(self, at: int, *, closed: bool) -> Iterator[dict[str, Any]]:
         """The record of the answer under way, if it has grown since it was last asked for."""
@@ -59,7 +64,7 @@ class Session:
 
     def _from_client(self, kind: str, event: dict[str, Any], at: int) -> Iterator[dict[str, Any]]:
         if kind == "session.update":
-            self._settings |= as_dict(event.get("session"))
+            self._set(as_dict(event.get("session")))
         elif kind == "conversation.item.create":
             self._remember(parse_item(as_dict(event.get("item"))))
         elif kind == "response.create":
@@ -67,9 +72,9 @@ class Session:
             # Responses put the request's fields beside the type, realtime puts them under "response".
             self._begin(as_dict(event.get("response")) or event, at)
 
-    def _from_server(self, kind: str, event: dict[str, Any], at: int) -> Iterator[dict[str, Any]]:
+    def _from_server(self, kind: str, event: dict[str, Any], at: int, size: int) -> Iterator[dict[str, Any]]:
         if kind in ("session.created", "session.updated"):
-            self._settings |= {k: v for k, v in as_dict(event.get("session")).items() if v is not None}
+            self._set({k: v for k, v in as_dict(event.get("session")).items() if v is not None})
         elif kind == "conversation.item.input_audio_transcription.completed":
             self._remember(message("user", as_text(event.get("transcript"))))
         elif kind.startswith("response.") or kind == "error":
@@ -79,7 +84,9 @@ class Session:
                 self._begin({}, at)  # the server answers to speech unasked
             turn = self._turn
             assert turn is not None  # noqa: S101
-            turn.answer.feed(event)
+            turn.size += size
+            if turn.size <= _LONGEST_ANSWER:
+                turn.answer.feed(event)
             turn.first_byte = turn.first_byte or at
             turn.changed = True
             if kind in _ENDS or kind == "error":
@@ -88,9 +95,7 @@ class Session:
                 self._turn = None
 
     def _begin(self, request: dict[str, Any], at: int) -> None:
-        known = ("model", "instructions", "tools", "temperature", "modalities", "output_modalities", "voice")
-        settings = {name: self._settings[name] for name in known if name in self._settings}
-        parsed = parse_request(self._opened.api, settings | request, self._opened.url)
+        parsed = parse_request(self._opened.api, self._settings | request, self._opened.url)
         for item in dicts(request.get("input")):
             self._remember(parse_item(item))
         if isinstance(request.get("input"), str):
@@ -103,6 +108,10 @@ class Session:
         while len(items) > 1 and sum(len(str(each)) for each in items) > _MOST_CHARACTERS:
             items = items[len(items) // 2 :]
         self._items = items
+
+    def _set(self, settings: dict[str, Any]) -> None:
+        known = {name: settings[name] for name in _SETTINGS if name in settings}
+        self._settings |= {name: value for name, value in known.items() if len(str(value)) <= _LONGEST_SETTING}
 
     def _remember_answer(self, answer: Answer) -> None:
         result = answer.result()
@@ -120,7 +129,7 @@ class Session:
             duration=at - turn.started,
             first_byte=turn.first_byte - turn.started if turn.first_byte else None,
             incomplete=incomplete,
-            truncated=False,
+            truncated=turn.size > _LONGEST_ANSWER,
             error=None,
             parsed_request=turn.request,
             parsed_response=answer,
@@ -135,4 +144,5 @@ class _Turn:
         self.request = request
         self.answer = answer
         self.first_byte = 0
+        self.size = 0
         self.changed = True
