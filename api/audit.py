@@ -1,7 +1,8 @@
 """The audit log: who changed what, and whom the platform refused.
 
 Changes and refusals of strangers are kept in separate files. Anybody who reaches the gateway can be refused as often
-as they like, so refusals are bounded in rate and size and can't displace the record of changes.
+as they like, so refusals are bounded in rate and size and can't displace the record of changes. What participants
+change of their own workspaces' ports stands with the refusals, too.
 """
 
 from __future__ import annotations
@@ -74,6 +75,12 @@ class Audit:
         """Adds a line for a change, or for a refusal of somebody who may make changes."""
         with self._turn:
             self._changes.append(self._entry(who, what, workspace, outcome, job, **more))
+
+    def note(self, who: str, what: str, workspace: str, outcome: str, **more: object) -> None:
+        """Adds a line for a change by somebody who knows a workspace's password only. It stands with the refusals: a
+        participant must not displace the record of the operator's changes either."""
+        with self._turn:
+            self._refusals.append(self._entry(who, what, workspace, outcome, None, **more))
 
     def refuse(self, caller: Caller, what: str, code: str, **more: object) -> None:
         """Notes that a caller was refused. A stranger gets at most two lines a minute for refusals of one kind."""

@@ -60,6 +60,8 @@ class Services:
     presenter: Presenter
     passwords: PasswordGuard
     sign_ins: Limiter
+    # Changes of ports' sharing by people who are not the operator, by workspace.
+    shares: Limiter
     sessions: Sessions
     streams: Streams
     activities: Activities

@@ -75,6 +75,8 @@ log = logging.getLogger("atelier")
 
 # What one address may try within a minute.
 _WRONG_TOKENS = 10
+# How often the ports of one workspace may be shared or not within a minute. Each writes the gateway's table.
+_SHARES = 10
 _SEAT_THREADS = 8
 
 
@@ -136,6 +138,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             presenter=Presenter(settings, watcher, sampler, reads),
             passwords=PasswordGuard(),
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
+            shares=Limiter(_SHARES, "Too many changes of this workspace's ports; wait {wait} seconds."),
             sessions=sessions,
             streams=Streams(),
             activities=Activities(site, watcher),

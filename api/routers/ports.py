@@ -26,6 +26,8 @@ router = APIRouter(tags=["aliases"])
 _SHARE = "/api/projects/{project_id}/ports/{port}/share"
 # Where the gateway shows its form, on the port's own host.
 _FORM = "/.atelier/sign-in"
+# A form of a mebibyte would keep the event loop busy for seconds.
+_LARGEST_FORM = 4096
 Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65535)]
 
 
@@ -94,8 +96,7 @@ async def admission(
 async def sign_in(project_id: str, port: Port, request: Request, platform: Platform, caller: Who) -> Response:
     """Answers the right password with a pass for this port as a cookie, and leads back to what was asked for."""
     row = platform.row(project_id)
-    sent = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
-    status = await _check(platform, row, _basic(sent.get("password", [""])[0]), caller.address)
+    status = await _check(platform, row, _basic(password_in(await request.body())), caller.address)
     target = _target(request.headers.get("referer", ""))
     proof = port_pass(row, port)
     if status == 204 and proof is not None:
@@ -124,15 +125,20 @@ async def _set_shared(
     try:
         if not caller.operator:
             await _prove_ownership(platform, row, (body or SharePort()).password, caller.address)
+            platform.shares.check(row.id)
+            platform.shares.count(row.id)
         if shared:
             await asyncio.to_thread(share_port, platform.registry, row.id, port)
         else:
             await asyncio.to_thread(unshare_ports, platform.registry, row.id, [port])
         await asyncio.to_thread(platform.sync_ports)
     except AtelierError as error:
-        platform.audit.write(caller.name, operation, row.id, f"refused: {error.code}", port=port)
+        platform.audit.refuse(caller, operation, error.code, project=row.id, port=port)
         raise
-    platform.audit.write(caller.name, operation, row.id, "successful", port=port)
+    if caller.operator:
+        platform.audit.write(caller.name, operation, row.id, "successful", port=port)
+    else:
+        platform.audit.note(caller.name, operation, row.id, "successful", port=port)
     url = platform.settings.site.workspace_url(f"{row.id}-{port}")
     return JSON({"success": True, "projectId": row.id, "port": port, "shared": shared, "url": url})
 
@@ -170,6 +176,13 @@ def _wants_password(platform: Services, row: Workspace, port: int) -> bool:
     if port in guarded_ports(platform.reads, row.id):
         return True
     return platform.settings.ports_want_password and port not in shared_ports(platform.reads, row.id)
+
+
+def password_in(form: bytes) -> str:
+    """The password in what the form sent; an empty one, which is none, for what is no such form."""
+    if len(form) > _LARGEST_FORM:
+        return ""
+    return parse_qs(form.decode(errors="replace"), keep_blank_values=True).get("password", [""])[0]
 
 
 def _basic(password: str) -> str:

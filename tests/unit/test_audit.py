@@ -53,6 +53,16 @@ def test_a_stranger_rolls_nothing_away(tmp_path: Path) -> None:
     assert lines(tmp_path, "audit.log") == 4
 
 
+def test_a_participant_rolls_nothing_away(tmp_path: Path) -> None:
+    log = Audit(tmp_path)
+    log.write("loopback", "delete", "0123456789ab", "successful", "job")
+    for _ in range(20):
+        log.note("203.0.113.9", "share-port", "0123456789ab", "successful", port=3000)
+    assert (lines(tmp_path, "audit.log"), lines(tmp_path, "refusals.log")) == (1, 20)
+    newest = log.newest(20)[0]
+    assert (newest["what"], newest["port"]) == ("share-port", 3000)
+
+
 def test_many_addresses_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_module, "_REFUSAL_FILE_BYTES", 100_000)
     clock = Clock()
