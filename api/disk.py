@@ -18,10 +18,11 @@ from atelier.seats import SNAPSHOT_LABEL
 from .presenter import size
 from .settings import Settings
 
-_PORT_TABLES = ("/bin/cat", "/proc/net/tcp", "/proc/net/tcp6")
+# Some five thousand lines of each table, of which those that listen come first: a seat with more has its first ports
+# shown.
+_PORT_TABLES = ("/usr/bin/head", "--quiet", "--bytes=1000000", "/proc/net/tcp", "/proc/net/tcp6")
 _TABLE_SECONDS = 5.0
 _PATIENCE_SECONDS = 5
-# Some ten thousand connections.
 _LARGEST_TABLE = 2 * 1024**2
 _SHOWN_PORTS = 256
 

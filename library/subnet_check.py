@@ -74,6 +74,12 @@ uplinks:
   elements: str
   returned: success
   sample: [eth0]
+neighbours:
+  description: The IPv4 networks that the routing table has behind these interfaces.
+  type: list
+  elements: str
+  returned: success
+  sample: [192.0.2.0/24]
 name_servers:
   description: The IPv4 name servers outside the host that it asks. Containers ask the same ones.
   type: list
@@ -129,6 +135,7 @@ def main() -> None:
         return {
             "changed": False,
             "uplinks": subnets.uplinks(routes),
+            "neighbours": subnets.neighbours(routes),
             "name_servers": subnets.name_servers(*resolvers),
             "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
         }

@@ -45,6 +45,14 @@ def uplinks(routes: Iterable[Route]) -> list[str]:
     return sorted({route.interface for route in routes if route.network.prefixlen == 0})
 
 
+def neighbours(routes: Iterable[Route]) -> list[str]:
+    """The networks that are known to lie behind the interfaces of ``uplinks``: this host's own, above all."""
+    routes = list(routes)
+    outside = uplinks(routes)
+    found = {route.network for route in routes if route.network.prefixlen and route.interface in outside}
+    return [str(network) for network in sorted(found)]
+
+
 def name_servers(*configurations: str) -> list[str]:
     """The IPv4 name servers in texts of resolv.conf(5), without those of the host itself."""
     found = set()

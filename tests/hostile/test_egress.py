@@ -62,6 +62,25 @@ def test_a_seat_does_not_reach_the_site_s_own_network(platform: Platform, seat: 
         assert destinations() == {PUBLIC}
 
 
+def test_a_seat_does_not_reach_this_machine_s_neighbours(platform: Platform, seat: Callable[..., Seat]) -> None:
+    """The machine's own network, whatever its range is: its router answers everybody else."""
+    routes = subprocess.run(["ip", "-4", "route", "show", "default"], capture_output=True, text=True, check=True).stdout
+    words = routes.split()
+    if "via" not in words:
+        pytest.skip("this machine has no router")
+    router = words[words.index("via") + 1]
+    ping = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+one.settimeout(2)
+one.sendto(b"\\x08\\0\\xf7\\xfe\\0\\1\\0\\0", (sys.argv[1], 0))
+print(one.recvfrom(100))
+"""
+    stranger = seat()
+    assert stranger.try_run(f"python3 -c '{ping}' {router}").returncode != 0
+    assert stranger.try_run(f"timeout 3 bash -c 'echo >/dev/tcp/{router}/80'").returncode == 124
+
+
 @pytest.mark.parametrize("mode", ["security", "logging"])
 def test_no_name_leaves_a_closed_seat(platform: Platform, seat: Callable[..., Seat], mode: str) -> None:
     """Neither by Docker's name server nor by one of its own; the git server's name needs none."""

@@ -15,6 +15,7 @@ from atelier.subnets import (
     destinations,
     lets_names_out,
     name_servers,
+    neighbours,
     parse_routes,
     uplinks,
 )
@@ -39,6 +40,12 @@ def test_the_kernels_table_is_read() -> None:
 
 def test_default_routes_are_the_way_out() -> None:
     assert uplinks(ROUTES) == ["eth0"]
+
+
+def test_what_lies_behind_them_is_the_site() -> None:
+    routes = [Route("eth0", IPv4Network(network)) for network in ("0.0.0.0/0", "203.0.113.0/24", "192.0.2.1/32")]
+    assert neighbours([*routes, Route("atl-open", IPv4Network("172.28.0.0/16"))]) == ["192.0.2.1/32", "203.0.113.0/24"]
+    assert neighbours(routes[1:]) == []
 
 
 def test_a_free_range_is_fine_and_so_is_the_one_of_an_earlier_run() -> None:
