@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from atelier.claims import Applicant, Claims, Outcome
-from atelier.errors import AtelierError
+from atelier.claims import Applicant, Claim, Claims, Outcome
+from atelier.errors import AtelierError, Code
 
 from .limiter import Limiter
 
 log = logging.getLogger(__name__)
+
+# A seat that takes no password is tried again after 10 s, then 30 s, and so on to ten minutes: whoever asks all the
+# time must not make a job each time.
+_FIRST_PAUSE, _PAUSE_GROWS, _LONGEST_PAUSE = 10.0, 3, 600.0
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A claim whose seat did not take a password. ``again_at`` is by ``time.monotonic``."""
+
+    claimed_at: str
+    pause: float
+    again_at: float
+    error: AtelierError
 
 
 class ClaimDesk:
@@ -29,6 +45,8 @@ class ClaimDesk:
         self._waiting: list[tuple[Applicant, asyncio.Future[Outcome]]] = []
         self._serving: asyncio.Task[None] | None = None
         self._at: set[str] = set()
+        # By workspace id.
+        self._failed: dict[str, _Failed] = {}
 
     async def claim(self, applicant: Applicant) -> Outcome:
         """Raises what the registry raises; then nobody of that transaction has a seat."""
@@ -60,17 +78,41 @@ class ClaimDesk:
         return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
 
     @contextmanager
-    def telling(self, workspace_id: str) -> Iterator[bool]:
+    def telling(self, claim: Claim) -> Iterator[bool]:
         """Says whether the caller is the one who tells the seat's participant a password now: of two at once it is the
-        first."""
-        if workspace_id in self._at:
+        first. After an error it raises the same again for a while."""
+        id = claim.workspace_id
+        if id in self._at:
             yield False
             return
-        self._at.add(workspace_id)
+        failed = self._failed.get(id)
+        if failed is not None and failed.claimed_at != claim.claimed_at:
+            failed = None
+        if failed is not None and time.monotonic() < failed.again_at:
+            raise _later(failed)
+        self._at.add(id)
         try:
             yield True
+        except AtelierError as error:
+            # Docker's absence is no fault of the seat.
+            if error.code is not Code.SERVICE_UNAVAILABLE:
+                pause = min(failed.pause * _PAUSE_GROWS, _LONGEST_PAUSE) if failed else _FIRST_PAUSE
+                self._failed[id] = _Failed(claim.claimed_at, pause, time.monotonic() + pause, error)
+            raise
+        else:
+            self._failed.pop(id, None)
         finally:
-            self._at.discard(workspace_id)
+            self._at.discard(id)
+
+
+def _later(failed: _Failed) -> AtelierError:
+    wait = int(failed.again_at - time.monotonic()) + 1
+    return AtelierError(
+        failed.error.code,
+        failed.error.message,
+        remedy=f"Tell whoever runs the workshop, or try again in {wait} seconds.",
+        retry_after=wait,
+    )
 
 
 def _tell(bunch: Sequence[tuple[Applicant, asyncio.Future[Outcome]]], error: Exception) -> None:

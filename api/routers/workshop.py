@@ -223,7 +223,7 @@ async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Re
     if claim is None:
         return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
     if claim.password_due:
-        with platform.desk.telling(claim.workspace_id) as ours:
+        with platform.desk.telling(claim) as ours:
             if ours:
                 try:
                     return await _seat_with_password(platform, caller, claim)

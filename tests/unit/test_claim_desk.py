@@ -1,0 +1,78 @@
+"""A seat that takes no password: whoever claims it again and again makes few jobs."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from atelier.claims import Claim, Claims
+from atelier.errors import AtelierError, Code
+
+from api import claim_desk
+from api.claim_desk import ClaimDesk
+from api.limiter import Limiter
+
+BROKEN = AtelierError(Code.IDE_NOT_READY, "It does not answer.", remedy="Look at its log.")
+AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, "Docker does not answer.")
+
+
+class Clock:
+    now = 1000.0
+
+    @classmethod
+    def monotonic(cls) -> float:
+        return cls.now
+
+
+def claimed(at: str) -> Claim:
+    return Claim("0123456789ab", "Workshop 1", "Max", "max@example.com", at, None, True)
+
+
+class Day:
+    """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
+
+    def __init__(self) -> None:
+        self.desk = ClaimDesk(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
+        self.jobs = 0
+
+    def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:
+        try:
+            with self.desk.telling(claimed(at)) as ours:
+                assert ours
+                self.jobs += 1
+                if fault is not None:
+                    raise fault
+        except AtelierError as error:
+            return error
+        return None
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_desk, "time", Clock)
+
+
+def test_a_seat_that_takes_no_password_is_tried_ever_more_rarely() -> None:
+    day = Day()
+    assert day.ask() is BROKEN
+    told = day.ask()
+    assert told is not None and (told.code, told.message) == (BROKEN.code, BROKEN.message)
+    assert told.details["retry_after"] == 11
+    for _ in range(24 * 60):
+        Clock.now += 60
+        day.ask()
+    assert 100 < day.jobs < 160  # in a day, by one who asks every minute
+
+
+def test_a_new_claim_and_one_that_docker_kept_waiting_are_tried_at_once() -> None:
+    day = Day()
+    assert [day.ask(AWAY), day.ask(AWAY)] == [AWAY, AWAY]
+    assert day.ask() is BROKEN
+    assert day.ask(None, at="after a release") is None
+    assert day.jobs == 4
+
+
+def test_of_two_at_once_the_first_tells() -> None:
+    desk = Day().desk
+    with desk.telling(claimed("today")) as first, desk.telling(claimed("today")) as second:
+        assert (first, second) == (True, False)
