@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -168,14 +168,18 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture
 def seat(platform: Platform) -> Iterator[Callable[..., Seat]]:
     """Makes seats that are gone after the test. Words as in a create request: proxyMode="security", group=GROUP."""
-    made: list[Seat] = []
 
-    def make(**body: Any) -> Seat:
-        made.append(platform.create(f"stranger-{next(_numbers)}", **body))
-        return made[-1]
-
-    yield make
-    for each in made:
+    def remove(made: Seat) -> None:
         with suppress(NotFound, StopIteration):
-            each.container.unpause() if each.container.status == "paused" else None
-        platform.delete(each)
+            made.container.unpause() if made.container.status == "paused" else None
+        platform.delete(made)
+
+    # One that can't be removed leaves none of the others.
+    with ExitStack() as removing:
+
+        def make(**body: Any) -> Seat:
+            made = platform.create(f"stranger-{next(_numbers)}", **body)
+            removing.callback(remove, made)
+            return made
+
+        yield make

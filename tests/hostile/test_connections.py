@@ -9,6 +9,8 @@ from tests.module.installation import eventually
 
 from .conftest import PORT, Platform, Seat
 
+# Two answers on a loaded machine; a gateway that is full gives none.
+AT_ONCE = 10.0
 _HOARD = """
 import os, socket, sys, time
 held = []
@@ -40,6 +42,6 @@ def test_8000_connections_of_a_seat(platform: Platform, seat: Callable[..., Seat
         begin = time.monotonic()
         assert platform.api.get("/api/health").status_code == 200
         assert platform.visit(other.host, "/healthz").status_code == 200
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < AT_ONCE
     asked = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' -H 'Host: {other.host}' http://{bridge}:{PORT}/healthz"
     assert other.run(asked) == "200"

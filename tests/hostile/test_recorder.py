@@ -69,13 +69,15 @@ class _Model(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module", autouse=True)
 def model() -> Iterator[None]:
-    subprocess.run(["ip", "address", "add", f"{MODELS}/32", "dev", "lo"], check=True)
-    server = ThreadingHTTPServer((MODELS, PORT), _Model)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield
-    server.shutdown()
-    server.server_close()
-    subprocess.run(["ip", "address", "delete", f"{MODELS}/32", "dev", "lo"], check=True)
+    # Also where a killed run left it.
+    subprocess.run(["ip", "address", "replace", f"{MODELS}/32", "dev", "lo"], check=True)
+    try:
+        with ThreadingHTTPServer((MODELS, PORT), _Model) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield
+            server.shutdown()
+    finally:
+        subprocess.run(["ip", "address", "delete", f"{MODELS}/32", "dev", "lo"], check=True)
 
 
 def ask(seat: Seat, script: str) -> None:

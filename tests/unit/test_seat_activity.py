@@ -66,7 +66,7 @@ def test_seats_that_do_not_answer_hold_nobody_up(
         for _ in range(3):
             begin = time.monotonic()
             found = await known.of(SEATS)
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 10  # and not the twenty of a seat that does not answer
             assert [found[seat.id] for seat in SEATS[5:]] == [Activity("now", "now")] * 45
             assert [found[seat.id] for seat in SEATS[:5]] == [Activity("now")] * 5
 
@@ -81,7 +81,7 @@ def test_a_seat_that_was_slow_is_asked_less_often_and_keeps_what_was_known(
     moments: list[float] = []
     monkeypatch.setattr(seat_activity, "_REMEMBERED_SECONDS", 0.0)
     monkeypatch.setattr(seat_activity, "_SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(seat_activity, "_SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr(seat_activity, "_SHORTEST_PAUSE", 1.0)
     monkeypatch.setattr(Activities, "_beat", lambda self, seat: moments.append(time.monotonic()) or answers.pop(0))
 
     async def look() -> None:
@@ -91,8 +91,7 @@ def test_a_seat_that_was_slow_is_asked_less_often_and_keeps_what_was_known(
             await asyncio.sleep(0.01)
 
     asyncio.run(look())
-    assert moments[1] - moments[0] < 0.2
-    assert moments[2] - moments[1] > 0.2
+    assert moments[1] - moments[0] < 1 < moments[2] - moments[1]
 
 
 def test_one_seat_holds_one_thread_however_often_it_is_asked() -> None:

@@ -81,7 +81,7 @@ def ok(body: bytes) -> bytes:
 
 HOSTILE: dict[str, Say] = {
     "nothing": says(b""),
-    "silence": lambda connection: time.sleep(5),
+    "silence": lambda connection: time.sleep(20),
     "a dripping head": drips(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
     "a dripping status": drips(b"", b"H"),
     "headers without end": without_end(b"x: " + b"y" * 65536 + b"\r\n"),
@@ -110,7 +110,7 @@ def test_any_answer_ends_in_time_and_says_nothing(serve: Callable[[Say], None], 
     serve(say)
     begin = time.monotonic()
     assert api.activity.heartbeat(ADDRESS) is None
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
 
 
 def test_an_honest_answer(serve: Callable[[Say], None]) -> None:
@@ -125,7 +125,7 @@ def test_waiting_for_an_ide_ends_with_its_time(serve: Callable[[Say], None]) -> 
     serve(HOSTILE["a dripping head"])
     begin = time.monotonic()
     assert not answers_in_time(ADDRESS, 1, lambda: True)
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 10
 
 
 def test_what_is_no_path_is_not_asked_for() -> None:
@@ -150,7 +150,7 @@ def test_a_visit_ends_in_time_with_a_fault(
     monkeypatch.setattr("atelier.visitor._GATEWAY", ADDRESS)
     found = visit(here, "0123456789ab", 1)
     assert found.fault
-    assert found.seconds < 2
+    assert found.seconds < 5
 
 
 @pytest.fixture
