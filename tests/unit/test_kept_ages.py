@@ -71,3 +71,7 @@ def test_a_stamp_is_newer_than_all_before(monkeypatch: pytest.MonkeyPatch) -> No
     assert stamp_after(["20260101t000000000000z", "20270301t115959999999z"]) == now
     assert stamp_after([now]) == "20270301t120000000001z"
     assert stamp_after(["20991231t235959999999z", now]) == "21000101t000000000000z"
+
+
+def test_a_purge_removes_the_file() -> None:
+    assert "'kept.json'" in Path("playbooks/tasks/purge.yml").read_text()
