@@ -9,6 +9,7 @@ from atelier.errors import AtelierError
 from atelier.jobs import Job, Jobs
 from atelier.model import Status
 from atelier.registry import Registry
+from atelier.seats import is_unreleased, release_failed
 
 from .runner.adapter import Ended, error_from
 from .runner.queue import Operation
@@ -84,6 +85,13 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         why = {seat["id"]: {"error": seat["error"]} for seat in found if seat["error"]}
         return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
 
+    def seat_released(job: Job, ended: Ended) -> list[dict[str, Any]]:
+        # Also where the run never came to the seat: its claim has ended, and it holds what its participant left.
+        row = registry.find(id=job.project_ids[0])
+        if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
+            release_failed(registry, row.id, ended.error.message)
+        return settle(job, ended)
+
     def removed(job: Job, ended: Ended) -> list[dict[str, Any]]:
         return [_outcome(registry, id) for id in job.project_ids]
 
@@ -114,7 +122,10 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
             leaves_traces=True,
         ),
         Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
-        Operation(RELEASE, "workspace_release", "person", release_variables, unfinished, settle, divisible=False),
+        Operation(
+            *(RELEASE, "workspace_release", "person", release_variables, unfinished, seat_released),
+            divisible=False,
+        ),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
         one("alias"),
         Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),

@@ -19,6 +19,7 @@ from atelier.jobs import Job
 from atelier.locks import Locks
 from atelier.model import Status, Workspace
 from atelier.revival import DOWN
+from atelier.seats import is_unreleased
 
 from .access import Caller
 from .changes import begin
@@ -135,7 +136,8 @@ class Revival:
 
     def _is_down(self, row: Workspace) -> bool:
         container = self._platform.watcher.container(row.id)
-        return row.status is not Status.CREATING and container is not None and container.status in DOWN
+        left_alone = row.status is Status.CREATING or is_unreleased(row)
+        return not left_alone and container is not None and container.status in DOWN
 
     def _may_try(self, id: str, moment: float) -> bool:
         tries = self._tries.get(id)

@@ -168,7 +168,10 @@ def reset(
             await_ide(platform, row)
             if row.git_pending:
                 fetch(platform, row, None, _FETCH_SECONDS)
-            return ResetOutcome(False, before, before, "", None)
+            if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
+                platform.registry.update(row.id, status=Status.RUNNING, error=None)
+            after = _view(platform, platform.registry.get(id=row.id), container)
+            return ResetOutcome(after != before, before, after, "", None)
         platform.progress(f"resetting {row.name}", 0, 1)
         with _origin(platform, row, container, taken_before) as (origin, image):
             kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)

@@ -17,7 +17,7 @@ from .model import Status, Workspace
 from .platform import Platform
 from .port_access import unshare_ports
 from .registry import new_id
-from .seats import STOPPED, apply_ide_config, observed_status
+from .seats import STOPPED, apply_ide_config, observed_status, release_failed
 from .snapshots import recover
 from .views import view
 
@@ -47,19 +47,8 @@ def release(
     if check_mode:
         before = _view(platform, row, _container(platform, row))
         return ResetOutcome(True, before, before, "", None)
-    with platform.locks.workspace(row.id, platform.lock_wait):
-        row = platform.registry.get(id=row.id)
-        before = _view(platform, row, _container(platform, row))
-        platform.registry.update(
-            row.id,
-            # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
-            sessions=wanted.run_id or new_id(),
-            password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
-        )
-        # Passes for ports end with that; what the former participant shared is the next one's to share.
-        unshare_ports(platform.registry, row.id)
-        platform.sync_ports()
     try:
+        before = _lock_out(platform, row.id, wanted)
         if wanted.files == RESET_FILES and row.status is not Status.CREATING:
             outcome = reset(
                 platform,
@@ -72,10 +61,29 @@ def release(
             )
             return replace(outcome, changed=True, before=before)
         return _end_sessions(platform, row.id, before)
-    except AtelierError as error:
-        # Also where Docker is away: the former participant may still be in, so nobody is given the seat.
-        platform.registry.update(row.id, status=Status.ERROR, error=f"Its release failed: {error.message}")
+    except (AtelierError, OSError) as error:
+        # Also where Docker is away or a disk is full: the former participant may still be in, so nobody is given the
+        # seat.
+        if row.status is not Status.CREATING:
+            release_failed(platform.registry, row.id, error.message if isinstance(error, AtelierError) else str(error))
         raise
+
+
+def _lock_out(platform: Platform, id: str, wanted: Wanted) -> dict[str, object]:
+    """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before."""
+    with platform.locks.workspace(id, platform.lock_wait):
+        row = platform.registry.get(id=id)
+        before = _view(platform, row, _container(platform, row))
+        platform.registry.update(
+            id,
+            # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
+            sessions=wanted.run_id or new_id(),
+            password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
+        )
+        # Passes for ports end with that; what the former participant shared is the next one's to share.
+        unshare_ports(platform.registry, id)
+        platform.sync_ports()
+    return before
 
 
 def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> ResetOutcome:
@@ -87,8 +95,8 @@ def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> Res
         if container is not None and row.status is not Status.CREATING:
             platform.progress(f"ending the sessions of {row.name}", 0, 1)
             apply_ide_config(platform, row, container)
-            if container.status not in STOPPED:
-                platform.registry.update(id, status=Status.RUNNING, error=None)
+            status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
+            platform.registry.update(id, status=status, error=None)
             platform.progress(f"ending the sessions of {row.name}", 1, 1)
         after = _view(platform, platform.registry.get(id=id), _container(platform, row))
     return ResetOutcome(True, before, after, "files", None)

@@ -10,6 +10,7 @@ from .errors import AtelierError, Code
 from .intent import wanted_up
 from .model import Status
 from .platform import Platform
+from .seats import is_unreleased
 from .snapshots import recover, was_interrupted
 from .workspaces import bring_up
 
@@ -46,6 +47,9 @@ def _revive_one(platform: Platform, id: str) -> Revived:
             row = platform.registry.find(id=id)
             # Whoever held the lock may have stopped or removed it.
             if row is None or row.status is Status.CREATING or id not in wanted_up(platform.registry):
+                return Revived(id)
+            # A start would give it back to the pool with what the former participant left.
+            if is_unreleased(row):
                 return Revived(id)
             container = platform.engine.inspect(platform.site.container_name(id))
             if container is None or container.status not in DOWN:

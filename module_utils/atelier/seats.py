@@ -17,6 +17,7 @@ from .errors import AtelierError, Code
 from .model import GIT_HOST, IDE_PORT, Status, Workspace
 from .plain import last_of
 from .platform import Platform
+from .registry import Registry
 from .seat_http import Answer, ask
 from .validation import check_proxy_mode
 
@@ -25,6 +26,7 @@ CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
 _CONTAINER_GONE = "Its container was removed."
 _CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
+_RELEASE_FAILED = "Its release failed: "
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
@@ -234,10 +236,23 @@ def health(address: str) -> Answer | None:
     return None
 
 
+def release_failed(registry: Registry, workspace_id: str, why: str) -> None:
+    """Marks a seat that still holds what a former participant left in it, so that nobody is given it."""
+    registry.update(workspace_id, status=Status.ERROR, error=f"{_RELEASE_FAILED}{why}")
+
+
+def is_unreleased(workspace: Workspace) -> bool:
+    """Whether the seat's release failed. Only a release, a reset or a start by somebody ends that."""
+    return workspace.status is Status.ERROR and (workspace.error or "").startswith(_RELEASE_FAILED)
+
+
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
     """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
     if workspace.status is Status.CREATING:
         return Status.CREATING, None
+    if is_unreleased(workspace):
+        # Whatever the container does: its user can make it end and start again.
+        return Status.ERROR, workspace.error
     if container is None:
         why = workspace.error if workspace.status is Status.ERROR else None
         return Status.ERROR, why or _CONTAINER_GONE

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier import seats
+from atelier import checkpoints, seats
 from atelier.engine import Container, File
 from atelier.errors import AtelierError, Code
+from atelier.jobs import Jobs
 from atelier.locks import Locks
 from atelier.model import Status
 from atelier.platform import Platform
 from atelier.registry import Registry
-from atelier.release import KEEP_FILES, Wanted, release
+from atelier.release import KEEP_FILES, RESET_FILES, Wanted, release
+from atelier.seats import is_unreleased, observed_status, release_failed
 from support import container, open_registry, order, site
+
+from api.operations import RELEASE, operations
+from api.runner.adapter import Ended
 
 
 class Engine:
@@ -38,16 +43,24 @@ class Engine:
         self.starts += self._restarts
 
 
-def released(tmp_path: Path, registry: Registry, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Any:
+def released(
+    tmp_path: Path,
+    registry: Registry,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    sync_ports: Callable[[], None] = lambda: None,
+    files: str = KEEP_FILES,
+) -> Any:
     made = site(tmp_path)
     platform = SimpleNamespace(
-        site=made, registry=registry, engine=engine, locks=Locks(tmp_path), lock_wait=1.0, ready_timeout=1.0,
-        progress=lambda *_: None, sync_ports=lambda: None,
+        site=made, registry=registry, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
+        progress=lambda *_: None, sync_ports=sync_ports,
     )  # fmt: skip
-    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    for module in (seats, checkpoints):
+        monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = registry.find(name="Seat")
     assert row is not None
-    release(cast(Platform, platform), id=row.id, name=None, wanted=Wanted("$new", KEEP_FILES, 24, "5e7a0b"))
+    release(cast(Platform, platform), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
 
 
 def seat(registry: Registry, status: Status = Status.RUNNING) -> str:
@@ -93,3 +106,66 @@ def test_a_seat_whose_release_fails_is_in_error(
             released(tmp_path, registry, engine, monkeypatch)
         row = registry.get(id=id)
         assert (row.status, row.password_hash) == (Status.ERROR, "$new")
+
+
+def test_a_release_that_does_not_get_to_the_seat_leaves_it_in_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with open_registry(tmp_path) as registry:
+        id = seat(registry)
+        with pytest.raises(OSError, match="No space"):
+            released(tmp_path, registry, Engine(), monkeypatch, full)
+        assert registry.get(id=id).status is Status.ERROR
+        registry.update(id, status=Status.RUNNING, error=None)
+        with Locks(tmp_path).workspace(id, 1.0), pytest.raises(AtelierError):
+            released(tmp_path, registry, Engine(), monkeypatch)
+        assert registry.get(id=id).status is Status.ERROR
+
+
+def test_only_another_release_ends_the_error_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_registry(tmp_path) as registry:
+        id = seat(registry)
+        release_failed(registry, id, "Docker is away.")
+        # Its user ends the container's first process, and Docker starts the container again.
+        for status in ("restarting", "exited", "running"):
+            assert observed_status(registry.get(id=id), container(status))[0] is Status.ERROR
+            registry.observe(registry.get(id=id), *observed_status(registry.get(id=id), container(status)))
+        released(tmp_path, registry, Engine("exited"), monkeypatch)
+        row = registry.get(id=id)
+        assert (row.status, row.error) == (Status.STOPPED, None)
+
+
+def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reset(Engine):
+        def inspect(self, name: str) -> Container:
+            return container("running", name=name, labels={"atelier.reset": "5e7a0b"})
+
+    with open_registry(tmp_path) as registry:
+        id = seat(registry)
+        release_failed(registry, id, "Docker is away.")
+        released(tmp_path, registry, Reset(), monkeypatch, files=RESET_FILES)
+        row = registry.get(id=id)
+        assert (row.status, row.error) == (Status.RUNNING, None)
+
+
+@pytest.mark.parametrize("state", ["canceled", "failed"])
+def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, state: str) -> None:
+    with open_registry(tmp_path) as registry:
+        id, jobs = seat(registry), Jobs(registry)
+        job = jobs.open(RELEASE, [id], {}, "operator")
+        ended = Ended(state, {}, AtelierError(Code.CANCELED, "It was canceled before it began."))
+        (outcome,) = operations(registry, jobs)[RELEASE].settle(job, ended)
+        assert (outcome["status"], is_unreleased(registry.get(id=id))) == ("error", True)
+
+
+def test_a_release_job_that_succeeded_leaves_the_status(tmp_path: Path) -> None:
+    with open_registry(tmp_path) as registry:
+        id, jobs = seat(registry), Jobs(registry)
+        job = jobs.open(RELEASE, [id], {}, "operator")
+        operations(registry, jobs)[RELEASE].settle(job, Ended("successful", {}))
+        assert registry.get(id=id).status is Status.RUNNING

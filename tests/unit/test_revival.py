@@ -14,6 +14,7 @@ from atelier.jobs import Job, Jobs, JobState
 from atelier.locks import Locks
 from atelier.model import Status
 from atelier.registry import Registry
+from atelier.seats import release_failed
 from support import NETWORKS, ROOMY, container, order, site
 
 from api import revival
@@ -92,6 +93,12 @@ def test_what_an_outage_stopped_is_started_and_not_for_ever(stage: Stage) -> Non
 def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
     stage.show("exited")
     stopped_on_purpose(stage.registry, stage.id)
+    assert stage.look(3) == []
+
+
+def test_a_seat_whose_release_failed_is_left(stage: Stage) -> None:
+    stage.show("exited")
+    release_failed(stage.registry, stage.id, "Docker is away.")
     assert stage.look(3) == []
 
 
