@@ -17,6 +17,7 @@ from .model import Status, Workspace
 from .platform import Platform
 from .port_access import unshare_ports
 from .registry import new_id
+from .repositories import renew_credential
 from .seats import STOPPED, apply_ide_config, observed_status, release_failed
 from .snapshots import recover
 from .views import view
@@ -94,6 +95,8 @@ def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> Res
         # One that is still being made gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
             platform.progress(f"ending the sessions of {row.name}", 0, 1)
+            # Before the restart: the seat loads it then, and nothing has to be run in it.
+            renew_credential(platform, row)
             apply_ide_config(platform, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
             platform.registry.update(id, status=status, error=None)

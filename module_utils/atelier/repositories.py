@@ -33,6 +33,7 @@ _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _TIMED_OUT = 124  # timeout(1)
 _MESSAGE_LENGTH = 400
 _TRIED_NAMES = 50
+_OLD_TOKEN = "still pushes with the token of its former participant"
 
 # Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
 # stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
@@ -137,7 +138,30 @@ def grant(platform: Platform, workspace: Workspace) -> Grant:
     else:
         repository, branch = workspace.repository or _own_repository(platform, forge, workspace), MAIN
         platform.registry.update(workspace.id, repository=repository)
-    return Grant(repository, branch, forge.grant_seat(repository, platform.site.public_name(workspace.id), branch))
+    user, former_user = seats_of(platform.site, workspace.id)
+    granted = Grant(repository, branch, forge.grant_seat(repository, user, branch))
+    if workspace.branch is not None and former_user != user:
+        # An older Atelier gave the seat a token of a user with the workspace's id.
+        forge.revoke_seat(former_user)
+    return granted
+
+
+def renew_credential(platform: Platform, workspace: Workspace) -> None:
+    """Ends the token that the seat pushes with, which its user may have copied, and puts another into the container,
+    which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row."""
+    if platform.site.git is None or workspace.branch is None:
+        return
+    try:
+        granted = grant(platform, workspace)
+    except AtelierError as error:
+        if error.code is Code.REGISTRY_ERROR:
+            raise
+        problem = f"{workspace.name!r} {_OLD_TOKEN}: {error.message}"
+        platform.registry.update(workspace.id, git_problem=problem)
+        return
+    _put_git_files(platform, workspace, granted)
+    if _OLD_TOKEN in (workspace.git_problem or ""):
+        platform.registry.update(workspace.id, git_problem=None)
 
 
 def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -147,12 +171,7 @@ def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore
     """
     name = platform.site.container_name(workspace.id)
     git = require_git(platform.site)
-    files = {"gitconfig": seat_gitconfig(platform, workspace), "git-credential": _answer(granted.credential)}
-    platform.engine.put(
-        name,
-        CONFIG_FOLDER,
-        [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
-    )
+    _put_git_files(platform, workspace, granted)
     order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
     code, output = platform.engine.execute(
         name, ["/bin/sh", "-c", _CONNECT, "connect", *order], seconds=_CONNECT_SECONDS
@@ -162,6 +181,15 @@ def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore
         said += last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
         raise AtelierError(Code.GIT_ERROR, f"Git in the seat failed: {said}", remedy="Run this again.")
     platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
+
+
+def _put_git_files(platform: Platform, workspace: Workspace, granted: Grant) -> None:
+    files = {"gitconfig": seat_gitconfig(platform, workspace), "git-credential": _answer(granted.credential)}
+    platform.engine.put(
+        platform.site.container_name(workspace.id),
+        CONFIG_FOLDER,
+        [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
+    )
 
 
 def problem_of(workspace: Workspace, error: AtelierError) -> str:

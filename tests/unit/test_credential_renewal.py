@@ -1,0 +1,89 @@
+"""The token that a seat pushes with ends with its participant's time, and with the user of an older Atelier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from atelier import repositories
+from atelier.engine import File
+from atelier.errors import AtelierError, Code
+from atelier.forge import Credential
+from atelier.model import GitServer
+from atelier.platform import Platform
+from atelier.registry import Registry
+from atelier.repositories import renew_credential
+from support import open_registry, order, site
+
+
+class Forge:
+    def __init__(self, fault: AtelierError | None = None) -> None:
+        self.granted: list[tuple[str, str, str]] = []
+        self.revoked: list[str] = []
+        self._fault = fault
+
+    def grant_seat(self, name: str, seat: str, branch: str) -> Credential:
+        if self._fault:
+            raise self._fault
+        self.granted.append((name, seat, branch))
+        return Credential(f"seat-{seat}", "another-token")
+
+    def revoke_seat(self, *seats: str) -> bool:
+        self.revoked += seats
+        return True
+
+
+class Renewal:
+    def __init__(self, folder: Path, registry: Registry, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files: list[File] = []
+        git = GitServer("embedded", "workshop", folder / "socket", folder / "credentials", 3000, "http://localhost/git")
+        self.platform = SimpleNamespace(
+            site=replace(site(folder), git=git, names_key=b"key"),
+            registry=registry,
+            engine=SimpleNamespace(put=self._put),
+        )
+        monkeypatch.setattr(repositories, "open_forge", lambda *_: forge)
+
+    def _put(self, name: str, folder: str, files: Sequence[File]) -> None:
+        self.files += files
+
+    def renew(self, row: Any) -> None:
+        renew_credential(cast(Platform, self.platform), row)
+
+
+def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_registry(tmp_path) as registry:
+        (row,) = registry.reserve([order("Seat")])
+        forge = Forge()
+        renewal = Renewal(tmp_path, registry, forge, monkeypatch)
+        renewal.renew(row._replace(repository="seat", branch="main"))
+        public = renewal.platform.site.public_name(row.id)
+        assert (forge.granted, forge.revoked) == ([("seat", public, "main")], [row.id])
+        (credential,) = [file for file in renewal.files if file.path.name == "git-credential"]
+        assert b"another-token" in credential.data
+
+
+def test_a_seat_without_a_branch_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_registry(tmp_path) as registry:
+        (row,) = registry.reserve([order("Seat")])
+        forge = Forge()
+        renewal = Renewal(tmp_path, registry, forge, monkeypatch)
+        renewal.renew(row)
+        assert (forge.granted, renewal.files) == ([], [])
+
+
+def test_a_git_server_that_is_down_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_registry(tmp_path) as registry:
+        (row,) = registry.reserve([order("Seat")])
+        fault = AtelierError(Code.GIT_ERROR, "The git server does not answer.")
+        renewal = Renewal(tmp_path, registry, Forge(fault), monkeypatch)
+        renewal.renew(row._replace(repository="seat", branch="main"))
+        noted = registry.get(id=row.id)
+        assert "former participant" in str(noted.git_problem)
+        assert renewal.files == []
+        Renewal(tmp_path, registry, Forge(), monkeypatch).renew(noted._replace(repository="seat", branch="main"))
+        assert registry.get(id=row.id).git_problem is None
