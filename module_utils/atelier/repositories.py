@@ -33,7 +33,7 @@ _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _TIMED_OUT = 124  # timeout(1)
 _MESSAGE_LENGTH = 400
 _TRIED_NAMES = 50
-_OLD_TOKEN = "still pushes with the token of its former participant"
+_KEEPS_ACCESS = "still pushes with the token of its former participant"
 
 # Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
 # stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
@@ -156,11 +156,11 @@ def renew_credential(platform: Platform, workspace: Workspace) -> None:
     except AtelierError as error:
         if error.code is Code.REGISTRY_ERROR:
             raise
-        problem = f"{workspace.name!r} {_OLD_TOKEN}: {error.message}"
+        problem = f"{workspace.name!r} {_KEEPS_ACCESS}: {error.message}"
         platform.registry.update(workspace.id, git_problem=problem)
         return
     _put_git_files(platform, workspace, granted)
-    if _OLD_TOKEN in (workspace.git_problem or ""):
+    if _KEEPS_ACCESS in (workspace.git_problem or ""):
         platform.registry.update(workspace.id, git_problem=None)
 
 
