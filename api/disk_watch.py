@@ -183,9 +183,10 @@ class DiskWatch:
                 await asyncio.to_thread(self._gauge.kill, container)
             await self._tell()
             job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
-        except BaseException:
+        except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
+            log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)
-            raise
+            return
         begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _tell(self) -> None:

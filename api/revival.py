@@ -71,12 +71,13 @@ class Revival:
             # What could not be started before the outage may start after it.
             self._outages = watcher.outages
             self._tries.clear()
-        for id in [id for id, seen in watcher.seen.items() if seen.container.status == "running"]:
+        present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
+        for id in [id for id, seen in present if seen.container.status == "running"]:
             self._tries.pop(id, None)
         for id, at in list(watcher.asked_to_end.items()):
             if time.monotonic() - at >= _GRACE_SECONDS:
                 await asyncio.to_thread(self._decide, id)
-        if not any(seen.container.status in DOWN for seen in watcher.seen.values()):
+        if not any(seen.container.status in DOWN for _, seen in present):
             return
         down = await asyncio.to_thread(self._down)
         if down:

@@ -128,8 +128,7 @@ def test_a_registry_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pyte
         raise AtelierError(Code.REGISTRY_ERROR, "full")
 
     monkeypatch.setattr(disk_watch, "note", refuse)
-    with pytest.raises(AtelierError):
-        world.look(18 * GIB, a=3 * GIB)
+    world.look(18 * GIB, a=3 * GIB)
     # Its processes are ended all the same.
     assert world.gauge.killed == [f"c-{world.rows[0].id}"]
     assert (world.stopped, world.reasons()) == ([], {})
@@ -137,6 +136,19 @@ def test_a_registry_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(disk_watch, "note", real)
     world.look(18 * GIB)
     assert (world.stopped, world.reasons()) == ([world.rows[0].id], {"a": Reason.LIMIT})
+
+
+def test_on_a_full_disk_all_that_fill_it_are_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=0, reserve=5 * GIB)
+    world.look(20 * GIB, a=GIB, b=GIB)
+    world.refusal = AtelierError(Code.DISK_FULL, "The disk is full.")
+    world.look(0, a=11 * GIB, b=11 * GIB)
+    assert sorted(world.gauge.killed) == sorted(f"c-{row.id}" for row in world.rows)
+    assert world.stopped == []
+    # One that goes on all the same is stopped when there is room for the job.
+    world.refusal = None
+    world.look(0, a=12 * GIB)
+    assert world.stopped == [world.rows[0].id]
 
 
 def test_containers_of_an_earlier_version_get_the_shares_of_new_ones(
