@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
+from .errors import AtelierError
+
 # Bytes that a program in a container may print, unless the caller expects more or less.
 MOST_OUTPUT = 1024**2
 
@@ -101,6 +103,11 @@ def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None
     """A regular file's content; a second hard link to one counts as a file of its own."""
     file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
     return file.read() if file else None
+
+
+def is_too_large(error: AtelierError) -> bool:
+    """Whether ``read`` raised the error because there is more than its ``limit``. A time limit is no number there."""
+    return isinstance(error.details.get("limit"), int)
 
 
 class Engine(Protocol):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from .docker_answers import ExportReader
-from .engine import Engine, File, content_of
+from .engine import Engine, File, content_of, is_too_large
 from .errors import AtelierError, Code
 from .model import MIB
 from .plain import plain
@@ -85,7 +85,7 @@ class _Place:
         try:
             archive = self._engine.read(self._container, path, LARGEST_PLACE, may_hold_secrets)
         except AtelierError as error:
-            if "limit" not in error.details:
+            if not is_too_large(error):
                 raise
             raise _too_much(path, f"it holds more than {LARGEST_PLACE // MIB} MiB") from error
         if archive is None or archive.path in self._seen:
@@ -128,7 +128,7 @@ def _exists(engine: Engine, container: str, path: str) -> bool:
     try:
         return engine.read(container, path, 0, lambda _: False) is not None
     except AtelierError as error:
-        if "limit" not in error.details:
+        if not is_too_large(error):
             raise
         return True
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
 
-from .engine import Container, Engine, File, Image
+from .engine import Container, Engine, File, Image, is_too_large
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
@@ -247,7 +247,8 @@ def _put(engine: Engine, container: str, files: list[File]) -> None:
     try:
         engine.put(container, "/", files)
     except AtelierError as error:
-        if error.code is not Code.ENGINE_ERROR:
+        # Docker may still write the files after its answer was given up: details with a limit are no refusal.
+        if error.code is not Code.ENGINE_ERROR or "limit" in error.details:
             raise
         if len(files) > 1:
             for file in files:
@@ -264,7 +265,7 @@ def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
     try:
         archive = engine.read(container, secret.path, LARGEST_PLACE, lambda _: False)
     except AtelierError as error:
-        if "limit" not in error.details:
+        if not is_too_large(error):
             raise
         return b"more than was ever held back"
     return archive.first_file() if archive else None

@@ -6,11 +6,13 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from atelier.engine import File, Image
 from atelier.errors import AtelierError, Code
+from atelier.held_secrets import Secret, find_secrets
 from atelier.locks import Locks
 from atelier.platform import Platform
-from atelier.snapshots import _put, leftover_snapshots
+from atelier.snapshots import _put, _put_back, leftover_snapshots
 from support import site
 
 SOURCE, RUN = "0123456789ab", "00000000000a"
@@ -88,3 +90,23 @@ def test_a_file_that_has_no_place_any_more_goes_home() -> None:
 
     _put(cast("Any", Docker()), "seat", [secret("/home/coder/.ssh/key"), secret("/home/coder/gone/token")])
     assert there == ["/home/coder/.ssh/key", "/home/coder/token.before-snapshot"]
+
+
+def test_a_docker_that_is_slow_is_no_file_that_changed() -> None:
+    """What could not be read in time is looked at again: the journal stays, and nothing is put beside it."""
+
+    class Docker:
+        def read(self, *_: object) -> None:
+            raise AtelierError(Code.ENGINE_ERROR, "Docker could not read it in time.", limit="seconds")
+
+        def put(self, container: str, folder: str, files: list[File]) -> None:
+            raise AtelierError(Code.ENGINE_ERROR, "Docker could not write it in time.", limit="seconds")
+
+    engine = cast("Any", Docker())
+    secret = Secret("/home/coder/.netrc", 1000, 1000, 0o600, 0.0, b"secret", b"")
+    with pytest.raises(AtelierError, match="read it in time"):
+        _put_back(engine, "seat", [secret])
+    with pytest.raises(AtelierError, match="read it in time"):
+        find_secrets(engine, "seat")
+    with pytest.raises(AtelierError, match="write it in time"):
+        _put(engine, "seat", [secret.original(), secret.original()])
