@@ -26,6 +26,8 @@ from .sessions import Role, Sessions
 from .settings import Settings
 
 LARGEST_BODY = 1024**2 - 1
+# Of what anybody may send. To read and check a mebibyte of odd JSON takes the event loop half a second and more.
+_LARGEST_OF_STRANGERS = 16 * 1024
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
@@ -75,14 +77,15 @@ class Gatekeeper:
             return
         headers = Headers(scope=scope)
         try:
-            scope["caller"] = self._admit(scope, headers)
-            self._check_body(scope, headers)
+            scope["caller"] = caller = self._admit(scope, headers)
+            most = largest_body(caller, scope["path"])
+            _check_body(scope, headers, most)
         except AtelierError as error:
             answer = self._refusal(scope["method"], scope["path"], headers, error) or error_response(error)
             await answer(scope, receive, send)
             return
         templates_on_offer.set(self._settings.templates)
-        await self._app(scope, _limited(receive, headers), send)
+        await self._app(scope, _limited(receive, headers, most), send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
         host = headers.get("host", "").lower()
@@ -161,20 +164,28 @@ class Gatekeeper:
             if any(self._sessions.find(role, id) is not None for id in sent.get(name, ()))
         }
 
-    def _check_body(self, scope: Scope, headers: Headers) -> None:
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > LARGEST_BODY:
-            raise _too_large()
-        has_body = length != "0" or "transfer-encoding" in headers
-        if scope["method"] in _CHANGING and has_body:
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
-                raise AtelierError(
-                    Code.VALIDATION_ERROR,
-                    f"The body's content type is {kind[:60]!r}.",
-                    field="Content-Type",
-                    remedy="Send JSON, with Content-Type: application/json.",
-                )
+
+def largest_body(caller: Caller, path: str) -> int:
+    """How many bytes a request's body may have."""
+    is_known = caller.operator or caller.workshop_admin
+    is_open = path.rstrip("/") in _PUBLIC or _BY_SEAT_PASSWORD.fullmatch(path) is not None
+    return _LARGEST_OF_STRANGERS if is_open and not is_known else LARGEST_BODY
+
+
+def _check_body(scope: Scope, headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length) > most:
+        raise _too_large(most)
+    has_body = length != "0" or "transfer-encoding" in headers
+    if scope["method"] in _CHANGING and has_body:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The body's content type is {kind[:60]!r}.",
+                field="Content-Type",
+                remedy="Send JSON, with Content-Type: application/json.",
+            )
 
 
 def is_page(path: str) -> bool:
@@ -201,13 +212,11 @@ def _bare(host: str) -> str:
     return match[1] if match else ""
 
 
-def _too_large() -> AtelierError:
-    return AtelierError(
-        Code.PAYLOAD_TOO_LARGE, "The body is too large.", remedy=f"Keep it within {LARGEST_BODY // 1024} KiB."
-    )
+def _too_large(most: int) -> AtelierError:
+    return AtelierError(Code.PAYLOAD_TOO_LARGE, "The body is too large.", remedy=f"Keep it within {most // 1024} KiB.")
 
 
-def _limited(receive: Receive, headers: Headers) -> Receive:
+def _limited(receive: Receive, headers: Headers, most: int) -> Receive:
     """Counts a body that did not say its length."""
     if "content-length" in headers:
         return receive
@@ -217,7 +226,7 @@ def _limited(receive: Receive, headers: Headers) -> Receive:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > LARGEST_BODY:
+        if received > most:
             # The one exception that the framework lets through while it reads a body.
             raise HTTPException(413)
         return message

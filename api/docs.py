@@ -16,7 +16,11 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     403: ("The Host or Origin is not the platform's own.", "FORBIDDEN", "Changes are taken from own pages only"),
     404: ("There is no such thing.", "PROJECT_NOT_FOUND", "Project not found"),
     409: ("A limit is reached, or something else is going on.", "CONCURRENT_LIMIT_REACHED", "No running slots left"),
-    413: ("The body is 1 MiB or larger.", "PAYLOAD_TOO_LARGE", "The body is too large."),
+    413: (
+        "The body is 1 MiB or larger; where anybody may call, larger than 16 KiB.",
+        "PAYLOAD_TOO_LARGE",
+        "The body is too large.",
+    ),
     429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
     500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
     503: (

@@ -17,7 +17,7 @@ class MakeCards(Body):
     model_config = example({"newPasswords": True})
 
     project_ids: list[Annotated[Text, Field(json_schema_extra={"pattern": ID})]] | None = Field(
-        default=None, examples=[["abc123def456"]]
+        max_length=1000, default=None, examples=[["abc123def456"]]
     )
     new_passwords: StrictBool | None = None
 
