@@ -20,7 +20,16 @@ from .engine import Engine, File, content_of, is_too_large
 from .errors import AtelierError, Code
 from .model import MIB
 from .plain import plain
-from .secrets_in_seats import KNOWN_PLACES, SUBMODULE_FILE, SUBMODULES, may_hold_secrets, without_git_credentials
+from .secrets_in_seats import (
+    INDEX,
+    KNOWN_PLACES,
+    SUBMODULE_FILE,
+    SUBMODULES,
+    VARIABLES,
+    is_tracked,
+    may_hold_secrets,
+    without_git_credentials,
+)
 
 # Looking at one path costs Docker some 5 ms, and the source is paused meanwhile.
 _READERS = 8
@@ -64,10 +73,26 @@ def find_secrets(engine: Engine, container: str) -> list[Secret]:
         found = list(readers.map(look, (*KNOWN_PLACES, SUBMODULES)))
     # By path: two links may lead to one file.
     secrets = {secret.path: secret for secrets in found for secret in secrets}
+    if not secrets.keys().isdisjoint(VARIABLES):
+        index = _index(engine, container)
+        secrets = {
+            path: secret for path, secret in secrets.items() if path not in VARIABLES or not is_tracked(index, path)
+        }
     if sum(len(secret.content) for secret in secrets.values()) > _MOST_BYTES:
         largest = max(secrets.values(), key=lambda secret: len(secret.content))
         raise _too_much(largest.path, f"all places together hold more than {_MOST_BYTES // MIB} MiB")
     return list(secrets.values())
+
+
+def _index(engine: Engine, container: str) -> bytes:
+    """Git's index of the workspace; empty when there is none, or one that is too large."""
+    try:
+        archive = engine.read(container, INDEX, LARGEST_PLACE, lambda _: False)
+    except AtelierError as error:
+        if "limit" not in error.details:
+            raise
+        return b""
+    return (archive.first_file() if archive else None) or b""
 
 
 class _Place:

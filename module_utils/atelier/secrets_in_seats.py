@@ -32,9 +32,19 @@ def names_only(content: bytes) -> bytes:
     return b"".join(match[0] + b"\n" for match in _VARIABLE.finditer(content))
 
 
+def is_tracked(index: bytes, place: str) -> bool:
+    """Whether git's index (gitformat-index(5), version 2 or 3) holds that file at the top of the repository."""
+    name = PurePosixPath(place).name.encode()
+    return index.startswith(b"DIRC") and len(name).to_bytes(2, "big") + name + b"\0" in index
+
+
 def _below_home(replacement: Callable[[bytes], bytes], *names: str) -> dict[str, Callable[[bytes], bytes]]:
     return {f"{HOME}/{name}": replacement for name in names}
 
+
+# Those that are committed are part of the exercise: a clone has git's objects, and with them their content.
+VARIABLES = tuple(f"/workspace/{name}" for name in (".env", ".env.local", ".env.production", ".envrc"))
+INDEX = "/workspace/.git/index"
 
 # Files and folders (then every file in them) by path, with what makes their content safe to hand out. Each costs a
 # request to Docker while the source is paused. None is inside another.
@@ -68,7 +78,7 @@ KNOWN_PLACES: Mapping[str, Callable[[bytes], bytes]] = {
     "/workspace/.git/config": without_git_credentials,
     # A pull from an address is written there as it was typed.
     "/workspace/.git/logs": without_git_credentials,
-    **{f"/workspace/{name}": names_only for name in (".env", ".env.local", ".env.production", ".envrc")},
+    **dict.fromkeys(VARIABLES, names_only),
 }
 # Git's settings of each submodule are called so, below this folder, which holds all that was fetched, too.
 SUBMODULES, SUBMODULE_FILE = "/workspace/.git/modules", "config"

@@ -207,11 +207,14 @@ class Installation:
             for column, value in values.items():
                 db.execute(f"UPDATE workspaces SET {column} = ? WHERE name = ?", (value, name))  # noqa: S608
 
-    def container_name(self, workspace: Mapping[str, Any]) -> str:
+    def public_name(self, workspace: Mapping[str, Any]) -> str:
+        """What stands for its id where other seats may read it."""
         key = read_names_key(self.state)
         assert key is not None
-        digest = hmac.digest(key, workspace["id"].encode(), "sha256").hex()[:12]
-        return f"{self.name}-seat-{digest}"
+        return hmac.digest(key, workspace["id"].encode(), "sha256").hex()[:12]
+
+    def container_name(self, workspace: Mapping[str, Any]) -> str:
+        return f"{self.name}-seat-{self.public_name(workspace)}"
 
     def volume_name(self, workspace: Mapping[str, Any]) -> str:
         return f"{self.name}-{workspace['id']}"

@@ -87,7 +87,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     head = site.run_inside(works, "cd /workspace && git status --porcelain; git log -1 --format='%H %an <%ae>'")
     commit, _, author = head.partition(" ")
     assert (manifest["Course 1"]["commit"], manifest["Course 1"]["branch"]) == (commit, "main")
-    assert author == f"Course 1 <{works['id']}@seats.localhost>"
+    assert author == f"Course 1 <{site.public_name(works)}@seats.localhost>"
     assert "no branch on the git server" in manifest["Course 1"]["note"]
     assert "does not run" in manifest["Course 2"]["note"]
     assert not site.container(works).attrs["State"]["Paused"]

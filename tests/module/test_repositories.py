@@ -110,7 +110,7 @@ def test_seats_push_to_branches_of_their_own_until_they_are_collected(
     assert site.run_inside(course, told).splitlines() == [
         url,
         "Course",
-        f"{course['id']}@seats.localhost",
+        f"{site.public_name(course)}@seats.localhost",
         "## main...origin/main",
         "A  exercise.txt",
         "?? loose.txt",
@@ -129,7 +129,7 @@ def test_seats_push_to_branches_of_their_own_until_they_are_collected(
         assert site.run_inside(seat, told).splitlines() == [
             url,
             name,
-            f"{seat['id']}@seats.localhost",
+            f"{site.public_name(seat)}@seats.localhost",
             f"## {branches[name]}...origin/{branches[name]}",
             "A  exercise.txt",
             "?? loose.txt",

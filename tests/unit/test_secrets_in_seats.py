@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
+import subprocess
+from pathlib import Path, PurePosixPath
 
 import pytest
 from atelier.secrets_in_seats import (
     KNOWN_PLACES,
+    VARIABLES,
     blank,
     empty_json,
+    is_tracked,
     may_hold_secrets,
     names_only,
     without_git_credentials,
@@ -95,3 +98,19 @@ def test_the_usual_places_are_known() -> None:
     # A place inside another would be held back twice, and the second time its stand-in taken for the original.
     for place in KNOWN_PLACES:
         assert not any(place.startswith(f"{other}/") for other in KNOWN_PLACES)
+
+
+def test_variables_that_are_committed_are_part_of_the_exercise(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    for name in (".env", "x.env", "src/.envrc"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("A=1\n")
+    git("add", "x.env", "src")
+    index = tmp_path / ".git" / "index"
+    assert [is_tracked(index.read_bytes(), place) for place in VARIABLES] == [False] * 4
+    git("add", ".env")
+    assert [is_tracked(index.read_bytes(), place) for place in VARIABLES] == [True, False, False, False]
+    assert not is_tracked(b"", VARIABLES[0])
