@@ -19,7 +19,7 @@ def test_no_connection_takes_the_memory_of_all(site: dict[str, Any]) -> None:
     probe = HERE / "bounds_probe.py"
     done = subprocess.run(
         [
-            *("docker", "run", "--rm", "--memory", "256m", "--tmpfs", "/home", "--env", "HOME=/home"),
+            *("docker", "run", "--rm", "--memory", "256m", "--tmpfs", "/home:mode=1777", "--env", "HOME=/home"),
             *("--volume", f"{probe}:/probe.py:ro", "--entrypoint", "python", recorder.attrs["Image"], "/probe.py"),
         ],
         capture_output=True,
