@@ -231,6 +231,9 @@ def test_dockerd_restarts_in_the_middle(
     by_api, by_hand = api.create("asleep"), api.create("put-down")
     assert api.post(f"/api/projects/{by_api['id']}/stop").status_code == 200
     api.instance.container(by_hand).stop(timeout=0)
+    # A dockerd that goes down stops its containers, too: only one that goes on answering tells a person's wish.
+    wanted = "SELECT wanted FROM workspaces WHERE name = 'put-down'"
+    eventually(lambda: api.instance.query(wanted)[0]["wanted"] == "stopped", "the stop by hand counts")
     ids, clone = api.clone(base["id"], 3)
     other, create = api.begin("other")
     for event in api.stream(clone):
