@@ -97,7 +97,7 @@ def recorder(python: str) -> Iterator[Running]:
         server = _start_upstream(state)
         _make_authority(state)
         (state / "egress/workspaces.json").write_text(json.dumps({"127.0.0.1": {"id": _WORKSPACE, "group": None}}))
-        (state / "settings.json").write_text(json.dumps(_settings(state)))
+        (state / "settings.json").write_text(json.dumps(settings_document(state)))
         process = subprocess.Popen(
             [python, "-m", "atelier_recorder", str(state / "settings.json")],
             env={"PYTHONPATH": str(_PROJECT / "roles/recorder/files"), "PATH": os.environ["PATH"]},
@@ -195,7 +195,8 @@ def _connect(running: Running, *, through: bool) -> http.client.HTTPSConnection:
     return connection
 
 
-def _settings(state: Path) -> dict[str, Any]:
+def settings_document(state: Path) -> dict[str, Any]:
+    """The recorder's settings file, as the role would write it."""
     return {
         "listen_host": _ADDRESS,
         "listen_port": _PORT,
@@ -212,6 +213,7 @@ def _settings(state: Path) -> dict[str, Any]:
         "max_conversation_bytes": 4 * 1024**2,
         "max_workspace_bytes": 512 * 1024**2,
         "buffer_bytes": 64 * 1024**2,
+        "max_connections": 256,
     }
 
 

@@ -16,11 +16,13 @@ from atelier_recorder.messages import DomainSeen, Exchanged, SocketMessage, Unpa
 from atelier_recorder.providers import find_provider, parse_providers
 from atelier_recorder.redact import MARK, redact, redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.scribe import Scribe
-from atelier_recorder.settings import Limits, Settings
+from atelier_recorder.settings import Limits, Settings, read_settings
 from atelier_recorder.store import Store, fit
 from atelier_recorder.times import file_name, iso
 from atelier_recorder.workspaces import Workspaces
 from test_recorder_formats import CHAT, exchanged
+
+from bench.egress_recorder import settings_document
 
 ID = "0123456789ab"
 ADDRESS = "10.0.0.2"
@@ -335,3 +337,9 @@ def test_trouble_is_said_once_and_forgotten(scribe: Scribe, tmp_path: Path) -> N
     assert "traffic goes on" in said[0]
     assert "again" in said[1]
     assert read_domains(tmp_path / "recordings")["a.example"]["count"] == 1
+
+
+def test_the_benchmark_s_recorder_reads_its_settings(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(settings_document(tmp_path)))
+    assert read_settings(path).recordings_dir == tmp_path / "recordings"
