@@ -28,6 +28,7 @@ from .access import Caller
 from .changes import begin
 from .deps import Services
 from .disk_gauge import Figures, Space, space
+from .periodic import run_periodically
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +64,10 @@ class DiskWatch:
         self._stopping: set[str] = set()
         # What could not be noted yet: the registry may be on the disk that is full.
         self._untold: dict[str, tuple[Reason, int]] = {}
+        self._said_untold = False
 
     async def run(self) -> None:
-        while True:
-            try:
-                if self._platform.watcher.available:
-                    await self.look()
-            except Exception:  # the boundary: a look that fails must not be the last one
-                log.exception("the seats' disk was not measured")
-                self._next = time.monotonic() + _SHORTEST_WAIT
-            await asyncio.sleep(_EVERY_SECONDS)
+        await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._platform.watcher)
 
     async def look(self) -> None:
         """One look: measures the seats if it is time to, and does what follows from it."""
@@ -84,6 +79,7 @@ class DiskWatch:
         urgent = (falls or (in_need and not self._in_need)) and time.monotonic() >= self._soonest
         if time.monotonic() < self._next and not urgent:
             return
+        self._next = time.monotonic() + _SHORTEST_WAIT  # where this one fails
         running = await self._running()
         begun = time.monotonic()
         containers = {id: measured[1] for id, measured in running.items()}
@@ -193,10 +189,13 @@ class DiskWatch:
         for id, (reason, used) in list(self._untold.items()):
             try:
                 await asyncio.to_thread(note, self._platform.registry, id, reason, used, self._limit)
-            except AtelierError:
-                log.warning("the disk's state of %s could not be noted; it is tried again", id)
+            except AtelierError as error:
+                if not self._said_untold:
+                    log.warning("the disk's state of %s could not be noted, and is tried again: %s", id, error)
+                self._said_untold = True
                 return
             del self._untold[id]
+            self._said_untold = False
 
 
 def _is_news(notice: Notice | None, used: int, limit: int) -> bool:

@@ -15,6 +15,7 @@ from .access import Caller
 from .activity import connections
 from .changes import begin
 from .deps import Services
+from .periodic import run_periodically
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,7 @@ class Expiry:
         if self._idle is None and self._end is None:
             return
         wait = min(_EVERY_SECONDS, self._idle.total_seconds() / _LOOKS_PER_TIMEOUT) if self._idle else _EVERY_SECONDS
-        while True:
-            try:
-                if self._platform.watcher.available:
-                    await self._look()
-            except Exception:  # the boundary: a look that fails must not be the last one
-                log.exception("no workspace was looked at for expiry")
-            await asyncio.sleep(wait)
+        await run_periodically(log, "stopping unused workspaces", wait, self._look, self._platform.watcher)
 
     async def _look(self) -> None:
         platform = self._platform

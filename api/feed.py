@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+from .periodic import run_periodically
+
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
@@ -31,7 +33,8 @@ class Feed:
         """Each topic once at the beginning, since whoever comes can't know what it missed, then as it changes."""
         self._followers += 1
         if self._task is None:
-            self._task = asyncio.create_task(self._keep_looking(), name="feed")
+            looks = run_periodically(log, "telling pages of changes", _LOOK_SECONDS, self._compare)
+            self._task = asyncio.create_task(looks, name="feed")
         known: dict[str, int] = {}
         try:
             while True:
@@ -44,19 +47,12 @@ class Feed:
                     yield topic
         finally:
             self._followers -= 1
+            if not self._followers:
+                self._task.cancel()
+                self._task = None
 
-    async def _keep_looking(self) -> None:
-        try:
-            while self._followers:
-                try:
-                    await self._compare(self._look())
-                except Exception:  # the boundary: one look that fails must not leave every page as it was
-                    log.exception("the pages were not told of changes")
-                await asyncio.sleep(_LOOK_SECONDS)
-        finally:
-            self._task = None
-
-    async def _compare(self, states: Mapping[str, object]) -> None:
+    async def _compare(self) -> None:
+        states = self._look()
         news = [topic for topic, state in states.items() if topic not in self._changes or self._states[topic] != state]
         if not news:
             return

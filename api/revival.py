@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import docker
+from atelier.errors import AtelierError
 from atelier.intent import to_stay_stopped, wanted_up
 from atelier.jobs import Job
 from atelier.locks import Locks
@@ -24,6 +25,7 @@ from atelier.seats import is_unreleased
 from .access import Caller
 from .changes import begin
 from .deps import Services
+from .periodic import run_periodically
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +59,7 @@ class Revival:
         self._nothing_at: tuple[int, ...] = ()
 
     async def run(self) -> None:
-        while True:
-            try:
-                if self._platform.watcher.available:
-                    await self._look()
-            except Exception:  # the boundary: a look that fails must not be the last one
-                log.exception("no workspace was looked at for whether it should run")
-            await asyncio.sleep(_EVERY_SECONDS)
+        await run_periodically(log, "starting what should run", _EVERY_SECONDS, self._look, self._platform.watcher)
 
     async def _look(self) -> None:
         watcher = self._platform.watcher
@@ -74,16 +70,21 @@ class Revival:
         present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
         for id in [id for id, seen in present if seen.container.status == "running"]:
             self._tries.pop(id, None)
+        unwritten: AtelierError | None = None
         for id, at in list(watcher.asked_to_end.items()):
             if time.monotonic() - at >= _GRACE_SECONDS:
-                await asyncio.to_thread(self._decide, id)
-        if not any(seen.container.status in DOWN for _, seen in present):
-            return
-        down = await asyncio.to_thread(self._down)
-        if down:
-            job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
-            log.warning("starting %d workspaces that should run and do not", len(down))
-            self._begin(job)
+                try:
+                    await asyncio.to_thread(self._decide, id)
+                except AtelierError as error:  # the registry's disk may be full; the next look tries again
+                    unwritten = error
+        if any(seen.container.status in DOWN for _, seen in present):
+            down = await asyncio.to_thread(self._down)
+            if down:
+                job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
+                log.warning("starting %d workspaces that should run and do not", len(down))
+                self._begin(job)
+        if unwritten:
+            raise unwritten
 
     def _begin(self, job: Job) -> None:
         for id in job.project_ids:

@@ -9,6 +9,7 @@ from .access import Caller
 from .changes import begin
 from .deps import Services
 from .disk import is_past_kept
+from .periodic import run_periodically
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +23,11 @@ async def run(platform: Services) -> None:
     """As a task for as long as the API lives. What it finds a repair removes: a seat that is never reset again would
     keep what it had for ever."""
     wait = min(_EVERY_SECONDS, max(platform.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
-    while True:
-        await asyncio.sleep(wait)
-        try:
-            if platform.watcher.available and await asyncio.to_thread(is_past_kept, platform.settings):
-                job = await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _CALLER.name)
-                await begin(platform, _CALLER, job)
-        except Exception:  # the boundary: a look that fails must not be the last one
-            log.exception("nobody looked for containers that were kept long enough")
+
+    async def look() -> None:
+        if await asyncio.to_thread(is_past_kept, platform.settings):
+            job = await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _CALLER.name)
+            await begin(platform, _CALLER, job)
+
+    await asyncio.sleep(wait)
+    await run_periodically(log, "removing containers that were kept long enough", wait, look, platform.watcher)

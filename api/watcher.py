@@ -187,8 +187,8 @@ class Watcher(threading.Thread):
             status, error = self.status(row)
             if status is not row.status:
                 self._registry.observe(row, status, error)
-        except AtelierError:
-            log.exception("the status of %s could not be written", workspace_id)
+        except AtelierError as error:  # no traceback for each event of hours in which the disk is full
+            log.error("the status of %s could not be written: %s", workspace_id, error)
 
 
 def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from atelier.intent import stopped_on_purpose, wanted_up
+from atelier.errors import AtelierError, Code
+from atelier.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.jobs import Job, Jobs, JobState
 from atelier.locks import Locks
 from atelier.model import Status
@@ -52,10 +53,11 @@ class Stage:
         self.begun.append(job)
         self.jobs.ended(job.id, JobState.FAILED)
 
-    def show(self, status: str) -> None:
-        self.seen[self.id] = SimpleNamespace(container=container(status))
+    def show(self, status: str, id: str = "") -> None:
+        id = id or self.id
+        self.seen[id] = SimpleNamespace(container=container(status))
         self.watcher.version += 1
-        row = self.registry.get(id=self.id)
+        row = self.registry.get(id=id)
         shown = Status.RUNNING if status == "running" else Status.STOPPED
         if row.status is not shown:
             self.registry.observe(row, shown, None)
@@ -124,3 +126,35 @@ def test_a_stop_by_hand_counts_where_docker_lives_on(stage: Stage) -> None:
     stage.docker_answers = True
     assert stage.look(3) == []
     assert wanted_up(stage.registry) == set()
+
+
+def test_a_stop_that_a_full_disk_keeps_from_the_registry_is_logged_once_and_holds_up_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (other,) = stage.registry.reserve([order("other")])
+    stage.show("exited")
+    stage.show("exited", other.id)
+    stage.watcher.asked_to_end[stage.id] = 0.0
+    tries: list[str] = []
+
+    async def day() -> None:
+        loop, written = asyncio.get_running_loop(), asyncio.Event()
+
+        def write(registry: Registry, id: str) -> None:
+            tries.append(id)
+            if len(tries) < 20:
+                raise AtelierError(Code.REGISTRY_ERROR, "The registry's disk is full.")
+            to_stay_stopped(registry, id)
+            loop.call_soon_threadsafe(written.set)
+
+        monkeypatch.setattr(revival, "_EVERY_SECONDS", 0.0)
+        monkeypatch.setattr(revival, "to_stay_stopped", write)
+        looking = asyncio.create_task(stage.revival.run())
+        await asyncio.wait_for(written.wait(), 30)
+        looking.cancel()
+
+    asyncio.run(day())
+    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "disk is full" in said.getMessage() and not said.exc_info
+    assert stage.id not in wanted_up(stage.registry)
+    assert {id for job in stage.begun for id in job.project_ids} == {other.id}
