@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .archive_manifest import Entry, fault_of, read_manifest
 from .collecting import WORKERS, not_collected
+from .engine import Container
 from .errors import AtelierError
 from .late_work import late_work
 from .model import Workspace
@@ -79,10 +81,25 @@ def _remove_held(
     if container is None:
         problems += remove(platform, row)
         return None
-    if container.status == "restarting":
-        platform.engine.stop(container.id)  # Docker may start it at any moment, and pauses it never
-    with held_still(platform, row, container):
+    with _halted(platform, row, container):
         fault = late_work(platform, row, folder, entry)
         if fault is None:
             problems += remove(platform, row)
     return fault
+
+
+@contextmanager
+def _halted(platform: Platform, row: Workspace, container: Container) -> Iterator[None]:
+    """Keeps the seat from running for the block. Afterwards it goes on as it was, if it is still there."""
+    if container.status != "restarting":
+        with held_still(platform, row, container):
+            yield
+        return
+    # Docker may start it at any moment, and can't pause it.
+    platform.engine.stop(container.id)
+    try:
+        yield
+    finally:
+        # After a kill in between the API starts it: it is still wanted.
+        if platform.engine.inspect(container.id) is not None:
+            platform.engine.start(container.id)

@@ -72,6 +72,14 @@ class Seats:
         self.log.append("unpaused")
         self.states[name] = {**self.states.get(name, {}), "status": "running"}
 
+    def stop(self, name: str) -> None:
+        self.log.append("stopped")
+        self.states[name] = {**self.states.get(name, {}), "status": "exited"}
+
+    def start(self, name: str) -> None:
+        self.log.append("started")
+        self.states[name] = {**self.states.get(name, {}), "status": "running"}
+
     def remove(self, name: str) -> None:
         self.log.append("removed")
         self.gone.add(name)
@@ -331,6 +339,27 @@ def test_work_between_the_check_and_the_removal_keeps_the_seat(
     assert remove_collected(platform, ids, folder).names == ["Course 1"]
     assert seats.log == ["paused", "closed", "removed"]
     assert not remove_collected(platform, ids, folder).changed
+
+
+def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    name = platform.site.container_name(rows[0].id)
+    collect(platform, [rows[0].id], folder)
+    seats.files[name]["diary"] = b"saved after the check"
+    seats.states[name] = {"status": "restarting", "finished_at": "2026-01-02T00:00:00Z"}
+    seats.log.clear()
+    with pytest.raises(AtelierError) as error:
+        remove_collected(platform, [rows[0].id], folder)
+    assert "'diary'" in refused(error, Code.NOT_COLLECTED, "ids")
+    assert seats.log == ["stopped", "closed", "started"]
+    assert seats.states[name]["status"] == "running"
+    # One that is removed is not started any more.
+    collect(platform, [rows[0].id], folder)
+    seats.states[name] = {"status": "restarting", "finished_at": "2026-01-03T00:00:00Z"}
+    seats.log.clear()
+    assert remove_collected(platform, [rows[0].id], folder).names == [rows[0].name]
+    assert seats.log == ["stopped", "closed", "removed"]
 
 
 def test_a_removal_that_was_killed_is_finished_by_another(
