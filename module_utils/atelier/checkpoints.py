@@ -20,6 +20,7 @@ from .claims import last_claim
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
+from .intent import stopped_on_purpose, wanted_up
 from .kept_ages import ages, note
 from .model import CLONE, Status, Workspace
 from .platform import Platform
@@ -173,13 +174,29 @@ def reset(
             after = _view(platform, platform.registry.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         platform.progress(f"resetting {row.name}", 0, 1)
-        with _origin(platform, row, container, taken_before) as (origin, image):
+        with _stopped_if_it_fails(platform, row), _origin(platform, row, container, taken_before) as (origin, image):
             kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
         platform.progress(f"resetting {row.name}", 1, 1)
         row = platform.registry.get(id=row.id)
         after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
     sweep(platform, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
+
+
+@contextmanager
+def _stopped_if_it_fails(platform: Platform, row: Workspace) -> Iterator[None]:
+    """Where the reset of a seat that was stopped on purpose fails, it stays stopped, unless its new container runs."""
+    if row.id in wanted_up(platform.registry):
+        yield
+        return
+    try:
+        yield
+    except AtelierError as error:
+        if error.code is not Code.IDE_NOT_READY:
+            with suppress(AtelierError):  # the first error says more
+                if row.id in wanted_up(platform.registry):
+                    stopped_on_purpose(platform.registry, row.id)
+        raise
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""A reset that fails: the seat is as it was before, and so is what is wanted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from atelier import seats
+from atelier.checkpoints import reset
+from atelier.engine import Container, File, SeatSpec
+from atelier.errors import AtelierError, Code
+from atelier.intent import stopped_on_purpose, wanted_up
+from atelier.locks import Locks
+from atelier.model import Status
+from atelier.platform import Platform
+from support import container, open_registry, order, site
+
+
+class Engine:
+    """Containers by name, with their status. One that a reset made fails to do what ``broken`` names."""
+
+    def __init__(self, name: str, status: str, broken: str) -> None:
+        self.containers = {name: status}
+        self._broken = broken
+
+    def inspect(self, name: str) -> Container | None:
+        status = self.containers.get(name)
+        return container(status, name=name) if status else None
+
+    def image_tags(self, label: str) -> Sequence[str]:
+        return ()
+
+    def container_names(self, label: str) -> dict[str, str]:
+        return dict.fromkeys(self.containers, "")
+
+    def create(self, spec: SeatSpec) -> None:
+        self.containers[spec.name] = "created"
+
+    def put(self, name: str, folder: str, files: Sequence[File]) -> None:
+        """Nothing."""
+
+    def start(self, name: str) -> None:
+        if self.containers[name] == "created" and self._broken == "start":
+            raise AtelierError(Code.CONTAINER_CREATE_FAILED, "It does not start.")
+        self.containers[name] = "running"
+
+    def stop(self, name: str) -> None:
+        if self._broken == "stop":
+            raise AtelierError(Code.ENGINE_ERROR, "It does not stop.")
+        self.containers[name] = "exited"
+
+    def rename(self, old: str, new: str) -> None:
+        self.containers[new] = self.containers.pop(old)
+
+    def remove(self, name: str) -> None:
+        self.containers.pop(name, None)
+
+
+@pytest.mark.parametrize("broken", ["start", "stop"])
+@pytest.mark.parametrize("before", ["exited", "running"])
+def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, broken: str
+) -> None:
+    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    made = site(tmp_path)
+    with open_registry(tmp_path) as registry:
+        (row,) = registry.reserve([order("Seat")])
+        registry.update(row.id, status=Status.RUNNING)
+        if before == "exited":
+            stopped_on_purpose(registry, row.id)
+        name = made.container_name(row.id)
+        engine = Engine(name, before, broken)
+        platform = SimpleNamespace(
+            site=made, registry=registry, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
+            progress=lambda *_: None,
+        )  # fmt: skip
+        with pytest.raises(AtelierError, match=f"does not {broken}"):
+            reset(cast(Platform, platform), id=row.id, name=None, keep_hours=24)
+        assert engine.containers[name] == before
+        assert (row.id in wanted_up(registry)) is (before == "running")
+        assert registry.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
