@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import requests
 from docker.errors import APIError
 
+from .bounded_socket import connect, receive, seconds_left
 from .docker_answers import never_began
 from .errors import AtelierError, Code
 
@@ -123,12 +124,12 @@ class Programs:
                 state = self._asked("GET", f"exec/{id}/json", deadline)
                 if not state["Running"] and state["ExitCode"] is not None:
                     return int(state["ExitCode"]), output.decode(errors="replace")
-                time.sleep(min(_POLL_SECONDS, _left(deadline)))
+                time.sleep(min(_POLL_SECONDS, seconds_left(deadline)))
         except (TimeoutError, requests.exceptions.Timeout) as error:
             raise _Beyond("seconds", f"did not end within {program.seconds:g} seconds") from error
 
     def _asked(self, method: str, path: str, deadline: float, **arguments: Any) -> Mapping[str, Any]:
-        patience = max(min(_left(deadline), _ANSWER_SECONDS), _SHORTEST_ANSWER)
+        patience = max(min(seconds_left(deadline), _ANSWER_SECONDS), _SHORTEST_ANSWER)
         with closing(self._request(method, path, timeout=patience, **arguments)) as answer:
             found: Mapping[str, Any] = answer.json()
             return found
@@ -140,7 +141,7 @@ class Programs:
             f"POST /v{self._version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         )
-        with closing(_connected(self._url, deadline)) as connection:
+        with closing(connect(_address(self._url), min(seconds_left(deadline), _ANSWER_SECONDS))) as connection:
             connection.sendall(head.encode() + body)
             rest = _begun(connection, deadline)
             while True:
@@ -150,7 +151,7 @@ class Programs:
                         break
                     yield bytes(rest[_FRAME.size : _FRAME.size + length])
                     del rest[: _FRAME.size + length]
-                chunk = _received(connection, deadline)
+                chunk = receive(connection, deadline)
                 if not chunk:
                     return
                 rest += chunk
@@ -184,34 +185,16 @@ def _environment(user: str, mark: str) -> list[str]:
     return [f"PATH={path}", "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0", f"{_MARK}={mark}", *_UNSET]
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _connected(url: str, deadline: float) -> socket.socket:
+def _address(url: str) -> str | tuple[str, int]:
     place = urlsplit(url)
-    if place.scheme.endswith("unix"):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(min(_left(deadline), _ANSWER_SECONDS))
-        connection.connect(place.path)
-        return connection
-    address = place.hostname or "localhost", place.port or 2375
-    return socket.create_connection(address, min(_left(deadline), _ANSWER_SECONDS))
-
-
-def _received(connection: socket.socket, deadline: float) -> bytes:
-    connection.settimeout(_left(deadline))
-    return connection.recv(_CHUNK)
+    return place.path if place.scheme.endswith("unix") else (place.hostname or "localhost", place.port or 2375)
 
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:
     """Reads the head of Docker's answer and returns what came after it. Raises the SDK's error for a refusal."""
     answer = bytearray()
     while b"\r\n\r\n" not in answer:
-        chunk = _received(connection, deadline)
+        chunk = receive(connection, deadline)
         if not chunk or len(answer) > _LONGEST_HEAD:
             raise ConnectionError("Docker's answer has no end")
         answer += chunk
@@ -230,7 +213,7 @@ def _refusal(connection: socket.socket, body: bytes, deadline: float) -> APIErro
             with suppress(ValueError):
                 reason = str(json.loads(body)["message"])
                 break
-            chunk = _received(connection, deadline)
+            chunk = receive(connection, deadline)
             if not chunk:
                 break
             body += chunk

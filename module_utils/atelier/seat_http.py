@@ -16,9 +16,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from .bounded_socket import connect, receive, seconds_left
+
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
 _END_OF_HEAD = b"\r\n\r\n"
-_CHUNK = 16384
 _LONGEST_HEAD = 65536
 _LENGTH = re.compile("[0-9]{1,9}")
 _PATH = re.compile("/[!-~]*")
@@ -66,11 +67,11 @@ def ask(
 
 
 def _connected(place: tuple[str, int], deadline: float, tls: ssl.SSLContext | None) -> socket.socket:
-    connection = socket.create_connection(place, _left(deadline))
+    connection = connect(place, seconds_left(deadline))
     if tls is None:
         return connection
     try:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(seconds_left(deadline))
         return tls.wrap_socket(connection)
     except OSError:
         connection.close()
@@ -80,7 +81,7 @@ def _connected(place: tuple[str, int], deadline: float, tls: ssl.SSLContext | No
 def _answer(connection: socket.socket, deadline: float, limit: int) -> Answer:
     data = bytearray()
     while _END_OF_HEAD not in data:
-        chunk = _received(connection, deadline)
+        chunk = receive(connection, deadline)
         if not chunk or len(data) > min(limit, _LONGEST_HEAD):
             raise ConnectionError("the answer's head has no end")
         data += chunk
@@ -101,18 +102,6 @@ def _answer(connection: socket.socket, deadline: float, limit: int) -> Answer:
     elif _LENGTH.fullmatch(length):
         most = min(most, int(length))
     rest = bytearray(body)
-    while len(rest) < most and (chunk := _received(connection, deadline)):
+    while len(rest) < most and (chunk := receive(connection, deadline)):
         rest += chunk
     return Answer(number, headers, bytes(rest[: max(most, 0)]))
-
-
-def _received(connection: socket.socket, deadline: float) -> bytes:
-    connection.settimeout(_left(deadline))
-    return connection.recv(_CHUNK)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the answer takes too long")
-    return left
