@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from atelier.claims import Applicant, Claim, Claims, Outcome
 from atelier.errors import AtelierError, Code
 
+from .batcher import Batcher, Waiting
 from .limiter import Limiter
-
-log = logging.getLogger(__name__)
 
 # A seat that takes no password is tried again after 10 s, then 30 s, and so on to ten minutes: whoever asks all the
 # time must not make a job each time.
@@ -32,8 +30,8 @@ class _Failed:
 
 
 class ClaimDesk:
-    """Lives in one event loop. Whoever comes while a transaction is written goes into the next one together with all
-    others who came meanwhile, so the last of two hundred waits for a few writes to the disk and not for two hundred."""
+    """Claims that arrive while a transaction is written share the next one, so the last of two hundred waits for a few
+    writes to the disk and not for two hundred."""
 
     def __init__(
         self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_due: bool
@@ -42,40 +40,22 @@ class ClaimDesk:
         self.limiter = limiter
         self._leaving = leaving
         self._password_due = password_due
-        self._waiting: list[tuple[Applicant, asyncio.Future[Outcome]]] = []
-        self._serving: asyncio.Task[None] | None = None
+        self._batcher: Batcher[Applicant, Outcome] = Batcher("claims", self._serve)
         self._at: set[str] = set()
         # By workspace id.
         self._failed: dict[str, _Failed] = {}
 
     async def claim(self, applicant: Applicant) -> Outcome:
         """Raises what the registry raises; then nobody of that transaction has a seat."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((applicant, future))
-        if self._serving is None or self._serving.done():
-            self._serving = asyncio.create_task(self._serve(), name="claims")
-        return await future
+        return await self._batcher.call(applicant)
 
-    async def _serve(self) -> None:
-        while self._waiting:
-            bunch, self._waiting = self._waiting, []
-            applicants = [applicant for applicant, _ in bunch]
-            try:
-                outcomes = await asyncio.to_thread(self._claim, applicants)
-            except AtelierError as error:
-                log.error("%d claims could not be written: %s", len(bunch), error)
-                _tell(bunch, error)
-                continue
-            except Exception as error:  # the boundary: each of those who wait must be told
-                log.exception("claims could not be written")
-                _tell(bunch, error)
-                continue
-            for (_, future), outcome in zip(bunch, outcomes, strict=True):
-                if not future.done():  # whoever asked has gone; the seat is theirs all the same
-                    future.set_result(outcome)
+    async def _serve(self, batch: Sequence[Waiting[Applicant, Outcome]]) -> None:
+        def claim() -> list[Outcome]:
+            applicants = [one.wish for one in batch]
+            return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
 
-    def _claim(self, applicants: Sequence[Applicant]) -> list[Outcome]:
-        return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
+        for one, outcome in zip(batch, await asyncio.to_thread(claim), strict=True):
+            one.end(outcome)
 
     @contextmanager
     def telling(self, claim: Claim) -> Iterator[bool]:
@@ -113,9 +93,3 @@ def _later(failed: _Failed) -> AtelierError:
         remedy=f"Tell whoever runs the workshop, or try again in {wait} seconds.",
         retry_after=wait,
     )
-
-
-def _tell(bunch: Sequence[tuple[Applicant, asyncio.Future[Outcome]]], error: Exception) -> None:
-    for _, future in bunch:
-        if not future.done():
-            future.set_exception(error)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from atelier.errors import AtelierError
 
-log = logging.getLogger(__name__)
+from .batcher import Batcher, Waiting
 
 # Few enough that a seat whose IDE does not come back holds up few others, and that the first are told soon.
 MOST_AT_ONCE = 10
@@ -32,78 +31,49 @@ class _Wish:
     password_hash: str = field(repr=False)
     run: Run
     applied: Done
-    done: asyncio.Future[None]
+
+
+_Batch = Sequence[Waiting[_Wish, None]]
 
 
 class PasswordDesk:
-    """Lives in one event loop. Who comes while runs are under way goes into the next one, together with all others of
-    the same caller who came meanwhile."""
+    """Changes that arrive while runs are under way share the next one with all others of the same caller."""
 
     def __init__(self) -> None:
-        self._waiting: list[_Wish] = []
-        self._runs: set[asyncio.Task[None]] = set()
+        self._batcher: Batcher[_Wish, None] = Batcher("passwords", _serve, _next, _RUNS)
 
     async def change(self, caller: str, workspace_id: str, password_hash: str, run: Run, applied: Done) -> None:
         """Returns when the workspace has the password; ``run`` is called here or not at all. Raises why not."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Wish(caller, workspace_id, password_hash, run, applied, done))
-        if len(self._runs) < _RUNS:
-            task = asyncio.create_task(self._serve(), name="passwords")
-            self._runs.add(task)
-            task.add_done_callback(self._runs.discard)
-        await done
-
-    async def _serve(self) -> None:
-        while bunch := self._next():
-            try:
-                errors: Mapping[str, Exception] = await self._run(bunch)
-            except AtelierError as error:
-                errors = {wish.workspace_id: error for wish in bunch}
-            except Exception as error:  # the boundary: each of those who wait must be told
-                log.exception("passwords could not be set")
-                errors = {wish.workspace_id: error for wish in bunch}
-            except asyncio.CancelledError:  # the API goes down
-                for wish in bunch:
-                    wish.done.cancel()
-                raise
-            _tell_those_done(bunch)
-            for wish in bunch:
-                failed = errors.get(wish.workspace_id)
-                if wish.done.done():  # whoever asked has gone
-                    continue
-                if failed is None:
-                    wish.done.set_result(None)
-                else:
-                    wish.done.set_exception(failed)
-
-    async def _run(self, bunch: Sequence[_Wish]) -> Mapping[str, AtelierError]:
-        """Runs the playbook for these. Who has the new password is told at once: a seat that holds up the run, or makes
-        it fail, must not keep the others from knowing theirs."""
-        hashes = {wish.workspace_id: wish.password_hash for wish in bunch}
-        run = asyncio.ensure_future(bunch[0].run(hashes))
-        try:
-            while not run.done():
-                await asyncio.wait({run}, timeout=_LOOK_SECONDS)
-                _tell_those_done(bunch)
-            return await run
-        finally:
-            run.cancel()
-
-    def _next(self) -> list[_Wish]:
-        """Takes the next few out of those who wait: one caller's, and of one workspace only the first."""
-        bunch: dict[str, _Wish] = {}
-        for wish in self._waiting:
-            ours = not bunch or wish.caller == next(iter(bunch.values())).caller
-            if ours and len(bunch) < MOST_AT_ONCE:
-                bunch.setdefault(wish.workspace_id, wish)
-        taken = list(bunch.values())
-        self._waiting = [wish for wish in self._waiting if wish not in taken]
-        return taken
+        await self._batcher.call(_Wish(caller, workspace_id, password_hash, run, applied))
 
 
-def _tell_those_done(bunch: Sequence[_Wish]) -> None:
-    waiting = {wish.workspace_id: wish for wish in bunch if not wish.done.done()}
+async def _serve(batch: _Batch) -> None:
+    """Runs the playbook for these. Who has the new password is told at once: a seat that holds up the run, or makes it
+    fail, must not keep the others from knowing theirs."""
+    run = asyncio.ensure_future(batch[0].wish.run({one.wish.workspace_id: one.wish.password_hash for one in batch}))
+    try:
+        while not run.done():
+            await asyncio.wait({run}, timeout=_LOOK_SECONDS)
+            _tell_those_done(batch)
+        errors = await run
+    finally:
+        run.cancel()
+    for one in batch:
+        one.end(errors.get(one.wish.workspace_id))
+
+
+def _next(waiting: _Batch) -> _Batch:
+    """The next few of those that wait: one caller's, and of one workspace only the first."""
+    batch: dict[str, Waiting[_Wish, None]] = {}
+    for one in waiting:
+        if one.wish.caller == waiting[0].wish.caller and len(batch) < MOST_AT_ONCE:
+            batch.setdefault(one.wish.workspace_id, one)
+    return list(batch.values())
+
+
+def _tell_those_done(batch: _Batch) -> None:
+    waiting = {one.wish.workspace_id: one for one in batch if not one.result.done()}
     # Where the registry can't be read, the run's own end tells.
     with suppress(AtelierError):
-        for id in bunch[0].applied({id: wish.password_hash for id, wish in waiting.items()}):
-            waiting[id].done.set_result(None)
+        for id in batch[0].wish.applied({id: one.wish.password_hash for id, one in waiting.items()}):
+            waiting[id].end(None)
