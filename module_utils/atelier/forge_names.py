@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from .errors import AtelierError, Code
 
@@ -118,9 +118,3 @@ def candidates(name: str) -> Iterator[str]:
     for number in range(2, _MOST_SUFFIXES):
         suffix = f"-{number}"
         yield f"{name[: LONGEST_NAME - len(suffix)]}{suffix}"
-
-
-def first_free(name: str, taken: Collection[str]) -> str:
-    """The first of the candidates that is not taken; capitals make no difference."""
-    lower = {other.lower() for other in taken}
-    return next(candidate for candidate in candidates(name) if candidate.lower() not in lower)

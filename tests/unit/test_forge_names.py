@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import islice
 
 import pytest
 from atelier.errors import AtelierError, Code
 from atelier.forge_names import (
     LONGEST_NAME,
+    candidates,
     check_branch,
     check_owner,
     check_repository_name,
-    first_free,
     repository_name,
     seat_branch,
 )
@@ -100,8 +101,6 @@ def test_a_workspace_s_name_becomes_a_branch_and_a_repository(title: str, branch
     assert check_repository_name(repository_name(title)) == repository
 
 
-def test_the_first_name_that_is_free() -> None:
-    assert first_free("App", {"other"}) == "App"
-    assert first_free("App", {"app", "APP-2"}) == "App-3"
-    assert first_free("x" * 100, {"x" * 100}) == "x" * 98 + "-2"
-    assert len(first_free("x" * 100, {"x" * 100})) == LONGEST_NAME
+def test_the_names_that_are_tried_are_short_enough() -> None:
+    assert list(islice(candidates("App"), 3)) == ["App", "App-2", "App-3"]
+    assert list(islice(candidates("x" * LONGEST_NAME), 2)) == ["x" * LONGEST_NAME, "x" * (LONGEST_NAME - 2) + "-2"]
