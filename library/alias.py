@@ -89,7 +89,7 @@ from ansible.module_utils.atelier.aliases import (
     find_alias,
     put_alias,
 )
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, run_on_platform
 from ansible.module_utils.atelier.errors import AtelierError, Code
 from ansible.module_utils.atelier.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.platform import Platform
@@ -99,10 +99,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **SHARED_SPEC,
+            **WORKSPACE_SPEC,
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
-            "name": {"type": "str"},
-            "id": {"type": "str"},
             "subdomain": {"type": "str", "required": True},
             "port": {"type": "int"},
             "user": {"type": "str"},

@@ -61,7 +61,7 @@ details:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
 from ansible.module_utils.atelier.checkpoints import take_checkpoint
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
@@ -69,7 +69,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}, "run_id": {"type": "str"}},
+        argument_spec={**WORKSPACE_SPEC, "run_id": {"type": "str"}},
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )
@@ -77,8 +77,7 @@ def main() -> None:
 
 
 def _take(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
-    taken, found = take_checkpoint(platform, **given, check_mode=module.check_mode)
+    taken, found = take_checkpoint(platform, **own_options(module), check_mode=module.check_mode)
     shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in found]
     return {"changed": taken, "checkpoints": shown}
 

@@ -84,7 +84,7 @@ details:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, run_on_platform
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.release import KEEP_FILES, RESET_FILES, Wanted, release
 from ansible.module_utils.basic import AnsibleModule
@@ -93,9 +93,7 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **SHARED_SPEC,
-            "name": {"type": "str"},
-            "id": {"type": "str"},
+            **WORKSPACE_SPEC,
             "password_hash": {"type": "str", "no_log": True},
             "files": {"type": "str", "choices": [KEEP_FILES, RESET_FILES], "default": KEEP_FILES},
             "run_id": {"type": "str"},
@@ -111,13 +109,7 @@ def _release(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     given = module.params
     wanted = Wanted(given["password_hash"], given["files"], given["keep_hours"], given["run_id"])
     outcome = release(platform, id=given["id"], name=given["name"], wanted=wanted, check_mode=module.check_mode)
-    return {
-        "changed": outcome.changed,
-        "diff": {"before": outcome.before, "after": outcome.after},
-        "workspace": outcome.after,
-        "origin": outcome.origin,
-        "kept": outcome.kept,
-    }
+    return outcome.view()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ details:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
 from ansible.module_utils.atelier.checkpoints import reset
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
@@ -83,13 +83,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "name": {"type": "str"},
-            "id": {"type": "str"},
-            "run_id": {"type": "str"},
-            "keep_hours": {"type": "float", "default": 24},
-        },
+        argument_spec={**WORKSPACE_SPEC, "run_id": {"type": "str"}, "keep_hours": {"type": "float", "default": 24}},
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )
@@ -97,15 +91,7 @@ def main() -> None:
 
 
 def _reset(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
-    outcome = reset(platform, **given, check_mode=module.check_mode)
-    return {
-        "changed": outcome.changed,
-        "diff": {"before": outcome.before, "after": outcome.after},
-        "workspace": outcome.after,
-        "origin": outcome.origin,
-        "kept": outcome.kept,
-    }
+    return reset(platform, **own_options(module), check_mode=module.check_mode).view()
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ details:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
 from ansible.module_utils.atelier.git_address import check_git_access
 from ansible.module_utils.atelier.model import ProxyMode
 from ansible.module_utils.atelier.platform import Platform
@@ -193,10 +193,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **SHARED_SPEC,
+            **WORKSPACE_SPEC,
             "state": {"type": "str", "default": "present", "choices": [str(state) for state in State]},
-            "name": {"type": "str"},
-            "id": {"type": "str"},
             "template": {"type": "str"},
             "group": {"type": "str"},
             "memory": {"type": "str"},
@@ -229,7 +227,7 @@ def main() -> None:
 
 
 def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    given = {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+    given = own_options(module)
     mode = given.pop("proxy_mode")
     state = State(given.pop("state"))
     csv = given.pop("seats_csv")

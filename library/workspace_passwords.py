@@ -63,10 +63,9 @@ details:
   type: dict
 """
 
-from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform, seats_result
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.seat_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
@@ -81,12 +80,7 @@ def main() -> None:
 
 
 def _set(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    seats = set_passwords(platform, module.params["hashes"], check_mode=module.check_mode)
-    return {
-        "changed": any(seat.changed for seat in seats),
-        "seats": [asdict(seat) for seat in seats],
-        "failed_seats": [seat.id for seat in seats if seat.error is not None],
-    }
+    return seats_result(set_passwords(platform, module.params["hashes"], check_mode=module.check_mode), "changed")
 
 
 if __name__ == "__main__":

@@ -62,11 +62,7 @@ details:
   type: dict
 """
 
-from dataclasses import asdict
-from typing import Any
-
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
-from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform, seats_result
 from ansible.module_utils.atelier.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
@@ -75,16 +71,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={**SHARED_SPEC, "ids": {"type": "list", "elements": "str", "required": True}},
     )
-    run_on_platform(module, lambda platform: _revive(module, platform))
-
-
-def _revive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    seats = revive(platform, module.params["ids"])
-    return {
-        "changed": any(seat.started for seat in seats),
-        "seats": [asdict(seat) for seat in seats],
-        "failed_seats": [seat.id for seat in seats if seat.error is not None],
-    }
+    run_on_platform(module, lambda platform: seats_result(revive(platform, module.params["ids"]), "started"))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ..changes import follow
 from ..deps import Platform, Who
 from ..docs import errors
 from ..operations import raise_for
+from ..presenter import timestamp
 from ..responses import JSON
 from ..schemas import answers
 from ..schemas.git import CreateRepository
@@ -92,4 +93,4 @@ def _time(written: str) -> str:
         moment = datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError):
         moment = datetime.min.replace(tzinfo=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(moment)

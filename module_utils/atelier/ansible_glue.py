@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,8 @@ SHARED_SPEC: dict[str, Any] = {
     "site": SITE_SPEC,
     "ready_timeout": {"type": "float", "default": 60},
 }
+# Those of a module for one workspace, which takes its name or its id.
+WORKSPACE_SPEC: dict[str, Any] = {**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}}
 
 
 def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
@@ -179,6 +182,21 @@ def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> 
             return call(platform)
 
     run(module, opened)
+
+
+def own_options(module: Any) -> dict[str, Any]:
+    """What the module was given, apart from SHARED_SPEC."""
+    return {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+
+
+def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:
+    """The result of a module that works on many workspaces, each of which may fail alone. ``changed`` is the attribute
+    of a seat that says whether it was changed."""
+    return {
+        "changed": any(getattr(seat, changed) for seat in seats),
+        "seats": [asdict(seat) for seat in seats],
+        "failed_seats": [seat.id for seat in seats if seat.error is not None],
+    }
 
 
 def progress_reporter() -> Progress:

@@ -7,12 +7,12 @@ publicsuffixlist, so nothing is asked of anybody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .domain_names import public_suffixes
 from .errors import AtelierError, Code
 
 OTHER = "Other"
@@ -51,16 +51,8 @@ def organisation(domain: str) -> str | None:
     if ":" in domain or domain.replace(".", "").isdigit():
         return None
     # Private suffixes (github.io) are left out: their owner is the organisation.
-    owned = _suffixes().privatesuffix(domain)
+    owned = public_suffixes().privatesuffix(domain)
     return str(owned).partition(".")[0] if owned else None
-
-
-@cache
-def _suffixes() -> Any:
-    # Imported late: reading the list takes a tenth of a second, and few need it.
-    from publicsuffixlist import PublicSuffixList
-
-    return PublicSuffixList(only_icann=True)
 
 
 def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str | None = None) -> Categories:

@@ -63,6 +63,16 @@ class ResetOutcome:
     origin: str
     kept: str | None
 
+    def view(self) -> dict[str, object]:
+        """As the modules return it."""
+        return {
+            "changed": self.changed,
+            "diff": {"before": self.before, "after": self.after},
+            "workspace": self.after,
+            "origin": self.origin,
+            "kept": self.kept,
+        }
+
 
 # --- Checkpoints -----------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def normalised(text: str) -> str:
         )
     if _NUMBER.fullmatch(labels[-1]):
         raise NotADomain("is an address, not a name", "Name the domain; addresses can't be allowed.")
-    if len(labels) == 1 or _public_suffixes().is_public(name):
+    if len(labels) == 1 or public_suffixes().is_public(name):
         raise NotADomain(
             "would allow everything that ends with it", "Name a domain below it, such as example." + name + "."
         )
@@ -72,7 +72,7 @@ def _to_ascii(text: str) -> str:
 
 
 @cache
-def _public_suffixes() -> PublicSuffixList:
+def public_suffixes() -> PublicSuffixList:
     # Imported here: reading the list takes 0.07 s, which only who checks names should spend.
     from publicsuffixlist import PublicSuffixList
 
