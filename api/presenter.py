@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from atelier.aliases import Alias, all_aliases
-from atelier.disk_limits import Notice, notices
+from atelier.disk_limits import notices
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.views import repository_view
@@ -28,8 +28,9 @@ class Presenter:
     def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._aliases: tuple[object, Mapping[str, Sequence[Alias]]] = (None, {})
-        self._notices: tuple[object, Mapping[str, Notice]] = (None, {})
+        # By the registry's version: a list asks for each of its rows.
+        self._aliases = lru_cache(1)(lambda version: all_aliases(registry))
+        self._notices = lru_cache(1)(lambda version: notices(registry))
         self._watcher = watcher
         self._sampler = sampler
 
@@ -38,6 +39,7 @@ class Presenter:
         status, error = self.status(row)
         repository = repository_view(self._settings.site, row)
         kind = GIT_CLONE if row.git_url else row.template
+        aliases = self._aliases(self._registry.version()).get(row.id, ())
         return {
             "id": row.id,
             "projectId": row.id,
@@ -62,18 +64,11 @@ class Presenter:
             "proxyMode": str(row.proxy_mode),
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
-            "aliases": [alias_view(self._settings.site, alias) for alias in self._aliases_of(row.id)],
+            "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
             "diskUsage": None,
             "diskWarning": self.disk_warning(row),
             "warnings": [row.git_problem] if row.git_problem else [],
         }
-
-    def _aliases_of(self, workspace_id: str) -> Sequence[Alias]:
-        """Read anew only when the registry has changed: a list asks for each of its rows."""
-        version = self._registry.version()
-        if self._aliases[0] != version:
-            self._aliases = version, all_aliases(self._registry)
-        return self._aliases[1].get(workspace_id, ())
 
     def detailed(self, row: Workspace) -> dict[str, Any]:
         """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
@@ -110,11 +105,7 @@ class Presenter:
         return self.status(row)[1] or self.disk_warning(row) or ""
 
     def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
-        # Read again only when the registry has changed: a list asks for each of its rows.
-        version = self._registry.version()
-        if self._notices[0] != version:
-            self._notices = version, notices(self._registry)
-        notice = self._notices[1].get(row.id)
+        notice = self._notices(self._registry.version()).get(row.id)
         return notice.sentence(running=running) if notice else None
 
 
