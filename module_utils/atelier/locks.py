@@ -14,7 +14,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from .errors import AtelierError, Code
@@ -31,6 +31,8 @@ _ARCHIVES = 1 << 55
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
+Lock = AbstractContextManager[None]
+
 
 class Locks:
     """The lock file of one installation. ``wait`` is in seconds everywhere."""
@@ -38,124 +40,67 @@ class Locks:
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "locks"
 
-    @contextmanager
-    def workspace(self, workspace_id: str, wait: float) -> Iterator[None]:
+    def workspace(self, workspace_id: str, wait: float) -> Lock:
         """Holds one workspace. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"Another operation held the workspace {workspace_id} for {wait:g} seconds.",
-            field="workspace",
-            remedy="Wait for it to end, then run this again.",
-        )
-        with self._required(int(workspace_id, 16), wait, busy):
-            yield
+        held = f"Another operation held the workspace {workspace_id} for {wait:g} seconds."
+        return self._required(int(workspace_id, 16), wait, held, "workspace")
 
     def workspace_free(self, workspace_id: str) -> bool:
         """Whether nobody holds the workspace at this moment."""
         return self._free(int(workspace_id, 16))
 
-    @contextmanager
-    def batch(self, batch_id: str) -> Iterator[bool]:
+    def batch(self, batch_id: str) -> AbstractContextManager[bool]:
         """Tries to hold one batch of clones, without waiting; says whether it does."""
-        with self._held(_BATCHES + int(batch_id, 16), 0) as held:
-            yield held
+        return self._held(_BATCHES + int(batch_id, 16), 0)
 
     def batch_free(self, batch_id: str) -> bool:
         """Whether nobody holds the batch at this moment."""
         return self._free(_BATCHES + int(batch_id, 16))
 
-    @contextmanager
-    def gateway(self, wait: float = 30) -> Iterator[None]:
+    def gateway(self, wait: float = 30) -> Lock:
         """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
-        busy = AtelierError(
-            Code.GATEWAY_ERROR,
-            f"Another process held the route map for {wait:g} seconds.",
-            remedy="Run this again.",
-        )
-        with self._required(_GATEWAY, wait, busy):
-            yield
+        held = f"Another process held the route map for {wait:g} seconds."
+        return self._required(_GATEWAY, wait, held, code=Code.GATEWAY_ERROR)
 
-    @contextmanager
-    def egress(self, wait: float = 30) -> Iterator[None]:
+    def egress(self, wait: float = 30) -> Lock:
         """Holds what the proxies are told. Raises EGRESS_ERROR when somebody else held it for the whole wait."""
-        busy = AtelierError(
-            Code.EGRESS_ERROR,
-            f"Another process held the list of the proxies' clients for {wait:g} seconds.",
-            remedy="Run this again.",
-        )
-        with self._required(_EGRESS, wait, busy):
-            yield
+        held = f"Another process held the list of the proxies' clients for {wait:g} seconds."
+        return self._required(_EGRESS, wait, held, code=Code.EGRESS_ERROR)
 
-    @contextmanager
-    def names(self, wait: float) -> Iterator[None]:
+    def names(self, wait: float) -> Lock:
         """Holds the key for names while it is made. Raises WORKSPACE_BUSY when another held it for the whole wait."""
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"Another process was renaming the containers for {wait:g} seconds.",
-            remedy="Run this again.",
-        )
-        with self._required(_NAMES, wait, busy):
-            yield
+        return self._required(_NAMES, wait, f"Another process was renaming the containers for {wait:g} seconds.")
 
-    @contextmanager
-    def rehearsal(self) -> Iterator[None]:
+    def rehearsal(self) -> Lock:
         """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            "Another rehearsal is under way.",
-            field="rehearsal",
-            remedy="Wait for its verdict, then run this again.",
-        )
-        with self._required(_REHEARSAL, 0, busy):
-            yield
+        return self._required(_REHEARSAL, 0, "Another rehearsal is under way.", "rehearsal")
 
     def rehearsal_free(self) -> bool:
         """Whether no rehearsal is under way at this moment."""
         return self._free(_REHEARSAL)
 
-    @contextmanager
-    def whitelist(self, wait: float) -> Iterator[None]:
+    def whitelist(self, wait: float) -> Lock:
         """Holds Squid's configuration. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"Another run changed the whitelist for {wait:g} seconds.",
-            field="whitelist",
-            remedy="Wait for it to end, then run this again.",
-        )
-        with self._required(_WHITELIST, wait, busy):
-            yield
+        return self._required(_WHITELIST, wait, f"Another run changed the whitelist for {wait:g} seconds.", "whitelist")
 
-    @contextmanager
-    def sheet(self, path: Path, wait: float) -> Iterator[None]:
+    def sheet(self, path: Path, wait: float) -> Lock:
         """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        digest = hashlib.sha256(str(path.resolve()).encode()).digest()
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"Another run worked with the seat sheet {path} for {wait:g} seconds.",
-            field="seats_csv",
-            remedy="Wait for it to end, then run this again.",
-        )
-        with self._required(_SHEETS + int.from_bytes(digest[:6], "big"), wait, busy):
-            yield
+        held = f"Another run worked with the seat sheet {path} for {wait:g} seconds."
+        return self._required(_SHEETS + _number(path), wait, held, "seats_csv")
 
-    @contextmanager
-    def archives(self, folder: Path, wait: float) -> Iterator[None]:
+    def archives(self, folder: Path, wait: float) -> Lock:
         """Holds a folder of archives. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        digest = hashlib.sha256(str(folder.resolve()).encode()).digest()
-        busy = AtelierError(
-            Code.WORKSPACE_BUSY,
-            f"Another run collected into {folder} for {wait:g} seconds.",
-            field="folder",
-            remedy="Wait for it to end, then run this again.",
-        )
-        with self._required(_ARCHIVES + int.from_bytes(digest[:6], "big"), wait, busy):
-            yield
+        held = f"Another run collected into {folder} for {wait:g} seconds."
+        return self._required(_ARCHIVES + _number(folder), wait, held, "folder")
 
     @contextmanager
-    def _required(self, byte: int, wait: float, busy: AtelierError) -> Iterator[None]:
+    def _required(
+        self, byte: int, wait: float, message: str, field: str | None = None, code: Code = Code.WORKSPACE_BUSY
+    ) -> Iterator[None]:
         with self._held(byte, wait) as held:
             if not held:
-                raise busy
+                remedy = "Wait for it to end, then run this again." if field else "Run this again."
+                raise AtelierError(code, message, field=field, remedy=remedy)
             yield
 
     @contextmanager
@@ -177,6 +122,10 @@ class Locks:
         finally:
             os.close(descriptor)
         return int(_FLOCK.unpack(answer)[0]) == fcntl.F_UNLCK
+
+
+def _number(path: Path) -> int:
+    return int.from_bytes(hashlib.sha256(str(path.resolve()).encode()).digest()[:6], "big")
 
 
 def _request(byte: int) -> bytes:
