@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from .bounded_socket import connect
 from .errors import AtelierError, Code
 from .model import GitServer
 
@@ -210,14 +210,11 @@ class _TooMuchError(Exception):
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-        self._open: Callable[[], socket.socket] = lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        super().__init__("localhost")
+        self._path, self._seconds = path, timeout
 
     def connect(self) -> None:
-        self.sock = self._open()
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock = connect(str(self._path), self._seconds)
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
