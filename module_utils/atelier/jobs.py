@@ -123,9 +123,7 @@ class Jobs:
                 )
 
     def find(self, job_id: str) -> Job | None:
-        with self._registry.reading() as db:
-            row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
-        return _job(row) if row else None
+        return next(iter(self._select("WHERE id = ?", job_id)), None)
 
     def get(self, job_id: str) -> Job:
         job = self.find(job_id)
@@ -135,30 +133,15 @@ class Jobs:
 
     def all(self, limit: int = 100) -> list[Job]:
         """The newest jobs, newest first."""
-        with self._registry.reading() as db:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM jobs ORDER BY rowid DESC LIMIT ?",  # noqa: S608
-                (limit,),
-            ).fetchall()
-        return [_job(row) for row in rows]
+        return self._select("ORDER BY rowid DESC LIMIT ?", limit)
 
     def later(self, job: Job) -> list[Job]:
         """Jobs that were asked for after that one, by sequence: the wall clock may have been set back."""
-        with self._registry.reading() as db:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE rowid > (SELECT rowid FROM jobs WHERE id = ?) ORDER BY rowid",  # noqa: S608
-                (job.id,),
-            ).fetchall()
-        return [_job(row) for row in rows]
+        return self._select("WHERE rowid > (SELECT rowid FROM jobs WHERE id = ?) ORDER BY rowid", job.id)
 
     def unfinished(self) -> list[Job]:
         """Jobs that were asked for and are not at their end, oldest first."""
-        with self._registry.reading() as db:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM jobs WHERE state IN (?, ?) ORDER BY rowid",  # noqa: S608
-                OPEN,
-            ).fetchall()
-        return [_job(row) for row in rows]
+        return self._select("WHERE state IN (?, ?) ORDER BY rowid", *OPEN)
 
     def promised_ids(self) -> set[str]:
         """Ids of workspaces that an unfinished job is for."""
@@ -182,6 +165,11 @@ class Jobs:
                 (job_id, after),
             ).fetchall()
         return [JobEvent(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+
+    def _select(self, rest: str, *values: str | int) -> list[Job]:
+        with self._registry.reading() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
+        return [_job(row) for row in rows]
 
     def _set(self, job_id: str, **values: str | int | None) -> None:
         assignments = ", ".join(f"{column} = ?" for column in values)
