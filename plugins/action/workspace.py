@@ -20,6 +20,7 @@ from typing import Any
 
 import ansible.module_utils
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
@@ -33,6 +34,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        if self._connection.transport != "local":
+            reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
+            raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})

@@ -1,0 +1,28 @@
+"""The action plugin that runs Atelier's modules on the controller."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_module_has_its_link() -> None:
+    modules = {module.name for module in (ROOT / "library").glob("*.py")}
+    assert {link.name for link in (ROOT / "plugins" / "action").glob("*.py")} == modules
+
+
+@pytest.mark.parametrize(("connection", "runs"), [("local", True), ("ssh", False)])
+def test_a_module_for_another_machine_is_refused(connection: str, runs: bool) -> None:
+    """It would work on this one, whatever the task says."""
+    program = Path(sys.executable).with_name("ansible")
+    order = ["all", "-i", "elsewhere,", "-c", connection, "-m", "port_check", "-a", "port=1 field=atelier_base_port"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run([program, *order], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is runs, done.stdout + done.stderr
+    assert runs or "runs on the controller only, not over ssh" in done.stdout + done.stderr
