@@ -260,6 +260,21 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
     assert error.value.details["missing"] == ["Course 1"]
 
 
+def test_what_a_seat_calls_its_files_makes_no_long_error(
+    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+) -> None:
+    name = platform.site.container_name(rows[0].id)
+    seats.states[name] = {"status": "running"}
+    collect(platform, [rows[0].id], folder)
+    seats.answer = (0, "file " + "f" * 10**6)
+    seats.files[name]["d\x1b/" * 800] = b"new"
+    with pytest.raises(AtelierError) as error:
+        verify(platform, [rows[0].id], folder)
+    said = refused(error, Code.NOT_COLLECTED, "ids")
+    assert "newer than its archive" in said and "\x1b" not in said and "x1b" not in said
+    assert len(said) < 1000
+
+
 def test_a_clock_that_went_back_hides_no_work(
     platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:

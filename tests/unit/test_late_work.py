@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from atelier.late_work import difference, is_of_its_own, rest_of, search, told
+from atelier.late_work import _Fingerprints, difference, is_of_its_own, rest_of, search, told
 from support import container
 
 SINCE = "2026-11-24T09:30:00.000Z"
@@ -139,6 +139,26 @@ def test_a_changed_mode_is_a_difference() -> None:
     assert difference(before, after, 1) is None
     before.seek(0)
     assert difference(before, changed, 1) == "a"
+
+
+def test_a_seat_can_not_choose_where_its_files_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files whose fingerprints get neighbouring places would take hours: each looks past all before it."""
+    places: list[bytes] = []
+    monkeypatch.setattr(_Fingerprints, "add", lambda self, fingerprint: places.append(fingerprint))
+    for _ in range(2):
+        difference(tar_of(a=b"1"), tar_of(), 1)
+    first, second = places
+    assert first != second
+
+
+def test_no_path_takes_long_to_look_at() -> None:
+    """A seat may have a million files below folders that are called so."""
+    paths = ["/.git/" * 682, "/.git/x" * 580 + ".loc", "/node_modules/.cache" * 204]
+    begin = time.perf_counter()
+    for _ in range(100):
+        for path in paths:
+            is_of_its_own(path)
+    assert time.perf_counter() - begin < 0.5
 
 
 def test_many_files_are_compared_in_little_memory() -> None:
