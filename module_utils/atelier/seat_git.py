@@ -8,11 +8,14 @@ from pathlib import Path
 
 from .errors import AtelierError
 from .model import Workspace
-from .plain import first_of, last_of, on_one_line, plain
+from .plain import first_of, last_of, on_one_line
 from .platform import Platform
 
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
 _NOTE_LENGTH = 400
+# The seat's user may write what the script would say. Git's names of branches are files, and so no longer than this.
+_BRANCH_LENGTH = 255
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # Seconds for git's own work on the files, and for a push.
 _COMMIT_SECONDS = 90
 _PUSH_SECONDS = 45
@@ -59,14 +62,15 @@ def seat_email(platform: Platform, workspace: Workspace) -> str:
 
 def saved_from(code: int, output: str) -> Saved:
     """What the script said; a note may have several lines, which become one."""
-    said = {word: plain(text) for word, text in _SAID.findall(output)}
+    said = dict(_SAID.findall(output))
+    branch, commit = said.get("branch"), said.get("commit", "")
     if "note" in said:
         said["note"] = first_of(on_one_line(output.rpartition("atelier: note ")[2]), _NOTE_LENGTH)
     elif code != 0:
         said["note"] = f"Nothing was committed: {last_of(on_one_line(output), _NOTE_LENGTH)}"
     return Saved(
-        branch=said.get("branch"),
-        commit=said.get("commit"),
+        branch=branch and first_of(branch, _BRANCH_LENGTH),
+        commit=commit if _COMMIT.fullmatch(commit) else None,
         committed="committed" in said,
         pushed="pushed" in said,
         note=said.get("note"),

@@ -29,6 +29,9 @@ COMMIT = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
         ),
         (1, "cd: /workspace: No such file", Saved(note="Nothing was committed: cd: /workspace: No such file")),
         (0, "", Saved()),
+        # The seat's user may write into the script's output.
+        (0, f"atelier: branch {'b' * 10**6}\natelier: commit {'c' * 10**6}\n", Saved(branch="b" * 250 + "[...]")),
+        (0, "atelier: branch a\x1b[2J\natelier: commit --force\n", Saved(branch="a\ufffd[2J")),
     ],
 )
 def test_the_scripts_words(code: int, output: str, saved: Saved) -> None:
