@@ -12,6 +12,7 @@ import pytest
 from atelier.errors import AtelierError, Code
 from atelier.model import CLONE, Status
 from atelier.registry import Registry, new_id
+from atelier.validation import check_title
 from support import open_registry, order, quotas, refused, row, start_python
 
 
@@ -113,6 +114,19 @@ def test_clones_skip_names_in_use_and_inherit(registry: Registry) -> None:
         ("base 1", "g", "h", "0" * 12),
         ("base 3", "g", None, "0" * 12),
     ]
+
+
+def test_names_of_clones_keep_the_limit_of_names(registry: Registry) -> None:
+    long = "n" * 100
+    registry.reserve([order(long), order("n" * 97 + " 10")])
+    clones = registry.reserve_clones(registry.get(name=long), "0" * 12, [None] * 11, "default")
+    names = [clone.name for clone in clones]
+    assert names[:2] == ["n" * 98 + " 1", "n" * 98 + " 2"] and names[8:] == [
+        "n" * 98 + " 9",
+        "n" * 97 + " 11",
+        "n" * 97 + " 12",
+    ]
+    assert all(check_title(name, "name") == name for name in names)
 
 
 def test_a_closed_batch_is_forgotten_its_rows_stay(registry: Registry) -> None:
