@@ -90,7 +90,7 @@ class Instance(Installation):
             "workspace_timeout_minutes": 120,
             "reset_keep_hours": 24,
             "disk_reserve": 0,
-            "version": "0.1.0",
+            "version": "tests",
             "workshop": {
                 "group": "workshop",
                 "seat_passwords": "keep",
