@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: alias
 short_description: Gives a port of a workspace a readable subdomain
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - The gateway leads C(<subdomain>.<domain>) to the port at once, with no reload. The program must listen on all
     addresses.
@@ -48,7 +51,6 @@ attributes:
     support: none
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

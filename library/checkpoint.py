@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: checkpoint
 short_description: Takes a checkpoint of one workspace, to begin again from
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - A checkpoint is an image of the workspace's files as they are now. The workspace is paused for it for a moment.
   - Secrets in known places (passwords, git credentials, keys, shell history, tokens) are not in it.
@@ -32,7 +35,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: clone
 short_description: Makes many copies of one workspace
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - Takes one snapshot of the source (running or stopped), and makes the seats from it side by side. The snapshot is
     removed at the end, also after a crash.
@@ -66,7 +69,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

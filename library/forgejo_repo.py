@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: forgejo_repo
 short_description: Makes, changes or removes a repository on the git server
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - The git server is Forgejo or Atelier's own embedded service; both are asked through Forgejo's HTTP API v1.
   - All repositories belong to one account, C(atelier_git_admin_user). A new one is empty, and only that account may
@@ -52,7 +55,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

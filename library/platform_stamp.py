@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: platform_stamp
 short_description: Tells whether the platform is as the last complete run left it
 version_added: "0.1.0"
-author: [Atelier (@atelier)]
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - Compares what the platform is made from (files, variables) and what is there of it (its containers and what they
     run, images, bridges, firewall, configuration files, a git server that takes Atelier's credentials) with what the

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: port_check
 short_description: Check that a TCP port of this host is free
 version_added: "0.1.0"
-author: [Atelier (@atelier)]
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - Fails with C(PORT_IN_USE), naming the process, when another process listens on the port. Changes nothing.
 options:

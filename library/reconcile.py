@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: reconcile
 short_description: Finds what Docker, the registry and the gateway disagree on, and repairs it
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - Finds containers without a registry row, rows without a container, workspaces whose making was interrupted, wrong
     statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
@@ -38,7 +41,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

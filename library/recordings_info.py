@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: recordings_info
 short_description: Reads what was recorded of a workspace
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker, idna, publicsuffixlist, PyYAML]
 description:
   - Returns the domains that a workspace with the proxy mode V(logging) asked for, sorted into categories, and its
     conversations with LLMs as a Markdown document. Changes nothing.
@@ -35,7 +38,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

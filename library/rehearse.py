@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rehearse
 short_description: Makes seats, opens them all at once, removes them, and says go or no-go
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - Each seat's page and WebSocket are opened through the gateway at the same time, as participants will.
   - It is a no-go when a seat does not come up or can't be opened, when opening takes too long, when the proxy of the
@@ -33,7 +36,6 @@ attributes:
     support: none
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

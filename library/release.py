@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release
 short_description: Ends all sessions and processes of a workshop seat, for its next participant
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - The seat's container is restarted from outside, so no process, listener or session of the former participant is
     left, whatever that person did in the seat. Session cookies are worthless then, also where the password stays.
@@ -44,7 +47,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: reset
 short_description: Begins one seat again from its last checkpoint or from its base
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - The seat gets a new container under the same id, address and password, and runs. Its image is the seat's own last
     checkpoint; or else its base's, or what the base is now; or what the seat was made from if the base is gone; or its
@@ -37,7 +40,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: squid_whitelist
 short_description: Changes the domains that workspaces behind Squid may reach
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker, idna, publicsuffixlist]
 description:
   - A domain stands for itself and all below it. Those that workspaces can't do without (packages of Debian and Ubuntu,
     extensions of the IDE) are always on the global list.
@@ -45,7 +48,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

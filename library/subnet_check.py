@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: subnet_check
 short_description: Check that address ranges for Docker networks are free on this host
 version_added: "0.1.0"
-author: [Atelier (@atelier)]
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - Fails with C(VALIDATION_ERROR) when a range is malformed or overlaps one that the host routes already.
     Docker itself only compares with its own networks.

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace
 short_description: Makes, starts, stops or removes one workspace
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - A workspace is a browser IDE (code-server) in a container of its own, with a fixed address and a route through the
     gateway.
@@ -104,7 +107,6 @@ attributes:
     support: full
   diff_mode:
     support: full
-author: Atelier
 """
 
 EXAMPLES = r"""

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace_archive
 short_description: Commits, pushes and archives the work in workspaces, checks that this was done, and removes them
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, backports.zstd (before Python 3.14), docker]
 description:
   - Of each workspace, running or not, the whole of C(/workspace) goes into one archive (tar, compressed with zstd) with
     all that is in it, the git repository included. Only sockets can't be archived.
@@ -49,7 +52,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace_info
 short_description: Reads the workspaces of the installation
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
 description:
   - Returns registry rows with the status that Docker shows now. Changes nothing.
 options:
@@ -31,7 +34,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

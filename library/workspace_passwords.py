@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace_passwords
 short_description: Gives several workspaces other passwords at once
+version_added: "0.1.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - Each of the workspaces gets the password of its hash, side by side. Running containers are restarted, which ends all
     sessions and processes in them.
@@ -25,7 +28,6 @@ attributes:
     support: full
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""

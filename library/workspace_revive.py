@@ -6,6 +6,9 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace_revive
 short_description: Starts workspaces that should run and do not
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - After a crash Docker leaves the containers that it stopped as if somebody had stopped them. This starts them again,
     side by side.
@@ -26,7 +29,6 @@ attributes:
     support: none
   diff_mode:
     support: none
-author: Atelier
 """
 
 EXAMPLES = r"""
