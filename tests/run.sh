@@ -7,20 +7,10 @@ set +e -uo pipefail
 cd "$here" || exit 1
 export PATH=$venv/bin:$PATH PY_COLORS=0 NO_COLOR=1
 
+# shellcheck source=checks.sh
+. tests/checks.sh
+
 check_prepare() { ansible-playbook tests/prepare.yml; }
-check_format() { ruff format --check .; }
-check_ruff() { ruff check .; }
-check_mypy() { mypy; }
-check_yamllint() { yamllint --strict .; }
-check_ansible_lint() { ansible-lint --offline; }
-check_docs() { # every module documents itself in a way that ansible-doc can read
-  local module
-  for module in library/*.py; do
-    ansible-doc --type module "$(basename "$module" .py)" >/dev/null || return 1
-  done
-  ansible-doc --type callback steps >/dev/null
-}
-check_unit() { pytest tests/unit; }
 alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from whatever checkout
   local lock=${TMPDIR:-/tmp}/atelier-$1.lock
   flock --nonblock "$lock" true || echo "Another checkout's $1 are under way; these wait for them."
@@ -44,7 +34,7 @@ done
 # installation of its own. The browser is left alone: Chromium drops what it loads whenever a container's network
 # interface comes or goes. The attacks take what they can get of the machine, and the chaos waits for 30 seconds only.
 stages=(
-  "prepare | format ruff mypy yamllint ansible_lint docs unit"
+  "prepare | ${static_checks[*]}"
   "module | api ${scenarios[*]}"
   "hostile"
   "chaos"
@@ -112,7 +102,8 @@ done
 
 logs=$here/out/test
 mkdir -p "$logs"
-: >"$logs/passed" >"$logs/failed"
+: >"$logs/passed"
+: >"$logs/failed"
 # What runs in the background does not hear Ctrl-C by itself.
 trap 'trap - TERM; kill -- 0' INT
 start_of_all=$EPOCHREALTIME

@@ -16,7 +16,7 @@
 set -u
 branch=$1 name=$2 email=$3 message=$4 commit_seconds=$5 push_seconds=$6 url=$7
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
-export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true GIT_CONFIG_COUNT=0
+export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS='' GIT_EDITOR=true GIT_CONFIG_COUNT=0
 # What only looks something up takes so long. A named pipe in place of a file holds up whoever reads it.
 look_seconds=20
 # Goes before whatever a file says.
@@ -30,7 +30,7 @@ copy() { timeout --kill-after=5 "$look_seconds" cp -- "$1" "$2"; }
 cd /workspace || exit
 own=$(mktemp -d /tmp/.collect.XXXXXX) || exit
 trap 'rm -rf "$own"' EXIT
-why= said= partly= who=()
+why='' said='' partly='' who=()
 note() {
     local text=$1
     [ "${#text}" -le 2000 ] || text="[...]${text: -2000}"
@@ -94,13 +94,13 @@ if ! find_it; then
     export GIT_CONFIG_GLOBAL=/dev/null
     if ! find_it; then
         [ -f "$seats/HEAD" ] && [ -d "$seats/objects" ] || give_up 'Its /workspace is no git repository.'
-        ours && take_index || give_up 'Its git repository is broken.'
+        { ours && take_index; } || give_up 'Its git repository is broken.'
     fi
 fi
 
 # Each of his git's would wait for a pipe in place of its index.
 if [ -e "$seats/index" ] && [ ! -f "$seats/index" ]; then
-    ours && take_index || give_up 'Its git repository is broken.'
+    { ours && take_index; } || give_up 'Its git repository is broken.'
 fi
 
 # One call for all that is to be known. Untracked files count, whatever his settings say.

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 JINJA = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])  # noqa: S701 - nothing is rendered
 OURS = "atelier_"
+# Jinja reads regular expressions as Python reads strings.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 # What a task holds as an expression without braces.
 EXPRESSIONS = ("when", "until", "failed_when", "changed_when", "that")
 INCLUDES = ("include_tasks", "import_tasks")
