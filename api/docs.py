@@ -21,6 +21,7 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
         "PAYLOAD_TOO_LARGE",
         "The body is too large.",
     ),
+    422: ("The name is a reserved word.", "ALIAS_RESERVED", "The subdomain is reserved"),
     429: ("Too many wrong passwords; see Retry-After.", "TOO_MANY_ATTEMPTS", "Too many wrong passwords"),
     500: ("The playbook failed.", "CONTAINER_CREATE_FAILED", "Docker could not create the container"),
     503: (
@@ -29,7 +30,7 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
         "Not available",
     ),
 }
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_FASTAPIS_422 = {"$ref": "#/components/schemas/HTTPValidationError"}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 
@@ -55,13 +56,19 @@ def document(app: FastAPI, kinds: Sequence[str]) -> dict[str, Any]:
         for methods in made["paths"].values():
             for operation in methods.values():
                 answers = operation["responses"]
-                answers.pop("422", None)
+                if "422" in answers and _schema(answers["422"]) == _FASTAPIS_422:
+                    answers.pop("422")
                 # Errors are JSON also where the answer itself is a stream or plain text.
                 for answer in (answers[status] for status in answers if int(status) >= 400):
                     example = answer["content"]["application/json"].get("example")
-                    answer["content"] = {"application/json": {"schema": _ERROR, "example": example}}
+                    answer["content"] = {"application/json": {"schema": _schema(answer), "example": example}}
         for name in _FASTAPIS_OWN:
             made["components"]["schemas"].pop(name, None)
         made["components"]["schemas"]["CreateProject"]["properties"]["projectType"]["enum"] = list(kinds)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _schema(answer: dict[str, Any]) -> Any:
+    """An answer's schema, whatever media type FastAPI put it under."""
+    return next(content["schema"] for content in answer["content"].values() if "schema" in content)

@@ -35,7 +35,9 @@ async def list_aliases(project_id: ProjectId, platform: Platform) -> Response:
     return JSON({"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]})
 
 
-@router.post(_ALIASES, response_model=alias_answers.OneAlias, status_code=201, responses=errors(404, 409, 500, 503))
+@router.post(
+    _ALIASES, response_model=alias_answers.OneAlias, status_code=201, responses=errors(404, 409, 422, 500, 503)
+)
 async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> Response:
     """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
     row = platform.row(project_id)
@@ -56,7 +58,7 @@ async def change_alias(
     return await _put(platform, caller, wanted, 200)
 
 
-@router.delete(_ONE, response_model=answers.DoneOnProject, responses=errors(404, 500, 503))
+@router.delete(_ONE, response_model=answers.DoneOnProject, responses=errors(404, 409, 500, 503))
 async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Platform, caller: Who) -> Response:
     """Takes the alias away; the port keeps its address by the workspace's id."""
     row = platform.row(project_id)

@@ -59,7 +59,9 @@ async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Res
 
 
 @router.post(
-    f"{_PROJECT}/recorded-domains/whitelist", response_model=answers.WhitelistChanged, responses=errors(404, 500, 503)
+    f"{_PROJECT}/recorded-domains/whitelist",
+    response_model=answers.RecordedWhitelisted,
+    responses=errors(404, 409, 500, 503),
 )
 async def whitelist_recorded_domains(
     project_id: ProjectId,
@@ -149,14 +151,14 @@ async def get_whitelist(platform: Platform) -> Response:
     return JSON({"success": True, "domains": live.entries, "raw": live.section, "groups": groups})
 
 
-@router.put("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(500, 503))
+@router.put("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(409, 500, 503))
 async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
     return await _changed(platform, caller, entries, State.EXACT, body.group, {})
 
 
-@router.post("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(500, 503))
+@router.post("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(409, 500, 503))
 async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
     """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)

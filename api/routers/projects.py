@@ -102,7 +102,7 @@ async def get_project(project_id: ProjectId, platform: Platform) -> Response:
     return JSON({"success": True, "project": platform.presenter.detailed(platform.row(project_id))})
 
 
-@router.delete("/{project_id}", response_model=answers.DoneOnProject, responses=errors(404, 429, 500, 503))
+@router.delete("/{project_id}", response_model=answers.DoneOnProject, responses=errors(404, 409, 429, 500, 503))
 async def delete_project(
     project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
 ) -> Response:
@@ -141,7 +141,7 @@ async def stop_project(
     return JSON({"success": True, "message": "Workspace stopped successfully", "projectId": row.id})
 
 
-@router.put("/{project_id}/password", response_model=answers.PasswordChanged, responses=errors(404, 429, 500, 503))
+@router.put("/{project_id}/password", response_model=answers.PasswordChanged, responses=errors(404, 409, 429, 500, 503))
 async def change_password(project_id: ProjectId, body: ChangePassword, platform: Platform, caller: Who) -> Response:
     """Sets another password, or removes it. A running IDE takes it at once."""
     row = platform.row(project_id)

@@ -97,7 +97,9 @@ async def extend_seat(
 
 
 @router.post(
-    "/seats/{project_id}/password", response_model=workshop_answers.SeatPassword, responses=errors(404, 429, 500, 503)
+    "/seats/{project_id}/password",
+    response_model=workshop_answers.SeatPassword,
+    responses=errors(404, 409, 429, 500, 503),
 )
 async def renew_password(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""

@@ -120,7 +120,7 @@ async def stats(platform: Platform) -> Response:
     )
 
 
-@router.post("/api/workspace/cleanup", response_model=answers.Cleanup, responses=errors(503))
+@router.post("/api/workspace/cleanup", response_model=answers.Cleanup, responses=errors(409, 500, 503))
 async def cleanup(platform: Platform, caller: Who) -> Response:
     """Drops the rows whose container is gone."""
     platform.require_docker()

@@ -64,7 +64,14 @@ async def get_workshop_status(platform: Platform) -> Response:
     return JSON({"available": now.available, "total": now.total, "claimed": now.claimed, **ends})
 
 
-@router.post("/claim", response_model=workshop_answers.ClaimedSeat, responses=errors(409, 429, 500, 503))
+@router.post(
+    "/claim",
+    response_model=workshop_answers.ClaimedSeat,
+    responses={
+        **errors(429, 500, 503),
+        409: {**errors(409)[409], "model": workshop_answers.ClaimRefused},
+    },
+)
 async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, request: Request) -> Response:
     """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
 
@@ -122,7 +129,7 @@ async def export_claims(platform: Platform) -> Response:
 @router.post(
     "/claims/{project_id}/release",
     response_model=workshop_answers.ReleasedSeat,
-    responses=errors(404, 429, 500, 503),
+    responses=errors(404, 409, 429, 500, 503),
     dependencies=ADMIN,
 )
 async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
@@ -149,7 +156,7 @@ async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) 
 
 
 @router.post(
-    "/rehearse", response_model=workshop_answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 503)
+    "/rehearse", response_model=workshop_answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 429, 503)
 )
 async def rehearse_workshop(
     platform: Platform, caller: Who, body: Annotated[Rehearse | None, Body()] = None
@@ -192,7 +199,7 @@ async def rehearse_workshop(
     return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
-@router.get("/rehearse", response_model=workshop_answers.LastRehearsal, responses=errors())
+@router.get("/rehearse", response_model=workshop_answers.LastRehearsal, responses=errors(429))
 async def last_rehearsal(platform: Platform) -> Response:
     """The newest rehearsal's job, and its verdict once it has one."""
     job = next((job for job in platform.read_jobs.all(1000) if job.operation == "rehearse"), None)

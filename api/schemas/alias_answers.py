@@ -10,12 +10,12 @@ from .answers import AliasView, Answer
 
 
 class AliasList(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     aliases: list[AliasView]
 
 
 class OneAlias(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     alias: AliasView
 
 
@@ -28,13 +28,13 @@ class OpenPort(Answer):
 
 
 class Ports(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     ports: list[OpenPort]
     shared: list[int] = Field(examples=[[3000]])
 
 
 class SharedPort(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     projectId: str = Field(examples=["abc123def456"])
     port: int = Field(examples=[3000])
     shared: bool

@@ -32,5 +32,5 @@ class Card(Answer):
 
 
 class Cards(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     cards: list[Card]

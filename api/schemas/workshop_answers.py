@@ -6,19 +6,29 @@ from typing import Literal
 
 from pydantic import Field
 
-from .answers import Answer, Done, JobAnswer, Status
+from .answers import Answer, Done, Error, JobAnswer, Status, sometimes
 
 
 class WorkshopStatus(Answer):
     available: int = Field(examples=[15])
     total: int = Field(examples=[20])
     claimed: int = Field(examples=[5])
+    endsAt: str = sometimes("Missing where no end is set.", examples=["2026-04-19T17:00:00.000Z"])
 
 
 class ClaimedSeat(Answer):
     workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
     projectName: str = Field(examples=["Workshop 1"])
-    diskWarning: str = Field("", description="A sentence on a disk that is nearly full, or was; missing otherwise.")
+    diskWarning: str = sometimes("A sentence on a disk that is nearly full, or was; missing otherwise.")
+    password: str = sometimes("The seat's new password, only in this answer. Missing where the workshop makes none.")
+
+
+class ClaimRefused(Error):
+    """Whoever has a seat already (ALREADY_CLAIMED) is told which one."""
+
+    workspaceUrl: str = sometimes("Only with ALREADY_CLAIMED.", examples=["http://abc123def456.localhost/"])
+    projectName: str = sometimes("Only with ALREADY_CLAIMED.", examples=["Workshop 1"])
+    diskWarning: str = sometimes("As in the answer to a claim; only with ALREADY_CLAIMED.")
 
 
 class ClaimView(Answer):
@@ -40,11 +50,9 @@ class ClaimList(Answer):
 
 
 class ReleasedSeat(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     released: ClaimView
-    sessions: Literal["ended"] = Field(
-        default="ended", description="Every session and process of the former participant has ended."
-    )
+    sessions: Literal["ended"] = Field(description="Every session and process of the former participant has ended.")
     password: Literal["changed", "kept", "none"] = Field(
         description="changed: nobody knows the seat's password. kept: the former participant may know it. none: the"
         " seat is open to everybody who knows its address."
@@ -78,7 +86,7 @@ class RehearsalVerdict(Answer):
 
 
 class LastRehearsal(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     job: JobAnswer | None
     verdict: RehearsalVerdict | None
 
@@ -105,12 +113,12 @@ class Seat(Answer):
 
 
 class SeatList(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     seats: list[Seat]
 
 
 class SeatPassword(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     projectId: str
     password: str
 
@@ -139,7 +147,7 @@ class ToRemove(Answer):
 
 
 class Collected(Answer):
-    success: Literal[True] = True
+    success: Literal[True]
     seats: list[CollectedSeat] = Field(description="Whatever was collected, also of seats that are gone.")
     workspaces: list[ToRemove] = Field(description="What the workshop consists of now.")
     job: JobAnswer | None = Field(description="The newest collect.")

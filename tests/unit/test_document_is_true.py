@@ -1,0 +1,280 @@
+"""The OpenAPI document is true: what the API sends has the keys that it documents, and no other ones.
+
+The API runs here without Docker, with rows that have whatever a row can have. tests/api holds each answer that it gets
+against the document in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from atelier import disk_limits
+from atelier.aliases import Alias, put_alias
+from atelier.archive_manifest import Entry, folder_of, write_manifest
+from atelier.claims import Applicant, Bounds, Claims
+from atelier.expiry import extend
+from atelier.jobs import Jobs, JobState
+from atelier.model import GitServer, Network, ProxyMode, Status
+from atelier.passwords import hash_password
+from atelier.registry import Registry
+from atelier.rehearsal import Limit, Verdict
+from atelier_recorder.records import record
+from support import order, site
+
+from api.main import create_app
+from api.operations import VERDICT, operations
+from api.runner.adapter import Ended
+from api.settings import Settings, Workshop
+from tests.documented import Documented
+
+_PROJECT = "/api/projects/{project_id}"
+_PASSWORD = "admin-password"
+_RECORDED_AT = "2026-02-14T10:05:00.123Z"
+
+
+def settings(folder: Path) -> Settings:
+    networks = {mode: Network(f"test-{mode}", IPv4Network(f"10.9.{at}.0/24")) for at, mode in enumerate(ProxyMode)}
+    git = GitServer("embedded", "ann", folder / "git.sock", folder / "git.json", 3000, "http://localhost/git")
+    return Settings(
+        site=replace(site(folder), networks=networks, git=git, seat_disk=1024**3),
+        raw_site={},
+        token="t" * 32,
+        open_to_all=False,
+        loopback_is_operator=True,
+        ports_want_password=True,
+        templates=("empty",),
+        ready_timeout=1,
+        proxy_enabled=True,
+        domain_categories={},
+        show_disk_usage=True,
+        workspace_timeout_minutes=120,
+        reset_keep_hours=24,
+        disk_reserve=0,
+        workshop=Workshop(
+            "day", False, False, 300, Bounds(), datetime(2099, 1, 1, tzinfo=UTC), _PASSWORD, access_code=""
+        ),
+        allowed_hosts=("localhost",),
+        playbooks=folder,
+        inventory=folder,
+        version="0.1.0",
+    )
+
+
+class World:
+    """An API without Docker, whose answers are held against its document."""
+
+    def __init__(self, folder: Path) -> None:
+        configured = settings(folder)
+        with Registry(folder, configured.site.networks, configured.site.quotas) as registry:
+            self.ids = _fill(folder, registry)
+        app = create_app(configured)
+        self.document = app.openapi()
+        self.documented = Documented(self.document)
+        self._loop = asyncio.Runner()
+        self._lifespan = app.router.lifespan_context(app)
+        self._loop.run(self._lifespan.__aenter__())
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        request = self._client.request(method, path, json=body, headers={"X-Admin-Password": _PASSWORD, **headers})
+        answer = self._loop.run(request)
+        kind = answer.headers.get("content-type", "")
+        self.documented.check(method, answer.url.path, answer.status_code, kind, answer.content)
+        return answer
+
+    def close(self) -> None:
+        self._loop.run(self._client.aclose())
+        self._loop.run(self._lifespan.__aexit__(None, None, None))
+        self._loop.close()
+
+
+def _fill(folder: Path, registry: Registry) -> dict[str, str]:
+    """Rows that have whatever rows can have; their ids by name."""
+    (base,) = registry.reserve([order("day", group="day", password_hash=hash_password("secret-1"), repository="day")])
+    seats = registry.reserve_clones(base, None, [None] * 3, "default")
+    recorded, guarded = registry.reserve(
+        [
+            replace(order("recorded", git_url="https://example.org/x.git"), proxy_mode=ProxyMode.LOGGING),
+            replace(order("guarded"), proxy_mode=ProxyMode.SECURITY),
+        ]
+    )
+    for row in (base, *seats, recorded, guarded):
+        registry.update(row.id, status=Status.RUNNING)
+    registry.update(base.id, branch="main", git_problem="The repository could not be made.")
+    registry.update(guarded.id, status=Status.ERROR, error="Its container was removed.")
+    put_alias(registry, Alias("demo", base.id, 3000, "guest", "$argon2id$x"), new=True)
+    extend(registry, seats[0].id, 30)
+    disk_limits.note(registry, seats[0].id, disk_limits.Reason.WARNED, 900, 1000)
+    claims = Claims(registry, "day", Bounds())
+    claims.claim([Applicant("Max", "max@example.com"), Applicant("Eva", "eva@example.com")])
+    claims.release(seats[1].id)
+    jobs = Jobs(registry)
+    table = operations(registry, jobs)
+    ended = Ended(JobState.SUCCESSFUL, {})
+    for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
+        job = jobs.open(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
+        jobs.note(job.id, VERDICT, _verdict())
+        jobs.ended(job.id, JobState.SUCCESSFUL, seats=table[operation].settle(job, ended))
+    assert job.id
+    entry = Entry(seats[0].id, "day 1", "running", "2026-04-19T17:30:00.000Z", file="x.tar.zst", note="No git.")
+    archives = folder_of(folder, "day")
+    archives.mkdir(parents=True)
+    write_manifest(archives, "test", "2026-04-19T17:30:00.000Z", [entry])
+    _record(folder, recorded.id)
+    return {row.name: row.id for row in registry.all()} | {"job": job.id}
+
+
+def _verdict() -> dict[str, object]:
+    return Verdict(False, 20, 12.5, 1.0, 2.0, 1024, 1024, Limit("memory", 7), ["Too little memory."]).view()
+
+
+def _record(folder: Path, id: str) -> None:
+    conversations = folder / "recordings" / id / "conversations"
+    conversations.mkdir(parents=True)
+    seen = {"count": 2, "first_seen": _RECORDED_AT, "last_seen": _RECORDED_AT}
+    (conversations.parent / "domains.json").write_text(json.dumps({"api.anthropic.com": seen}))
+    written = record(
+        timestamp=_RECORDED_AT,
+        api="anthropic",
+        method="POST",
+        url="https://api.anthropic.com/v1/messages",
+        status=200,
+        duration=10,
+        first_byte=None,
+        incomplete=False,
+        truncated=False,
+        error=None,
+        parsed_request=None,
+        parsed_response={},
+        secrets=(),
+    )
+    (conversations / f"{_RECORDED_AT.replace(':', '-')}.json").write_text(json.dumps(written))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("document"))
+    yield made
+    made.close()
+
+
+def test_every_read_is_as_documented(world: World) -> None:
+    parameters = {"{job_id}": world.ids["job"], "{port}": "3000", "{subdomain}": "demo", "{timestamp}": _RECORDED_AT}
+    succeeded = set()
+    for template, methods in world.document["paths"].items():
+        if "get" not in methods or template.endswith("/events"):
+            continue
+        for name in ("day", "day 1", "recorded", "guarded"):
+            path = template.replace("{project_id}", world.ids[name])
+            for parameter, value in parameters.items():
+                path = path.replace(parameter, value)
+            answer = world.ask("GET", path)
+            if answer.status_code == 200:
+                succeeded.add(template)
+    # What asks Docker, Squid or the git server, and an archive that is not there.
+    away = {f"{_PROJECT}/{what}" for what in ("disk-usage", "ports", "checkpoints")}
+    away |= {"/api/whitelist", "/api/git/repositories", "/api/workshop/collect/{project_id}/archive"}
+    reads = {path for path, methods in world.document["paths"].items() if "get" in methods}
+    assert succeeded | away | {"/api/events", "/api/jobs/{job_id}/events"} == reads
+
+
+def test_rows_have_whatever_can_be_documented_of_them(world: World) -> None:
+    """So that the test above proves something: nothing is null in all of them."""
+    shown = world.ask("GET", "/api/projects/").json()["projects"]
+    always_null = {key for key in shown[0] if all(project[key] is None for project in shown)}
+    assert always_null == {"diskUsage"}
+    (verdict, job) = map(world.ask("GET", "/api/workshop/rehearse").json().get, ("verdict", "job"))
+    assert verdict["firstLimit"] == {"what": "memory", "seats": 7}
+    assert [seat["status"] for seat in job["seats"]] == ["running", "running", "deleted"]
+    seat = world.ask("GET", "/api/workshop/seats").json()["seats"][0]
+    assert seat["diskWarning"] and seat["extendedUntil"] and seat["claimedAt"]
+
+
+def test_changes_that_need_no_docker_are_as_documented(world: World) -> None:
+    day, seat, recorded = (f"/api/projects/{world.ids[name]}" for name in ("day", "day 3", "recorded"))
+    changes: list[tuple[str, str, Any, int]] = [
+        ("PUT", f"{day}/notes", {"notes": "Exercises"}, 200),
+        ("PUT", f"{day}/group", {"group": "day"}, 200),
+        ("PUT", f"{seat}/name", {"name": "day 3"}, 200),
+        ("PUT", f"{seat}/name", {"name": "day"}, 400),
+        ("POST", f"{day}/extend", None, 200),
+        ("POST", f"{seat}/start", None, 200),
+        ("POST", f"{day}/stop", {"password": "wrong-password"}, 401),
+        ("POST", f"{day}/stop", "no-object", 400),
+        ("POST", f"{seat}/stop", None, 503),
+        ("POST", f"{seat}/ports/3000/share", None, 200),
+        ("DELETE", f"{seat}/ports/3000/share", None, 200),
+        ("POST", f"{day}/aliases", {"subdomain": "api", "port": 3000}, 422),
+        ("POST", f"{day}/clone", {"count": 0}, 400),
+        ("POST", "/api/projects/create", {"projectName": "x y", "projectType": "empty"}, 400),
+        ("POST", "/api/projects/create", {"projectName": "other", "projectType": "empty"}, 503),
+        ("PUT", "/api/projects/create", {}, 405),
+        ("POST", "/api/session", {"token": "t" * 32}, 200),
+        ("POST", "/api/session", {"token": "wrong"}, 401),
+        ("DELETE", "/api/session", None, 200),
+        ("POST", "/api/workshop/claim", {"name": "Max", "email": "max@example.com"}, 409),
+        ("POST", "/api/workshop/claim", {"name": "Ann", "email": "ann@example.com"}, 200),
+        ("POST", "/api/workshop/cards", {}, 200),
+        ("POST", f"/api/workshop/seats/{world.ids['day 3']}/extend", None, 200),
+        ("POST", f"/api/jobs/{world.ids['job']}/cancel", None, 409),
+        ("POST", f"{recorded}/generate-documentation", None, 200),
+        ("DELETE", f"{recorded}/llm-conversations/2026-01-01T00:00:00.000Z", None, 404),
+        ("DELETE", f"{recorded}/llm-conversations", None, 200),
+        ("GET", "/api/nowhere", None, 404),
+    ]
+    for method, path, body, status in changes:
+        answer = world.ask(method, path, body)
+        assert answer.status_code == status, (method, path, answer.text)
+    stranger = {"X-Forwarded-For": "203.0.113.7", "X-Admin-Password": ""}
+    assert world.ask("GET", "/api/projects/", **stranger).status_code == 401
+    refused = world.ask("POST", "/api/workshop/claim", {"name": "Ann", "email": "ann@example.com"}, **stranger)
+    assert refused.json()["projectName"] == "day 2"
+    # Refusals of changes, with their sources, roles and ports.
+    entries = world.ask("GET", "/api/audit").json()["entries"]
+    assert {"port", "role"} <= {key for entry in entries for key in entry}
+
+
+def test_a_key_too_many_or_too_few_is_told_with_its_place(world: World) -> None:
+    answer = world.ask("GET", "/api/projects/").json()
+    first = dict(answer["projects"][0])
+    first["aliases"] = [{"subdomain": "demo"}]
+    first["owner"] = first.pop("notes")
+    answer["projects"][0] = first
+    answer["undocumented"] = 1
+    with pytest.raises(AssertionError) as told:
+        world.documented.check("GET", "/api/projects", 200, "application/json", json.dumps(answer).encode())
+    for words in (
+        "GET /api/projects/ answered 200",
+        "the answer: Additional properties are not allowed ('undocumented' was unexpected)",
+        "projects[0]: Additional properties are not allowed ('owner' was unexpected)",
+        "projects[0]: 'notes' is a required property",
+        "projects[0].aliases[0]: 'port' is a required property",
+    ):
+        assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind", "body", "why"),
+    [
+        ("GET", "/api/limits", 418, "application/json", b"{}", "which is not documented"),
+        ("GET", "/api/limits", 200, "text/html", b"<p>", "as 'text/html'; documented is application/json"),
+        ("GET", "/api/nowhere", 200, "application/json", b"{}", "no such operation"),
+        ("GET", "/api/nowhere", 404, "application/json", b"{}", "'code' is a required property"),
+        ("PATCH", "/api/limits", 405, "application/json", b"{}", "'code' is a required property"),
+    ],
+)
+def test_what_is_not_documented_at_all(
+    world: World, method: str, path: str, status: int, kind: str, body: bytes, why: str
+) -> None:
+    with pytest.raises(AssertionError, match=why):
+        world.documented.check(method, path, status, kind, body)
