@@ -1,0 +1,71 @@
+"""The registry of an older Atelier: what an update finds in it is all there afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from atelier.aliases import all_aliases
+from atelier.claims import Claims
+from atelier.expiry import extensions
+from atelier.jobs import Jobs
+from atelier.model import Status
+from atelier.registry import Registry
+from support import open_registry, order
+
+BASE, SEAT, HALF_MADE = "000000000001", "000000000002", "000000000003"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A state folder whose registry Atelier 0.1.0 wrote."""
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
+        db.executescript(Path(__file__).with_name("registry-0.1.0.sql").read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def registry(old: Path) -> Iterator[Registry]:
+    """That registry, opened by this Atelier."""
+    with open_registry(old) as opened:
+        yield opened
+
+
+def test_workspaces_are_as_they_were(registry: Registry) -> None:
+    base, seat, half_made = registry.all()
+    assert (base.id, base.name, base.address, base.status) == (BASE, "Base", "10.9.0.16", Status.RUNNING)
+    assert (base.notes, base.git_url, base.repository, base.branch) == (
+        "exercise 1",
+        "https://example.org/a.git",
+        "base",
+        "main",
+    )
+    assert (seat.id, seat.status, seat.group, seat.cloned_from) == (SEAT, Status.STOPPED, "spring", BASE)
+    assert seat.branch == "clone/base-1"
+    assert seat.password_protected and base.password_hash == seat.password_hash
+    assert (half_made.id, half_made.status, half_made.batch) == (HALF_MADE, Status.CREATING, "b" * 12)
+
+
+def test_what_belongs_to_them_is_still_theirs(registry: Registry) -> None:
+    assert [(batch.id, batch.source_id, batch.count) for batch in registry.open_batches()] == [("b" * 12, BASE, 2)]
+    assert registry.unrevoked() == {"000000000009": "base"}
+    (claim,) = Claims(registry, "spring").open()
+    assert (claim.workspace_id, claim.name, claim.email) == (SEAT, "Ann", "ann@example.org")
+    assert [(alias.subdomain, alias.port) for alias in all_aliases(registry)[SEAT]] == [("demo", 3000)]
+    assert extensions(registry)[BASE].isoformat() == "2026-02-14T18:00:00+00:00"
+    job = Jobs(registry).get("job-1")
+    assert (job.operation, job.state, list(job.project_ids)) == ("clone", "successful", [SEAT])
+
+
+def test_the_next_workspace_has_the_next_address(registry: Registry) -> None:
+    (made,) = registry.reserve([order("new")])
+    assert made.address == "10.9.0.19"
+
+
+def test_a_file_that_was_brought_up_to_date_is_opened_again(old: Path) -> None:
+    for _ in range(2):
+        with open_registry(old) as registry:
+            assert [row.name for row in registry.all()] == ["Base", "Base 1", "Base 2"]
