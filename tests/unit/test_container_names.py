@@ -12,8 +12,7 @@ from atelier.container_names import misnamed, read_names_key, with_names
 from atelier.engine import Container
 from atelier.errors import AtelierError, Code
 from atelier.locks import Locks
-
-from tests.unit.support import site
+from support import site
 
 ID, OTHER = "0123456789ab", "ba9876543210"
 

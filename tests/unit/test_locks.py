@@ -60,17 +60,22 @@ def test_another_process_holds_it_until_it_is_killed(tmp_path: Path) -> None:
     assert locks.workspace_free(ID)
 
 
-def test_a_waiting_one_gets_it_when_it_comes_free(tmp_path: Path) -> None:
-    locks, order = Locks(tmp_path), []
+def test_a_waiting_one_gets_it_when_it_comes_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locks, order, is_refused, sleep = Locks(tmp_path), [], threading.Event(), time.sleep
+
+    def pause(seconds: float) -> None:
+        is_refused.set()
+        sleep(seconds)
 
     def wait() -> None:
         with locks.workspace(ID, 30):
             order.append("second")
 
     with locks.workspace(ID, 0):
+        monkeypatch.setattr(time, "sleep", pause)
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(0.1)
+        assert is_refused.wait(30)  # it has tried, and waits before it tries again
         order.append("first")
     thread.join()
     assert order == ["first", "second"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext as does_not_raise
+
 import pytest
 from atelier.errors import AtelierError, Code
 from atelier.quotas import check_room
@@ -34,4 +36,7 @@ def test_more_than_the_limit_already_leaves_none_not_minus_two() -> None:
 
 
 def test_starting_needs_no_new_row() -> None:
-    check_room(quotas(per_user=1, concurrent=5), (1, 1), wanted=1, new_rows=False)
+    with does_not_raise():
+        check_room(quotas(per_user=1, concurrent=5), (1, 1), wanted=1, new_rows=False)
+    with pytest.raises(AtelierError):
+        check_room(quotas(per_user=1, concurrent=5), (1, 1), wanted=1, new_rows=True)

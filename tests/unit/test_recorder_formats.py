@@ -228,19 +228,38 @@ ODD: list[Any] = [None, 1, "x", [], [1], [None], {}, {"choices": 3}, {"content":
 
 @pytest.mark.parametrize("api", ["openai-chat", "openai-responses", "openai-realtime", "anthropic-messages"])
 def test_odd_json_is_taken_for_what_it_is(api: str) -> None:
+    """Whatever comes, there is a record of the one shape that readers know."""
     names = ("model", "messages", "input", "tools", "system", "instructions", "contents", "choices", "usage", "output")
     more = ("type", "delta", "item", "response", "content_block", "message", "index", "error", "parts", "item_id")
     for name in (*names, *more):
         for value in ODD:
-            parse_request(api, {name: value}, URL)
-            parse_request(api, {name: [{name: value, "content": value, "role": value, "tool_calls": value}]}, URL)
+            _is_a_request(parse_request(api, {name: value}, URL))
+            odd = [{name: value, "content": value, "role": value, "tool_calls": value}]
+            _is_a_request(parse_request(api, {name: odd}, URL))
             answer = new_answer(api)
             kinds = ("message_start", "content_block_start", "content_block_delta", "response.output_item.added")
             for kind in (*kinds, "response.completed", "response.output_text.delta", "error"):
                 answer.feed({"type": kind, name: value})
             answer.feed({"choices": [{"index": 0, "delta": {"tool_calls": [value], "content": value}}]})
             answer.whole({name: value})
-            json.dumps(answer.result())
+            _is_an_answer(answer.result())
+
+
+def _is_a_request(parsed: dict[str, Any]) -> None:
+    json.dumps(parsed)
+    assert parsed.keys() == {"model", "system", "messages", "tools", "parameters", "usage"}
+    assert isinstance(parsed["messages"], list)
+    for message in parsed["messages"]:
+        assert isinstance(message["role"], str), message
+        assert isinstance(message["content"], str), message
+
+
+def _is_an_answer(result: dict[str, Any]) -> None:
+    json.dumps(result)
+    assert isinstance(result["content"], str)
+    assert isinstance(result["reasoning"], str)
+    for call in result["tool_calls"]:
+        assert {key: type(value) for key, value in call.items()} == {"id": str, "name": str, "arguments": str}, call
 
 
 def test_requests_have_one_shape() -> None:

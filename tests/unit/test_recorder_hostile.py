@@ -25,9 +25,8 @@ from atelier_recorder.redact import redact_json_text, redact_text, redact_url, s
 from atelier_recorder.sessions import Session
 from atelier_recorder.settings import Limits, Settings
 from atelier_recorder.turns import MOST_EACH, Turns
+from support import row
 from test_recorder_formats import exchanged
-
-from tests.unit.support import row
 
 ID = "0123456789ab"
 MIB = 1024**2

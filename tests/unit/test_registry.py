@@ -262,14 +262,15 @@ def test_a_process_that_is_killed_leaves_whole_batches_only(tmp_path: Path) -> N
                 registry.close_batch(batch.id)
 
 
-def test_two_thousand_rows_are_quick(registry: Registry) -> None:
-    network = registry._networks
-    assert network  # a /24 is too small for 2,000: adopt rows with addresses of their own
-    for number in range(2000):
+def test_all_rows_are_read_by_one_statement(registry: Registry) -> None:
+    """However many there are; how long it takes is bench's business."""
+    for number in range(300):  # with addresses of their own: the network has fewer
         registry.adopt(row(id=f"{number:012x}", name=f"seat {number}", address=f"10.{number >> 8}.{number & 255}.1"))
-    begin = time.perf_counter()
-    assert len(registry.all()) == 2000
-    assert time.perf_counter() - begin < 0.5  # bench/ holds it to 10 ms; here it must only not be absurd
+    statements: list[str] = []
+    with registry.reading() as db:
+        db.set_trace_callback(statements.append)
+    assert len(registry.all()) == 300
+    assert len(statements) == 1, statements
 
 
 def test_an_unfinished_row_is_taken_over_by_one_only(registry: Registry) -> None:
