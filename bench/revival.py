@@ -12,7 +12,8 @@ import docker
 import httpx
 
 from tests.chaos.machine import INSTANCE, PORT, Machine, machine
-from tests.module.installation import Installation, eventually, is_healthy
+from tests.module.installation import Installation, is_healthy
+from tests.waiting import eventually
 
 from .floor import open_to_all
 from .host import IMAGE

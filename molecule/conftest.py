@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,6 @@ def start(site: dict[str, Any]) -> Iterator[Callable[..., Container]]:
     for container in started:
         container.remove(force=True, v=True)
     client.close()
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """Waits until the condition gives something true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"
-        time.sleep(0.05)
-    return found
 
 
 def listen(port: int) -> list[str]:

@@ -17,8 +17,10 @@ from typing import Any
 
 import docker
 import pytest
-from conftest import eventually, playbook
+from conftest import playbook
 from docker.models.containers import Container
+
+from tests.waiting import eventually
 
 CONVERGE = Path(__file__).with_name("converge.yml")
 

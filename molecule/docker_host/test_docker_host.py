@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import eventually
 
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SOCKET = FOLDER / "docker.sock"
@@ -32,10 +33,7 @@ def answers() -> bool:
 def stop(number: signal.Signals = signal.SIGTERM) -> None:
     pid = int(PIDFILE.read_text())
     os.kill(pid, number)
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not Path(f"/proc/{pid}").exists()
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "dockerd ends", 30)
 
 
 def table_exists() -> bool:
@@ -95,20 +93,13 @@ def supervisors() -> list[int]:
     return found
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_dockerd_that_dies_comes_back_by_itself_again_and_again() -> None:
     assert start().returncode == 0
-    eventually(lambda: len(supervisors()) == 1)
+    eventually(lambda: len(supervisors()) == 1, "one supervisor runs")
     for _ in range(2):
         before = PIDFILE.read_text()
         stop(signal.SIGKILL)
-        eventually(lambda before=before: answers() and PIDFILE.read_text() != before)  # type: ignore[misc]
+        eventually(lambda before=before: answers() and PIDFILE.read_text() != before, "dockerd is back")  # type: ignore[misc]
     # Whoever asks for it is told that it runs, and there is still one supervisor.
     assert "already answers" in start().stdout
     assert len(supervisors()) == 1
@@ -117,18 +108,18 @@ def test_a_dockerd_that_dies_comes_back_by_itself_again_and_again() -> None:
 def test_a_supervisor_that_dies_is_replaced_when_the_script_runs_again() -> None:
     os.kill(supervisors()[0], signal.SIGKILL)
     assert "already answers" in start().stdout
-    eventually(lambda: len(supervisors()) == 1)
+    eventually(lambda: len(supervisors()) == 1, "one supervisor runs")
 
 
 def test_one_that_was_asked_to_end_stays_away() -> None:
     stop()
-    eventually(lambda: not supervisors())
+    eventually(lambda: not supervisors(), "no supervisor runs")
     assert not answers()
     assert start().returncode == 0
-    eventually(lambda: len(supervisors()) == 1)
+    eventually(lambda: len(supervisors()) == 1, "one supervisor runs")
     # And the supervisor ends without dockerd.
     subprocess.run([FOLDER / "bin/start-dockerd", "unsupervise"], check=True)
-    eventually(lambda: not supervisors())
+    eventually(lambda: not supervisors(), "no supervisor runs")
     assert answers()
 
 
@@ -140,8 +131,7 @@ def test_it_is_started_at_boot() -> None:
 def zombie() -> Iterator[int]:
     """The id of a dead dockerd that nobody has buried, as in a container without an init."""
     process = subprocess.Popen(["bash", "-c", "printf dockerd >/proc/self/comm"])
-    while "State:\tZ" not in Path(f"/proc/{process.pid}/status").read_text():
-        time.sleep(0.01)
+    eventually(lambda: "State:\tZ" in Path(f"/proc/{process.pid}/status").read_text(), "it is dead")
     assert Path(f"/proc/{process.pid}/comm").read_text() == "dockerd\n"
     yield process.pid
     process.wait()

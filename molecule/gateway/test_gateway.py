@@ -19,8 +19,10 @@ from socketserver import UnixStreamServer
 from typing import Any
 
 import pytest
-from conftest import eventually, playbook
+from conftest import playbook
 from docker.models.containers import Container
+
+from tests.waiting import eventually
 
 # A workspace: tells on which port it was asked and with which headers, and echoes what follows an upgrade.
 WORKSPACE = r"""

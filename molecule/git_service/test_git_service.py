@@ -17,8 +17,10 @@ from atelier.ansible_glue import parse_site
 from atelier.errors import AtelierError, Code
 from atelier.forge import Forge, open_forge
 from atelier.model import Site
-from conftest import eventually, playbook
+from conftest import playbook
 from docker.models.containers import Container
+
+from tests.waiting import eventually
 
 CONVERGE = Path(__file__).with_name("converge.yml")
 

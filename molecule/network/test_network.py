@@ -11,8 +11,10 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
-from conftest import eventually, listen, playbook
+from conftest import listen, playbook
 from docker.models.containers import Container
+
+from tests.waiting import eventually
 
 PRIVATE_PORT = 18986  # a service of the host that seats have no business with
 PUBLISHED_PORT = 18987  # of a container that is no seat

@@ -19,9 +19,11 @@ import yaml
 from atelier.model import Limits, Network, ProxyMode, Quotas
 from atelier.registry import Registry
 from atelier.registry_rows import Reservation
-from conftest import eventually, playbook
+from conftest import playbook
 from docker.models.containers import Container
 from upstream import GAP, Upstream
+
+from tests.waiting import eventually
 
 HERE = Path(__file__).parent
 VARS = yaml.safe_load((HERE / "vars/main.yml").read_text())

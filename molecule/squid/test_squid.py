@@ -15,8 +15,10 @@ import docker
 import pytest
 import yaml
 from atelier.squid_log import LogEntry, recent
-from conftest import PROJECT, eventually, playbook
+from conftest import PROJECT, playbook
 from docker.models.containers import Container
+
+from tests.waiting import eventually
 
 CONVERGE = Path(__file__).with_name("converge.yml")
 INSTANCE = yaml.safe_load((PROJECT / "molecule/common/vars/instance.yml").read_text())

@@ -21,9 +21,11 @@ from urllib.parse import urlencode
 import docker
 import pytest
 from argon2 import PasswordHasher
-from conftest import eventually, playbook
+from conftest import playbook
 from docker.models.containers import Container
 from docker.models.images import Image
+
+from tests.waiting import eventually
 
 FIRST, SECOND = "correct horse", "battery staple"
 HASHER = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
@@ -350,6 +352,10 @@ def test_images_hold_nothing_of_the_host(client: docker.DockerClient, site: dict
     assert seen == b""
 
 
+# What takes its time in a template's preparation; no other process has these words.
+PREPARES = "sleep 3.0625"
+
+
 def processes_naming(text: str) -> list[int]:
     """Ids of the processes with the text in their arguments."""
     found = []
@@ -368,7 +374,7 @@ def template(client: docker.DockerClient, site: dict[str, Any], tmp_path: Path) 
     (folder / "skeleton" / "hello.txt").write_text("hello\n")
     (folder / "image").write_text("RUN touch /etc/probe\n")
     # Never from the cache of an earlier test.
-    (folder / "prepare.sh").write_text(f"# {tmp_path} {time.time()}\nsleep 3\necho prepared >prepared.txt\n")
+    (folder / "prepare.sh").write_text(f"# {tmp_path} {time.time()}\n{PREPARES}\necho prepared >prepared.txt\n")
     yield folder
     with contextlib.suppress(docker.errors.ImageNotFound):
         client.images.remove(f"{site['image_prefix']}/workspace:{folder.name}")
@@ -383,13 +389,10 @@ def test_a_sites_template_and_a_run_that_was_killed(
 
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(run)
-        while (
-            not (builders := processes_naming(f"{site['image_prefix']}/workspace:{template.name}"))
-            and not killed.done()
+        eventually(lambda: processes_naming(PREPARES.replace(" ", "\0")) or killed.done(), "the template is prepared")
+        for pid in processes_naming(f"{site['image_prefix']}/workspace:{template.name}") + processes_naming(
+            str(template.parent)
         ):
-            time.sleep(0.2)
-        time.sleep(1.5)
-        for pid in builders + processes_naming(str(template.parent)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         assert killed.result().returncode != 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool
 
 from tests.api.git_service import GIT, Service
 from tests.api.running import Api, Instance
+from tests.engine import ENGINE_URL, host_engine, open_network
 
-ENGINE_URL = "unix:///var/run/docker.sock"
 PREFIX = "atelier-api-test"
 NETWORK = "atelier-api-test-open"
 BRIDGE = "atl-apitest"
@@ -29,35 +26,14 @@ TEMPLATES = ("empty", "python-flask")  # those of atelier_templates' default
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """The host's engine, with the workspace images under the tests' own prefix."""
-    with (Path(tempfile.gettempdir()) / "atelier-api-test.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session's tests would be cleaned up by ours
-        try:
-            client = docker.DockerClient(base_url=ENGINE_URL, timeout=300)
-        except DockerException as error:
-            pytest.fail(f"No Docker Engine answers at {ENGINE_URL}: {error}. `./atelier up` installs and starts it.")
-        try:
-            for template in TEMPLATES:
-                client.images.get(f"atelier/workspace:{template}").tag(f"{PREFIX}/workspace", template)
-        except ImageNotFound as error:
-            pytest.fail(f"An image is missing ({error}). `./atelier up` (or `./atelier test`) builds it.")
+    with host_engine(PREFIX, {template: f"atelier/workspace:{template}" for template in TEMPLATES}) as client:
         yield client
-        for template in TEMPLATES:
-            client.images.remove(f"{PREFIX}/workspace:{template}")
-        client.close()
 
 
 @pytest.fixture(scope="session")
 def network(engine: docker.DockerClient) -> Iterator[str]:
-    _remove_leftovers(engine)
-    engine.networks.create(
-        NETWORK,
-        driver="bridge",
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=SUBNET)]),
-        options={"com.docker.network.bridge.name": BRIDGE, "com.docker.network.bridge.enable_icc": "false"},
-        labels={"atelier.instance": PREFIX},
-    )
-    yield NETWORK
-    _remove_leftovers(engine)
+    with open_network(engine, NETWORK, BRIDGE, SUBNET, _remove_installations) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -108,17 +84,7 @@ def make_instance(name: str, subnet: str = OWN_PART) -> Instance:
     return Instance(name, Path(tempfile.mkdtemp(prefix=f"{name}-")), subnet, NETWORK, ENGINE_URL, PREFIX)
 
 
-def _remove_leftovers(engine: docker.DockerClient) -> None:
-    """What this session or one that was killed left."""
+def _remove_installations() -> None:
+    """Those of this session, or of one that was killed."""
     for name in (PREFIX, "atelier-api-own", "atelier-api-nowhere"):
         make_instance(name, SHARED_PART).remove()
-    try:
-        network = engine.networks.get(NETWORK)
-    except NotFound:
-        return
-    for container in network.containers:
-        try:
-            network.disconnect(container, force=True)
-        except APIError:
-            continue
-    network.remove()

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.module.installation import REPOSITORY, eventually
+from tests.module.installation import REPOSITORY
+from tests.waiting import eventually
 
 GIT = {"service": "embedded", "owner": "developer", "seat_port": 3000}
 

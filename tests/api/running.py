@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 from docker.errors import NotFound
 
-from tests.module.installation import REPOSITORY, Installation, eventually
+from tests.module.installation import REPOSITORY, Installation
+from tests.waiting import eventually
 
 TOKEN = "test-token-0123456789abcdef-0123456789abcdef"
 SCRATCH = Path("/dev/shm")  # noqa: S108 - where runs have their private folders

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.running import TOKEN, Api, eventually, is_error
+from tests.api.running import TOKEN, Api, is_error
+from tests.waiting import eventually
 
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 PUBLIC = [("GET", "/api/health", 200), ("GET", "/api/config", 200), ("GET", "/api/limits", 200)]

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import httpx
 
-from tests.api.running import TOKEN, Api, eventually, is_error
+from tests.api.running import TOKEN, Api, is_error
+from tests.waiting import eventually
 
 PASSWORD = "canary-alias-Wd3"
 

@@ -20,7 +20,8 @@ from tests.api.contract import (
     WRONG_METHODS,
     matches,
 )
-from tests.api.running import Api, eventually, is_error
+from tests.api.running import Api, is_error
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

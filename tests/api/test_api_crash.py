@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.running import ENDED, SCRATCH, Api, eventually, executions
+from tests.api.running import ENDED, SCRATCH, Api, executions
 from tests.module.installation import asks_for_password, is_healthy, login
+from tests.waiting import eventually
 
 OLD, NEW = "old-password-1", "new-password-2"
 # So often is work asked for anew that was done before the crash came.

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.api.running import ENDED, Api, eventually
+from tests.api.running import ENDED, Api
+from tests.waiting import eventually
 
 MIB = 1024**2
 ADMIN = {"X-Forwarded-For": "203.0.113.9", "X-Admin-Password": "canary-admin-Hy5"}

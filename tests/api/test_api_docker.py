@@ -15,9 +15,10 @@ import pytest
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.api.conftest import PREFIX
-from tests.api.running import Api, Instance, eventually, is_error
+from tests.api.running import Api, Instance, is_error
 from tests.api.wire import Dockerd, Wire
 from tests.module.installation import is_healthy
+from tests.waiting import eventually
 
 # A loaded machine gets some time on top of the second that is promised.
 SOON = 10.0

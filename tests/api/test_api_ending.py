@@ -10,7 +10,8 @@ from typing import Any
 
 from backports import zstd
 
-from tests.api.running import Api, eventually, is_error
+from tests.api.running import Api, is_error
+from tests.waiting import eventually
 
 ADMIN = {"X-Forwarded-For": "203.0.113.9", "X-Admin-Password": "canary-admin-Hy5"}
 COLLECT, TEARDOWN = "/api/workshop/collect", "/api/workshop/teardown"

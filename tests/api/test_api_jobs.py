@@ -17,7 +17,8 @@ from atelier.model import Quotas
 from atelier.registry import Registry
 
 from api.runner.adapter import Ended, Execution, execute
-from tests.api.running import ENDED, SCRATCH, Api, eventually, executions, is_error
+from tests.api.running import ENDED, SCRATCH, Api, executions, is_error
+from tests.waiting import eventually
 
 SEATS = 8
 

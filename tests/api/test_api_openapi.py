@@ -14,7 +14,8 @@ from atelier.model import Limits, ProxyMode, Status
 from atelier.registry import Registry
 from atelier.registry_rows import Reservation
 
-from tests.api.running import Api, eventually
+from tests.api.running import Api
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import httpx
 
 from tests.api.git_service import Service
 from tests.api.running import TOKEN, Api, is_error
-from tests.module.installation import eventually, login
+from tests.module.installation import login
+from tests.waiting import eventually
 
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}
 COOKIE = "atelier-operator"

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.running import Api, eventually, is_error
+from tests.api.running import Api, is_error
+from tests.waiting import eventually
 
 
 class Gateway:

@@ -21,8 +21,9 @@ from atelier.registry import Registry, now
 from atelier.registry_rows import Reservation
 from atelier.validation import check_limits
 
-from tests.api.running import TOKEN, Api, eventually, is_error
+from tests.api.running import TOKEN, Api, is_error
 from tests.module.installation import login, opens, session_cookie
+from tests.waiting import eventually
 
 ADMIN, CODE = "canary-admin-Hy5", "canary-code-Bn8"
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}

@@ -16,8 +16,8 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 
-from tests.module.installation import eventually
 from tests.module.processes import containerd_below, descendants
+from tests.waiting import eventually
 
 _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-api2-def", "172.20.251.1/24"
 

@@ -18,8 +18,9 @@ import docker
 from docker.errors import DockerException
 
 from tests.installed import ROOT, front_door
-from tests.module.installation import Installation, eventually
+from tests.module.installation import Installation
 from tests.module.processes import containerd_below
+from tests.waiting import eventually
 
 INSTANCE = "atelier-chaos"
 PORT = 18101

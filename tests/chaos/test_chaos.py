@@ -8,10 +8,8 @@ Each round shows that the kill met work in progress; one that came too late is t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,8 +21,9 @@ from docker.errors import NotFound
 from tests.chaos.machine import INSTANCE, lives, machine
 from tests.chaos.plan import Round, rounds
 from tests.chaos.workshop import ENDED, Seat, Workshop
+from tests.engine import only_session
 from tests.installed import front_door
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 SEED = int(os.environ.get("ATELIER_CHAOS_SEED", "11"))
 ROUNDS = int(os.environ.get("ATELIER_CHAOS_ROUNDS", "12"))
@@ -40,8 +39,7 @@ _ENDS_THE_JOB = ("ansible-playbook", "seat", "ide", "shim")
 
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Workshop]:
-    with (Path(tempfile.gettempdir()) / "atelier-chaos.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_session("atelier-chaos"):
         for made, installation in machine():
             workshop = Workshop(made, installation)
             eventually(workshop.platform_is_up, "the platform is up", 60)

@@ -15,7 +15,8 @@ from atelier.passwords import verify_password
 from docker.errors import DockerException
 
 from tests.chaos.machine import INSTANCE, PORT, Machine
-from tests.module.installation import Installation, eventually, is_healthy, login
+from tests.module.installation import Installation, is_healthy, login
+from tests.waiting import eventually
 
 ENDED = ("successful", "failed", "error", "canceled")
 _PATIENCE = 240.0

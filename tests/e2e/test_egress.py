@@ -12,7 +12,7 @@ from docker.models.containers import Container
 from playwright.sync_api import Browser
 
 from tests.installed import Installation
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import PORT, in_terminal, visit
 from .internet import ADDRESS, ALLOWED, BLOCKED, MODELS

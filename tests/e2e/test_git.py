@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.installed import Installation, front_door
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import PORT, in_terminal, visit
 

@@ -6,11 +6,9 @@ participant, the host. Seats are made through the API, as an operator makes them
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
@@ -24,8 +22,9 @@ import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
 
+from tests.engine import only_session
 from tests.installed import Installation, installed
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 GROUP = "hostile-day"
 ADMIN_PASSWORD = "canary-of-the-hostile-day"
@@ -158,8 +157,7 @@ class Platform:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("installation")
-    with (Path(tempfile.gettempdir()) / "atelier-hostile.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session's installation has the same address ranges
+    with only_session("atelier-hostile"):
         running = nullcontext(Installation(Path(RUNNING), "")) if RUNNING else installed(folder, **VARIABLES)
         with running as made, httpx.Client(base_url=f"http://localhost:{PORT}", timeout=PATIENCE) as api:
             yield Platform(made, api)

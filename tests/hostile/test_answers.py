@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seat
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import GROUP, Platform, Seat
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat
 

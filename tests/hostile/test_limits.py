@@ -10,7 +10,7 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import INSTANCE, Platform, Seat
 

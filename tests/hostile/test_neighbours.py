@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import PORT, Platform, Seat
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import MODELS, Platform, Seat
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from atelier.passwords import generate_password, hash_password
 
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat
 

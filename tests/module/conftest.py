@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,13 +10,12 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import IPAMConfig, IPAMPool
-from git_container import IDLE_SECONDS, LIMIT, Server, git_service, new_work
-from installation import Installation
-from small_image import SMALL, build_small_image
 
-ENGINE_URL = "unix:///var/run/docker.sock"
+from tests.engine import ENGINE_URL, host_engine, open_network
+from tests.module.git_container import IDLE_SECONDS, LIMIT, Server, git_service, new_work
+from tests.module.installation import Installation
+from tests.module.small_image import SMALL, build_small_image
+
 NETWORK = "atelier-test-open"
 BRIDGE = "atl-test"
 SUBNET = "172.26.0.0/16"
@@ -30,30 +28,14 @@ TEMPLATE = os.environ.get("ATELIER_TEST_TEMPLATE", "atelier/workspace:empty")
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """The host's engine, with the workspace image under the test's own prefix."""
-    with (Path(tempfile.gettempdir()) / "atelier-test.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another session's tests would be cleaned up by ours
-        try:
-            client = docker.DockerClient(base_url=ENGINE_URL, timeout=300)
-        except DockerException as error:
-            pytest.fail(f"No Docker Engine answers at {ENGINE_URL}: {error}. `./atelier up` installs and starts it.")
-        try:
-            client.images.get(TEMPLATE).tag("atelier-test/workspace", "empty")
-        except ImageNotFound:
-            pytest.fail(f"The image {TEMPLATE} is missing. `./atelier up` (or `./atelier test`) builds it.")
+    with host_engine("atelier-test", {"empty": TEMPLATE}) as client:
         yield client
-        client.images.remove("atelier-test/workspace:empty")
-        client.close()
 
 
 @pytest.fixture(scope="session")
 def network(engine: docker.DockerClient) -> Iterator[str]:
-    _remove_leftovers(engine)
-    pool = IPAMConfig(pool_configs=[IPAMPool(subnet=SUBNET)])
-    options = {"com.docker.network.bridge.name": BRIDGE, "com.docker.network.bridge.enable_icc": "false"}
-    made = engine.networks.create(NETWORK, driver="bridge", ipam=pool, options=options)
-    yield NETWORK
-    _remove_leftovers(engine)
-    assert made
+    with open_network(engine, NETWORK, BRIDGE, SUBNET, _remove_installations) as name:
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +64,9 @@ def shared(network: str) -> Iterator[Installation]:
     installation.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(engine: docker.DockerClient) -> Iterator[Server]:
-    """The embedded git service, for all tests of one file."""
+    """The embedded git service, for all tests of git: each begins with a repository of its own."""
     settings = {
         "atelier_image_prefix": "atelier",
         "atelier_git_service_max_push_bytes": LIMIT,
@@ -106,16 +88,7 @@ def _installation(name: str, subnet: str, network: str, **variables: Any) -> Ins
     return Installation(name, folder, subnet, network, ENGINE_URL, **variables)
 
 
-def _remove_leftovers(engine: docker.DockerClient) -> None:
+def _remove_installations() -> None:
+    """Those of a session that was killed."""
     for name in ("atelier-test", "atelier-test-shared"):
         _installation(name, TEST_HALF, NETWORK).remove()
-    try:
-        network = engine.networks.get(NETWORK)
-    except NotFound:
-        return
-    for container in network.containers:
-        try:
-            network.disconnect(container, force=True)
-        except APIError:
-            continue
-    network.remove()

@@ -12,8 +12,9 @@ from typing import Any
 from atelier.forge import Credential, Forge
 from atelier.forge_http import read_credentials
 from atelier.model import GitServer
-from git_client import commit, git, new_repository, relay
-from installation import Installation
+
+from tests.module.git_client import commit, git, new_repository, relay
+from tests.module.installation import Installation
 
 # The largest push that it takes, in bytes.
 LIMIT = 12 * 1024**2

@@ -15,7 +15,9 @@ from typing import Any
 from atelier.errors import AtelierError
 from atelier.forge import Forge, read_credentials
 from atelier.model import GitServer
-from installation import Installation, eventually
+
+from tests.module.installation import Installation
+from tests.waiting import eventually
 
 PORT, GIT_PORT = 18482, 18483
 OWNER = "developer"

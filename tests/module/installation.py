@@ -12,9 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -27,23 +26,11 @@ from atelier.locks import Locks
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tests.module.processes import descendants
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 REPOSITORY = Path(__file__).parents[2]
 PLAYBOOKS = REPOSITORY / "playbooks"
 IDE_PORT = 8082
-# A quiet machine needs a fiftieth of it; nothing waits this long unless it is broken.
-PATIENCE_SECONDS = 120
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """Waits until the condition gives something true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -315,9 +302,11 @@ class Started:
         lines = path.read_text().splitlines() if path.exists() else []
         return Run(self.process.returncode, self._read(), [json.loads(line) for line in lines])
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """kill -9 for ansible-playbook, its workers and the module: a worker leaves the process group, so all of the
-        session's descendants are looked up. They are stopped first, so that none starts another meanwhile."""
+        session's descendants are looked up. They are stopped first, so that none starts another meanwhile. Returns
+        whether the playbook still ran."""
+        ran = self.process.poll() is None
         found: set[int] = set()
         while new := {self.process.pid, *descendants(self.process.pid)} - found:
             for pid in new:
@@ -328,6 +317,7 @@ class Started:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
+        return ran
 
     def _read(self) -> str:
         self._output.seek(0)

@@ -15,8 +15,9 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 from docker.types import IPAMConfig, IPAMPool
-from installation import PATIENCE_SECONDS, eventually
-from processes import containerd_below
+
+from tests.module.processes import containerd_below
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 NETWORK, BRIDGE, SUBNET = "atelier-second-open", "atl-test2", "172.25.250.0/24"
 _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-test2-def", "172.25.251.1/24"

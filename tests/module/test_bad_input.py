@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installation import Installation, Run, is_healthy
+
+from tests.module.installation import Installation, Run, is_healthy
 
 SHORT, LONG = "pass-7!", "long-password-" + "x" * 37
 

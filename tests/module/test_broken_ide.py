@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from installation import Installation, is_healthy
+
+from tests.module.installation import Installation, is_healthy
 
 READY_SECONDS = 3
 

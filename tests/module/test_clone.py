@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installation import Installation, asks_for_password, eventually, is_healthy, login, occupied
-from small_image import SMALL
+
+from tests.module.installation import Installation, asks_for_password, is_healthy, login, occupied
+from tests.module.small_image import SMALL
+from tests.waiting import eventually
 
 PASSWORD = "correct horse battery"
 
@@ -118,7 +120,6 @@ def test_check_mode_of_a_count_tells_and_makes_nothing(site: Installation, light
 
 
 def test_one_password_for_all_and_one_for_each(site: Installation, source: dict[str, Any]) -> None:
-    assert source
     seats = site.clone(source="Base", count=2, password=PASSWORD).succeeded().seats
     assert [login(seat["address"], PASSWORD) for seat in seats] == [True, True]
     each = site.task(
@@ -136,7 +137,6 @@ def test_one_password_for_all_and_one_for_each(site: Installation, source: dict[
 
 
 def test_a_sheet_keeps_the_passwords_over_runs(site: Installation, source: dict[str, Any], tmp_path: Path) -> None:
-    assert source
     path = tmp_path / "seats.csv"
     order = {"source": "Base", "names": ["Ann", "Ben"], "generate_passwords": True, "csv": str(path)}
     first = site.clone(**order).succeeded()
@@ -188,7 +188,6 @@ def test_when_all_fail_nothing_is_left(site: Installation, light: dict[str, Any]
 
 
 def test_a_clone_of_a_clone(site: Installation, source: dict[str, Any]) -> None:
-    assert source
     seat = site.clone(source="Base", names=["Ann"]).succeeded().seats[0]
     site.run_inside(seat, "echo more > /workspace/more")
     grandchild = site.clone(source="Ann", count=1).succeeded().seats[0]

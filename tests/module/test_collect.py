@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from atelier.archives import _zstd
 from atelier.locks import Locks
-from installation import Installation, Run, eventually
+
+from tests.module.installation import Installation, Run
+from tests.waiting import eventually
 
 SEATS = 4
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from installation import Installation, is_healthy
-from second_engine import SUBNET, SecondEngine
-from small_image import SMALL
+
+from tests.module.installation import Installation, is_healthy
+from tests.module.second_engine import SUBNET, SecondEngine
+from tests.module.small_image import SMALL
 
 SECRET = "https://user:canary-in-credentials@host\n"
 CREDENTIALS = "/home/coder/.git-credentials"
@@ -20,7 +21,6 @@ KEPT = ("Env", "Entrypoint", "Cmd", "User", "WorkingDir", "ExposedPorts")
 
 @pytest.fixture(scope="module")
 def away(engine: docker.DockerClient, small: str) -> Iterator[Installation]:
-    assert small
     second = SecondEngine(containerd_store=True)
     try:
         client = second.start()

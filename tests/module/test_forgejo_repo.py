@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from atelier.forge_http import read_credentials
-from git_client import git
-from git_container import TEACHER, Server
-from installation import Installation
+
+from tests.module.git_client import git
+from tests.module.git_container import TEACHER, Server
+from tests.module.installation import Installation
 
 
 def run_tasks(site: Installation, *tasks: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from atelier.forge_http import ForgeApi, read_credentials
-from git_container import SEAT, Server, grant
+
+from tests.module.git_container import SEAT, Server, grant
 
 TEXT, NUMBER, FLAG, LIST, TIME = str, int, bool, list, "time"
 
-# What Forgejo's swagger says of these, as far as anybody who knows Forgejo would look.
+# What Forgejo's API document (templates/swagger/v1_json.tmpl, the definitions APIError, AccessToken, Branch,
+# BranchProtection, Repository and User) says of these. Names and types were compared with it one by one on 2026-11-27.
 USER = {"id": NUMBER, "login": TEXT, "email": TEXT, "is_admin": FLAG, "created": TIME, "restricted": FLAG}
 REPOSITORY = {
     "id": NUMBER,
@@ -103,6 +105,3 @@ def has_shape(found: Any, shape: Any, where: str = "") -> None:
         assert isinstance(found, str) and found[10] == "T" and len(found) >= 20, f"{where}: {found!r}"
     else:
         assert type(found) is shape, f"{where}: {found!r}"
-
-
-# --- The module -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from git_host import TOKEN, USER, git_host, make_repository
-from installation import Installation
+
+from tests.module.git_host import TOKEN, USER, git_host, make_repository
+from tests.module.installation import Installation
 
 BRIDGE_ADDRESS = "172.26.0.1"
 BASIC = base64.b64encode(f"{USER}:{TOKEN}".encode()).decode()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from atelier.errors import AtelierError, Code
-from git_client import commit, git
-from git_container import SEAT, Server, git_service, grant, heads, new_work
-from git_server import answers
-from installation import Installation, eventually
+
+from tests.module.git_client import commit, git
+from tests.module.git_container import SEAT, Server, git_service, grant, heads, new_work
+from tests.module.git_server import answers
+from tests.module.installation import Installation
+from tests.waiting import eventually
 
 MIB = 1024**2
 DISK = 64 * MIB

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from atelier.errors import AtelierError, Code
 from atelier.forge import Credential
-from git_client import commit, git
-from git_container import IDLE_SECONDS, LIMIT, OTHER, SEAT, Server, grant, heads
-from git_server import answers
-from installation import eventually
+
+from tests.module.git_client import commit, git
+from tests.module.git_container import IDLE_SECONDS, LIMIT, OTHER, SEAT, Server, grant, heads
+from tests.module.git_server import answers
+from tests.waiting import eventually
 
 MIB = 1024**2
 
@@ -241,7 +242,7 @@ def test_a_push_that_breaks_off_leaves_nothing(server: Server, work: Path) -> No
     with ExitStack() as stack:
         stack.enter_context(begun(server, seat, body[:-1000]))
         stack.enter_context(begun(server, seat, body, length=len(body)))
-        time.sleep(0.15)  # any moment will do, so there is nothing to wait for
+        eventually(lambda: leftovers(server), "a push is half-made")
         server.container.kill()
     # What it might have been in the middle of, wherever it was.
     (repository,) = [

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENGINE_URL, TEMPLATE, TEST_HALF
-from git_server import GIT_PORT, OWNER, PORT, forge, impostor, run_git_server, stopped
-from installation import Installation, eventually
+
+from tests.module.conftest import ENGINE_URL, TEMPLATE, TEST_HALF
+from tests.module.git_server import GIT_PORT, OWNER, PORT, forge, impostor, run_git_server, stopped
+from tests.module.installation import Installation
+from tests.waiting import eventually
 
 SEATS = ("Course 1", "Course 2", "course-2")
 # Where a seat has its own credential: in memory, and in the volume of its settings.

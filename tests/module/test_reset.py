@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from docker.errors import NotFound
-from installation import Installation, is_healthy
+
+from tests.module.installation import Installation, is_healthy
+from tests.module.killing import kill_when
 
 KEPT = re.compile(r".+-kept-\d{8}t\d{12}z")
 
@@ -144,15 +146,13 @@ def test_refusals(site: Installation, base: dict[str, Any]) -> None:
 def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
     """Wherever it is killed: no work is lost, reconcile has no false alarm, and running it again finishes it."""
     (seat,) = site.clone(source="Base", names=["Seat"]).succeeded().seats
-    dice = random.Random(7)  # noqa: S311 - moments, not secrets
-    begin = time.monotonic()
-    reset(site, "Seat")
-    seconds = time.monotonic() - begin
-    for number in range(3):
+    dice, met = random.Random(7), 0  # noqa: S311 - moments, not secrets
+    for number in range(4):
         write(site, seat, f"work-{number}")
         started = site.start("workspace_reset", workspace_name="Seat")
-        time.sleep(dice.uniform(0.4, 1.0) * seconds)
-        started.kill()
+        later = dice.uniform(0, 0.1 * number)
+        ran = kill_when(started, lambda later=later: new_one_is_there(site) and time.sleep(later) is None)  # type: ignore[misc]
+        met += ran and new_one_is_there(site)
         if number % 2:
             site.play("reconcile", repair=True).succeeded()
             assert site.play("reconcile").succeeded().result["drift"] == []
@@ -162,6 +162,7 @@ def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
             assert work(site, seat) == "prepared"
         assert is_healthy(seat["address"])
         assert f"work-{number}" in all_work(site, seat)
+    assert met, "no kill met a reset that was not done"
     # At the one moment in which there is no container in its place.
     moved = f"{site.container_name(seat)}-kept-20260101t000000000000z"
     site.container(seat).stop()
@@ -171,6 +172,11 @@ def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
     site.play("workspace_start", workspace_name="Seat").succeeded()
     site.play("workspace_delete", workspace_name="Seat").succeeded()
     site.is_tidy(["Base"])
+
+
+def new_one_is_there(site: Installation) -> bool:
+    """Whether the container that a reset makes is there and not yet in its place."""
+    return any(container.name.endswith("-new") for container in site.containers())
 
 
 def all_work(site: Installation, seat: dict[str, Any]) -> set[str]:

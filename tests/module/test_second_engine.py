@@ -10,10 +10,12 @@ from typing import Any
 
 import docker
 import pytest
-from installation import Installation, eventually, is_healthy
-from second_engine import SUBNET, SecondEngine
-from small_image import SMALL
-from test_kill import a_seat_is_up
+
+from tests.module.installation import Installation, is_healthy
+from tests.module.killing import a_seat_is_up
+from tests.module.second_engine import SUBNET, SecondEngine
+from tests.module.small_image import SMALL
+from tests.waiting import eventually
 
 NAMES = [f"Seat {number}" for number in range(1, 7)]
 SECRET = "https://user:canary-in-credentials@host\n"
@@ -29,7 +31,6 @@ def second(request: pytest.FixtureRequest) -> Iterator[SecondEngine]:
 @pytest.fixture
 def away(second: SecondEngine, engine: docker.DockerClient, small: str) -> Iterator[Installation]:
     """An installation on the second engine, with the small image as its template."""
-    assert small
     client = second.start()
     client.images.load(b"".join(engine.images.get(SMALL).save(named=True)))
     network = second.make_network(client)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installation import Installation, Run
-from small_image import SMALL
-from test_kill import TRIES, a_container_is_made, kill_when, secrets_are_held_back
+
+from tests.module.installation import Installation, Run
+from tests.module.killing import TRIES, a_container_is_made, kill_when, secrets_are_held_back
+from tests.module.small_image import SMALL
 
 # Every planted secret holds this, so that one search finds them all.
 MARK = f"canary-{secrets.token_hex(6)}"
@@ -247,7 +248,6 @@ def _files_below(folder: Path, since: float = 0) -> Iterator[bytes]:
 
 def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[str, Any]) -> None:
     """Whoever lists images at the right moment finds the snapshot by its tag: also then there is nothing in it."""
-    assert source
     started = site.start(site.write_task("clone", source="Base", names=["Ann", "Ben", "Cem"]))
     seen: dict[str, set[str]] = {}
     while started.process.poll() is None:

@@ -7,7 +7,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from atelier.squid_config import Configuration
 from atelier.whitelist import BASE
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
-from installation import Installation, Run, Started, eventually
+
+from tests.module.installation import Installation, Run, Started
+from tests.module.killing import kill_when
+from tests.waiting import eventually
 
 NETWORK, SUBNET, PROXY = "atelier-test-security", "172.31.240.0/24", "172.31.240.1"
 DOMAINS = [f"host{number}.organisation-{number % 997}.example" for number in range(5000)]
@@ -51,6 +54,18 @@ class Proxied(Installation):
         """Whether Squid itself takes the file that is live."""
         code, output = self.squid.exec_run(["squid", "-k", "parse", "-f", "/srv/squid/squid.conf"])
         return code == 0 and b"FATAL" not in output
+
+    def apply_begun(self) -> Callable[[], bool]:
+        """Tells, again and again, whether an apply has begun since this call: it has written its candidate."""
+        candidate = self.state / "squid" / "squid.conf.candidate"
+
+        def file() -> int | None:
+            with suppress(FileNotFoundError):
+                return candidate.stat().st_ino
+            return None
+
+        before = file()  # which a killed run left
+        return lambda: file() not in (None, before)
 
     def kill_squid(self) -> None:
         script = "import os; os.kill(int(open('/run/squid.pid').read()), 9)"
@@ -217,16 +232,16 @@ def test_two_at_once_both_take_effect(squid: Proxied) -> None:
 
 def test_killed_at_any_moment(squid: Proxied) -> None:
     """kill -9 of Ansible: the live file always is one that Squid reads, and the next run finishes the work."""
-    dice = random.Random(11)  # noqa: S311 - moments, not secrets
-    begin = time.monotonic()
-    squid.set(domains=DOMAINS, state="exact").succeeded()
-    seconds = time.monotonic() - begin
+    dice, met = random.Random(11), 0  # noqa: S311 - moments, not secrets
     for kill in range(6):
         wanted = [*DOMAINS[kill:], f"kill{kill}.example"]
+        begun = squid.apply_begun()
         started = squid.begin(domains=wanted, state="exact")
-        time.sleep(dice.uniform(0.4, 1.0) * seconds)
-        started.kill()
+        later = dice.uniform(0, 0.1 * kill)
+        ran = kill_when(started, lambda begun=begun, later=later: begun() and time.sleep(later) is None)  # type: ignore[misc]
         assert squid.squid_reads()
+        met += ran and not (f".kill{kill}.example" in squid.live.entries and squid.live.is_running())
+    assert met, "no kill met an apply that was not done"
     run = squid.set(domains=wanted, state="exact").succeeded()
     assert squid.live.is_running()
     assert len(run.result["whitelist"]) == len(wanted) + len(BASE)
@@ -238,9 +253,9 @@ def test_squid_killed_during_an_apply(squid: Proxied) -> None:
     dice = random.Random(12)  # noqa: S311 - moments, not secrets
     for kill in range(4):
         wanted = [*DOMAINS, f"kill{kill}.example"]
+        begun = squid.apply_begun()
         started = squid.begin(domains=wanted, state="exact")
-        candidate = squid.state / "squid" / "squid.conf.candidate"
-        eventually(candidate.exists, "the apply has begun")
+        eventually(begun, "the apply has begun")
         time.sleep(dice.uniform(0, 0.6))
         squid.kill_squid()
         started.wait().succeeded()

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from atelier.passwords import verify_password
-from installation import Installation, Run, eventually, is_healthy, login, occupied
+
+from tests.module.installation import Installation, Run, is_healthy, login, occupied
+from tests.waiting import eventually
 
 SEATS = 3
 NAMES = ["Course", "Course 1", "Course 2", "Course 3"]

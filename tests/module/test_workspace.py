@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from atelier.passwords import verify_password
-from installation import Installation, asks_for_password, eventually, is_healthy, login
+
+from tests.module.installation import Installation, asks_for_password, is_healthy, login
+from tests.waiting import eventually
 
 PASSWORD, OTHER = "correct horse battery", "staple wagon 42"
 

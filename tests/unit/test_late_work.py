@@ -16,6 +16,8 @@ from atelier.errors import AtelierError, Code
 from atelier.late_work import _Fingerprints, difference, is_of_its_own, rest_of, search, told
 from support import container
 
+from tests.waiting import eventually
+
 SINCE = "2026-11-24T09:30:00.000Z"
 
 
@@ -99,9 +101,7 @@ def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "file").touch()
     (tmp_path / "workspace").mkdir()
-    time.sleep(0.05)
-    since = datetime.now(UTC).isoformat(timespec="milliseconds")
-    time.sleep(0.05)
+    since = _now_between_changes(tmp_path)
     (tmp_path / "workspace/temporary").touch()
     (tmp_path / "workspace/temporary").unlink()
     assert told(_find(tmp_path, since)) == (None, False)
@@ -109,6 +109,25 @@ def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
     assert told(_find(tmp_path, since)) == (None, True)
     (tmp_path / "workspace/a\nfolder").touch()
     assert told(_find(tmp_path, since))[0] == "a\nfolder"
+
+
+def _now_between_changes(folder: Path) -> str:
+    """A time that is later than all changes so far, and earlier than all that follow, by the kernel's coarser clock."""
+    probe = folder / "probe"
+
+    def changed() -> datetime:
+        probe.touch()
+        return datetime.fromtimestamp(probe.stat().st_ctime, UTC)
+
+    def later() -> datetime | None:
+        now = datetime.now(UTC)
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as it is written below
+        return now if now > last else None
+
+    last = changed()
+    since: datetime = eventually(later, "the next millisecond")
+    eventually(lambda: changed() > since, "the kernel's clock goes on")
+    return since.isoformat(timespec="milliseconds")
 
 
 def _find(folder: Path, since: str) -> str:
