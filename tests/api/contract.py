@@ -148,14 +148,15 @@ WRONG_METHODS = [
 
 
 def matches(value: Any, shape: Any, place: str) -> None:
-    """Asserts that the value has at least what the shape documents, with its types."""
+    """Asserts that the value has at least what the shape documents, with its types. A list shape wants entries: an
+    empty list shows nothing of them."""
     if isinstance(shape, dict):
         assert isinstance(value, dict), place
         for key, inner in shape.items():
             assert key in value, f"{place}: {key} is missing in {value}"
             matches(value[key], inner, f"{place}.{key}")
     elif isinstance(shape, list):
-        assert isinstance(value, list), place
+        assert isinstance(value, list) and value, f"{place} is {value!r}"
         for entry in value:
             matches(entry, shape[0], f"{place}[]")
     elif isinstance(shape, re.Pattern):

@@ -12,7 +12,7 @@ from atelier.forge import open_forge
 
 from tests.api.git_service import GIT, Service
 from tests.api.running import Api, is_error
-from tests.module.installation import eventually
+from tests.waiting import eventually
 
 PATH = "/api/git/repositories"
 KEYS = {
@@ -44,8 +44,8 @@ def has_keys(repository: dict[str, Any]) -> None:
     assert repository["createdAt"].endswith("Z") and len(repository["createdAt"]) == 24
 
 
-def test_repositories(service: tuple[Api, Service]) -> None:
-    api, running = service
+def test_what_is_made_is_listed(service: tuple[Api, Service]) -> None:
+    api, _ = service
     assert api.get(PATH).json() == {"success": True, "repositories": []}
     config = api.get("/api/config").json()["config"]
     assert config["gitServer"] == {
@@ -65,29 +65,35 @@ def test_repositories(service: tuple[Api, Service]) -> None:
     assert repository["cloneUrl"] == "http://localhost/git/developer/new-project.git"
     is_error(api.post(PATH, {"name": "New-Project"}), 409, "REPOSITORY_EXISTS", "name")
 
-    forge = open_forge(parse_site(api.instance.site(git=GIT)))
-    assert [found.name for found in forge.repositories()] == ["new-project"]
+    assert [found.name for found in open_forge(parse_site(api.instance.site(git=GIT))).repositories()] == [
+        "new-project"
+    ]
     (listed,) = api.get(PATH).json()["repositories"]
     has_keys(listed)
     assert listed["branches"] == []
 
-    # One that is damaged keeps the others from nobody.
+
+def test_one_that_is_damaged_keeps_the_others_from_nobody(service: tuple[Api, Service]) -> None:
+    api, running = service
+    assert api.post(PATH, {"name": "whole"}).status_code == 201
     known = set((running.data / "repositories").iterdir())
     assert api.post(PATH, {"name": "damaged"}).status_code == 201
     (folder,) = set((running.data / "repositories").iterdir()) - known
     commit(folder, "main")
-    forge.ensure_branch("damaged", "clone/a")
+    open_forge(parse_site(api.instance.site(git=GIT))).ensure_branch("damaged", "clone/a")
     by_name = {found["name"]: found for found in api.get(PATH).json()["repositories"]}
     assert (by_name["damaged"]["branches"], by_name["damaged"]["problem"]) == (["clone/a", "main"], None)
     (folder / "HEAD").unlink()
     listed = api.get(PATH)
     assert listed.status_code == 200, listed.text
     by_name = {found["name"]: found for found in listed.json()["repositories"]}
-    assert (by_name["damaged"]["branches"], by_name["new-project"]["problem"]) == ([], None)
+    assert (by_name["damaged"]["branches"], by_name["whole"]["problem"]) == ([], None)
     assert "git can't work with this repository" in by_name["damaged"]["problem"]
     assert str(running.data) not in by_name["damaged"]["problem"]
-    assert forge.delete_repository("damaged")
 
+
+def test_bad_orders_are_refused_by_their_fields(service: tuple[Api, Service]) -> None:
+    api, _ = service
     for body, fields in (
         ({"name": "a b"}, ("name",)),
         ({"name": "x.git"}, ("name",)),
@@ -99,7 +105,12 @@ def test_repositories(service: tuple[Api, Service]) -> None:
         ({"name": None, "private": 1}, ("name", "private")),
     ):
         is_error(api.post(PATH, body), 400, "VALIDATION_ERROR", *fields)
+    assert api.get(PATH).json()["repositories"] == []
 
+
+def test_a_git_server_that_is_away_and_comes_back(service: tuple[Api, Service]) -> None:
+    api, running = service
+    assert api.post(PATH, {"name": "before"}).status_code == 201
     running.stop()
     is_error(api.get(PATH), 503, "SERVICE_UNAVAILABLE")
     is_error(api.post(PATH, {"name": "later"}), 503, "SERVICE_UNAVAILABLE")
