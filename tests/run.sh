@@ -17,11 +17,14 @@ alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from wha
   # The lock is flock's alone: a dockerd that the tests start must not inherit it.
   flock --close "$lock" "${@:2}"
 }
-check_module() { pytest -v tests/module; }
-check_api() { pytest -v tests/api; }
-check_hostile() { pytest -v tests/hostile; }
-check_chaos() { pytest -v tests/chaos; }
-check_e2e() { alone e2e-tests pytest -v tests/e2e; }
+suite() { # FOLDER: its tests, with those that take longest at the log's end
+  pytest -v --durations 15 "tests/$1"
+}
+check_module() { suite module; }
+check_api() { suite api; }
+check_hostile() { suite hostile; }
+check_chaos() { suite chaos; }
+check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
 }
@@ -31,11 +34,13 @@ for scenario in molecule/*/molecule.yml; do
   scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
 # Stage after stage; the lanes of a stage side by side. They wait for containers more than they compute, and each has an
-# installation of its own. The browser is left alone: Chromium drops what it loads whenever a container's network
-# interface comes or goes. The attacks take what they can get of the machine, and the chaos waits for 30 seconds only.
+# installation of its own: other names, ports, bridges and address ranges (tests/README.md). The browser is left alone:
+# Chromium drops what it loads whenever a container's network interface comes or goes. The attacks take what they can get
+# of the machine, and the chaos waits for 30 seconds only.
 stages=(
-  "prepare | ${static_checks[*]}"
-  "module | api ${scenarios[*]}"
+  # The unit tests take as long as all other static checks together.
+  "prepare | ${static_checks[*]/%unit/| unit}"
+  "module | api | ${scenarios[*]}"
   "hostile"
   "chaos"
   "e2e"
