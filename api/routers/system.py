@@ -56,15 +56,27 @@ async def limits(platform: Platform) -> Response:
 
 @router.get("/api/config", response_model=answers.Config, responses=errors())
 async def config(platform: Platform) -> Response:
-    """What clients adapt to: features, limits, the git server, and the flat keys that older ones read."""
+    """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
+    because clients read them in both places."""
     settings, quotas = platform.settings, platform.settings.site.quotas
     git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
     git_version = await asyncio.to_thread(platform.git_version.read)
+    flat = {
+        "gitServerEnabled": settings.git_server_enabled,
+        "gitServerUrl": git_url,
+        "showDiskUsage": settings.show_disk_usage,
+        "enableProxy": settings.proxy_enabled,
+        "baseDomain": settings.site.domain,
+        "basePort": settings.site.port,
+        "protocol": settings.site.protocol,
+    }
     return JSON(
         {
             "success": True,
+            **flat,
             "config": {
                 **_DIALECT,
+                **flat,
                 "features": {
                     "gitServer": settings.git_server_enabled,
                     "passwordProtection": True,
@@ -78,13 +90,6 @@ async def config(platform: Platform) -> Response:
                 },
                 "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
                 "templates": list(settings.templates),
-                "gitServerEnabled": settings.git_server_enabled,
-                "gitServerUrl": git_url,
-                "showDiskUsage": settings.show_disk_usage,
-                "enableProxy": settings.proxy_enabled,
-                "baseDomain": settings.site.domain,
-                "basePort": settings.site.port,
-                "protocol": settings.site.protocol,
                 "implementation": {"name": "Atelier", "version": settings.version},
             },
         }

@@ -216,7 +216,17 @@ class Implementation(Answer):
     version: str = Field(description="The version of Atelier itself.")
 
 
-class Configuration(Answer):
+class FlatConfiguration(Answer):
+    gitServerEnabled: bool
+    gitServerUrl: str = Field(examples=["http://localhost/git/"])
+    showDiskUsage: bool
+    enableProxy: bool
+    baseDomain: str = Field(examples=["localhost"])
+    basePort: int
+    protocol: Literal["http", "https"]
+
+
+class Configuration(FlatConfiguration):
     platform: str = Field(description="The dialect of the API that clients look for.", examples=["XaresAICoder"])
     version: str = Field(description="The version of the dialect.", examples=["4.2.0"])
     features: Features
@@ -225,17 +235,10 @@ class Configuration(Answer):
     templates: list[str] = Field(
         description="The project types that are built here.", examples=[["empty", "python-flask"]]
     )
-    gitServerEnabled: bool
-    gitServerUrl: str = Field(examples=["http://localhost/git/"])
-    showDiskUsage: bool
-    enableProxy: bool
-    baseDomain: str = Field(examples=["localhost"])
-    basePort: int
-    protocol: Literal["http", "https"]
     implementation: Implementation
 
 
-class Config(Answer):
+class Config(FlatConfiguration):
     success: Literal[True]
     config: Configuration
 

@@ -41,6 +41,12 @@ JOB: dict[str, Any] = {
     "seats": list,
 }
 DONE: dict[str, Any] = {"success": True, "message": str}
+# In the answer of /api/config both at the top level and inside ``config``.
+FLAT_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(("gitServerEnabled", "showDiskUsage", "enableProxy"), bool),
+    **dict.fromkeys(("gitServerUrl", "baseDomain", "protocol"), str),
+    "basePort": int,
+}
 CONFIG: dict[str, Any] = {
     "platform": "XaresAICoder",
     "version": "4.2.0",
@@ -52,9 +58,7 @@ CONFIG: dict[str, Any] = {
         "maxCPUPerWorkspace": (int, float),
     },
     "gitServer": {"enabled": bool, "url": str, "version": (str, type(None))},
-    **dict.fromkeys(("gitServerEnabled", "showDiskUsage", "enableProxy"), bool),
-    **dict.fromkeys(("gitServerUrl", "baseDomain", "protocol"), str),
-    "basePort": int,
+    **FLAT_CONFIG,
     "implementation": {"name": "Atelier", "version": str},
 }
 STATS: dict[str, Any] = {
@@ -72,7 +76,7 @@ STATS: dict[str, Any] = {
 
 READS: list[tuple[str, dict[str, Any]]] = [
     ("/api/health", {"status": "ok", "timestamp": TIME, "version": str, "uptime": CONTAINER["uptime"]}),
-    ("/api/config", {"success": True, "config": CONFIG}),
+    ("/api/config", {"success": True, **FLAT_CONFIG, "config": CONFIG}),
     (
         "/api/limits",
         {
