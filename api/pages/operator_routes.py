@@ -106,7 +106,7 @@ async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Read
     """Asked for by itself, since Docker is asked."""
     status, _ = platform.presenter.status(platform.row(project_id))
     found = content(await ports_api.list_ports(project_id, platform))
-    rows = addresses.ports(found["ports"], found["shared"], status, reader)
+    rows = addresses.ports(found["listening"], found["shared"], status, reader)
     return page("ports.html", reader, id=project_id, ports=rows)
 
 

@@ -33,13 +33,14 @@ Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65
 
 @router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 500, 503))
 async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
-    """The ports that programs in the running workspace listen on, but the IDE's. One that listens on the workspace's
-    own address only (localhost) is not ``reachable``. ``shared`` lists all ports that are shared, in use or not."""
+    """The ports that programs in the running workspace listen on, except the IDE's port. ``ports`` are the numbers,
+    sorted; ``listening`` has an entry with more for each. A port that is open on localhost only is not ``reachable``.
+    ``shared`` lists all shared ports, in use or not."""
     row = platform.row(project_id)
     platform.require_docker()
     found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
     shared = shared_ports(platform.reads, row.id)
-    ports = [
+    listening = [
         {
             "port": port,
             "reachable": reachable,
@@ -50,7 +51,8 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
         for port, reachable in sorted(found.items())
         if port != IDE_PORT
     ]
-    return JSON({"success": True, "ports": ports, "shared": sorted(shared)})
+    ports = [entry["port"] for entry in listening]
+    return JSON({"success": True, "ports": ports, "listening": listening, "shared": sorted(shared)})
 
 
 @router.post(_SHARE, response_model=alias_answers.SharedPort, responses=errors(401, 404, 409, 429, 500))

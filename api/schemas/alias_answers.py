@@ -29,7 +29,8 @@ class OpenPort(Answer):
 
 class Ports(Answer):
     success: Literal[True]
-    ports: list[OpenPort]
+    ports: list[int] = Field(examples=[[3000, 5173]])
+    listening: list[OpenPort]
     shared: list[int] = Field(examples=[[3000]])
 
 

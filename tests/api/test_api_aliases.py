@@ -61,9 +61,10 @@ def test_aliases_and_ports(api: Api, base: dict[str, Any]) -> None:
     listen = "import socket, time; s = [socket.create_server((a, p)) for a, p in (('', 3000), ('127.0.0.1', 3001))]"
     api.instance.container(base).exec_run(["python3", "-c", f"{listen}; time.sleep(60)"], detach=True)
     ports = f"/api/projects/{base['id']}/ports"
-    found = eventually(lambda: len(api.get(ports).json()["ports"]) > 1 and api.get(ports).json()["ports"], "open ports")
-    reachable = {entry["port"]: entry["reachable"] for entry in found}
+    found = eventually(lambda: len((now := api.get(ports).json())["ports"]) > 1 and now, "open ports")
+    reachable = {entry["port"]: entry["reachable"] for entry in found["listening"]}
     assert (reachable[3000], reachable[3001], 8082 in reachable) == (True, False, False)
+    assert found["ports"] == sorted(reachable)
 
 
 def test_sharing_a_port(api: Api) -> None:
