@@ -74,6 +74,8 @@ _FIELD_NAMES: Mapping[str, str] = {
     "git_url": "gitUrl",
     "git_username": "gitUsername",
     "git_token": "gitToken",
+    "date_from": "dateFrom",
+    "date_to": "dateTo",
 }
 _CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
 

@@ -229,7 +229,7 @@ def _bound(date: str, field: str, whole_day: str) -> str:
     except ValueError as error:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The {field} {date[:40]!r} is not a date.",
+            f"Invalid date {date[:40]!r}.",
             field=field,
             value=date[:40],
             remedy="Use ISO 8601, such as 2026-02-14 or 2026-02-14T10:05:00Z.",

@@ -23,6 +23,8 @@ from atelier.recordings import (
 )
 from support import refused, row
 
+from api.errors import error_response
+
 ID = "0123456789ab"
 SEEN = {"count": 2, "first_seen": "2026-02-14T10:00:00.000Z", "last_seen": "2026-02-14T11:00:00.000Z"}
 
@@ -98,6 +100,16 @@ def test_filters_that_are_none(tmp_path: Path, field: str, value: Any) -> None:
     with pytest.raises(AtelierError) as error:
         conversations(tmp_path, ID, **{field: value})
     refused(error, Code.VALIDATION_ERROR, field)
+
+
+@pytest.mark.parametrize(("field", "parameter"), [("date_from", "dateFrom"), ("date_to", "dateTo")])
+def test_the_api_names_a_bad_date_as_its_caller_did(tmp_path: Path, field: str, parameter: str) -> None:
+    with pytest.raises(AtelierError) as error:
+        conversations(tmp_path, ID, **{field: "yesterday"})  # type: ignore[arg-type]
+    answer = error_response(error.value)
+    body = json.loads(bytes(answer.body))
+    assert (answer.status_code, body["code"]) == (400, "VALIDATION_ERROR")
+    assert "yesterday" in body["details"][parameter] and field not in str(body)
 
 
 @pytest.mark.parametrize(
