@@ -197,7 +197,17 @@ def test_without_an_admin_password_nobody_is_admin(api: Api) -> None:
     is_error(api.post(f"{CLAIMS}/{'0' * 12}/release?password=x"), 403, "FORBIDDEN")
 
 
-def test_bad_claims(api: Api) -> None:
+def test_a_bad_claim_is_400_whether_or_not_a_seat_is_left(own: Callable[..., Api]) -> None:
+    api = own().start()
+    check_bad_claims(api)  # the workshop has no seat at all
+    add_seats(api, 1)
+    check_bad_claims(api)
+    assert claim(api, "max@example.com").status_code == 200
+    check_bad_claims(api)
+    is_error(claim(api, "moritz@example.com"), 503, "WORKSHOP_FULL")
+
+
+def check_bad_claims(api: Api) -> None:
     for body, field in (
         ({"name": "Max"}, "email"),
         ({"email": "max@example.com"}, "name"),
@@ -205,6 +215,12 @@ def test_bad_claims(api: Api) -> None:
         ({"name": " ", "email": "max@example.com"}, "name"),
         ({"name": 7, "email": "max@example.com"}, "name"),
         ({"name": "M\u202ex", "email": "max@example.com"}, "name"),
+        ({"name": "Max", "email": ""}, "email"),
+        ({"name": "Max", "email": None}, "email"),
+        ({"name": "Max", "email": "max@example.com", "accessCode": 7}, "accessCode"),
+        ({}, "name"),
+        ([], "body"),
+        (b"{", "body"),
     ):
         is_error(api.post("/api/workshop/claim", body), 400, "VALIDATION_ERROR", field)
 
