@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,25 @@ def test_a_seat_that_was_slow_is_asked_less_often_and_keeps_what_was_known(
 
     asyncio.run(look())
     assert moments[1] - moments[0] < 1 < moments[2] - moments[1]
+
+
+def test_a_heartbeat_that_fails_leaves_those_of_the_others(
+    activities: Callable[[], Activities], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expiry looks at them: one seat must not keep the others running for ever."""
+    now = datetime.now(UTC)
+
+    def beat(address: str) -> datetime | None:
+        if address in HOSTILE:
+            raise RecursionError("maximum recursion depth exceeded")
+        return None if address == SEATS[5].address else now
+
+    monkeypatch.setattr(seat_activity, "heartbeat", beat)
+
+    async def look() -> None:
+        assert await activities().heartbeats(SEATS) == {seat.id: now for seat in SEATS[6:]}
+
+    asyncio.run(look())
 
 
 def test_one_seat_holds_one_thread_however_often_it_is_asked() -> None:
