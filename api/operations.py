@@ -69,7 +69,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return {"workshop_ids": [id for id in job.project_ids if registry.find(id=id)], **job.variables}
 
     def collected(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        entries = {entry["id"]: entry for entry in ended.results.get("Collect their work", {}).get("seats", ())}
+        entries = {entry["id"]: entry for entry in ended.results.get("workspace_archive", {}).get("seats", ())}
         return [_collected(_outcome(registry, id), entries.get(id), ended) for id in job.project_ids]
 
     def passwords_set(job: Job, ended: Ended) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return {"workspace_ids": list(job.project_ids), **job.variables}
 
     def revived(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        found = ended.results.get("Start them again", {}).get("seats", ())
+        found = ended.results.get("workspace_revive", {}).get("seats", ())
         why = {seat["id"]: {"error": seat["error"]} for seat in found if seat["error"]}
         return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
 
@@ -99,7 +99,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return ()
 
     def told(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        verdict = ended.results.get("Rehearse", {}).get("verdict")
+        verdict = ended.results.get("rehearse", {}).get("verdict")
         if verdict:
             jobs.note(job.id, VERDICT, verdict)
         return settle(job, ended)
@@ -180,7 +180,7 @@ def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: 
 
 def password_errors(ended: Ended) -> dict[str, AtelierError] | None:
     """Why workspaces did not get their passwords, by id; None where the run did not get that far."""
-    result = ended.results.get("Change the passwords")
+    result = ended.results.get("workspace_passwords")
     if result is None or "seats" not in result:
         return None
     return {seat["id"]: error_from({**seat, "msg": seat["error"]}) for seat in result["seats"] if seat["error"]}

@@ -211,7 +211,7 @@ async def last_rehearsal(platform: Platform) -> Response:
 
 def _done_at_release(row: Workspace, workshop: Workshop, ended: Ended) -> dict[str, Any]:
     """What a release did to the seat."""
-    result = ended.results.get("Release the seat", {})
+    result = ended.results.get("release", {})
     kept = "kept" if row.password_hash else "none"
     return {
         "sessions": "ended",

@@ -48,7 +48,8 @@ class Execution:
 class Ended:
     """How a run ended: ``successful``, ``failed`` (the play failed), ``error`` (it could not run) or ``canceled``.
 
-    ``results`` are the modules' results by task name; ``error`` is the failed task's, as the module put it.
+    ``results`` are the results of tasks that succeeded, by the module's name: a task's title is for people. Of several
+    tasks with one module the last one's counts. ``error`` is the failed task's, as the module put it.
     """
 
     state: str
@@ -172,7 +173,7 @@ class _Events:
         if kind == "playbook_on_task_start":
             self._notify(Note(str(data.get("task"))))
         elif kind == "runner_on_ok":
-            self.results[str(data.get("task"))] = data.get("res") or {}
+            self.results[str(data.get("task_action"))] = data.get("res") or {}
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             result = data.get("res") or {}
             # Of a loop: the first item's own words, not Ansible's that some failed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -132,6 +133,9 @@ class Instance(Installation):
 class Api:
     """The API of an instance as a process. Calls are made from loopback unless ``X-Forwarded-For`` says otherwise."""
 
+    # Where its code and its playbooks lie.
+    home = REPOSITORY
+
     def __init__(self, instance: Instance, *, engine_url: str | None = None, **settings: Any) -> None:
         self.instance = instance
         site = {key: settings.pop(key) for key in list(settings) if key in instance.site()}
@@ -155,12 +159,12 @@ class Api:
                     *("--host", "127.0.0.1", "--port", str(self.port), "--no-access-log", "--no-proxy-headers"),
                     *("--timeout-graceful-shutdown", "2"),
                 ],
-                cwd=REPOSITORY,
+                cwd=self.home,
                 env={
                     "PATH": os.environ["PATH"],
                     "HOME": os.environ.get("HOME", "/root"),
                     "LC_ALL": "C.UTF-8",
-                    "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'module_utils'}",
+                    "PYTHONPATH": f"{self.home}:{self.home / 'module_utils'}",
                     "ATELIER_SETTINGS": str(self.instance.settings),
                 },
                 stdin=subprocess.DEVNULL,
@@ -322,6 +326,14 @@ class Api:
     def audit(self, what: str | None = None) -> list[dict[str, Any]]:
         entries = self.get("/api/audit", params={"limit": 1000}).json()["entries"]
         return [entry for entry in entries if what in (None, entry["what"])]
+
+
+def project_copy(folder: Path) -> Path:
+    """The project's files as the API needs them, for a test that changes some. An ``Api`` has it as its ``home``."""
+    for name in ("api", "module_utils", "library", "plugins", "playbooks"):
+        shutil.copytree(REPOSITORY / name, folder / name, symlinks=True)
+    shutil.copy(REPOSITORY / "ansible.cfg", folder)
+    return folder
 
 
 def executions() -> list[tuple[int, str]]:
