@@ -7,6 +7,7 @@ from typing import Any
 
 from atelier.errors import AtelierError
 from atelier.jobs import Job, Jobs
+from atelier.messages import Message, untagged
 from atelier.model import Status
 from atelier.registry import Registry
 from atelier.seats import is_unreleased, release_failed
@@ -34,7 +35,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
 
     def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
         """What the run did not finish is in error, with its reason: nothing stays ``creating`` for ever."""
-        reason = str(ended.error) if ended.error else "The run ended before this workspace was made."
+        reason = ended.error.sentence if ended.error else Message("run_ended_before")
         for id in unfinished(job):
             registry.update(id, status=Status.ERROR, error=reason)
         return [_outcome(registry, id) for id in job.project_ids]
@@ -69,19 +70,19 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return {"workshop_ids": [id for id in job.project_ids if registry.find(id=id)], **job.variables}
 
     def collected(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        entries = {entry["id"]: entry for entry in ended.results.get("workspace_archive", {}).get("seats", ())}
+        entries = {entry["id"]: entry for entry in _seats_of(ended, "workspace_archive")}
         return [_collected(_outcome(registry, id), entries.get(id), ended) for id in job.project_ids]
 
     def passwords_set(job: Job, ended: Ended) -> list[dict[str, Any]]:
         errors = password_errors(ended) or {}
-        why = {id: {"error": str(error)} for id, error in errors.items()}
+        why = {id: {"error": error.sentence} for id, error in errors.items()}
         return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
 
     def of_several(job: Job) -> Mapping[str, Any]:
         return {"workspace_ids": list(job.project_ids), **job.variables}
 
     def revived(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        found = ended.results.get("workspace_revive", {}).get("seats", ())
+        found = _seats_of(ended, "workspace_revive")
         why = {seat["id"]: {"error": seat["error"]} for seat in found if seat["error"]}
         return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
 
@@ -171,7 +172,7 @@ def _outcome(registry: Registry, id: str) -> dict[str, Any]:
 
 def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: Ended) -> dict[str, Any]:
     """A seat's outcome of a collect: an error of its own, or of the run that did not get to it."""
-    error = entry["error"] if entry else str(ended.error) if ended.error else None
+    error = entry["error"] if entry else ended.error.sentence if ended.error else None
     if error:
         return {**outcome, "status": "error", "error": error}
     note = entry["note"] if entry else None
@@ -180,10 +181,15 @@ def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: 
 
 def password_errors(ended: Ended) -> dict[str, AtelierError] | None:
     """Why workspaces did not get their passwords, by id; None where the run did not get that far."""
-    result = ended.results.get("workspace_passwords")
-    if result is None or "seats" not in result:
+    if "seats" not in ended.results.get("workspace_passwords", {}):
         return None
-    return {seat["id"]: error_from({**seat, "msg": seat["error"]}) for seat in result["seats"] if seat["error"]}
+    found = _seats_of(ended, "workspace_passwords")
+    return {seat["id"]: error_from({**seat, "msg": seat["error"]}) for seat in found if seat["error"]}
+
+
+def _seats_of(ended: Ended, module: str) -> list[dict[str, Any]]:
+    """The seats in the module's result; none where it never came to that."""
+    return list(untagged(ended.results.get(module, {}).get("seats", [])))
 
 
 def raise_for(ended: Ended) -> None:

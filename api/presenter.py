@@ -8,6 +8,7 @@ from typing import Any
 
 from atelier.aliases import Alias, all_aliases
 from atelier.disk_limits import notices
+from atelier.messages import tagged
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.views import repository_view
@@ -48,7 +49,6 @@ class Presenter:
             "type": kind,
             "projectType": kind,
             "status": str(status),
-            "error": error,
             "createdAt": row.created_at,
             "lastActivity": row.last_activity,
             "lastAccessed": row.last_activity,
@@ -66,8 +66,13 @@ class Presenter:
             "clonedFrom": row.cloned_from,
             "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
             "diskUsage": None,
-            "diskWarning": self.disk_warning(row),
-            "warnings": [row.git_problem] if row.git_problem else [],
+            **tagged(
+                {
+                    "error": error,
+                    "diskWarning": self.disk_warning(row),
+                    "warnings": [row.git_problem] if row.git_problem else [],
+                }
+            ),
         }
 
     def detailed(self, row: Workspace) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from atelier.errors import AtelierError, Code
 from atelier.intent import Present, present
 from atelier.jobs import ENDED, Job, JobState
+from atelier.messages import Message, untagged
 
 from .access import Caller
 from .changes import CANCELING, begin
@@ -44,10 +46,10 @@ def _take_up(platform: Services, job: Job, repaired: asyncio.Event) -> None:
     events = platform.jobs.events(job.id)
     end = next((event for event in events if event.kind == ENDED), None)
     if end is not None:
-        outcome: Ended | None = _ended(end.data.get("state"), end.data.get("error"))
+        outcome: Ended | None = _ended(untagged(end.data))
     else:
         job, outcome = still_wanted(job, present(platform.registry, job.project_ids), platform.jobs.later(job))
-        text = "taken up after an interruption" if outcome is None else "not repeated after an interruption"
+        text = Message("step.taken_up" if outcome is None else "step.not_repeated")
         platform.jobs.note(job.id, "resumed", {"text": text})
     canceled = any(event.kind == CANCELING for event in events)
     begin(platform, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
@@ -62,11 +64,11 @@ def still_wanted(job: Job, rows: dict[str, Present], later: Sequence[Job]) -> tu
         id = job.project_ids[0]
         row = rows.get(id)
         if row and row.orders != job.basis.get(id, (row.orders,))[0] and row.wanted != _WANTED[job.operation]:
-            return job, _superseded("the workspace was started or stopped since")
+            return job, _superseded("superseded_by_order")
     if job.operation == "password":
         return _password_left(job, rows)
     if any(other.state is JobState.SUCCESSFUL and _overwrites(other, job) for other in later):
-        return job, _superseded("a later job of the same kind was done since")
+        return job, _superseded("superseded_by_job")
     return job, None
 
 
@@ -95,18 +97,18 @@ def _password_left(job: Job, rows: dict[str, Present]) -> tuple[Job, Ended | Non
     wanted = hashes or dict.fromkeys(job.project_ids, job.variables.get("workspace_password_hash"))
     if all(id in rows and rows[id].password_hash == wanted.get(id) for id in job.project_ids):
         return job, Ended("successful", {})
-    return job, _superseded("another password was set since")
+    return job, _superseded("superseded_by_password")
 
 
-def _superseded(why: str) -> Ended:
-    message = f"The job was interrupted and is not repeated: {why}."
-    return Ended("canceled", {}, AtelierError(Code.CANCELED, message))
+def _superseded(id: str) -> Ended:
+    return Ended("canceled", {}, AtelierError(Code.CANCELED, Message(id)))
 
 
-def _ended(state: object, error: object) -> Ended:
-    if state == JobState.SUCCESSFUL:
+def _ended(told: Mapping[str, Any]) -> Ended:
+    """What the job's last event tells."""
+    if told["state"] == JobState.SUCCESSFUL:
         return Ended("successful", {})
-    return Ended(JobState(str(state)), {}, AtelierError(Code.RUN_FAILED, str(error)))
+    return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, told["error"] or told["state"]))
 
 
 async def _repair(platform: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:

@@ -244,7 +244,7 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     )
     outcome = ensure(platform, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:
-        module.warn(warning)
+        module.warn(str(warning))
     return {
         "changed": outcome.changed,
         "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from atelier.messages import untagged
 from fastapi import Response
 
 from ..access import Caller
@@ -24,8 +25,8 @@ def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
 
 
 def content(answer: Response) -> Any:
-    """What the JSON API answers, so that a page shows no more and no less than that."""
-    return orjson.loads(answer.body)
+    """What the JSON API answers, so that a page shows no more and no less than that. Sentences have their codes."""
+    return untagged(orjson.loads(answer.body))
 
 
 def docker_away(platform: Services, reader: Words) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from string import Formatter
+
+from atelier.messages import Message
+from atelier.texts import TEXTS
 
 _FOLDER = Path(__file__).parent / "words"
 # The first is for readers of any other language.
@@ -38,14 +40,15 @@ class Words:
         return _POINT.sub(self.texts["decimal"], text)
 
     def told(self, sentence: str) -> str:
-        """A sentence of the core's in this language, where it is one that there are words for, or else as it is."""
-        for key, pattern in _told().items():
-            found = pattern.fullmatch(sentence)
-            if found:
-                return self(
-                    key, **{name: self.texts.get(f"limit.{value}", value) for name, value in found.groupdict().items()}
-                )
-        return sentence
+        """A sentence of the core's in this language; as it is where it has no code, as those of older versions."""
+        if not isinstance(sentence, Message):
+            return sentence
+        values = {
+            name: self.told(value) if isinstance(value, str) else value for name, value in sentence.params.items()
+        }
+        if "what" in values:  # one of the limits, which have words
+            values["what"] = self.texts.get(f"limit.{values['what']}", values["what"])
+        return self(f"told.{sentence.id}", **values)
 
     def of(self, prefix: str) -> dict[str, str]:
         """The texts whose keys begin so, by what follows the beginning."""
@@ -54,23 +57,10 @@ class Words:
 
 @cache
 def words(language: str) -> Words:
-    return Words(language, json.loads((_FOLDER / f"{language}.json").read_text(encoding="utf-8")))
-
-
-@cache
-def _told() -> dict[str, re.Pattern[str]]:
-    """The core's sentences as the English words have them, which are its own."""
-    return {
-        key: re.compile(
-            "".join(
-                re.escape(literal) + (f"(?P<{name}>.+)" if name else "")
-                for literal, name, _, _ in Formatter().parse(text)
-            ),
-            re.DOTALL,
-        )
-        for key, text in words(LANGUAGES[0]).texts.items()
-        if key.startswith("told.")
-    }
+    """The texts of the language's file. English ones for the core's sentences are the core's own."""
+    texts = json.loads((_FOLDER / f"{language}.json").read_text(encoding="utf-8"))
+    own = {f"told.{id}": text for id, text in TEXTS.items()} if language == LANGUAGES[0] else {}
+    return Words(language, own | texts)
 
 
 def choose_language(accepted: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from atelier.archive_manifest import Entry, fault_of, folder_of, read_manifest
 from atelier.errors import AtelierError, Code
 from atelier.jobs import OPEN, Job
+from atelier.messages import tagged
 from atelier.model import Workspace
 from fastapi import APIRouter, Body, Response
 from starlette.responses import FileResponse
@@ -193,5 +194,5 @@ def _seat(entry: Entry) -> dict[str, Any]:
         "projectId": entry.id,
         "projectName": entry.name,
         "collectedAt": entry.collected_at,
-        **{name: values[name] for name in kept},
+        **tagged({name: values[name] for name in kept}),
     }

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from atelier.jobs import OPEN, Job
+from atelier.messages import Message, tagged
 from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -40,7 +41,7 @@ async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response
     """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
     job = platform.job(job_id)
     platform.queue.cancel(job.id)
-    await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": "asked to end"})
+    await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
     platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
     return JSON({"success": True, "job": job_answer(job)}, 202)
 
@@ -96,5 +97,5 @@ def job_answer(job: Job) -> dict[str, Any]:
         "finishedAt": job.finished_at,
         "progress": {"done": job.done, "total": job.total},
         "seats": list(job.seats),
-        "error": job.error,
+        **tagged({"error": job.error}),
     }

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from atelier.errors import AtelierError, Code
 from atelier.expiry import extensions
+from atelier.messages import tagged
 from atelier.model import Workspace
 from fastapi import APIRouter, Body, Response
 
@@ -55,7 +56,7 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
                 "connections": connected[row.address],
                 "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
-                "diskWarning": platform.presenter.disk_warning(row),
+                **tagged({"diskWarning": platform.presenter.disk_warning(row)}),
                 "name": claim.name if claim else None,
                 "email": claim.email if claim else None,
                 "claimedAt": claim.claimed_at if claim else None,
@@ -154,12 +155,12 @@ def _chosen(rows: list[Workspace], ids: list[str] | None) -> list[Workspace]:
     return [row for row in rows if row.id in ids]
 
 
-async def _set_password(platform: Services, caller: Caller, row: Workspace) -> dict[str, str]:
+async def _set_password(platform: Services, caller: Caller, row: Workspace) -> dict[str, Any]:
     """Gives one seat another password. A seat that can't get one says so on its card: the others have theirs by now."""
     try:
         password = await new_password(platform, caller, row.id)
     except AtelierError as error:
-        return {"error": str(error)}
+        return dict(tagged({"error": error.sentence}))
     return {"password": password}
 
 

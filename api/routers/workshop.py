@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
 from atelier.errors import AtelierError, Code
+from atelier.messages import tagged
 from atelier.model import Status, Workspace
 from atelier.passwords import generate_password, hash_password
 from atelier.release import KEEP_FILES, RESET_FILES
@@ -272,17 +273,17 @@ def _refused(
     code: Code,
     sentence: str,
     more: str,
-    seat: dict[str, str],
+    seat: dict[str, Any],
     **details: str,
 ) -> JSON:
     platform.audit.refuse(caller, "claim", code)
     return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **seat}, STATUS[code])
 
 
-def _seat(platform: Services, claim: Claim) -> dict[str, str]:
+def _seat(platform: Services, claim: Claim) -> dict[str, Any]:
     row = platform.reads.find(id=claim.workspace_id)
     return {
         "workspaceUrl": platform.settings.site.workspace_url(claim.workspace_id),
         "projectName": row.name if row else claim.seat_name,
-        **({"diskWarning": warning} if row and (warning := platform.presenter.disk_warning(row)) else {}),
+        **(tagged({"diskWarning": warning}) if row and (warning := platform.presenter.disk_warning(row)) else {}),
     }

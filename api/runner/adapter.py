@@ -22,6 +22,7 @@ from typing import Any
 
 import ansible_runner
 from atelier.errors import AtelierError, Code
+from atelier.messages import Message, untagged
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
         output = "" if state == "successful" else _end_of(runner)
     except Exception as error:  # the boundary: whatever ansible-runner raises is this run's end, not the API's
         log.exception("execution %s could not run", execution.id)
-        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {error}."))
+        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_failed", why=error)))
     finally:
         watch.stop()
         _end_all(execution.id)
@@ -95,13 +96,13 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
     if state == "successful":
         return Ended(state, events.results)
     if canceled.is_set():
-        return Ended("canceled", events.results, AtelierError(Code.CANCELED, "The job was canceled."))
+        return Ended("canceled", events.results, AtelierError(Code.CANCELED, Message("canceled")))
     if watch.expired:
-        fault = f"The playbook took longer than {execution.deadline:g} seconds and was ended."
-        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, fault))
+        late = Message("run_too_long", seconds=execution.deadline)
+        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, late))
     if events.error:
         return Ended("failed", events.results, events.error)
-    return Ended("error", events.results, AtelierError(Code.RUN_FAILED, f"The playbook could not run: {output}"))
+    return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_failed", why=output)))
 
 
 def end_leftover(execution_id: str) -> None:
@@ -183,17 +184,18 @@ class _Events:
 
 
 def error_from(result: Mapping[str, Any]) -> AtelierError:
-    """The error that a module put into its result: ``msg``, ``error_code`` and ``details``."""
+    """The error that a module put into its result: ``msg`` with its code, ``error_code`` and ``details``."""
     details = dict(result.get("details") or {})
-    field_name, remedy = details.pop("field", None), details.pop("remedy", None)
-    message = str(result.get("msg") or "The task failed without a message.")
+    field_name, remedy = details.pop("field", None), None
+    details.pop("remedy", None)
+    message = untagged(dict(result)).get("msg") or Message("task_failed")
+    message = message if isinstance(message, str) else str(message)
+    if isinstance(message, Message) and message.id == "sentences":
+        message, remedy = message.params["first"], message.params["then"]
     try:
         code = Code(str(result.get("error_code")))
     except ValueError:
         code = Code.RUN_FAILED
-    if remedy:
-        # The module's msg holds both; they are put together again where both are wanted.
-        message = message.removesuffix(str(remedy)).rstrip()
     return AtelierError(code, message, field=field_name, remedy=remedy, **{str(k): v for k, v in details.items()})
 
 
@@ -238,7 +240,7 @@ class _Watch(threading.Thread):
         whole = text[: text.rfind(b"\n") + 1]
         for line in whole.splitlines():
             try:
-                step = json.loads(line)
+                step = untagged(json.loads(line))
                 note = Note(step["step"], step["done"], step["total"])
             except (ValueError, KeyError):
                 log.warning("not a step: %r", line[:200])

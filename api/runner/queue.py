@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from atelier.errors import AtelierError, Code
 from atelier.jobs import Job, Jobs, JobState
+from atelier.messages import Message
 
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute
@@ -32,7 +33,6 @@ _CLONE_LANE = 1
 # How often a run is begun anew because Docker went away in the middle, and how often it is looked whether it is back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
-_AWAITING_DOCKER = "Docker does not answer; the job goes on when it does"
 # Seconds between two tries to write a job's end.
 _FIRST_RETRY, _LONGEST_RETRY = 0.5, 15.0
 
@@ -166,7 +166,7 @@ class Queue:
         except asyncio.CancelledError:
             if self._draining or ticket.begun:
                 raise
-            ended = _canceled(" before it began")
+            ended = _canceled("canceled_early")
             await self._finish(job, ticket, ended)
         finally:
             self._tickets.pop(job.id, None)
@@ -198,13 +198,13 @@ class Queue:
             await asyncio.to_thread(self._jobs.started, job.id)
             await self._announce()
             if ticket.canceled.is_set():
-                ended = _canceled("")
+                ended = _canceled("canceled")
             else:
                 variables = {**operation.variables(job), **ticket.secrets}
                 ended = await self._insist(operation.playbook, variables, job, ticket, ticket.canceled)
         except Exception as error:  # the boundary: whoever waits for the job must learn its end
             log.exception("job %s could not be run", job.id)
-            ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, f"The job could not be run: {error}"))
+            ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, Message("job_not_run", why=error)))
         if ended.error is not None:
             try:
                 await self._clear_up(job, ticket)
@@ -235,13 +235,13 @@ class Queue:
                 break
             if not ticket.first_word.done():
                 ticket.first_word.set_result(_stalled(job))
-            await asyncio.to_thread(self._note_if_possible, job, Note(_AWAITING_DOCKER))
+            await asyncio.to_thread(self._note_if_possible, job, Note(Message("step.awaiting_docker")))
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
             while not self._docker.available and not canceled.is_set():
                 await asyncio.sleep(_LOOK_SECONDS)
             if canceled.is_set():
-                return _canceled("")
+                return _canceled("canceled")
         return ended
 
     async def _execute(
@@ -289,7 +289,7 @@ class Queue:
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
-            self._jobs.ended(job.id, state, str(ended.error) if ended.error else None, seats)
+            self._jobs.ended(job.id, state, ended.error.sentence if ended.error else None, seats)
 
         await self._until_written(job, write)
         await self._announce()
@@ -307,7 +307,7 @@ class Queue:
                     log.error("the end of job %s could not be written, and is tried again: %s", job.id, error)
                 else:
                     log.exception("the outcome of job %s could not be told", job.id)
-                    why = f"The job's outcome could not be told: {error}"
+                    why = Message("outcome_lost", why=error)
                     write = partial(self._jobs.ended, job.id, JobState.ERROR, why)
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_RETRY)
@@ -325,12 +325,11 @@ class Queue:
 def _stalled(job: Job) -> Ended:
     error = AtelierError(
         Code.SERVICE_UNAVAILABLE,
-        "The Docker Engine went away in the middle.",
-        remedy=f"What was asked for is done as soon as it answers again, by the job {job.id}.",
+        Message("docker_went_away", job=job.id),
         job=job.id,
     )
     return Ended("error", {}, error)
 
 
-def _canceled(when: str) -> Ended:
-    return Ended("canceled", {}, AtelierError(Code.CANCELED, f"The job was canceled{when}."))
+def _canceled(id: str) -> Ended:
+    return Ended("canceled", {}, AtelierError(Code.CANCELED, Message(id)))

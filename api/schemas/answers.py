@@ -23,6 +23,13 @@ def sometimes(description: str, **more: Any) -> Any:
     return Field(default_factory=str, description=description, **more)
 
 
+class Coded(Answer):
+    codes: dict[str, Any] = sometimes(
+        "The code and the parameters of each sentence here that has one, by its key. Missing where none has.",
+        examples=[{"error": {"id": "container_gone", "params": {}}}],
+    )
+
+
 class Error(Answer):
     success: Literal[False]
     error: str = Field(examples=["Project name already exists"])
@@ -48,7 +55,7 @@ class GitRepository(Answer):
     branch: str = Field(description="The branch that this workspace works on.", examples=["main"])
 
 
-class Project(Answer):
+class Project(Coded):
     id: str = Field(examples=["abc123def456"])
     projectId: str = Field(examples=["abc123def456"])
     name: str = Field(examples=["my-awesome-project"])
@@ -275,7 +282,7 @@ class JobProgress(Answer):
     total: int
 
 
-class JobSeat(Answer):
+class JobSeat(Coded):
     """What a job did to one workspace."""
 
     projectId: str = Field(examples=["abc123def456"])
@@ -285,7 +292,7 @@ class JobSeat(Answer):
     warnings: list[str]
 
 
-class JobAnswer(Answer):
+class JobAnswer(Coded):
     id: str
     operation: str
     state: Literal["pending", "running", "successful", "failed", "error", "canceled"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool
 
-from .answers import Answer
+from .answers import Answer, Coded
 from .fields import ID, Text
 from .projects import Body, example
 
@@ -22,7 +22,7 @@ class MakeCards(Body):
     new_passwords: StrictBool | None = None
 
 
-class Card(Answer):
+class Card(Coded):
     projectId: str
     projectName: str
     workspaceUrl: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .answers import Answer, Done, Error, JobAnswer, Status, sometimes
+from .answers import Answer, Coded, Done, Error, JobAnswer, Status, sometimes
 
 
 class WorkshopStatus(Answer):
@@ -16,14 +16,14 @@ class WorkshopStatus(Answer):
     endsAt: str = sometimes("Missing where no end is set.", examples=["2026-04-19T17:00:00.000Z"])
 
 
-class ClaimedSeat(Answer):
+class ClaimedSeat(Coded):
     workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
     projectName: str = Field(examples=["Workshop 1"])
     diskWarning: str = sometimes("A sentence on a disk that is nearly full, or was; missing otherwise.")
     password: str = sometimes("The seat's new password, only in this answer. Missing where the workshop makes none.")
 
 
-class ClaimRefused(Error):
+class ClaimRefused(Error, Coded):
     """Whoever has a seat already (ALREADY_CLAIMED) is told which one."""
 
     workspaceUrl: str = sometimes("Only with ALREADY_CLAIMED.", examples=["http://abc123def456.localhost/"])
@@ -73,7 +73,7 @@ class FirstLimit(Answer):
     seats: int = Field(examples=[37])
 
 
-class RehearsalVerdict(Answer):
+class RehearsalVerdict(Coded):
     go: bool
     seats: int
     madeIn: float = Field(description="Seconds until all seats were made.")
@@ -96,7 +96,7 @@ class DeniedDomain(Answer):
     count: int
 
 
-class Seat(Answer):
+class Seat(Coded):
     projectId: str = Field(examples=["abc123def456"])
     projectName: str = Field(examples=["Workshop 1"])
     workspaceUrl: str = Field(examples=["http://abc123def456.localhost/"])
@@ -123,7 +123,7 @@ class SeatPassword(Answer):
     password: str
 
 
-class CollectedSeat(Answer):
+class CollectedSeat(Coded):
     projectId: str = Field(examples=["abc123def456"])
     projectName: str = Field(examples=["Workshop 1"])
     state: str = Field(description="What it was in when it was collected.", examples=["running"])

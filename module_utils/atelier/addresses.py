@@ -6,6 +6,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network
 
 from .errors import AtelierError, Code
+from .messages import Message
 
 # The first addresses are the gateway's, the proxies' and Docker's own.
 _RESERVED = 16
@@ -30,9 +31,8 @@ def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None,
     if len(taken) < count:
         raise AtelierError(
             Code.ADDRESSES_EXHAUSTED,
-            f"The network {subnet} has {len(taken)} free addresses, {count} are needed.",
+            Message("no_addresses", subnet=subnet, free=len(taken), count=count),
             field="site.networks",
-            remedy="Delete workspaces, or give the installation a larger subnet.",
         )
     return taken, str(IPv4Address(position))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import IDE_PORT
 from .registry import Registry, now
 
@@ -144,10 +145,9 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
         if present is not None and (new or present.workspace_id != alias.workspace_id):
             raise AtelierError(
                 Code.ALIAS_EXISTS,
-                f"The subdomain {alias.subdomain!r} is already in use.",
+                Message("subdomain_taken", subdomain=alias.subdomain),
                 field="subdomain",
                 value=alias.subdomain,
-                remedy="Choose another, or delete that alias.",
             )
         if present is not None and values == (*_values(present),):
             return False
@@ -165,9 +165,8 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
         except sqlite3.IntegrityError as error:
             raise AtelierError(
                 Code.PROJECT_NOT_FOUND,
-                f"The workspace {alias.workspace_id} is gone.",
+                Message("workspace_gone", workspace=alias.workspace_id),
                 field="projectId",
-                remedy="List what there is with the workspace_info module.",
             ) from error
     return True
 

@@ -18,6 +18,7 @@ from .container_names import read_names_key
 from .errors import AtelierError, Code
 from .files import no_space
 from .forge_names import check_owner
+from .messages import tagged
 from .model import MIB, ArchiveLimits, GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
 
@@ -151,7 +152,8 @@ WORKSPACE_SPEC: dict[str, Any] = {**SHARED_SPEC, "name": {"type": "str"}, "id": 
 
 
 def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
-    """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details."""
+    """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details.
+    Beside sentences stand their codes, as ``tagged`` puts them."""
     try:
         result = call()
     except AtelierError as error:
@@ -162,11 +164,11 @@ def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
             raise
         _fail(module, full)
     else:
-        module.exit_json(**result)
+        module.exit_json(**tagged(result))
 
 
 def _fail(module: Any, error: AtelierError) -> None:
-    module.fail_json(msg=str(error), error_code=str(error.code), details=error.details)
+    module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
 
 
 def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> None:
@@ -212,6 +214,6 @@ def progress_reporter() -> Progress:
     def report(step: str, done: int, total: int) -> None:
         # Nobody's work may fail because the one who watched it has gone.
         with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "done": done, "total": total}) + "\n")
+            file.write(json.dumps(tagged({"step": step, "done": done, "total": total})) + "\n")
 
     return report

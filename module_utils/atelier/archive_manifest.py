@@ -12,6 +12,7 @@ from typing import Any
 from .archives import sha256_of
 from .errors import AtelierError, Code
 from .files import write_atomically
+from .messages import Message, tagged, untagged
 
 NAME = "manifest.json"
 _FORMAT = 1
@@ -66,16 +67,15 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
         if document["format"] != _FORMAT:
             raise ValueError(f"its format is {document['format']}")
         # What a newer version says beyond this one's knowledge is no reason to lose archives.
-        seats = [{key: raw[key] for key in known & raw.keys()} for raw in document["seats"]]
+        seats = [{key: raw[key] for key in known & raw.keys()} for raw in untagged(document["seats"])]
         entries = [Entry(**{**seat, "former": tuple(seat.get("former", ()))}) for seat in seats]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"{path} is not a manifest of archives: {error}.",
+            Message("no_manifest", path=path, why=error),
             field="folder",
-            remedy="Name another folder, or move this file away.",
         ) from error
     return {entry.id: entry for entry in entries}
 
@@ -87,16 +87,15 @@ def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterab
         "format": _FORMAT,
         "instance": instance,
         "written_at": written_at,
-        "seats": [asdict(entry) for entry in ordered],
+        "seats": tagged([asdict(entry) for entry in ordered]),
     }
     try:
         write_atomically(folder / NAME, (json.dumps(document, indent=2) + "\n").encode(), mode=_MODE)
     except OSError as error:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The manifest can't be written to {folder}: {error}.",
+            Message("manifest_not_written", folder=folder, why=error),
             field="folder",
-            remedy="Check that the folder is writable for this user and has free space.",
         ) from error
 
 
@@ -104,15 +103,15 @@ def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | N
     """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it. Without
     ``read`` the archive's size must do: all of it takes seconds to read."""
     if entry is None:
-        return "was never collected"
+        return Message("fault.never_collected")
     if entry.error is not None:
-        return f"could not be collected: {entry.error}"
+        return Message("fault.not_collectable", why=entry.error)
     if entry.file is None:
-        return "has no archive: its container was gone (delete it by itself, with workspace_delete)"
+        return Message("fault.no_archive")
     path = folder / entry.file
     try:
         if path.stat().st_size != entry.bytes or (read and sha256_of(path) != entry.sha256):
-            return f"has an archive that was changed: {entry.file}"
+            return Message("fault.archive_changed", file=entry.file)
     except OSError as error:
-        return f"has no readable archive {entry.file}: {error.strerror}"
+        return Message("fault.archive_unreadable", file=entry.file, why=error.strerror)
     return None

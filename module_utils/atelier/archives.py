@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .tar_stream import TarError, TarWalk, broken
 
 # Above zstd's own default of 3 it takes twice the time for a twentieth of the size.
@@ -105,9 +106,8 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     except OSError as error:
         full = AtelierError(
             Code.DISK_FULL,
-            f"No archive could be written to {folder}: {error.strerror or error}.",
+            Message("archive_not_written", folder=folder, why=error.strerror or error),
             field="folder",
-            remedy="Free space there or name another folder, then run this again.",
         )
         raise full from error
 

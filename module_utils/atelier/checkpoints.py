@@ -22,6 +22,7 @@ from .errors import AtelierError, Code
 from .git_clone import fetch
 from .intent import stopped_on_purpose, wanted_up
 from .kept_ages import ages, note
+from .messages import Message
 from .model import CLONE, Status, Workspace
 from .platform import Platform
 from .registry import new_id
@@ -94,7 +95,7 @@ def take_checkpoint(
     if check_mode:
         return True, present
     batch = new_id()
-    platform.progress(f"taking a checkpoint of {row.name}", 0, 1)
+    platform.progress(Message("step.checkpoint", name=row.name), 0, 1)
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
     with platform.locks.batch(batch), snapshot(platform, row, batch) as image:
         run = f"-{run_id}" if run_id else ""
@@ -105,7 +106,7 @@ def take_checkpoint(
         platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{stamp}{run}")
     for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
         drop_checkpoint(platform, old)
-    platform.progress(f"taking a checkpoint of {row.name}", 1, 1)
+    platform.progress(Message("step.checkpoint", name=row.name), 1, 1)
     return True, checkpoints_of(platform, row.id)
 
 
@@ -183,10 +184,10 @@ def reset(
                 platform.registry.update(row.id, status=Status.RUNNING, error=None)
             after = _view(platform, platform.registry.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
-        platform.progress(f"resetting {row.name}", 0, 1)
+        platform.progress(Message("step.reset", name=row.name), 0, 1)
         with _stopped_if_it_fails(platform, row), _origin(platform, row, container, taken_before) as (origin, image):
             kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
-        platform.progress(f"resetting {row.name}", 1, 1)
+        platform.progress(Message("step.reset", name=row.name), 1, 1)
         row = platform.registry.get(id=row.id)
         after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
     sweep(platform, keep_hours)
@@ -355,9 +356,8 @@ def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
     if row.status is Status.CREATING:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
-            f"The workspace {row.name!r} is still being made.",
+            Message("still_being_made", name=row.name),
             field="id" if id else "name",
-            remedy="Wait until it is running. (If its making was interrupted, run that again first.)",
         )
     return row
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from .engine import Image
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import Status, Workspace
 from .passwords import generate_password, hash_password
 from .platform import Platform
@@ -98,9 +99,8 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
     if source.status is Status.CREATING:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
-            f"The workspace {source.name!r} is still being created.",
+            Message("source_being_created", source=source.name),
             field="source",
-            remedy="Wait until it is running, then clone it. (If its making was interrupted, create it again first.)",
         )
     if check_mode:
         return _foretold(platform, order, source)
@@ -238,10 +238,9 @@ def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Worksp
     if row.cloned_from != source.id:
         raise AtelierError(
             Code.PROJECT_EXISTS,
-            f"The name {row.name!r} is already in use by a workspace that is no clone of {source.name!r}.",
+            Message("name_of_another", name=row.name, source=source.name),
             field="names",
             value=row.name,
-            remedy="Choose another name, or delete that workspace.",
         )
     if row.status is Status.CREATING and row.batch is not None and not platform.locks.batch_free(row.batch):
         raise _busy(row)
@@ -251,10 +250,9 @@ def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Worksp
 def _busy(row: Workspace) -> AtelierError:
     return AtelierError(
         Code.WORKSPACE_BUSY,
-        f"The seat {row.name!r} is being made by another run.",
+        Message("seat_being_made", name=row.name),
         field="names",
         value=row.name,
-        remedy="Wait for that run to end, then run this again.",
     )
 
 
@@ -294,7 +292,7 @@ def _finish_all(platform: Platform, order: CloneOrder, source: Workspace, run: _
     made = [seat for seat in seats if seat.make]
     if made:
         platform.sync_routes()
-        platform.progress(f"taking a snapshot of {source.name}", 0, 1)
+        platform.progress(Message("step.snapshot", name=source.name), 0, 1)
         with snapshot(platform, source, run.id, max_layers=order.max_layers) as image:
             _finish(platform, image, seats)
     else:
@@ -320,7 +318,7 @@ def _finish(platform: Platform, image: Image | None, seats: Sequence[_Seat]) -> 
             except AtelierError as error:
                 seat.changed, seat.error = True, error
             ready += seat.error is None
-            platform.progress("seats ready", ready, len(seats))
+            platform.progress(Message("step.seats_ready"), ready, len(seats))
 
 
 def _finish_one(platform: Platform, image: Image | None, seat: _Seat) -> bool:

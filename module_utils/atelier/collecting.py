@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .archive_manifest import Entry, fault_of, read_manifest, write_manifest
 from .archives import remove_unfinished, write_archive
 from .errors import AtelierError, Code
 from .late_work import late_work, rest_of
+from .messages import Message, chain
 from .model import Workspace
 from .platform import Platform
 from .registry import now
@@ -31,7 +33,7 @@ WORKERS = 6
 _WORKSPACE = "/workspace"
 # Of seats that are not collected, in one sentence.
 _SHOWN = 5
-_PUSHED_BY_NOBODY = Saved(note="Its container does not run, so nothing was committed; all files are in the archive.")
+_PUSHED_BY_NOBODY = Saved(note=Message("at_rest"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode:
                 write_manifest(folder, platform.site.instance, now(), entries.values())
                 # Only now: until here the manifest named the older one.
                 _remove_others(folder, entry)
-                platform.progress("seats collected", done, len(rows))
+                platform.progress(Message("step.seats_collected"), done, len(rows))
     seats = [entries[row.id] for row in rows]
     return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats, tracebacks)
 
@@ -96,15 +98,16 @@ def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
 def not_collected(
     folder: Path, missing: Sequence[tuple[str, str]], total: int, tracebacks: Sequence[str] = ()
 ) -> AtelierError:
-    told = [f"{name!r} {fault}" for name, fault in missing]
-    shown = "; ".join(told[:_SHOWN]) + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
+    shown = [Message("fault", name=name, fault=fault) for name, fault in missing[:_SHOWN]]
+    if len(missing) > _SHOWN:
+        shown.append(Message("and_more", count=len(missing) - _SHOWN))
+    details: dict[str, Any] = {"tracebacks": list(tracebacks)} if tracebacks else {}
     return AtelierError(
         Code.NOT_COLLECTED,
-        f"The work of {len(missing)} of {total} workspaces is not in {folder}: {shown}.",
+        Message("not_collected", missing=len(missing), total=total, folder=folder, faults=chain("list", shown)),
         field="ids",
-        remedy="Run workshop_collect first, once more if need be, or say -e collected=ignore to lose it.",
         missing=[name for name, _ in missing],
-        **({"tracebacks": list(tracebacks)} if tracebacks else {}),
+        **details,
     )
 
 
@@ -119,7 +122,7 @@ def _collect_one(
         return replace(entry, name=row.name, error=error.message)
     except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
         tracebacks.append(traceback.format_exc())
-        return replace(entry, name=row.name, error=f"{row.name!r} made Atelier fail: {type(error).__name__}.")
+        return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
 
 
 def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
@@ -167,8 +170,8 @@ def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entr
 def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
     """What was collected while there was a container is all that is left of the work, so that stays what it is."""
     if before is None or before.file is None:
-        return replace(entry, note="Its container is gone: there is nothing left to collect.")
-    note = f"Its container is gone: this is the archive of {before.collected_at}."
+        return replace(entry, note=Message("nothing_left"))
+    note = Message("older_archive", when=before.collected_at)
     return replace(before, name=entry.name, state=entry.state, note=note, error=None)
 
 
@@ -202,9 +205,8 @@ def _folder(platform: Platform, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The folder {folder} can't be made: {error.strerror}.",
+            Message("folder_not_made", folder=folder, why=error.strerror),
             field="folder",
-            remedy="Name one that this user may write to.",
         ) from error
     with platform.locks.archives(folder, platform.lock_wait):
         remove_unfinished(folder)

@@ -18,6 +18,7 @@ from .engine import Container, Engine
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
+from .messages import Message
 from .model import Site
 from .validation import is_id
 
@@ -33,8 +34,7 @@ def read_names_key(state_dir: Path) -> bytes | None:
     except (OSError, ValueError) as error:
         raise AtelierError(
             Code.REGISTRY_ERROR,
-            f"The key for the containers' names can't be read from {_key_file(state_dir)}: {error}.",
-            remedy="Restore the file. If it is lost, delete it: the next run makes another and renames the containers.",
+            Message("names_key_unreadable", file=_key_file(state_dir), why=error),
         ) from error
 
 
@@ -67,8 +67,7 @@ def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> 
             except OSError as error:
                 raise AtelierError(
                     Code.REGISTRY_ERROR,
-                    f"The key for the containers' names can't be written to {_key_file(site.state_dir)}: {error}.",
-                    remedy="Make room on the disk of the state folder, then run this again.",
+                    Message("names_key_not_written", file=_key_file(site.state_dir), why=error),
                 ) from error
         return named
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from .messages import Message
 from .registry import Registry
 
 WARN_SHARE = 0.8
@@ -57,13 +58,12 @@ class Notice:
         """The text for participants and operators; None where nothing is to be said any more."""
         used, limit = readable(self.used), readable(self.limit)
         if self.reason is Reason.DISK:
-            return None if running else "It was stopped: the platform's disk was nearly full, and it was filling it."
+            return None if running else Message("disk_filled")
         if running:
-            return f"Its files take {used} of {limit}: delete some, or it is stopped."
+            return Message("disk_running", used=used, limit=limit)
         if self.reason is Reason.WARNED:
             return None
-        minutes = int(GRACE.total_seconds()) // 60
-        return f"It was stopped: its files take {used} of {limit}. Start it and delete some within {minutes} minutes."
+        return Message("disk_stopped", used=used, limit=limit, minutes=int(GRACE.total_seconds()) // 60)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from .docker_errors import LONGEST_REASON, translated
 from .engine import MOST_OUTPUT, Archive, Container, File, Image, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
+from .messages import Message
 from .plain import last_of, plain
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class DockerEngine:
 
         self._url = url
         self._patience = patience
-        with self._translated("connect"):
+        with self._translated(Message("do.connect")):
             self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
 
     @cached_property
     def _info(self) -> dict[str, Any]:
-        with self._translated("read the engine's information"):
+        with self._translated(Message("do.read_information")):
             info: dict[str, Any] = self._api.info()
             return info
 
@@ -90,7 +91,7 @@ class DockerEngine:
         )
         endpoint = self._api.create_endpoint_config(ipv4_address=spec.address)
         endpoints: Any = {spec.network: endpoint}  # the stubs ask for one endpoint, the SDK for endpoints by network
-        with self._translated(f"create the container {spec.name}", Code.CONTAINER_CREATE_FAILED):
+        with self._translated(Message("do.create", container=spec.name), Code.CONTAINER_CREATE_FAILED):
             created = self._api.create_container(
                 image=spec.image,
                 name=spec.name,
@@ -103,84 +104,84 @@ class DockerEngine:
         return str(created["Id"])
 
     def start(self, container: str) -> None:
-        with self._translated(f"start {container}", Code.CONTAINER_CREATE_FAILED):
+        with self._translated(Message("do.start", container=container), Code.CONTAINER_CREATE_FAILED):
             self._api.start(container)
 
     def stop(self, container: str) -> None:
-        with self._translated(f"stop {container}"):
+        with self._translated(Message("do.stop", container=container)):
             self._api.stop(container, timeout=_STOP_SECONDS)
 
     def restart(self, container: str) -> None:
         """Kills every process of the container, and starts it again."""
-        with self._translated(f"restart {container}", Code.CONTAINER_CREATE_FAILED):
+        with self._translated(Message("do.restart", container=container), Code.CONTAINER_CREATE_FAILED):
             self._api.restart(container, timeout=0)
 
     def remove(self, container: str) -> None:
         """Removes the container, running or not; one that is gone already is fine."""
         from docker.errors import NotFound
 
-        with self._translated(f"remove {container}", absent=NotFound):
+        with self._translated(Message("do.remove", container=container), absent=NotFound):
             self._api.remove_container(container, force=True, v=True)
 
     def rename(self, container: str, name: str) -> None:
-        with self._translated(f"rename {container}"):
+        with self._translated(Message("do.rename", container=container)):
             self._api.rename(container, name)
 
     def pause(self, container: str) -> None:
         """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked more than once."""
         for last in (False, False, True):
             try:
-                with self._translated(f"pause {container}"):
+                with self._translated(Message("do.pause", container=container)):
                     self._api.pause(container)
                 return
             except AtelierError as error:
-                if last or "unable to freeze" not in error.message:
+                if last or "unable to freeze" not in str(error.__cause__):
                     raise
 
     def unpause(self, container: str) -> None:
-        with self._translated(f"unpause {container}"):
+        with self._translated(Message("do.unpause", container=container)):
             self._api.unpause(container)
 
     def update_limits(self, container: str, memory: int, cpus: float) -> None:
         """Changes a container's limits, running or not, and its CPU shares to those of a new one. Bytes and cores."""
         # The SDK's update_container knows no NanoCpus, and Docker refuses a quota beside it.
         body = changed_limits(memory, cpus, self.cpus())
-        with self._translated(f"change the limits of {container}"):
+        with self._translated(Message("do.change_limits", container=container)):
             self._request("POST", f"containers/{container}/update", json=body).close()
 
     def inspect(self, container: str) -> Container | None:
         from docker.errors import NotFound
 
-        with self._translated(f"inspect {container}", absent=NotFound):
+        with self._translated(Message("do.inspect", container=container), absent=NotFound):
             return container_from(self._api.inspect_container(container))
         return None
 
     def memory_in_use(self, container: str) -> int:
-        with self._translated(f"measure {container}"):
+        with self._translated(Message("do.measure", container=container)):
             return memory_in(self._api.stats(container, stream=False, one_shot=True))
 
     def disk_in_use(self, *labels: str) -> int:
-        with self._translated("measure containers"):
+        with self._translated(Message("do.measure_all")):
             listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
         return sum(int(entry.get("SizeRw") or 0) for entry in listed)
 
     def written(self, container: str) -> int:
         """Bytes that a commit of the container copies: what it holds beyond its image, the holes in files included."""
         with (
-            self._translated(f"measure {container}"),
+            self._translated(Message("do.measure", container=container)),
             closing(self._request("GET", f"containers/{container}/json", params={"size": True})) as response,
         ):
             return int(response.json().get("SizeRw") or 0)
 
     def containers(self, label: str) -> list[Container]:
         """All containers with that ``name=value`` label, running or not."""
-        with self._translated("list containers"):
+        with self._translated(Message("do.list")):
             listed = self._api.containers(all=True, filters={"label": label})
         return [found for entry in listed if (found := self.inspect(entry["Id"]))]
 
     def container_names(self, label: str) -> dict[str, str]:
         """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
-        with self._translated("list containers"):
+        with self._translated(Message("do.list")):
             listed = self._api.containers(all=True, filters={"label": label})
         return {
             name.lstrip("/"): (entry["Labels"] or {}).get("atelier.workspace", "")
@@ -197,7 +198,7 @@ class DockerEngine:
                 entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
                 entry.mtime = file.mtime
                 archive.addfile(entry, io.BytesIO(file.data))
-        with self._translated(f"write files into {container}"):
+        with self._translated(Message("do.write_files", container=container)):
             self._api.put_archive(container, folder, buffer.getvalue())
 
     def read(
@@ -209,7 +210,7 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(f"read {path} in {container}", keep=APIError):
+            with self._translated(Message("do.read", path=path, container=container), keep=APIError):
                 return self._read(container, path, limit, follow)
         except APIError as error:
             reason = str(error.explanation or error)
@@ -218,7 +219,9 @@ class DockerEngine:
                 return None
             raise AtelierError(
                 Code.ENGINE_ERROR,
-                f"Docker could not read {plain(path)} in {container}: {last_of(reason, LONGEST_REASON)}.",
+                Message(
+                    "docker.unreadable", path=plain(path), container=container, reason=last_of(reason, LONGEST_REASON)
+                ),
             ) from error
 
     def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
@@ -226,7 +229,7 @@ class DockerEngine:
         Close the generator: as long as it is open Docker answers no other request for the container, and reads on."""
         address = f"containers/{container}/archive"
         with (
-            self._translated(f"read {path} in {container}"),
+            self._translated(Message("do.read", path=path, container=container)),
             closing(self._request("GET", address, timeout=patience, params=_at(path))) as response,
         ):
             yield from response.iter_content(_CHUNK)
@@ -249,13 +252,15 @@ class DockerEngine:
                     if len(data) > limit:
                         raise AtelierError(
                             Code.ENGINE_ERROR,
-                            f"{plain(path)} in {container} holds more than {limit} bytes.",
+                            Message("docker.too_large", path=plain(path), container=container, limit=limit),
                             limit=limit,
                         )
                     if time.monotonic() > deadline:
                         raise AtelierError(
                             Code.ENGINE_ERROR,
-                            f"{plain(path)} in {container} could not be read within {_READ_SECONDS:g} seconds.",
+                            Message(
+                                "docker.read_too_long", path=plain(path), container=container, seconds=_READ_SECONDS
+                            ),
                         )
                 return Archive(PurePosixPath(path), bytes(data))
         # Docker gives the link's end, however many links lead there.
@@ -287,14 +292,14 @@ class DockerEngine:
     ) -> tuple[int, str]:
         from .docker_exec import Program, Programs
 
-        with self._translated(f"run {command[0]} in {container}"):
+        with self._translated(Message("do.run", command=command[0], container=container)):
             programs = Programs(self._url, self._api.api_version, self._request)
             return programs.run(Program(container, command, user, seconds, limit))
 
     def logs(self, container: str, lines: int) -> str:
         """The container's last lines, or the end of what can be read in time: a line may have any length."""
         wanted = {"stdout": 1, "stderr": 1, "tail": lines}
-        with self._translated(f"read the log of {container}"):
+        with self._translated(Message("do.read_log", container=container)):
             data = bytearray()
             deadline = time.monotonic() + _LOG_SECONDS
             path = f"containers/{container}/logs"
@@ -308,26 +313,26 @@ class DockerEngine:
     def image(self, reference: str) -> Image | None:
         from docker.errors import ImageNotFound
 
-        with self._translated(f"inspect the image {reference}", absent=ImageNotFound):
+        with self._translated(Message("do.inspect_image", reference=reference), absent=ImageNotFound):
             return image_from(self._api.inspect_image(reference))
         return None
 
     def images(self, label: str) -> list[Image]:
         """All images with that label, untagged ones too."""
-        with self._translated("list images"):
+        with self._translated(Message("do.list_images")):
             listed = self._api.images(filters={"label": label})
         return [found for entry in listed if (found := self.image(entry["Id"]))]
 
     def image_tags(self, label: str) -> list[str]:
         """The names of all images with that label, in one call."""
-        with self._translated("list images"):
+        with self._translated(Message("do.list_images")):
             listed = self._api.images(filters={"label": label})
         return [tag for entry in listed for tag in entry["RepoTags"] or ()]
 
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
-        with self._translated(f"commit {container}", Code.SNAPSHOT_FAILED):
+        with self._translated(Message("do.commit", container=container), Code.SNAPSHOT_FAILED):
             # The labels from the first moment on: by them a crash's leftovers are found.
             told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
             if self._in_containerd:
@@ -339,7 +344,7 @@ class DockerEngine:
         """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
         repository, _, name = tag.rpartition(":")
         told = {"Labels": config.get("Labels")} if not self._in_containerd else config
-        with self._translated(f"flatten {container}", Code.SNAPSHOT_FAILED):
+        with self._translated(Message("do.flatten", container=container), Code.SNAPSHOT_FAILED):
             stream = ExportReader(self._api.export(container))
             changes = instructions(told)
             answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=changes)
@@ -354,7 +359,7 @@ class DockerEngine:
         and no layers: Docker finds the layers by their digests and copies nothing.
         """
         made = self._made(tag)
-        with self._translated(f"set the configuration of {tag}", Code.SNAPSHOT_FAILED):
+        with self._translated(Message("do.configure_image", tag=tag), Code.SNAPSHOT_FAILED):
             raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
         self.remove_image(made.id)
         return self._made(tag)
@@ -362,13 +367,13 @@ class DockerEngine:
     def _made(self, tag: str) -> Image:
         made = self.image(tag)
         if made is None:
-            raise AtelierError(Code.SNAPSHOT_FAILED, f"The image {tag} vanished while it was being made.")
+            raise AtelierError(Code.SNAPSHOT_FAILED, Message("docker.image_vanished", tag=tag))
         return made
 
     def tag(self, image: str, reference: str) -> None:
         """Gives an image another name, ``repository:tag``, beside those that it has."""
         repository, _, tag = reference.rpartition(":")
-        with self._translated(f"name the image {reference}", Code.SNAPSHOT_FAILED):
+        with self._translated(Message("do.name_image", reference=reference), Code.SNAPSHOT_FAILED):
             self._api.tag(image, repository, tag)
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
@@ -379,17 +384,19 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(f"remove the image {reference}", keep=APIError):
+            with self._translated(Message("do.remove_image", reference=reference), keep=APIError):
                 self._api.remove_image(reference, force=force)
         except APIError as error:
             if error.status_code in (404, 409):
                 return False
-            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the image {reference}: {error}.") from error
+            raise AtelierError(
+                Code.ENGINE_ERROR, Message("docker.image_not_removed", reference=reference, why=error)
+            ) from error
         return True
 
     def volumes(self, label: str) -> list[str]:
         """Names of all volumes with that ``name=value`` label."""
-        with self._translated("list volumes"):
+        with self._translated(Message("do.list_volumes")):
             listed = self._api.volumes(filters={"label": label})
         return [volume["Name"] for volume in listed["Volumes"] or ()]
 
@@ -398,12 +405,14 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(f"remove the volume {volume}", keep=APIError):
+            with self._translated(Message("do.remove_volume", volume=volume), keep=APIError):
                 self._api.remove_volume(volume)
         except APIError as error:
             if error.status_code in (404, 409):
                 return False
-            raise AtelierError(Code.ENGINE_ERROR, f"Docker could not remove the volume {volume}: {error}.") from error
+            raise AtelierError(
+                Code.ENGINE_ERROR, Message("docker.volume_not_removed", volume=volume, why=error)
+            ) from error
         return True
 
     def _translated(

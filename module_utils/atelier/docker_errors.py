@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .plain import last_of
 
 LONGEST_REASON = 1000
@@ -40,20 +41,15 @@ def translated(
         if "no space left on device" in reason or "disk quota exceeded" in reason:
             raise AtelierError(
                 Code.DISK_FULL,
-                f"Docker could not {attempt}: its disk is full.",
-                remedy="Free space below Docker's data folder (docker system df shows what takes it), or in the"
-                " workspace if its files take more than atelier_seat_disk.",
+                Message("docker.disk_full", attempt=attempt),
             ) from error
         raise AtelierError(
             code,
-            f"Docker could not {attempt}: {reason.rstrip('.')}.",
-            remedy="Mend that and run this again; ./atelier up makes networks and images that are missing.",
+            Message("docker.refused", attempt=attempt, reason=reason.rstrip(".")),
         ) from error
     except requests.exceptions.ReadTimeout as error:
         # Docker is there. A container that is being read or removed keeps it from answering about that one.
-        raise AtelierError(
-            code, f"Docker could not {attempt} in time.", remedy="Try again in a while.", limit="seconds"
-        ) from error
+        raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _unreachable(url, error) from error
 
@@ -61,7 +57,6 @@ def translated(
 def _unreachable(url: str, error: Exception) -> AtelierError:
     return AtelierError(
         Code.SERVICE_UNAVAILABLE,
-        f"The Docker Engine at {url} does not answer ({type(error).__name__}).",
+        Message("docker.away", url=url, kind=type(error).__name__),
         field="site.engine_url",
-        remedy="Start it (./atelier up does) or correct atelier_engine_url.",
     )

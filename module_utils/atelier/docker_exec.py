@@ -24,6 +24,7 @@ from docker.errors import APIError
 from .bounded_socket import connect, receive, seconds_left
 from .docker_answers import never_began
 from .errors import AtelierError, Code
+from .messages import Message
 
 # The platform's own, in place of the container's: there the first entry is a folder of the seat's user.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -67,9 +68,9 @@ class Program:
 class _Beyond(Exception):
     """A run met a limit: ``seconds`` or ``bytes``."""
 
-    def __init__(self, limit: str, text: str) -> None:
-        self.limit = limit
-        super().__init__(text)
+    def __init__(self, limit: str, most: float) -> None:
+        self.limit, self.most = limit, most
+        super().__init__(limit)
 
 
 class Programs:
@@ -96,8 +97,8 @@ class Programs:
             self._end(program, mark)
             raise AtelierError(
                 Code.ENGINE_ERROR,
-                f"{name} in {container} {beyond}.",
-                remedy="Something in the workspace holds it up: stop and start the workspace, then try again.",
+                Message(f"docker.run_{beyond.limit}", name=name, container=container, most=beyond.most),
+                remedy=Message("docker.held_up"),
                 container=container,
                 limit=beyond.limit,
             ) from None
@@ -118,7 +119,7 @@ class Programs:
             for chunk in self._output(id, deadline):
                 output += chunk
                 if len(output) > program.limit:
-                    raise _Beyond("bytes", f"printed more than {program.limit} bytes")
+                    raise _Beyond("bytes", program.limit)
             while True:
                 # It may have closed its output and go on.
                 state = self._asked("GET", f"exec/{id}/json", deadline)
@@ -126,7 +127,7 @@ class Programs:
                     return int(state["ExitCode"]), output.decode(errors="replace")
                 time.sleep(min(_POLL_SECONDS, seconds_left(deadline)))
         except (TimeoutError, requests.exceptions.Timeout) as error:
-            raise _Beyond("seconds", f"did not end within {program.seconds:g} seconds") from error
+            raise _Beyond("seconds", program.seconds) from error
 
     def _asked(self, method: str, path: str, deadline: float, **arguments: Any) -> Mapping[str, Any]:
         patience = max(min(seconds_left(deadline), _ANSWER_SECONDS), _SHORTEST_ANSWER)
@@ -165,8 +166,7 @@ class Programs:
         if len(left) >= _MOST_LEFT:
             raise AtelierError(
                 Code.ENGINE_ERROR,
-                f"In {container} {len(left)} programs of the platform do not end.",
-                remedy="Stop and start the workspace.",
+                Message("docker.programs_left", container=container, count=len(left)),
                 container=container,
                 limit="programs",
             )

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from .engine import File
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import GIT_HOST, ProxyMode, Site, Workspace
 from .plain import last_of
 from .platform import Platform
@@ -57,9 +58,8 @@ def put_recorder_ca(platform: Platform, workspace: Workspace) -> bool:
     except OSError as error:
         raise AtelierError(
             Code.EGRESS_ERROR,
-            f"The certificate of the recorder can't be read: {error}.",
+            Message("recorder_ca_unreadable", why=error),
             field="proxy_mode",
-            remedy="Run ./atelier up: it makes the recorder.",
         ) from error
     name = platform.site.container_name(workspace.id)
     present = platform.engine.read(name, str(_CA_IN_SEAT), _LARGEST_CERTIFICATE)
@@ -76,6 +76,5 @@ def trust_recorder_ca(platform: Platform, container: str) -> None:
     if code != 0:
         raise AtelierError(
             Code.EGRESS_ERROR,
-            f"The seat {container} does not take the recorder's certificate: {last_of(output, 300)}",
-            remedy="Check that its image has Debian's ca-certificates.",
+            Message("recorder_ca_refused", container=container, said=last_of(output, 300)),
         )

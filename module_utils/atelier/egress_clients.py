@@ -8,6 +8,7 @@ from pathlib import Path
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
+from .messages import Message
 from .model import ProxyMode, Site
 from .registry import Registry
 
@@ -42,7 +43,6 @@ def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
         except OSError as error:
             raise AtelierError(
                 Code.EGRESS_ERROR,
-                f"{file} can't be written: {error}.",
+                Message("file_not_written", file=file, why=error),
                 field="site.state_dir",
-                remedy="Check that the folder is writable for this user and has free space.",
             ) from error

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from .errors import AtelierError, Code
+from .messages import Message
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
@@ -34,10 +35,7 @@ def no_space(error: OSError) -> AtelierError | None:
     """DISK_FULL for an error that a full disk or a used-up quota caused; None for any other."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    where = f" of {Path(error.filename).parent}" if isinstance(error.filename, str) else ""
-    return AtelierError(
-        Code.DISK_FULL,
-        f"The disk{where} is full, so nothing could be written.",
-        field="site.state_dir",
-        remedy="Free some space, then try again.",
-    )
+    full = Message("disk_full")
+    if isinstance(error.filename, str):
+        full = Message("disk_full_at", folder=Path(error.filename).parent)
+    return AtelierError(Code.DISK_FULL, full, field="site.state_dir")

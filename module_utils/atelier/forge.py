@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from .errors import AtelierError, Code
 from .forge_http import Credentials, ForgeApi, part, read_credentials
 from .forge_names import MAIN, candidates, check_branch, check_repository_name
+from .messages import Message
 from .model import GitServer, Site
 from .validation import check_id
 
@@ -74,9 +75,8 @@ def require_git(site: Site) -> GitServer:
     if site.git is None:
         raise AtelierError(
             Code.SERVICE_UNAVAILABLE,
-            "The git server is not part of this installation.",
+            Message("git.not_installed"),
             field="site.git",
-            remedy="Set atelier_enable_git_server (ENABLE_GIT_SERVER) to true and run ./atelier up.",
         )
     return site.git
 
@@ -148,7 +148,6 @@ class Forge:
                 error.message,
                 field="name",
                 value=name,
-                remedy=str(error.details["remedy"]),
             ) from error
         return repository
 
@@ -205,18 +204,16 @@ class Forge:
         if answer.status == 404:
             raise AtelierError(
                 Code.GIT_ERROR,
-                f"The branch {branch!r} of {name!r} can't be made: the repository or its branch {source!r} is missing.",
+                Message("git.branch_without_source", branch=branch, name=name, source=source),
                 field="branch",
                 value=branch,
-                remedy=f"Push {source!r} first.",
             )
         if answer.status == 409 and not self._has_branch(name, branch):
             raise AtelierError(
                 Code.GIT_ERROR,
-                f"The branch {branch!r} of {name!r} can't be made: {answer.message}.",
+                Message("git.branch_refused", branch=branch, name=name, said=answer.message),
                 field="branch",
                 value=branch,
-                remedy="Give it another name.",
             )
         return answer.status == 201
 
@@ -280,8 +277,7 @@ class Forge:
         if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
             raise AtelierError(
                 Code.GIT_ERROR,
-                f"The git server does not make the user {user}: {answer.message}.",
-                remedy="See its settings for new users.",
+                Message("git.user_refused", user=user, said=answer.message),
             )
         return False
 
@@ -341,8 +337,7 @@ def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AtelierError(
             Code.GIT_ERROR,
-            f"What the git server says of a {what} can't be understood: {type(error).__name__} {error}.",
-            remedy="See the log of its container.",
+            Message("git.not_understood", what=what, kind=type(error).__name__, why=error),
         ) from error
 
 
@@ -361,18 +356,16 @@ def check_description(description: str) -> str:
 def no_default_branch(name: str, branch: str) -> AtelierError:
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"The repository {name!r} has no branch {branch!r} that could be its default.",
+        Message("git.no_default_branch", name=name, branch=branch),
         field="default_branch",
         value=branch,
-        remedy="Push it first.",
     )
 
 
 def taken(name: str) -> AtelierError:
     return AtelierError(
         Code.REPOSITORY_EXISTS,
-        f"The git server has a repository {name!r} already.",
+        Message("git.repository_exists", name=name),
         field="name",
         value=name,
-        remedy="Choose another name, or ask for a suffix.",
     )

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 
 from .bounded_socket import connect
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import GitServer
 
 _PREFIX = "/api/v1"
@@ -64,9 +65,8 @@ def read_credentials(git: GitServer) -> Credentials:
         reason = error.strerror if isinstance(error, OSError) else "it is not what ./atelier up writes"
         raise AtelierError(
             Code.SERVICE_UNAVAILABLE,
-            f"The git server's credentials in {git.credentials} can't be read: {reason}.",
+            Message("git.credentials_unreadable", file=git.credentials, reason=reason),
             field="site.git",
-            remedy="Run ./atelier up: it makes the git server and its credentials.",
         ) from error
 
 
@@ -103,9 +103,7 @@ class ForgeApi:
             except TimeoutError as error:
                 raise self._silent(method, path, f"no answer within {self._timeout:g} seconds") from error
             except _TooMuchError as error:
-                raise self._error(
-                    Code.GIT_ERROR, f"The git server's answer to {method} {path} is too large."
-                ) from error
+                raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path) from error
             except (OSError, http.client.HTTPException) as error:
                 raise self._silent(method, path, str(error) or type(error).__name__) from error
             else:
@@ -122,9 +120,7 @@ class ForgeApi:
         while True:
             answer = self.request("GET", f"{path}?{urlencode({'page': page, 'limit': _PAGE})}", accept=(200,))
             if not isinstance(answer.json, list):
-                raise self._error(
-                    Code.GIT_ERROR, f"The git server answered GET {path} with something else than a list."
-                )
+                raise self._error(Code.GIT_ERROR, "git.no_list", path=path)
             yield from answer.json
             seen, page = seen + len(answer.json), page + 1
             if not answer.json or (answer.total is not None and seen >= answer.total):
@@ -157,8 +153,11 @@ class ForgeApi:
                     return Answer(response.status, {"message": f"a body of the type {kind or 'unknown'}"})
                 raise self._error(
                     Code.GIT_ERROR,
-                    f"The git server answered {method} {path} with {response.status} and {kind or 'a body'}, not JSON.",
-                    "See whether something else than the git server listens on its socket.",
+                    "git.no_json",
+                    method=method,
+                    path=path,
+                    status=response.status,
+                    kind=kind or "a body",
                 ) from error
         return Answer(response.status, parsed, int(total) if total.isascii() and total.isdigit() else None)
 
@@ -169,34 +168,29 @@ class ForgeApi:
         return f"Basic {base64.b64encode(pair).decode()}"
 
     def _silent(self, method: str, path: str, reason: str) -> AtelierError:
+        socket_path = self._git.socket
         return self._error(
-            Code.SERVICE_UNAVAILABLE,
-            f"The git server does not answer {method} {path} on {self._git.socket}: {reason}.",
-            "Look whether its container runs and what its log says, or run ./atelier up.",
+            Code.SERVICE_UNAVAILABLE, "git.silent", method=method, path=path, socket=socket_path, reason=reason
         )
 
     def _refused(self, method: str, path: str, answer: Answer) -> AtelierError:
         said = f": {answer.message}" if answer.message else ""
-        words = f"The git server answered {method} {path} with {answer.status}{said}."
+        words = {"method": method, "path": path, "status": answer.status, "said": said}
         if answer.status == 401:
-            return self._error(
-                Code.SERVICE_UNAVAILABLE,
-                f"The git server does not take the credentials in {self._git.credentials}.",
-                "Run ./atelier up: it makes new ones.",
-            )
+            return self._error(Code.SERVICE_UNAVAILABLE, "git.credentials_refused", file=self._git.credentials)
         if answer.status == 422:
-            return self._error(Code.VALIDATION_ERROR, words, "Give what its message asks for.")
+            return self._error(Code.VALIDATION_ERROR, "git.wants_else", **words)
         if answer.status == _DISK_FULL:
-            return self._error(Code.DISK_FULL, words, "Free space on the disk of the git server's state folder.")
+            return self._error(Code.DISK_FULL, "git.disk_full", **words)
         if answer.status in _PASSING:
-            return self._error(Code.SERVICE_UNAVAILABLE, words, "Try again when it is up.")
-        return self._error(Code.GIT_ERROR, words, "See the log of its container.")
+            return self._error(Code.SERVICE_UNAVAILABLE, "git.not_up", **words)
+        return self._error(Code.GIT_ERROR, "git.answered", **words)
 
-    def _error(self, code: Code, message: str, remedy: str = "See the log of its container.") -> AtelierError:
+    def _error(self, code: Code, id: str, **params: object) -> AtelierError:
         """Whatever a server may have repeated of them, our secrets are in no error."""
         for secret in (self._credentials.token, self._credentials.password):
-            message = message.replace(secret, "[redacted]")
-        return AtelierError(code, message, remedy=remedy)
+            params = {name: str(value).replace(secret, "[redacted]") for name, value in params.items()}
+        return AtelierError(code, Message(id, **params))
 
 
 def part(name: str) -> str:

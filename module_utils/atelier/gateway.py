@@ -15,6 +15,7 @@ from pathlib import Path
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
+from .messages import Message
 
 _TIMEOUT_SECONDS = 10
 # HAProxy takes a line of commands, payload included, only while it fits its buffer of 16 KiB.
@@ -85,9 +86,8 @@ class Gateway:
     def _unusable(self, error: OSError) -> AtelierError:
         return AtelierError(
             Code.GATEWAY_ERROR,
-            f"The routes file {self._map} can't be used: {error.strerror}.",
+            Message("gateway.routes_unusable", file=self._map, why=error.strerror),
             field="site.state_dir",
-            remedy="Check that the folder is writable for this user and has free space.",
         )
 
     def running(self) -> dict[str, str] | None:
@@ -111,8 +111,7 @@ class Gateway:
         if answer and answer.strip():
             raise AtelierError(
                 Code.GATEWAY_ERROR,
-                f"The gateway refused to change its routes: {answer.strip()[:200]}",
-                remedy="Run ./atelier up, which configures it anew.",
+                Message("gateway.refused", said=answer.strip()[:200]),
             )
 
     def _command(self, text: str) -> str | None:
@@ -135,8 +134,7 @@ class Gateway:
             except OSError as error:
                 raise AtelierError(
                     Code.GATEWAY_ERROR,
-                    f"The gateway did not answer on its runtime socket ({type(error).__name__}).",
-                    remedy="Run ./atelier up, which starts it anew.",
+                    Message("gateway.silent", kind=type(error).__name__),
                 ) from error
             finally:
                 os.close(folder)

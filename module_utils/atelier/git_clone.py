@@ -11,15 +11,16 @@ from urllib.parse import quote, urlsplit
 from .engine import File
 from .errors import AtelierError, Code
 from .git_address import GitAccess
+from .messages import Message
 from .model import Status, Workspace
 from .plain import last_of
 from .platform import Platform
+from .seat_git import cause
 from .seats import CONFIG_FOLDER, CONFIG_GID
 
 # In the volume that no commit of the container contains, and for no longer than git needs it.
 _ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
 _MESSAGE_LENGTH = 600
-_TIMED_OUT = 124  # timeout(1)
 # For all but git: the old files are removed, the new ones moved.
 _MOVE_SECONDS = 120.0
 _REMOVE_SECONDS = 15.0
@@ -39,11 +40,11 @@ if [ ! -e "$new/whole" ]; then
         clone --quiet --no-recurse-submodules --template= -- "$url" "$new/workspace" || exit
     # Git takes any web page for an empty repository of an old kind of server.
     if ! timeout --kill-after=5 60 git -C "$new/workspace" rev-parse --verify --quiet HEAD >/dev/null; then
-        echo 'There is nothing in its default branch, or what answers there is no git server.'
+        echo 'atelier: nothing_in_it'
         exit 1
     fi
     if [ -n "$(timeout --kill-after=5 60 git -C /workspace status --porcelain)" ]; then
-        echo 'There are files in /workspace already, which would be lost.'
+        echo 'atelier: files_there'
         exit 1
     fi
     touch "$new/whole" || exit
@@ -63,7 +64,7 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
     """
     if workspace.git_url is None:
         return
-    platform.progress(f"fetching the repository of {workspace.name}", 0, 1)
+    platform.progress(Message("step.fetch", name=workspace.name), 0, 1)
     name = platform.site.container_name(workspace.id)
     parts = urlsplit(workspace.git_url)
     origin = f"{parts.scheme.lower()}://{parts.netloc}"
@@ -74,9 +75,7 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
         platform.registry.update(workspace.id, git_pending=None)
         return
     said = last_of(_without(access, output), _MESSAGE_LENGTH)
-    if code == _TIMED_OUT:
-        said = f"it took longer than {seconds:g} seconds. {said}"
-    message = f"The repository {workspace.git_url} could not be cloned: {said}"
+    message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
     platform.registry.update(workspace.id, status=Status.ERROR, error=message)
     raise AtelierError(
         Code.GIT_CLONE_FAILED,
@@ -84,7 +83,6 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
         field="git_url",
         workspace=workspace.id,
         container=name,
-        remedy="Correct the address or what opens it (git_username, git_token) and create it once more.",
     )
 
 

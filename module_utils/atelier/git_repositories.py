@@ -9,6 +9,7 @@ from typing import Any
 from .errors import AtelierError, Code
 from .forge import Forge, Repository, check_description, no_default_branch, taken
 from .forge_names import MAIN, candidates, check_branch, check_repository_name
+from .messages import Message
 
 
 class IfTaken(StrEnum):
@@ -120,9 +121,8 @@ def _create(forge: Forge, desired: Desired, found: Repository | None, check_mode
     if desired.branches:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The repository {desired.name!r} is new, so it has nothing yet that a branch could begin from.",
+            Message("git.new_without_branches", name=desired.name),
             field="branches",
-            remedy="Make it without branches, push to it, then ask for them.",
         )
     if check_mode:
         name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)
@@ -153,9 +153,8 @@ def _refuse_what_can_not_be(
     if missing and found.default_branch not in present:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The repository {found.name!r} has no branch {found.default_branch!r} yet that others could begin from.",
+            Message("git.nothing_to_branch_from", name=found.name, branch=found.default_branch),
             field="branches",
-            remedy=f"Push {found.default_branch!r} first.",
         )
     # An empty one takes any: nothing has been pushed that could be the other.
     if default_branch is not None and present and default_branch not in (*present, *missing):

@@ -14,6 +14,7 @@ from pathlib import Path
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
+from .messages import Message
 from .squid import WhitelistChange
 from .whitelist import State, plan
 
@@ -42,9 +43,8 @@ class GroupWhitelists:
         if not self._path.parent.is_dir():
             raise AtelierError(
                 Code.SERVICE_UNAVAILABLE,
-                f"This installation has no Squid: its folder {self._path.parent} is missing.",
+                Message("squid.no_folder", folder=self._path.parent),
                 field="site.state_dir",
-                remedy="Make it with ./atelier up (role squid), then run this again.",
             )
         with self._locks.whitelist(self._wait * 2):
             groups = self.all()
@@ -64,7 +64,6 @@ class GroupWhitelists:
     def _unusable(self, reason: str) -> AtelierError:
         return AtelierError(
             Code.SQUID_ERROR,
-            f"The groups' whitelists in {self._path} can't be used: {reason}.",
+            Message("squid.group_lists_unusable", folder=self._path, reason=reason),
             field="site.state_dir",
-            remedy="Check that the folder is writable and has space; a file that is removed is made anew.",
         )

@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from .docker_answers import ExportReader
 from .engine import Engine, File, content_of, is_too_large
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import MIB
 from .plain import plain
 from .secrets_in_seats import (
@@ -80,7 +81,7 @@ def find_secrets(engine: Engine, container: str) -> list[Secret]:
         }
     if sum(len(secret.content) for secret in secrets.values()) > _MOST_BYTES:
         largest = max(secrets.values(), key=lambda secret: len(secret.content))
-        raise _too_much(largest.path, f"all places together hold more than {_MOST_BYTES // MIB} MiB")
+        raise _too_much(largest.path, Message("places_too_large", most=_MOST_BYTES // MIB))
     return list(secrets.values())
 
 
@@ -112,7 +113,7 @@ class _Place:
         except AtelierError as error:
             if not is_too_large(error):
                 raise
-            raise _too_much(path, f"it holds more than {LARGEST_PLACE // MIB} MiB") from error
+            raise _too_much(path, Message("place_too_large", most=LARGEST_PLACE // MIB)) from error
         if archive is None or archive.path in self._seen:
             return
         self._seen.add(archive.path)
@@ -123,7 +124,7 @@ class _Place:
                 if entry.issym():
                     self._links += 1
                     if self._links > _MOST_LINKS:
-                        raise _too_much(self._place, f"it holds more than {_MOST_LINKS} links")
+                        raise _too_much(self._place, Message("too_many_links", most=_MOST_LINKS))
                     yield from self.secrets(str(file))
                 content = content_of(entries, entry)
                 if content is not None and stand_in(content) != content:
@@ -143,7 +144,7 @@ def _in_submodules(engine: Engine, container: str) -> Iterator[Secret]:
             if not entry.isreg() or path.name != SUBMODULE_FILE:
                 continue
             if entry.size > _LARGEST_SUBMODULE_FILE:
-                raise _too_much(str(path), f"it holds more than {_LARGEST_SUBMODULE_FILE // MIB} MiB")
+                raise _too_much(str(path), Message("place_too_large", most=_LARGEST_SUBMODULE_FILE // MIB))
             content = content_of(entries, entry) or b""
             if without_git_credentials(content) != content:
                 yield _secret(str(path), entry, content, without_git_credentials(content))
@@ -163,7 +164,7 @@ def _in_time(pieces: Generator[bytes]) -> Generator[bytes]:
     with closing(pieces):
         for piece in pieces:
             if time.monotonic() > deadline:
-                raise _too_much(SUBMODULES, f"reading it takes more than {_SUBMODULE_SECONDS:g} seconds")
+                raise _too_much(SUBMODULES, Message("reading_too_long", seconds=_SUBMODULE_SECONDS))
             yield piece
 
 
@@ -174,7 +175,6 @@ def _secret(path: str, entry: tarfile.TarInfo, content: bytes, replacement: byte
 def _too_much(path: str, why: str) -> AtelierError:
     return AtelierError(
         Code.SNAPSHOT_FAILED,
-        f"The secrets in {plain(path)} can't be left out of a copy of the workspace: {why}.",
+        Message("secrets_not_held", path=plain(path), why=why),
         field="source",
-        remedy=f"Move or remove {plain(path)} in the workspace, then try again.",
     )

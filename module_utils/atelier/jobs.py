@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from .intent import counters
+from .messages import restored, tagged
 from .registry import Registry, now
 
 # Older ones are dropped when a new one is made.
@@ -43,7 +44,8 @@ ENDED = "ended"
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands. ``seats`` are its outcomes by workspace; ``error`` is a sentence."""
+    """A job as it stands. ``seats`` are its outcomes by workspace; ``error`` is a sentence. In ``seats`` and in the
+    data of events the codes of sentences stand beside them (see messages)."""
 
     id: str
     operation: str
@@ -115,11 +117,11 @@ class Jobs:
             if _is_open(db, job_id):
                 db.execute(
                     "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
-                    (job_id, moment, ENDED, json.dumps({"state": str(state), "error": error})),
+                    (job_id, moment, ENDED, json.dumps(tagged({"state": str(state), "error": error}))),
                 )
                 db.execute(
                     "UPDATE jobs SET state = ?, error = ?, seats = ?, finished_at = ? WHERE id = ?",
-                    (state, error, json.dumps(list(seats)), moment, job_id),
+                    (state, error, json.dumps(tagged(list(seats))), moment, job_id),
                 )
 
     def find(self, job_id: str) -> Job | None:
@@ -153,7 +155,7 @@ class Jobs:
         with self._registry.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
-                (job_id, moment, kind, json.dumps(dict(data))),
+                (job_id, moment, kind, json.dumps(tagged(data))),
             )
         return JobEvent(int(cursor.lastrowid or 0), moment, kind, data)
 
@@ -186,4 +188,4 @@ def _job(row: Sequence[Any]) -> Job:
     values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
     for name in ("project_ids", "variables", "seats", "basis"):
         values[name] = json.loads(values[name])
-    return Job(**(values | {"state": JobState(values["state"])}))
+    return Job(**(values | {"state": JobState(values["state"]), "error": restored(values["error"])}))

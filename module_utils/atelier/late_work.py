@@ -21,6 +21,7 @@ from .archives import open_archive
 from .docker_answers import ExportReader
 from .engine import Container
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import Workspace
 from .plain import first_of
 from .platform import Platform
@@ -55,12 +56,12 @@ def late_work(platform: Platform, workspace: Workspace, folder: Path, entry: Ent
     try:
         path = _newer(platform, workspace, folder, entry)
     except AtelierError as error:
-        return f"can't be compared with its archive: {error.message}"
+        return Message("fault.not_comparable", why=error.message)
     except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
-        return f"can't be compared with its archive: it made Atelier fail ({type(error).__name__})"
+        return Message("fault.comparing_failed", kind=type(error).__name__)
     if path is None:
         return None
-    return f"has work that is newer than its archive of {entry.collected_at}: {first_of(path, _SHOWN_PATH)!r}"
+    return Message("fault.newer_work", when=entry.collected_at, path=first_of(path, _SHOWN_PATH))
 
 
 def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
@@ -133,9 +134,7 @@ def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) ->
             known.add(fingerprint)
         return next((path for path, fingerprint in _contents(seat, key) if fingerprint not in known), None)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise AtelierError(
-            Code.ARCHIVE_FAILED, f"One of them can't be read: {error}.", remedy="Collect it again."
-        ) from error
+        raise AtelierError(Code.ARCHIVE_FAILED, Message("not_compared", why=error)) from error
 
 
 def is_of_its_own(path: str) -> bool:

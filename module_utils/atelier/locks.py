@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from .errors import AtelierError, Code
+from .messages import Message
 
 _POLL_SECONDS = 0.02
 _BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
@@ -42,8 +43,9 @@ class Locks:
 
     def workspace(self, workspace_id: str, wait: float) -> Lock:
         """Holds one workspace. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        held = f"Another operation held the workspace {workspace_id} for {wait:g} seconds."
-        return self._required(int(workspace_id, 16), wait, held, "workspace")
+        return self._required(
+            int(workspace_id, 16), wait, Message("held.workspace", workspace=workspace_id, seconds=wait), "workspace"
+        )
 
     def workspace_free(self, workspace_id: str) -> bool:
         """Whether nobody holds the workspace at this moment."""
@@ -59,21 +61,19 @@ class Locks:
 
     def gateway(self, wait: float = 30) -> Lock:
         """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
-        held = f"Another process held the route map for {wait:g} seconds."
-        return self._required(_GATEWAY, wait, held, code=Code.GATEWAY_ERROR)
+        return self._required(_GATEWAY, wait, Message("held.routes", seconds=wait), code=Code.GATEWAY_ERROR)
 
     def egress(self, wait: float = 30) -> Lock:
         """Holds what the proxies are told. Raises EGRESS_ERROR when somebody else held it for the whole wait."""
-        held = f"Another process held the list of the proxies' clients for {wait:g} seconds."
-        return self._required(_EGRESS, wait, held, code=Code.EGRESS_ERROR)
+        return self._required(_EGRESS, wait, Message("held.clients", seconds=wait), code=Code.EGRESS_ERROR)
 
     def names(self, wait: float) -> Lock:
         """Holds the key for names while it is made. Raises WORKSPACE_BUSY when another held it for the whole wait."""
-        return self._required(_NAMES, wait, f"Another process was renaming the containers for {wait:g} seconds.")
+        return self._required(_NAMES, wait, Message("held.names", seconds=wait))
 
     def rehearsal(self) -> Lock:
         """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
-        return self._required(_REHEARSAL, 0, "Another rehearsal is under way.", "rehearsal")
+        return self._required(_REHEARSAL, 0, Message("held.rehearsal"), "rehearsal")
 
     def rehearsal_free(self) -> bool:
         """Whether no rehearsal is under way at this moment."""
@@ -81,26 +81,27 @@ class Locks:
 
     def whitelist(self, wait: float) -> Lock:
         """Holds Squid's configuration. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
-        return self._required(_WHITELIST, wait, f"Another run changed the whitelist for {wait:g} seconds.", "whitelist")
+        return self._required(_WHITELIST, wait, Message("held.whitelist", seconds=wait), "whitelist")
 
     def sheet(self, path: Path, wait: float) -> Lock:
         """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        held = f"Another run worked with the seat sheet {path} for {wait:g} seconds."
-        return self._required(_SHEETS + _number(path), wait, held, "seats_csv")
+        return self._required(
+            _SHEETS + _number(path), wait, Message("held.sheet", path=path, seconds=wait), "seats_csv"
+        )
 
     def archives(self, folder: Path, wait: float) -> Lock:
         """Holds a folder of archives. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        held = f"Another run collected into {folder} for {wait:g} seconds."
-        return self._required(_ARCHIVES + _number(folder), wait, held, "folder")
+        return self._required(
+            _ARCHIVES + _number(folder), wait, Message("held.folder", folder=folder, seconds=wait), "folder"
+        )
 
     @contextmanager
     def _required(
-        self, byte: int, wait: float, message: str, field: str | None = None, code: Code = Code.WORKSPACE_BUSY
+        self, byte: int, wait: float, message: Message, field: str | None = None, code: Code = Code.WORKSPACE_BUSY
     ) -> Iterator[None]:
         with self._held(byte, wait) as held:
             if not held:
-                remedy = "Wait for it to end, then run this again." if field else "Run this again."
-                raise AtelierError(code, message, field=field, remedy=remedy)
+                raise AtelierError(code, message, field=field)
             yield
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import Quotas
 
 
@@ -15,34 +16,29 @@ def check_room(quotas: Quotas, usage: tuple[int, int], *, wanted: int, new_rows:
     if new_rows:
         _check(
             Code.WORKSPACE_LIMIT_EXCEEDED,
-            "workspace",
             "max_workspaces_per_user",
             quotas.max_workspaces_per_user,
             owned,
             wanted,
-            "Delete workspaces",
         )
     _check(
         Code.CONCURRENT_LIMIT_REACHED,
-        "running workspace",
         "max_concurrent_workspaces",
         quotas.max_concurrent_workspaces,
         running,
         wanted,
-        "Stop workspaces",
     )
 
 
-def _check(code: Code, noun: str, setting: str, limit: int, used: int, wanted: int, remedy: str) -> None:
+def _check(code: Code, setting: str, limit: int, used: int, wanted: int) -> None:
     remaining = max(limit - used, 0)
     if wanted <= remaining:
         return
-    what = "1 workspace" if wanted == 1 else f"{wanted} clones"
+    order = Message("one_workspace") if wanted == 1 else Message("clones", count=wanted)
     raise AtelierError(
         code,
-        f"Cannot create {what}: only {remaining} {noun} slots remaining (limit: {limit})",
+        Message(setting, order=order, left=remaining, limit=limit),
         field=f"site.{setting}",
-        remedy=f"{remedy}, or raise atelier_{setting}.",
         limit=limit,
         used=used,
         requested=wanted,

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from .addresses import free_addresses, take_addresses
 from .errors import AtelierError, Code
+from .messages import Message, stored
 from .model import CLONE, Network, ProxyMode, Quotas, Status, Workspace
 from .quotas import check_room
 from .registry_file import opened_alone, unusable
@@ -27,6 +28,8 @@ from .registry_schema import migrate
 from .validation import TITLE_LENGTH
 
 _BUSY_SECONDS = 30
+# A sentence with a code is bound as JSON, whatever the column.
+sqlite3.register_adapter(Message, stored)
 
 
 def now() -> str:
@@ -106,10 +109,9 @@ class Registry:
         if workspace is None:
             raise AtelierError(
                 Code.PROJECT_NOT_FOUND,
-                f"There is no workspace with the {'id' if id else 'name'} {id or name!r}.",
+                Message("no_such_id" if id else "no_such_name", value=id or name),
                 field=field,
                 value=id or name,
-                remedy="List what there is with the workspace_info module.",
             )
         return workspace
 
@@ -393,8 +395,7 @@ class Registry:
 def _name_taken(name: str) -> AtelierError:
     return AtelierError(
         Code.PROJECT_EXISTS,
-        f"The name {name!r} is already in use.",
+        Message("name_taken", name=name),
         field="name",
         value=name,
-        remedy="Choose another, or delete the workspace that has it.",
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import AtelierError, Code
+from .messages import Message
 
 
 @contextmanager
@@ -25,7 +26,6 @@ def opened_alone(folder: Path) -> Iterator[None]:
 def unusable(path: Path, error: Exception) -> AtelierError:
     return AtelierError(
         Code.REGISTRY_ERROR,
-        f"The registry {path} can't be used: {error}.",
+        Message("registry_unusable", path=path, why=error),
         field="site.state_dir",
-        remedy="Check that the folder exists, is writable for this user and has free space.",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .messages import restored
 from .model import Limits, ProxyMode, Status, Workspace
 
 # In the order of Workspace's fields; the last two make its Limits.
@@ -73,7 +74,9 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position: a list makes thousands of these.
-    return Workspace._make((*row[:19], _STATUSES[row[19]], _PROXY_MODES[row[20]], _limits(row[21], row[22])))
+    git_problem, sessions, batch, error, status, mode, memory, cpus = row[15:]
+    kept = (*row[:15], restored(git_problem), sessions, batch, restored(error))
+    return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))
 
 
 @lru_cache

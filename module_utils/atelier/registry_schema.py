@@ -168,6 +168,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE claims ADD COLUMN browser TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE claims ADD COLUMN source TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Sentences have codes from here on, in the same columns. Those that something depends on get theirs; the others
+        # are shown as they are.
+        "UPDATE workspaces SET error ="
+        " json_object('id', 'release_failed', 'params', json_object('why', substr(error, 21)))"
+        " WHERE error LIKE 'Its release failed: %'",
+        "UPDATE workspaces SET error = json_object('id', 'container_ends', 'params', json_object())"
+        " WHERE error = 'Its container ends again and again; its log says why.'",
+        "UPDATE workspaces SET git_problem = json_object('id', 'keeps_access', 'params', json_object("
+        "'name', name, 'said', substr(git_problem, instr(git_problem, ' former participant: ') + 21)))"
+        " WHERE git_problem LIKE '% still pushes with the token of its former participant: %'",
+    ),
 )
 
 

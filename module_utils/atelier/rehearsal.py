@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .cloning import CloneOrder, clone
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import ProxyMode, Workspace
 from .platform import Platform
 from .registry import new_id
@@ -84,10 +85,9 @@ def rehearse(platform: Platform, *, source_id: str | None, source_name: str | No
     if not 1 <= seats <= MOST_SEATS:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The seats {seats} are out of range.",
+            Message("seats_out_of_range", seats=seats, most=MOST_SEATS),
             field="seats",
             value=seats,
-            remedy=f"Rehearse with 1 to {MOST_SEATS}.",
         )
     source = platform.registry.get(id=source_id, name=source_name, field="source")
     with platform.locks.rehearsal():
@@ -95,7 +95,7 @@ def rehearse(platform: Platform, *, source_id: str | None, source_name: str | No
         room = [Limit(what, count) for what, count in platform.registry.room(source.owner, source.proxy_mode).items()]
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
-            reason = f"{tightest.what} allows {tightest.seats} more seats, {seats} are wanted."
+            reason = Message("room_for", what=tightest.what, seats=tightest.seats, wanted=seats)
             return Verdict(False, seats, 0, None, None, 0, 0, tightest, [reason])
         try:
             return _perform(platform, source, seats, room)
@@ -112,19 +112,21 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     made = clone(platform, order).seats
     seconds = time.monotonic() - begin
     ready = [str(seat["id"]) for seat in made if seat["error"] is None]
-    reasons = [f"{count - len(ready)} of {count} seats did not come up."] if len(ready) < count else []
+    reasons: list[str] = []
+    if len(ready) < count:
+        reasons.append(Message("not_up", missing=count - len(ready), count=count))
 
-    platform.progress("opening the seats", 0, count)
+    platform.progress(Message("step.opening"), 0, count)
     visits = _open_all(platform, ready)
     failed = [found for found in visits if found.fault]
     if failed:
-        reasons.append(f"{len(failed)} of {len(ready)} seats could not be opened; the first one: {failed[0].fault}")
+        reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
     times = sorted(found.seconds for found in visits if not found.fault)
     p50, p95 = _quantiles(times)
     if p95 is not None and p95 > _SLOWEST_SECONDS:
-        reasons.append(f"A seat takes {p95:.1f} s to open when all are opened at once.")
+        reasons.append(Message("slow", seconds=f"{p95:.1f}"))
     reasons += _egress_faults(platform, source, ready)
-    platform.progress("opening the seats", count, count)
+    platform.progress(Message("step.opening"), count, count)
 
     taken = _memory_of(platform, ready)
     # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
@@ -139,7 +141,7 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     ]
     first = min(limits, key=lambda limit: limit.seats)
     if first.seats < count:
-        reasons.append(f"The {first.what} is enough for {first.seats} seats.")
+        reasons.append(Message("enough_for", what=first.what, seats=first.seats))
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
 
 
@@ -160,7 +162,7 @@ def _egress_faults(platform: Platform, source: Workspace, ids: Sequence[str]) ->
         return []
     output = _asked(platform, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
     code = output.strip()[-3:]
-    return [] if code.isdecimal() and code != "000" else [f"The {source.proxy_mode} proxy does not answer the seats."]
+    return [] if code.isdecimal() and code != "000" else [Message("no_proxy", mode=source.proxy_mode)]
 
 
 def _asked(platform: Platform, id: str, command: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from .checkpoints import ResetOutcome, reset
 from .claims import first_claim
 from .engine import Container
 from .errors import AtelierError
+from .messages import Message
 from .model import Status, Workspace
 from .platform import Platform
 from .port_access import unshare_ports
@@ -94,13 +95,13 @@ def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> Res
         container = _container(platform, row)
         # One that is still being made gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
-            platform.progress(f"ending the sessions of {row.name}", 0, 1)
+            platform.progress(Message("step.end_sessions", name=row.name), 0, 1)
             # Before the restart: the seat loads it then, and nothing has to be run in it.
             renew_credential(platform, row)
             apply_ide_config(platform, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
             platform.registry.update(id, status=status, error=None)
-            platform.progress(f"ending the sessions of {row.name}", 1, 1)
+            platform.progress(Message("step.end_sessions", name=row.name), 1, 1)
         after = _view(platform, platform.registry.get(id=id), _container(platform, row))
     return ResetOutcome(True, before, after, "files", None)
 

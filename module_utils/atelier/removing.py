@@ -14,6 +14,7 @@ from .collecting import WORKERS, not_collected
 from .engine import Container
 from .errors import AtelierError
 from .late_work import late_work
+from .messages import Message
 from .model import Workspace
 from .platform import Platform
 from .snapshots import held_still, recover, was_interrupted
@@ -49,16 +50,16 @@ def remove_collected(platform: Platform, ids: Sequence[str], folder: Path, *, ch
             with platform.locks.workspace(row.id, platform.lock_wait):
                 fault = _remove_held(platform, folder, row, entries.get(row.id), problems)
         except AtelierError as error:
-            fault = f"could not be removed: {error.message}"
+            fault = Message("fault.not_removed", why=error.message)
         except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are removed
             tracebacks.append(traceback.format_exc())
-            fault = f"made Atelier fail: {type(error).__name__}"
+            fault = Message("fault.made_fail", kind=type(error).__name__)
         if fault:
             faults[row.name] = fault
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for done, _ in enumerate(pool.map(remove_one, rows), 1):
-            platform.progress("seats removed", done, len(rows))
+            platform.progress(Message("step.seats_removed"), done, len(rows))
     missing = [row.name for row in rows if row.name in faults]
     if missing:
         raise not_collected(folder, [(name, faults[name]) for name in missing], len(rows), tracebacks)

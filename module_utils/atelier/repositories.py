@@ -18,10 +18,11 @@ from .engine import File
 from .errors import AtelierError, Code
 from .forge import Credential, Forge, open_forge, require_git, seats_of
 from .forge_names import MAIN, candidates, repository_name, seat_branch
+from .messages import Message, id_of
 from .model import GIT_HOST, Workspace
 from .plain import last_of, on_one_line
 from .platform import Platform
-from .seat_git import seat_email
+from .seat_git import cause, seat_email
 from .seats import CONFIG_FOLDER, CONFIG_GID
 
 # Seconds for one answer of the git server: nobody's workspace waits for longer.
@@ -30,10 +31,8 @@ _PATIENCE = 5.0
 _GIT_SECONDS = 60
 # Seconds for all of them: those that need long are a commit, a push and a fetch.
 _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
-_TIMED_OUT = 124  # timeout(1)
 _MESSAGE_LENGTH = 400
 _TRIED_NAMES = 50
-_KEEPS_ACCESS = "still pushes with the token of its former participant"
 
 # Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
 # stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
@@ -48,7 +47,7 @@ plain() {
     git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
 }
 if ! command -v load-git-credential >/dev/null; then
-    echo 'Its image is older than the git server: build the images again (./atelier up), and make it anew.'
+    echo 'atelier: old_image'
     exit 1
 fi
 load-git-credential || exit
@@ -110,7 +109,7 @@ def repository_for(
 
 
 def _push(platform: Platform, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
-    platform.progress(f"pushing {workspace.name}", 0, 1)
+    platform.progress(Message("step.push", name=workspace.name), 0, 1)
     try:
         connect(platform, workspace, promise.result(), restore=restore)
     except AtelierError as error:
@@ -156,11 +155,11 @@ def renew_credential(platform: Platform, workspace: Workspace) -> None:
     except AtelierError as error:
         if error.code is Code.REGISTRY_ERROR:
             raise
-        problem = f"{workspace.name!r} {_KEEPS_ACCESS}: {error.message}"
+        problem = Message("keeps_access", name=workspace.name, said=error.message)
         platform.registry.update(workspace.id, git_problem=problem)
         return
     _put_git_files(platform, workspace, granted)
-    if _KEEPS_ACCESS in (workspace.git_problem or ""):
+    if id_of(workspace.git_problem) == "keeps_access":
         platform.registry.update(workspace.id, git_problem=None)
 
 
@@ -177,9 +176,8 @@ def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore
         name, ["/bin/sh", "-c", _CONNECT, "connect", *order], seconds=_CONNECT_SECONDS
     )
     if code != 0:
-        said = f"it took longer than {_GIT_SECONDS} seconds. " if code == _TIMED_OUT else ""
-        said += last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
-        raise AtelierError(Code.GIT_ERROR, f"Git in the seat failed: {said}", remedy="Run this again.")
+        said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
+        raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
     platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
 
 
@@ -195,12 +193,12 @@ def _put_git_files(platform: Platform, workspace: Workspace, granted: Grant) -> 
 def problem_of(workspace: Workspace, error: AtelierError) -> str:
     """The sentence on a workspace that has no repository, or works on without a branch of its own."""
     if workspace.cloned_from is not None:
-        return f"{workspace.name!r} works on main, without a branch of its own: {error.message}"
-    return f"No repository was made for {workspace.name!r}: {error.message}"
+        return Message("on_main", name=workspace.name, said=error.message)
+    return Message("no_repository", name=workspace.name, said=error.message)
 
 
 def not_installed(workspace: Workspace) -> str:
-    return f"No repository was made for {workspace.name!r}: the git server is not enabled on this platform."
+    return Message("no_git_server_for", name=workspace.name)
 
 
 def end_access(platform: Platform, workspace_id: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .errors import AtelierError, Code
 from .intent import wanted_up
+from .messages import Message
 from .model import Status
 from .platform import Platform
 from .seats import is_unreleased
@@ -37,7 +38,7 @@ def revive(platform: Platform, ids: Sequence[str]) -> list[Revived]:
     with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(ids))) as pool:
         futures = [pool.submit(_revive_one, platform, id) for id in ids]
         for done, _ in enumerate(as_completed(futures), 1):
-            platform.progress("seats started again", done, len(ids))
+            platform.progress(Message("step.seats_revived"), done, len(ids))
     return [future.result() for future in futures]
 
 
@@ -61,4 +62,4 @@ def _revive_one(platform: Platform, id: str) -> Revived:
     except AtelierError as error:
         if error.code is Code.SERVICE_UNAVAILABLE:
             raise
-        return Revived(id, error=str(error))
+        return Revived(id, error=error.sentence)

@@ -3,7 +3,8 @@
 #
 #   save_work.sh BRANCH NAME EMAIL MESSAGE COMMIT-SECONDS PUSH-SECONDS URL
 #
-# Says on lines of its own, "atelier: WORD TEXT", what became of it (see saved_from in seat_git.py).
+# Says on lines of its own, "atelier: WORD TEXT", what became of it; a note's TEXT begins with its code (see _NOTES in
+# seat_git.py).
 #
 # Whatever the seat's user made of git: no hooks of his, no signing, no questions, no programs of his own in place of
 # git. A whole workshop commits at once, so git spends no time on making small what the archive makes small anyway, and
@@ -30,14 +31,18 @@ copy() { timeout --kill-after=5 "$look_seconds" cp -- "$1" "$2"; }
 cd /workspace || exit
 own=$(mktemp -d /tmp/.collect.XXXXXX) || exit
 trap 'rm -rf "$own"' EXIT
-why='' said='' partly='' who=()
+failure='' said='' partly='' notes=() who=()
 note() {
-    local text=$1
+    local text=${2:-}
     [ "${#text}" -le 2000 ] || text="[...]${text: -2000}"
-    why="${why:+$why }${text//$'\n'/ }"
+    notes+=("$1 ${text//$'\n'/ }")
 }
 say() { printf '\natelier: %s %s\n' "$1" "$2"; }
-finish() { [ -z "$why" ] || say note "$why"; exit 0; }
+finish() {
+    local each
+    for each in "${notes[@]}"; do say note "$each"; done
+    exit 0
+}
 give_up() { note "$1"; finish; }
 plain() {
     local look_seconds=$1
@@ -74,14 +79,14 @@ take_index() {
 commit_all() {
     partly=
     said=$(plain "$commit_seconds" add --all) || {
-        said="Git would not take all files: $said"
+        failure=not_all_files
         # What one file keeps it from is done for the others.
         plain "$commit_seconds" add --all --ignore-errors >/dev/null
         ! git diff --cached --quiet 2>/dev/null || return
         partly=$said
     }
     said=$(plain "$commit_seconds" "${who[@]}" commit --quiet --no-verify --message "$message") && return
-    said="Git would not commit: $said"
+    failure=not_committable
     return 1
 }
 push() {
@@ -93,14 +98,14 @@ seats=/workspace/.git common=/workspace/.git
 if ! find_it; then
     export GIT_CONFIG_GLOBAL=/dev/null
     if ! find_it; then
-        [ -f "$seats/HEAD" ] && [ -d "$seats/objects" ] || give_up 'Its /workspace is no git repository.'
-        { ours && take_index; } || give_up 'Its git repository is broken.'
+        [ -f "$seats/HEAD" ] && [ -d "$seats/objects" ] || give_up no_git
+        { ours && take_index; } || give_up git_broken
     fi
 fi
 
 # Each of his git's would wait for a pipe in place of its index.
 if [ -e "$seats/index" ] && [ ! -f "$seats/index" ]; then
-    { ours && take_index; } || give_up 'Its git repository is broken.'
+    { ours && take_index; } || give_up git_broken
 fi
 
 # One call for all that is to be known. Untracked files count, whatever his settings say.
@@ -116,28 +121,28 @@ fi
 [ -n "$branch" ] || [ -z "$here" ] || say branch "$here"
 middle=
 if [ -d "$seats/rebase-merge" ] || [ -d "$seats/rebase-apply" ]; then
-    middle='a rebase'
+    middle=rebase
 elif [[ $state == *$'\nu '* ]]; then
-    middle='a merge with conflicts'
+    middle=merge
 elif [ -z "$here" ]; then
-    note 'It is on no branch.'
+    note on_no_branch
 fi
 if [ -n "$middle" ]; then
-    note "It is in the middle of $middle: what is not committed is in the archive only."
+    note "midway_$middle"
 elif [[ $'\n'$state == *$'\n'[!#]* ]]; then
     git config user.email >/dev/null || who=(-c "user.name=$name" -c "user.email=$email")
     done=
     if commit_all; then
         done=yes
     elif [ -z "${GIT_DIR:-}" ]; then
-        first=$said
+        first=("$failure" "$said")
         who=(-c "user.name=$(git config user.name || echo "$name")")
         who+=(-c "user.email=$(git config user.email || echo "$email")")
-        if ours && take_index && commit_all; then done=yes; else said=$first; fi
+        if ours && take_index && commit_all; then done=yes; else failure=${first[0]} said=${first[1]}; fi
     fi
     if [ -n "$done" ]; then
         say committed yes
-        [ -z "$partly" ] || note "$partly"
+        [ -z "$partly" ] || note not_all_files "$partly"
         if [ -n "${GIT_DIR:-}" ]; then
             # Its branch moved by itself; its own git is told of the rest.
             [ -n "$here" ] || copy "$own/HEAD" "$seats/HEAD"
@@ -145,22 +150,22 @@ elif [[ $'\n'$state == *$'\n'[!#]* ]]; then
             rm -f "$seats/MERGE_HEAD" "$seats/MERGE_MSG" "$seats/MERGE_MODE"
         fi
     else
-        note "$said"
+        note "$failure" "$said"
     fi
 fi
 
 commit=$(git rev-parse --verify --quiet HEAD)
 its_branch=$([ -z "$branch" ] || git rev-parse --verify --quiet "refs/heads/$branch")
 if [ -z "$here" ] && [ -n "$its_branch" ] \
-    && { [ "$middle" = 'a rebase' ] || git merge-base --is-ancestor HEAD "$its_branch"; }; then
+    && { [ "$middle" = rebase ] || git merge-base --is-ancestor HEAD "$its_branch"; }; then
     # Until a rebase ends the branch is where it was; and what was looked up on the way has nothing to push.
     commit=$its_branch
 fi
-[ -n "$commit" ] || give_up 'There is no commit in it.'
+[ -n "$commit" ] || give_up no_commit
 say commit "$commit"
-[ -n "$branch" ] || give_up 'It has no branch on the git server.'
-[ -n "$url" ] || give_up 'There is no git server any more, so nothing was pushed.'
-ours || give_up 'Its git repository is broken, so nothing was pushed.'
+[ -n "$branch" ] || give_up no_branch
+[ -n "$url" ] || give_up no_git_server
+ours || give_up git_broken_unpushed
 given=/etc/code-server/git-credential there=/dev/shm/workspace-git-credential
 # What it pushes with may have been lost from its memory.
 [ ! -r "$given" ] || timeout "$look_seconds" cmp --quiet "$given" "$there" \
@@ -171,12 +176,12 @@ if push "$commit"; then
 fi
 case $said in
     *non-fast-forward* | *'fetch first'*)
-        note "Its branch on the git server has commits that $commit has not: they stay, and that was not pushed."
+        note behind "$commit"
         if [ -n "$its_branch" ] && [ "$its_branch" != "$commit" ] && push "$its_branch"; then
             say commit "$its_branch"
             say pushed yes
         fi
         ;;
-    *) note "It could not be pushed: $said" ;;
+    *) note not_pushed "$said" ;;
 esac
 finish

@@ -7,12 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import AtelierError
+from .messages import Message, chain
 from .model import Workspace
 from .plain import first_of, last_of, on_one_line
 from .platform import Platform
 
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
+_NOTE = re.compile(r"^atelier: note (\w+) ?(.*)$", re.MULTILINE)
+_CAUSE = re.compile(r"(?:|.*\s)atelier: (old_image|nothing_in_it|files_there)", re.DOTALL)
+_TIMED_OUT = 124  # timeout(1)
+# What the script notes: the message by its code, and the parameter that the rest of the line is.
+_NOTES = {
+    **dict.fromkeys(("no_git", "git_broken", "git_broken_unpushed", "on_no_branch", "no_commit", "no_branch")),
+    **dict.fromkeys(("no_git_server", "midway_rebase", "midway_merge")),
+    **dict.fromkeys(("not_all_files", "not_committable", "not_pushed"), "said"),
+    "behind": "commit",
+}
 _NOTE_LENGTH = 400
+_MOST_NOTES = 4
 # The seat's user may write what the script would say. Git's names of branches are files, and so no longer than this.
 _BRANCH_LENGTH = 255
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
@@ -51,7 +63,7 @@ def save_work(platform: Platform, workspace: Workspace) -> Saved:
             seconds=_SECONDS,
         )
     except AtelierError as error:
-        return Saved(note=f"Nothing was committed: {error.message}")
+        return Saved(note=Message("not_committed", said=error.message))
     return saved_from(code, output)
 
 
@@ -60,18 +72,31 @@ def seat_email(platform: Platform, workspace: Workspace) -> str:
     return f"{platform.site.public_name(workspace.id)}@seats.{platform.site.domain}"
 
 
+def cause(said: str, code: int, seconds: float) -> str:
+    """Why a script in a seat ended with that code: by the code that it printed itself, or else what programs in it
+    said."""
+    found = _CAUSE.fullmatch(said)
+    if found:
+        return Message(found[1])
+    return Message("took_longer", seconds=seconds, said=said) if code == _TIMED_OUT else said
+
+
 def saved_from(code: int, output: str) -> Saved:
-    """What the script said; a note may have several lines, which become one."""
+    """What the script said."""
     said = dict(_SAID.findall(output))
     branch, commit = said.get("branch"), said.get("commit", "")
-    if "note" in said:
-        said["note"] = first_of(on_one_line(output.rpartition("atelier: note ")[2]), _NOTE_LENGTH)
-    elif code != 0:
-        said["note"] = f"Nothing was committed: {last_of(on_one_line(output), _NOTE_LENGTH)}"
+    notes = [_note(id, text) for id, text in _NOTE.findall(output)[-_MOST_NOTES:] if id in _NOTES]
+    if not notes and code != 0:
+        notes = [Message("not_committed", said=last_of(on_one_line(output), _NOTE_LENGTH))]
     return Saved(
         branch=branch and first_of(branch, _BRANCH_LENGTH),
         commit=commit if _COMMIT.fullmatch(commit) else None,
         committed="committed" in said,
         pushed="pushed" in said,
-        note=said.get("note"),
+        note=chain("sentences", notes) if notes else None,
     )
+
+
+def _note(id: str, text: str) -> Message:
+    name = _NOTES[id]
+    return Message(id, **({name: first_of(on_one_line(text), _NOTE_LENGTH)} if name else {}))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .platform import Platform
 from .workspace_plan import Desired, State
 from .workspaces import ensure
@@ -35,7 +36,7 @@ def set_passwords(platform: Platform, hashes: Mapping[str, str], *, check_mode: 
     with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(hashes))) as pool:
         futures = [pool.submit(_set_one, platform, id, hash, check_mode) for id, hash in hashes.items()]
         for done, _ in enumerate(as_completed(futures), 1):
-            platform.progress("passwords set", done, len(hashes))
+            platform.progress(Message("step.passwords_set"), done, len(hashes))
     return [future.result() for future in futures]
 
 
@@ -46,4 +47,4 @@ def _set_one(platform: Platform, id: str, password_hash: str, check_mode: bool) 
     except AtelierError as error:
         if error.code is Code.SERVICE_UNAVAILABLE:
             raise
-        return PasswordSet(id, error=str(error), error_code=error.code, details=error.details)
+        return PasswordSet(id, error=error.sentence, error_code=error.code, details=error.details)

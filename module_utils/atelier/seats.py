@@ -14,6 +14,7 @@ from types import MappingProxyType
 from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
 from .engine import Container, File, SeatSpec
 from .errors import AtelierError, Code
+from .messages import Message, id_of
 from .model import GIT_HOST, IDE_PORT, Status, Workspace
 from .plain import last_of
 from .platform import Platform
@@ -24,9 +25,6 @@ from .validation import check_proxy_mode
 # The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
-_CONTAINER_GONE = "Its container was removed."
-_CONTAINER_KEEPS_ENDING = "Its container ends again and again; its log says why."
-_RELEASE_FAILED = "Its release failed: "
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
 STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
@@ -167,10 +165,9 @@ def restart_seat(platform: Platform, workspace: Workspace) -> None:
     if before is None or after is None or after.started_at == before.started_at:
         raise AtelierError(
             Code.CONTAINER_CREATE_FAILED,
-            f"Docker did not restart the container of {workspace.name!r}.",
+            Message("not_restarted", name=workspace.name),
             workspace=workspace.id,
             container=name,
-            remedy="Stop and start the workspace: that ends what runs in it, and its present password applies then.",
         )
     await_ide(platform, workspace)
 
@@ -195,14 +192,10 @@ def await_ide(platform: Platform, workspace: Workspace) -> None:
     if answers_in_time(workspace.address, platform.ready_timeout, still_up):
         return
     log = last_of(platform.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
-    message = f"The IDE of {workspace.name!r} did not answer within {platform.ready_timeout:g} seconds."
-    platform.registry.update(workspace.id, status=Status.ERROR, error=message)
+    why = Message("ide_silent", name=workspace.name, seconds=platform.ready_timeout)
+    platform.registry.update(workspace.id, status=Status.ERROR, error=why)
     raise AtelierError(
-        Code.IDE_NOT_READY,
-        f"{message} Its last log lines:\n{log}\n",
-        workspace=workspace.id,
-        container=name,
-        remedy="The container is kept: look into it, then start or delete the workspace.",
+        Code.IDE_NOT_READY, Message("ide_silent_log", why=why, log=log), workspace=workspace.id, container=name
     )
 
 
@@ -238,12 +231,12 @@ def health(address: str) -> Answer | None:
 
 def release_failed(registry: Registry, workspace_id: str, why: str) -> None:
     """Marks a seat that still holds what a former participant left in it, so that nobody is given it."""
-    registry.update(workspace_id, status=Status.ERROR, error=f"{_RELEASE_FAILED}{why}")
+    registry.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
 
 
 def is_unreleased(workspace: Workspace) -> bool:
     """Whether the seat's release failed. Only a release, a reset or a start by somebody ends that."""
-    return workspace.status is Status.ERROR and (workspace.error or "").startswith(_RELEASE_FAILED)
+    return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
 
 
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
@@ -255,11 +248,11 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
         return Status.ERROR, workspace.error
     if container is None:
         why = workspace.error if workspace.status is Status.ERROR else None
-        return Status.ERROR, why or _CONTAINER_GONE
+        return Status.ERROR, why or Message("container_gone")
     if container.status == "restarting":
-        return Status.ERROR, _CONTAINER_KEEPS_ENDING
+        return Status.ERROR, Message("container_ends")
     if container.status not in ("running", "paused"):
         return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
     # One that was seen between an end and the start that Docker made of it runs again.
-    stays = workspace.status is Status.ERROR and workspace.error != _CONTAINER_KEEPS_ENDING
+    stays = workspace.status is Status.ERROR and id_of(workspace.error) != "container_ends"
     return (Status.ERROR, workspace.error) if stays else (Status.RUNNING, None)

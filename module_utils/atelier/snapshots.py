@@ -18,6 +18,7 @@ from .engine import Container, Engine, File, Image, is_too_large
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
+from .messages import Message
 from .model import MIB, Workspace
 from .platform import Platform
 from .seats import SNAPSHOT_LABEL
@@ -110,17 +111,15 @@ def check_source(platform: Platform, source: Workspace) -> tuple[Container, Imag
     if container is None:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
-            f"The workspace {source.name!r} has no container to take a snapshot of.",
+            Message("snapshot.no_container", source=source.name),
             field="source",
-            remedy="Re-create it (state: started), or clone another.",
         )
     base = platform.engine.image(container.image_id)
     if base is None:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
-            f"The image that {source.name!r} was made from is gone, and with it the settings a clone would start with.",
+            Message("snapshot.no_image", source=source.name),
             field="source",
-            remedy="Build the images again (./atelier up) and re-create the workspace.",
         )
     return container, base
 
@@ -216,10 +215,8 @@ def _check_size(platform: Platform, source: Workspace, container: Container) -> 
     if written > most:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
-            f"{source.name!r} can't be copied: it holds {written // MIB} MiB of its own, holes in files included, and"
-            f" may hold {most // MIB} (atelier_archive_max_mib).",
+            Message("snapshot.too_large", source=source.name, size=written // MIB, most=most // MIB),
             field="source",
-            remedy="Remove what is too much in the workspace, or raise atelier_archive_max_mib.",
         )
 
 
@@ -300,9 +297,8 @@ def _write_journal(
     except OSError as error:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
-            f"What is held back of {source.name!r} during a snapshot can't be kept safe: {error}.",
+            Message("snapshot.not_safe", source=source.name, why=error),
             field="site.state_dir",
-            remedy="Check that the folder is writable for this user and has free space.",
         ) from error
 
 

@@ -19,6 +19,7 @@ from .engine import Engine
 from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
+from .messages import Message
 from .squid_config import Configuration
 from .whitelist import BASE, State, plan
 
@@ -113,14 +114,12 @@ class Squid:
         except OSError as error:
             raise AtelierError(
                 Code.SQUID_ERROR,
-                f"Squid's files in {self._folder} can't be used: {error.strerror}.",
+                Message("squid.files_unusable", folder=self._folder, why=error.strerror),
                 field="site.state_dir",
-                remedy="Check that the folder is writable for this user and has free space.",
             ) from error
         raise AtelierError(
             Code.SQUID_ERROR,
-            f"Squid did not take its new configuration within {self._wait:g} seconds: {complaint} {restored}",
-            remedy=f"Mend what Squid complains of (docker logs {self._container}), then run this again.",
+            Message("squid.too_slow", seconds=self._wait, said=complaint, restored=restored, container=self._container),
         )
 
     def _parse(self) -> None:
@@ -132,8 +131,7 @@ class Squid:
         self._candidate.unlink()
         raise AtelierError(
             Code.SQUID_ERROR,
-            f"Squid refuses the new configuration, and keeps the one it has: {self._complaint(output)}",
-            remedy="If the whitelist was changed only, ./atelier up writes the rest of the configuration anew.",
+            Message("squid.refused", said=self._complaint(output)),
         )
 
     def _reconfigured(self, wanted: Configuration) -> bool:
@@ -157,11 +155,11 @@ class Squid:
         """Puts the last configuration back that Squid ran; says what came of it."""
         good = self._read(self._good)
         if good is None:
-            return "There is no earlier one to go back to."
+            return Message("squid.no_earlier")
         write_atomically(self._live, good.text.encode(), mode=0o644)
         if self._reconfigured(good):
-            return "It runs with the previous one again."
-        return "The previous one is back in its place, but Squid does not run with it either."
+            return Message("squid.previous_runs")
+        return Message("squid.previous_fails")
 
     def _inside(self, *command: str) -> tuple[int, str]:
         """Runs a command in the container, which may be starting again at this moment."""
@@ -171,8 +169,7 @@ class Squid:
                 if not self._container_runs():
                     raise AtelierError(
                         Code.SERVICE_UNAVAILABLE,
-                        f"Squid ({self._container}) does not run, so nothing can check its new configuration.",
-                        remedy="Start it with ./atelier up, then run this again.",
+                        Message("squid.not_running", container=self._container),
                     )
                 return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
             except AtelierError as error:
@@ -201,15 +198,13 @@ class Squid:
         except (OSError, UnicodeDecodeError) as error:
             raise AtelierError(
                 Code.SQUID_ERROR,
-                f"Squid's file {path} can't be read ({type(error).__name__}).",
+                Message("squid.file_unreadable", path=path, kind=type(error).__name__),
                 field="site.state_dir",
-                remedy="./atelier up writes it anew, if the file is removed.",
             ) from error
 
     def _missing(self) -> AtelierError:
         return AtelierError(
             Code.SERVICE_UNAVAILABLE,
-            f"This installation has no Squid: its files in {os.fspath(self._folder)} are missing.",
+            Message("squid.no_files", folder=os.fspath(self._folder)),
             field="site.state_dir",
-            remedy="Make it with ./atelier up (role squid), then run this again.",
         )

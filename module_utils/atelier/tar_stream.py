@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import MIB, ArchiveLimits
 
 _BLOCK = 512
@@ -120,36 +121,23 @@ def within(chunks: Iterable[bytes], limits: ArchiveLimits, name: str) -> Iterato
             walk.feed(chunk)
         except TarError as error:
             raise broken(f"{error}.") from error
-        said = _beyond(limits, walk, late=time.monotonic() > deadline)
-        if said:
+        beyond = _beyond(limits, walk, late=time.monotonic() > deadline)
+        if beyond:
+            id, most = beyond
             raise AtelierError(
-                Code.ARCHIVE_FAILED,
-                f"{name!r} {said}",
-                remedy="Remove what is too much in the seat or raise the limit, then run this again.",
+                Code.ARCHIVE_FAILED, Message(id, name=name, most=most), remedy=Message("make_archive_smaller")
             )
         yield chunk
 
 
-def _beyond(limits: ArchiveLimits, walk: TarWalk, *, late: bool) -> str | None:
-    """The limit that is passed, in words that the pages know."""
-    mib = limits.content_bytes // MIB
+def _beyond(limits: ArchiveLimits, walk: TarWalk, *, late: bool) -> tuple[str, float] | None:
+    """The message on the limit that is passed, and the limit."""
     if walk.entries > limits.entries:
-        return (
-            f"was not archived: its /workspace holds more than {limits.entries}"
-            " files and folders (atelier_archive_max_entries)."
-        )
+        return "archive_entries", limits.entries
     if walk.bytes > limits.content_bytes:
-        return (
-            f"was not archived: its /workspace holds more than {mib}"
-            " MiB, holes in files included (atelier_archive_max_mib)."
-        )
-    if late:
-        return (
-            f"was not archived: its /workspace takes longer than {limits.seconds:g}"
-            " seconds to read (atelier_archive_max_seconds)."
-        )
-    return None
+        return "archive_mib", limits.content_bytes // MIB
+    return ("archive_seconds", limits.seconds) if late else None
 
 
 def broken(why: str) -> AtelierError:
-    return AtelierError(Code.ARCHIVE_FAILED, f"The archive is not whole: {why}", remedy="Run this again.")
+    return AtelierError(Code.ARCHIVE_FAILED, Message("archive_broken", why=why))

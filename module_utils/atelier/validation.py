@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 
 from .errors import AtelierError, Code
+from .messages import Message
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Quotas
 
 # The contract's numbers.
@@ -101,18 +102,16 @@ def check_limits(memory: str, cpus: str, quotas: Quotas) -> Limits:
         if limits.memory_bytes > quotas.memory_per_workspace_mb * 1024**2:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"The memory {memory} is more than the {quotas.memory_per_workspace_mb} MB a workspace may have.",
+                Message("memory_above_quota", memory=memory, most=quotas.memory_per_workspace_mb),
                 field="memory",
                 value=memory,
-                remedy="Ask for less, or raise atelier_memory_per_workspace_mb.",
             )
         if float(cpus) > quotas.cpu_per_workspace:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"The cpus {cpus} are more than the {quotas.cpu_per_workspace:g} a workspace may have.",
+                Message("cpus_above_quota", cpus=cpus, most=quotas.cpu_per_workspace),
                 field="cpus",
                 value=cpus,
-                remedy="Ask for fewer, or raise atelier_cpu_per_workspace.",
             )
     return limits
 
@@ -223,10 +222,9 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
     if mode not in available:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The proxy mode {mode} is not available on this installation: it has no network for it.",
+            Message("no_such_mode", mode=mode, modes=", ".join(sorted(available))),
             field="proxy_mode",
             value=str(mode),
-            remedy=f"Use one of: {', '.join(sorted(available))}. atelier_enable_proxy turns logging and security on.",
         )
     return mode
 

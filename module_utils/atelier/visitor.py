@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urljoin, urlsplit
 
+from .messages import Message
 from .model import Site
 from .seat_http import Answer, ask
 
@@ -43,7 +44,7 @@ def visit(site: Site, workspace_id: str, timeout: float) -> Visit:
         fault = visitor.open_page() or visitor.open_socket()
     # Of a redirect that is no address: ValueError.
     except (OSError, ValueError) as error:
-        fault = f"the gateway does not answer ({type(error).__name__})"
+        fault = Message("gateway_silent", kind=type(error).__name__)
     return Visit(time.monotonic() - begin, fault)
 
 
@@ -63,14 +64,14 @@ class _Visitor:
         for _ in range(_MOST_REDIRECTS):
             answer = self._ask(path)
             if answer.status not in (301, 302, 303, 307, 308):
-                return None if answer.status == 200 else f"its page answers {answer.status}"
+                return None if answer.status == 200 else Message("page_answers", status=answer.status)
             target = urlsplit(urljoin(path, answer.headers.get("location", "/")))
             path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-        return "its page only leads on"
+        return Message("page_leads_on")
 
     def open_socket(self) -> str | None:
         answer = self._ask(_SOCKET.format(token=secrets.token_hex(16)), _HANDSHAKE)
-        return None if answer.status == 101 else f"its WebSocket answers {answer.status}"
+        return None if answer.status == 101 else Message("socket_answers", status=answer.status)
 
     def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
         def again() -> Answer:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from .domain_names import NotADomain, normalised, shown
 from .errors import AtelierError, Code
+from .messages import Message
 
 # What a workspace can't do without: packages of its system, extensions of its IDE. The HTTP contract's list.
 BASE = (".debian.org", ".eclipsecontent.org", ".nodesource.com", ".open-vsx.org", ".openvsx.org", ".ubuntu.com")
@@ -109,10 +110,9 @@ def plan(present: Iterable[str], named: Sequence[str], state: State, base: Seque
         if below:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"The domain {entry} can't be removed: {below[0]} is always allowed.",
+                Message("domain_always_allowed", entry=entry, base=below[0]),
                 field="domains",
                 value=entry,
-                remedy="Leave it out.",
             )
     return without_covered(kept)
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_address import GitAccess, check_git_url
+from .messages import Message
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, Workspace
 from .seat_sheet import SeatSheet
 from .seats import observed_status
@@ -167,10 +168,9 @@ def check_unchangeable(desired: Desired, workspace: Workspace) -> None:
         if wanted is not None and wanted != present:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"The {name} of {workspace.name!r} is {present} and can't become {wanted}: its files would be lost.",
+                Message("not_changeable", field=name, name=workspace.name, present=present, wanted=wanted),
                 field=name,
                 value=str(wanted),
-                remedy="Make another workspace, or delete this one first.",
             )
 
 
@@ -180,15 +180,13 @@ def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
     if status is Status.CREATING:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
-            f"{workspace.name!r} is a clone that is being made, or whose making was interrupted.",
+            Message("clone_being_made", name=workspace.name),
             field="name",
-            remedy="Wait for it, or run the clone again: it finishes what is missing.",
         )
     raise AtelierError(
         Code.SNAPSHOT_FAILED,
-        f"The container of the clone {workspace.name!r} was removed, and its template is not what it was made from.",
+        Message("clone_without_container", name=workspace.name),
         field="name",
-        remedy="Clone its source again with this name (the clone module's names), or delete it (state: absent).",
     )
 
 

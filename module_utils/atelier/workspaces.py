@@ -11,6 +11,7 @@ from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
 from .intent import stopped_on_purpose, to_stay_stopped
+from .messages import Message
 from .model import ProxyMode, Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
@@ -208,7 +209,7 @@ def remove(platform: Platform, workspace: Workspace) -> list[str]:
 
 
 def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
-    platform.progress(f"starting {workspace.name}", 0, 1)
+    platform.progress(Message("step.start", name=workspace.name), 0, 1)
     platform.sync_routes()
     wanted = desired.git_repo or workspace.repository is not None
     with repository_for(platform, workspace, wanted, restore=workspace.branch is not None) as push:
@@ -218,7 +219,7 @@ def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
             push()
 
         make_seat(platform, workspace, platform.site.template_image(workspace.template), fill)
-    platform.progress(f"starting {workspace.name}", 1, 1)
+    platform.progress(Message("step.start", name=workspace.name), 1, 1)
 
 
 def _fetch(platform: Platform, desired: Desired, workspace: Workspace) -> None:
@@ -291,13 +292,12 @@ def _check_image(platform: Platform, template: str) -> None:
     image = platform.site.template_image(template)
     if platform.engine.image(image) is None:
         built = sorted(label for label in _built_templates(platform))
-        known = f"Built are: {', '.join(built)}." if built else "None is built yet."
+        known = Message("templates_built", names=", ".join(built)) if built else Message("no_template_built")
         raise AtelierError(
             Code.INVALID_PROJECT_TYPE,
-            f"The template {template[:60]!r} is unknown or not built on this installation.",
+            Message("template_not_built", template=template[:60], known=known),
             field="template",
             value=template[:60],
-            remedy=f"{known} Add it to atelier_templates and run ./atelier up to build it.",
         )
 
 

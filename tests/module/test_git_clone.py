@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from atelier.messages import restored
 
 from tests.module.git_host import TOKEN, USER, git_host, make_repository
 from tests.module.installation import Installation
@@ -110,7 +111,7 @@ def test_a_failing_clone_says_why_and_is_tried_again(shared: Installation, host:
     said = shared.task("workspace", **task).failed("GIT_CLONE_FAILED", "git_url")
     row = shared.row("course")
     assert "403" in row["error"]
-    assert row["error"] in said["msg"]
+    assert str(restored(row["error"])) in said["msg"]
     assert [secret for secret in SECRETS if secret in json.dumps(said) + json.dumps(row)] == []
     assert (row["status"], shared.container(row).status) == ("error", "running")
     assert shared.run_inside(row, "ls -A /etc/code-server; cat /workspace/README.md").startswith("config.yaml\n")

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import pytest
-from atelier import model
 from atelier.errors import Code
+from atelier.messages import Message, tagged, untagged
+from atelier.texts import TEXTS
 
 from api.pages import addresses, egress, git, jobs, workspaces
 from api.pages.view import STATIC, rendered
 from api.pages.words import LANGUAGES, choose_language, words
-from api.runner import queue
 
 TEMPLATES = Path(egress.__file__).parent / "templates"
-CORE = Path(model.__file__).parent
-QUEUE = Path(queue.__file__)
-# What the core puts into sentences of which each is known as a whole.
-_PUT_IN = re.compile(r" before it began|a rebase(?=:)|a merge with conflicts(?=:)")
 EN = words("en")
 
 
@@ -77,27 +74,56 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
         assert not re.findall(r"[A-Za-z]{3,}", bare), path.name
 
 
-def test_what_the_core_says_is_told_in_the_readers_language() -> None:
+def sent(view: dict[str, Any]) -> dict[str, Any]:
+    """The data as a page gets it: by way of JSON."""
+    return dict(untagged(json.loads(json.dumps(tagged(view)))))
+
+
+def sample(id: str) -> Message:
+    """The message with a value for each of its parameters."""
+    fields = [field for key in (id, f"{id}.remedy") if key in TEXTS for field in Formatter().parse(TEXTS[key])]
+    return Message(id, **{name: 7.5 if spec else f"({name})" for _, name, spec, _ in fields if name})
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pages_make_what_the_core_says_from_its_code(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every English sentence replaced by its code a page says the same, in every language."""
+    reader = words(language)
+    said = {id: reader.told(sent({"error": sample(id)})["error"]) for id in TEXTS}
+    assert (
+        said["container_gone"] == {"en": "Its container was removed.", "de": "Sein Container wurde entfernt."}[language]
+    )
+    codes = {id: sample(id) for id in TEXTS}
+    for id in TEXTS:
+        monkeypatch.setitem(TEXTS, id, id)
+    replaced = {id: Message(id, **message.params) for id, message in codes.items()}
+    assert {str(message) for message in replaced.values()} == TEXTS.keys()
+    assert {id: reader.told(sent({"error": message})["error"]) for id, message in replaced.items()} == said
+
+
+def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> None:
     german = words("de")
-    core = "".join(path.read_text() for path in (*CORE.glob("*.py"), *CORE.glob("*.sh"), QUEUE))
-    for text in EN.of("told.").values():
-        for literal in (piece for part, *_ in Formatter().parse(text) for piece in _PUT_IN.split(part)):
-            assert literal.strip(" .:;") in core, text  # in its very words, or it would not be known
-    assert german.told("Its container was removed.") == "Sein Container wurde entfernt."
-    assert german.told("The memory is enough for 3 seats.") == "Arbeitsspeicher reicht für 3 Plätze."
-    midway = "It is in the middle of a merge with conflicts: what is not committed is in the archive only."
-    assert german.told(midway).startswith("Es ist mitten in einem Merge")
-    assert german.told("It could not be pushed: a\nb") == "Der Push ging nicht: a\nb"
-    assert german.told("Nobody foresaw this.") == EN.told("Nobody foresaw this.") == "Nobody foresaw this."
+    why = Message(
+        "sentences", first=Message("ide_silent", name="Base 1", seconds=60), then=Message("not_restarted.remedy")
+    )
+    told = german.told(why)
+    assert told.startswith("Die IDE von 'Base 1' hat nicht binnen 60 Sekunden geantwortet. Stoppen und starten")
+    seat = {"projectId": "a", "projectName": "Base 1", "status": "error", "error": why}
+    job: dict[str, Any] = {"id": "j", "operation": "stop", "state": "failed", "projectIds": ["a"], "error": why}
+    job |= {"seats": [seat], "progress": {"done": 0, "total": 1}, "createdAt": "now", "finishedAt": "now"}
+    shown = jobs.row(sent(job), {}, german)
+    assert (shown["error"], shown["seats"][0]["error"]) == (told, told)
+    assert workspaces.row(sent(project(error=why)), german)["error"] == told
+    row = {"gitRepository": None, "gitUrl": None, "warnings": [why, "As an older version put it."]}
+    assert git.repository(sent(row), german, browsable=False)["warnings"] == [told, "As an older version put it."]
+    assert german.told(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
 
 
 def test_every_error_has_words() -> None:
-    """Those that no page can meet are left to the API's own sentence."""
-    met = EN.of("error.").keys() - {"offline", "unknown", "ADMIN_OFF"}
-    assert met <= {str(code) for code in Code}
-    for code in (Code.PROJECT_EXISTS, Code.TOO_MANY_ATTEMPTS, Code.SERVICE_UNAVAILABLE, Code.CONCURRENT_LIMIT_REACHED):
-        assert str(code) in met
+    for language in LANGUAGES:
+        of_pages = {"offline", "unknown", "ADMIN_OFF"}
+        assert words(language).of("error.").keys() == {str(code) for code in Code} | of_pages, language
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from atelier.claims import Bounds
+from atelier.messages import Message
 
 from api.pages import ending, workshop
 from api.pages.view import rendered
@@ -44,7 +45,7 @@ def test_a_seat_is_active_while_its_ide_beats() -> None:
     assert "release" in [action["dialog"] for action in shown["rows"][0]["actions"]]
     assert "release" not in [action["dialog"] for action in shown["rows"][1]["actions"]]
     broken = _seat(status="error", extendedUntil="2026-04-19T11:00:00.000Z")
-    (row,) = workshop.seats([broken], {broken["projectId"]: "Its container was removed."}, now, words("de"))["rows"]
+    (row,) = workshop.seats([broken], {broken["projectId"]: Message("container_gone")}, now, words("de"))["rows"]
     assert (row["fault"], row["extended"]) == ("Sein Container wurde entfernt.", "2026-04-19T11:00:00.000Z")
     assert workshop.seat({**broken, "extendedUntil": "2026-04-19T09:00:00.000Z"}, now, EN)["extended"] == ""
 

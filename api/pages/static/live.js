@@ -64,12 +64,16 @@ function followJob(list) {
     moment.dateTime = data.at
     moment.textContent = clock(new Date(data.at))
     const done = data.total > 1 ? ` (${data.done}/${data.total})` : ''
-    line.append(moment, ' ', data.error ?? data.text ?? words.state[data.state] ?? '', done)
+    const step = data.codes?.text
+    const text = step ? filled(words.step[step.id.replace('step.', '')], step.params) : words.state[data.state] ?? data.text
+    line.append(moment, ' ', text ?? '', done)
     list.append(line)
     if (follows) list.scrollTop = list.scrollHeight
     if (event.type === 'ended') stream.close()
   }
-  for (const kind of ['task', 'progress', 'resumed', 'canceling', 'ended']) stream.addEventListener(kind, add)
+  // A task's title is English.
+  for (const kind of ['progress', 'resumed', 'canceling', 'ended']) stream.addEventListener(kind, add)
+  if (language === 'en') stream.addEventListener('task', add)
   stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(followJob, 3000, list) }
 }
 

@@ -1,0 +1,155 @@
+"""Sentences as codes: what is stored and sent of them, and what becomes of those of other versions."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from atelier.archive_manifest import Entry, read_manifest, write_manifest
+from atelier.errors import AtelierError, Code
+from atelier.jobs import Jobs, JobState
+from atelier.messages import Message, id_of, restored, stored, tagged, untagged
+from atelier.model import Status
+from atelier.registry import Registry
+from atelier.registry_schema import _MIGRATIONS
+from atelier.seats import is_unreleased, observed_status
+from support import NETWORKS, ROOMY, order
+
+from api.runner.adapter import error_from
+
+WHY = Message("on_main", name="Base 1", said=Message("git.not_installed"))
+
+
+def test_a_message_is_its_english_text() -> None:
+    assert (
+        WHY == "'Base 1' works on main, without a branch of its own: The git server is not part of this installation."
+    )
+    assert copy.deepcopy(WHY).data() == WHY.data()
+    # Words of a seat may be in it.
+    assert "\x1b" not in Message("not_pushed", said="\x1b[31mred")
+    with pytest.raises(KeyError):
+        Message("no_such_message")
+    with pytest.raises(KeyError):
+        Message("not_pushed")
+
+
+def test_data_has_codes_beside_texts() -> None:
+    data = tagged({"error": WHY, "warnings": ["old", WHY], "seats": [{"error": None}, {"error": WHY}], "n": 1})
+    text = json.loads(json.dumps(data))
+    assert text["error"] == str(WHY)
+    assert text["codes"]["error"] == {
+        "id": "on_main",
+        "params": {"name": "Base 1", "said": {"id": "git.not_installed", "params": {}}},
+    }
+    back = untagged(text)
+    assert [id_of(each) for each in (back["error"], *back["warnings"], back["seats"][1]["error"])] == [
+        *("on_main", None, "on_main", "on_main")
+    ]
+    assert "codes" not in back and back["seats"][0] == {"error": None}
+    # Data that only looks like it.
+    assert untagged({"codes": [1], "error": "x"}) == {"codes": [1], "error": "x"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"id": "of_a_newer_version", "params": {}},
+        {"id": "not_pushed", "params": {}},
+        {"id": "not_pushed"},
+        "x",
+        None,
+        3,
+    ],
+)
+def test_a_code_that_is_not_known_leaves_the_text(code: object) -> None:
+    assert untagged({"error": "As it was put.", "codes": {"error": code}}) == {"error": "As it was put."}
+    assert restored(json.dumps(code)) == json.dumps(code)
+
+
+@pytest.mark.parametrize("text", [None, "", "The IDE did not answer.", '{"id": 1}', '{"id":', "{}"])
+def test_a_sentence_of_an_older_version_stays_as_it_is(text: str | None) -> None:
+    assert restored(text) == text
+    assert id_of(restored(text)) is None
+
+
+def test_an_error_keeps_its_code_on_the_way_from_a_module() -> None:
+    error = AtelierError(Code.WORKSPACE_BUSY, Message("held.folder", folder="/srv", seconds=30.0), field="folder")
+    assert (id_of(error.message), id_of(error.sentence)) == ("held.folder", "sentences")
+    assert str(error) == "Another run collected into /srv for 30 seconds. Wait for it to end, then run this again."
+    result = tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details})
+    again = error_from(json.loads(json.dumps(result)))
+    assert (again.code, again.message, again.details) == (error.code, error.message, error.details)
+    assert (id_of(again.message), id_of(again.sentence)) == ("held.folder", "sentences")
+    # A module that is not ours has sentences only.
+    plain = error_from({"msg": "no such file"})
+    assert (plain.code, plain.message, id_of(plain.sentence)) == (Code.RUN_FAILED, "no such file", None)
+
+
+def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
+    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
+        jobs = Jobs(registry)
+        (row,) = registry.reserve([order("base")])
+        registry.update(row.id, error=WHY, git_problem=WHY)
+        found = registry.get(id=row.id)
+        assert (id_of(found.error), id_of(found.git_problem), found.error) == ("on_main", "on_main", WHY)
+        job = jobs.open("stop", [row.id], {}, "somebody")
+        jobs.ended(job.id, JobState.FAILED, WHY, [{"projectId": row.id, "error": WHY, "warnings": [WHY]}])
+        ended = jobs.get(job.id)
+        (seat,) = untagged(list(ended.seats))
+        assert [id_of(each) for each in (ended.error, seat["error"], *seat["warnings"])] == ["on_main"] * 3
+        (event,) = jobs.events(job.id)
+        assert id_of(untagged(dict(event.data))["error"]) == "on_main"
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
+        (text,) = db.execute("SELECT error FROM workspaces").fetchone()
+        assert json.loads(text) == WHY.data()
+        assert stored(WHY) == text
+
+
+def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> None:
+    """Those that a version without codes wrote."""
+    sentences = {
+        "release": ("Its release failed: Docker could not start it.", None),
+        "ends": ("Its container ends again and again; its log says why.", None),
+        "access": (None, "'access' still pushes with the token of its former participant: no answer"),
+        "other": ("The IDE of 'other' did not answer within 60 seconds.", "No repository was made for 'other': no"),
+    }
+    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
+        ids = {row.name: row.id for row in registry.reserve([order(name) for name in sentences])}
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
+        db.execute(f"PRAGMA user_version = {_before_codes()}")
+        for name, (error, problem) in sentences.items():
+            db.execute(
+                "UPDATE workspaces SET status = 'error', error = ?, git_problem = ? WHERE name = ?",
+                (error, problem, name),
+            )
+    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
+        rows = {name: registry.get(id=id) for name, id in ids.items()}
+    assert {name: (row.error, row.git_problem) for name, row in rows.items()} == sentences
+    assert is_unreleased(rows["release"])
+    assert (id_of(rows["ends"].error), id_of(rows["access"].git_problem)) == ("container_ends", "keeps_access")
+    assert (id_of(rows["other"].error), id_of(rows["other"].git_problem)) == (None, None)
+    assert observed_status(rows["other"], None) == (Status.ERROR, sentences["other"][0])
+
+
+def _before_codes() -> int:
+    return next(number for number, statements in enumerate(_MIGRATIONS) if "release_failed" in statements[0])
+
+
+def test_a_manifest_holds_codes(tmp_path: Path) -> None:
+    entry = Entry("a" * 12, "Base 1", "stopped", note=Message("at_rest"), error=WHY)
+    write_manifest(tmp_path, "test", "now", [entry])
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    assert (
+        document["seats"][0]["note"]
+        == "Its container does not run, so nothing was committed; all files are in the archive."
+    )
+    found = read_manifest(tmp_path)[entry.id]
+    assert found == entry
+    assert (id_of(found.note), id_of(found.error)) == ("at_rest", "on_main")
+    del document["seats"][0]["codes"]
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    found = read_manifest(tmp_path)[entry.id]
+    assert (found.note, id_of(found.note)) == (entry.note, None)
