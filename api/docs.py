@@ -31,6 +31,8 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     ),
 }
 _FASTAPIS_422 = {"$ref": "#/components/schemas/HTTPValidationError"}
+# The answer of what tells as things happen.
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Events."}}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
 

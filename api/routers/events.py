@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..deps import Platform, Who
-from ..docs import errors
+from ..docs import STREAM, errors
 from ..feed import Feed
 from ..streams import Streams
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/api/events", response_class=EventSourceResponse, responses=errors(429))
+@router.get("/api/events", response_class=EventSourceResponse, responses={**STREAM, **errors(429)})
 async def events(request: Request, platform: Platform, caller: Who) -> Response:
     """An event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever something
     of it changed. It says no more than that: ask for what you show."""

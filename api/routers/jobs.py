@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..changes import CANCELING
 from ..deps import JobId, Platform, Services, Who
-from ..docs import errors
+from ..docs import STREAM, errors
 from ..responses import JSON
 from ..schemas import answers
 
@@ -46,7 +46,7 @@ async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response
     return JSON({"success": True, "job": job_answer(job)}, 202)
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=errors(404, 429))
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
 async def job_events(
     job_id: JobId,
     platform: Platform,

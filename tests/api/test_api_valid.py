@@ -6,12 +6,10 @@ is free, one of two fields, the right password) is put in here; everything else 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig,
 
 from tests.api.running import TOKEN, Api
 from tests.api.test_api_workshop import add_seats
+from tests.recorded import write_conversation
 
 ADMIN = "canary-admin-Hy5"
 MOMENT = "2026-02-14T10:05:00.123Z"
@@ -213,10 +212,7 @@ ELSEWHERE = {
 
 
 def record(state: State) -> None:
-    folder = state.api.instance.state / "recordings" / state.recorded / "conversations"
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"timestamp": MOMENT, "model": "gpt", "parsed_request": {"model": "gpt"}}
-    Path(folder, f"{MOMENT.replace(':', '-')}.json").write_text(json.dumps(document))
+    write_conversation(state.api.instance.state / "recordings" / state.recorded, MOMENT)
 
 
 @pytest.fixture

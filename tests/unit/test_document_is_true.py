@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,22 +24,29 @@ from atelier.aliases import Alias, put_alias
 from atelier.archive_manifest import Entry, folder_of, write_manifest
 from atelier.claims import Applicant, Bounds, Claims
 from atelier.expiry import extend
+from atelier.forge import Repository
 from atelier.jobs import Jobs, JobState
-from atelier.model import GitServer, Network, ProxyMode, Status
+from atelier.model import GitServer, Network, ProxyMode, Site, Status
 from atelier.passwords import hash_password
 from atelier.registry import Registry
 from atelier.rehearsal import Limit, Verdict
-from atelier_recorder.records import record
 from support import order, site
 
+from api import disk, git_server
+from api.deps import Services
 from api.main import create_app
 from api.operations import VERDICT, operations
+from api.routers import git
+from api.runner import queue
 from api.runner.adapter import Ended
 from api.settings import Settings, Workshop
+from api.watcher import Watcher
 from tests.documented import Documented
+from tests.recorded import write_conversation
 
 _PROJECT = "/api/projects/{project_id}"
 _PASSWORD = "admin-password"
+_SUCCESSFUL = Ended(JobState.SUCCESSFUL, {})
 _RECORDED_AT = "2026-02-14T10:05:00.123Z"
 
 
@@ -69,6 +78,44 @@ def settings(folder: Path) -> Settings:
     )
 
 
+class DockerNow:
+    """What the API asks of Docker's SDK about the disk of one workspace."""
+
+    def __init__(self, name: str, id: str) -> None:
+        self._name, self._checkpoint = name, f"test/checkpoint:{id}-20260419t100000000000z"
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Names": [f"/{self._name}"], "SizeRw": 5, "SizeRootFs": 50}]
+
+    def images(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"RepoTags": [self._checkpoint]}]
+
+    def history(self, tag: str) -> list[dict[str, Any]]:
+        return [{"Size": 7}]
+
+
+class Git:
+    """A git server with one repository."""
+
+    def __init__(self, site: Site, timeout: float = 0) -> None:
+        self._made = Repository(
+            *("app", "ann/app", "An app", False, "main", False, "http://localhost/git/ann/app"),
+            *("http://localhost/git/ann/app.git", "2026-04-19T10:00:00Z", "2026-04-19T10:00:00Z", 1),
+        )
+
+    def repositories(self) -> list[Repository]:
+        return [self._made]
+
+    def repository(self, name: str) -> Repository:
+        return self._made
+
+    def branches(self, name: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="main")]
+
+    def version(self) -> str:
+        return "1.2.3"
+
+
 class World:
     """An API without Docker, whose answers are held against its document."""
 
@@ -82,6 +129,7 @@ class World:
         self._loop = asyncio.Runner()
         self._lifespan = app.router.lifespan_context(app)
         self._loop.run(self._lifespan.__aenter__())
+        self.services: Services = app.state.services
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
@@ -120,12 +168,10 @@ def _fill(folder: Path, registry: Registry) -> dict[str, str]:
     claims.release(seats[1].id)
     jobs = Jobs(registry)
     table = operations(registry, jobs)
-    ended = Ended(JobState.SUCCESSFUL, {})
     for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
         job = jobs.open(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
         jobs.note(job.id, VERDICT, _verdict())
-        jobs.ended(job.id, JobState.SUCCESSFUL, seats=table[operation].settle(job, ended))
-    assert job.id
+        jobs.ended(job.id, JobState.SUCCESSFUL, seats=table[operation].settle(job, _SUCCESSFUL))
     entry = Entry(seats[0].id, "day 1", "running", "2026-04-19T17:30:00.000Z", file="x.tar.zst", note="No git.")
     archives = folder_of(folder, "day")
     archives.mkdir(parents=True)
@@ -139,26 +185,10 @@ def _verdict() -> dict[str, object]:
 
 
 def _record(folder: Path, id: str) -> None:
-    conversations = folder / "recordings" / id / "conversations"
-    conversations.mkdir(parents=True)
+    recording = folder / "recordings" / id
+    write_conversation(recording, _RECORDED_AT)
     seen = {"count": 2, "first_seen": _RECORDED_AT, "last_seen": _RECORDED_AT}
-    (conversations.parent / "domains.json").write_text(json.dumps({"api.anthropic.com": seen}))
-    written = record(
-        timestamp=_RECORDED_AT,
-        api="anthropic",
-        method="POST",
-        url="https://api.anthropic.com/v1/messages",
-        status=200,
-        duration=10,
-        first_byte=None,
-        incomplete=False,
-        truncated=False,
-        error=None,
-        parsed_request=None,
-        parsed_response={},
-        secrets=(),
-    )
-    (conversations / f"{_RECORDED_AT.replace(':', '-')}.json").write_text(json.dumps(written))
+    (recording / "domains.json").write_text(json.dumps({"api.openai.com": seen}))
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +272,68 @@ def test_changes_that_need_no_docker_are_as_documented(world: World) -> None:
     # Refusals of changes, with their sources, roles and ports.
     entries = world.ask("GET", "/api/audit").json()["entries"]
     assert {"port", "role"} <= {key for entry in entries for key in entry}
+
+
+@pytest.fixture
+def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """As if Docker, Squid and the git server answered, and every playbook succeeded."""
+    monkeypatch.setattr(Watcher, "run", lambda watcher: setattr(watcher, "available", True))
+    monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
+    live = SimpleNamespace(entries=(".debian.org",), section="acl whitelist")
+    monkeypatch.setattr(Services, "squid", lambda _: SimpleNamespace(whitelist=lambda: live))
+    monkeypatch.setattr(disk, "open_ports", lambda *_: {3000: True, 8082: True})
+    monkeypatch.setattr(git, "open_forge", Git)
+    monkeypatch.setattr(git_server, "open_forge", Git)
+    made = World(tmp_path)
+    name = made.services.settings.site.container_name(made.ids["day"])
+    monkeypatch.setattr(disk, "_engine", lambda _: nullcontext(DockerNow(name, made.ids["day"])))
+    yield made
+    made.close()
+
+
+def test_changes_that_succeed_are_as_documented(with_docker: World) -> None:
+    world = with_docker
+    day, seat, recorded = (f"/api/projects/{world.ids[name]}" for name in ("day", "day 3", "recorded"))
+    of_seat = f"/api/workshop/seats/{world.ids['day 3']}"
+    new = {"projectName": "new", "projectType": "empty", "password": "secret-12", "createGitRepo": True}
+    asked: list[tuple[str, str, Any, int]] = [
+        ("GET", f"{day}/disk-usage", None, 200),
+        ("GET", f"{day}/checkpoints", None, 200),
+        ("GET", f"{day}/ports", None, 200),
+        ("GET", "/api/config", None, 200),
+        ("GET", "/api/whitelist", None, 200),
+        ("PUT", "/api/whitelist", {"domains": ["example.org"]}, 200),
+        ("POST", "/api/whitelist", {"domains": ["example.org"], "group": "day"}, 200),
+        ("POST", f"{recorded}/recorded-domains/whitelist", None, 200),
+        ("GET", "/api/git/repositories", None, 200),
+        ("POST", "/api/git/repositories", {"name": "app"}, 201),
+        ("POST", "/api/projects/create", new, 201),
+        ("POST", f"{day}/clone", {"count": 2}, 202),
+        ("POST", f"{seat}/start", None, 200),
+        ("POST", f"{seat}/stop", None, 200),
+        ("PUT", f"{seat}/password", {"newPassword": "secret-12"}, 200),
+        ("POST", f"{day}/checkpoint", None, 200),
+        ("POST", f"{day}/reset", None, 200),
+        ("POST", f"{day}/aliases", {"subdomain": "other", "port": 8000}, 201),
+        ("PUT", f"{day}/aliases/demo", {"port": 8000}, 200),
+        ("DELETE", f"{day}/aliases/demo", None, 200),
+        ("POST", f"{of_seat}/start", None, 200),
+        ("POST", f"{of_seat}/checkpoint", None, 200),
+        ("POST", f"{of_seat}/reset", None, 200),
+        ("POST", f"/api/workshop/claims/{world.ids['day 1']}/release", None, 200),
+        ("POST", "/api/workshop/rehearse", {"seats": 2}, 202),
+        ("POST", "/api/workshop/teardown", None, 409),
+        ("POST", "/api/workshop/collect", None, 202),
+        ("POST", "/api/workspace/cleanup", None, 200),
+        ("DELETE", seat, {"password": None}, 200),
+        ("GET", "/api/jobs", None, 200),
+        ("GET", "/api/audit", None, 200),
+    ]
+    for method, path, body, status in asked:
+        answer = world.ask(method, path, body)
+        assert answer.status_code == status, (method, path, answer.text)
+    usage = world.ask("GET", f"{day}/disk-usage").json()["diskUsage"]
+    assert (usage["checkpoints"], usage["checkpointBytes"], usage["percent"]) == (1, 7, 0.0)
 
 
 def test_a_key_too_many_or_too_few_is_told_with_its_place(world: World) -> None:
