@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from .engine import File
@@ -25,35 +25,7 @@ _MESSAGE_LENGTH = 600
 _MOVE_SECONDS = 120.0
 _REMOVE_SECONDS = 15.0
 
-# The new files lie beside the old ones until all of them are there. Whoever is killed in between leaves a mark of how
-# far he came, and the next one goes on from it.
-_FETCH = """
-set -u
-url=$1 origin=$2 seconds=$3 access=$4
-export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS= LC_ALL=C.UTF-8
-new=$HOME/.cache/atelier-git-clone
-if [ ! -e "$new/whole" ]; then
-    rm -rf "$new" && mkdir -p "$new" || exit
-    timeout --kill-after=5 "$seconds" git -c credential.helper= \\
-        -c "credential.$origin.helper=!f() { test \\"\\$1\\" = get && test -r $access && cat $access; :; }; f" \\
-        -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 \\
-        clone --quiet --no-recurse-submodules --template= -- "$url" "$new/workspace" || exit
-    # Git takes any web page for an empty repository of an old kind of server.
-    if ! timeout --kill-after=5 60 git -C "$new/workspace" rev-parse --verify --quiet HEAD >/dev/null; then
-        echo 'atelier: nothing_in_it'
-        exit 1
-    fi
-    if [ -n "$(timeout --kill-after=5 60 git -C /workspace status --porcelain)" ]; then
-        echo 'atelier: files_there'
-        exit 1
-    fi
-    touch "$new/whole" || exit
-fi
-if [ ! -e "$new/room" ]; then
-    find /workspace -mindepth 1 -maxdepth 1 -exec rm -rf {} + && touch "$new/room" || exit
-fi
-find "$new/workspace" -mindepth 1 -maxdepth 1 -exec mv -t /workspace {} + && rm -rf "$new"
-"""
+_FETCH = Path(__file__).with_name("fetch_repository.sh")
 
 
 def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
@@ -89,7 +61,9 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
 def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
     """Exit code and output; a run that did not keep a limit has failed like any other."""
     try:
-        return platform.engine.execute(container, ["/bin/sh", "-c", _FETCH, "fetch", *order], seconds=seconds)
+        return platform.engine.execute(
+            container, ["/bin/sh", "-c", _FETCH.read_text(), "fetch", *order], seconds=seconds
+        )
     except AtelierError as error:
         if "limit" not in error.details:
             raise

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from .engine import File
 from .errors import AtelierError, Code
@@ -34,57 +34,7 @@ _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _MESSAGE_LENGTH = 400
 _TRIED_NAMES = 50
 
-# Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
-# stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
-_CONNECT = """
-set -u
-branch=$1 url=$2 seconds=$3 restore=$4
-export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS= GIT_EDITOR=true LC_ALL=C.UTF-8
-git() {
-    timeout --kill-after=5 "$seconds" git "$@"
-}
-plain() {
-    git -c core.hooksPath=/dev/null -c commit.gpgSign=false -c push.gpgSign=false "$@"
-}
-if ! command -v load-git-credential >/dev/null; then
-    echo 'atelier: old_image'
-    exit 1
-fi
-load-git-credential || exit
-cd /workspace || exit
-[ "$(git rev-parse --show-toplevel 2>/dev/null)" = /workspace ] || git init --quiet --template= . || exit
-if ! git rev-parse --verify --quiet HEAD >/dev/null; then
-    plain add --all && plain commit --quiet --no-verify --allow-empty --message 'Start of the workspace' || exit
-fi
-if present=$(git remote get-url origin 2>/dev/null); then
-    if [ "$present" != "$url" ]; then
-        # What it was fetched from keeps a name, if that is free.
-        git remote get-url upstream >/dev/null 2>&1 || git remote rename origin upstream || exit
-        git remote set-url origin "$url" 2>/dev/null || git remote add origin "$url" || exit
-    fi
-else
-    git remote add origin "$url" || exit
-fi
-if [ "$(git symbolic-ref --quiet --short HEAD)" != "$branch" ]; then
-    if git show-ref --verify --quiet "refs/heads/$branch"; then
-        plain switch --quiet "$branch" || exit
-    elif [ "$branch" = main ] && git symbolic-ref --quiet HEAD >/dev/null; then
-        git branch --move main || exit
-    else
-        plain switch --quiet --create "$branch" || exit
-    fi
-fi
-if [ -n "$restore" ] && plain fetch --quiet origin "$branch"; then
-    git reset --quiet --hard FETCH_HEAD && git branch --quiet --set-upstream-to="origin/$branch"
-    exit
-fi
-said=$(plain push --quiet --set-upstream origin "$branch" 2>&1) && exit 0
-if plain fetch --quiet origin "$branch" 2>/dev/null && git merge-base --is-ancestor HEAD FETCH_HEAD; then
-    git branch --quiet --set-upstream-to="origin/$branch" && exit 0
-fi
-echo "$said"
-exit 1
-"""
+_CONNECT = Path(__file__).with_name("connect_repository.sh")
 
 
 @contextmanager
@@ -173,7 +123,7 @@ def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore
     _put_git_files(platform, workspace, granted)
     order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
     code, output = platform.engine.execute(
-        name, ["/bin/sh", "-c", _CONNECT, "connect", *order], seconds=_CONNECT_SECONDS
+        name, ["/bin/sh", "-c", _CONNECT.read_text(), "connect", *order], seconds=_CONNECT_SECONDS
     )
     if code != 0:
         said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
