@@ -82,7 +82,6 @@ def test_a_stopped_source_stays_stopped(site: Installation, source: dict[str, An
 
 
 def test_names_are_made_once_and_started_when_stopped(site: Installation, light: dict[str, Any]) -> None:
-    assert light
     names = ["Ann", "Ben"]
     first = site.clone(source="Base", names=names).succeeded()
     again = site.clone(source="Base", names=names).succeeded()
@@ -238,7 +237,6 @@ def test_a_genuine_chain_near_dockers_limit(site: Installation, deep_template: s
 
 
 def test_clones_of_one_source_at_once(site: Installation, light: dict[str, Any]) -> None:
-    assert light
     started = [
         site.start("workspace_clone", clone_source="Base", clone_count=2),
         site.start("workspace_clone", clone_source="Base", clone_count=2),
@@ -253,7 +251,6 @@ def test_clones_of_one_source_at_once(site: Installation, light: dict[str, Any])
 
 def test_two_runs_for_the_same_names_at_once(site: Installation, light: dict[str, Any]) -> None:
     """One makes them. The other finds them made, or says that somebody is at it; it never makes them a second time."""
-    assert light
     started = [site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben"]) for _ in range(2)]
     runs = [run.wait() for run in started]
     assert 0 in [run.returncode for run in runs]
@@ -265,7 +262,6 @@ def test_two_runs_for_the_same_names_at_once(site: Installation, light: dict[str
 
 
 def test_a_seat_that_is_stopped_while_its_clone_runs(site: Installation, light: dict[str, Any]) -> None:
-    assert light
     started = site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben", "Cem"])
     eventually(lambda: any(row["name"] == "Ann" for row in site.rows()), "the seat's row")
     stop = eventually(lambda: _stopped(site, "Ann"), "the seat to be made and then stopped")
@@ -284,7 +280,6 @@ def _stopped(site: Installation, name: str) -> Any:
 
 
 def test_a_seat_that_is_deleted_while_its_clone_runs(site: Installation, light: dict[str, Any]) -> None:
-    assert light
     started = site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben"])
     eventually(lambda: any(row["name"] == "Ann" for row in site.rows()), "the seat's row")
     site.play("workspace_delete", workspace_name="Ann").succeeded()
