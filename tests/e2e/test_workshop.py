@@ -51,9 +51,11 @@ def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, br
 
 
 def test_what_one_seat_writes_no_other_has(installation: Installation, browser: Browser) -> None:
-    page = _signed_in(browser, _seat(installation, 2))
-    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_have_count(0)
-    page.context.close()
+    _write(_seat(installation, 1), "only-mine.txt")
+    for number, seen in ((1, 1), (2, 0)):
+        page = _signed_in(browser, _seat(installation, number))
+        expect(page.get_by_role("treeitem", name="only-mine.txt")).to_have_count(seen)
+        page.context.close()
 
 
 def test_a_wrong_password_is_refused(installation: Installation, browser: Browser) -> None:
@@ -87,6 +89,7 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
 
 
 def test_down_keeps_the_seats_and_up_brings_them_back(installation: Installation, browser: Browser) -> None:
+    _write(_seat(installation, 1), "before-down.txt")
     down = installation.run("down")
     assert down.returncode == 0, down.stdout[-3000:]
     assert not _started()
@@ -95,12 +98,22 @@ def test_down_keeps_the_seats_and_up_brings_them_back(installation: Installation
     assert up.returncode == 0, up.stdout[-3000:]
     assert installation.sheet.read_bytes() == before
     page = _signed_in(browser, _seat(installation, 1))
-    expect(page.get_by_role("treeitem", name="answer-42.txt")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("treeitem", name="before-down.txt")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
 
 
 def _seat(installation: Installation, number: int) -> Seat:
     return next(seat for seat in installation.seats() if seat.name == f"Workshop {number}")
+
+
+def _write(seat: Seat, name: str) -> None:
+    """Makes a file in the seat's project, as its user does in a terminal."""
+    client = docker.from_env()
+    workspace = seat.url.split("//")[1].split(".")[0]
+    labels = [f"atelier.workspace={workspace}", f"atelier.instance={INSTANCE}"]
+    (container,) = client.containers.list(filters={"label": labels})
+    assert container.exec_run(["touch", f"/workspace/{name}"], user="coder").exit_code == 0
+    client.close()
 
 
 def _signed_in(browser: Browser, seat: Seat) -> Page:
