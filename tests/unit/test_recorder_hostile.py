@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from atelier_recorder import deadline, scribe
 from atelier_recorder import plain as written
 from atelier_recorder.bodies import Budget, Tee
 from atelier_recorder.deadline import TooSlow, limited
+from atelier_recorder.feeder import Feeder
 from atelier_recorder.lookups import LOOKUPS, Lookups
 from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
 from atelier_recorder.records import call_record
@@ -24,7 +26,7 @@ from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.sessions import Session
 from atelier_recorder.settings import Limits, Settings
-from atelier_recorder.turns import MOST_EACH, Turns
+from atelier_recorder.turns import BYTES_EACH, MOST_EACH, Turns
 from support import row
 from test_recorder_formats import exchanged
 
@@ -222,6 +224,29 @@ def test_a_flood_loses_its_own_messages_only() -> None:
     big = [turns.add(exchanged("openai-chat", b"x" * 4 * MIB, b"", address="10.0.0.4")) for _ in range(10)]
     assert 0 < sum(big) < 10
     assert turns.add(exchanged("openai-chat", b"x" * MIB, b"", address="10.0.0.5"))
+
+
+def test_long_addresses_and_credentials_count_as_what_they_take() -> None:
+    """Bodies may be empty: what stands in a request's head is a stranger's, too, and may have 256 KiB."""
+    secrets = ("s" * 200_000,)
+    url = "wss://x/v1/realtime?" + "q" * 50_000
+    empty = replace(exchanged("openai-chat", b"", b"", address="10.0.0.2"), secrets=secrets, url=url)
+    opened = SocketOpened(1, "10.0.0.3", "openai-realtime", url, secrets)
+    for message in (empty, opened):
+        turns = Turns()
+        assert sum(turns.add(message) for _ in range(500)) * 250_000 <= BYTES_EACH
+    budget = Budget(4 * MIB)
+    feeder = Feeder(Path("/nonexistent"), budget, list)
+    for _ in range(500):
+        feeder.send(opened)
+    assert feeder._queue.qsize() * 250_000 <= 4 * MIB
+    # A call's are held as long as its bodies are.
+    budget = Budget(1000)
+    call = Tee(1000, budget, "a")
+    assert call.hold(200) and not call.hold(100)
+    assert not Tee(1000, budget, "a").hold(100)
+    call.release()
+    assert Tee(1000, budget, "a").hold(250)
 
 
 def test_who_is_slow_waits_for_the_others() -> None:

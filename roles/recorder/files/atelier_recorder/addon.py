@@ -28,6 +28,8 @@ from .workspaces import Workspaces
 _log = logging.getLogger("atelier_recorder")
 _CALL = "atelier.call"
 _SOCKET = "atelier.socket"
+# A name has 253 characters: a longer one is none, also when it is cut to so many.
+_LONGEST_HOST = 256
 _asking: ContextVar[str] = ContextVar("asking", default="")
 
 
@@ -120,16 +122,21 @@ class Recorder:
             return
         headers = flow.request.headers
         limit = self._limits.max_conversation_bytes
+        url = flow.request.url
+        secrets = secrets_of(headers.items(multi=True), url)
+        request = Tee(limit, self._budget, address)
+        if not request.hold(len(url) + sum(map(len, secrets))):
+            return
         call = Call(
             number=next(self._numbers),
             client=flow.client_conn.id,
             address=address,
             provider=provider,
-            url=flow.request.url,
+            url=url,
             method=flow.request.method,
-            secrets=secrets_of(headers.items(multi=True), flow.request.url),
+            secrets=secrets,
             started=int(flow.request.timestamp_start * 1000),
-            request=Tee(limit, self._budget, address),
+            request=request,
             response=Tee(limit, self._budget, address),
             request_encoding=headers.get("content-encoding", ""),
         )
@@ -187,7 +194,8 @@ class Recorder:
 
     # ----------------------------------------------------------------------------------------------------------------
     def _count(self, flow: http.HTTPFlow) -> None:
-        self._feeder.send(DomainSeen(flow.client_conn.peername[0], flow.request.host, int(time.time() * 1000)))
+        host = flow.request.host[:_LONGEST_HOST]
+        self._feeder.send(DomainSeen(flow.client_conn.peername[0], host, int(time.time() * 1000)))
 
     def _finish(self, call: Call, *, ended: bool = False, error: str | None = None) -> None:
         if self._calls.pop(call.number, None) is not None:

@@ -46,6 +46,7 @@ class Tee:
         self._parts: list[bytes] = []
         self._limit = limit
         self._budget = budget
+        self._held = 0
         self.size = 0
         self.truncated = False
 
@@ -58,13 +59,20 @@ class Tee:
         self._parts.append(chunk)
         self.size += len(chunk)
 
+    def hold(self, size: int) -> bool:
+        """Takes memory for what else is kept as long as the body. False where there is none."""
+        if not self._budget.take(size, self._owner):
+            return False
+        self._held += size
+        return True
+
     def content(self) -> bytes:
         return b"".join(tuple(self._parts))
 
     def release(self) -> None:
         """Forgets the body and gives its memory back."""
-        self._budget.give(self.size, self._owner)
-        self._parts, self.size = [], 0
+        self._budget.give(self.size + self._held, self._owner)
+        self._parts, self.size, self._held = [], 0, 0
 
 
 def decode(raw: bytes, encodings: str, limit: int) -> tuple[bytes, bool]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .bodies import Budget
 from .call import Call
-from .messages import Message, SocketMessage, pack
+from .messages import Message, pack, weight
 
 # Small messages that may wait; when the scribe is that far behind, further ones are lost rather than memory.
 _MOST_WAITING = 100_000
@@ -36,10 +36,10 @@ class Feeder:
         self._thread.start()
 
     def send(self, message: Message) -> None:
-        """Of a socket's message, memory is taken for the time it waits; when there is none, it is lost."""
+        """Takes memory for what a seat chose of the message while it waits; without any left, the message is lost."""
         if self._queue.qsize() >= _MOST_WAITING:
             return
-        if isinstance(message, SocketMessage) and not self._budget.take(len(message.content)):
+        if not self._budget.take(weight(message)):
             return
         self._queue.put(message)
 
@@ -67,8 +67,7 @@ class Feeder:
                 call.release()
             elif item is not None:
                 self._write(item)  # type: ignore[arg-type]
-                if isinstance(item, SocketMessage):
-                    self._budget.give(len(item.content))
+                self._budget.give(weight(item))  # type: ignore[arg-type]
             if time.monotonic() >= next_tick:
                 for call in self._open_calls():
                     if call.is_due(_now()):

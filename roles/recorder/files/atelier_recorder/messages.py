@@ -72,6 +72,16 @@ class SocketClosed:
 Message = DomainSeen | Exchanged | SocketOpened | SocketMessage | SocketClosed
 
 
+def weight(message: Message) -> int:
+    """Bytes in the message that a seat chose. Host names are cut before."""
+    if isinstance(message, SocketMessage):
+        return len(message.content)
+    if isinstance(message, Exchanged | SocketOpened):
+        bodies = len(message.request) + len(message.response) if isinstance(message, Exchanged) else 0
+        return bodies + len(message.url) + sum(map(len, message.secrets))
+    return 0
+
+
 def pack(message: Message) -> bytes:
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(data)) + data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .messages import Exchanged, Message, SocketClosed, SocketMessage, SocketOpened
+from .messages import Message, SocketClosed, SocketMessage, SocketOpened, weight
 
 MIB = 1024**2
 # What may wait of one seat, and of all. Below its fair part a seat loses nothing.
@@ -80,6 +80,4 @@ class Turns:
 
 
 def _size(message: Message) -> int:
-    if isinstance(message, Exchanged):
-        return len(message.request) + len(message.response)
-    return len(message.content) if isinstance(message, SocketMessage) else _SMALL
+    return max(weight(message), _SMALL)
