@@ -473,14 +473,41 @@ def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site:
     assert running_id(site) == before
 
 
+def configured(**variables: Any) -> None:
+    """Runs the role with these variables, against the gateway that runs."""
+    run = playbook(Path(__file__).with_name("converge.yml"), "-e", json.dumps(variables), "--skip-tags", "network")
+    assert run.returncode == 0, run.stdout
+
+
+def test_forgejos_pages_do_not_share_the_origin_of_the_operators(
+    gateway: Gateway, git_server: None, workspaces: list[Container], site: dict[str, Any]
+) -> None:
+    """They have a host of their own: a script in one of them is not the operator."""
+
+    def location(host: str, path: str) -> tuple[int, str | None]:
+        with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:
+            connection.request("GET", path, headers={"Host": f"{host}:{gateway.port}"})
+            answer = connection.getresponse()
+            return answer.status, answer.headers["Location"]
+
+    own = f"http://git.localhost:{gateway.port}/git"
+    configured(atelier_git_service="forgejo")
+    try:
+        for host in ("localhost", "127.0.0.1"):
+            assert location(host, "/git/developer/app?x=1") == (308, f"{own}/developer/app?x=1")
+        assert gateway.get("git.localhost", "/git/developer/app")[1].startswith("/developer/app\n")
+        for path in ("/", "/api/projects", "/workshop"):
+            assert location("git.localhost", path) == (308, f"{own}/")
+        assert status_from(workspaces[0], site, "git.localhost", "/git/") == "HTTP/1.1 403 Forbidden"
+    finally:
+        configured(atelier_git_service="embedded")
+    assert gateway.get("localhost", "/git/developer/app")[0] == 200
+
+
 def test_trusted_proxies_alone_are_believed(gateway: Gateway, site: dict[str, Any]) -> None:
     """By X-Forwarded-For and by the PROXY protocol; what they forward counts as what it is, seats included."""
     seat = str(next(IPv4Network(site["networks"]["none"]["subnet"]).hosts()) + 19)
     proxy, stranger = "127.0.0.7", "127.0.0.8"
-
-    def configured(**variables: Any) -> None:
-        run = playbook(Path(__file__).with_name("converge.yml"), "-e", json.dumps(variables), "--skip-tags", "network")
-        assert run.returncode == 0, run.stdout
 
     def ask(name: str, source: str, line: str, header: str = "") -> str:
         with closing(socket.create_connection(("127.0.0.1", gateway.port), 10, (source, 0))) as connection:
