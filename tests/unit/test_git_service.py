@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,16 @@ def test_nobody_is_told_anything_without_authentication(app: Server) -> None:
     for header in ("token x", "Bearer", "Basic eA==", "Basic !", "Basic ZGV2ZWxvcGVyOg==", "Digest x", "Basic \xe9"):
         refused(app("GET", APP, headers=httpx.Headers([("Authorization", header)], "latin-1")), 401)
     assert app("GET", "/api/healthz", headers={}).json()["status"] == "pass"
+
+
+def test_what_a_stranger_asks_for_writes_one_plain_line_into_the_log(
+    app: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "atelier_git")
+    assert app("GET", "/a%1B%5B2J%0Aowner GET /made-up 200/%C2%9B%E2%80%AEx/info/refs", headers={}).status_code == 401
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "atelier_git"]
+    assert line.isascii() and line.isprintable(), line
+    assert line.startswith("- GET /a%1B%5B2J%0Aowner%20GET%20/made-up%20200/")
 
 
 def test_every_way_to_authenticate(app: Server) -> None:

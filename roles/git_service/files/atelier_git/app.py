@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -275,17 +275,17 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
         return error(request, raised.status_code, message, dict(raised.headers or {}))
 
     async def damaged(request: Request, raised: git.GitError) -> Response:
-        log.error("%s %s failed: %s", request.method, request.url.path, raised)
+        log.error("%s %a failed: %a", request.method, request.url.path, str(raised))
         if "No space left" in str(raised):
             return error(request, 507, FULL)
         return error(request, 500, f"git can't work with this repository: {raised}")
 
     async def full(request: Request, raised: sqlite3.OperationalError) -> Response:
-        log.error("%s %s failed: %s", request.method, request.url.path, raised)
+        log.error("%s %a failed: %a", request.method, request.url.path, str(raised))
         return error(request, 507, FULL) if "is full" in str(raised) else await unforeseen(request, raised)
 
     async def unforeseen(request: Request, raised: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=raised)
+        log.error("%s %a failed", request.method, request.url.path, exc_info=raised)
         return error(request, 500, "Something unforeseen went wrong; the log of the git service says what.")
 
     return {
@@ -321,4 +321,6 @@ class _Log:
         finally:
             who = scope["state"].get("user", "-")
             took = (time.monotonic() - begin) * 1000
-            log.info("%s %s %s %s %.0f ms", who, scope["method"], scope["path"], status, took)
+            # As it was sent: decoded, it may hold control characters and ends of lines.
+            path = quote(scope["path"], errors="replace")
+            log.info("%s %s %s %s %.0f ms", who, scope["method"], path, status, took)

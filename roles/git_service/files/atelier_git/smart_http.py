@@ -206,7 +206,7 @@ class _Answer(Response):
             await spool.end()
             said = (await complaints).decode(errors="replace").strip()
             if said:
-                log.info("git: %s", said.replace("\n", " | "))
+                log.info("git: %a", said)
 
     async def _pass_on(self, spool: Spool, send: Send) -> None:
         """The CGI answer as HTTP. Raises HTTPException when there is none."""
