@@ -33,8 +33,9 @@ _GONE = (
 )
 # An end of the past events that lies in the past, so that Docker does not wait for it.
 _NOW_SECONDS = 0.001
-# Events of a container that say nothing of its state.
-_NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir")
+# Events of a container that say nothing of its state. A seat can cause any number of oom events: each is one program
+# that the kernel ended. The end of the container has its own event.
+_NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir", "oom")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import docker
 import pytest
 from atelier.model import Status
-from support import container, row
+from support import container, open_registry, row, site
 
-from api.watcher import status_seen
+from api.watcher import Watcher, status_seen
 
 
 @pytest.mark.parametrize(
@@ -38,3 +42,30 @@ def test_a_container_that_docker_started_again_runs() -> None:
     # Any other error is for a person to look at.
     broken = row(status=Status.ERROR, error="Its IDE did not answer.")
     assert status_seen(broken, container("running"), set())[0] is Status.ERROR
+
+
+def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
+    """A seat may have the kernel end hundreds a second: each look would ask Docker, and renew all open pages."""
+    made, id = site(tmp_path), "0123456789ab"
+    named = {"atelier.workspace": id, "name": made.container_name(id)}
+    actions = [*["oom"] * 500, "exec_create: /bin/true", "die"]
+    asked: list[str] = []
+
+    class Docker:
+        def events(self, **filters: Any) -> list[dict[str, Any]]:
+            past = "since" in filters
+            return [] if past else [{"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions]
+
+        def containers(self, **filters: Any) -> list[dict[str, Any]]:
+            return []
+
+        def inspect_container(self, id: str) -> dict[str, Any]:
+            asked.append(id)
+            raise docker.errors.NotFound("gone")
+
+    with open_registry(tmp_path) as registry:
+        watcher, api = Watcher(made, registry), Docker()
+        with pytest.raises(OSError, match="ended"):
+            watcher._follow_with(api)  # type: ignore[arg-type]
+    assert asked == ["c"]
+    assert watcher.version == 2
