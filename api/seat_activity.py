@@ -19,10 +19,11 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from atelier.docker_engine import DockerEngine
+from atelier.egress_modes import Capability
 from atelier.errors import AtelierError
-from atelier.model import ProxyMode, Site, Workspace
+from atelier.model import Site, Workspace
 from atelier.plain import first_of
-from atelier.squid_log import recent
+from atelier.squid_log import last_requests
 
 from .activity import heartbeat
 from .presenter import timestamp
@@ -110,10 +111,9 @@ class Activities:
         return None
 
     def _denied(self, row: Workspace) -> Sequence[tuple[str, int]] | None:
-        if row.proxy_mode is not ProxyMode.SECURITY:
+        if not row.proxy_mode.can(Capability.LOG):
             return None
-        since = datetime.fromisoformat(row.created_at).timestamp()
-        entries = recent(self._site.state_dir / "squid" / "log", row.address, _LOG_LINES, since=since)
+        entries = last_requests(self._site.state_dir, row, _LOG_LINES)
         return denied_domains([(entry.status, entry.url) for entry in entries])
 
 

@@ -99,6 +99,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier import ansible_glue, subnets
+from ansible.module_utils.atelier.egress_modes import PROXIED_MODES
 from ansible.module_utils.basic import AnsibleModule
 
 # The second holds what a systemd-resolved asks that the first points to.
@@ -129,8 +130,8 @@ def main() -> None:
         if subnets.lets_names_out(module.params["engine_version"]):
             module.warn(
                 f"Docker {module.params['engine_version']} may answer names of the outside in closed networks"
-                " (CVE-2024-29018): seats of the modes logging and security could send data out by name look-ups."
-                " Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
+                f" (CVE-2024-29018): seats of the modes {' and '.join(PROXIED_MODES)} could send data out by name"
+                " look-ups. Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
             )
         resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from atelier.egress_modes import Capability, ProxyMode
 from atelier.errors import AtelierError, Code
 from atelier.expiry import extensions
 from atelier.forge import require_git
@@ -147,7 +148,7 @@ async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
     answer = content(await egress_api.get_whitelist(platform))
     groups = content(await projects_api.list_groups(platform))["groups"]
-    recorded = [row for row in _projects(platform) if row["proxyMode"] == "logging"]
+    recorded = [row for row in _projects(platform) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
     return page(
         "whitelist.html",
         reader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from atelier.egress_modes import Capability
 from atelier.messages import untagged
 from fastapi import Response
 
@@ -17,7 +18,7 @@ def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
     """What the frame around each of the operator's pages needs."""
     return {
         "here": here,
-        "egress": platform.settings.proxy_enabled,
+        "egress": any(mode.can(Capability.WHITELIST) for mode in platform.settings.site.networks),
         "git": platform.settings.git_server_enabled,
         "workshop": bool(platform.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),

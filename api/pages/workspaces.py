@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from atelier.egress_modes import ProxyMode
 from atelier.model import CPU_COUNTS, MEMORY_SIZES
 
 from ..schemas.fields import GIT_CLONE, GIT_TEMPLATE
@@ -96,7 +97,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
         "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
-        "mode": project["proxyMode"],
+        "capabilities": sorted(ProxyMode(project["proxyMode"]).capabilities),
         "mode_word": reader(f"mode.{project['proxyMode']}"),
         "limits": reader("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
         "created_at": project["createdAt"],
@@ -127,12 +128,12 @@ def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
 
 def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
-    modes = ["none", "logging", "security"] if config["enableProxy"] else ["none"]
+    modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
     kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
     return {
         "kinds": [{"value": kind, "label": kind_name(kind, reader), "selected": False} for kind in kinds],
         "modes": [
-            {"value": mode, "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
+            {"value": str(mode), "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
         ],
         "memory": [
             {"value": size, "label": reader("limits.memory", memory=size[:-1]), "selected": size == "2g"}

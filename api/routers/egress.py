@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 from atelier import recordings
+from atelier.egress_modes import Capability
 from atelier.errors import AtelierError, Code
-from atelier.model import ProxyMode, Workspace
+from atelier.model import Workspace
 from atelier.recording_report import document, recorded_domains
-from atelier.squid_log import LogEntry, recent
+from atelier.squid_log import LogEntry, last_requests
 from atelier.whitelist import State, allowable, normalise
 from fastapi import APIRouter, Body, Query, Response
 
@@ -35,11 +35,8 @@ async def get_squid_logs(
     project_id: ProjectId, platform: Platform, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> Response:
     """The newest requests that Squid saw from the workspace, oldest first."""
-    row = _of_mode(platform, project_id, ProxyMode.SECURITY, "Workspace not found or not using proxy")
-    folder = platform.settings.site.state_dir / "squid" / "log"
-    # Whoever had the address before it is none of this workspace's business.
-    since = datetime.fromisoformat(row.created_at).timestamp()
-    entries = await asyncio.to_thread(recent, folder, row.address, lines, since=since)
+    row = _that_can(platform, project_id, Capability.LOG, "Workspace not found or not using proxy")
+    entries = await asyncio.to_thread(last_requests, platform.settings.site.state_dir, row, lines)
     return JSON({"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]})
 
 
@@ -193,13 +190,13 @@ async def _forget(platform: Services, caller: Caller, row: Workspace, delete: Ca
 
 
 def _recorded(platform: Services, project_id: str) -> Workspace:
-    return _of_mode(platform, project_id, ProxyMode.LOGGING, "Workspace not found or not recorded")
+    return _that_can(platform, project_id, Capability.RECORD, "Workspace not found or not recorded")
 
 
-def _of_mode(platform: Services, project_id: str, mode: ProxyMode, otherwise: str) -> Workspace:
-    """The workspace, if it has the mode. Raises PROJECT_NOT_FOUND with these words for any other."""
+def _that_can(platform: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
+    """The workspace, if its egress mode has the capability. Raises PROJECT_NOT_FOUND with these words for any other."""
     row = platform.reads.find(id=project_id) if len(project_id) == 12 else None
-    if row is None or row.proxy_mode is not mode:
+    if row is None or not row.proxy_mode.can(capability):
         raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])
     return row
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from atelier.egress_modes import ProxyMode
 from pydantic import BaseModel, Field
 
 Status = Literal["creating", "running", "stopped", "error", "deleted"]
@@ -80,7 +81,7 @@ class Project(Coded):
     group: str = Field(examples=["workshop-2026"])
     memoryLimit: str = Field(examples=["2g"])
     cpuCores: str = Field(examples=["2"])
-    proxyMode: Literal["none", "logging", "security"]
+    proxyMode: ProxyMode
     notes: str
     clonedFrom: str | None
     aliases: list[AliasView]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from atelier.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
 from atelier.errors import AtelierError
 from atelier.git_address import check_git_access
-from atelier.model import ProxyMode
 from atelier.validation import check_password
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
@@ -63,7 +63,7 @@ class CreateProject(Body):
     git_username: Text | None = Field(default=None, examples=["ann"])
     git_token: Text | None = Field(default=None, validate_default=True, examples=["a-token"])
     proxy_mode: Mode | None = None
-    use_proxy: StrictBool | None = Field(default=None, description="Of older clients: true means logging.")
+    use_proxy: StrictBool | None = Field(default=None, description=f"Of older clients: true means {USE_PROXY_MODE}.")
     memory_limit: Memory | None = None
     cpu_cores: Cpus | None = None
     group: Group | None = None
@@ -115,7 +115,7 @@ class CreateProject(Body):
     def mode(self) -> ProxyMode:
         if self.proxy_mode is not None:
             return self.proxy_mode
-        return ProxyMode.LOGGING if self.use_proxy else ProxyMode.NONE
+        return USE_PROXY_MODE if self.use_proxy else DEFAULT_MODE
 
 
 class WorkspacePassword(Body):

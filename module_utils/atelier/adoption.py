@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .egress_modes import DEFAULT_MODE
 from .engine import Container
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from .platform import Platform
@@ -47,7 +48,7 @@ def row_from_container(platform: Platform, id: str, container: Container) -> Wor
         batch=None,
         error=None,
         status=Status.RUNNING if container.status == "running" else Status.STOPPED,
-        proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else ProxyMode.NONE,
+        proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else DEFAULT_MODE,
         limits=Limits(memory, cpus),
     )
 

@@ -1,8 +1,8 @@
-"""A seat's way out: what programs in it are told of its proxy, and the recorder's authority, which they trust."""
+"""A seat's way out: what programs in it are told of its proxy, and the authority of a proxy that opens TLS."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from .engine import File
 from .errors import AtelierError, Code
@@ -17,12 +17,11 @@ _UPDATE = "/usr/sbin/update-ca-certificates"
 # Java takes some seconds for its own bundle.
 _UPDATE_SECONDS = 120.0
 # Where Debian's update-ca-certificates finds a site's own authorities.
-_CA_IN_SEAT = PurePosixPath("/usr/local/share/ca-certificates/atelier-recorder.crt")
+_CA_FOLDER = PurePosixPath("/usr/local/share/ca-certificates")
 
 
-def recorder_ca(state_dir: Path) -> Path:
-    """The certificate of the recorder's authority, made once an installation by its role."""
-    return state_dir / "recorder" / "ca.pem"
+def _ca_in_seat(mode: ProxyMode) -> PurePosixPath:
+    return _CA_FOLDER / f"atelier-{mode.proxy}.crt"
 
 
 def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
@@ -40,41 +39,42 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     environment = told | {name.upper(): value for name, value in told.items()}
     # Node and Java do not look at these by themselves.
     environment |= {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
-    if mode is ProxyMode.LOGGING:
+    if mode.intercepts:
         # For what brings a bundle of its own and would not look at Debian's.
         bundled = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-        environment |= dict.fromkeys(bundled, _BUNDLE) | {"NODE_EXTRA_CA_CERTS": str(_CA_IN_SEAT)}
+        environment |= dict.fromkeys(bundled, _BUNDLE) | {"NODE_EXTRA_CA_CERTS": str(_ca_in_seat(mode))}
     return environment
 
 
-def put_recorder_ca(platform: Platform, workspace: Workspace) -> bool:
-    """Puts the authority's certificate into a seat that is recorded, before its start. Returns whether it lacked it:
-    a clone's snapshot may have it already."""
-    if workspace.proxy_mode is not ProxyMode.LOGGING:
+def put_proxy_ca(platform: Platform, workspace: Workspace) -> bool:
+    """Puts the certificate of its proxy's authority into a seat before its start, if the proxy opens TLS. Returns
+    whether the seat lacked it: a clone's snapshot may have it already."""
+    mode = workspace.proxy_mode
+    if not mode.intercepts:
         return False
-    file = recorder_ca(platform.site.state_dir)
+    inside = _ca_in_seat(mode)
     try:
-        certificate = file.read_bytes()
+        certificate = (mode.proxy_folder(platform.site.state_dir) / "ca.pem").read_bytes()
     except OSError as error:
         raise AtelierError(
             Code.EGRESS_ERROR,
-            Message("recorder_ca_unreadable", why=error),
+            Message("proxy_ca_unreadable", proxy=mode.proxy, why=error),
             field="proxy_mode",
         ) from error
     name = platform.site.container_name(workspace.id)
-    present = platform.engine.read(name, str(_CA_IN_SEAT), _LARGEST_CERTIFICATE)
+    present = platform.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
     if present is not None and present.first_file() == certificate:
         return False
-    platform.engine.put(name, str(_CA_IN_SEAT.parent), [File(_CA_IN_SEAT, certificate, 0, 0, 0o644)])
+    platform.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
     return True
 
 
-def trust_recorder_ca(platform: Platform, container: str) -> None:
+def trust_proxy_ca(platform: Platform, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
     # All that it runs and reads is root's: the engine gives it a PATH without a folder of the seat's user.
     code, output = platform.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(
             Code.EGRESS_ERROR,
-            Message("recorder_ca_refused", container=container, said=last_of(output, 300)),
+            Message("proxy_ca_refused", container=container, said=last_of(output, 300)),
         )

@@ -9,7 +9,7 @@ from .errors import AtelierError, Code
 from .files import write_atomically
 from .locks import Locks
 from .messages import Message
-from .model import ProxyMode, Site
+from .model import Site
 from .registry import Registry
 
 
@@ -23,7 +23,7 @@ def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
     The proxies read it again when it changes. Nothing is written where no mode has a proxy, and nothing when the file
     says so already. Raises EGRESS_ERROR when it can't be written.
     """
-    if set(site.networks) <= {ProxyMode.NONE}:
+    if not any(mode.proxy for mode in site.networks):
         return
     file = clients_file(site.state_dir)
     with locks.egress():
@@ -31,7 +31,7 @@ def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
         clients = {
             workspace.address: {"id": workspace.id, "group": workspace.group}
             for workspace in registry.all()
-            if workspace.proxy_mode is not ProxyMode.NONE
+            if workspace.proxy_mode.proxy
         }
         data = json.dumps(clients).encode()
         try:

@@ -10,6 +10,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import NamedTuple
 
+from .egress_modes import ProxyMode as ProxyMode
+
 MIB = 1024**2
 GIB = 1024**3
 # The sizes that the HTTP contract names, in bytes.
@@ -25,14 +27,6 @@ class Status(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     ERROR = "error"
-
-
-class ProxyMode(StrEnum):
-    """A workspace's way out. Each mode has a network of its own."""
-
-    NONE = "none"
-    LOGGING = "logging"
-    SECURITY = "security"
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,22 @@ from typing import Any
 
 from .categories import Categories
 from .conversation_document import check_kind, write_document
+from .egress_modes import Capability, modes_that_can
 from .errors import AtelierError, Code
-from .model import ProxyMode, Workspace
+from .model import Workspace
 from .recordings import all_conversations, count_conversations, domains
 
 
 def check_recorded(workspace: Workspace) -> Workspace:
     """Raises VALIDATION_ERROR for a workspace whose traffic does not pass the recorder."""
-    if workspace.proxy_mode is not ProxyMode.LOGGING:
+    if not workspace.proxy_mode.can(Capability.RECORD):
+        modes = " or ".join(modes_that_can(Capability.RECORD))
         raise AtelierError(
             Code.VALIDATION_ERROR,
             f"The workspace {workspace.name} has the proxy mode {workspace.proxy_mode}: nothing of it is recorded.",
             field="name",
             value=workspace.name,
-            remedy="Record with a workspace that was created with the proxy mode logging.",
+            remedy=f"Record with a workspace that was created with the proxy mode {modes}.",
         )
     return workspace
 

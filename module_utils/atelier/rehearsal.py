@@ -19,7 +19,7 @@ from pathlib import Path
 from .cloning import CloneOrder, clone
 from .errors import AtelierError, Code
 from .messages import Message
-from .model import ProxyMode, Workspace
+from .model import Workspace
 from .platform import Platform
 from .registry import new_id
 from .visitor import Visit, visit
@@ -158,7 +158,7 @@ def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
 
 def _egress_faults(platform: Platform, source: Workspace, ids: Sequence[str]) -> list[str]:
     """Whether the proxy of the source's mode answers a seat; a refusal is an answer, for the name asked for is none."""
-    if source.proxy_mode is ProxyMode.NONE or not ids:
+    if not source.proxy_mode.proxy or not ids:
         return []
     output = _asked(platform, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
     code = output.strip()[-3:]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from .egress import proxy_environment, put_recorder_ca, trust_recorder_ca
+from .egress import proxy_environment, put_proxy_ca, trust_proxy_ca
 from .engine import Container, File, SeatSpec
 from .errors import AtelierError, Code
 from .messages import Message, id_of
@@ -78,10 +78,10 @@ def start_seat(platform: Platform, workspace: Workspace, fill: Callable[[], None
     ``make_seat``."""
     name = platform.site.container_name(workspace.id)
     put_ide_config(platform, workspace)
-    is_news = put_recorder_ca(platform, workspace)
+    is_news = put_proxy_ca(platform, workspace)
     platform.engine.start(name)
     if is_news:
-        trust_recorder_ca(platform, name)
+        trust_proxy_ca(platform, name)
     await_ide(platform, workspace)
     fill()
     platform.registry.update(workspace.id, status=Status.RUNNING, error=None)

@@ -12,7 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from .model import Workspace
 
 MAX_BYTES = 64 * 1024**2
 MAX_SECONDS = 2.0
@@ -37,6 +40,12 @@ class LogEntry:
     method: str
     url: str
     raw_line: str
+
+
+def last_requests(state_dir: Path, workspace: Workspace, lines: int) -> list[LogEntry]:
+    """The last requests of a workspace whose proxy logs them; none of whoever had its address before it."""
+    since = datetime.fromisoformat(workspace.created_at).timestamp()
+    return recent(workspace.proxy_mode.proxy_folder(state_dir) / "log", workspace.address, lines, since=since)
 
 
 def recent(

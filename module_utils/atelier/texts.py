@@ -136,7 +136,7 @@ TEXTS = {
     "cpus_above_quota": "The cpus {cpus} are more than the {most:g} a workspace may have.",
     "cpus_above_quota.remedy": "Ask for fewer, or raise atelier_cpu_per_workspace.",
     "no_such_mode": "The proxy mode {mode} is not available on this installation: it has no network for it.",
-    "no_such_mode.remedy": "Use one of: {modes}. atelier_enable_proxy turns logging and security on.",
+    "no_such_mode.remedy": "Use one of: {modes}. atelier_enable_proxy turns on: {proxied}.",
     "max_workspaces_per_user": "Cannot create {order}: only {left} workspace slots remaining (limit: {limit})",
     "max_workspaces_per_user.remedy": "Delete workspaces, or raise atelier_max_workspaces_per_user.",
     "max_concurrent_workspaces": "Cannot create {order}: only {left} running workspace slots remaining (limit:"
@@ -327,10 +327,10 @@ TEXTS = {
     "squid.no_earlier": "There is no earlier one to go back to.",
     "squid.previous_runs": "It runs with the previous one again.",
     "squid.previous_fails": "The previous one is back in its place, but Squid does not run with it either.",
-    "recorder_ca_unreadable": "The certificate of the recorder can't be read: {why}.",
-    "recorder_ca_unreadable.remedy": "Run ./atelier up: it makes the recorder.",
-    "recorder_ca_refused": "The seat {container} does not take the recorder's certificate: {said}",
-    "recorder_ca_refused.remedy": "Check that its image has Debian's ca-certificates.",
+    "proxy_ca_unreadable": "The certificate of the {proxy} can't be read: {why}.",
+    "proxy_ca_unreadable.remedy": "Run ./atelier up: it makes the {proxy}.",
+    "proxy_ca_refused": "The seat {container} does not take its proxy's certificate: {said}",
+    "proxy_ca_refused.remedy": "Check that its image has Debian's ca-certificates.",
     "domain_always_allowed": "The domain {entry} can't be removed: {base} is always allowed.",
     "domain_always_allowed.remedy": "Leave it out.",
     # What a job is at.

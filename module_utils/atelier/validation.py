@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from .egress_modes import PROXIED_MODES
 from .errors import AtelierError, Code
 from .messages import Message
 from .model import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Quotas
@@ -222,7 +223,7 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
     if mode not in available:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            Message("no_such_mode", mode=mode, modes=", ".join(sorted(available))),
+            Message("no_such_mode", mode=mode, modes=", ".join(sorted(available)), proxied=", ".join(PROXIED_MODES)),
             field="proxy_mode",
             value=str(mode),
         )

@@ -7,12 +7,13 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from .checkpoints import forget_past
+from .egress_modes import DEFAULT_MODE
 from .engine import Container
 from .errors import AtelierError, Code
 from .git_clone import fetch
 from .intent import stopped_on_purpose, to_stay_stopped
 from .messages import Message
-from .model import ProxyMode, Status, Workspace
+from .model import Status, Workspace
 from .passwords import generate_password, hash_password, verify_password
 from .platform import Platform
 from .recordings import remove_recordings
@@ -182,7 +183,7 @@ def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
         name=check_name(desired.name or ""),
         template=template_of(desired, None),
         limits=check_limits(limits.memory, limits.cpus, platform.site.quotas),
-        proxy_mode=desired.proxy_mode or ProxyMode.NONE,
+        proxy_mode=desired.proxy_mode or DEFAULT_MODE,
         group=desired.group,
         git_url=desired.git_url,
         notes=desired.notes or "",

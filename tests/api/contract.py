@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from atelier.egress_modes import ProxyMode
+
 PASSWORD = "secure-password-123"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ID = re.compile(r"[0-9a-f]{12}")
@@ -20,7 +22,7 @@ PROJECT: dict[str, Any] = {
     **dict.fromkeys(("passwordProtected", "hasGitRepo"), bool),
     **dict.fromkeys(("gitRepoUrl", "gitUrl", "clonedFrom", "error"), (str, type(None))),
     **dict.fromkeys(("gitRepository", "diskUsage"), (dict, type(None))),
-    "proxyMode": re.compile("none|logging|security"),
+    "proxyMode": re.compile("|".join(ProxyMode)),
     "aliases": list,
     "warnings": list,
 }
