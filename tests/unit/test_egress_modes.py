@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from atelier.egress_modes import DEFAULT_MODE, PROXIED_MODES, Capability, ProxyMode, modes_that_can
+
+from api.pages.words import words
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path("module_utils/atelier/egress_modes.py")
@@ -59,7 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     table = (copy / TABLE).read_text()
     made_up = '    QUARANTINE = "quarantine", "inspector", False, Capability.LOG\n'
-    (copy / TABLE).write_text(re.sub(r"( {4}SECURITY = .*\n)", rf"\1{made_up}", table))
+    (copy / TABLE).write_text(table.replace("\n    def can(", f"{made_up}\n    def can("))
     for file in (copy / "api/pages/words").glob("*.json"):
         words = json.loads(file.read_text())
         words |= {"mode.quarantine": "Quarantine", "mode.quarantine.hint": "Everything is logged."}
@@ -81,7 +84,7 @@ def _run(checkout: Path, script: str, *arguments: str) -> tuple[int, Any]:
 
 
 def test_schemas_and_pages_know_a_mode_that_is_only_in_the_table(checkout: Path) -> None:
-    modes = ["none", "logging", "security", "quarantine"]
+    modes = [*ProxyMode, "quarantine"]
     code, known = _run(checkout, ASK)
     assert code == 0
     assert known["asked"] == "quarantine"
@@ -96,19 +99,22 @@ def test_the_module_offers_a_mode_that_is_only_in_the_table(checkout: Path) -> N
     arguments = {"name": "a", "site": {}, "proxy_mode": "carrier-pigeon"}
     code, result = _run(checkout, RUN_MODULE, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
     assert code == 1
-    assert "none, logging, security, quarantine" in result["msg"]
+    assert ", ".join([*ProxyMode, "quarantine"]) in result["msg"]
 
 
 def test_what_the_modes_can_do() -> None:
-    assert {str(mode): (mode.proxy, mode.intercepts, set(mode.capabilities)) for mode in ProxyMode} == {
-        "none": (None, False, set()),
-        "logging": ("recorder", True, {"record"}),
-        "security": ("squid", False, {"log", "whitelist"}),
-    }
-    assert DEFAULT_MODE.proxy is None
-    assert [str(mode) for mode in PROXIED_MODES] == ["logging", "security"]
-    assert modes_that_can(Capability.RECORD) == (ProxyMode("logging"),)
-    assert ProxyMode("security").proxy_folder(Path("/s")) == Path("/s/squid")
+    none, logging, security = (ProxyMode(name) for name in ("none", "logging", "security"))
+    assert [(mode.proxy, mode.intercepts, set(mode.capabilities)) for mode in (none, logging, security)] == [
+        (None, False, set()),
+        ("recorder", True, {"record"}),
+        ("squid", False, {"log", "whitelist"}),
+    ]
+    assert DEFAULT_MODE is none
+    assert none not in PROXIED_MODES
+    assert {logging, security} <= {*PROXIED_MODES}
+    assert logging in modes_that_can(Capability.RECORD)
+    assert security not in modes_that_can(Capability.RECORD)
+    assert security.proxy_folder(Path("/s")) == Path("/s/squid")
     with pytest.raises(ValueError, match="none has no proxy"):
         DEFAULT_MODE.proxy_folder(Path("/s"))
 
@@ -121,3 +127,35 @@ def test_nothing_but_the_table_names_a_mode() -> None:
     assert len(code) > 100
     found = {str(file.relative_to(ROOT)): named.findall(file.read_text()) for file in code}
     assert {file for file, names in found.items() if names} == {str(TABLE)}
+
+
+def test_the_inventory_has_what_each_mode_of_the_table_needs() -> None:
+    inventory = yaml.safe_load((ROOT / "inventory/group_vars/all/platform.yml").read_text())["atelier_egress_modes"]
+    assert [(entry["mode"], entry.get("proxy")) for entry in inventory] == [
+        (str(mode), mode.proxy) for mode in ProxyMode
+    ]
+    for entry in inventory:
+        mode = ProxyMode(entry["mode"])
+        # The firewall closes a network by its proxy's port: without one, seats behind a proxy could pass it by.
+        assert ("proxy_port" in entry["network"]) is (mode.proxy is not None), mode
+        if mode.proxy:
+            assert (ROOT / "roles" / mode.proxy / "tasks/main.yml").exists()
+            assert mode.proxy in entry["folders"]  # else a purge leaves it
+        if mode.intercepts:
+            assert f"{mode.proxy}/ca.pem" in entry["files"]
+
+
+def test_playbooks_and_networks_name_no_mode_or_proxy() -> None:
+    named = re.compile(r"\b(?:recorder|squid)\b|atelier_(?:network_)?(?:logging|security|recorder|squid)_")
+    files = [ROOT / "playbooks/site.yml", *(ROOT / "playbooks/tasks").glob("*.yml")]
+    files += [
+        file
+        for folder in ("defaults", "tasks", "templates", "meta")
+        for file in (ROOT / "roles/network" / folder).iterdir()
+    ]
+    assert {file.name: named.findall(file.read_text()) for file in files if named.search(file.read_text())} == {}
+
+
+def test_every_mode_has_words() -> None:
+    texts = words("en").texts  # of the other languages test_pages.py knows that they have the same
+    assert {key for mode in ProxyMode for key in (f"mode.{mode}", f"mode.{mode}.hint")} <= texts.keys()
