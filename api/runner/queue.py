@@ -289,7 +289,7 @@ class Queue:
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
-            self._jobs.ended(job.id, state, ended.error.sentence if ended.error else None, seats)
+            self._jobs.ended(job.id, state, _reason(ended, seats), seats)
 
         await self._until_written(job, write)
         await self._announce()
@@ -320,6 +320,15 @@ class Queue:
     async def _announce(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why the job failed. A playbook that fails because seats did says so in words of its own, which have no code."""
+    error = ended.error.sentence if ended.error else None
+    failed = sum(bool(seat["error"]) for seat in seats)
+    if error is None or isinstance(error, Message) or not failed:
+        return error
+    return Message("seats_failed", failed=failed, count=len(seats))
 
 
 def _stalled(job: Job) -> Ended:

@@ -34,6 +34,7 @@ TEXTS = {
     "run_ended_before": "The run ended before this workspace was made.",
     "run_failed": "The playbook could not run: {why}",
     "run_too_long": "The playbook took longer than {seconds:g} seconds and was ended.",
+    "seats_failed": "{failed} of {count} workspaces failed; each says why.",
     "superseded_by_job": "The job was interrupted and is not repeated: a later job of the same kind was done since.",
     "superseded_by_order": "The job was interrupted and is not repeated: the workspace was started or stopped since.",
     "superseded_by_password": "The job was interrupted and is not repeated: another password was set since.",

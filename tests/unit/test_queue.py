@@ -13,8 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from atelier.errors import AtelierError
+from atelier.errors import AtelierError, Code
 from atelier.jobs import Job, Jobs, JobState
+from atelier.messages import Message, id_of
 from atelier.registry import Registry
 from support import NETWORKS, ROOMY
 
@@ -45,6 +46,18 @@ def made(registry: Registry) -> Queue:
     )
     docker = SimpleNamespace(available=True, outages=0)
     return Queue(settings, Jobs(registry), {"stop": operation}, docker)  # type: ignore[arg-type]
+
+
+def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
+    """As of an assertion in a playbook, which knows no codes."""
+    own = AtelierError(Code.RUN_FAILED, "Not changed: 0123456789ab.")
+    seats = [{"error": "The IDE did not answer."}, {"error": None}]
+    reason = queue_module._reason(Ended("failed", {}, own), seats)
+    assert (id_of(reason), reason) == ("seats_failed", "1 of 2 workspaces failed; each says why.")
+    assert queue_module._reason(Ended("failed", {}, own), [{"error": None}]) == "Not changed: 0123456789ab."
+    coded = AtelierError(Code.CANCELED, Message("canceled"))
+    assert id_of(queue_module._reason(Ended("canceled", {}, coded), seats)) == "canceled"
+    assert queue_module._reason(Ended("successful", {}), seats) is None
 
 
 def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
