@@ -52,6 +52,11 @@ options:
         type: list
         elements: str
         required: true
+      templates:
+        description: Templates whose images the roles made.
+        type: list
+        elements: str
+        required: true
   everything:
     description: Look at everything again, whatever was noted.
     type: bool
@@ -71,6 +76,7 @@ EXAMPLES = r"""
       variables: "{{ atelier_network_open_subnet | hash('sha256') }}"
       files: ["{{ atelier_state_dir }}/gateway/haproxy.cfg"]
       bridges: ["{{ atelier_network_open_bridge }}"]
+      templates: "{{ atelier_templates }}"
 """
 
 RETURN = r"""
@@ -108,6 +114,7 @@ _LOOK_AT: dict[str, Any] = {
     "variables": {"type": "str", "required": True},
     "files": {"type": "list", "elements": "path", "required": True},
     "bridges": {"type": "list", "elements": "str", "required": True},
+    "templates": {"type": "list", "elements": "str", "required": True},
 }
 
 
@@ -167,7 +174,7 @@ def _look(module: AnsibleModule, site: Site) -> stamps.Stamp:
         **stamps.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
         **stamps.host(given["bridges"]),
         **stamps.services(engine, site.instance),
-        **stamps.templates(engine, site.image_prefix),
+        **stamps.templates(engine, site, given["templates"]),
         **stamps.git_server(site),
     }
     return stamps.Stamp(time.time(), parts)

@@ -34,6 +34,8 @@ options:
   template:
     description:
       - The template to make it from, V(empty) if not given. An existing workspace keeps its own.
+      - If the template's image is missing, it is built first, which takes minutes. Runs that need the same image at the
+        same time build it once.
     type: str
   group:
     description: A label to find workspaces by, 1 to 50 letters, digits, spaces, hyphens or underscores.

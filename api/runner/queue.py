@@ -93,6 +93,8 @@ class Queue:
         self._docker = docker
         self._jobs = jobs
         self._operations = operations
+        # Of a template's image, after a wait for another job that builds the same one.
+        self._build_seconds = 2 * settings.site.builds.seconds if settings.site.builds else 0
         self._threads = ThreadPoolExecutor(_PERSON_LANE + _CLONE_LANE, thread_name_prefix="execution")
         self._lanes = {"person": asyncio.Semaphore(_PERSON_LANE), "clone": asyncio.Semaphore(_CLONE_LANE)}
         # Kept only while somebody holds or awaits one.
@@ -264,7 +266,7 @@ class Queue:
                 "atelier_ready_timeout": self._settings.ready_timeout,
                 "atelier_reset_keep_hours": self._settings.reset_keep_hours,
             },
-            deadline=self._settings.ready_timeout * 3 + 600 + seconds_each * len(job.project_ids),
+            deadline=self._settings.ready_timeout * 3 + 600 + self._build_seconds + seconds_each * len(job.project_ids),
         )
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 

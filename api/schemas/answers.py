@@ -241,7 +241,7 @@ class Configuration(FlatConfiguration):
     limits: ConfiguredLimits
     gitServer: GitServer
     templates: list[str] = Field(
-        description="The project types that are built here.", examples=[["empty", "python-flask"]]
+        description="The templates that a create takes as projectType.", examples=[["empty", "python-flask"]]
     )
     implementation: Implementation
 

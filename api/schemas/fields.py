@@ -60,13 +60,12 @@ def _writable(value: str) -> str:
     return value
 
 
-def _built(template: str) -> str:
+def _on_offer(template: str) -> str:
     known = templates_on_offer.get()
     if template == GIT_CLONE and GIT_TEMPLATE in known:
         return template
     if template not in known:
-        known_words = f"Use one of: {', '.join(known)}."
-        raise ValueError(f"The template {template[:60]!r} is unknown or not built on this installation. {known_words}")
+        raise ValueError(f"Unknown template {template[:60]!r}. Use one of: {', '.join(known)}.")
     return template
 
 
@@ -121,7 +120,7 @@ Title = Annotated[
     _shown("New Project Name", pattern="^[A-Za-z0-9_-]([A-Za-z0-9 _-]*[A-Za-z0-9_-])?$", **_length(TITLE_LENGTH)),
 ]
 Template = Annotated[
-    Text, checked(check_template), AfterValidator(_built), _shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+    Text, checked(check_template), AfterValidator(_on_offer), _shown("empty", pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
 ]
 Password = Annotated[
     Text,

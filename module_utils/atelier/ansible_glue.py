@@ -19,7 +19,7 @@ from .errors import AtelierError, Code
 from .files import no_space
 from .forge_names import check_owner
 from .messages import tagged
-from .model import MIB, ArchiveLimits, GitServer, Network, ProxyMode, Quotas, Site, address
+from .model import MIB, ArchiveLimits, Builds, GitServer, Network, ProxyMode, Quotas, Site, address
 from .platform import Platform, Progress, open_platform
 
 SITE_SPEC: dict[str, Any] = {
@@ -45,6 +45,16 @@ SITE_SPEC: dict[str, Any] = {
                 "max_entries": {"type": "int", "required": True},
                 "max_mib": {"type": "int", "required": True},
                 "max_seconds": {"type": "float", "required": True},
+            },
+        },
+        "builds": {
+            "type": "dict",
+            "options": {
+                "ide_image": {"type": "str", "required": True},
+                "template_dirs": {"type": "list", "elements": "path", "required": True},
+                "pip_conf": {"type": "path", "required": True},
+                "npmrc": {"type": "path", "required": True},
+                "seconds": {"type": "float", "required": True},
             },
         },
         "seat_disk": {"type": "int", "default": 0},
@@ -96,6 +106,7 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
         ),
         git=_git_server(raw, state_dir),
         archive=_archive_limits(raw),
+        builds=_builds(raw),
         seat_disk=raw.get("seat_disk", 0),
         seat_file_size=raw.get("seat_file_size", 0),
         names_key=read_names_key(state_dir),
@@ -135,6 +146,19 @@ def _archive_limits(raw: Mapping[str, Any]) -> ArchiveLimits:
     if not limits:
         return ArchiveLimits()
     return ArchiveLimits(int(limits["max_entries"]), int(limits["max_mib"]) * MIB, float(limits["max_seconds"]))
+
+
+def _builds(raw: Mapping[str, Any]) -> Builds | None:
+    builds = raw.get("builds")
+    if not builds:
+        return None
+    return Builds(
+        ide_image=builds["ide_image"],
+        template_dirs=tuple(map(Path, builds["template_dirs"])),
+        pip_conf=Path(builds["pip_conf"]),
+        npmrc=Path(builds["npmrc"]),
+        seconds=float(builds["seconds"]),
+    )
 
 
 def _git_host(service: str, domain: str) -> str:

@@ -29,6 +29,7 @@ from .registry import new_id
 from .repositories import repository_for
 from .seats import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
 from .snapshots import recover, snapshot
+from .template_images import TemplateImages
 from .validation import is_id
 from .views import view
 
@@ -230,6 +231,7 @@ def _origin(
         # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
         yield "beginning", former.image_id
     else:
+        TemplateImages.of(platform).require(row.template)
         yield "repository" if row.git_url else "template", platform.site.template_image(row.template)
 
 

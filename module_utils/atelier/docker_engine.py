@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_answers import ExportReader, container_from, image_from, log_text, memory_in, raise_reported
 from .docker_errors import LONGEST_REASON, translated
-from .engine import MOST_OUTPUT, Archive, Container, File, Image, SeatSpec
+from .engine import MOST_OUTPUT, Archive, Container, File, Image, ImageBuild, SeatSpec
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
 from .messages import Message
@@ -328,6 +328,11 @@ class DockerEngine:
         with self._translated(Message("do.list_images")):
             listed = self._api.images(filters={"label": label})
         return [tag for entry in listed for tag in entry["RepoTags"] or ()]
+
+    def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
+        from .docker_build import build_image
+
+        build_image(self._url, build, report)
 
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""

@@ -9,7 +9,7 @@ import io
 import tarfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from .errors import AtelierError
@@ -110,6 +110,20 @@ def is_too_large(error: AtelierError) -> bool:
     return isinstance(error.details.get("limit"), int)
 
 
+@dataclass(frozen=True)
+class ImageBuild:
+    """A template's image, to be built from a folder. ``dockerfile`` is its text, ``secrets`` the files of its build
+    secrets by id (a missing file is left out), ``seconds`` the time that the build may take."""
+
+    template: str
+    tag: str
+    context: Path
+    dockerfile: str
+    labels: Mapping[str, str]
+    secrets: Mapping[str, Path]
+    seconds: float
+
+
 class Engine(Protocol):
     """What the use cases ask of a container engine.
 
@@ -151,6 +165,7 @@ class Engine(Protocol):
     def image(self, reference: str) -> Image | None: ...
     def images(self, label: str) -> list[Image]: ...
     def image_tags(self, label: str) -> list[str]: ...
+    def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None: ...
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
     def tag(self, image: str, reference: str) -> None: ...

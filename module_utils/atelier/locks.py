@@ -29,6 +29,7 @@ _NAMES = _GATEWAY + 3
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
+_TEMPLATES = 1 << 56
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -86,14 +87,23 @@ class Locks:
     def sheet(self, path: Path, wait: float) -> Lock:
         """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
         return self._required(
-            _SHEETS + _number(path), wait, Message("held.sheet", path=path, seconds=wait), "seats_csv"
+            _SHEETS + _number(path.resolve()), wait, Message("held.sheet", path=path, seconds=wait), "seats_csv"
         )
 
     def archives(self, folder: Path, wait: float) -> Lock:
         """Holds a folder of archives. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
         return self._required(
-            _ARCHIVES + _number(folder), wait, Message("held.folder", folder=folder, seconds=wait), "folder"
+            _ARCHIVES + _number(folder.resolve()), wait, Message("held.folder", folder=folder, seconds=wait), "folder"
         )
+
+    def template(self, template: str, wait: float) -> Lock:
+        """Holds a template's image. Raises WORKSPACE_BUSY when somebody else built it for the whole wait."""
+        held = Message("held.template", template=template, seconds=wait)
+        return self._required(_TEMPLATES + _number(template), wait, held, "template")
+
+    def template_free(self, template: str) -> bool:
+        """Whether nobody builds the template's image at this moment."""
+        return self._free(_TEMPLATES + _number(template))
 
     @contextmanager
     def _required(
@@ -125,8 +135,8 @@ class Locks:
         return int(_FLOCK.unpack(answer)[0]) == fcntl.F_UNLCK
 
 
-def _number(path: Path) -> int:
-    return int.from_bytes(hashlib.sha256(str(path.resolve()).encode()).digest()[:6], "big")
+def _number(name: object) -> int:
+    return int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:6], "big")
 
 
 def _request(byte: int) -> bytes:

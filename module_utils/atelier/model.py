@@ -98,6 +98,18 @@ class ArchiveLimits:
 
 
 @dataclass(frozen=True)
+class Builds:
+    """What template images are built from: the IDE's image, a site's own folders of templates, the host's settings of
+    the package managers. ``seconds`` is what one build may take."""
+
+    ide_image: str
+    template_dirs: tuple[Path, ...]
+    pip_conf: Path
+    npmrc: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Site:
     """One installation: where its state lives, how its seats are reached, what they may use."""
 
@@ -112,6 +124,7 @@ class Site:
     quotas: Quotas
     git: GitServer | None = None  # None: this installation has no git server
     archive: ArchiveLimits = ArchiveLimits()
+    builds: Builds | None = None  # None: this installation builds no template images
     # Bytes that a seat's files may take together, and a single file of it; 0: no limit.
     seat_disk: int = 0
     seat_file_size: int = 0

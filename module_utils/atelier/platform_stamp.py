@@ -110,11 +110,10 @@ def git_server(site: Site) -> dict[str, str]:
     return {"the git server that takes our credentials": "yes"}
 
 
-def templates(engine: Engine, image_prefix: str) -> dict[str, str]:
-    """The images that workspaces are made from."""
-    prefix = f"{image_prefix}/workspace:"
-    images = engine.images("atelier.image=workspace")
-    return {f"the image {tag}": image.id for image in images for tag in image.tags if tag.startswith(prefix)}
+def templates(engine: Engine, site: Site, names: Iterable[str]) -> dict[str, str]:
+    """The images of these templates. Images of others come and go as people ask for them."""
+    images = {tag: engine.image(tag) for tag in map(site.template_image, names)}
+    return {f"the image {tag}": image.id for tag, image in images.items() if image is not None}
 
 
 def host(bridges: Iterable[str]) -> dict[str, str]:

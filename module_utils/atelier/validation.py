@@ -78,16 +78,20 @@ def check_id(workspace_id: str) -> str:
     return workspace_id
 
 
+def is_template(text: str) -> bool:
+    """Whether it can be the name of a template, which is also the tag of its image."""
+    return _TEMPLATE.fullmatch(text) is not None
+
+
 def check_template(template: str) -> str:
-    """Whether it can be a template's name at all; which ones are built the engine knows. Raises
-    INVALID_PROJECT_TYPE."""
-    if not _TEMPLATE.fullmatch(template):
+    """A name that a template can have; TemplateImages knows which ones exist. Raises INVALID_PROJECT_TYPE."""
+    if not is_template(template):
         raise AtelierError(
             Code.INVALID_PROJECT_TYPE,
-            f"The template {template[:60]!r} is not a template's name.",
+            f"Invalid template name {template[:60]!r}.",
             field="template",
             value=template[:60],
-            remedy="Use one of atelier_templates, such as empty.",
+            remedy="Use the name of a template, such as empty.",
         )
     return template
 

@@ -22,6 +22,7 @@ from .registry_rows import Reservation
 from .repositories import end_access, not_installed, repository_for
 from .seats import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
 from .snapshots import forget, recover, was_interrupted
+from .template_images import TemplateImages
 from .validation import check_limits, check_name
 from .views import observed_view, view
 from .workspace_plan import (
@@ -88,7 +89,7 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
         )
         before = observed_view(platform.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
-            _check_image(platform, template_of(desired, workspace))
+            TemplateImages.of(platform).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
             return Outcome(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
         if not steps:
@@ -287,29 +288,6 @@ def _change_limits(platform: Platform, desired: Desired, workspace: Workspace) -
     if platform.engine.inspect(name) is not None:
         platform.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
     platform.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
-
-
-def _check_image(platform: Platform, template: str) -> None:
-    image = platform.site.template_image(template)
-    if platform.engine.image(image) is None:
-        built = sorted(label for label in _built_templates(platform))
-        known = Message("templates_built", names=", ".join(built)) if built else Message("no_template_built")
-        raise AtelierError(
-            Code.INVALID_PROJECT_TYPE,
-            Message("template_not_built", template=template[:60], known=known),
-            field="template",
-            value=template[:60],
-        )
-
-
-def _built_templates(platform: Platform) -> set[str]:
-    prefix = platform.site.template_image("")
-    return {
-        tag.removeprefix(prefix)
-        for image in platform.engine.images("atelier.image=workspace")
-        for tag in image.tags
-        if tag.startswith(prefix)
-    }
 
 
 def _answers(container: Container | None) -> bool:

@@ -384,7 +384,7 @@ def test_a_sites_template_and_a_run_that_was_killed(
     client: docker.DockerClient, site: dict[str, Any], template: Path
 ) -> None:
     name = f"{site['image_prefix']}/workspace:{template.name}"
-    variables = {"atelier_templates": [template.name], "atelier_workspace_image_template_dirs": [str(template.parent)]}
+    variables = {"atelier_templates": [template.name], "atelier_template_dirs": [str(template.parent)]}
     run = partial(playbook, Path(__file__).with_name("converge.yml"), "--extra-vars", json.dumps(variables))
 
     with ThreadPoolExecutor(1) as pool:

@@ -82,6 +82,31 @@ options:
             description: Seconds that reading it may take. A running workspace is paused meanwhile.
             type: float
             required: true
+      builds:
+        description: What template images are built from. An installation without it builds none.
+        type: dict
+        suboptions:
+          ide_image:
+            description: The image that all templates are built on.
+            type: str
+            required: true
+          template_dirs:
+            description: Folders of the site's own templates, searched before those that come with Atelier.
+            type: list
+            elements: path
+            required: true
+          pip_conf:
+            description: The host's pip settings, a build secret if the file exists.
+            type: path
+            required: true
+          npmrc:
+            description: The host's npm settings, a build secret if the file exists.
+            type: path
+            required: true
+          seconds:
+            description: Seconds that the build of one image may take.
+            type: float
+            required: true
       seat_disk:
         description: Bytes that the files of one workspace may take; 0 for no limit.
         type: int

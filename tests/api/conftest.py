@@ -28,6 +28,11 @@ def engine() -> Iterator[docker.DockerClient]:
     """The host's engine, with the workspace images under the tests' own prefix."""
     with host_engine(PREFIX, {template: f"atelier/workspace:{template}" for template in TEMPLATES}) as client:
         yield client
+        # A test may have built others.
+        for image in client.images.list(filters={"reference": f"{PREFIX}/workspace:*"}):
+            for tag in image.tags:
+                if tag.startswith(f"{PREFIX}/workspace:") and tag.rpartition(":")[2] not in TEMPLATES:
+                    client.images.remove(tag)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,13 @@ class Instance(Installation):
             "enable_resource_limits": True,
             "cpu_per_workspace": 8.0,
             "memory_per_workspace_mb": 16384,
+            "builds": {
+                "ide_image": f"atelier/ide:{code_server_version()}",
+                "template_dirs": [],
+                "pip_conf": "/etc/pip.conf",
+                "npmrc": str(Path.home() / ".npmrc"),
+                "seconds": 480,
+            },
             "seat_disk": 20 * 1024**3,
             "seat_file_size": 8 * 1024**3,
             "git": None,
@@ -84,7 +91,7 @@ class Instance(Installation):
             "api_auth": "token",
             "loopback_is_operator": True,
             "port_access": "password",
-            "templates": ["empty", "python-flask"],
+            "templates": ["empty", "python-flask", "java-spring", "nodejs-react"],
             "ready_timeout": 60,
             "proxy_enabled": False,
             "domain_categories": {},
@@ -334,6 +341,12 @@ def project_copy(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name, symlinks=True)
     shutil.copy(REPOSITORY / "ansible.cfg", folder)
     return folder
+
+
+def code_server_version() -> str:
+    """The version of the installation's IDE, which its image is named by."""
+    text = (REPOSITORY / "inventory" / "group_vars" / "all" / "platform.yml").read_text()
+    return re.findall(r"^atelier_workspace_image_code_server_version: (\S+)$", text, re.MULTILINE)[0]
 
 
 def executions() -> list[tuple[int, str]]:

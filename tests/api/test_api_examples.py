@@ -74,6 +74,7 @@ def test_curl_session(api: Api, nobody_left: None) -> None:
 
 
 def test_javascript_functions(api: Api, nobody_left: None) -> None:
+    """With a template that a default installation does not have the image of."""
     node = shutil.which("node")
     assert node, "Node is missing; Debian's package nodejs has it."
     program = f"""
@@ -81,8 +82,8 @@ def test_javascript_functions(api: Api, nobody_left: None) -> None:
     globalThis.fetch = (path, options) => byBrowser('http://127.0.0.1:{api.port}' + path, options);
     {example("javascript")}
     (async () => {{
-      await createWorkspace('from-a-page', 'empty');
-      await createWorkspace('from-a-page', 'empty');
+      await createWorkspace('from-a-page', 'nodejs-react');
+      await createWorkspace('from-a-page', 'nodejs-react');
       const made = (await listProjects()).find((project) => project.name === 'from-a-page');
       console.log(JSON.stringify(await stopWorkspace(made.id)));
     }})();

@@ -13,6 +13,7 @@ import pytest
 from tests.module.installation import REPOSITORY
 
 CANARY = "canary-of-the-checkout"
+TEMPLATES = "roles/workspace_image/files/templates"
 # As ansible-vault writes them; nobody has the password.
 VAULTED = "$ANSIBLE_VAULT;1.1;AES256\n" + "3936316234" * 16 + "\n"
 SECRETS = (
@@ -29,6 +30,8 @@ SECRETS = (
     "api/runner/group_vars/all.yml",
     "module_utils/atelier/seats.csv",
     "playbooks/secrets.yml",
+    "roles/api/vars/site.yml",
+    "roles/workspace_image/defaults/site.yml",
     "playbooks/group_vars/all.yml",
     "playbooks/vars/site.yml",
     "plugins/vault.yml",
@@ -63,10 +66,10 @@ def test_no_secret_of_the_checkout_is_in_it(context: Path) -> None:
     assert [name for name in held if CANARY in (context / name).read_text(errors="replace")] == []
     assert {name.partition("/")[0] for name in held} == {
         *("ansible.cfg", "constraints.txt", "pyproject.toml"),
-        *("api", "library", "module_utils", "playbooks", "plugins"),
+        *("api", "library", "module_utils", "playbooks", "plugins", "roles"),
     }
     # And all that the API runs is.
-    for folder in ("api", "library", "module_utils", "plugins"):
+    for folder in ("api", "library", "module_utils", "plugins", TEMPLATES):
         ours = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / folder).rglob("*") if path.is_file()}
         ours = {name for name in ours if "__pycache__" not in name}
         assert ours <= set(held), folder

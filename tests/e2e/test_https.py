@@ -25,7 +25,7 @@ class Secure:
         self.installation = installation
         self.made: dict[str, dict[str, Any]] = {}
         self.authority = installation.state_dir / "tls/ca.pem"
-        self._client = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=120)
+        self._client = httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=600)
 
     def ask(self, method: str, path: str, host: str = DOMAIN, **options: Any) -> httpx.Response:
         return self._client.request(
@@ -54,11 +54,11 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         atelier_tls_self_made=True,
         atelier_network_open_bridge="atl-e2e-tls",
         atelier_network_open_subnet="172.27.0.0/16",
-        atelier_templates=["empty", "python-flask", "nodejs-react"],
         atelier_enable_proxy=False,
         workshop_seats=1,
     ) as made:
         secure = Secure(made)
+        # The API builds the image of nodejs-react, which `up` does not.
         # All of them before a browser looks: what it loads is cut off when an interface comes.
         secure.made = {template: secure.create(template) for template in ("python-flask", "nodejs-react")}
         yield secure

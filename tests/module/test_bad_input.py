@@ -40,8 +40,8 @@ def _everything(shared: Installation, base: dict[str, Any]) -> tuple[object, ...
 
 # What is asked for, and what the refusal says: code, field, the remedy's words.
 CREATE: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"template": "cobol"}, "INVALID_PROJECT_TYPE", "template", "Add it to atelier_templates and run"),
-    ({"template": "../../etc"}, "INVALID_PROJECT_TYPE", "template", "Use one of atelier_templates"),
+    ({"template": "cobol"}, "INVALID_PROJECT_TYPE", "template", "Known templates: empty, java-spring, nodejs-react,"),
+    ({"template": "../../etc"}, "INVALID_PROJECT_TYPE", "template", "Use the name of a template"),
     ({"name": "no spaces"}, "INVALID_PROJECT_NAME", "name", "3 to 50 letters"),
     ({"name": "ab"}, "INVALID_PROJECT_NAME", "name", "3 to 50 letters"),
     ({"name": "a/b/c"}, "INVALID_PROJECT_NAME", "name", "hyphens or underscores"),

@@ -42,7 +42,12 @@ def made(registry: Registry) -> Queue:
 
     operation = Operation("stop", "workspace_stop", "person", variables, nothing, settle)
     settings = SimpleNamespace(
-        playbooks=Path("/"), inventory=Path("/"), raw_site={}, ready_timeout=1, reset_keep_hours=1
+        playbooks=Path("/"),
+        inventory=Path("/"),
+        raw_site={},
+        site=SimpleNamespace(builds=None),
+        ready_timeout=1,
+        reset_keep_hours=1,
     )
     docker = SimpleNamespace(available=True, outages=0)
     return Queue(settings, Jobs(registry), {"stop": operation}, docker)  # type: ignore[arg-type]

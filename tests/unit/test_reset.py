@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from atelier import seats
 from atelier.checkpoints import reset
-from atelier.engine import Container, File, SeatSpec
+from atelier.engine import Container, File, Image, SeatSpec
 from atelier.errors import AtelierError, Code
 from atelier.intent import stopped_on_purpose, wanted_up
 from atelier.locks import Locks
@@ -29,6 +29,9 @@ class Engine:
     def inspect(self, name: str) -> Container | None:
         status = self.containers.get(name)
         return container(status, name=name) if status else None
+
+    def image(self, tag: str) -> Image | None:
+        return Image("sha256:1", [tag], (), {})
 
     def image_tags(self, label: str) -> Sequence[str]:
         return ()

@@ -1,0 +1,80 @@
+#!/usr/bin/python
+"""Ansible module: the images of templates."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: template_images
+short_description: Builds the images of templates
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+description:
+  - Builds the image of each named template if it is missing, or if the template's files or the IDE's image changed.
+  - Other templates that have an image already are kept up to date in the same way.
+  - A template is a folder in C(site.builds.template_dirs), or one of those that come with Atelier.
+options:
+  templates:
+    description: Names of the templates whose images must exist.
+    type: list
+    elements: str
+    required: true
+extends_documentation_fragment: [atelier]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Build the images of two templates
+  template_images:
+    site: "{{ atelier_site }}"
+    templates: [empty, nodejs-react]
+"""
+
+RETURN = r"""
+built:
+  description: Names of the templates whose images were built.
+  returned: success
+  type: list
+  elements: str
+  sample: [nodejs-react]
+summary:
+  description: What was built, in a sentence for people.
+  returned: success
+  type: str
+  sample: "Built: nodejs-react."
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, progress_reporter, run
+from ansible.module_utils.atelier.docker_engine import DockerEngine
+from ansible.module_utils.atelier.locks import Locks
+from ansible.module_utils.atelier.template_images import TemplateImages, template_folders
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"site": SITE_SPEC, "templates": {"type": "list", "elements": "str", "required": True}},
+        supports_check_mode=True,
+    )
+    run(module, lambda: _refresh(module))
+
+
+def _refresh(module: AnsibleModule) -> dict[str, Any]:
+    site = parse_site(module.params["site"])
+    # The first installation of a machine has no state folder at this point.
+    site.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    images = TemplateImages(site, DockerEngine(site.engine_url), Locks(site.state_dir), progress_reporter())
+    others = [template for template in images.built() if template in template_folders(site.builds)]
+    wanted = dict.fromkeys([*module.params["templates"], *others])
+    built = [template for template in wanted if images.refresh(template, check_mode=module.check_mode)]
+    return {"changed": bool(built), "built": built, "summary": f"Built: {', '.join(built) or 'nothing'}."}
+
+
+if __name__ == "__main__":
+    main()
