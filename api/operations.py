@@ -46,8 +46,8 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
     def of_one_or_more(job: Job) -> Mapping[str, Any]:
         return job.variables if HASHES in job.variables else of_one(job)
 
-    def one(name: str, *, divisible: bool = True) -> Operation:
-        return Operation(name, f"workspace_{name}", "person", of_one, unfinished, settle, divisible=divisible)
+    def one(name: str, *, lane: str = "person", divisible: bool = True) -> Operation:
+        return Operation(name, f"workspace_{name}", lane, of_one, unfinished, settle, divisible=divisible)
 
     # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
     def reset_variables(job: Job) -> Mapping[str, Any]:
@@ -109,7 +109,7 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
         return job.variables
 
     table = [
-        one("create"),
+        one("create", lane="create"),
         one("start"),
         one("stop"),
         one("delete", divisible=False),

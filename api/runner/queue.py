@@ -1,7 +1,7 @@
-"""The queue: jobs wait here for one of a few executions, clones in a lane of their own.
+"""The queue: jobs wait here for one of a few executions, creates and clones in lanes of their own.
 
-A clone of fifty takes half a minute; a person who presses "stop" meanwhile must not wait for it. Jobs for the same
-workspace run one after the other, in the order they were asked for.
+A clone of fifty takes half a minute, a create that builds a template's image some minutes; a person who presses "stop"
+meanwhile must not wait for them. Jobs for the same workspace run one after the other, in the order they were asked for.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from .adapter import Ended, Execution, Note, execute
 
 log = logging.getLogger(__name__)
 
-# Each execution takes some 100 MiB.
-_PERSON_LANE = 4
-_CLONE_LANE = 1
+# Executions that run at once. Each takes some 100 MiB.
+_LANES = {"person": 4, "create": 4, "clone": 1}
 # How often a run is begun anew because Docker went away in the middle, and how often it is looked whether it is back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
@@ -95,8 +94,8 @@ class Queue:
         self._operations = operations
         # Of a template's image, after a wait for another job that builds the same one.
         self._build_seconds = 2 * settings.site.builds.seconds if settings.site.builds else 0
-        self._threads = ThreadPoolExecutor(_PERSON_LANE + _CLONE_LANE, thread_name_prefix="execution")
-        self._lanes = {"person": asyncio.Semaphore(_PERSON_LANE), "clone": asyncio.Semaphore(_CLONE_LANE)}
+        self._threads = ThreadPoolExecutor(sum(_LANES.values()), thread_name_prefix="execution")
+        self._lanes = {lane: asyncio.Semaphore(size) for lane, size in _LANES.items()}
         # Kept only while somebody holds or awaits one.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tickets: dict[str, _Ticket] = {}
@@ -181,7 +180,7 @@ class Queue:
     async def _in_turn(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
         operation = ticket.operation
         # The turn is for the workspace that the job changes; clones change only their own new rows.
-        ids = sorted(job.project_ids) if operation.lane == "person" else []
+        ids = sorted(job.project_ids) if operation.lane != "clone" else []
         turns = [self._turns.setdefault(id, asyncio.Lock()) for id in ids]
         async with AsyncExitStack() as held:
             for turn in turns:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,8 @@ def made(registry: Registry) -> Queue:
     def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
         return []
 
-    operation = Operation("stop", "workspace_stop", "person", variables, nothing, settle)
+    stop = Operation("stop", "workspace_stop", "person", variables, nothing, settle)
+    create = Operation("create", "workspace_create", "create", variables, nothing, settle)
     settings = SimpleNamespace(
         playbooks=Path("/"),
         inventory=Path("/"),
@@ -50,7 +52,7 @@ def made(registry: Registry) -> Queue:
         reset_keep_hours=1,
     )
     docker = SimpleNamespace(available=True, outages=0)
-    return Queue(settings, Jobs(registry), {"stop": operation}, docker)  # type: ignore[arg-type]
+    return Queue(settings, Jobs(registry), {"stop": stop, "create": create}, docker)  # type: ignore[arg-type]
 
 
 def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
@@ -91,6 +93,29 @@ def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, mo
         assert jobs.get(job.id).state is JobState.SUCCESSFUL
         assert jobs.events(job.id)[-1].kind == "ended"
         assert runs == [job.id]
+        await queue.drain()
+
+    asyncio.run(scenario())
+
+
+def test_creates_that_take_long_keep_nobody_else_waiting(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = threading.Event()
+
+    def execute(execution: Any, *_: Any) -> Ended:
+        if execution.playbook.stem == "workspace_create":
+            assert built.wait(30)
+        return Ended("successful", {})
+
+    monkeypatch.setattr(queue_module, "execute", execute)
+    jobs = Jobs(registry)
+
+    async def scenario() -> None:
+        queue = made(registry)
+        creates = [queue.submit(jobs.open("create", [], {}, "somebody")) for _ in range(6)]
+        ended = await asyncio.wait_for(queue.submit(jobs.open("stop", [], {}, "somebody")), 10)
+        assert (ended.state, [create.done() for create in creates]) == ("successful", [False] * 6)
+        built.set()
+        assert [ended.state for ended in await asyncio.gather(*creates)] == ["successful"] * 6
         await queue.drain()
 
     asyncio.run(scenario())
