@@ -10,6 +10,9 @@ from .messages import Message
 from .plain import last_of
 
 LONGEST_REASON = 1000
+# What Docker says while its containerd is down, which it starts again by itself. The end of a container that is stopped
+# meanwhile escapes it: another try ends that container.
+_WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
 
 
 @contextmanager
@@ -38,6 +41,12 @@ def translated(
             raise _unreachable(url, error) from error
         # A path in it may be a seat's.
         reason = last_of(str(error.explanation or error), LONGEST_REASON)
+        if any(words in reason for words in _WITHOUT_CONTAINERD):
+            raise AtelierError(
+                Code.SERVICE_UNAVAILABLE,
+                Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip(".")),
+                field="site.engine_url",
+            ) from error
         if "no space left on device" in reason or "disk quota exceeded" in reason:
             raise AtelierError(
                 Code.DISK_FULL,

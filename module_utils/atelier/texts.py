@@ -234,6 +234,8 @@ TEXTS = {
     "docker.refused.remedy": "Mend that and run this again; ./atelier up makes networks and images that are missing.",
     "docker.too_long": "Docker could not {attempt} in time.",
     "docker.too_long.remedy": "Try again in a while.",
+    "docker.without_containerd": "Docker could not {attempt} because its containerd is down: {reason}.",
+    "docker.without_containerd.remedy": "Docker starts containerd by itself; try again in a moment.",
     "docker.away": "The Docker Engine at {url} does not answer ({kind}).",
     "docker.away.remedy": "Start it (./atelier up does) or correct atelier_engine_url.",
     "docker.programs_left": "In {container} {count} programs of the platform do not end.",
