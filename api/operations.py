@@ -122,9 +122,14 @@ def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
             *("checkpoint", "workspace_checkpoint", "person", checkpoint_variables, unfinished, settle),
             leaves_traces=True,
         ),
-        Operation("reset", "workspace_reset", "person", reset_variables, unfinished, settle, divisible=False),
+        Operation(
+            *("reset", "workspace_reset", "person", reset_variables, unfinished, settle),
+            leaves_traces=True,
+            divisible=False,
+        ),
         Operation(
             *(RELEASE, "workspace_release", "person", release_variables, unfinished, seat_released),
+            leaves_traces=True,
             divisible=False,
         ),
         Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),

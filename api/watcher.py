@@ -16,6 +16,7 @@ import urllib3
 from atelier.docker_answers import container_from
 from atelier.engine import Container
 from atelier.errors import AtelierError
+from atelier.locks import Locks
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.seats import observed_status
@@ -61,7 +62,8 @@ class Watcher(threading.Thread):
         self._seen: dict[str, Seen] = {}
         self._gone: set[str] = set()
         self._filters = {"label": [f"atelier.instance={site.instance}"]}
-        # Containers that somebody asked Docker to end, and when that was seen: whether it was meant so is decided by
+        self._locks = Locks(site.state_dir)
+        # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
         # ``Revival``, since a dockerd that goes down asks the same of all of them.
         self.asked_to_end: dict[str, float] = {}
         # When Docker's last event happened, in nanoseconds of its clock.
@@ -133,7 +135,9 @@ class Watcher(threading.Thread):
 
     def _note_asked(self, workspace_id: str, action: str) -> None:
         if action in ("kill", "stop"):
-            self.asked_to_end[workspace_id] = time.monotonic()
+            # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
+            if self._locks.workspace_free(workspace_id):
+                self.asked_to_end[workspace_id] = time.monotonic()
         elif action == "start":
             self.asked_to_end.pop(workspace_id, None)
 

@@ -48,6 +48,7 @@ class Workshop:
         self.api = httpx.Client(base_url=f"http://localhost:{PORT}", timeout=120)
         self.seats: dict[str, Seat] = {}
         self._number = 0
+        self.untidy: dict[str, Any] = {}
 
     # --- Asking -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +246,10 @@ class Workshop:
         for seat in self.seats.values():
             row = rows[seat.id]
             eventually(lambda seat=seat: self._is_as_it_should_be(seat), f"{seat} as it should be; it is {row}", 30)  # type: ignore[misc]
-        eventually(self._is_tidy, "nothing is left", 30)
+        try:
+            eventually(self._is_tidy, "nothing is left", 30)
+        except AssertionError as error:
+            raise AssertionError(f"something is left: {self.untidy}") from error
 
     def _is_as_it_should_be(self, seat: Seat) -> bool:
         row = self.installation.row(seat.name)
@@ -264,27 +268,29 @@ class Workshop:
         return login(row["address"], seat.password)
 
     def _is_tidy(self) -> bool:
+        """Keeps in ``untidy`` what is not, for the error."""
         installation = self.installation
         names = sorted(installation.container_name({"id": id}) for id in self.seats)
         found = [c.name for c in installation.containers() if "atelier.service" not in c.labels]
-        # Resets keep what they replaced, on purpose.
-        found = sorted(name for name in found if "-kept-" not in name)
         used = {container.attrs["Image"] for container in installation.containers()}
-        loose = [
-            image.id
-            for image in installation.snapshots()
-            if image.id not in used and not any("/checkpoint:" in tag for tag in image.tags)
-        ]
         journals = installation.state / "snapshots"
-        return (
-            found == names
-            and installation.volumes() == sorted(installation.volume_name({"id": id}) for id in self.seats)
-            and installation.routes() == {row["id"]: row["address"] for row in installation.rows()}
-            and not loose
-            and (not journals.exists() or not list(journals.iterdir()))
-            and not installation.open_batches()
-            and not self._scratch()
-        )
+        routes, rows = installation.routes(), {row["id"]: row["address"] for row in installation.rows()}
+        volumes = sorted(installation.volume_name({"id": id}) for id in self.seats)
+        self.untidy = {
+            # Resets keep what they replaced, on purpose.
+            "containers": sorted({name for name in found if "-kept-" not in name} ^ set(names)),
+            "volumes": sorted(set(installation.volumes()) ^ set(volumes)),
+            "routes": sorted(set(routes.items()) ^ set(rows.items())),
+            "images": [
+                (image.id, image.tags, image.labels)
+                for image in installation.snapshots()
+                if image.id not in used and not any("/checkpoint:" in tag for tag in image.tags)
+            ],
+            "journals": [path.name for path in journals.iterdir()] if journals.exists() else [],
+            "batches": installation.open_batches(),
+            "scratch": self._scratch(),
+        }
+        return not any(self.untidy.values())
 
     def _scratch(self) -> str:
         """What runs left in the API's memory file system."""

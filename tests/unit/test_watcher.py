@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from atelier.locks import Locks
 from atelier.model import Status
 from support import container, open_registry, row, site
 
@@ -44,28 +46,46 @@ def test_a_container_that_docker_started_again_runs() -> None:
     assert status_seen(broken, container("running"), set())[0] is Status.ERROR
 
 
+class Docker:
+    """Tells of these events of one container, which is gone."""
+
+    def __init__(self, named: dict[str, str], actions: list[str]) -> None:
+        self._events = [{"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions]
+        self.asked: list[str] = []
+
+    def events(self, **filters: Any) -> list[dict[str, Any]]:
+        return [] if "since" in filters else self._events
+
+    def containers(self, **filters: Any) -> list[dict[str, Any]]:
+        return []
+
+    def inspect_container(self, id: str) -> dict[str, Any]:
+        self.asked.append(id)
+        raise docker.errors.NotFound("gone")
+
+
 def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
     """A seat may have the kernel end hundreds a second: each look would ask Docker, and renew all open pages."""
     made, id = site(tmp_path), "0123456789ab"
-    named = {"atelier.workspace": id, "name": made.container_name(id)}
-    actions = [*["oom"] * 500, "exec_create: /bin/true", "die"]
-    asked: list[str] = []
-
-    class Docker:
-        def events(self, **filters: Any) -> list[dict[str, Any]]:
-            past = "since" in filters
-            return [] if past else [{"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions]
-
-        def containers(self, **filters: Any) -> list[dict[str, Any]]:
-            return []
-
-        def inspect_container(self, id: str) -> dict[str, Any]:
-            asked.append(id)
-            raise docker.errors.NotFound("gone")
-
+    api = Docker(
+        {"atelier.workspace": id, "name": made.container_name(id)}, [*["oom"] * 500, "exec_create: true", "die"]
+    )
     with open_registry(tmp_path) as registry:
-        watcher, api = Watcher(made, registry), Docker()
+        watcher = Watcher(made, registry)
         with pytest.raises(OSError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
-    assert asked == ["c"]
+    assert api.asked == ["c"]
     assert watcher.version == 2
+
+
+@pytest.mark.parametrize("by_a_module", [False, True])
+def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path, by_a_module: bool) -> None:
+    """A reset that is killed after it stopped the seat would else leave it stopped for good."""
+    made, id = site(tmp_path), "0123456789ab"
+    api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, ["kill", "die", "stop"])
+    with open_registry(tmp_path) as registry:
+        watcher = Watcher(made, registry)
+        holding = Locks(tmp_path).workspace(id, 1) if by_a_module else nullcontext()
+        with holding, pytest.raises(OSError, match="ended"):
+            watcher._follow_with(api)  # type: ignore[arg-type]
+    assert list(watcher.asked_to_end) == ([] if by_a_module else [id])
