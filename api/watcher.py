@@ -66,6 +66,8 @@ class Watcher(threading.Thread):
         # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
         # ``Revival``, since a dockerd that goes down asks the same of all of them.
         self.asked_to_end: dict[str, float] = {}
+        # Those that a module asked Docker to end. Docker goes on with it when the module is killed.
+        self._module_ends: set[str] = set()
         # When Docker's last event happened, in nanoseconds of its clock.
         self._last_event: int | None = None
         self.version = 0
@@ -136,10 +138,14 @@ class Watcher(threading.Thread):
     def _note_asked(self, workspace_id: str, action: str) -> None:
         if action in ("kill", "stop"):
             # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
-            if self._locks.workspace_free(workspace_id):
+            if not self._locks.workspace_free(workspace_id):
+                self._module_ends.add(workspace_id)
+            elif workspace_id not in self._module_ends:
                 self.asked_to_end[workspace_id] = time.monotonic()
         elif action == "start":
             self.asked_to_end.pop(workspace_id, None)
+        if action in ("start", "stop", "destroy"):
+            self._module_ends.discard(workspace_id)
 
     def _catch_up(self, api: docker.APIClient) -> None:
         """Learns what was asked of Docker while it was out of sight. Only a dockerd that lived on can tell: one that is

@@ -27,6 +27,12 @@ options:
     type: list
     elements: str
     default: []
+  after_job:
+    description:
+      - Id of the job that is over and asks for this. Its workspaces count as being worked on only where another job
+        is for them.
+    type: str
+    version_added: 0.2.0
   keep_hours:
     description: Hours after which a container that a reset moved aside is of no more use.
     type: float
@@ -78,6 +84,7 @@ def main() -> None:
             **SHARED_SPEC,
             "repair": {"type": "bool", "default": False},
             "given_up": {"type": "list", "elements": "str", "default": []},
+            "after_job": {"type": "str"},
             "keep_hours": {"type": "float", "default": 24},
         },
         supports_check_mode=True,
@@ -86,7 +93,12 @@ def main() -> None:
 
 
 def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    drift = find_drift(platform, module.params["given_up"], keep_hours=module.params["keep_hours"])
+    drift = find_drift(
+        platform,
+        module.params["given_up"],
+        after_job=module.params["after_job"],
+        keep_hours=module.params["keep_hours"],
+    )
     repair = module.params["repair"]
     repaired = repair and not module.check_mode
     if repaired:

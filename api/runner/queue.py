@@ -217,7 +217,7 @@ class Queue:
         """Takes away what a run that did not end well left half-made."""
         unfinished = await asyncio.to_thread(ticket.operation.unfinished, job)
         if unfinished or ticket.operation.leaves_traces:
-            variables = {"repair": True, "given_up": list(unfinished)}
+            variables = {"repair": True, "given_up": list(unfinished), "after_job": job.id}
             ended = await self._insist("reconcile", variables, job, ticket, ticket.dropped)
             if ended.error is not None:
                 log.error("what job %s left could not be cleared up: %s", job.id, ended.error)

@@ -145,9 +145,9 @@ class Jobs:
         """Jobs that were asked for and are not at their end, oldest first."""
         return self._select("WHERE state IN (?, ?) ORDER BY rowid", *OPEN)
 
-    def promised_ids(self) -> set[str]:
-        """Ids of workspaces that an unfinished job is for."""
-        return {id for job in self.unfinished() for id in job.project_ids}
+    def promised_ids(self, but: str | None = None) -> set[str]:
+        """Ids of workspaces that an unfinished job is for, ``but`` for the job of that id."""
+        return {id for job in self.unfinished() if job.id != but for id in job.project_ids}
 
     def note(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
         """Writes down something that happened in the job."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from . import rehearsal
 from .adoption import row_from_container
@@ -28,6 +29,8 @@ from .port_access import port_routes
 from .registry_rows import Batch
 from .seats import discard_container, observed_status, remove_container
 from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
+
+_Busy = Callable[[Workspace], bool]
 
 
 class Kind(StrEnum):
@@ -59,12 +62,19 @@ class Drift:
     repair: Callable[[], None]
 
 
-def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours: float = math.inf) -> list[Drift]:
+def find_drift(
+    platform: Platform,
+    given_up: Collection[str] = (),
+    *,
+    after_job: str | None = None,
+    keep_hours: float = math.inf,
+) -> list[Drift]:
     """Everything that is not as it should be, in the order in which it is to be repaired.
 
     ``given_up`` are workspaces that were being made by a job that is over and asks for this: what is half-made of them
-    goes, their rows stay for the job to say why. What resets moved aside goes after ``keep_hours``. Others work
-    meanwhile, so what comes first in a making is looked at last, and each repair looks once more.
+    goes, their rows stay for the job to say why. ``after_job`` is that job's id. What resets moved aside goes after
+    ``keep_hours``. Others work meanwhile, so what comes first in a making is looked at last, and each repair looks
+    once more.
     """
     volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
     present = platform.engine.containers(f"atelier.instance={platform.site.instance}")
@@ -73,16 +83,17 @@ def find_drift(platform: Platform, given_up: Collection[str] = (), *, keep_hours
     containers = containers_by_id(platform, renamed)
     rows = platform.registry.all()
     known = {row.id for row in rows}
+    busy = partial(_in_hand, platform, after_job)
     return [
         *(_wrong_name(platform, found, names[found.name]) for found in present if found.name in names),
-        *_interrupted_snapshots(platform, {row.id: row for row in rows}),
-        *_interrupted_resets(platform, {row.id: row for row in rows}),
+        *_interrupted_snapshots(platform, {row.id: row for row in rows}, busy),
+        *_interrupted_resets(platform, {row.id: row for row in rows}, busy),
         *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
         *_rehearsals(platform),
-        *_row_drift(platform, rows, containers, given_up),
+        *_row_drift(platform, rows, containers, given_up, busy),
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
-        *_past(platform, {row.id: row for row in rows}, known | containers.keys(), keep_hours),
+        *_past(platform, {row.id: row for row in rows}, known | containers.keys(), keep_hours, busy),
         *_leftover_volumes(platform, volumes, rows, containers),
         *_leftover_git_access(platform),
         *_wrong_routes(platform, rows),
@@ -106,11 +117,11 @@ def _wrong_name(platform: Platform, container: Container, wanted: str) -> Drift:
     )
 
 
-def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) -> list[Drift]:
+def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     found: list[Drift] = []
     for id in interrupted(platform):
         row = rows.get(id)
-        if row is not None and _in_hand(platform, row):
+        if row is not None and busy(row):
             continue
 
         def repair(id: str = id) -> None:
@@ -135,7 +146,7 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace]) ->
     return found
 
 
-def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace]) -> list[Drift]:
+def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     def repair(row: Workspace) -> None:
         with platform.locks.workspace(row.id, platform.lock_wait):
             if platform.registry.find(id=row.id) is not None:
@@ -150,11 +161,13 @@ def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace]) -> li
             lambda row=row: repair(row),  # type: ignore[misc]
         )
         for id, moved in interrupted_resets(platform).items()
-        if (row := rows.get(id)) is not None and row.status is not Status.CREATING and not _in_hand(platform, row)
+        if (row := rows.get(id)) is not None and row.status is not Status.CREATING and not busy(row)
     ]
 
 
-def _past(platform: Platform, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float) -> list[Drift]:
+def _past(
+    platform: Platform, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
+) -> list[Drift]:
     """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
     those whose row was lost and is made anew."""
 
@@ -171,7 +184,7 @@ def _past(platform: Platform, rows: Mapping[str, Workspace], living: Collection[
             lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
         )
         for name, (id, over) in containers_of_the_past(platform, keep_hours).items()
-        if (over or id not in living) and not (id in rows and _in_hand(platform, rows[id]))
+        if (over or id not in living) and not (id in rows and busy(rows[id]))
     ]
     checkpoints = [
         Drift(
@@ -218,7 +231,11 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
 
 
 def _row_drift(
-    platform: Platform, rows: Sequence[Workspace], containers: Mapping[str, Container], given_up: Collection[str]
+    platform: Platform,
+    rows: Sequence[Workspace],
+    containers: Mapping[str, Container],
+    given_up: Collection[str],
+    busy: _Busy,
 ) -> list[Drift]:
     found: list[Drift] = []
     for row in rows:
@@ -226,7 +243,7 @@ def _row_drift(
         if row.status is Status.CREATING and row.id in given_up:
             found.append(_given_up(platform, row))
             continue
-        if _in_hand(platform, row):
+        if busy(row):
             continue
         status, error = observed_status(row, container)
         if row.status is Status.CREATING:
@@ -389,15 +406,15 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
     return []
 
 
-def _in_hand(platform: Platform, row: Workspace) -> bool:
-    """Whether somebody works on the workspace now, or is to: holds it, or the batch that it belongs to, or has an
-    unfinished job for it."""
+def _in_hand(platform: Platform, after_job: str | None, row: Workspace) -> bool:
+    """Whether somebody works on the workspace now, or is to: holds it, or the batch that it belongs to, or has another
+    unfinished job for it than the one that is over."""
     if not platform.locks.workspace_free(row.id):
         return True
-    return _is_promised(platform, row)
+    return _is_promised(platform, row, after_job)
 
 
-def _is_promised(platform: Platform, row: Workspace) -> bool:
+def _is_promised(platform: Platform, row: Workspace, after_job: str | None = None) -> bool:
     if row.batch is not None and not platform.locks.batch_free(row.batch):
         return True
-    return row.id in Jobs(platform.registry).promised_ids()
+    return row.id in Jobs(platform.registry).promised_ids(but=after_job)

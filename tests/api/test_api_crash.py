@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -292,3 +294,51 @@ def test_going_down_in_good_order(own: Callable[..., Api]) -> None:
     assert was_taken_up(api, job)["state"] == "successful"
     assert [api.status(id) for id in ids] == ["running"] * 3
     api.instance.is_tidy(["base", "base 1", "base 2", "base 3"])
+
+
+def new_container_is_there(api: Api, job: str) -> object:
+    return [found for found in api.instance.containers() if found.name.endswith("-new")]
+
+
+def seat_is_down(api: Api, job: str) -> object:
+    """Its container was stopped or moved aside; the new one is not in its place."""
+    return [found for found in api.instance.containers() if found.status == "exited"]
+
+
+def source_is_paused(api: Api, job: str) -> object:
+    return [found for found in api.instance.containers() if found.status == "paused"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "path", "moment"),
+    [
+        ("reset", "reset", new_container_is_there),
+        ("reset", "reset", seat_is_down),
+        ("checkpoint", "checkpoint", source_is_paused),
+    ],
+    ids=["reset: the new one is made", "reset: the old one is stopped", "checkpoint: paused"],
+)
+def test_a_playbook_that_is_killed_leaves_nothing(
+    running: tuple[Api, dict[str, Any]], operation: str, path: str, moment: Moment
+) -> None:
+    """The seat runs as before, by itself, and nothing half-made is left beside it."""
+    api, made = running
+    url = f"/api/projects/{made['id']}/{path}"
+    for _ in range(TRIES):
+        job = asked(api, operation, lambda: api.post(url))
+        eventually(lambda job=job: moment(api, job) or api.has_ended(job), "the moment to kill")  # type: ignore[misc]
+        for pid in [pid for pid, id in executions() if id == job]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if api.ended(job)["state"] == "error":
+            break
+    else:
+        pytest.fail(f"The work was done before the kill, {TRIES} times.")
+    name = api.instance.container_name(made)
+    eventually(
+        lambda: [found.status for found in api.instance.containers() if "-kept-" not in found.name] == ["running"],
+        "nothing but the seat, which runs",
+    )
+    assert api.instance.container(made).name == name
+    eventually(lambda: is_healthy(api.instance.row("subject")["address"]), "its IDE answers")
+    eventually(lambda: api.status(made["id"]) == "running", "it is shown as it is")

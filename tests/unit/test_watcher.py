@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,11 @@ def test_a_container_that_docker_started_again_runs() -> None:
 class Docker:
     """Tells of these events of one container, which is gone."""
 
-    def __init__(self, named: dict[str, str], actions: list[str]) -> None:
-        self._events = [{"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions]
+    def __init__(self, named: dict[str, str], actions: Iterable[str]) -> None:
+        self._events = ({"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions)
         self.asked: list[str] = []
 
-    def events(self, **filters: Any) -> list[dict[str, Any]]:
+    def events(self, **filters: Any) -> Iterable[dict[str, Any]]:
         return [] if "since" in filters else self._events
 
     def containers(self, **filters: Any) -> list[dict[str, Any]]:
@@ -80,12 +81,23 @@ def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by_a_module", [False, True])
 def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path, by_a_module: bool) -> None:
-    """A reset that is killed after it stopped the seat would else leave it stopped for good."""
+    """A reset that is killed while Docker stops the seat would else leave it stopped for good."""
     made, id = site(tmp_path), "0123456789ab"
-    api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, ["kill", "die", "stop"])
+
+    def actions() -> Iterator[str]:
+        with Locks(tmp_path).workspace(id, 1) if by_a_module else nullcontext():
+            yield "kill"
+        # The module is dead; Docker goes on with what it asked for.
+        yield from ("kill", "die", "stop")
+
     with open_registry(tmp_path) as registry:
         watcher = Watcher(made, registry)
-        holding = Locks(tmp_path).workspace(id, 1) if by_a_module else nullcontext()
-        with holding, pytest.raises(OSError, match="ended"):
+        api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, actions())
+        with pytest.raises(OSError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
-    assert list(watcher.asked_to_end) == ([] if by_a_module else [id])
+        assert list(watcher.asked_to_end) == ([] if by_a_module else [id])
+        # The next one is a person's again.
+        api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, ["start", "kill", "die"])
+        with pytest.raises(OSError, match="ended"):
+            watcher._follow_with(api)  # type: ignore[arg-type]
+        assert list(watcher.asked_to_end) == [id]
