@@ -42,6 +42,8 @@ class Documented:
                 assert status >= 400, f"{where}, and the document has no such operation"
                 self._hold(where, _ERROR, body)
             return
+        if kind == "text/html" and status >= 400:
+            return  # a page for people, who looked at an address that is meant for programs
         documented = operation["responses"].get(str(status))
         assert documented is not None, f"{where}, which is not documented: {body[:500].decode(errors='replace')}"
         kinds = documented.get("content", {})

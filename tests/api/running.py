@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from docker.errors import NotFound
 
+from tests.documented import Documented
 from tests.module.installation import REPOSITORY, Installation
 from tests.waiting import eventually
 
@@ -138,7 +139,9 @@ class Instance(Installation):
 
 
 class Api:
-    """The API of an instance as a process. Calls are made from loopback unless ``X-Forwarded-For`` says otherwise."""
+    """The API of an instance as a process. Calls are made from loopback unless ``X-Forwarded-For`` says otherwise.
+
+    Every JSON answer is held against the API's own OpenAPI document."""
 
     # Where its code and its playbooks lie.
     home = REPOSITORY
@@ -149,7 +152,10 @@ class Api:
         instance.write_settings(instance.site(engine_url, **site), **settings)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE, event_hooks={"response": [self.hold]}
+        )
+        self._documented: Documented | None = None
 
     # --- The process ----------------------------------------------------------------------------------------------
 
@@ -160,6 +166,7 @@ class Api:
 
     def start(self, *, wait: bool = True) -> Api:
         with self.instance.log.open("ab") as log:
+            self._documented = None
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "uvicorn", "api.main:create_app", "--factory"),
@@ -231,6 +238,19 @@ class Api:
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
+
+    def hold(self, answer: httpx.Response) -> None:
+        """Raises AssertionError for an answer that is not as documented."""
+        kind = answer.headers.get("content-type", "")
+        # What is streamed is left to whoever asked for it.
+        body = answer.read() if kind == "application/json" else b""
+        self.hold_answer(answer.request.method, answer.request.url.path, answer.status_code, kind, body)
+
+    def hold_answer(self, method: str, path: str, status: int, media_type: str, body: bytes) -> None:
+        if self._documented is None:
+            document = httpx.get(f"http://127.0.0.1:{self.port}/api/openapi.json", timeout=PATIENCE)
+            self._documented = Documented(document.json())
+        self._documented.check(method, path, status, media_type, body)
 
     def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         """A request with the body as JSON; bytes are sent as they are."""
