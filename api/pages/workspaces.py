@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atelier.egress_modes import ProxyMode
+from atelier.messages import untagged
 from atelier.model import CPU_COUNTS, MEMORY_SIZES
 
 from ..schemas.fields import GIT_CLONE, GIT_TEMPLATE
@@ -84,6 +85,8 @@ def kind_name(kind: str, reader: Words) -> str:
 def row(project: Project, reader: Words) -> dict[str, Any]:
     """One workspace: its facts in words, and what can be done with it now."""
     status = project["status"]
+    # With their codes: the presenter has these beside the texts.
+    said = untagged({key: project[key] for key in ("error", "diskWarning", "codes") if key in project})
     return {
         "id": project["id"],
         "name": project["name"],
@@ -93,7 +96,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "template": kind_name(project["type"], reader),
         "status": status,
         "status_word": reader(f"status.{status}"),
-        "error": reader.told(project.get("error") or project.get("diskWarning") or ""),
+        "error": reader.told(said.get("error") or said.get("diskWarning") or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
         "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
