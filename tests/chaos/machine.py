@@ -25,7 +25,6 @@ from tests.waiting import eventually
 INSTANCE = "atelier-chaos"
 PORT = 18101
 _BRIDGE, _ADDRESS = "atl-cha-def", "172.20.252.1/24"
-_SERVICES = ("api", "gateway", "git", "squid", "recorder")
 
 
 class Machine:
@@ -35,6 +34,7 @@ class Machine:
         # Short, since the paths of its sockets may have 107 characters. The containers' users must be able to pass.
         self.folder = Path(folder or tempfile.mkdtemp(prefix="atl-chaos-"))
         self.folder.chmod(0o711)
+        self._images = self.folder / "images.json"
         self.variables = {
             **self._of_engine(),
             "atelier_instance": INSTANCE,
@@ -89,7 +89,7 @@ class Machine:
         subprocess.run(["ip", "link", "add", _BRIDGE, "type", "bridge"], check=False, capture_output=True)
         subprocess.run(["ip", "address", "replace", _ADDRESS, "dev", _BRIDGE], check=True)
         (self.folder / "daemon.json").write_text("{}")
-        _play("images.yml")
+        _play("images.yml", "-e", f"images_file={self._images}")
         _play("engine.yml", "-e", f"@{self.file}")
         self._copy_images()
         made = front_door("play", "site", "-e", f"@{self.file}")
@@ -101,13 +101,9 @@ class Machine:
         return Installation(INSTANCE, self.folder, "172.20.128.0/20", network, self.engine_url, **self.variables)
 
     def _copy_images(self) -> None:
-        tags = [
-            tag
-            for image in docker.from_env().api.images(filters={"reference": "atelier/*"})
-            for tag in image["RepoTags"] or ()
-        ]
-        newest = {tag.partition(":")[0]: tag for tag in reversed(tags)}
-        wanted = [newest[f"atelier/{name}"] for name in (*_SERVICES, "base", "ide")] + ["atelier/workspace:empty"]
+        services = json.loads(self._images.read_text())
+        ides = [tag for image in docker.from_env().api.images("atelier/ide") for tag in image["RepoTags"] or ()]
+        wanted = [*services, *ides, "atelier/base:trixie", "atelier/workspace:empty"]
         with subprocess.Popen(["docker", "save", *wanted], stdout=subprocess.PIPE) as saving:
             loading = ["docker", "--host", self.engine_url, "load", "--quiet"]
             subprocess.run(loading, stdin=saving.stdout, check=True, stdout=subprocess.DEVNULL)
