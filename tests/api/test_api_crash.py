@@ -334,11 +334,11 @@ def test_a_playbook_that_is_killed_leaves_nothing(
             break
     else:
         pytest.fail(f"The work was done before the kill, {TRIES} times.")
-    name = api.instance.container_name(made)
-    eventually(
-        lambda: [found.status for found in api.instance.containers() if "-kept-" not in found.name] == ["running"],
-        "nothing but the seat, which runs",
-    )
-    assert api.instance.container(made).name == name
+    alone = {api.instance.container_name(made): "running"}
+
+    def left() -> dict[str, str]:
+        return {found.name: found.status for found in api.instance.containers() if "-kept-" not in found.name}
+
+    eventually(lambda: left() == alone, "nothing but the seat, which runs")
     eventually(lambda: is_healthy(api.instance.row("subject")["address"]), "its IDE answers")
     eventually(lambda: api.status(made["id"]) == "running", "it is shown as it is")
