@@ -324,7 +324,7 @@ class Queue:
 
 
 def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why the job failed. A playbook that fails because seats did says so in words of its own, which have no code."""
+    """Why the job failed. If seats failed, the playbook's own sentence has no code: this one counts them."""
     error = ended.error.sentence if ended.error else None
     failed = sum(bool(seat["error"]) for seat in seats)
     if error is None or isinstance(error, Message) or not failed:

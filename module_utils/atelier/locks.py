@@ -97,7 +97,7 @@ class Locks:
         )
 
     def template(self, template: str, wait: float) -> Lock:
-        """Holds a template's image. Raises WORKSPACE_BUSY when somebody else built it for the whole wait."""
+        """Holds a template's image. Raises WORKSPACE_BUSY when another process builds it for the whole wait."""
         held = Message("held.template", template=template, seconds=wait)
         return self._required(_TEMPLATES + _number(template), wait, held, "template")
 

@@ -82,18 +82,18 @@ def find_drift(
     renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
     containers = containers_by_id(platform, renamed)
     rows = platform.registry.all()
-    known = {row.id for row in rows}
+    by_id = {row.id: row for row in rows}
     busy = partial(_in_hand, platform, after_job)
     return [
         *(_wrong_name(platform, found, names[found.name]) for found in present if found.name in names),
-        *_interrupted_snapshots(platform, {row.id: row for row in rows}, busy),
-        *_interrupted_resets(platform, {row.id: row for row in rows}, busy),
-        *(_orphan(platform, id, container) for id, container in containers.items() if id not in known),
+        *_interrupted_snapshots(platform, by_id, busy),
+        *_interrupted_resets(platform, by_id, busy),
+        *(_orphan(platform, id, container) for id, container in containers.items() if id not in by_id),
         *_rehearsals(platform),
         *_row_drift(platform, rows, containers, given_up, busy),
         *_abandoned_batches(platform),
         *_leftover_snapshots(platform),
-        *_past(platform, {row.id: row for row in rows}, known | containers.keys(), keep_hours, busy),
+        *_past(platform, by_id, by_id.keys() | containers.keys(), keep_hours, busy),
         *_leftover_volumes(platform, volumes, rows, containers),
         *_leftover_git_access(platform),
         *_wrong_routes(platform, rows),
@@ -407,8 +407,7 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
 
 
 def _in_hand(platform: Platform, after_job: str | None, row: Workspace) -> bool:
-    """Whether somebody works on the workspace now, or is to: holds it, or the batch that it belongs to, or has another
-    unfinished job for it than the one that is over."""
+    """Returns whether the workspace or its batch is locked, or an unfinished job other than ``after_job`` is for it."""
     if not platform.locks.workspace_free(row.id):
         return True
     return _is_promised(platform, row, after_job)

@@ -92,7 +92,7 @@ class TemplateImages:
         return folders[template]
 
     def _build(self, template: str, folder: Path, is_needed: Callable[[], bool]) -> None:
-        """Builds the image, unless somebody else built it before this process had the lock."""
+        """Builds the image, unless another process built it before this one had the lock."""
         builds = self._builds
         if not self.locks.template_free(template):
             self.progress(Message("step.template_wait", name=template), 0, 1)
