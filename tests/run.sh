@@ -126,6 +126,11 @@ done
 mapfile -t passed <"$logs/passed"
 mapfile -t failed <"$logs/failed"
 echo
+# Once more at the end, which is all that some CI services keep.
+for name in "${failed[@]}"; do
+  echo "The end of out/test/$name.log:"
+  tail -n 60 "$logs/$name.log"
+done
 [ ${#failed[@]} -eq 0 ] || echo "Failed: ${failed[*]}. Their output is in out/test/."
 echo "Took $(elapsed "$start_of_all")."
 echo "checks: ${#passed[@]} passed, ${#failed[@]} failed"
