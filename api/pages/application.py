@@ -11,10 +11,12 @@ from . import operator_routes, workshop_routes
 from .refusals import install_wrong_addresses
 from .remembered import Remembered
 from .view import STATIC
+from .words import languages
 
 
 def install(app: FastAPI) -> None:
-    """Adds the pages and their files to the API's application."""
+    """Adds the pages and their files to the API's application. Raises ValueError for a faulty file of words."""
+    languages()
     app.state.pages = Remembered()
     for of in (operator_routes.router, workshop_routes.for_all, workshop_routes.for_workshop):
         app.include_router(of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -15,10 +16,11 @@ from atelier.texts import TEXTS
 
 from api.pages import addresses, egress, git, jobs, workspaces
 from api.pages.view import STATIC, rendered
-from api.pages.words import LANGUAGES, choose_language, words
+from api.pages.words import FOLDER, choose_language, languages, read_languages, words
 
 TEMPLATES = Path(egress.__file__).parent / "templates"
 EN = words("en")
+LANGUAGES = sorted(languages())
 
 
 def project(**values: Any) -> dict[str, Any]:
@@ -44,12 +46,74 @@ def project(**values: Any) -> dict[str, Any]:
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_language_says_the_same_things() -> None:
-    fields = {key: _placeholders(text) for key, text in EN.texts.items()}
-    for language in LANGUAGES:
-        texts = words(language).texts
-        assert {key: _placeholders(text) for key, text in texts.items()} == fields, language
-        assert all(text.strip() for text in texts.values())
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the files of words."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "words"))
+
+
+def changed(file: Path, *removed: str, **texts: Any) -> None:
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({key: text for key, text in (known | texts).items() if key not in removed}))
+
+
+def test_a_language_is_one_file(folder: Path) -> None:
+    """Its plurals are those of CLDR: Polish has two more than English, Brazilian Portuguese one."""
+    assert [*languages()] == sorted(file.stem for file in FOLDER.iterdir())
+    for language, more in (("pl", {"few", "many"}), ("pt-br", {"many"})):
+        shutil.copy(folder / "de.json", folder / f"{language}.json")
+        counted = [key.removesuffix(".one") for key in words("de").texts if key.endswith(".one")]
+        forms = {f"{key}.{form}": f"{{count}} {form}" for key in counted for form in more}
+        changed(folder / f"{language}.json", **forms)
+    found = read_languages(folder)
+    assert [found["pl"].count("ending.seats", number) for number in (1, 3, 7)] == ["1 Platz", "3 few", "7 many"]
+    assert found["pt-br"]("do.stop") == "Stoppen"
+
+
+@pytest.mark.parametrize(
+    ("removed", "texts", "fault"),
+    [
+        (["do.stop"], {}, "de.json: do.stop is missing"),
+        (["ending.seats.other"], {}, "de.json: ending.seats.other is missing"),
+        ([], {"do.dance": "Tanzen"}, "de.json: do.dance is not an entry of English"),
+        ([], {"ending.seats.many": "{count}"}, "de.json: ending.seats.many is not an entry of English"),
+        ([], {"do.more": "{nmae}"}, "de.json: do.more has the placeholders ['nmae'], not ['name']"),
+        ([], {"do.stop": "{}"}, "de.json: do.stop has the placeholders [''], not []"),
+        ([], {"do.stop": " "}, "de.json: do.stop is no text"),
+        ([], {"do.stop": 1}, "de.json: do.stop is no text"),
+        ([], {"do.stop": "{"}, "de.json: do.stop is no text"),
+        (["do.stop"], {"do.more": ""}, "de.json: do.more is no text; do.stop is missing"),
+    ],
+)
+def test_a_faulty_language_is_refused(folder: Path, removed: list[str], texts: dict[str, Any], fault: str) -> None:
+    changed(folder / "de.json", *removed, **texts)
+    with pytest.raises(ValueError, match=re.escape(fault) + "$"):
+        read_languages(folder)
+
+
+def test_a_file_that_is_no_language_is_refused(folder: Path) -> None:
+    for name, text, fault in (
+        ("nonsense", "{}", "nonsense.json: its name is no language of CLDR"),
+        ("it", "{", "it.json: not a JSON object"),
+        ("it", "[1]", "it.json: not a JSON object"),
+    ):
+        (folder / f"{name}.json").write_text(text)
+        with pytest.raises(ValueError, match=fault):
+            read_languages(folder)
+        (folder / f"{name}.json").unlink()
+
+
+def test_french_writes_as_the_french_do() -> None:
+    """Typographic apostrophes and quotes; a narrow no-break space before what French sets apart."""
+    for key, text in words("fr").texts.items():
+        assert not re.findall(r"""['"]|[^\u202f][;!?»%](?!\w)| :|\xa0|«[^\u202f]""", re.sub(r"{.*?}", "x", text)), key
+    assert [words("fr").count("workshop.free", number) for number in (0, 1, 2, 1234, 1_000_000)] == [
+        "0 place est libre.",
+        "1 place est libre.",
+        "2 places sont libres.",
+        "1\u202f234 places sont libres.",
+        "1\u202f000\u202f000 de places sont libres.",
+    ]
 
 
 def test_what_templates_and_presenters_say_there_are_words_for() -> None:
@@ -90,9 +154,7 @@ def test_pages_make_what_the_core_says_from_its_code(language: str, monkeypatch:
     """With every English sentence replaced by its code a page says the same, in every language."""
     reader = words(language)
     said = {id: reader.told(sent({"error": sample(id)})["error"]) for id in TEXTS}
-    assert (
-        said["container_gone"] == {"en": "Its container was removed.", "de": "Sein Container wurde entfernt."}[language]
-    )
+    assert said["container_gone"] == reader.texts["told.container_gone"]
     codes = {id: sample(id) for id in TEXTS}
     for id in TEXTS:
         monkeypatch.setitem(TEXTS, id, id)
@@ -118,6 +180,7 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     assert git.repository(sent(row), german, browsable=False)["warnings"] == [told, "As an older version put it."]
     assert german.told(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
+    assert words("fr").told(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
 
 
 def test_every_error_has_words() -> None:
@@ -133,8 +196,12 @@ def test_every_error_has_words() -> None:
         ("de", "de"),
         ("de-AT,de;q=0.9,en;q=0.8", "de"),
         ("en-GB,en;q=0.9,de;q=0.8", "en"),
-        ("fr, de;q=0.5, en;q=0.4", "de"),
-        ("fr", "en"),
+        ("fr-CA, de;q=0.5, en;q=0.4", "fr"),
+        ("FR", "fr"),
+        ("is, de;q=0.5, en;q=0.4", "de"),
+        ("de;q=0.4, fr;q=0.5", "fr"),
+        ("is", "en"),
+        ("fr;q=9, fr--ca, " + "-" * 9000, "en"),
         ("*", "en"),
         ("de;q=0", "en"),
         ("de;q=nonsense, \xff, ,;", "en"),
