@@ -41,16 +41,7 @@ options:
   password_hash:
     description: An argon2id hash instead of the password.
     type: str
-  ready_timeout:
-    description: Not used; every module takes it.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: none
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.no_check]
 """
 
 EXAMPLES = r"""

@@ -59,16 +59,7 @@ options:
     description: From this number of image layers on, the snapshot is made into a single layer. Docker allows 125.
     type: int
     default: 110
-  ready_timeout:
-    description: Seconds each IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

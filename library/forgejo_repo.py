@@ -47,14 +47,7 @@ options:
     default: use
   ready_timeout:
     description: Seconds that one answer of the git server may take.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

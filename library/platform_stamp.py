@@ -18,11 +18,6 @@ description:
   - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
     complete one. Nothing of the platform is changed.
 options:
-  site:
-    description:
-      - The installation, as for the other modules. A setting that can not be fails here, before anything is made.
-    type: dict
-    required: true
   state:
     description: V(compare) at the beginning of a run, V(recorded) at its end.
     type: str
@@ -61,9 +56,7 @@ options:
     description: Look at everything again, whatever was noted.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
+extends_documentation_fragment: [atelier.site, atelier.check]
 """
 
 EXAMPLES = r"""

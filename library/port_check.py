@@ -30,10 +30,7 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: The module only reads.
-    support: full
+extends_documentation_fragment: [atelier.check]
 """
 
 EXAMPLES = r"""

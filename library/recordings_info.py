@@ -32,12 +32,7 @@ options:
   git_host:
     description: Host name of the installation's git server, which is version control, too.
     type: str
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier.site, atelier.check]
 """
 
 EXAMPLES = r"""

@@ -26,16 +26,7 @@ options:
     description: How many, 1 to 500.
     type: int
     required: true
-  ready_timeout:
-    description: Seconds each IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: none
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.no_check]
 """
 
 EXAMPLES = r"""

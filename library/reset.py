@@ -30,16 +30,7 @@ options:
     description: Hours after which containers that resets moved aside are removed; each reset removes those.
     type: float
     default: 24
-  ready_timeout:
-    description: Seconds the IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

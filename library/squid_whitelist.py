@@ -40,14 +40,7 @@ options:
     type: str
   ready_timeout:
     description: Seconds Squid may take until it has the new configuration.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

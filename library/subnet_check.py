@@ -53,10 +53,7 @@ options:
     description: The version of the Docker Engine.
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: The module only reads.
-    support: full
+extends_documentation_fragment: [atelier.check]
 """
 
 EXAMPLES = r"""

@@ -19,12 +19,7 @@ options:
     type: list
     elements: str
     required: true
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier.site, atelier.check]
 """
 
 EXAMPLES = r"""

@@ -99,16 +99,7 @@ options:
     description: Fails with V(PROJECT_NOT_FOUND) where the workspace would otherwise be made, or is absent already.
     type: bool
     default: false
-  ready_timeout:
-    description: Seconds the IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""

@@ -44,14 +44,7 @@ options:
     required: true
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.check]
 """
 
 EXAMPLES = r"""

@@ -24,16 +24,7 @@ options:
   cloned_from:
     description: Only the clones of the workspace with this id.
     type: str
-  ready_timeout:
-    description: Not used here; every module takes it.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.check]
 """
 
 EXAMPLES = r"""

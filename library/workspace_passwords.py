@@ -18,16 +18,7 @@ options:
     description: The argon2id hashes of the passwords, by the workspaces' ids. The passwords themselves are not wanted.
     type: dict
     required: true
-  ready_timeout:
-    description: Seconds each IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.check]
 """
 
 EXAMPLES = r"""

@@ -19,16 +19,7 @@ options:
     type: list
     elements: str
     required: true
-  ready_timeout:
-    description: Seconds each IDE may take until it answers HTTP.
-    type: float
-    default: 60
-extends_documentation_fragment: [atelier]
-attributes:
-  check_mode:
-    support: none
-  diff_mode:
-    support: none
+extends_documentation_fragment: [atelier, atelier.no_check]
 """
 
 EXAMPLES = r"""

@@ -49,7 +49,7 @@ async def limits(platform: Platform) -> Response:
             "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
             "cpuPerWorkspace": quotas.cpu_per_workspace,
             "memoryPerWorkspaceMB": quotas.memory_per_workspace_mb,
-            "enableResourceLimits": quotas.enforce_resources,
+            "enableResourceLimits": quotas.enable_resource_limits,
         }
     )
 

@@ -14,67 +14,55 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
+
 from .container_names import read_names_key
+from .declared import build, options
 from .errors import AtelierError, Code
 from .files import no_space
 from .forge_names import check_owner
 from .messages import tagged
-from .model import MIB, ArchiveLimits, Builds, GitServer, Network, ProxyMode, Quotas, Site, address
+from .model import GitServer, Network, ProxyMode, Site, address
 from .platform import Platform, Progress, open_platform
 
-SITE_SPEC: dict[str, Any] = {
-    "type": "dict",
-    "required": True,
-    "options": {
-        "instance": {"type": "str", "required": True},
-        "state_dir": {"type": "path", "required": True},
-        "engine_url": {"type": "str", "required": True},
-        "image_prefix": {"type": "str", "required": True},
-        "domain": {"type": "str", "required": True},
-        "port": {"type": "int", "required": True},
-        "protocol": {"type": "str", "required": True, "choices": ["http", "https"]},
-        "networks": {"type": "dict", "required": True},
-        "max_workspaces_per_user": {"type": "int", "required": True},
-        "max_concurrent_workspaces": {"type": "int", "required": True},
-        "enable_resource_limits": {"type": "bool", "required": True},
-        "cpu_per_workspace": {"type": "float", "required": True},
-        "memory_per_workspace_mb": {"type": "int", "required": True},
-        "archive": {
-            "type": "dict",
-            "options": {
-                "max_entries": {"type": "int", "required": True},
-                "max_mib": {"type": "int", "required": True},
-                "max_seconds": {"type": "float", "required": True},
-            },
-        },
-        "builds": {
-            "type": "dict",
-            "options": {
-                "ide_image": {"type": "str", "required": True},
-                "template_dirs": {"type": "list", "elements": "path", "required": True},
-                "pip_conf": {"type": "path", "required": True},
-                "npmrc": {"type": "path", "required": True},
-                "seconds": {"type": "float", "required": True},
-            },
-        },
-        "seat_disk": {"type": "int", "default": 0},
-        "seat_file_size": {"type": "int", "default": 0},
-        "git": {
-            "type": "dict",
-            "options": {
-                "service": {"type": "str", "required": True, "choices": ["embedded", "forgejo"]},
-                "owner": {"type": "str", "required": True},
-                "seat_port": {"type": "int", "required": True},
-            },
-        },
-    },
-}
+SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": options(Site)}
+
+
+def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """The values, converted to the types of their specification. Raises VALIDATION_ERROR that names all missing and
+    unknown settings and all wrong values."""
+    result = ArgumentSpecValidator(dict(declared)).validate(dict(values))
+    wrong = [
+        f"{'unknown: ' * isinstance(error, UnsupportedError)}{error.msg.rstrip('.')}" for error in result.errors.errors
+    ]
+    if wrong:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The settings are wrong: {'; '.join(wrong)}.",
+            field=field,
+            remedy="Correct them; docs/settings.md lists all settings.",
+        )
+    return dict(result.validated_parameters)
 
 
 def parse_site(raw: Mapping[str, Any]) -> Site:
-    """The module parameter ``site`` as a Site. Raises VALIDATION_ERROR for a network that is not one."""
+    """The module parameter ``site`` as a Site. Raises VALIDATION_ERROR for one that is wrong."""
+    given = checked({"site": SITE_SPEC}, {"site": raw}, "site")["site"]
+    state_dir = _state_dir(given["state_dir"])
+    return build(
+        Site,
+        given,
+        state_dir=state_dir,
+        networks=_networks(given["networks"]),
+        git=_git_server(given, state_dir),
+        names_key=read_names_key(state_dir),
+    )
+
+
+def _networks(raw: Mapping[str, Any]) -> dict[ProxyMode, Network]:
     networks: dict[ProxyMode, Network] = {}
-    for mode, network in raw["networks"].items():
+    for mode, network in raw.items():
         try:
             port = network.get("proxy_port")
             networks[ProxyMode(mode)] = Network(
@@ -87,30 +75,7 @@ def parse_site(raw: Mapping[str, Any]) -> Site:
                 field=f"site.networks.{mode}",
                 remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
             ) from error
-    state_dir = _state_dir(raw["state_dir"])
-    return Site(
-        instance=raw["instance"],
-        state_dir=state_dir,
-        engine_url=raw["engine_url"],
-        image_prefix=raw["image_prefix"],
-        domain=raw["domain"],
-        port=raw["port"],
-        protocol=raw["protocol"],
-        networks=networks,
-        quotas=Quotas(
-            max_workspaces_per_user=raw["max_workspaces_per_user"],
-            max_concurrent_workspaces=raw["max_concurrent_workspaces"],
-            enforce_resources=raw["enable_resource_limits"],
-            cpu_per_workspace=raw["cpu_per_workspace"],
-            memory_per_workspace_mb=raw["memory_per_workspace_mb"],
-        ),
-        git=_git_server(raw, state_dir),
-        archive=_archive_limits(raw),
-        builds=_builds(raw),
-        seat_disk=raw.get("seat_disk", 0),
-        seat_file_size=raw.get("seat_file_size", 0),
-        names_key=read_names_key(state_dir),
-    )
+    return networks
 
 
 def _state_dir(path: str) -> Path:
@@ -125,45 +90,21 @@ def _state_dir(path: str) -> Path:
     return Path(path)
 
 
-def _git_server(raw: Mapping[str, Any], state_dir: Path) -> GitServer | None:
+def _git_server(site: Mapping[str, Any], state_dir: Path) -> GitServer | None:
     """The git server of ``site.git``; the roles git_service and forgejo put socket and credentials there."""
-    git = raw.get("git")
+    git = site["git"]
     if not git:
         return None
-    return GitServer(
-        service=git["service"],
-        owner=check_owner(git["owner"]),
+    check_owner(git["owner"])
+    # Forgejo's pages must not share an origin with the operator's, so it has a host of its own.
+    host = f"git.{site['domain']}" if git["service"] == "forgejo" else site["domain"]
+    return build(
+        GitServer,
+        git,
         socket=state_dir / "gateway" / "git" / "http.sock",
         credentials=state_dir / "git" / "credentials.json",
-        seat_port=git["seat_port"],
-        base_url=f"{address(raw['protocol'], _git_host(git['service'], raw['domain']), raw['port'])}/git",
+        base_url=f"{address(site['protocol'], host, site['port'])}/git",
     )
-
-
-def _archive_limits(raw: Mapping[str, Any]) -> ArchiveLimits:
-    """Those of ``site.archive``; settings that a version without them wrote have the defaults."""
-    limits = raw.get("archive")
-    if not limits:
-        return ArchiveLimits()
-    return ArchiveLimits(int(limits["max_entries"]), int(limits["max_mib"]) * MIB, float(limits["max_seconds"]))
-
-
-def _builds(raw: Mapping[str, Any]) -> Builds | None:
-    builds = raw.get("builds")
-    if not builds:
-        return None
-    return Builds(
-        ide_image=builds["ide_image"],
-        template_dirs=tuple(map(Path, builds["template_dirs"])),
-        pip_conf=Path(builds["pip_conf"]),
-        npmrc=Path(builds["npmrc"]),
-        seconds=float(builds["seconds"]),
-    )
-
-
-def _git_host(service: str, domain: str) -> str:
-    """Forgejo's pages must not share an origin with the operator's, so it has a host of its own."""
-    return f"git.{domain}" if service == "forgejo" else domain
 
 
 # The options that every module which changes something takes besides its own.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from .declared import SIZE
 from .egress_modes import ProxyMode as ProxyMode
 
 MIB = 1024**2
@@ -45,13 +46,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Quotas:
-    """Site-wide ceilings. ``max_*`` count workspaces; CPU is in cores, memory in MiB."""
+    """Site-wide ceilings."""
 
-    max_workspaces_per_user: int
-    max_concurrent_workspaces: int
-    enforce_resources: bool
-    cpu_per_workspace: float
-    memory_per_workspace_mb: int
+    max_workspaces_per_user: Annotated[int, "Ceiling for one owner's workspaces, running or not."]
+    max_concurrent_workspaces: Annotated[int, "Ceiling for workspaces that run at once."]
+    enable_resource_limits: Annotated[bool, "Whether the ceilings of one workspace hold."]
+    cpu_per_workspace: Annotated[float, "Largest number of CPU cores one workspace may ask for."]
+    memory_per_workspace_mb: Annotated[int, "Largest amount of memory one workspace may ask for, in MiB."]
 
 
 def address(protocol: str, host: str, port: int) -> str:
@@ -62,17 +63,14 @@ def address(protocol: str, host: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class GitServer:
-    """Where the repositories are. All belong to ``owner``; ``base_url`` is what people open, no slash at its end.
+    """Where the repositories are. ``base_url`` is what people open, without a slash at its end; ``socket`` the Unix
+    socket of its HTTP API; ``credentials`` the file with the service account's credentials."""
 
-    ``service`` is embedded or forgejo, ``socket`` the Unix socket that its HTTP API answers on, ``credentials`` the
-    file with the service account's, ``seat_port`` the port by which seats reach it on their bridge's own address.
-    """
-
-    service: str
-    owner: str
+    service: Annotated[Literal["embedded", "forgejo"], "Whose HTTP API answers, Atelier's own service or Forgejo."]
+    owner: Annotated[str, "The account that owns all repositories."]
     socket: Path
     credentials: Path
-    seat_port: int
+    seat_port: Annotated[int, "The port by which seats reach it on their bridge's own address."]
     base_url: str
 
     def web_url(self, repository: str) -> str:
@@ -89,45 +87,53 @@ class GitServer:
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What the archive of one seat may hold at most, and how long it may take. What a checkpoint or a clone copies of
-    one may have as many bytes."""
+    """Limits of the archive of one workspace."""
 
-    entries: int = 1_000_000
-    content_bytes: int = 20 * GIB
-    seconds: float = 300
+    entries: Annotated[int, "Files and folders."] = 1_000_000
+    content_bytes: Annotated[
+        int, SIZE, "Its content, the holes in files included. A checkpoint or a clone copies no more either."
+    ] = 20 * GIB
+    seconds: Annotated[float, "Seconds that reading it may take. A running workspace is paused meanwhile."] = 300
 
 
 @dataclass(frozen=True)
 class Builds:
-    """What template images are built from: the IDE's image, a site's own folders of templates, the host's settings of
-    the package managers. ``seconds`` is what one build may take."""
+    """What template images are built from."""
 
-    ide_image: str
-    template_dirs: tuple[Path, ...]
-    pip_conf: Path
-    npmrc: Path
-    seconds: float
+    ide_image: Annotated[str, "The image that all templates are built on."]
+    template_dirs: Annotated[
+        tuple[Path, ...], "Folders of the site's own templates, searched before those that come with Atelier."
+    ]
+    pip_conf: Annotated[Path, "The host's pip settings, a build secret if the file exists."]
+    npmrc: Annotated[Path, "The host's npm settings, a build secret if the file exists."]
+    seconds: Annotated[float, "Seconds that the build of one image may take."]
 
 
 @dataclass(frozen=True)
 class Site:
-    """One installation: where its state lives, how its seats are reached, what they may use."""
+    """One installation: where its state lives, how its seats are reached, what they may use. The modules' argument
+    ``site`` and its documentation are made from this class (declared.py)."""
 
-    instance: str
-    state_dir: Path
-    engine_url: str
-    image_prefix: str
-    domain: str
-    port: int
-    protocol: str
-    networks: Mapping[ProxyMode, Network]
+    instance: Annotated[str, "Prefix of the installation's containers, networks and labels."]
+    state_dir: Annotated[Path, "Folder of the registry, the gateway's files and the locks."]
+    engine_url: Annotated[str, "Where the Docker Engine listens, such as V(unix:///var/run/docker.sock)."]
+    image_prefix: Annotated[str, "First part of the names of the images that the installation built."]
+    domain: Annotated[str, "Domain under which seats are reached, as V(<id>.<domain>)."]
+    port: Annotated[int, "The gateway's port."]
+    protocol: Annotated[Literal["http", "https"], "How browsers reach the gateway."]
+    networks: Annotated[
+        Mapping[ProxyMode, Network],
+        "For each egress mode the Docker network (C(name)), its address range (C(subnet), CIDR) and the proxy's port"
+        " (C(proxy_port)).",
+    ]
     quotas: Quotas
-    git: GitServer | None = None  # None: this installation has no git server
-    archive: ArchiveLimits = ArchiveLimits()
-    builds: Builds | None = None  # None: this installation builds no template images
-    # Bytes that a seat's files may take together, and a single file of it; 0: no limit.
-    seat_disk: int = 0
-    seat_file_size: int = 0
+    git: Annotated[GitServer | None, "The git server; left out on an installation without one."] = None
+    archive: Annotated[ArchiveLimits, "Limits of the archive of one workspace."] = ArchiveLimits()
+    builds: Annotated[Builds | None, "What template images are built from. An installation without it builds none."] = (
+        None
+    )
+    seat_disk: Annotated[int, SIZE, "Bytes that the files of one workspace may take, or as V(20g); 0 for no limit."] = 0
+    seat_file_size: Annotated[int, SIZE, "Bytes that a single file of a workspace may have; 0 for no limit."] = 0
     # A secret of the installation (container_names); None until its first change.
     names_key: bytes | None = field(default=None, repr=False)
 

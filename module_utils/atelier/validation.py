@@ -103,7 +103,7 @@ def check_limits(memory: str, cpus: str, quotas: Quotas) -> Limits:
     if cpus not in CPU_COUNTS:
         raise _not_one_of("cpus", cpus, CPU_COUNTS)
     limits = Limits(memory, cpus)
-    if quotas.enforce_resources:
+    if quotas.enable_resource_limits:
         if limits.memory_bytes > quotas.memory_per_workspace_mb * 1024**2:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
