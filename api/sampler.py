@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import requests
 from atelier.docker_answers import memory_in
 
@@ -38,15 +38,14 @@ class Sampler(threading.Thread):
         self._watcher = watcher
         self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._cpu_before: dict[str, tuple[int, float]] = {}
-        self._host_before = _host_jiffies()
-        self.cores = _cores()
+        self.cores = psutil.cpu_count() or 1
         self.usage: Mapping[str, Usage] = {}
         self.host_cpu = 0.0
 
     def run(self) -> None:
         api: docker.APIClient | None = None
         while not self._stopped.wait(_EVERY_SECONDS):
-            self._sample_host()
+            self.host_cpu = self.cores * psutil.cpu_percent() / 100  # since the call before
             if not self._watcher.available:
                 continue
             try:
@@ -61,13 +60,6 @@ class Sampler(threading.Thread):
 
     def stop(self) -> None:
         self._stopped.set()
-
-    def _sample_host(self) -> None:
-        busy, total = _host_jiffies()
-        busy_before, total_before = self._host_before
-        if total > total_before:
-            self.host_cpu = self.cores * (busy - busy_before) / (total - total_before)
-        self._host_before = busy, total
 
     def _sample_seats(self, api: docker.APIClient) -> None:
         usage: dict[str, Usage] = {}
@@ -90,21 +82,3 @@ class Sampler(threading.Thread):
         self._cpu_before[workspace_id] = used, moment
         cpu = max(used - used_before, 0) / 1e9 / max(moment - moment_before, 0.001)
         return Usage(cpu, memory_in(figures))
-
-
-def host_memory() -> tuple[int, int]:
-    """Total and used memory of the host, in bytes."""
-    values = {
-        line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()
-    }
-    return values["MemTotal"], values["MemTotal"] - values["MemAvailable"]
-
-
-def _host_jiffies() -> tuple[int, int]:
-    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    idle = fields[3] + fields[4]
-    return sum(fields) - idle, sum(fields)
-
-
-def _cores() -> int:
-    return sum(line.startswith("processor") for line in Path("/proc/cpuinfo").read_text().splitlines())

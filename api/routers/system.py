@@ -8,6 +8,7 @@ import shutil
 import time
 from typing import Annotated
 
+import psutil
 from atelier.model import Status
 from atelier.registry import now
 from fastapi import APIRouter, Query, Request, Response
@@ -19,7 +20,6 @@ from ..deps import Platform, Who
 from ..docs import errors
 from ..presenter import duration, size
 from ..responses import JSON
-from ..sampler import host_memory
 from ..schemas import answers
 
 router = APIRouter(tags=["system"])
@@ -101,7 +101,7 @@ async def stats(platform: Platform) -> Response:
     """Workspaces by status, and what the host has and uses, from the last sample."""
     rows = platform.reads.all()
     statuses = [platform.presenter.status(row)[0] for row in rows]
-    total, used = host_memory()
+    memory = psutil.virtual_memory()
     disk = shutil.disk_usage(platform.settings.site.state_dir)
     return JSON(
         {
@@ -114,8 +114,8 @@ async def stats(platform: Platform) -> Response:
                 "creatingWorkspaces": statuses.count(Status.CREATING),
                 "totalUsers": len({row.owner for row in rows}),
                 "systemResources": {
-                    "totalMemory": size(total),
-                    "usedMemory": size(used),
+                    "totalMemory": size(memory.total),
+                    "usedMemory": size(memory.total - memory.available),
                     "totalCPU": f"{platform.sampler.cores} cores",
                     "usedCPU": f"{platform.sampler.host_cpu:.1f} cores",
                     "diskUsage": f"{size(disk.used)} / {size(disk.total)}",

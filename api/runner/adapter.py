@@ -16,11 +16,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ansible_runner
+import psutil
 from atelier.errors import AtelierError, Code
 from atelier.messages import Message, untagged
 
@@ -263,24 +265,12 @@ def _end_all(execution_id: str) -> None:
 def _signal(execution_id: str, number: signal.Signals) -> bool:
     processes = _processes(execution_id)
     for process in processes:
-        try:
-            os.kill(process, number)
-        except ProcessLookupError:
-            continue
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
     return bool(processes)
 
 
-def _processes(execution_id: str) -> list[int]:
-    mark = f"{_MARK}={execution_id}".encode()
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if state != "Z" and mark in environment.split(b"\0"):
-            found.append(int(entry.name))
-    return found
+def _processes(execution_id: str) -> list[psutil.Process]:
+    """Those that carry the execution's id. A zombie has no environment, so it is not among them."""
+    found = psutil.process_iter(["environ"])
+    return [process for process in found if (process.info["environ"] or {}).get(_MARK) == execution_id]
