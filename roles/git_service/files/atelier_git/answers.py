@@ -15,32 +15,27 @@ _ACCESS = {"owner": {"admin": True, "push": True, "pull": True}, "write": {**_NO
 _READ = {**_NO_ACCESS, "pull": True}
 
 
+def _all(value: object, keys: str) -> dict[str, Any]:
+    """Forgejo's keys for what this service does not have."""
+    return dict.fromkeys(keys.split(), value)
+
+
 def user(row: Row, settings: Settings) -> dict[str, Any]:
     return {
         "id": row["id"],
         "login": row["name"],
-        "login_name": "",
-        "source_id": 0,
-        "full_name": "",
         "email": row["email"],
-        "avatar_url": "",
         "html_url": f"{settings.base_url}/{row['name']}",
-        "language": "",
         "is_admin": bool(row["is_admin"]),
-        "last_login": _NEVER,
         "created": row["created_at"],
         "restricted": bool(row["restricted"]),
         "active": True,
-        "prohibit_login": False,
-        "location": "",
-        "pronouns": "",
-        "website": "",
-        "description": "",
         "visibility": "private",
-        "followers_count": 0,
-        "following_count": 0,
-        "starred_repos_count": 0,
         "username": row["name"],
+        **_all("", "login_name full_name avatar_url language location pronouns website description"),
+        **_all(0, "source_id followers_count following_count starred_repos_count"),
+        "last_login": _NEVER,
+        "prohibit_login": False,
     }
 
 
@@ -55,52 +50,27 @@ def repository(row: Row, owner: Row, permission: str | None, settings: Settings)
         "description": row["description"],
         "empty": bool(row["empty"]),
         "private": bool(row["private"]),
-        "fork": False,
-        "template": False,
-        "mirror": False,
         "size": row["size"],
-        "language": "",
         "languages_url": f"{settings.base_url}/api/v1/repos/{full_name}/languages",
         "html_url": web,
         "url": f"{settings.base_url}/api/v1/repos/{full_name}",
-        "link": "",
-        "ssh_url": "",
         "clone_url": f"{web}.git",
-        "original_url": "",
-        "website": "",
-        "stars_count": 0,
-        "forks_count": 0,
-        "watchers_count": 0,
-        "open_issues_count": 0,
-        "open_pr_counter": 0,
-        "release_counter": 0,
         "default_branch": row["default_branch"],
-        "archived": False,
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
-        "archived_at": _NEVER,
         "permissions": _ACCESS.get(permission or "", _READ),
-        "has_issues": False,
-        "has_wiki": False,
-        "has_pull_requests": False,
-        "has_projects": False,
-        "has_releases": False,
-        "has_packages": False,
-        "has_actions": False,
-        "ignore_whitespace_conflicts": False,
-        "allow_merge_commits": False,
-        "allow_rebase": False,
-        "allow_rebase_explicit": False,
-        "allow_squash_merge": False,
-        "allow_fast_forward_only_merge": False,
-        "allow_rebase_update": False,
-        "default_delete_branch_after_merge": False,
         "default_merge_style": "merge",
-        "default_allow_maintainer_edit": False,
-        "avatar_url": "",
-        "internal": False,
-        "mirror_interval": "",
         "object_format_name": "sha1",
+        **_all(
+            False,
+            "fork template mirror archived has_issues has_wiki has_pull_requests has_projects has_releases "
+            "has_packages has_actions ignore_whitespace_conflicts allow_merge_commits allow_rebase "
+            "allow_rebase_explicit allow_squash_merge allow_fast_forward_only_merge allow_rebase_update "
+            "default_delete_branch_after_merge default_allow_maintainer_edit internal",
+        ),
+        **_all("", "language link ssh_url original_url website avatar_url mirror_interval"),
+        **_all(0, "stars_count forks_count watchers_count open_issues_count open_pr_counter release_counter"),
+        "archived_at": _NEVER,
         "mirror_updated": _NEVER,
         "topics": [],
     }
@@ -124,12 +94,12 @@ def branch(found: Branch, *, rule: str | None, may_push: bool) -> dict[str, Any]
             "modified": None,
         },
         "protected": rule is not None,
-        "required_approvals": 0,
-        "enable_status_check": False,
-        "status_check_contexts": [],
         "user_can_push": may_push,
         "user_can_merge": may_push,
         "effective_branch_protection_name": rule or "",
+        "required_approvals": 0,
+        "enable_status_check": False,
+        "status_check_contexts": [],
     }
 
 
@@ -140,28 +110,23 @@ def branch_protection(rule: Mapping[str, Any]) -> dict[str, Any]:
         "enable_push": bool(rule["enable_push"]),
         "enable_push_whitelist": bool(rule["enable_whitelist"]),
         "push_whitelist_usernames": list(rule["users"].values()),
-        "push_whitelist_teams": [],
-        "push_whitelist_deploy_keys": False,
-        "enable_merge_whitelist": False,
-        "merge_whitelist_usernames": [],
-        "merge_whitelist_teams": [],
-        "enable_status_check": False,
-        "status_check_contexts": [],
-        "required_approvals": 0,
-        "enable_approvals_whitelist": False,
-        "approvals_whitelist_username": [],
-        "approvals_whitelist_teams": [],
-        "block_on_rejected_reviews": False,
-        "block_on_official_review_requests": False,
-        "block_on_outdated_branch": False,
-        "dismiss_stale_approvals": False,
-        "ignore_stale_approvals": False,
-        "require_signed_commits": False,
-        "protected_file_patterns": "",
-        "unprotected_file_patterns": "",
-        "apply_to_admins": False,
         "created_at": rule["created_at"],
         "updated_at": rule["updated_at"],
+        "push_whitelist_teams": [],
+        "merge_whitelist_usernames": [],
+        "merge_whitelist_teams": [],
+        "status_check_contexts": [],
+        "approvals_whitelist_username": [],
+        "approvals_whitelist_teams": [],
+        **_all(
+            False,
+            "push_whitelist_deploy_keys enable_merge_whitelist enable_status_check enable_approvals_whitelist "
+            "block_on_rejected_reviews block_on_official_review_requests block_on_outdated_branch "
+            "dismiss_stale_approvals ignore_stale_approvals require_signed_commits apply_to_admins",
+        ),
+        "required_approvals": 0,
+        "protected_file_patterns": "",
+        "unprotected_file_patterns": "",
     }
 
 
@@ -170,9 +135,9 @@ def tag_protection(rule: Mapping[str, Any]) -> dict[str, Any]:
         "id": rule["id"],
         "name_pattern": rule["pattern"],
         "whitelist_usernames": list(rule["users"].values()),
-        "whitelist_teams": [],
         "created_at": rule["created_at"],
         "updated_at": rule["updated_at"],
+        "whitelist_teams": [],
     }
 
 

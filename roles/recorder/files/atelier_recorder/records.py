@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .bodies import decode
@@ -35,6 +36,29 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
     parsed_response, raw_response, whole_response = _response(call, limit)
     if not parsed_response["model"] and parsed_request is not None:
         parsed_response["model"] = parsed_request["model"]
+    return _record_of(
+        call,
+        timestamp,
+        incomplete=not (call.ended and whole_response) or call.error is not None,
+        truncated=call.truncated or not whole_request,
+        error=call.error,
+        parsed_request=parsed_request,
+        parsed_response=parsed_response,
+        raw_request=None if body else text[:_RAW_CHARACTERS],
+        raw_response=raw_response,
+    )
+
+
+def slow_record(call: Exchanged, timestamp: str) -> dict[str, Any]:
+    """What is written of a call that took too long to read."""
+    error = "This call took the recorder too long to read; its content is left out."
+    short = replace(call, url=call.url[:2000])
+    return _record_of(
+        short, timestamp, incomplete=True, truncated=True, error=error, parsed_request=None, parsed_response={}
+    )
+
+
+def _record_of(call: Exchanged, timestamp: str, **content: Any) -> dict[str, Any]:
     return record(
         timestamp=timestamp,
         api=call.api,
@@ -43,33 +67,8 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
         status=call.status,
         duration=call.finished - call.started if call.finished else None,
         first_byte=call.first_byte - call.started if call.first_byte else None,
-        incomplete=not (call.ended and whole_response) or call.error is not None,
-        truncated=call.truncated or not whole_request,
-        error=call.error,
-        parsed_request=parsed_request,
-        parsed_response=parsed_response,
-        raw_request=None if body else text[:_RAW_CHARACTERS],
-        raw_response=raw_response,
         secrets=call.secrets,
-    )
-
-
-def slow_record(call: Exchanged, timestamp: str) -> dict[str, Any]:
-    """What is written of a call that took too long to read."""
-    return record(
-        timestamp=timestamp,
-        api=call.api,
-        method=call.method[:20],
-        url=call.url[:2000],
-        status=call.status,
-        duration=call.finished - call.started if call.finished else None,
-        first_byte=call.first_byte - call.started if call.first_byte else None,
-        incomplete=True,
-        truncated=True,
-        error="This call took the recorder too long to read; its content is left out.",
-        parsed_request=None,
-        parsed_response={},
-        secrets=call.secrets,
+        **content,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -137,12 +138,12 @@ class Session:
         )
 
 
+@dataclass
 class _Turn:
-    def __init__(self, timestamp: str, started: int, request: dict[str, Any], answer: Answer) -> None:
-        self.timestamp = timestamp
-        self.started = started
-        self.request = request
-        self.answer = answer
-        self.first_byte = 0
-        self.size = 0
-        self.changed = True
+    timestamp: str
+    started: int
+    request: dict[str, Any]
+    answer: Answer
+    first_byte: int = 0
+    size: int = 0
+    changed: bool = False
