@@ -19,12 +19,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  name:
-    description: The workspace's name.
-    type: str
-  id:
-    description: Its id, instead of the name.
-    type: str
   subdomain:
     description: 3 to 32 lower-case letters, digits and hyphens; a letter first. No other alias has it.
     type: str
@@ -41,7 +35,7 @@ options:
   password_hash:
     description: An argon2id hash instead of the password.
     type: str
-extends_documentation_fragment: [atelier, atelier.no_check]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.no_check]
 """
 
 EXAMPLES = r"""
@@ -59,15 +53,6 @@ url:
   returned: success
   type: str
   sample: http://demo.localhost/
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: ALIAS_EXISTS
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
@@ -82,7 +67,7 @@ from ansible.module_utils.atelier.aliases import (
     find_alias,
     put_alias,
 )
-from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.errors import AtelierError, Code
 from ansible.module_utils.atelier.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.platform import Platform
@@ -91,15 +76,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **WORKSPACE_SPEC,
-            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
-            "subdomain": {"type": "str", "required": True},
-            "port": {"type": "int"},
-            "user": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-            "password_hash": {"type": "str", "no_log": True},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("name", "id")],
         required_if=[("state", "present", ("port",))],
         mutually_exclusive=[("password", "password_hash")],

@@ -14,12 +14,6 @@ description:
   - Secrets in known places (passwords, git credentials, keys, shell history, tokens) are not in it.
   - Five are kept for each workspace; the oldest goes when a sixth is taken.
 options:
-  name:
-    description: The workspace's name.
-    type: str
-  id:
-    description: Its id, instead of the name.
-    type: str
   run_id:
     description:
       - A word of the caller's, of 1 to 32 lower-case letters and digits. A second run with the same one finds its
@@ -27,7 +21,7 @@ options:
     type: str
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
-extends_documentation_fragment: [atelier, atelier.check]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 """
 
 EXAMPLES = r"""
@@ -43,20 +37,11 @@ checkpoints:
   returned: success
   type: list
   elements: dict
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: SNAPSHOT_FAILED
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, own_options, run_on_platform
 from ansible.module_utils.atelier.checkpoints import take_checkpoint
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
@@ -64,7 +49,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**WORKSPACE_SPEC, "run_id": {"type": "str"}},
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )

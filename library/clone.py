@@ -100,21 +100,12 @@ source:
   description: The workspace that was cloned.
   returned: success
   type: dict
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: WORKSPACE_LIMIT_EXCEEDED
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.seat_sheet import SeatSheet
@@ -123,19 +114,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "source": {"type": "str"},
-            "source_id": {"type": "str"},
-            "count": {"type": "int"},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "ids": {"type": "list", "elements": "str", "default": []},
-            "password": {"type": "str", "no_log": True},
-            "passwords": {"type": "dict", "default": {}, "no_log": True},
-            "generate_passwords": {"type": "bool", "default": False, "no_log": False},
-            "seats_csv": {"type": "path"},
-            "flatten_at": {"type": "int", "default": 110},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("source", "source_id")],
         supports_check_mode=True,
     )

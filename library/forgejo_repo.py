@@ -86,21 +86,12 @@ branches:
   returned: success
   type: list
   elements: str
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: REPOSITORY_EXISTS
-details:
-  description: The field at fault (C(field)), its C(value), and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, parse_site, run
+from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
 from ansible.module_utils.atelier.forge import open_forge
 from ansible.module_utils.atelier.git_repositories import Desired, IfTaken, apply, check
 from ansible.module_utils.basic import AnsibleModule
@@ -108,16 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
-            "description": {"type": "str"},
-            "private": {"type": "bool"},
-            "default_branch": {"type": "str"},
-            "branches": {"type": "list", "elements": "str", "default": []},
-            "if_taken": {"type": "str", "default": "use", "choices": [str(choice) for choice in IfTaken]},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run(module, lambda: _apply(module))

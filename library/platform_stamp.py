@@ -96,29 +96,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier import platform_stamp as stamps
-from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, run
+from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
 from ansible.module_utils.atelier.docker_engine import DockerEngine
 from ansible.module_utils.atelier.errors import AtelierError
 from ansible.module_utils.atelier.model import Site
 from ansible.module_utils.basic import AnsibleModule
 
-_LOOK_AT: dict[str, Any] = {
-    "made_from": {"type": "list", "elements": "path", "required": True},
-    "variables": {"type": "str", "required": True},
-    "files": {"type": "list", "elements": "path", "required": True},
-    "bridges": {"type": "list", "elements": "str", "required": True},
-    "templates": {"type": "list", "elements": "str", "required": True},
-}
-
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "site": SITE_SPEC,
-            "state": {"type": "str", "required": True, "choices": ["compare", "recorded"]},
-            "look_at": {"type": "dict", "required": True, "options": _LOOK_AT},
-            "everything": {"type": "bool", "default": False},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
 

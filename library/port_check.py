@@ -57,12 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "port": {"type": "int", "required": True},
-            "field": {"type": "str", "required": True},
-            "own_container": {"type": "str"},
-            "subnets": {"type": "list", "elements": "str", "default": []},
-        },
+        argument_spec=ansible_glue.argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
 

@@ -65,7 +65,7 @@ drift:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
@@ -73,13 +73,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "repair": {"type": "bool", "default": False},
-            "given_up": {"type": "list", "elements": "str", "default": []},
-            "after_job": {"type": "str"},
-            "keep_hours": {"type": "float", "default": 24},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run_on_platform(module, lambda platform: _reconcile(module, platform))

@@ -72,7 +72,7 @@ document:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, run
+from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
 from ansible.module_utils.atelier.categories import read_categories
 from ansible.module_utils.atelier.recording_report import report
 from ansible.module_utils.atelier.registry import Registry
@@ -81,14 +81,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "site": SITE_SPEC,
-            "name": {"type": "str"},
-            "id": {"type": "str"},
-            "document": {"type": "str", "choices": ["clean", "detailed"]},
-            "categories": {"type": "dict", "default": {}},
-            "git_host": {"type": "str"},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )

@@ -46,20 +46,11 @@ verdict:
     - What is used up first, and after how many more seats (C(first_limit) with C(what) and C(seats)).
   returned: success
   type: dict
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: WORKSPACE_BUSY
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.rehearsal import rehearse
 from ansible.module_utils.basic import AnsibleModule
@@ -67,12 +58,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "source": {"type": "str"},
-            "source_id": {"type": "str"},
-            "seats": {"type": "int", "required": True},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("source", "source_id")],
     )
     run_on_platform(module, lambda platform: _rehearse(module, platform))

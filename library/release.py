@@ -16,12 +16,6 @@ description:
     after somebody first claimed the seat.
   - A seat whose release fails is in state V(error), and nobody is given it. Run the release again, or start the seat.
 options:
-  name:
-    description: The seat's name.
-    type: str
-  id:
-    description: Its id, instead of the name.
-    type: str
   password_hash:
     description: The argon2id hash of another password. If left out, the password stays.
     type: str
@@ -37,7 +31,7 @@ options:
     description: Hours after which containers that resets moved aside are removed.
     type: float
     default: 24
-extends_documentation_fragment: [atelier, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""
@@ -64,34 +58,19 @@ kept:
   returned: success
   type: str
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: IDE_NOT_READY
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.release import KEEP_FILES, RESET_FILES, Wanted, release
+from ansible.module_utils.atelier.release import Wanted, release
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **WORKSPACE_SPEC,
-            "password_hash": {"type": "str", "no_log": True},
-            "files": {"type": "str", "choices": [KEEP_FILES, RESET_FILES], "default": KEEP_FILES},
-            "run_id": {"type": "str"},
-            "keep_hours": {"type": "float", "default": 24},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )

@@ -17,12 +17,6 @@ description:
   - Every run begins the seat again, unless O(run_id) says that it is the same one. One that was interrupted is finished
     by running it again.
 options:
-  name:
-    description: The seat's name.
-    type: str
-  id:
-    description: Its id, instead of the name.
-    type: str
   run_id:
     description: A word of the caller's. A second run with the same one finds its work done.
     type: str
@@ -30,7 +24,7 @@ options:
     description: Hours after which containers that resets moved aside are removed; each reset removes those.
     type: float
     default: 24
-extends_documentation_fragment: [atelier, atelier.check_and_diff]
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
 """
 
 EXAMPLES = r"""
@@ -55,20 +49,11 @@ kept:
   returned: success
   type: str
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: IDE_NOT_READY
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, own_options, run_on_platform
 from ansible.module_utils.atelier.checkpoints import reset
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
@@ -76,7 +61,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**WORKSPACE_SPEC, "run_id": {"type": "str"}, "keep_hours": {"type": "float", "default": 24}},
+        argument_spec=argument_spec(DOCUMENTATION),
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )

@@ -68,23 +68,12 @@ raw:
   description: The section of squid.conf that holds the list; for a group, one entry a line.
   returned: success
   type: str
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: VALIDATION_ERROR
-details:
-  description:
-    - The field at fault (C(field), such as V(domains[3])), its C(value), and what to do (C(remedy)).
-    - All faults of a list, at most 20, are in C(invalid).
-  returned: failure
-  type: dict
 """
 
 from functools import cache
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, parse_site, run
+from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
 from ansible.module_utils.atelier.docker_engine import DockerEngine
 from ansible.module_utils.atelier.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.squid import Squid
@@ -95,12 +84,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "domains": {"type": "list", "elements": "str", "required": True},
-            "state": {"type": "str", "default": "present", "choices": [str(state) for state in State]},
-            "group": {"type": "str"},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run(module, lambda: _change(module))

@@ -101,22 +101,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 # The second holds what a systemd-resolved asks that the first points to.
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-NETWORK_SPEC: dict[str, Any] = {
-    "subnet": {"type": "str", "required": True},
-    "bridge": {"type": "str", "required": True},
-    "variable": {"type": "str", "required": True},
-}
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "networks": {"type": "list", "elements": "dict", "default": [], "options": NETWORK_SPEC},
-            "proxies": {"type": "list", "elements": "str", "default": []},
-            "seat_subnets": {"type": "list", "elements": "str", "default": []},
-            "internal_destinations": {"type": "list", "elements": "str", "default": []},
-            "engine_version": {"type": "str", "default": ""},
-        },
+        argument_spec=ansible_glue.argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
 

@@ -45,7 +45,7 @@ summary:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SITE_SPEC, parse_site, progress_reporter, run
+from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, progress_reporter, run
 from ansible.module_utils.atelier.docker_engine import DockerEngine
 from ansible.module_utils.atelier.locks import Locks
 from ansible.module_utils.atelier.template_images import TemplateImages, template_folders
@@ -54,7 +54,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"site": SITE_SPEC, "templates": {"type": "list", "elements": "str", "required": True}},
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run(module, lambda: _refresh(module))

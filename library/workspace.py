@@ -160,21 +160,12 @@ workspace:
     cloned_from: null
     created_at: 2026-11-24T09:30:00.000Z
     password: null
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: INVALID_PROJECT_NAME
-details:
-  description: The field at fault (C(field)), its value where it is no secret, and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import WORKSPACE_SPEC, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, own_options, run_on_platform
 from ansible.module_utils.atelier.git_address import check_git_access
 from ansible.module_utils.atelier.model import ProxyMode
 from ansible.module_utils.atelier.platform import Platform
@@ -188,25 +179,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            **WORKSPACE_SPEC,
-            "state": {"type": "str", "default": "present", "choices": [str(state) for state in State]},
-            "template": {"type": "str"},
-            "group": {"type": "str"},
-            "memory": {"type": "str"},
-            "cpus": {"type": "str"},
+            **argument_spec(DOCUMENTATION),
             "proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]},
-            "git_url": {"type": "str"},
-            "git_username": {"type": "str"},
-            "git_token": {"type": "str", "no_log": True},
-            "git_repo": {"type": "bool", "default": False},
-            "git_timeout": {"type": "float", "default": 300},
-            "notes": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-            "password_hash": {"type": "str", "no_log": True},
-            "remove_password": {"type": "bool", "default": False, "no_log": False},
-            "generate_password": {"type": "bool", "default": False, "no_log": False},
-            "seats_csv": {"type": "path"},
-            "must_exist": {"type": "bool", "default": False},
         },
         required_one_of=[("name", "id")],
         supports_check_mode=True,

@@ -94,22 +94,13 @@ manifest:
   description: The manifest's path.
   returned: success
   type: path
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: NOT_COLLECTED
-details:
-  description: The field at fault (C(field)), what is missing (C(missing)), and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.archive_manifest import NAME
 from ansible.module_utils.atelier.collecting import collect, verify
 from ansible.module_utils.atelier.platform import Platform
@@ -119,12 +110,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **SHARED_SPEC,
-            "state": {"type": "str", "default": "collected", "choices": ["collected", "verified", "removed"]},
-            "ids": {"type": "list", "elements": "str", "required": True},
-            "folder": {"type": "path", "required": True},
-        },
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run_on_platform(module, lambda platform: _archive(module, platform))

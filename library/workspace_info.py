@@ -46,7 +46,7 @@ workspaces:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
 from ansible.module_utils.atelier.listing import list_workspaces
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
@@ -56,7 +56,7 @@ _FILTERS = ("name", "id", "group", "cloned_from")
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, **{name: {"type": "str"} for name in _FILTERS}},
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run_on_platform(module, lambda platform: _list(module, platform))

@@ -45,20 +45,11 @@ failed_seats:
   returned: success
   type: list
   elements: str
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: VALIDATION_ERROR
-details:
-  description: The field at fault (C(field)) and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform, seats_result
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform, seats_result
 from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.atelier.seat_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
@@ -66,7 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, "hashes": {"type": "dict", "required": True, "no_log": True}},
+        argument_spec=argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
     run_on_platform(module, lambda platform: _set(module, platform))

@@ -44,25 +44,16 @@ failed_seats:
   returned: success
   type: list
   elements: str
-error_code:
-  description: What went wrong, in one word.
-  returned: failure
-  type: str
-  sample: SERVICE_UNAVAILABLE
-details:
-  description: The field at fault (C(field)) and what to do (C(remedy)).
-  returned: failure
-  type: dict
 """
 
-from ansible.module_utils.atelier.ansible_glue import SHARED_SPEC, run_on_platform, seats_result
+from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform, seats_result
 from ansible.module_utils.atelier.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**SHARED_SPEC, "ids": {"type": "list", "elements": "str", "required": True}},
+        argument_spec=argument_spec(DOCUMENTATION),
     )
     run_on_platform(module, lambda platform: seats_result(revive(platform, module.params["ids"]), "started"))
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import UnsupportedError
 
 from .container_names import read_names_key
@@ -112,8 +115,33 @@ SHARED_SPEC: dict[str, Any] = {
     "site": SITE_SPEC,
     "ready_timeout": {"type": "float", "default": 60},
 }
-# Those of a module for one workspace, which takes its name or its id.
-WORKSPACE_SPEC: dict[str, Any] = {**SHARED_SPEC, "name": {"type": "str"}, "id": {"type": "str"}}
+# By the names of the documentation's fragments.
+_SHARED_SPECS: Mapping[str, dict[str, Any]] = {
+    "atelier": SHARED_SPEC,
+    "atelier.site": {"site": SITE_SPEC},
+    "atelier.workspace": {"name": {"type": "str"}, "id": {"type": "str"}},
+}
+_SECRET = re.compile("hash|password|secret|token")
+
+
+def argument_spec(documentation: str) -> dict[str, Any]:
+    """The options of a module's DOCUMENTATION, and those of its fragments, as AnsibleModule takes them. One that has
+    the name of a secret is logged only if it is a switch."""
+    document = yaml_load(documentation)
+    shared = [_SHARED_SPECS.get(name, {}) for name in document["extends_documentation_fragment"]]
+    return {**_declared(document["options"]), **dict(ChainMap(*shared))}
+
+
+def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, option in documented.items():
+        spec = {key: option[key] for key in ("type", "elements", "required", "default", "choices") if key in option}
+        if "suboptions" in option:
+            spec["options"] = _declared(option["suboptions"])
+        if _SECRET.search(name):
+            spec["no_log"] = option["type"] != "bool"
+        found[name] = spec
+    return found
 
 
 def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:

@@ -1,8 +1,8 @@
 """Settings declared as dataclasses: Ansible's argument specification, and the objects made of checked values.
 
-A field is a setting if its type is ``Annotated[type, description]``. A dictionary after the description adds keys to the
-option, such as ``{"no_log": True}``. A field whose type is a plain dataclass adds the settings of that dataclass. All other
-fields are derived.
+A field is a setting if its type is ``Annotated[type, description]``. A dictionary after the description adds keys to
+the option, such as ``{"no_log": True}``. A field whose type is a plain dataclass adds the settings of that dataclass.
+All other fields are derived.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_a_dockerd_that_dies_comes_back_by_itself_again_and_again() -> None:
         before = PIDFILE.read_text()
         stop(signal.SIGKILL)
         eventually(lambda before=before: answers() and PIDFILE.read_text() != before, "dockerd is back")  # type: ignore[misc]
-    # Whoever asks for it is told that it runs, and there is still one supervisor: a second one ends as soon as it sees that.
+    # Whoever asks for it is told that it runs. A second supervisor ends as soon as it sees the first.
     assert "already answers" in start().stdout
     eventually(lambda: supervisors() == the_one, "one supervisor runs")
 

@@ -30,6 +30,10 @@ _READY_TIMEOUT = {
     "type": "float",
     "default": 60,
 }
+_NOTES = [
+    "A failure has C(error_code), what went wrong in one word, such as V(IDE_NOT_READY), and C(details): the field at"
+    " fault (C(field)), its value where it is no secret, and what to do (C(remedy))."
+]
 
 
 def _attributes(check: str, diff: str) -> str:
@@ -45,8 +49,17 @@ attributes:
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = json.dumps({"options": {"site": _SITE, "ready_timeout": _READY_TIMEOUT}})
-    SITE = json.dumps({"options": {"site": _SITE}})
+    DOCUMENTATION = json.dumps({"notes": _NOTES, "options": {"site": _SITE, "ready_timeout": _READY_TIMEOUT}})
+    SITE = json.dumps({"notes": _NOTES, "options": {"site": _SITE}})
+    WORKSPACE = """
+options:
+  name:
+    description: The workspace's name.
+    type: str
+  id:
+    description: Its id, instead of the name.
+    type: str
+"""
     CHECK_AND_DIFF = _attributes("full", "full")
     CHECK = _attributes("full", "none")
     NO_CHECK = _attributes("none", "none")

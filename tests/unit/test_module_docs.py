@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from atelier.ansible_glue import argument_spec
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "module_utils" / "atelier"
@@ -85,3 +86,20 @@ def test_a_module_says_since_when_and_by_whom(module: Path) -> None:
     assert written["version_added"] in versions
     # ansible-test wants an account beside the name.
     assert re.fullmatch(r"[\w ]+ \(@[\w-]+\)", written["author"])
+
+
+def test_the_argument_specification_comes_from_the_documentation() -> None:
+    options = """
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
+options:
+  password_hash: {description: A hash., type: str}
+  remove_password: {description: Whether it goes., type: bool, default: false}
+  look_at: {description: What., type: dict, suboptions: {files: {description: Files., type: list, elements: path}}}
+  ready_timeout: {description: Told otherwise.}
+"""
+    spec = argument_spec(options)
+    assert {*spec} == {"site", "ready_timeout", "name", "id", "password_hash", "remove_password", "look_at"}
+    assert spec["password_hash"] == {"type": "str", "no_log": True}
+    assert spec["remove_password"] == {"type": "bool", "default": False, "no_log": False}
+    assert spec["look_at"]["options"] == {"files": {"type": "list", "elements": "path"}}
+    assert spec["ready_timeout"] == {"type": "float", "default": 60}
