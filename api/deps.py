@@ -52,6 +52,7 @@ class Services:
     registry: Registry
     # A connection of its own for what is read on the event loop: it never waits for somebody who writes.
     reads: Registry
+    locks: Locks
     jobs: Jobs
     queue: Queue
     watcher: Watcher
@@ -96,12 +97,11 @@ class Services:
 
     def tell_proxies(self) -> None:
         """Lets the egress proxies know of a change of a workspace that no playbook makes."""
-        tell_proxies(self.settings.site, self.registry, Locks(self.settings.site.state_dir))
+        tell_proxies(self.settings.site, self.registry, self.locks)
 
     def sync_ports(self) -> None:
         """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
-        state_dir = self.settings.site.state_dir
-        Gateway(state_dir, Locks(state_dir), "ports.map").sync(lambda: port_routes(self.registry))
+        Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.registry))
 
     def squid(self) -> Squid:
         """Squid's files, to be read; its container is the playbooks' business."""

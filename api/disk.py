@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
-import docker
-import requests
 from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
 from atelier.docker_engine import DockerEngine
+from atelier.engine import Engine
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 from atelier.ports import listening_ports
@@ -22,7 +20,8 @@ from .settings import Settings
 # shown.
 _PORT_TABLES = ("/usr/bin/head", "--quiet", "--bytes=1000000", "/proc/net/tcp", "/proc/net/tcp6")
 _TABLE_SECONDS = 5.0
-_PATIENCE_SECONDS = 5
+_PATIENCE_SECONDS = 60
+_PORTS_PATIENCE_SECONDS = 5
 _LARGEST_TABLE = 2 * 1024**2
 _SHOWN_PORTS = 256
 
@@ -34,12 +33,10 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
     Raises SERVICE_UNAVAILABLE when Docker does not answer, PROJECT_NOT_FOUND when there is no container.
     """
     name = settings.site.container_name(row.id)
-    with _engine(settings) as api:
-        listed = api.containers(all=True, size=True, filters={"name": f"^{name}(-kept-.*)?$"})
-        found = {entry["Names"][0].lstrip("/"): entry for entry in listed}
-        checkpoints = _checkpoints(api, settings, row)
-        # Each adds one layer to what the seat stood on: its newest.
-        taken = sum(int(api.history(checkpoint.tag)[0]["Size"]) for checkpoint in checkpoints)
+    with closing(_engine(settings)) as engine:
+        found = engine.sizes(f"atelier.instance={settings.site.instance}", f"atelier.workspace={row.id}")
+        checkpoints = _checkpoints(engine, settings, row)
+        taken = sum(engine.layer_size(checkpoint.tag) for checkpoint in checkpoints)
     if name not in found:
         raise AtelierError(
             Code.PROJECT_NOT_FOUND,
@@ -48,8 +45,7 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
             value=row.id,
             remedy="Start the workspace: it is made again then.",
         )
-    own, total = int(found[name].get("SizeRw") or 0), int(found[name].get("SizeRootFs") or 0)
-    kept = sum(int(found[former].get("SizeRw") or 0) for former in kept_among(name, found))
+    own, total = found[name].own, found[name].total
     return {
         "bytes": own,
         "totalBytes": total,
@@ -57,7 +53,7 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
         "totalReadable": size(total, " "),
         "checkpoints": len(checkpoints),
         "checkpointBytes": taken,
-        "keptBytes": kept,
+        "keptBytes": sum(found[former].own for former in kept_among(name, found)),
         # None: no limit.
         "limitBytes": settings.site.seat_disk or None,
         "limitReadable": size(settings.site.seat_disk, " ") if settings.site.seat_disk else None,
@@ -67,22 +63,20 @@ def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
 
 def checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
     """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
-    with _engine(settings) as api:
-        return _checkpoints(api, settings, row)
+    with closing(_engine(settings)) as engine:
+        return _checkpoints(engine, settings, row)
 
 
-def _checkpoints(api: docker.APIClient, settings: Settings, row: Workspace) -> list[Checkpoint]:
-    images = api.images(filters={"label": f"{SNAPSHOT_LABEL}={row.id}"})
-    tags = [tag for image in images for tag in image["RepoTags"] or ()]
+def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Checkpoint]:
+    tags = engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}")
     return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
 
 
 def is_past_kept(settings: Settings) -> bool:
     """Whether a container that a reset moved aside is there for longer than such are kept. Raises SERVICE_UNAVAILABLE
     when Docker does not answer."""
-    with _engine(settings) as api:
-        listed = api.containers(all=True, filters={"label": f"atelier.instance={settings.site.instance}"})
-    names = [name.lstrip("/") for entry in listed for name in entry["Names"]]
+    with closing(_engine(settings)) as engine:
+        names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
     past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
     note_kept(settings.site.state_dir, names)
     return bool(past)
@@ -92,23 +86,14 @@ def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
     """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
     run, and of more than a page can show the first ones. Raises SERVICE_UNAVAILABLE when Docker does not answer,
     ENGINE_ERROR when the workspace keeps the table back."""
-    engine, name = (
-        DockerEngine(settings.site.engine_url, patience=_PATIENCE_SECONDS),
-        settings.site.container_name(row.id),
-    )
-    container = engine.inspect(name)
-    if container is None or container.status != "running":
-        return {}
-    _, output = engine.execute(name, _PORT_TABLES, seconds=_TABLE_SECONDS, limit=_LARGEST_TABLE)
+    name = settings.site.container_name(row.id)
+    with closing(_engine(settings, _PORTS_PATIENCE_SECONDS)) as engine:
+        container = engine.inspect(name)
+        if container is None or container.status != "running":
+            return {}
+        _, output = engine.execute(name, _PORT_TABLES, seconds=_TABLE_SECONDS, limit=_LARGEST_TABLE)
     return dict(sorted(listening_ports(output).items())[:_SHOWN_PORTS])
 
 
-@contextmanager
-def _engine(settings: Settings) -> Iterator[docker.APIClient]:
-    try:
-        with closing(docker.APIClient(base_url=settings.site.engine_url, version="auto", timeout=60)) as api:
-            yield api
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise AtelierError(
-            Code.SERVICE_UNAVAILABLE, "The Docker Engine does not answer.", remedy="Start it, then try again."
-        ) from error
+def _engine(settings: Settings, patience: int = _PATIENCE_SECONDS) -> DockerEngine:
+    return DockerEngine(settings.site.engine_url, patience=patience)

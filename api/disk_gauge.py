@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
 
-import docker
-import requests
-from atelier.container_limits import CPU_SHARES
 from atelier.disk_limits import LONGEST_WALK_SECONDS
+from atelier.docker_engine import DockerEngine
+from atelier.engine import Container, Engine
+from atelier.errors import AtelierError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 _REST_SECONDS = 300.0
 _AT_ONCE = 2
 _INODES_SHARE = 0.02
-_GONE = (docker.errors.DockerException, requests.exceptions.RequestException)
 
 
 @dataclass(frozen=True)
@@ -65,58 +63,44 @@ class DiskGauge:
 
     def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
         """By workspace id, for containers by workspace id. A seat that can't be measured has the size it had before."""
-        with self._engine() as api, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
-            measured = pool.map(lambda id: self._measure(api, id, containers[id], with_writes), containers)
+        with closing(self._engine()) as engine, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
+            measured = pool.map(lambda id: self._measure(engine, id, containers[id], with_writes), containers)
             found = dict(zip(containers, measured, strict=True))
         self.sizes = {id: figures.used for id, figures in found.items()}
         self._resting = {id: until for id, until in self._resting.items() if until > time.monotonic()}
         return found
 
-    def _measure(self, api: docker.APIClient, id: str, container: str, with_writes: bool) -> Figures:
-        pending, written = _writes(api, container) if with_writes else (0, 0)
+    def _measure(self, engine: Engine, id: str, container: str, with_writes: bool) -> Figures:
+        pending, written = _writes(engine, container) if with_writes else (0, 0)
         begun = time.monotonic()
         if begun < self._resting.get(id, 0.0):
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
         try:
-            listed = api.containers(size=True, filters={"id": container})
-        except _GONE as error:
+            used = engine.written(container)
+        except AtelierError as error:
             self._resting[id] = begun + _REST_SECONDS
-            log.warning("the files of %s could not be measured: %s", id, type(error).__name__)
+            log.warning("the files of %s could not be measured: %s", id, error)
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
-        used = int(listed[0].get("SizeRw") or 0) if listed else 0
         return Figures(used, time.monotonic() - begun, pending, written)
 
     def kill(self, container: str) -> None:
         """Ends all its processes at once; one that does not run is fine."""
-        with self._engine() as api, suppress(docker.errors.APIError):
-            api.kill(container)
+        with closing(self._engine()) as engine:
+            engine.kill(container)
 
-    def renew_shares(self, containers: Sequence[str]) -> None:
+    def renew_shares(self, containers: Iterable[Container]) -> None:
         """Gives containers of an earlier version the CPU shares of new ones, while they run or not."""
-        with self._engine() as api:
+        with closing(self._engine()) as engine:
             for container in containers:
-                with suppress(docker.errors.APIError):
-                    api.update_container(container, cpu_shares=CPU_SHARES)
+                with suppress(AtelierError):
+                    engine.update_limits(container.id, container.memory, container.cpus)
 
-    @contextmanager
-    def _engine(self) -> Iterator[docker.APIClient]:
-        with closing(docker.APIClient(base_url=self._engine_url, version="auto", timeout=LONGEST_WALK_SECONDS)) as api:
-            yield api
+    def _engine(self) -> DockerEngine:
+        return DockerEngine(self._engine_url, patience=LONGEST_WALK_SECONDS)
 
 
-def _writes(api: docker.APIClient, container: str) -> tuple[int, int]:
-    try:
-        figures: dict[str, Any] = api.stats(container, stream=False, one_shot=True)
-    except _GONE:
-        return 0, 0
-    return writes_in(figures)
-
-
-def writes_in(figures: Mapping[str, Any]) -> tuple[int, int]:
-    """Bytes that wait to be written and bytes that were, by a container's statistics. Control groups v1 count
-    only what programs write directly or wait for."""
-    known = (figures.get("memory_stats") or {}).get("stats") or {}
-    names = ("total_dirty", "total_writeback") if "total_dirty" in known else ("file_dirty", "file_writeback")
-    operations = (figures.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
-    written = sum(int(entry["value"]) for entry in operations if str(entry.get("op")).lower() == "write")
-    return sum(int(known.get(name, 0)) for name in names), written
+def _writes(engine: Engine, container: str) -> tuple[int, int]:
+    with suppress(AtelierError):
+        if stats := engine.stats(container):
+            return stats.pending, stats.written
+    return 0, 0

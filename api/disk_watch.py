@@ -21,7 +21,6 @@ from atelier.disk_limits import (
     note,
     notices,
 )
-from atelier.errors import AtelierError
 from atelier.model import Workspace
 
 from .access import Caller
@@ -64,14 +63,19 @@ class DiskWatch:
         self._stopping: set[str] = set()
         # What could not be noted yet: the registry may be on the disk that is full.
         self._untold: dict[str, tuple[Reason, int]] = {}
-        self._said_untold = False
 
     async def run(self) -> None:
         await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._platform.watcher)
 
     async def look(self) -> None:
-        """One look: measures the seats if it is time to, and does what follows from it."""
-        await self._tell()
+        """One look: measures the seats if it is time to, and does what follows from it. Raises REGISTRY_ERROR or
+        DISK_FULL when a notice can't be stored; the next look tries again."""
+        try:
+            await self._look()
+        finally:
+            await self._tell()
+
+    async def _look(self) -> None:
         now = space()
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
@@ -95,20 +99,19 @@ class DiskWatch:
         seats = self._measured(running, found, before)
         await self._apply_limits(running, seats)
         await self._free_the_disk(running, seats, found, now, in_need)
-        await self._tell()
         self._in_need = in_need
 
     async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
         """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
         platform = self._platform
         seen = dict(platform.watcher.seen)
-        old = [found.container.id for found in seen.values() if found.container.cpu_shares != CPU_SHARES]
+        old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
         if old:
             await asyncio.to_thread(self._gauge.renew_shares, old)
         return {
-            row.id: (row, seen[row.id].container.id, _moment(seen[row.id].started_at))
+            row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
             for row in platform.reads.all()
-            if row.id in seen and seen[row.id].container.status == "running" and row.id not in self._stopping
+            if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
         }
 
     def _measured(
@@ -187,15 +190,8 @@ class DiskWatch:
 
     async def _tell(self) -> None:
         for id, (reason, used) in list(self._untold.items()):
-            try:
-                await asyncio.to_thread(note, self._platform.registry, id, reason, used, self._limit)
-            except AtelierError as error:
-                if not self._said_untold:
-                    log.warning("the disk's state of %s could not be noted, and is tried again: %s", id, error)
-                self._said_untold = True
-                return
+            await asyncio.to_thread(note, self._platform.registry, id, reason, used, self._limit)
             del self._untold[id]
-            self._said_untold = False
 
 
 def _is_news(notice: Notice | None, used: int, limit: int) -> bool:

@@ -51,9 +51,9 @@ class Expiry:
         platform = self._platform
         rows = {row.id: row for row in platform.reads.all()}
         running = {
-            id: seen.started_at
-            for id, seen in list(platform.watcher.seen.items())
-            if id in rows and seen.container.status == "running" and id not in self._stopping
+            id: container.started_at
+            for id, container in list(platform.watcher.seen.items())
+            if id in rows and container.status == "running" and id not in self._stopping
         }
         connected = await asyncio.to_thread(connections)
         beats = await platform.activities.heartbeats([rows[id] for id in running]) if self._idle else {}

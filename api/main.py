@@ -121,15 +121,17 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         Registry(site.state_dir, site.networks, site.quotas) as registry,
         Registry(site.state_dir, site.networks, site.quotas) as reads,
     ):
-        settings, must_rename = await asyncio.to_thread(_with_names, settings, registry)
+        locks = Locks(site.state_dir)
+        settings, must_rename = await asyncio.to_thread(_with_names, settings, registry, locks)
         site = settings.site
-        watcher = Watcher(site, registry)
+        watcher = Watcher(site, registry, locks)
         sampler = Sampler(site.engine_url, watcher)
         job_records = Jobs(registry)
         platform = Services(
             settings=settings,
             registry=registry,
             reads=reads,
+            locks=locks,
             jobs=job_records,
             queue=Queue(settings, job_records, operations(registry, job_records), watcher),
             watcher=watcher,
@@ -185,7 +187,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         platform.audit.close()
 
 
-def _with_names(settings: Settings, registry: Registry) -> tuple[Settings, bool]:
+def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[Settings, bool]:
     """The settings with the key for the containers' names, and whether a repair must rename containers.
 
     Only the first start of an Atelier that has such a key needs Docker; while that is away, the renaming waits.
@@ -199,7 +201,7 @@ def _with_names(settings: Settings, registry: Registry) -> tuple[Settings, bool]
     except AtelierError as error:
         log.warning("the containers are renamed when Docker is back: %s", error)
         docker_is_away = True
-    named = with_names(site, engine, Locks(site.state_dir), settings.ready_timeout + 60)
+    named = with_names(site, engine, locks, settings.ready_timeout + 60)
     return replace(settings, site=named), docker_is_away
 
 

@@ -79,13 +79,13 @@ class Presenter:
         """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
         seen = self._watcher.seen.get(row.id)
         usage = self._sampler.usage.get(row.id)
-        running = seen is not None and seen.container.status == "running"
+        running = seen is not None and seen.status == "running"
         status, _ = self.status(row)
         health = {Status.RUNNING: "healthy", Status.CREATING: "starting", Status.ERROR: "unhealthy"}
         return {
             **self.project(row),
             "container": {
-                "status": seen.container.status if seen else "removed",
+                "status": seen.status if seen else "removed",
                 "health": health.get(status, "none"),
                 "uptime": duration(_since(seen.started_at)) if seen and running else "0m",
                 "resources": {

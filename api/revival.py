@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import closing
 from dataclasses import dataclass
 
-import docker
+from atelier.docker_engine import DockerEngine
 from atelier.errors import AtelierError
 from atelier.intent import to_stay_stopped, wanted_up
 from atelier.jobs import Job
-from atelier.locks import Locks
 from atelier.model import Status, Workspace
 from atelier.revival import DOWN
 from atelier.seats import is_unreleased
@@ -35,6 +33,7 @@ _EVERY_SECONDS = 0.5
 # Seconds after which Docker must still answer for a stop to count as intended: a dockerd that goes down in good order
 # stops its containers, too, but takes no more calls by then.
 _GRACE_SECONDS = 1.0
+_ANSWER_SECONDS = 5
 _MOST_TRIES = 5
 _FIRST_WAIT = 2.0
 
@@ -52,7 +51,7 @@ class Revival:
 
     def __init__(self, platform: Services) -> None:
         self._platform = platform
-        self._locks = Locks(platform.settings.site.state_dir)
+        self._locks = platform.locks
         self._tries: dict[str, _Tries] = {}
         self._outages = platform.watcher.outages
         # As of which versions of containers and rows there was nothing to do; the loop is to cost nothing then.
@@ -68,7 +67,7 @@ class Revival:
             self._outages = watcher.outages
             self._tries.clear()
         present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
-        for id in [id for id, seen in present if seen.container.status == "running"]:
+        for id in [id for id, container in present if container.status == "running"]:
             self._tries.pop(id, None)
         unwritten: AtelierError | None = None
         for id, at in list(watcher.asked_to_end.items()):
@@ -77,7 +76,7 @@ class Revival:
                     await asyncio.to_thread(self._decide, id)
                 except AtelierError as error:  # the registry's disk may be full; the next look tries again
                     unwritten = error
-        if any(seen.container.status in DOWN for _, seen in present):
+        if any(container.status in DOWN for _, container in present):
             down = await asyncio.to_thread(self._down)
             if down:
                 job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
@@ -97,7 +96,7 @@ class Revival:
         """Takes a stop that somebody asked Docker for as intended, if the container stayed down and Docker is there."""
         watcher = self._platform.watcher
         outages = watcher.outages
-        container = watcher.container(id)
+        container = watcher.seen.get(id)
         if container is not None and container.status in DOWN:
             # Whoever holds the workspace decides; and of a Docker that goes down the watcher will tell.
             if not self._locks.workspace_free(id) or not self._docker_answers():
@@ -109,10 +108,10 @@ class Revival:
     def _docker_answers(self) -> bool:
         url = self._platform.settings.site.engine_url
         try:
-            with closing(docker.APIClient(base_url=url, version="1.41", timeout=5)) as api:
-                return bool(api.ping())
-        except (docker.errors.DockerException, OSError):
+            DockerEngine(url, patience=_ANSWER_SECONDS).close()  # it has asked for Docker's version
+        except AtelierError:
             return False
+        return True
 
     def _down(self) -> list[str]:
         """Ids of the workspaces to be started now: wanted, down, and nobody at them."""
@@ -137,7 +136,7 @@ class Revival:
         ]
 
     def _is_down(self, row: Workspace) -> bool:
-        container = self._platform.watcher.container(row.id)
+        container = self._platform.watcher.seen.get(row.id)
         left_alone = row.status is Status.CREATING or is_unreleased(row)
         return not left_alone and container is not None and container.status in DOWN
 

@@ -92,7 +92,7 @@ class Activities:
         self._threads.close()
 
     def _runs(self, row: Workspace) -> bool:
-        container = self._watcher.container(row.id)
+        container = self._watcher.seen.get(row.id)
         return container is not None and container.status == "running"
 
     def _beat(self, row: Workspace) -> str | None:

@@ -7,15 +7,10 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
-import docker
-import requests
-import urllib3
-from atelier.docker_answers import container_from
-from atelier.engine import Container
-from atelier.errors import AtelierError
+from atelier.docker_engine import DockerEngine
+from atelier.engine import Container, Engine, Event
+from atelier.errors import AtelierError, Code
 from atelier.locks import Locks
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
@@ -25,26 +20,10 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 _LABEL = "atelier.workspace"
-# What is raised when Docker goes away, by how far it had come.
-_GONE = (
-    docker.errors.DockerException,
-    requests.exceptions.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-)
-# An end of the past events that lies in the past, so that Docker does not wait for it.
-_NOW_SECONDS = 0.001
+_PATIENCE_SECONDS = 30
 # Events of a container that say nothing of its state. A seat can cause any number of oom events: each is one program
 # that the kernel ended. The end of the container has its own event.
 _NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir", "oom")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A container as it was last seen. ``started_at`` as Docker writes it."""
-
-    container: Container
-    started_at: str
 
 
 class Watcher(threading.Thread):
@@ -54,15 +33,15 @@ class Watcher(threading.Thread):
     behind our back is also written to the registry, whose quotas count what runs.
     """
 
-    def __init__(self, site: Site, registry: Registry) -> None:
+    def __init__(self, site: Site, registry: Registry, locks: Locks) -> None:
         super().__init__(name="docker-watcher", daemon=True)
         self._site = site
         self._registry = registry
         self._stopped = threading.Event()  # not _stop, which is the thread's own
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, Container] = {}
         self._gone: set[str] = set()
-        self._filters = {"label": [f"atelier.instance={site.instance}"]}
-        self._locks = Locks(site.state_dir)
+        self._label = f"atelier.instance={site.instance}"
+        self._locks = locks
         # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
         # ``Revival``, since a dockerd that goes down asks the same of all of them.
         self.asked_to_end: dict[str, float] = {}
@@ -75,12 +54,8 @@ class Watcher(threading.Thread):
         self.outages = 0
 
     @property
-    def seen(self) -> Mapping[str, Seen]:
+    def seen(self) -> Mapping[str, Container]:
         return self._seen
-
-    def container(self, workspace_id: str) -> Container | None:
-        seen = self._seen.get(workspace_id)
-        return seen.container if seen else None
 
     def is_gone(self, workspace_id: str) -> bool:
         """Whether its container is known not to be there; one that was never seen may be on its way."""
@@ -88,7 +63,7 @@ class Watcher(threading.Thread):
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
         """What becomes of a row's status by what was seen of its container."""
-        return status_seen(row, self.container(row.id), self._gone)
+        return status_seen(row, self._seen.get(row.id), self._gone)
 
     def run(self) -> None:
         while not self._stopped.is_set():
@@ -97,10 +72,10 @@ class Watcher(threading.Thread):
             except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
                 if self._stopped.is_set():
                     return
-                if not isinstance(error, _GONE):
-                    log.exception("the watcher begins anew")
+                if not isinstance(error, AtelierError):
+                    log.exception("the watcher begins again")
                 elif self.available:
-                    log.warning("Docker does not answer: %s", error)
+                    log.warning("no events from Docker: %s", error)
                 self.outages += self.available
                 self.available = False
                 self.version += 1
@@ -111,29 +86,33 @@ class Watcher(threading.Thread):
         self._stopped.set()
 
     def _follow(self) -> None:
-        with closing(docker.APIClient(base_url=self._site.engine_url, version="auto", timeout=30)) as api:
-            self._follow_with(api)
+        with closing(DockerEngine(self._site.engine_url, patience=_PATIENCE_SECONDS)) as engine:
+            self._follow_with(engine)
 
-    def _follow_with(self, api: docker.APIClient) -> None:
+    def _follow_with(self, engine: Engine) -> None:
         # The stream is opened before the look, so that nothing falls between the two.
-        events = api.events(filters={**self._filters, "type": "container"}, decode=True)
-        self._look_at_all(api)
-        self._catch_up(api)
+        events = engine.events(self._label)
+        self._look_at_all(engine)
+        self._catch_up(engine)
         self.available = True
         self.version += 1
         # The stream may be silent for hours; a time limit of its own would end it.
         for event in events:
             if self._stopped.is_set():
                 return
-            workspace_id = event.get("Actor", {}).get("Attributes", {}).get(_LABEL)
-            named = event.get("Actor", {}).get("Attributes", {}).get("name")
-            if workspace_id and named != self._site.container_name(workspace_id):
-                continue  # somebody made it from a seat's image, which bears the seat's labels
-            self._last_event = event.get("timeNano")
-            if workspace_id and not str(event.get("Action", "")).startswith(_NO_CHANGE):
-                self._note_asked(workspace_id, str(event["Action"]))
-                self._look_at(api, workspace_id, event["Actor"]["ID"])
-        raise OSError("the event stream ended")
+            workspace_id = self._workspace_of(event)
+            if workspace_id is None:
+                continue
+            self._last_event = event.at
+            if not event.action.startswith(_NO_CHANGE):
+                self._note_asked(workspace_id, event.action)
+                self._look_at(engine, workspace_id, event.container)
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, "The stream of events ended.")
+
+    def _workspace_of(self, event: Event) -> str | None:
+        """None for a container that somebody made from a workspace's image, which bears the workspace's labels."""
+        id = event.labels.get(_LABEL)
+        return id if id and event.name == self._site.container_name(id) else None
 
     def _note_asked(self, workspace_id: str, action: str) -> None:
         if action in ("kill", "stop"):
@@ -147,44 +126,37 @@ class Watcher(threading.Thread):
         if action in ("start", "stop", "destroy"):
             self._module_ends.discard(workspace_id)
 
-    def _catch_up(self, api: docker.APIClient) -> None:
+    def _catch_up(self, engine: Engine) -> None:
         """Learns what was asked of Docker while it was out of sight. Only a dockerd that lived on can tell: one that is
         new has stopped by itself what it found alive, and does not know the last event that was seen."""
         last = self._last_event
-        # The SDK's annotations know whole seconds only; Docker takes fractions.
-        since: Any = f"{last // 10**9}.{last % 10**9:09}" if last else "0"
-        until: Any = f"{time.time() - _NOW_SECONDS:.9f}"
-        past = list(api.events(since=since, until=until, filters={**self._filters, "type": "container"}, decode=True))
-        if last is not None and any(event.get("timeNano") == last for event in past):
+        past = engine.past_events(self._label, last or 0)
+        if any(event.at == last for event in past):
             for event in past:
-                attributes = event.get("Actor", {}).get("Attributes", {})
-                workspace_id = attributes.get(_LABEL)
-                if workspace_id and attributes.get("name") == self._site.container_name(workspace_id):
-                    self._note_asked(workspace_id, str(event["Action"]))
+                if workspace_id := self._workspace_of(event):
+                    self._note_asked(workspace_id, event.action)
         if past:
-            self._last_event = past[-1].get("timeNano")
+            self._last_event = past[-1].at
 
-    def _look_at_all(self, api: docker.APIClient) -> None:
-        found: dict[str, Seen] = {}
-        for entry in api.containers(all=True, filters=self._filters):
-            workspace_id = entry["Labels"].get(_LABEL)
-            if workspace_id and f"/{self._site.container_name(workspace_id)}" in entry["Names"]:
-                seen = _inspect(api, entry["Id"])
-                if seen is not None:
-                    found[workspace_id] = seen
+    def _look_at_all(self, engine: Engine) -> None:
+        found = {
+            id: container
+            for name, id in engine.container_names(self._label).items()
+            if id and name == self._site.container_name(id) and (container := engine.inspect(name))
+        }
         rows = self._registry.all()
         self._gone = {row.id for row in rows if row.id not in found}
         self._seen = found
         for row in rows:
             self._correct(row.id)
 
-    def _look_at(self, api: docker.APIClient, workspace_id: str, container_id: str) -> None:
-        seen = _inspect(api, container_id)
+    def _look_at(self, engine: Engine, workspace_id: str, container_id: str) -> None:
+        seen = engine.inspect(container_id)
         present = self._seen.get(workspace_id)
         if seen is not None:
             self._seen[workspace_id] = seen
             self._gone.discard(workspace_id)
-        elif present is not None and present.container.id == container_id:
+        elif present is not None and present.id == container_id:
             del self._seen[workspace_id]
             self._gone.add(workspace_id)
         self.version += 1
@@ -207,11 +179,3 @@ def status_seen(row: Workspace, container: Container | None, gone: Collection[st
     was not seen yet, or was only just made, whoever wrote into the row that it runs knows more."""
     is_news = row.id not in gone if container is None else container.status == "created"
     return (Status.RUNNING, None) if row.status is Status.RUNNING and is_news else observed_status(row, container)
-
-
-def _inspect(api: docker.APIClient, container_id: str) -> Seen | None:
-    try:
-        raw: dict[str, Any] = api.inspect_container(container_id)
-    except docker.errors.NotFound:
-        return None
-    return Seen(container_from(raw), raw["State"]["StartedAt"])

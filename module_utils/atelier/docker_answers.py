@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .engine import Container, Image
+from .engine import Container, ContainerStats, Event, Image
 
 
 def raise_reported(answers: Iterable[Any]) -> None:
@@ -93,14 +93,28 @@ def log_text(stream: bytes) -> str:
     return text.decode(errors="replace")
 
 
-def memory_in(figures: Mapping[str, Any]) -> int:
-    """Bytes that a container has in use, by its statistics. As ``docker stats`` does it: the page cache that can be
-    given back is not the container's. 0 for one that does not run."""
-    memory = figures["memory_stats"]
-    known = memory.get("stats", {})
-    # The one name is that of the kernel's first version of control groups, the other of its second.
+def event_from(raw: Mapping[str, Any]) -> Event:
+    labels = raw["Actor"]["Attributes"]
+    return Event(raw["Action"], raw["Actor"]["ID"], labels.get("name", ""), labels, raw["timeNano"])
+
+
+def stats_from(raw: Mapping[str, Any]) -> ContainerStats | None:
+    """None for the statistics of a container that does not run."""
+    if "cpu_stats" not in raw:
+        return None
+    memory = raw.get("memory_stats") or {}
+    known = memory.get("stats") or {}
+    # The first names are those of control groups v1, the others of v2. As ``docker stats`` has it, the page cache that
+    # can be given back is not the container's.
     cache = known.get("total_inactive_file") or known.get("inactive_file", 0)
-    return max(int(memory.get("usage", 0)) - int(cache), 0)
+    names = ("total_dirty", "total_writeback") if "total_dirty" in known else ("file_dirty", "file_writeback")
+    operations = (raw.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    return ContainerStats(
+        cpu=raw["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+        memory=max(int(memory.get("usage", 0)) - int(cache), 0),
+        pending=sum(int(known.get(name, 0)) for name in names),
+        written=sum(int(entry["value"]) for entry in operations if str(entry.get("op")).lower() == "write"),
+    )
 
 
 def _labels(config: Mapping[str, Any]) -> dict[str, str]:

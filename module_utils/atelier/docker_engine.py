@@ -6,16 +6,27 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .container_limits import changed_limits, creation_limits, may_have_quota
-from .docker_answers import ExportReader, container_from, image_from, log_text, memory_in, raise_reported
+from .docker_answers import ExportReader, container_from, event_from, image_from, log_text, raise_reported, stats_from
 from .docker_errors import LONGEST_REASON, translated
-from .engine import MOST_OUTPUT, Archive, Container, File, Image, ImageBuild, SeatSpec
+from .engine import (
+    MOST_OUTPUT,
+    Archive,
+    Container,
+    ContainerStats,
+    Event,
+    File,
+    Image,
+    ImageBuild,
+    SeatSpec,
+    Size,
+)
 from .errors import AtelierError, Code
 from .image_config import config_only_archive, instructions, overruling
 from .messages import Message
@@ -49,6 +60,10 @@ class DockerEngine:
         self._patience = patience
         with self._translated(Message("do.connect")):
             self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
+
+    def close(self) -> None:
+        """Closes its connections, also those of events that are followed."""
+        self._api.close()
 
     @cached_property
     def _info(self) -> dict[str, Any]:
@@ -116,6 +131,13 @@ class DockerEngine:
         with self._translated(Message("do.restart", container=container), Code.CONTAINER_CREATE_FAILED):
             self._api.restart(container, timeout=0)
 
+    def kill(self, container: str) -> None:
+        """Ends all processes of the container at once; one that does not run is fine."""
+        from docker.errors import APIError
+
+        with self._translated(Message("do.stop", container=container), absent=APIError):
+            self._api.kill(container)
+
     def remove(self, container: str) -> None:
         """Removes the container, running or not; one that is gone already is fine."""
         from docker.errors import NotFound
@@ -156,14 +178,23 @@ class DockerEngine:
             return container_from(self._api.inspect_container(container))
         return None
 
-    def memory_in_use(self, container: str) -> int:
-        with self._translated(Message("do.measure", container=container)):
-            return memory_in(self._api.stats(container, stream=False, one_shot=True))
+    def stats(self, container: str) -> ContainerStats | None:
+        """None for a container that does not run."""
+        from docker.errors import NotFound
 
-    def disk_in_use(self, *labels: str) -> int:
+        with self._translated(Message("do.measure", container=container), absent=NotFound):
+            return stats_from(self._api.stats(container, stream=False, one_shot=True))
+        return None
+
+    def sizes(self, *labels: str) -> dict[str, Size]:
+        """The sizes of all containers with those ``name=value`` labels, by their names."""
         with self._translated(Message("do.measure_all")):
             listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
-        return sum(int(entry.get("SizeRw") or 0) for entry in listed)
+        return {
+            name.lstrip("/"): Size(int(entry.get("SizeRw") or 0), int(entry.get("SizeRootFs") or 0))
+            for entry in listed
+            for name in entry["Names"]
+        }
 
     def written(self, container: str) -> int:
         """Bytes that a commit of the container copies: what it holds beyond its image, the holes in files included."""
@@ -188,6 +219,29 @@ class DockerEngine:
             for entry in listed
             for name in entry["Names"]
         }
+
+    def events(self, label: str) -> Iterator[Event]:
+        """What happens to containers with that label from now on, until the engine is closed or goes away."""
+        return self._events(label, {})
+
+    def past_events(self, label: str, since: int) -> list[Event]:
+        """What happened to containers with that label since then, the moment itself included, as far as Docker knows.
+        Nanoseconds of Docker's clock."""
+        # Docker waits for events until the end, unless that has passed.
+        until = time.time_ns() - 1_000_000
+        span = {name: f"{at // 10**9}.{at % 10**9:09}" for name, at in (("since", since), ("until", until))}
+        return list(self._events(label, span))
+
+    def _events(self, label: str, span: dict[str, Any]) -> Iterator[Event]:
+        # Asked for here and now: a generator would ask when its first event is wanted.
+        with self._translated(Message("do.list")):
+            raw = self._api.events(**span, filters={"label": label, "type": "container"}, decode=True)
+
+        def translated_events() -> Iterator[Event]:
+            with self._translated(Message("do.list")):
+                yield from map(event_from, raw)
+
+        return translated_events()
 
     def put(self, container: str, folder: str, files: Sequence[File]) -> None:
         """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""
@@ -328,6 +382,11 @@ class DockerEngine:
         with self._translated(Message("do.list_images")):
             listed = self._api.images(filters={"label": label})
         return [tag for entry in listed for tag in entry["RepoTags"] or ()]
+
+    def layer_size(self, reference: str) -> int:
+        """Bytes that the image adds to the one it was made from."""
+        with self._translated(Message("do.inspect_image", reference=reference)):
+            return int(self._api.history(reference)[0]["Size"])
 
     def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
         from .docker_build import build_image

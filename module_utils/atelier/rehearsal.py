@@ -131,7 +131,8 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     taken = _memory_of(platform, ready)
     # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
     memory_each = max(memory - _available_memory(), taken) // count
-    written = platform.engine.disk_in_use(f"atelier.instance={platform.site.instance}", f"atelier.group={GROUP}")
+    sizes = platform.engine.sizes(f"atelier.instance={platform.site.instance}", f"atelier.group={GROUP}")
+    written = sum(size.own for size in sizes.values())
     disk_each = written // count
     disk = _free_disk(platform, ready) + written
     limits = [
@@ -190,7 +191,8 @@ def remove_leftovers(platform: Platform) -> None:
 
 def _memory_of(platform: Platform, ids: Sequence[str]) -> int:
     with ThreadPoolExecutor(_MEASURERS) as pool:
-        return sum(pool.map(lambda id: platform.engine.memory_in_use(platform.site.container_name(id)), ids))
+        found = pool.map(lambda id: platform.engine.stats(platform.site.container_name(id)), ids)
+        return sum(stats.memory for stats in found if stats)
 
 
 def _available_memory() -> int:

@@ -115,10 +115,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
         stopped.append((row.name, reason))
         running.pop(row.id)
 
-    running = {
-        id: SimpleNamespace(started_at="2027-03-01T11:00:00Z", container=SimpleNamespace(status="running"))
-        for id in seats
-    }
+    running = {id: SimpleNamespace(started_at="2027-03-01T11:00:00Z", status="running") for id in seats}
     platform = SimpleNamespace(
         clock=SteadyClock(machine.wall, machine.steady),
         settings=SimpleNamespace(

@@ -9,7 +9,7 @@ import pytest
 from atelier.disk_limits import Action, Measured, Notice, Reason, action, fillers, forget_notice, note, notices
 from support import open_registry, order
 
-from api.disk_gauge import Space, writes_in
+from api.disk_gauge import Space
 
 GIB = 1024**3
 MIB = 1024**2
@@ -100,16 +100,6 @@ def test_the_reserve() -> None:
     assert not Space(4 * GIB, 30 * GIB, inodes_short=False).is_short(5 * GIB)
     assert Space(6 * GIB, 100 * GIB, inodes_short=True).is_short(5 * GIB)
     assert not Space(0, 100 * GIB, inodes_short=True).is_short(0)
-
-
-def test_writes_of_both_versions_of_control_groups() -> None:
-    operations = [{"op": "Read", "value": 5}, {"op": "Write", "value": 7}, {"op": "write", "value": 1}]
-    blocks = {"io_service_bytes_recursive": operations}
-    first = {"stats": {"total_dirty": 1, "total_writeback": 2, "dirty": 9}}
-    second = {"stats": {"file_dirty": 3, "file_writeback": 4}}
-    assert writes_in({"memory_stats": first, "blkio_stats": blocks}) == (3, 8)
-    assert writes_in({"memory_stats": second, "blkio_stats": {"io_service_bytes_recursive": None}}) == (7, 0)
-    assert writes_in({}) == (0, 0)
 
 
 def test_sentences() -> None:

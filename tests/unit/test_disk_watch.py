@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from atelier.container_limits import CPU_SHARES
 from atelier.disk_limits import Reason, notices
+from atelier.engine import Container
 from atelier.errors import AtelierError, Code
 from atelier.model import Workspace
 from support import container, open_registry, order
@@ -19,7 +20,6 @@ from api import disk_watch
 from api.deps import Services
 from api.disk_gauge import Figures, Space
 from api.disk_watch import DiskWatch
-from api.watcher import Seen
 
 GIB = 1024**3
 MIB = 1024**2
@@ -42,8 +42,8 @@ class Gauge:
     def kill(self, container: str) -> None:
         self.killed.append(container)
 
-    def renew_shares(self, containers: list[str]) -> None:
-        self.renewed += containers
+    def renew_shares(self, containers: list[Container]) -> None:
+        self.renewed += [container.id for container in containers]
 
 
 class World:
@@ -57,7 +57,7 @@ class World:
         self.stopped: list[str] = []
         self.refusal: AtelierError | None = None
         seen = {
-            row.id: Seen(container(id=f"c-{row.id}", cpu_shares=CPU_SHARES), "2026-03-01T12:00:00.123456789Z")
+            row.id: container(id=f"c-{row.id}", cpu_shares=CPU_SHARES, started_at="2026-03-01T12:00:00.123456789Z")
             for row in self.rows
         }
         platform = SimpleNamespace(
@@ -128,7 +128,8 @@ def test_a_registry_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pyte
         raise AtelierError(Code.REGISTRY_ERROR, "full")
 
     monkeypatch.setattr(disk_watch, "note", refuse)
-    world.look(18 * GIB, a=3 * GIB)
+    with pytest.raises(AtelierError, match="full"):
+        world.look(18 * GIB, a=3 * GIB)
     # Its processes are ended all the same.
     assert world.gauge.killed == [f"c-{world.rows[0].id}"]
     assert (world.stopped, world.reasons()) == ([], {})
@@ -155,7 +156,7 @@ def test_containers_of_an_earlier_version_get_the_shares_of_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, monkeypatch, limit=0, reserve=0)
-    seen = cast("dict[str, Seen]", world.watch._platform.watcher.seen)
-    seen["old"] = Seen(container(id="c-old", status="exited"), "")
+    seen = cast("dict[str, Container]", world.watch._platform.watcher.seen)
+    seen["old"] = container(id="c-old", status="exited")
     world.look(20 * GIB)
     assert world.gauge.renewed == ["c-old"]

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from atelier.docker_answers import stats_from
 from atelier.docker_engine import DockerEngine
+from atelier.engine import ContainerStats
 
 
 class Docker(BaseHTTPRequestHandler):
@@ -50,3 +52,23 @@ def test_a_name_that_is_no_text_is_asked_for_as_it_is(
     engine, asked = docker
     list(engine.stream("seat", b"/home/\xff\n".decode(errors="surrogateescape"), 5))
     assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")
+
+
+def test_stats_of_both_versions_of_control_groups() -> None:
+    operations = [{"op": "Read", "value": 5}, {"op": "Write", "value": 7}, {"op": "write", "value": 1}]
+    first = {
+        "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
+        "memory_stats": {
+            "usage": 100,
+            "stats": {"total_inactive_file": 40, "total_dirty": 1, "total_writeback": 2, "dirty": 9},
+        },
+        "blkio_stats": {"io_service_bytes_recursive": operations},
+    }
+    second = {
+        "cpu_stats": {"cpu_usage": {"total_usage": 0}},
+        "memory_stats": {"usage": 50, "stats": {"inactive_file": 60, "file_dirty": 3, "file_writeback": 4}},
+        "blkio_stats": {"io_service_bytes_recursive": None},
+    }
+    assert stats_from(first) == ContainerStats(2.5, 60, 3, 8)
+    assert stats_from(second) == ContainerStats(0.0, 0, 7, 0)
+    assert stats_from({"name": "", "id": ""}) is None

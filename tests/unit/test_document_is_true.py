@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
@@ -23,6 +22,7 @@ from atelier import disk_limits
 from atelier.aliases import Alias, put_alias
 from atelier.archive_manifest import Entry, folder_of, write_manifest
 from atelier.claims import Applicant, Bounds, Claims
+from atelier.engine import Size
 from atelier.expiry import extend
 from atelier.forge import Repository
 from atelier.jobs import Jobs, JobState
@@ -79,19 +79,22 @@ def settings(folder: Path) -> Settings:
 
 
 class DockerNow:
-    """What the API asks of Docker's SDK about the disk of one workspace."""
+    """What the API asks of the engine about the disk of one workspace."""
 
     def __init__(self, name: str, id: str) -> None:
         self._name, self._checkpoint = name, f"test/checkpoint:{id}-20260419t100000000000z"
 
-    def containers(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"Names": [f"/{self._name}"], "SizeRw": 5, "SizeRootFs": 50}]
+    def sizes(self, *labels: str) -> dict[str, Size]:
+        return {self._name: Size(5, 50)}
 
-    def images(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"RepoTags": [self._checkpoint]}]
+    def image_tags(self, label: str) -> list[str]:
+        return [self._checkpoint]
 
-    def history(self, tag: str) -> list[dict[str, Any]]:
-        return [{"Size": 7}]
+    def layer_size(self, reference: str) -> int:
+        return 7
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class Git:
@@ -286,7 +289,7 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     monkeypatch.setattr(git_server, "open_forge", Git)
     made = World(tmp_path)
     name = made.services.settings.site.container_name(made.ids["day"])
-    monkeypatch.setattr(disk, "_engine", lambda _: nullcontext(DockerNow(name, made.ids["day"])))
+    monkeypatch.setattr(disk, "_engine", lambda _: DockerNow(name, made.ids["day"]))
     yield made
     made.close()
 

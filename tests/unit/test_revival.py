@@ -32,11 +32,13 @@ class Stage:
         self.id = made.id
         self.begun: list[Job] = []
         self.seen: dict[str, Any] = {}
-        self.watcher = SimpleNamespace(
-            available=True, outages=0, version=0, seen=self.seen, asked_to_end={}, container=self._container
-        )
+        self.watcher = SimpleNamespace(available=True, outages=0, version=0, seen=self.seen, asked_to_end={})
         services = SimpleNamespace(
-            watcher=self.watcher, registry=registry, jobs=self.jobs, settings=SimpleNamespace(site=site(folder))
+            watcher=self.watcher,
+            registry=registry,
+            locks=Locks(folder),
+            jobs=self.jobs,
+            settings=SimpleNamespace(site=site(folder)),
         )
         monkeypatch.setattr(revival, "begin", self._begin)
         monkeypatch.setattr(revival, "_GRACE_SECONDS", 0.0)
@@ -45,17 +47,13 @@ class Stage:
         monkeypatch.setattr(self.revival, "_docker_answers", lambda: self.docker_answers)
         self.docker_answers = True
 
-    def _container(self, id: str) -> Any:
-        seen = self.seen.get(id)
-        return seen.container if seen else None
-
     def _begin(self, _: Any, __: Any, job: Job) -> None:
         self.begun.append(job)
         self.jobs.ended(job.id, JobState.FAILED)
 
     def show(self, status: str, id: str = "") -> None:
         id = id or self.id
-        self.seen[id] = SimpleNamespace(container=container(status))
+        self.seen[id] = container(status)
         self.watcher.version += 1
         row = self.registry.get(id=id)
         shown = Status.RUNNING if status == "running" else Status.STOPPED

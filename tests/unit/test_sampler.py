@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+
+from atelier.engine import ContainerStats
+from support import container
 
 from api.sampler import Sampler
 
 
 def test_a_container_that_ends_meanwhile_is_left_out() -> None:
-    seen = {id: SimpleNamespace(container=SimpleNamespace(id=id, status="running")) for id in ("ended", "running")}
+    seen = {id: container(id=id) for id in ("ended", "running")}
     sampler = Sampler("unix:///nowhere", SimpleNamespace(seen=seen))  # type: ignore[arg-type]
-    running = {"cpu_stats": {"cpu_usage": {"total_usage": 10**9}}, "memory_stats": {"usage": 4096}}
 
-    def stats(id: str, **_: Any) -> dict[str, Any]:
-        return running if id == "running" else {"name": "", "id": ""}
+    def stats(id: str) -> ContainerStats | None:
+        return ContainerStats(1.0, 4096, 0, 0) if id == "running" else None
 
     sampler._sample_seats(SimpleNamespace(stats=stats))  # type: ignore[arg-type]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import docker
 import pytest
+from atelier.engine import Container, Event
+from atelier.errors import AtelierError
 from atelier.locks import Locks
 from atelier.model import Status
 from support import container, open_registry, row, site
@@ -51,18 +51,21 @@ class Docker:
     """Tells of these events of one container, which is gone."""
 
     def __init__(self, named: dict[str, str], actions: Iterable[str]) -> None:
-        self._events = ({"Action": action, "Actor": {"ID": "c", "Attributes": named}} for action in actions)
+        self._events = (Event(action, "c", named["name"], named, 1) for action in actions)
         self.asked: list[str] = []
 
-    def events(self, **filters: Any) -> Iterable[dict[str, Any]]:
-        return [] if "since" in filters else self._events
+    def events(self, label: str) -> Iterator[Event]:
+        return self._events
 
-    def containers(self, **filters: Any) -> list[dict[str, Any]]:
+    def past_events(self, label: str, since: int) -> list[Event]:
         return []
 
-    def inspect_container(self, id: str) -> dict[str, Any]:
+    def container_names(self, label: str) -> dict[str, str]:
+        return {}
+
+    def inspect(self, id: str) -> Container | None:
         self.asked.append(id)
-        raise docker.errors.NotFound("gone")
+        return None
 
 
 def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
@@ -72,8 +75,8 @@ def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
         {"atelier.workspace": id, "name": made.container_name(id)}, [*["oom"] * 500, "exec_create: true", "die"]
     )
     with open_registry(tmp_path) as registry:
-        watcher = Watcher(made, registry)
-        with pytest.raises(OSError, match="ended"):
+        watcher = Watcher(made, registry, Locks(tmp_path))
+        with pytest.raises(AtelierError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
     assert api.asked == ["c"]
     assert watcher.version == 2
@@ -91,13 +94,13 @@ def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path,
         yield from ("kill", "die", "stop")
 
     with open_registry(tmp_path) as registry:
-        watcher = Watcher(made, registry)
+        watcher = Watcher(made, registry, Locks(tmp_path))
         api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, actions())
-        with pytest.raises(OSError, match="ended"):
+        with pytest.raises(AtelierError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
         assert list(watcher.asked_to_end) == ([] if by_a_module else [id])
         # The next one is a person's again.
         api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, ["start", "kill", "die"])
-        with pytest.raises(OSError, match="ended"):
+        with pytest.raises(AtelierError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
         assert list(watcher.asked_to_end) == [id]
