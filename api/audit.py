@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from atelier.registry import now
 
 from .access import Caller
 from .limiter import network_of
 from .logbook import Logbook
+from .schemas.system import AuditEntry
 
 _FILE_BYTES = 10 * 1024**2
 _FILES = 5
@@ -115,14 +116,14 @@ class Audit:
             self._changes.flush()
             self._refusals.flush()
 
-    def newest(self, limit: int) -> list[dict[str, Any]]:
+    def newest(self, limit: int) -> list[AuditEntry]:
         """The last ``limit`` entries, newest first. Refusals of strangers do not crowd out changes."""
         self.tick()
         changes, refusals = self._changes.newest(limit), self._refusals.newest(limit)
         room = max(limit // _SHARE_OF_REFUSALS, limit - len(changes))
         refusals = refusals[:room]
         kept = changes[: limit - len(refusals)]
-        return list(merge(kept, refusals, key=_sequence, reverse=True))
+        return cast("list[AuditEntry]", list(merge(kept, refusals, key=_sequence, reverse=True)))
 
     def close(self) -> None:
         with self._turn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
 
 from atelier.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
 from atelier.docker_engine import DockerEngine
@@ -14,6 +13,7 @@ from atelier.ports import listening_ports
 from atelier.seats import SNAPSHOT_LABEL
 
 from .presenter import size
+from .schemas.projects import DiskUsageFigures
 from .settings import Settings
 
 # Some five thousand lines of each table, of which those that listen come first: a seat with more has its first ports
@@ -26,7 +26,7 @@ _LARGEST_TABLE = 2 * 1024**2
 _SHOWN_PORTS = 256
 
 
-def disk_usage(settings: Settings, row: Workspace) -> dict[str, Any]:
+def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
     """``bytes`` is the container's own layer, ``totalBytes`` includes the image; what its checkpoints take, and the
     containers that resets moved aside, comes besides. Takes Docker up to some seconds.
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from .schemas.answers import Error
+from .schemas.common import Error
 
 _EXAMPLES: dict[int, tuple[str, str, str]] = {
     400: ("A field of the request is at fault.", "VALIDATION_ERROR", "Validation failed"),

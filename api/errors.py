@@ -90,8 +90,8 @@ _CLONE_REFUSED = "Failed to clone project"
 def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
     return {
         "success": False,
-        "error": sentence,
-        "message": message or sentence,
+        "error": str(sentence),
+        "message": str(message or sentence),
         "code": str(code),
         "details": dict(details),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+from atelier.messages import tagged
 
 from .deps import Services
 
@@ -19,7 +20,7 @@ class ProjectList:
         key = (platform.reads.version(), platform.watcher.version)
         if key != self._key:
             projects = [platform.presenter.project(row) for row in platform.reads.all()]
-            self._body = orjson.dumps({"success": True, "projects": projects, "count": len(projects)})
+            self._body = orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
             self._key = key
         return self._body
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from atelier.aliases import Alias, all_aliases
 from atelier.disk_limits import notices
-from atelier.messages import tagged
 from atelier.model import Site, Status, Workspace
 from atelier.registry import Registry
 from atelier.views import repository_view
-from pydantic.alias_generators import to_camel
 
 from .sampler import Sampler
+from .schemas.aliases import AliasView
 from .schemas.fields import GIT_CLONE
+from .schemas.projects import DetailedProject, GitRepository, Project
 from .settings import Settings
 from .watcher import Watcher
 
@@ -35,10 +34,10 @@ class Presenter:
         self._watcher = watcher
         self._sampler = sampler
 
-    def project(self, row: Workspace) -> dict[str, Any]:
+    def project(self, row: Workspace) -> Project:
         """The one shape of a project everywhere."""
         status, error = self.status(row)
-        repository = repository_view(self._settings.site, row)
+        repository = _repository(self._settings.site, row)
         kind = GIT_CLONE if row.git_url else row.template
         aliases = self._aliases(self._registry.version()).get(row.id, ())
         return {
@@ -48,34 +47,30 @@ class Presenter:
             "projectName": row.name,
             "type": kind,
             "projectType": kind,
-            "status": str(status),
+            "status": status,
             "createdAt": row.created_at,
             "lastActivity": row.last_activity,
             "lastAccessed": row.last_activity,
             "workspaceUrl": self._settings.site.workspace_url(row.id),
             "passwordProtected": row.password_protected,
             "hasGitRepo": repository is not None,
-            "gitRepoUrl": repository["web_url"] if repository else None,
-            "gitRepository": {to_camel(key): value for key, value in repository.items()} if repository else None,
+            "gitRepoUrl": repository["webUrl"] if repository else None,
+            "gitRepository": repository,
             "gitUrl": row.git_url,
             "group": row.group or UNGROUPED,
             "memoryLimit": row.limits.memory,
             "cpuCores": row.limits.cpus,
-            "proxyMode": str(row.proxy_mode),
+            "proxyMode": row.proxy_mode,
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
             "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
             "diskUsage": None,
-            **tagged(
-                {
-                    "error": error,
-                    "diskWarning": self.disk_warning(row),
-                    "warnings": [row.git_problem] if row.git_problem else [],
-                }
-            ),
+            "error": error,
+            "diskWarning": self.disk_warning(row),
+            "warnings": [row.git_problem] if row.git_problem else [],
         }
 
-    def detailed(self, row: Workspace) -> dict[str, Any]:
+    def detailed(self, row: Workspace) -> DetailedProject:
         """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
         seen = self._watcher.seen.get(row.id)
         usage = self._sampler.usage.get(row.id)
@@ -114,7 +109,20 @@ class Presenter:
         return notice.sentence(running=running) if notice else None
 
 
-def alias_view(site: Site, alias: Alias) -> dict[str, Any]:
+def _repository(site: Site, row: Workspace) -> GitRepository | None:
+    found = repository_view(site, row)
+    if found is None:
+        return None
+    return {
+        "name": found["name"],
+        "fullName": found["full_name"],
+        "cloneUrl": found["clone_url"],
+        "webUrl": found["web_url"],
+        "branch": found["branch"],
+    }
+
+
+def alias_view(site: Site, alias: Alias) -> AliasView:
     """An alias as answers have it: never its hash."""
     return {
         "subdomain": alias.subdomain,

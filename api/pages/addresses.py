@@ -1,14 +1,15 @@
-"""Aliases and open ports of a workspace as its page shows them: the API's JSON and words in, plain data out."""
+"""Aliases and open ports of a workspace as its page shows them: the API's answers and words in, plain data out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from ..schemas.aliases import AliasView, OpenPort
 from .words import Words
 
 
-def aliases(found: Sequence[Mapping[str, Any]], reader: Words) -> list[dict[str, Any]]:
+def aliases(found: Sequence[AliasView], reader: Words) -> list[dict[str, Any]]:
     return [
         {
             "subdomain": alias["subdomain"],
@@ -23,7 +24,7 @@ def aliases(found: Sequence[Mapping[str, Any]], reader: Words) -> list[dict[str,
     ]
 
 
-def ports(found: Sequence[Mapping[str, Any]], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
+def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
     """The open ports and those that are shared, and the sentence when none is open. One that only the workspace reaches
     has no address."""
     open_ports = {entry["port"]: entry for entry in found}
@@ -42,7 +43,7 @@ def ports(found: Sequence[Mapping[str, Any]], shared: Sequence[int], status: str
     }
 
 
-def _access(entry: Mapping[str, Any] | None, shared: bool, reader: Words) -> str:
+def _access(entry: OpenPort | None, shared: bool, reader: Words) -> str:
     """Who may open the port, in words."""
     if entry is not None and not entry["reachable"]:
         return reader("ports.local")

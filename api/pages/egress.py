@@ -8,16 +8,16 @@ from typing import Any
 
 from atelier.whitelist import allowable, covering
 
+from ..schemas.egress import Conversation, LogLine, RecordedDomains, Whitelist
 from ..seat_activity import host_of
 from .words import Words
 
-Json = Mapping[str, Any]
 # What a message shows of itself; the document has it whole.
 _EXCERPT = 2000
 
 
 def whitelist_form(
-    answer: Json, base: Sequence[str], group: str, groups: Sequence[str], reader: Words
+    answer: Whitelist, base: Sequence[str], group: str, groups: Sequence[str], reader: Words
 ) -> dict[str, Any]:
     """One list to edit: everybody's, or a group's. The base domains of the first are shown, not edited."""
     lists: Mapping[str, Sequence[str]] = answer["groups"]
@@ -35,7 +35,7 @@ def whitelist_form(
     }
 
 
-def domain_categories(answer: Json, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
+def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
     """Recorded domains by category, the most asked for first. ``allowed`` are the whitelist's entries that hold for the
     workspace, None where there is no whitelist."""
     entries_allowed = set(allowed or ())
@@ -56,7 +56,7 @@ def domain_categories(answer: Json, allowed: Sequence[str] | None, reader: Words
     ]
 
 
-def log_rows(logs: Sequence[Json], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
+def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
     """Squid's log, newest first: what was asked for, when, whether it was let through. A domain that was refused can
     be allowed where it stands first; ``allowed`` are the whitelist's entries that hold for the workspace."""
     rows: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str,
     return {"allows": bool(entries) and not on_it, "allowed_word": reader("domain.allowed") if on_it else ""}
 
 
-def conversation_rows(conversations: Sequence[Json], reader: Words) -> list[dict[str, Any]]:
+def conversation_rows(conversations: Sequence[Conversation], reader: Words) -> list[dict[str, Any]]:
     """Each exchange by its last question and its answer: what came before stands in the exchanges before it."""
     rows = []
     for entry in conversations:

@@ -1,20 +1,20 @@
-"""The end of a workshop as its page shows it: the API's JSON and words in, plain data out."""
+"""The end of a workshop as its page shows it: the API's answers and words in, plain data out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from ..presenter import size
+from ..schemas.ending import Collected, CollectedSeat
+from ..schemas.jobs import JobAnswer
 from .words import Words
 
-Json = Mapping[str, Any]
 _OPEN = ("pending", "running")
 _COMMIT_SHOWN = 8
 
 
-def ending(answer: Json, reader: Words) -> dict[str, Any]:
+def ending(answer: Collected, reader: Words) -> dict[str, Any]:
     """How far it is, what was collected of this workshop, and what would be lost if it ended now."""
     here = {row["projectId"] for row in answer["workspaces"]}
     ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
@@ -33,17 +33,17 @@ def ending(answer: Json, reader: Words) -> dict[str, Any]:
     }
 
 
-def _newest(collect: Json | None, teardown: Json | None) -> Json | None:
+def _newest(collect: JobAnswer | None, teardown: JobAnswer | None) -> JobAnswer | None:
     jobs = [job for job in (collect, teardown) if job is not None]
     return max(jobs, key=lambda job: str(job["createdAt"]), default=None)
 
 
-def _progress(job: Json, reader: Words) -> dict[str, Any]:
+def _progress(job: JobAnswer, reader: Words) -> dict[str, Any]:
     done, total = job["progress"]["done"], job["progress"]["total"]
     return {"done": done, "total": total, "text": reader(f"ending.{job['operation']}.running", done=done, total=total)}
 
 
-def _said(job: Json, seats: int, reader: Words) -> dict[str, str]:
+def _said(job: JobAnswer, seats: int, reader: Words) -> dict[str, str]:
     """What became of the newest job, in a sentence and its kind."""
     what = f"ending.{job['operation']}"
     if job["state"] != "successful":
@@ -59,12 +59,12 @@ def _said(job: Json, seats: int, reader: Words) -> dict[str, str]:
     return {"kind": "", "text": ""}  # the next workshop is there already
 
 
-def _place(seat: Json) -> list[str | int]:
+def _place(seat: CollectedSeat) -> list[str | int]:
     """Seat 2 comes before seat 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", seat["projectName"])]
 
 
-def _row(seat: Json, reader: Words) -> dict[str, str]:
+def _row(seat: CollectedSeat, reader: Words) -> dict[str, str]:
     return {
         "id": seat["projectId"],
         "name": seat["projectName"],
@@ -75,7 +75,7 @@ def _row(seat: Json, reader: Words) -> dict[str, str]:
     }
 
 
-def _git(seat: Json, reader: Words) -> str:
+def _git(seat: CollectedSeat, reader: Words) -> str:
     if seat["pushed"]:
         return reader("ending.pushed", branch=seat["branch"] or "", commit=(seat["commit"] or "")[:_COMMIT_SHOWN])
     return reader.told(seat["note"]) if seat["note"] else reader("ending.not_pushed")

@@ -1,4 +1,4 @@
-"""Repositories as the pages show them: the API's JSON and words in, plain data out."""
+"""Repositories as the pages show them: the API's answers and words in, plain data out."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..schemas.git import Repository
+from ..schemas.projects import Project
 from .words import Words
 
 
-def repository(project: Mapping[str, Any], reader: Words, *, browsable: bool) -> dict[str, Any]:
+def repository(project: Project, reader: Words, *, browsable: bool) -> dict[str, Any]:
     """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
     for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
-    found = project["gitRepository"] or {}
+    found: Mapping[str, Any] = project["gitRepository"] or {}
     return {
         "name": found.get("fullName", ""),
         "url": found.get("webUrl", "") if browsable else "",
@@ -24,7 +26,7 @@ def repository(project: Mapping[str, Any], reader: Words, *, browsable: bool) ->
     }
 
 
-def repositories(found: Sequence[Mapping[str, Any]], *, browsable: bool) -> list[dict[str, Any]]:
+def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[str, Any]]:
     """One row a repository, its branches with the default one first, the others as people count."""
     return [
         {

@@ -1,21 +1,22 @@
-"""Jobs as the pages show them: the API's JSON and words in, plain data out."""
+"""Jobs as the pages show them: the API's answers and words in, plain data out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..schemas.jobs import JobAnswer
 from .words import Words
 
 _OPEN = ("pending", "running")
 
 
-def rows(jobs: Sequence[Mapping[str, Any]], names: Mapping[str, str], reader: Words) -> list[dict[str, Any]]:
+def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], reader: Words) -> list[dict[str, Any]]:
     """One row a job. ``names`` are the workspaces' by id, of those that are still there."""
     return [row(job, names, reader) for job in jobs]
 
 
-def row(job: Mapping[str, Any], names: Mapping[str, str], reader: Words) -> dict[str, Any]:
+def row(job: JobAnswer, names: Mapping[str, str], reader: Words) -> dict[str, Any]:
     done, total = job["progress"]["done"], job["progress"]["total"]
     is_open = job["state"] in _OPEN
     known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}

@@ -20,8 +20,9 @@ from ..routers import jobs as jobs_api
 from ..routers import ports as ports_api
 from ..routers import projects as projects_api
 from ..routers import system as system_api
+from ..schemas.projects import Project
 from . import addresses, egress, git, jobs, workshop, workspaces
-from .parts import content, docker_away, frame
+from .parts import docker_away, frame
 from .refusals import PageRoute
 from .remembered import Remembered
 from .view import Reader, html, page, rendered
@@ -45,8 +46,8 @@ async def workspaces_page(
     request: Request, platform: Platform, caller: Who, reader: Reader, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
-    config = content(await system_api.config(platform))["config"]
-    groups = content(await projects_api.list_groups(platform))["groups"]
+    config = (await system_api.config(platform))["config"]
+    groups = (await projects_api.list_groups(platform))["groups"]
     return page(
         "workspaces.html",
         reader,
@@ -64,7 +65,7 @@ async def workspaces_fragment(request: Request, platform: Platform, reader: Read
 @router.get("/workspaces/{project_id}")
 async def workspace_page(project_id: ProjectId, platform: Platform, caller: Who, reader: Reader) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
-    groups = content(await projects_api.list_groups(platform))["groups"]
+    groups = (await projects_api.list_groups(platform))["groups"]
     return page(
         "workspace.html",
         reader,
@@ -84,7 +85,7 @@ async def workspace_fragment(project_id: ProjectId, platform: Platform, reader: 
 async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker takes its time to measure."""
     try:
-        usage = content(await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
+        usage = (await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
     except AtelierError as error:
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
@@ -106,21 +107,21 @@ async def aliases_fragment(project_id: ProjectId, platform: Platform, reader: Re
 async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
     """Asked for by itself, since Docker is asked."""
     status, _ = platform.presenter.status(platform.row(project_id))
-    found = content(await ports_api.list_ports(project_id, platform))
+    found = await ports_api.list_ports(project_id, platform)
     rows = addresses.ports(found["listening"], found["shared"], status, reader)
     return page("ports.html", reader, id=project_id, ports=rows)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    logs = content(await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
+    logs = (await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
     allowed = await _allowed(platform, project_id)
     return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    found = content(await egress_api.get_recorded_domains(project_id, platform))
+    found = await egress_api.get_recorded_domains(project_id, platform)
     project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
     categories = egress.domain_categories(found, await _allowed(platform, project_id), reader)
     return page("domains.html", reader, categories=categories, workspace=project)
@@ -130,7 +131,7 @@ async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Re
 async def conversations_fragment(
     project_id: ProjectId, platform: Platform, reader: Reader, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
 ) -> Response:
-    found = content(await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset))
+    found = await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset)
     following = offset + found["count"]
     return page(
         "conversations.html",
@@ -146,8 +147,8 @@ async def conversations_fragment(
 @router.get("/whitelist")
 async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group: Group = "") -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
-    answer = content(await egress_api.get_whitelist(platform))
-    groups = content(await projects_api.list_groups(platform))["groups"]
+    answer = await egress_api.get_whitelist(platform)
+    groups = (await projects_api.list_groups(platform))["groups"]
     recorded = [row for row in _projects(platform) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
     return page(
         "whitelist.html",
@@ -216,7 +217,7 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
 
 
 async def _workspace(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    project = content(await projects_api.get_project(project_id, platform))["project"]
+    project = (await projects_api.get_project(project_id, platform))["project"]
     return {
         "workspace": workspaces.row(project, reader),
         "docker": docker_away(platform, reader),
@@ -233,7 +234,7 @@ def _extended(platform: Services, project_id: str) -> str:
 async def _allowed(platform: Services, project_id: str) -> list[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     try:
-        answer = content(await egress_api.get_whitelist(platform))
+        answer = await egress_api.get_whitelist(platform)
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
@@ -242,7 +243,7 @@ async def _allowed(platform: Services, project_id: str) -> list[str] | None:
 
 
 async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    found = content(await aliases_api.list_aliases(project_id, platform))["aliases"]
+    found = (await aliases_api.list_aliases(project_id, platform))["aliases"]
     return {"id": project_id, "aliases": addresses.aliases(found, reader)}
 
 
@@ -255,7 +256,7 @@ def _browsable(platform: Services) -> bool:
 async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
     """The list, or the sentence when the git server does not answer: the page is there all the same."""
     try:
-        found = content(await git_api.list_git_repositories(platform))["repositories"]
+        found = (await git_api.list_git_repositories(platform))["repositories"]
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
@@ -264,17 +265,17 @@ async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
 
 
 async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:
-    answer = content(await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS))
+    answer = await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS)
     return jobs.rows(answer["jobs"], _names(platform), reader)
 
 
 async def _job(platform: Services, job_id: str, reader: Words) -> dict[str, Any]:
-    return jobs.row(content(await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
+    return jobs.row((await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
 
 
 def _names(platform: Services) -> dict[str, str]:
     return {row.id: row.name for row in platform.reads.all()}
 
 
-def _projects(platform: Services) -> list[dict[str, Any]]:
+def _projects(platform: Services) -> list[Project]:
     return [platform.presenter.project(row) for row in platform.reads.all()]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from atelier.egress_modes import Capability
-from atelier.messages import untagged
-from fastapi import Response
 
 from ..access import Caller
 from ..deps import Services
@@ -23,11 +20,6 @@ def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
         "workshop": bool(platform.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),
     }
-
-
-def content(answer: Response) -> Any:
-    """What the JSON API answers, so that a page shows no more and no less than that. Sentences have their codes."""
-    return untagged(orjson.loads(answer.body))
 
 
 def docker_away(platform: Services, reader: Words) -> str:

@@ -1,4 +1,4 @@
-"""The workshop day as its pages show it: the API's JSON and words in, plain data out."""
+"""The workshop day as its pages show it: the API's answers and words in, plain data out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import segno
 from markupsafe import Markup
 
+from ..schemas.seats import Card, Seat
+from ..schemas.workshop import EndedClaim, LastRehearsal, WorkshopStatus
 from ..settings import Workshop
 from .words import Words
 
-Json = Mapping[str, Any]
 # code-server beats about once a minute while somebody has it open.
 _ACTIVE_SECONDS = 180
 
 
-def places(status: Json, now: datetime, reader: Words) -> dict[str, str]:
+def places(status: WorkshopStatus, now: datetime, reader: Words) -> dict[str, str]:
     """How many seats are free, as a sentence and its kind."""
     if "endsAt" in status and datetime.fromisoformat(status["endsAt"]) <= now:
         return {"kind": "bad", "text": reader("error.WORKSHOP_OVER")}
@@ -30,7 +31,7 @@ def places(status: Json, now: datetime, reader: Words) -> dict[str, str]:
     return {"kind": "", "text": reader.count("workshop.free", status["available"])}
 
 
-def seats(found: Sequence[Json], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
+def seats(found: Sequence[Seat], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
     """The seats as rows, and how many there are, are somebody's, are in use, and are not running. ``faults`` say, by
     id, what is wrong with them."""
     rows = [{**seat(entry, now, reader), "fault": reader.told(faults.get(entry["projectId"], ""))} for entry in found]
@@ -46,7 +47,7 @@ def seats(found: Sequence[Json], faults: Mapping[str, str], now: datetime, reade
     return {"rows": rows, "counts": counts}
 
 
-def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
+def seat(entry: Seat, now: datetime, reader: Words) -> dict[str, Any]:
     heartbeat, extended = entry["lastHeartbeat"], entry["extendedUntil"]
     return {
         "id": entry["projectId"],
@@ -56,7 +57,7 @@ def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
         "status_word": reader(f"status.{entry['status']}"),
         "participant": entry["name"] or "",
         "email": entry["email"] or "",
-        "active": bool(heartbeat) and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
+        "active": heartbeat is not None and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
         "heartbeat": heartbeat or "",
         "extended": extended if extended and datetime.fromisoformat(extended) > now else "",
         "commit": entry["lastCommit"] or "",
@@ -66,7 +67,7 @@ def seat(entry: Json, now: datetime, reader: Words) -> dict[str, Any]:
     }
 
 
-def _actions(entry: Json, reader: Words) -> list[dict[str, str]]:
+def _actions(entry: Seat, reader: Words) -> list[dict[str, str]]:
     names = ["card", "extend", "checkpoint", "reset"] if entry["status"] != "creating" else []
     names += ["release"] if entry["name"] else []
     return [
@@ -81,7 +82,7 @@ def at_release(configured: Workshop, keep_hours: float, reader: Words) -> list[s
     return [reader(f"release.password.{password}"), reader(f"release.files.{files}", hours=f"{keep_hours:g}")]
 
 
-def history(ended: Sequence[Json]) -> list[dict[str, str]]:
+def history(ended: Sequence[EndedClaim]) -> list[dict[str, str]]:
     """Claims that are over, the newest first."""
     return [
         {
@@ -95,7 +96,7 @@ def history(ended: Sequence[Json]) -> list[dict[str, str]]:
     ]
 
 
-def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
+def rehearsal(answer: LastRehearsal, reader: Words) -> dict[str, Any]:
     """What the newest rehearsal said, in sentences; none before the first."""
     job, verdict = answer["job"], answer["verdict"]
     if job is None:
@@ -118,7 +119,7 @@ def rehearsal(answer: Json, reader: Words) -> dict[str, Any]:
     return {"kind": "" if verdict["go"] else "bad", "sentences": said, "at": at}
 
 
-def cards(made: Sequence[Json], reader: Words) -> dict[str, Any]:
+def cards(made: Sequence[Card], reader: Words) -> dict[str, Any]:
     """Seat cards with their QR codes, and the warning that goes with passwords."""
     shown = [
         {

@@ -11,9 +11,9 @@ from ..deps import Platform, Services, Who
 from ..routers import ending as ending_api
 from ..routers import seats as seats_api
 from ..routers import workshop as workshop_api
-from ..schemas.seats import MakeCards
+from ..schemas.seats import MakeCards, Seat
 from . import ending, workshop
-from .parts import content, docker_away, frame
+from .parts import docker_away, frame
 from .refusals import PageRoute
 from .view import Reader, page
 from .words import Words
@@ -33,7 +33,7 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 @for_all.get("/workshop")
 async def workshop_page(platform: Platform, reader: Reader) -> Response:
     """Where participants get their seat; it tells of no workspace."""
-    status = content(await workshop_api.get_workshop_status(platform))
+    status = await workshop_api.get_workshop_status(platform)
     configured = platform.settings.workshop
     return page(
         "workshop.html",
@@ -58,19 +58,19 @@ async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -
 
 @for_workshop.get("/pages/workshop/seats")
 async def seats_fragment(platform: Platform, reader: Reader) -> Response:
-    found = content(await seats_api.list_seats(platform))["seats"]
+    found = (await seats_api.list_seats(platform))["seats"]
     return page("seats.html", reader, **await _seats(platform, found, reader))
 
 
 @for_workshop.get("/pages/workshop/rehearsal")
 async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = content(await workshop_api.last_rehearsal(platform))
+    answer = await workshop_api.last_rehearsal(platform)
     return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
 
 
 @for_workshop.get("/pages/workshop/ending")
 async def ending_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = content(await ending_api.collected_work(platform))
+    answer = await ending_api.collected_work(platform)
     return page("ending.html", reader, ending=ending.ending(answer, reader))
 
 
@@ -79,12 +79,12 @@ async def cards_fragment(
     platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
 ) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
-    made = content(await seats_api.make_cards(platform, caller, body))["cards"]
+    made = await seats_api.cards(platform, caller, body or MakeCards())
     return page("cards.html", reader, **workshop.cards(made, reader))
 
 
-async def _seats(platform: Services, found: list[dict[str, Any]], reader: Words) -> dict[str, Any]:
-    claims = content(await workshop_api.list_claims(platform))
+async def _seats(platform: Services, found: list[Seat], reader: Words) -> dict[str, Any]:
+    claims = await workshop_api.list_claims(platform)
     ids = {seat["projectId"] for seat in found}
     faults = {row.id: platform.presenter.fault(row) for row in platform.reads.all() if row.id in ids}
     return {

@@ -1,21 +1,21 @@
 """Workspaces as the operator's page shows them.
 
-Everything here is pure, as in its neighbours: the API's JSON and words in, plain data for a template out."""
+Everything here is pure, as in its neighbours: the API's answers and words in, plain data for a template out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from atelier.egress_modes import ProxyMode
-from atelier.messages import untagged
 from atelier.model import CPU_COUNTS, MEMORY_SIZES
 
 from ..schemas.fields import GIT_CLONE, GIT_TEMPLATE
+from ..schemas.projects import DetailedProject, Project
+from ..schemas.system import Configuration
 from .words import Words
 
-Project = Mapping[str, Any]
 _NO_GROUP = "Uncategorized"
 # The contract writes a size such as "1.2GB" without a space, people write it with one.
 _UNIT = re.compile(r"([KMGT]?B)$")
@@ -53,7 +53,7 @@ def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
 
 def counts(projects: Sequence[Project], reader: Words) -> list[dict[str, Any]]:
     """How many workspaces there are of each status."""
-    statuses = [project["status"] for project in projects]
+    statuses: list[str] = [project["status"] for project in projects]
     return [
         {"status": status, "word": reader(f"count.{status}"), "number": statuses.count(status)}
         for status in ("running", "creating", "stopped", "error")
@@ -85,8 +85,6 @@ def kind_name(kind: str, reader: Words) -> str:
 def row(project: Project, reader: Words) -> dict[str, Any]:
     """One workspace: its facts in words, and what can be done with it now."""
     status = project["status"]
-    # With their codes: the presenter has these beside the texts.
-    said = untagged({key: project[key] for key in ("error", "diskWarning", "codes") if key in project})
     return {
         "id": project["id"],
         "name": project["name"],
@@ -96,7 +94,7 @@ def row(project: Project, reader: Words) -> dict[str, Any]:
         "template": kind_name(project["type"], reader),
         "status": status,
         "status_word": reader(f"status.{status}"),
-        "error": reader.told(said.get("error") or said.get("diskWarning") or ""),
+        "error": reader.told(project["error"] or project["diskWarning"] or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
         "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
@@ -129,7 +127,7 @@ def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
     ]
 
 
-def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words) -> dict[str, Any]:
+def create_form(config: Configuration, groups: Sequence[str], reader: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
     modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
     kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
@@ -151,7 +149,7 @@ def create_form(config: Mapping[str, Any], groups: Sequence[str], reader: Words)
     }
 
 
-def facts(project: Project, extended: str, reader: Words) -> list[dict[str, Any]]:
+def facts(project: DetailedProject, extended: str, reader: Words) -> list[dict[str, Any]]:
     """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
     when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
     shown: list[tuple[str, str, str]] = [
@@ -175,7 +173,7 @@ def facts(project: Project, extended: str, reader: Words) -> list[dict[str, Any]
     ]
 
 
-def _figures(project: Project, reader: Words) -> list[tuple[str, str, str]]:
+def _figures(project: DetailedProject, reader: Words) -> list[tuple[str, str, str]]:
     """What a running workspace takes."""
     container = project["container"]
     memory = reader.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))

@@ -17,54 +17,52 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..operations import raise_for
 from ..presenter import alias_view
-from ..responses import JSON
-from ..schemas import alias_answers, answers
-from ..schemas.aliases import BasicAuth, ChangeAlias, CreateAlias
+from ..responses import Route
+from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
+from ..schemas.common import DoneOnProject
 
-router = APIRouter(tags=["aliases"])
+router = APIRouter(route_class=Route, tags=["aliases"])
 _ALIASES = "/api/projects/{project_id}/aliases"
 _ONE = f"{_ALIASES}/{{subdomain}}"
 Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo"])]
 
 
-@router.get(_ALIASES, response_model=alias_answers.AliasList, responses=errors(404))
-async def list_aliases(project_id: ProjectId, platform: Platform) -> Response:
+@router.get(_ALIASES, responses=errors(404))
+async def list_aliases(project_id: ProjectId, platform: Platform) -> AliasList:
     """The workspace's aliases, by name."""
     row = platform.row(project_id)
     found = all_aliases(platform.reads).get(row.id, ())
-    return JSON({"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]})
+    return {"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]}
 
 
-@router.post(
-    _ALIASES, response_model=alias_answers.OneAlias, status_code=201, responses=errors(404, 409, 422, 500, 503)
-)
-async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> Response:
+@router.post(_ALIASES, status_code=201, responses=errors(404, 409, 422, 500, 503))
+async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> OneAlias:
     """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
     row = platform.row(project_id)
     wanted = await _with_auth(Alias(check_subdomain(body.subdomain), row.id, body.port, None, None), body.basic_auth)
-    return await _put(platform, caller, wanted, 201, new=True)
+    return await _put(platform, caller, wanted, new=True)
 
 
-@router.put(_ONE, response_model=alias_answers.OneAlias, responses=errors(404, 409, 500, 503))
+@router.put(_ONE, responses=errors(404, 409, 500, 503))
 async def change_alias(
     project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, platform: Platform, caller: Who
-) -> Response:
+) -> OneAlias:
     """Leads the alias to another port, or changes what it asks for."""
     row = platform.row(project_id)
     present = get_alias(platform.reads, row.id, subdomain)
     wanted = replace(present, port=body.port or present.port)
     if "basic_auth" in body.model_fields_set:
         wanted = await _with_auth(wanted, body.basic_auth)
-    return await _put(platform, caller, wanted, 200)
+    return await _put(platform, caller, wanted)
 
 
-@router.delete(_ONE, response_model=answers.DoneOnProject, responses=errors(404, 409, 500, 503))
-async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Platform, caller: Who) -> Response:
+@router.delete(_ONE, responses=errors(404, 409, 500, 503))
+async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Platform, caller: Who) -> DoneOnProject:
     """Takes the alias away; the port keeps its address by the workspace's id."""
     row = platform.row(project_id)
     present = get_alias(platform.reads, row.id, subdomain)
     await change(platform, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
-    return JSON({"success": True, "message": "Alias deleted successfully", "projectId": row.id})
+    return {"success": True, "message": "Alias deleted successfully", "projectId": row.id}
 
 
 # The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
@@ -94,7 +92,7 @@ async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:
     return replace(alias, user=auth.user, password_hash=await asyncio.to_thread(hash_password, auth.password))
 
 
-async def _put(platform: Services, caller: Caller, wanted: Alias, status: int, *, new: bool = False) -> Response:
+async def _put(platform: Services, caller: Caller, wanted: Alias, *, new: bool = False) -> OneAlias:
     given = {"user": wanted.user, "password_hash": wanted.password_hash}
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
     variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
@@ -110,4 +108,4 @@ async def _put(platform: Services, caller: Caller, wanted: Alias, status: int, *
     )
     raise_for(await follow(platform, caller, job))
     made = get_alias(platform.reads, wanted.workspace_id, wanted.subdomain)
-    return JSON({"success": True, "alias": alias_view(platform.settings.site, made)}, status)
+    return {"success": True, "alias": alias_view(platform.settings.site, made)}

@@ -4,43 +4,48 @@ from __future__ import annotations
 
 from atelier.errors import AtelierError, Code
 from atelier.model import Status, Workspace
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from .. import disk
 from ..changes import change
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
-from ..responses import JSON
-from ..schemas import answers
+from ..responses import Route
+from ..schemas.projects import Checkpoints, CheckpointTaken, CheckpointView, StartedProject
 
-router = APIRouter(prefix="/api/projects/{project_id}", tags=["projects"])
+router = APIRouter(route_class=Route, prefix="/api/projects/{project_id}", tags=["projects"])
 
 
-@router.get("/checkpoints", response_model=answers.Checkpoints, responses=errors(404, 503))
-async def list_checkpoints(project_id: ProjectId, platform: Platform) -> Response:
+@router.get("/checkpoints", responses=errors(404, 503))
+async def list_checkpoints(project_id: ProjectId, platform: Platform) -> Checkpoints:
     """The workspace's checkpoints, newest last. Five are kept."""
-    return JSON(await _listed(platform, platform.row(project_id)))
+    return {"success": True, "checkpoints": await _listed(platform, platform.row(project_id))}
 
 
-@router.post("/checkpoint", response_model=answers.CheckpointTaken, responses=errors(404, 409, 500, 503))
-async def take_checkpoint(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.post("/checkpoint", responses=errors(404, 409, 500, 503))
+async def take_checkpoint(project_id: ProjectId, platform: Platform, caller: Who) -> CheckpointTaken:
     """Takes a checkpoint, which later resets begin from; the oldest beyond five goes. Secrets in known places (keys,
     tokens, shell history) are not in it."""
     row = _made(platform.row(project_id))
     await change(platform, caller, "checkpoint", row)
-    answer = {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id}
-    return JSON({**answer, **await _listed(platform, row)})
+    listed = await _listed(platform, row)
+    return {
+        "success": True,
+        "message": "Checkpoint taken successfully",
+        "projectId": row.id,
+        "checkpoints": listed,
+    }
 
 
-@router.post("/reset", response_model=answers.StartedProject, responses=errors(404, 409, 500, 503))
-async def reset_project(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.post("/reset", responses=errors(404, 409, 500, 503))
+async def reset_project(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
     """Begins the workspace again from its last checkpoint, or else from its base: same id, address, claim and password.
     What it had is kept for a while, stopped. It answers when the IDE does."""
     row = _made(platform.row(project_id))
     platform.reads.check_running_slot(row.id)
     await change(platform, caller, "reset", row)
     project = platform.presenter.project(platform.row(project_id))
-    return JSON({"success": True, "message": "Workspace reset successfully", "project": project})
+    return {"success": True, "message": "Workspace reset successfully", "project": project}
 
 
 def _made(row: Workspace) -> Workspace:
@@ -54,6 +59,6 @@ def _made(row: Workspace) -> Workspace:
     return row
 
 
-async def _listed(platform: Services, row: Workspace) -> dict[str, object]:
+async def _listed(platform: Services, row: Workspace) -> list[CheckpointView]:
     found = await platform.seat_threads.ask(("checkpoints", row.id), disk.checkpoints, platform.settings, row)
-    return {"success": True, "checkpoints": [{"takenAt": checkpoint.taken_at} for checkpoint in found]}
+    return [{"takenAt": checkpoint.taken_at} for checkpoint in found]

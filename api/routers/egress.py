@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from atelier import recordings
 from atelier.egress_modes import Capability
@@ -13,51 +13,63 @@ from atelier.model import Workspace
 from atelier.recording_report import document, recorded_domains
 from atelier.squid_log import LogEntry, last_requests
 from atelier.whitelist import State, allowable, normalise
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query
 
 from ..access import Caller
 from ..changes import follow
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..operations import raise_for
-from ..responses import JSON
-from ..schemas import answers
-from ..schemas.egress import ChangeWhitelist, GenerateDocumentation, WhitelistOfRecorded
+from ..responses import Route
+from ..schemas.common import Done
+from ..schemas.egress import (
+    ChangeWhitelist,
+    Conversation,
+    Conversations,
+    Documentation,
+    GenerateDocumentation,
+    LogLine,
+    RecordedDomains,
+    RecordedWhitelisted,
+    SquidLogs,
+    Whitelist,
+    WhitelistChanged,
+    WhitelistOfRecorded,
+)
 
-router = APIRouter(tags=["egress"])
+router = APIRouter(route_class=Route, tags=["egress"])
 _PROJECT = "/api/projects/{project_id}"
 # A day alone is taken, too.
 _DATE: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 
 
-@router.get(f"{_PROJECT}/squid-logs", response_model=answers.SquidLogs, responses=errors(404))
+@router.get(f"{_PROJECT}/squid-logs", responses=errors(404))
 async def get_squid_logs(
     project_id: ProjectId, platform: Platform, lines: Annotated[int, Query(ge=1, le=500)] = 50
-) -> Response:
+) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
     row = _that_can(platform, project_id, Capability.LOG, "Workspace not found or not using proxy")
     entries = await asyncio.to_thread(last_requests, platform.settings.site.state_dir, row, lines)
-    return JSON({"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]})
+    return {"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]}
 
 
-@router.get(f"{_PROJECT}/recorded-domains", response_model=answers.RecordedDomains, responses=errors(404))
-async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Response:
+@router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
+async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
     row = _recorded(platform, project_id)
     found = await asyncio.to_thread(recorded_domains, platform.settings.site.state_dir, row, platform.domain_categories)
-    return JSON(
-        {
-            **_whose(row),
-            "domains": found["domains"],
-            "categorized": found["categorized"],
-            "totalDomains": found["total_domains"],
-        }
-    )
+    return {
+        "success": True,
+        "projectId": row.id,
+        "ipAddress": row.address,
+        "domains": found["domains"],
+        "categorized": found["categorized"],
+        "totalDomains": found["total_domains"],
+    }
 
 
 @router.post(
     f"{_PROJECT}/recorded-domains/whitelist",
-    response_model=answers.RecordedWhitelisted,
     responses=errors(404, 409, 500, 503),
 )
 async def whitelist_recorded_domains(
@@ -65,17 +77,18 @@ async def whitelist_recorded_domains(
     platform: Platform,
     caller: Who,
     body: Annotated[WhitelistOfRecorded | None, Body()] = None,
-) -> Response:
+) -> RecordedWhitelisted:
     """Adds what the workspace's recording needed to the whitelist, or to its group's. ``skipped`` are those that can't
     stand on one, such as bare addresses."""
     row = _recorded(platform, project_id)
     found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
-    return await _changed(platform, caller, entries, State.PRESENT, group, {"skipped": skipped})
+    changed = await _changed(platform, caller, entries, State.PRESENT, group)
+    return {**changed, "skipped": skipped}
 
 
-@router.get(f"{_PROJECT}/llm-conversations", response_model=answers.Conversations, responses=errors(404))
+@router.get(f"{_PROJECT}/llm-conversations", responses=errors(404))
 async def get_llm_conversations(
     project_id: ProjectId,
     platform: Platform,
@@ -84,7 +97,7 @@ async def get_llm_conversations(
     model: str | None = None,
     date_from: Annotated[str | None, Query(alias="dateFrom", json_schema_extra=_DATE)] = None,
     date_to: Annotated[str | None, Query(alias="dateTo", json_schema_extra=_DATE)] = None,
-) -> Response:
+) -> Conversations:
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
     row = _recorded(platform, project_id)
@@ -100,76 +113,76 @@ async def get_llm_conversations(
         )
     )
     found = page.conversations
-    return JSON({**_whose(row), "conversations": found, "count": len(found), "total": page.total})
+    return {
+        "success": True,
+        "projectId": row.id,
+        "ipAddress": row.address,
+        "conversations": cast("list[Conversation]", found),
+        "count": len(found),
+        "total": page.total,
+    }
 
 
-@router.delete(f"{_PROJECT}/llm-conversations", response_model=answers.Done, responses=errors(404))
-async def delete_llm_conversations(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
+async def delete_llm_conversations(project_id: ProjectId, platform: Platform, caller: Who) -> Done:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
     row = _recorded(platform, project_id)
     await _forget(platform, caller, row, recordings.delete_conversations)
-    return JSON({"success": True, "message": "All conversations deleted successfully"})
+    return {"success": True, "message": "All conversations deleted successfully"}
 
 
-@router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", response_model=answers.Done, responses=errors(404))
-async def delete_llm_conversation(project_id: ProjectId, timestamp: str, platform: Platform, caller: Who) -> Response:
+@router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404))
+async def delete_llm_conversation(project_id: ProjectId, timestamp: str, platform: Platform, caller: Who) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
     row = _recorded(platform, project_id)
     await _forget(platform, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
-    return JSON({"success": True, "message": "Conversation deleted successfully"})
+    return {"success": True, "message": "Conversation deleted successfully"}
 
 
-@router.post(f"{_PROJECT}/generate-documentation", response_model=answers.Documentation, responses=errors(404))
+@router.post(f"{_PROJECT}/generate-documentation", responses=errors(404))
 async def generate_documentation(
     project_id: ProjectId, platform: Platform, body: Annotated[GenerateDocumentation | None, Body()] = None
-) -> Response:
+) -> Documentation:
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
     row = _recorded(platform, project_id)
     wanted = body or GenerateDocumentation()
     written = await asyncio.to_thread(document, platform.settings.site.state_dir, row, wanted.type)
-    return JSON(
-        {
-            "success": True,
-            "projectId": row.id,
-            "format": wanted.format,
-            "type": wanted.type,
-            "documentation": written["document"],
-            "conversationCount": written["conversation_count"],
-        }
-    )
+    return {
+        "success": True,
+        "projectId": row.id,
+        "format": wanted.format,
+        "type": wanted.type,
+        "documentation": written["document"],
+        "conversationCount": written["conversation_count"],
+    }
 
 
-@router.get("/api/whitelist", response_model=answers.Whitelist, responses=errors(503))
-async def get_whitelist(platform: Platform) -> Response:
+@router.get("/api/whitelist", responses=errors(503))
+async def get_whitelist(platform: Platform) -> Whitelist:
     """What workspaces of the mode security may reach: all of them, and those of each group besides."""
     squid = platform.squid()
     live = await asyncio.to_thread(squid.whitelist)
     groups = await asyncio.to_thread(platform.group_whitelists().all)
-    return JSON({"success": True, "domains": live.entries, "raw": live.section, "groups": groups})
+    return {"success": True, "domains": live.entries, "raw": live.section, "groups": groups}
 
 
-@router.put("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(409, 500, 503))
-async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
+@router.put("/api/whitelist", responses=errors(409, 500, 503))
+async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, State.EXACT, body.group, {})
+    return await _changed(platform, caller, entries, State.EXACT, body.group)
 
 
-@router.post("/api/whitelist", response_model=answers.WhitelistChanged, responses=errors(409, 500, 503))
-async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> Response:
+@router.post("/api/whitelist", responses=errors(409, 500, 503))
+async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
     """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, State.PRESENT, body.group, {})
+    return await _changed(platform, caller, entries, State.PRESENT, body.group)
 
 
 async def _changed(
-    platform: Services,
-    caller: Caller,
-    entries: tuple[str, ...],
-    state: State,
-    group: str | None,
-    more: dict[str, Any],
-) -> Response:
+    platform: Services, caller: Caller, entries: tuple[str, ...], state: State, group: str | None
+) -> WhitelistChanged:
     platform.require_docker()
     await asyncio.to_thread(platform.squid().whitelist)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
@@ -181,7 +194,7 @@ async def _changed(
         domains = (await asyncio.to_thread(platform.squid().whitelist)).entries
     else:
         domains = (await asyncio.to_thread(platform.group_whitelists().all)).get(group, ())
-    return JSON({"success": True, "domainCount": len(domains), "domains": domains, **more})
+    return {"success": True, "domainCount": len(domains), "domains": domains}
 
 
 async def _forget(platform: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
@@ -201,11 +214,7 @@ def _that_can(platform: Services, project_id: str, capability: Capability, other
     return row
 
 
-def _whose(row: Workspace) -> dict[str, Any]:
-    return {"success": True, "projectId": row.id, "ipAddress": row.address}
-
-
-def _log_entry(entry: LogEntry) -> dict[str, str]:
+def _log_entry(entry: LogEntry) -> LogLine:
     return {
         "timestamp": entry.timestamp,
         "duration": entry.duration,

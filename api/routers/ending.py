@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from atelier.archive_manifest import Entry, fault_of, folder_of, read_manifest
 from atelier.errors import AtelierError, Code
 from atelier.jobs import OPEN, Job
-from atelier.messages import tagged
 from atelier.model import Workspace
 from fastapi import APIRouter, Body, Response
 from starlette.responses import FileResponse
@@ -23,17 +21,15 @@ from ..changes import begin
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..operations import COLLECT, TEARDOWN
-from ..responses import JSON
-from ..schemas import workshop_answers
-from ..schemas.workshop import TearDown
+from ..responses import JSON, Route
+from ..schemas.ending import Collected, CollectedSeat, TearDown
+from ..schemas.jobs import JobAnswer, JobBegun
 from .jobs import job_answer
 
-router = APIRouter(prefix="/api/workshop", tags=["workshop"])
+router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 
-@router.post(
-    "/collect", response_model=workshop_answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503)
-)
+@router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def collect_workshop(platform: Platform, caller: Who) -> Response:
     """Begins to collect: the work in each seat, and in their base, is committed and pushed where that can be done, and
     goes into an archive. Again at any time: archives are then taken anew."""
@@ -42,30 +38,28 @@ async def collect_workshop(platform: Platform, caller: Who) -> Response:
     return await _begin(platform, caller, COLLECT, rows, {"workshop_report_only": True})
 
 
-@router.get("/collect", response_model=workshop_answers.Collected, responses=errors(429))
-async def collected_work(platform: Platform) -> Response:
+@router.get("/collect", responses=errors(429))
+async def collected_work(platform: Platform) -> Collected:
     """What was collected, seat by seat, and what the workshop consists of now."""
     folder = _folder(platform)
     entries = await asyncio.to_thread(read_manifest, folder)
     rows = _members(platform)
     faults = await asyncio.to_thread(_faults, folder, entries, rows)
-    return JSON(
-        {
-            "success": True,
-            "seats": [_seat(entry) for entry in entries.values()],
-            "workspaces": [
-                {
-                    "projectId": row.id,
-                    "projectName": row.name,
-                    "isBase": _is_base(row),
-                    "collected": row.id not in faults,
-                }
-                for row in rows
-            ],
-            "job": _newest(platform, COLLECT),
-            "teardown": _newest(platform, TEARDOWN),
-        }
-    )
+    return {
+        "success": True,
+        "seats": [_seat(entry) for entry in entries.values()],
+        "workspaces": [
+            {
+                "projectId": row.id,
+                "projectName": row.name,
+                "isBase": _is_base(row),
+                "collected": row.id not in faults,
+            }
+            for row in rows
+        ],
+        "job": _newest(platform, COLLECT),
+        "teardown": _newest(platform, TEARDOWN),
+    }
 
 
 @router.get(
@@ -93,9 +87,7 @@ async def download_archive(project_id: ProjectId, platform: Platform) -> Respons
     return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
 
 
-@router.post(
-    "/teardown", response_model=workshop_answers.JobBegun, status_code=202, responses=errors(404, 409, 429, 503)
-)
+@router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def tear_workshop_down(
     platform: Platform, caller: Who, body: Annotated[TearDown | None, Body()] = None
 ) -> Response:
@@ -173,12 +165,12 @@ def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> Non
         )
 
 
-def _newest(platform: Services, operation: str) -> dict[str, Any] | None:
+def _newest(platform: Services, operation: str) -> JobAnswer | None:
     job = next((job for job in platform.read_jobs.all(1000) if job.operation == operation), None)
     return _shown(platform, job) if job else None
 
 
-def _shown(platform: Services, job: Job) -> dict[str, Any]:
+def _shown(platform: Services, job: Job) -> JobAnswer:
     """A job; how far a teardown is, its rows tell."""
     answer = job_answer(job)
     if job.operation == TEARDOWN and job.state in OPEN:
@@ -187,12 +179,19 @@ def _shown(platform: Services, job: Job) -> dict[str, Any]:
     return answer
 
 
-def _seat(entry: Entry) -> dict[str, Any]:
-    values = asdict(entry)
-    kept = ("state", "file", "bytes", "sha256", "branch", "commit", "committed", "pushed", "note", "error")
+def _seat(entry: Entry) -> CollectedSeat:
     return {
         "projectId": entry.id,
         "projectName": entry.name,
+        "state": entry.state,
         "collectedAt": entry.collected_at,
-        **tagged({name: values[name] for name in kept}),
+        "file": entry.file,
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
+        "branch": entry.branch,
+        "commit": entry.commit,
+        "committed": entry.committed,
+        "pushed": entry.pushed,
+        "note": entry.note,
+        "error": entry.error,
     }

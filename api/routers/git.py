@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
 from atelier.errors import AtelierError, Code
 from atelier.forge import open_forge, require_git
 from atelier.git_repositories import Desired, Listed, check, with_branches
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends
 
 from ..changes import follow
 from ..deps import Platform, Who
 from ..docs import errors
 from ..operations import raise_for
 from ..presenter import timestamp
-from ..responses import JSON
-from ..schemas import answers
-from ..schemas.git import CreateRepository
+from ..responses import Route
+from ..schemas.git import CreateRepository, Repositories, Repository, RepositoryCreated
 
-router = APIRouter(tags=["git"])
+router = APIRouter(route_class=Route, tags=["git"])
 
 
 def _require_git(platform: Platform) -> None:
     require_git(platform.settings.site)
 
 
-@router.get("/api/git/repositories", response_model=answers.Repositories, responses=errors(500, 503))
-async def list_git_repositories(platform: Platform) -> Response:
+@router.get("/api/git/repositories", responses=errors(500, 503))
+async def list_git_repositories(platform: Platform) -> Repositories:
     """All repositories, by name, with their branches. A damaged one has a `problem` instead."""
     forge = open_forge(platform.settings.site)
     found = await asyncio.to_thread(forge.repositories)
     looked_at = await asyncio.gather(*(asyncio.to_thread(with_branches, forge, repository) for repository in found))
-    return JSON({"success": True, "repositories": [_shown(listed) for listed in looked_at if listed]})
+    return {"success": True, "repositories": [_shown(listed) for listed in looked_at if listed]}
 
 
 @router.post(
     "/api/git/repositories",
-    response_model=answers.RepositoryCreated,
     status_code=201,
     responses=errors(409, 500, 503),
     # Before the body is looked at.
     dependencies=[Depends(_require_git)],
 )
-async def create_git_repository(body: CreateRepository, platform: Platform, caller: Who) -> Response:
+async def create_git_repository(body: CreateRepository, platform: Platform, caller: Who) -> RepositoryCreated:
     """A new, empty repository. A name that is in use is refused with 409."""
     check(Desired(body.name, description=body.description))
     forge = open_forge(platform.settings.site)
@@ -66,10 +63,10 @@ async def create_git_repository(body: CreateRepository, platform: Platform, call
             field="name",
             remedy="Make it again.",
         )
-    return JSON({"success": True, "repository": _shown(Listed(made))}, 201)
+    return {"success": True, "repository": _shown(Listed(made))}
 
 
-def _shown(listed: Listed) -> dict[str, Any]:
+def _shown(listed: Listed) -> Repository:
     repository = listed.repository
     return {
         "name": repository.name,

@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, cast
 
 import orjson
 from atelier.jobs import OPEN, Job
-from atelier.messages import Message, tagged
+from atelier.messages import Message
 from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..changes import CANCELING
 from ..deps import JobId, Platform, Services, Who
 from ..docs import STREAM, errors
-from ..responses import JSON
-from ..schemas import answers
+from ..responses import Route
+from ..schemas.jobs import JobAnswer, JobList, JobSeat, OneJob
 
-router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+router = APIRouter(route_class=Route, prefix="/api/jobs", tags=["jobs"])
 
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 
 
-@router.get("", response_model=answers.JobList, responses=errors())
-async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+@router.get("", responses=errors())
+async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
     """The newest jobs, newest first."""
-    return JSON({"success": True, "jobs": [job_answer(job) for job in platform.read_jobs.all(limit)]})
+    return {"success": True, "jobs": [job_answer(job) for job in platform.read_jobs.all(limit)]}
 
 
-@router.get("/{job_id}", response_model=answers.OneJob, responses=errors(404))
-async def get_job(job_id: JobId, platform: Platform) -> Response:
+@router.get("/{job_id}", responses=errors(404))
+async def get_job(job_id: JobId, platform: Platform) -> OneJob:
     """One job: how far it is, and what became of each of its workspaces."""
-    return JSON({"success": True, "job": job_answer(platform.job(job_id))})
+    return {"success": True, "job": job_answer(platform.job(job_id))}
 
 
-@router.post("/{job_id}/cancel", response_model=answers.OneJob, status_code=202, responses=errors(404, 409))
-async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> Response:
+@router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
+async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> OneJob:
     """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
     job = platform.job(job_id)
     platform.queue.cancel(job.id)
     await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
     platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
-    return JSON({"success": True, "job": job_answer(job)}, 202)
+    return {"success": True, "job": job_answer(job)}
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
@@ -85,17 +85,17 @@ async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[
             changed.cancel()
 
 
-def job_answer(job: Job) -> dict[str, Any]:
+def job_answer(job: Job) -> JobAnswer:
     """A job as the contract shows it."""
     return {
         "id": job.id,
         "operation": job.operation,
-        "state": str(job.state),
+        "state": job.state,
         "projectIds": list(job.project_ids),
         "createdAt": job.created_at,
         "startedAt": job.started_at,
         "finishedAt": job.finished_at,
         "progress": {"done": job.done, "total": job.total},
-        "seats": list(job.seats),
-        **tagged({"error": job.error}),
+        "seats": list(cast("Sequence[JobSeat]", job.seats)),
+        "error": job.error,
     }

@@ -18,11 +18,10 @@ from ..access import Caller
 from ..alias_guard import credentials
 from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
-from ..responses import JSON
-from ..schemas import alias_answers
-from ..schemas.aliases import SharePort
+from ..responses import Route
+from ..schemas.aliases import OpenPort, Ports, SharedPort, SharePort
 
-router = APIRouter(tags=["aliases"])
+router = APIRouter(route_class=Route, tags=["aliases"])
 _SHARE = "/api/projects/{project_id}/ports/{port}/share"
 # Where the gateway shows its form, on the port's own host.
 _FORM = "/.atelier/sign-in"
@@ -31,8 +30,8 @@ _LARGEST_FORM = 4096
 Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65535)]
 
 
-@router.get("/api/projects/{project_id}/ports", response_model=alias_answers.Ports, responses=errors(404, 500, 503))
-async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
+@router.get("/api/projects/{project_id}/ports", responses=errors(404, 500, 503))
+async def list_ports(project_id: ProjectId, platform: Platform) -> Ports:
     """The ports that programs in the running workspace listen on, except the IDE's port. ``ports`` are the numbers,
     sorted; ``listening`` has an entry with more for each. A port that is open on localhost only is not ``reachable``.
     ``shared`` lists all shared ports, in use or not."""
@@ -40,7 +39,7 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
     platform.require_docker()
     found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
     shared = shared_ports(platform.reads, row.id)
-    listening = [
+    listening: list[OpenPort] = [
         {
             "port": port,
             "reachable": reachable,
@@ -52,30 +51,30 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Response:
         if port != IDE_PORT
     ]
     ports = [entry["port"] for entry in listening]
-    return JSON({"success": True, "ports": ports, "listening": listening, "shared": sorted(shared)})
+    return {"success": True, "ports": ports, "listening": listening, "shared": sorted(shared)}
 
 
-@router.post(_SHARE, response_model=alias_answers.SharedPort, responses=errors(401, 404, 409, 429, 500))
+@router.post(_SHARE, responses=errors(401, 404, 409, 429, 500))
 async def share(
     project_id: ProjectId,
     port: Port,
     platform: Platform,
     caller: Who,
     body: Annotated[SharePort | None, Body()] = None,
-) -> Response:
+) -> SharedPort:
     """Opens the port's address to everybody who knows it, the other seats included. Whoever is not the operator sends
     the workspace's password."""
     return await _set_shared(platform, caller, project_id, port, body, shared=True)
 
 
-@router.delete(_SHARE, response_model=alias_answers.SharedPort, responses=errors(401, 404, 429, 500))
+@router.delete(_SHARE, responses=errors(401, 404, 429, 500))
 async def unshare(
     project_id: ProjectId,
     port: Port,
     platform: Platform,
     caller: Who,
     body: Annotated[SharePort | None, Body()] = None,
-) -> Response:
+) -> SharedPort:
     """Ends the sharing: other seats get 403, and people need the workspace's password."""
     return await _set_shared(platform, caller, project_id, port, body, shared=False)
 
@@ -120,7 +119,7 @@ async def sign_in(project_id: str, port: Port, request: Request, platform: Platf
 
 async def _set_shared(
     platform: Services, caller: Caller, project_id: str, port: int, body: SharePort | None, *, shared: bool
-) -> Response:
+) -> SharedPort:
     row = platform.row(project_id)
     check_port(port)
     operation = "share-port" if shared else "unshare-port"
@@ -142,7 +141,7 @@ async def _set_shared(
     else:
         platform.audit.note(caller.name, operation, row.id, "successful", port=port)
     url = platform.settings.site.workspace_url(f"{row.id}-{port}")
-    return JSON({"success": True, "projectId": row.id, "port": port, "shared": shared, "url": url})
+    return {"success": True, "projectId": row.id, "port": port, "shared": shared, "url": url}
 
 
 async def _prove_ownership(platform: Services, row: Workspace, password: str | None, address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from atelier.errors import AtelierError, Code
 from atelier.expiry import extend
@@ -22,44 +22,55 @@ from ..disk import disk_usage
 from ..docs import errors
 from ..operations import raise_for
 from ..presenter import UNGROUPED, timestamp
-from ..responses import JSON
-from ..schemas import answers
+from ..responses import JSON, Route
+from ..schemas.common import Done, DoneOnProject
 from ..schemas.projects import (
     ChangeGroup,
     ChangeNotes,
     ChangePassword,
+    CloneBegun,
     CloneProject,
+    CloneSeat,
+    CreatedProject,
     CreateProject,
+    DiskUsage,
+    Extended,
     ExtendProject,
+    Groups,
+    NotesAnswer,
+    OneProject,
+    PasswordChanged,
+    ProjectList,
     Rename,
+    StartedProject,
     WorkspacePassword,
 )
 
-router = APIRouter(prefix="/api/projects", tags=["projects"])
+router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
 
 _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 
-@router.get("/", response_model=answers.ProjectList, responses=errors())
-@router.get("", response_model=answers.ProjectList, include_in_schema=False)
+@router.get("/", response_model=ProjectList, responses=errors())
+@router.get("", response_model=ProjectList, include_in_schema=False)
 async def list_projects(request: Request, platform: Platform) -> Response:
     """All workspaces with their current status."""
     return JSON(request.app.state.project_list.body(platform))
 
 
-@router.get("/groups", response_model=answers.Groups, responses=errors())
-async def list_groups(platform: Platform) -> Response:
+@router.get("/groups", responses=errors())
+async def list_groups(platform: Platform) -> Groups:
     """All group names in use, sorted; a workspace without one is in Uncategorized."""
     groups = sorted({row.group or UNGROUPED for row in platform.reads.all()})
-    return JSON({"success": True, "groups": groups})
+    return {"success": True, "groups": groups}
 
 
 @router.post(
     "/create",
-    response_model=answers.CreatedProject,
+    response_model=CreatedProject,
     status_code=201,
-    responses={202: {"model": answers.CreatedProject, "description": "Asked for."}, **errors(409, 500, 503)},
+    responses={202: {"model": CreatedProject, "description": "Asked for."}, **errors(409, 500, 503)},
 )
 async def create_project(
     body: CreateProject, platform: Platform, caller: Who, prefer: Annotated[str | None, Header()] = None
@@ -96,28 +107,28 @@ async def no_project(request: Request) -> Response:
     raise HTTPException(405, headers={"Allow": allowed})
 
 
-@router.get("/{project_id}", response_model=answers.OneProject, responses=errors(404))
-async def get_project(project_id: ProjectId, platform: Platform) -> Response:
+@router.get("/{project_id}", responses=errors(404))
+async def get_project(project_id: ProjectId, platform: Platform) -> OneProject:
     """One workspace, with its container's state and the figures of the last sample."""
-    return JSON({"success": True, "project": platform.presenter.detailed(platform.row(project_id))})
+    return {"success": True, "project": platform.presenter.detailed(platform.row(project_id))}
 
 
-@router.delete("/{project_id}", response_model=answers.DoneOnProject, responses=errors(404, 409, 429, 500, 503))
+@router.delete("/{project_id}", responses=errors(404, 409, 429, 500, 503))
 async def delete_project(
     project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
-) -> Response:
+) -> DoneOnProject:
     """Removes the workspace with all its files. A protected one wants its password."""
     row = platform.row(project_id)
     await _check_password(platform, caller, "delete", row, body.password if body else None)
     await change(platform, caller, "delete", row)
     platform.passwords.forget(row.id)
-    return JSON({"success": True, "message": "Project deleted successfully", "projectId": row.id})
+    return {"success": True, "message": "Project deleted successfully", "projectId": row.id}
 
 
-@router.post("/{project_id}/start", response_model=answers.StartedProject, responses=errors(404, 409, 429, 500, 503))
+@router.post("/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_project(
     project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
-) -> Response:
+) -> StartedProject:
     """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
     row = platform.row(project_id)
     if body is not None and body.password is not None:
@@ -126,23 +137,25 @@ async def start_project(
         platform.reads.check_running_slot(row.id)
         await change(platform, caller, "start", row)
     project = platform.presenter.project(platform.row(project_id))
-    return JSON({"success": True, "message": "Workspace started successfully", "project": project})
+    return {"success": True, "message": "Workspace started successfully", "project": project}
 
 
-@router.post("/{project_id}/stop", response_model=answers.DoneOnProject, responses=errors(404, 409, 429, 500, 503))
+@router.post("/{project_id}/stop", responses=errors(404, 409, 429, 500, 503))
 async def stop_project(
     project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
-) -> Response:
+) -> DoneOnProject:
     """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
     row = platform.row(project_id)
     await _check_password(platform, caller, "stop", row, body.password if body else None)
     if platform.presenter.status(row)[0] is not Status.STOPPED:
         await change(platform, caller, "stop", row)
-    return JSON({"success": True, "message": "Workspace stopped successfully", "projectId": row.id})
+    return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 
 
-@router.put("/{project_id}/password", response_model=answers.PasswordChanged, responses=errors(404, 409, 429, 500, 503))
-async def change_password(project_id: ProjectId, body: ChangePassword, platform: Platform, caller: Who) -> Response:
+@router.put("/{project_id}/password", responses=errors(404, 409, 429, 500, 503))
+async def change_password(
+    project_id: ProjectId, body: ChangePassword, platform: Platform, caller: Who
+) -> PasswordChanged:
     """Sets another password, or removes it. A running IDE takes it at once."""
     row = platform.row(project_id)
     if (body.new_password is None) is not bool(body.remove_password):
@@ -156,24 +169,27 @@ async def change_password(project_id: ProjectId, body: ChangePassword, platform:
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
     await change(platform, caller, "password", row, variables)
-    answer = {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
-    return JSON(answer)
+    return {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
 
 
-@router.post("/{project_id}/extend", response_model=answers.Extended, responses=errors(404))
+@router.post("/{project_id}/extend", responses=errors(404))
 async def extend_project(
     project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[ExtendProject | None, Body()] = None
-) -> Response:
+) -> Extended:
     """Keeps the workspace from being stopped for being idle, or because its workshop is over, for so many minutes."""
     row = platform.row(project_id)
     minutes = (body.minutes if body else None) or math.ceil(platform.settings.workspace_timeout_minutes) or 60
     until = await asyncio.to_thread(extend, platform.registry, row.id, minutes)
     platform.audit.write(caller.name, "extend", row.id, "successful")
-    done = {"success": True, "message": "Workspace extended successfully", "projectId": row.id}
-    return JSON({**done, "extendedUntil": timestamp(until)})
+    return {
+        "success": True,
+        "message": "Workspace extended successfully",
+        "projectId": row.id,
+        "extendedUntil": timestamp(until),
+    }
 
 
-@router.post("/{project_id}/clone", response_model=answers.CloneBegun, status_code=202, responses=errors(404, 503))
+@router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 503))
 async def clone_project(project_id: ProjectId, body: CloneProject, platform: Platform, caller: Who) -> Response:
     """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
     source = platform.row(project_id)
@@ -207,41 +223,41 @@ async def clone_project(project_id: ProjectId, body: CloneProject, platform: Pla
     )
 
 
-@router.get("/{project_id}/disk-usage", response_model=answers.DiskUsage, responses=errors(404, 503))
-async def get_disk_usage(project_id: ProjectId, platform: Platform) -> Response:
+@router.get("/{project_id}/disk-usage", responses=errors(404, 503))
+async def get_disk_usage(project_id: ProjectId, platform: Platform) -> DiskUsage:
     """Bytes of the workspace's own layer, and with its image."""
     row = platform.row(project_id)
     platform.require_docker()
     found = await platform.seat_threads.ask(("disk", row.id), disk_usage, platform.settings, row)
-    return JSON({"success": True, "diskUsage": found})
+    return {"success": True, "diskUsage": found}
 
 
-@router.get("/{project_id}/notes", response_model=answers.NotesAnswer, responses=errors(404))
-async def get_notes(project_id: ProjectId, platform: Platform) -> Response:
+@router.get("/{project_id}/notes", responses=errors(404))
+async def get_notes(project_id: ProjectId, platform: Platform) -> NotesAnswer:
     """The notes that somebody wrote on the workspace."""
-    return JSON({"success": True, "notes": platform.row(project_id).notes})
+    return {"success": True, "notes": platform.row(project_id).notes}
 
 
-@router.put("/{project_id}/notes", response_model=answers.Done, responses=errors(404))
-async def put_notes(project_id: ProjectId, body: ChangeNotes, platform: Platform, caller: Who) -> Response:
+@router.put("/{project_id}/notes", responses=errors(404))
+async def put_notes(project_id: ProjectId, body: ChangeNotes, platform: Platform, caller: Who) -> Done:
     """Replaces the notes, at most 10,240 bytes of UTF-8."""
     await _update(platform, caller, "notes", platform.row(project_id), notes=body.notes)
-    return JSON({"success": True, "message": "Notes updated successfully"})
+    return {"success": True, "message": "Notes updated successfully"}
 
 
-@router.put("/{project_id}/name", response_model=answers.Done, responses=errors(404))
-async def rename_project(project_id: ProjectId, body: Rename, platform: Platform, caller: Who) -> Response:
+@router.put("/{project_id}/name", responses=errors(404))
+async def rename_project(project_id: ProjectId, body: Rename, platform: Platform, caller: Who) -> Done:
     """Gives the workspace another display name, which no other has; its address stays."""
     await _update(platform, caller, "rename", platform.row(project_id), name=body.name)
-    return JSON({"success": True, "message": "Project name updated successfully"})
+    return {"success": True, "message": "Project name updated successfully"}
 
 
-@router.put("/{project_id}/group", response_model=answers.Done, responses=errors(404))
-async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform, caller: Who) -> Response:
+@router.put("/{project_id}/group", responses=errors(404))
+async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform, caller: Who) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
     await _update(platform, caller, "group", platform.row(project_id), platform.tell_proxies, group_name=group)
-    return JSON({"success": True, "message": "Project group updated successfully"})
+    return {"success": True, "message": "Project group updated successfully"}
 
 
 async def _update(
@@ -280,8 +296,8 @@ async def _hashed(password: str | None) -> str | None:
     return await asyncio.to_thread(hash_password, password) if password is not None else None
 
 
-def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"success": True, "project": platform.presenter.project(platform.row(id))}
+def _created(platform: Services, body: CreateProject, id: str) -> CreatedProject:
+    answer: CreatedProject = {"success": True, "project": platform.presenter.project(platform.row(id))}
     if body.password is not None:
         answer["password"] = body.password
     if answer["project"]["warnings"]:
@@ -291,5 +307,5 @@ def _created(platform: Services, body: CreateProject, id: str) -> dict[str, Any]
     return answer
 
 
-def _seat(row: Workspace) -> dict[str, Any]:
-    return {"projectId": row.id, "projectName": row.name, "status": str(row.status)}
+def _seat(row: Workspace) -> CloneSeat:
+    return {"projectId": row.id, "projectName": row.name, "status": row.status}

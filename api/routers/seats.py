@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from atelier.errors import AtelierError, Code
 from atelier.expiry import extensions
-from atelier.messages import tagged
 from atelier.model import Workspace
 from fastapi import APIRouter, Body, Response
 
@@ -18,31 +17,30 @@ from ..deps import Platform, ProjectId, Services, Who
 from ..docs import errors
 from ..new_passwords import new_password
 from ..presenter import timestamp
-from ..responses import JSON
-from ..schemas import answers, workshop_answers
-from ..schemas import seats as schemas
-from ..schemas.projects import ExtendProject
+from ..responses import JSON, Route
+from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
+from ..schemas.seats import Card, Cards, MakeCards, Seat, SeatList, SeatPassword
 from ..seat_activity import Activity
 from . import checkpoints, projects
 from .workshop import ADMIN
 
 _SECRET = {"Cache-Control": "no-store"}
-router = APIRouter(prefix="/api/workshop", tags=["workshop"], dependencies=ADMIN)
+router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"], dependencies=ADMIN)
 
 
-@router.get("/seats", response_model=workshop_answers.SeatList, responses=errors(429))
-async def list_seats(platform: Platform) -> Response:
+@router.get("/seats", responses=errors(429))
+async def list_seats(platform: Platform) -> SeatList:
     """The workshop's seats in the order in which they are claimed: whose each is, and what goes on there."""
     rows = await asyncio.to_thread(platform.read_claims.seats)
-    return JSON({"success": True, "seats": seats(platform, rows, await platform.activities.of(rows))})
+    return {"success": True, "seats": seats(platform, rows, await platform.activities.of(rows))}
 
 
-def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[dict[str, Any]]:
+def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[Seat]:
     """Seats as this API shows them; nothing is known of those that ``activities`` lacks."""
     connected = connections()
     claims = {claim.workspace_id: claim for claim in platform.read_claims.open()}
     extended = extensions(platform.reads)
-    shown = []
+    shown: list[Seat] = []
     for row in rows:
         claim, activity = claims.get(row.id), activities.get(row.id, Activity())
         shown.append(
@@ -50,13 +48,13 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
                 "projectId": row.id,
                 "projectName": row.name,
                 "workspaceUrl": platform.settings.site.workspace_url(row.id),
-                "status": str(platform.presenter.status(row)[0]),
+                "status": platform.presenter.status(row)[0],
                 "lastHeartbeat": activity.last_heartbeat,
                 "lastCommit": activity.last_commit,
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
                 "connections": connected[row.address],
                 "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
-                **tagged({"diskWarning": platform.presenter.disk_warning(row)}),
+                "diskWarning": platform.presenter.disk_warning(row),
                 "name": claim.name if claim else None,
                 "email": claim.email if claim else None,
                 "claimedAt": claim.claimed_at if claim else None,
@@ -65,41 +63,35 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
     return shown
 
 
-@router.post(
-    "/seats/{project_id}/start", response_model=answers.StartedProject, responses=errors(404, 409, 429, 500, 503)
-)
-async def start_seat(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.post("/seats/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
+async def start_seat(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
     return await projects.start_project(_seat(platform, project_id).id, platform, caller)
 
 
-@router.post(
-    "/seats/{project_id}/checkpoint", response_model=answers.CheckpointTaken, responses=errors(404, 409, 429, 500, 503)
-)
-async def checkpoint_seat(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.post("/seats/{project_id}/checkpoint", responses=errors(404, 409, 429, 500, 503))
+async def checkpoint_seat(project_id: ProjectId, platform: Platform, caller: Who) -> CheckpointTaken:
     """As for any project, for one of the workshop's seats."""
     return await checkpoints.take_checkpoint(_seat(platform, project_id).id, platform, caller)
 
 
-@router.post(
-    "/seats/{project_id}/reset", response_model=answers.StartedProject, responses=errors(404, 409, 429, 500, 503)
-)
-async def reset_seat(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+@router.post("/seats/{project_id}/reset", responses=errors(404, 409, 429, 500, 503))
+async def reset_seat(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
     return await checkpoints.reset_project(_seat(platform, project_id).id, platform, caller)
 
 
-@router.post("/seats/{project_id}/extend", response_model=answers.Extended, responses=errors(404, 429))
+@router.post("/seats/{project_id}/extend", responses=errors(404, 429))
 async def extend_seat(
     project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[ExtendProject | None, Body()] = None
-) -> Response:
+) -> Extended:
     """As for any project, for one of the workshop's seats."""
     return await projects.extend_project(_seat(platform, project_id).id, platform, caller, body)
 
 
 @router.post(
     "/seats/{project_id}/password",
-    response_model=workshop_answers.SeatPassword,
+    response_model=SeatPassword,
     responses=errors(404, 409, 429, 500, 503),
 )
 async def renew_password(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
@@ -109,21 +101,22 @@ async def renew_password(project_id: ProjectId, platform: Platform, caller: Who)
     return JSON({"success": True, "projectId": row.id, "password": password}, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/cards", response_model=schemas.Cards, responses=errors(404, 429, 503))
-async def make_cards(
-    platform: Platform, caller: Who, body: Annotated[schemas.MakeCards | None, Body()] = None
-) -> Response:
+@router.post("/cards", response_model=Cards, responses=errors(404, 429, 503))
+async def make_cards(platform: Platform, caller: Who, body: Annotated[MakeCards | None, Body()] = None) -> Response:
     """What stands on the seats' cards. With ``newPasswords`` each seat gets another password, which this answer alone
     tells; the former one, and whoever is signed in with it, is out. Wants the admin password."""
-    wanted = body or schemas.MakeCards()
+    return JSON({"success": True, "cards": await cards(platform, caller, body or MakeCards())}, headers=_SECRET)
+
+
+async def cards(platform: Services, caller: Caller, wanted: MakeCards) -> list[Card]:
+    """The cards that are wanted; a seat that can't get another password says so on its card: the others have theirs."""
     rows = _chosen(await asyncio.to_thread(platform.read_claims.seats), wanted.project_ids)
     names = {claim.workspace_id: claim.name for claim in platform.read_claims.open()}
-    cards = [_card(platform, row, names.get(row.id)) for row in rows]
+    made = [_card(platform, row, names.get(row.id)) for row in rows]
     if wanted.new_passwords:
         platform.require_docker()
-        told = await asyncio.gather(*(_set_password(platform, caller, row) for row in rows))
-        cards = [{**card, **password} for card, password in zip(cards, told, strict=True)]
-    return JSON({"success": True, "cards": cards}, headers=_SECRET)
+        await asyncio.gather(*(_set_password(platform, caller, card) for card in made))
+    return made
 
 
 def _seat(platform: Services, project_id: str) -> Workspace:
@@ -155,16 +148,14 @@ def _chosen(rows: list[Workspace], ids: list[str] | None) -> list[Workspace]:
     return [row for row in rows if row.id in ids]
 
 
-async def _set_password(platform: Services, caller: Caller, row: Workspace) -> dict[str, Any]:
-    """Gives one seat another password. A seat that can't get one says so on its card: the others have theirs by now."""
+async def _set_password(platform: Services, caller: Caller, card: Card) -> None:
     try:
-        password = await new_password(platform, caller, row.id)
+        card["password"] = await new_password(platform, caller, card["projectId"])
     except AtelierError as error:
-        return dict(tagged({"error": error.sentence}))
-    return {"password": password}
+        card["error"] = error.sentence
 
 
-def _card(platform: Services, row: Workspace, participant: str | None) -> dict[str, Any]:
+def _card(platform: Services, row: Workspace, participant: str | None) -> Card:
     return {
         "projectId": row.id,
         "projectName": row.name,

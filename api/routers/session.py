@@ -12,15 +12,15 @@ from ..access import Caller
 from ..browsers import cookie_name, cookies_of
 from ..deps import Platform, Services, Who
 from ..docs import errors
-from ..responses import JSON
-from ..schemas import answers
+from ..responses import JSON, Route
+from ..schemas.common import Done
 from ..schemas.session import SignIn
 from ..sessions import LIFETIME_SECONDS, Role
 
-router = APIRouter(prefix="/api/session", tags=["system"])
+router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 
 
-@router.post("", response_model=answers.Done, responses=errors(429))
+@router.post("", response_model=Done, responses=errors(429))
 async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Who) -> Response:
     """Checks the token, or the workshop's password, and answers with a cookie that stands for it for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
@@ -56,7 +56,7 @@ async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Wh
     return answer
 
 
-@router.delete("", response_model=answers.Done, responses=errors())
+@router.delete("", response_model=Done, responses=errors())
 async def sign_out(request: Request, platform: Platform, caller: Who) -> Response:
     """Ends all sessions whose cookies the browser sends; the cookies are worth nothing from then on."""
     answer = JSON({"success": True, "message": "Signed out"})

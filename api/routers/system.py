@@ -6,7 +6,7 @@ import asyncio
 import math
 import shutil
 import time
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import psutil
 from atelier.model import Status
@@ -19,114 +19,111 @@ from ..changes import change
 from ..deps import Platform, Who
 from ..docs import errors
 from ..presenter import duration, size
-from ..responses import JSON
-from ..schemas import answers
+from ..responses import Route
+from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
 
-router = APIRouter(tags=["system"])
+router = APIRouter(route_class=Route, tags=["system"])
 
 # The dialect of the API that clients of it look for.
-_DIALECT = {"platform": "XaresAICoder", "version": "4.2.0"}
+_DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
 
 
-@router.get("/api/health", response_model=answers.Health, responses=errors())
-async def health(platform: Platform) -> Response:
+@router.get("/api/health", responses=errors())
+async def health(platform: Platform) -> Health:
     """200 also while Docker does not answer, which is then said."""
-    answer = {
+    answer: Health = {
         "status": "ok",
         "timestamp": now(),
         "version": platform.settings.version,
         "uptime": duration(time.monotonic() - platform.started),
     }
-    return JSON(answer if platform.watcher.available else {**answer, "docker": "unavailable"})
+    if not platform.watcher.available:
+        answer["docker"] = "unavailable"
+    return answer
 
 
-@router.get("/api/limits", response_model=answers.Limits, responses=errors())
-async def limits(platform: Platform) -> Response:
+@router.get("/api/limits", responses=errors())
+async def limits(platform: Platform) -> Limits:
     """How many workspaces may run, and what one may have of the machine."""
     quotas = platform.settings.site.quotas
-    return JSON(
-        {
-            "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
-            "cpuPerWorkspace": quotas.cpu_per_workspace,
-            "memoryPerWorkspaceMB": quotas.memory_per_workspace_mb,
-            "enableResourceLimits": quotas.enable_resource_limits,
-        }
-    )
+    return {
+        "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
+        "cpuPerWorkspace": quotas.cpu_per_workspace,
+        "memoryPerWorkspaceMB": quotas.memory_per_workspace_mb,
+        "enableResourceLimits": quotas.enable_resource_limits,
+    }
 
 
-@router.get("/api/config", response_model=answers.Config, responses=errors())
-async def config(platform: Platform) -> Response:
+@router.get("/api/config", responses=errors())
+async def config(platform: Platform) -> Config:
     """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
     because clients read them in both places."""
     settings, quotas = platform.settings, platform.settings.site.quotas
     git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
     git_version = await asyncio.to_thread(platform.git_version.read)
-    flat = {
+    flat: FlatConfiguration = {
         "gitServerEnabled": settings.git_server_enabled,
         "gitServerUrl": git_url,
         "showDiskUsage": settings.show_disk_usage,
         "enableProxy": settings.proxy_enabled,
         "baseDomain": settings.site.domain,
         "basePort": settings.site.port,
-        "protocol": settings.site.protocol,
+        "protocol": cast('Literal["http", "https"]', settings.site.protocol),
     }
-    return JSON(
-        {
-            "success": True,
+    return {
+        "success": True,
+        **flat,
+        "config": {
+            "platform": _DIALECT,
+            "version": _DIALECT_VERSION,
             **flat,
-            "config": {
-                **_DIALECT,
-                **flat,
-                "features": {
-                    "gitServer": settings.git_server_enabled,
-                    "passwordProtection": True,
-                    "multipleTemplates": len(settings.templates) > 1,
-                },
-                "limits": {
-                    "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
-                    "workspaceTimeout": math.ceil(settings.workspace_timeout_minutes),
-                    "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
-                    "maxCPUPerWorkspace": quotas.cpu_per_workspace,
-                },
-                "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
-                "templates": list(settings.templates),
-                "implementation": {"name": "Atelier", "version": settings.version},
+            "features": {
+                "gitServer": settings.git_server_enabled,
+                "passwordProtection": True,
+                "multipleTemplates": len(settings.templates) > 1,
             },
-        }
-    )
+            "limits": {
+                "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
+                "workspaceTimeout": math.ceil(settings.workspace_timeout_minutes),
+                "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
+                "maxCPUPerWorkspace": quotas.cpu_per_workspace,
+            },
+            "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
+            "templates": list(settings.templates),
+            "implementation": {"name": "Atelier", "version": settings.version},
+        },
+    }
 
 
-@router.get("/api/workspace/stats", response_model=answers.Stats, responses=errors())
-async def stats(platform: Platform) -> Response:
+@router.get("/api/workspace/stats", responses=errors())
+async def stats(platform: Platform) -> Stats:
     """Workspaces by status, and what the host has and uses, from the last sample."""
     rows = platform.reads.all()
     statuses = [platform.presenter.status(row)[0] for row in rows]
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(platform.settings.site.state_dir)
-    return JSON(
-        {
-            "success": True,
-            "stats": {
-                "totalWorkspaces": len(rows),
-                "runningWorkspaces": statuses.count(Status.RUNNING),
-                "stoppedWorkspaces": statuses.count(Status.STOPPED),
-                "errorWorkspaces": statuses.count(Status.ERROR),
-                "creatingWorkspaces": statuses.count(Status.CREATING),
-                "totalUsers": len({row.owner for row in rows}),
-                "systemResources": {
-                    "totalMemory": size(memory.total),
-                    "usedMemory": size(memory.total - memory.available),
-                    "totalCPU": f"{platform.sampler.cores} cores",
-                    "usedCPU": f"{platform.sampler.host_cpu:.1f} cores",
-                    "diskUsage": f"{size(disk.used)} / {size(disk.total)}",
-                },
+    return {
+        "success": True,
+        "stats": {
+            "totalWorkspaces": len(rows),
+            "runningWorkspaces": statuses.count(Status.RUNNING),
+            "stoppedWorkspaces": statuses.count(Status.STOPPED),
+            "errorWorkspaces": statuses.count(Status.ERROR),
+            "creatingWorkspaces": statuses.count(Status.CREATING),
+            "totalUsers": len({row.owner for row in rows}),
+            "systemResources": {
+                "totalMemory": size(memory.total),
+                "usedMemory": size(memory.total - memory.available),
+                "totalCPU": f"{platform.sampler.cores} cores",
+                "usedCPU": f"{platform.sampler.host_cpu:.1f} cores",
+                "diskUsage": f"{size(disk.used)} / {size(disk.total)}",
             },
-        }
-    )
+        },
+    }
 
 
-@router.post("/api/workspace/cleanup", response_model=answers.Cleanup, responses=errors(409, 500, 503))
-async def cleanup(platform: Platform, caller: Who) -> Response:
+@router.post("/api/workspace/cleanup", responses=errors(409, 500, 503))
+async def cleanup(platform: Platform, caller: Who) -> Cleanup:
     """Drops the rows whose container is gone."""
     platform.require_docker()
     dropped = [
@@ -134,16 +131,14 @@ async def cleanup(platform: Platform, caller: Who) -> Response:
     ]
     # Each with what it left: its route and the volume of its configuration.
     await asyncio.gather(*(change(platform, caller, "delete", row) for row in dropped))
-    return JSON(
-        {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
-    )
+    return {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
 
 
-@router.get("/api/audit", response_model=answers.AuditEntries, responses=errors())
-async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+@router.get("/api/audit", responses=errors())
+async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
     """The newest entries of the audit log, newest first. Refusals of strangers take at most a quarter of them where
     there are enough changes; ``count`` stands for as many equal refusals within a minute."""
-    return JSON({"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)})
+    return {"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)}
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=errors())

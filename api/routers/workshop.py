@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, cast
 
 from atelier.claims import Answer, Applicant, Claim, sheet, views
 from atelier.errors import AtelierError, Code
-from atelier.messages import tagged
-from atelier.model import Status, Workspace
+from atelier.messages import untagged
+from atelier.model import Status
 from atelier.passwords import generate_password, hash_password
 from atelier.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
@@ -26,14 +27,23 @@ from ..limiter import network_of
 from ..new_passwords import new_password
 from ..operations import RELEASE, VERDICT, raise_for
 from ..presenter import timestamp
-from ..responses import JSON
-from ..runner.adapter import Ended
-from ..schemas import workshop_answers
-from ..schemas.workshop import ClaimSeat, Rehearse
-from ..settings import Workshop
+from ..responses import JSON, Route
+from ..schemas.jobs import JobBegun
+from ..schemas.workshop import (
+    ClaimedSeat,
+    ClaimList,
+    ClaimRefused,
+    ClaimSeat,
+    EndedClaim,
+    LastRehearsal,
+    RehearsalVerdict,
+    Rehearse,
+    ReleasedSeat,
+    WorkshopStatus,
+)
 from .jobs import job_answer
 
-router = APIRouter(prefix="/api/workshop", tags=["workshop"])
+router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 # The contract's sentences, word for word.
 _ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
@@ -56,21 +66,23 @@ _ways = (APIKeyHeader(name="X-Admin-Password", auto_error=False), APIKeyQuery(na
 ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 
 
-@router.get("/status", response_model=workshop_answers.WorkshopStatus, responses=errors())
-async def get_workshop_status(platform: Platform) -> Response:
+@router.get("/status", responses=errors())
+async def get_workshop_status(platform: Platform) -> WorkshopStatus:
     """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
     now = await asyncio.to_thread(platform.read_claims.occupancy)
     end = platform.settings.workshop.end
-    ends = {"endsAt": timestamp(end)} if end else {}
-    return JSON({"available": now.available, "total": now.total, "claimed": now.claimed, **ends})
+    status: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
+    if end:
+        status["endsAt"] = timestamp(end)
+    return status
 
 
 @router.post(
     "/claim",
-    response_model=workshop_answers.ClaimedSeat,
+    response_model=ClaimedSeat,
     responses={
         **errors(429, 500, 503),
-        409: {**errors(409)[409], "model": workshop_answers.ClaimRefused},
+        409: {**errors(409)[409], "model": ClaimRefused},
     },
 )
 async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, request: Request) -> Response:
@@ -86,11 +98,11 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, requ
             raise
         platform.desk.limiter.count(caller.address)
     if settings.end is not None and platform.clock.now() >= settings.end:
-        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.", {})
+        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.")
     if not _is_code(settings.access_code, body.access_code):
         # Before anything else: without the code nobody learns who has a seat.
         hint = "Send the workshop's access code as accessCode."
-        return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, {}, accessCode=hint)
+        return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, accessCode=hint)
     if settings.generate_passwords:
         platform.require_docker()
     if caller.operator or caller.workshop_admin:  # who may register whom they like
@@ -103,11 +115,11 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, requ
     return answer
 
 
-@router.get("/claims", response_model=workshop_answers.ClaimList, responses=errors(429), dependencies=ADMIN)
-async def list_claims(platform: Platform) -> Response:
+@router.get("/claims", responses=errors(429), dependencies=ADMIN)
+async def list_claims(platform: Platform) -> ClaimList:
     """Who has which seat, and who had one before. Wants the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, platform)
-    return JSON({"claims": opened, "history": ended})
+    return {"claims": opened, "history": ended}
 
 
 @router.get(
@@ -129,11 +141,10 @@ async def export_claims(platform: Platform) -> Response:
 
 @router.post(
     "/claims/{project_id}/release",
-    response_model=workshop_answers.ReleasedSeat,
     responses=errors(404, 409, 429, 500, 503),
     dependencies=ADMIN,
 )
-async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> ReleasedSeat:
     """Gives a seat back to the pool. All sessions and processes of the participant who had it have ended when this
     answers. Where the workshop makes passwords, the seat gets one that nobody knows. Depending on the platform's
     settings, the seat's files are reset, too. If this fails, nobody gets the seat until it is started or reset. Wants
@@ -152,13 +163,20 @@ async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) 
     job = await reserve(platform, caller, RELEASE, [row.id], variables, release, row.id)
     ended = await follow(platform, caller, job)
     raise_for(ended)
-    (shown,) = views(platform.settings.site, released, {row.id: row.name})
-    return JSON({"success": True, "released": shown, **_done_at_release(row, workshop, ended)})
+    (shown,) = _views(platform, released, {row.id: row.name})
+    result = ended.results.get("release", {})
+    kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
+    return {
+        "success": True,
+        "released": shown,
+        "sessions": "ended",
+        "password": "changed" if workshop.generate_passwords else kept,
+        "files": "reset" if result.get("origin") not in (None, "", "files") else "kept",
+        "keptContainer": result.get("kept"),
+    }
 
 
-@router.post(
-    "/rehearse", response_model=workshop_answers.RehearsalBegun, status_code=202, responses=errors(404, 409, 429, 503)
-)
+@router.post("/rehearse", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def rehearse_workshop(
     platform: Platform, caller: Who, body: Annotated[Rehearse | None, Body()] = None
 ) -> Response:
@@ -200,25 +218,17 @@ async def rehearse_workshop(
     return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
-@router.get("/rehearse", response_model=workshop_answers.LastRehearsal, responses=errors(429))
-async def last_rehearsal(platform: Platform) -> Response:
+@router.get("/rehearse", responses=errors(429))
+async def last_rehearsal(platform: Platform) -> LastRehearsal:
     """The newest rehearsal's job, and its verdict once it has one."""
     job = next((job for job in platform.read_jobs.all(1000) if job.operation == "rehearse"), None)
     events = platform.read_jobs.events(job.id) if job else []
     found = next((event.data for event in events if event.kind == VERDICT), None)
-    verdict = {to_camel(key): value for key, value in found.items()} if found else None
-    return JSON({"success": True, "job": job_answer(job) if job else None, "verdict": verdict})
-
-
-def _done_at_release(row: Workspace, workshop: Workshop, ended: Ended) -> dict[str, Any]:
-    """What a release did to the seat."""
-    result = ended.results.get("release", {})
-    kept = "kept" if row.password_hash else "none"
+    verdict = {to_camel(key): value for key, value in untagged(found).items()} if found else None
     return {
-        "sessions": "ended",
-        "password": "changed" if workshop.generate_passwords else kept,
-        "files": "reset" if result.get("origin") not in (None, "", "files") else "kept",
-        "keptContainer": result.get("kept"),
+        "success": True,
+        "job": job_answer(job) if job else None,
+        "verdict": cast("RehearsalVerdict | None", verdict),
     }
 
 
@@ -227,9 +237,9 @@ async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Re
     claim = outcome.claim
     if outcome.answer is Answer.TOO_MANY:
         hint = "Whoever runs the workshop can release a seat."
-        return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint, {})
+        return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
-        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.", {})
+        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
     if claim.password_due:
         with platform.desk.telling(claim) as ours:
             if ours:
@@ -247,11 +257,15 @@ async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Re
     return JSON(_seat(platform, claim))
 
 
-def _all_claims(platform: Services) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    claims, site = platform.read_claims, platform.settings.site
+def _all_claims(platform: Services) -> tuple[list[EndedClaim], list[EndedClaim]]:
+    claims = platform.read_claims
     names = {row.id: row.name for row in platform.reads.all()}
     # A seat of the past may have another name by now; history keeps the one that was claimed.
-    return views(site, claims.open(), names), views(site, claims.ended(), {})
+    return _views(platform, claims.open(), names), _views(platform, claims.ended(), {})
+
+
+def _views(platform: Services, claims: Iterable[Claim], names: Mapping[str, str]) -> list[EndedClaim]:
+    return cast("list[EndedClaim]", views(platform.settings.site, claims, names))
 
 
 async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) -> Response:
@@ -273,17 +287,19 @@ def _refused(
     code: Code,
     sentence: str,
     more: str,
-    seat: dict[str, Any],
+    seat: ClaimedSeat | None = None,
     **details: str,
 ) -> JSON:
     platform.audit.refuse(caller, "claim", code)
-    return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **seat}, STATUS[code])
+    return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **(seat or {})}, STATUS[code])
 
 
-def _seat(platform: Services, claim: Claim) -> dict[str, Any]:
+def _seat(platform: Services, claim: Claim) -> ClaimedSeat:
     row = platform.reads.find(id=claim.workspace_id)
-    return {
+    seat: ClaimedSeat = {
         "workspaceUrl": platform.settings.site.workspace_url(claim.workspace_id),
         "projectName": row.name if row else claim.seat_name,
-        **(tagged({"diskWarning": warning}) if row and (warning := platform.presenter.disk_warning(row)) else {}),
     }
+    if row and (warning := platform.presenter.disk_warning(row)):
+        seat["diskWarning"] = warning
+    return seat

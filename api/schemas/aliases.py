@@ -1,8 +1,8 @@
-"""Bodies of the alias calls."""
+"""Bodies and answers of the alias and port calls."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from atelier.aliases import (
     PASSWORD_LENGTH,
@@ -14,9 +14,10 @@ from atelier.aliases import (
 )
 from atelier.model import IDE_PORT
 from pydantic import Field
+from typing_extensions import TypedDict
 
+from .common import Body, example
 from .fields import PRINTABLE, Text, Whole, checked
-from .projects import Body, example
 
 Port = Annotated[
     Whole,
@@ -81,3 +82,45 @@ class ChangeAlias(Body):
 
     port: Port | None = None
     basic_auth: BasicAuth | None = None
+
+
+class AliasView(TypedDict):
+    subdomain: Annotated[str, Field(examples=["demo"])]
+    port: Annotated[int, Field(examples=[3000])]
+    url: Annotated[str, Field(examples=["http://demo.localhost/"])]
+    basicAuth: bool
+    user: str | None
+    createdAt: str
+
+
+class AliasList(TypedDict):
+    success: Literal[True]
+    aliases: list[AliasView]
+
+
+class OneAlias(TypedDict):
+    success: Literal[True]
+    alias: AliasView
+
+
+class OpenPort(TypedDict):
+    port: Annotated[int, Field(examples=[3000])]
+    reachable: bool
+    url: Annotated[str, Field(examples=["http://abc123def456-3000.localhost/"])]
+    shared: bool
+    passwordRequired: bool
+
+
+class Ports(TypedDict):
+    success: Literal[True]
+    ports: Annotated[list[int], Field(examples=[[3000, 5173]])]
+    listening: list[OpenPort]
+    shared: Annotated[list[int], Field(examples=[[3000]])]
+
+
+class SharedPort(TypedDict):
+    success: Literal[True]
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    port: Annotated[int, Field(examples=[3000])]
+    shared: bool
+    url: Annotated[str, Field(examples=["http://abc123def456-3000.localhost/"])]

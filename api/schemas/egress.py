@@ -1,13 +1,15 @@
-"""Bodies of the egress calls."""
+"""Bodies and answers of the egress calls."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
+from .common import Body, example
 from .fields import Group, Text
-from .projects import Body, example
 
 
 class ChangeWhitelist(Body):
@@ -34,3 +36,108 @@ class GenerateDocumentation(Body):
 
     format: Literal["markdown"] = "markdown"
     type: Literal["clean", "detailed"] = "clean"
+
+
+class LogLine(TypedDict):
+    timestamp: Annotated[str, Field(examples=["1733234567.123"])]
+    duration: Annotated[str, Field(examples=["4233"])]
+    clientIP: Annotated[str, Field(examples=["172.30.0.16"])]
+    status: Annotated[str, Field(examples=["TCP_TUNNEL/200"])]
+    bytes: Annotated[str, Field(examples=["5688"])]
+    method: Annotated[str, Field(examples=["CONNECT"])]
+    url: Annotated[str, Field(examples=["opencode.ai:443"])]
+    rawLine: str
+
+
+class SquidLogs(TypedDict):
+    success: Literal[True]
+    ipAddress: Annotated[str, Field(examples=["172.30.0.16"])]
+    logs: list[LogLine]
+
+
+class RecordedDomain(TypedDict):
+    count: int
+    first_seen: Annotated[str, Field(examples=["2026-02-14T10:00:00.000Z"])]
+    last_seen: Annotated[str, Field(examples=["2026-02-14T11:30:00.000Z"])]
+
+
+class CategorizedDomain(RecordedDomain):
+    domain: Annotated[str, Field(examples=["api.anthropic.com"])]
+
+
+class RecordedDomains(TypedDict):
+    success: Literal[True]
+    projectId: str
+    ipAddress: Annotated[str, Field(examples=["172.29.0.16"])]
+    domains: dict[str, RecordedDomain]
+    categorized: dict[str, list[CategorizedDomain]]
+    totalDomains: int
+
+
+class Conversation(TypedDict):
+    timestamp: Annotated[
+        str,
+        Field(
+            description="When it began; DELETE takes it as the conversation's name.",
+            examples=["2026-02-14T10:05:00.123Z"],
+        ),
+    ]
+    model: str
+    provider: Annotated[str, Field(description="Whose API it looks like.", examples=["anthropic"])]
+    method: Annotated[str, Field(examples=["POST"])]
+    url: Annotated[str, Field(examples=["https://api.anthropic.com/v1/messages"])]
+    status: int
+    duration_ms: int | None
+    first_byte_ms: int | None
+    incomplete: Annotated[bool, Field(description="true: the answer did not come to its end.")]
+    truncated: Annotated[bool, Field(description="true: the recorder kept the beginning only.")]
+    error: str | None
+    parsed_request: Annotated[
+        dict[str, Any] | None, Field(description="model, messages, tools and settings, as far as found.")
+    ]
+    parsed_response: Annotated[
+        dict[str, Any], Field(description="model, content, tool calls and usage, as far as found.")
+    ]
+    raw_request: Annotated[str | None, Field(description="The text of what could not be parsed.")]
+    raw_response: Annotated[str | None, Field(description="The text of what could not be parsed.")]
+
+
+class Conversations(TypedDict):
+    success: Literal[True]
+    projectId: str
+    ipAddress: Annotated[str, Field(examples=["172.29.0.16"])]
+    conversations: list[Conversation]
+    count: int
+    total: int
+
+
+class Documentation(TypedDict):
+    success: Literal[True]
+    projectId: str
+    format: Literal["markdown"]
+    type: Literal["clean", "detailed"]
+    documentation: str
+    conversationCount: int
+
+
+class Whitelist(TypedDict):
+    success: Literal[True]
+    domains: Annotated[Sequence[str], Field(examples=[[".debian.org", ".github.com"]])]
+    raw: str
+    groups: Mapping[str, Sequence[str]]
+
+
+class WhitelistChanged(TypedDict):
+    success: Literal[True]
+    domainCount: int
+    domains: Annotated[Sequence[str], Field(examples=[[".debian.org", ".github.com"]])]
+
+
+class RecordedWhitelisted(WhitelistChanged):
+    skipped: Annotated[
+        Sequence[str],
+        Field(
+            description="Recorded hosts that can't stand on a whitelist, such as bare addresses.",
+            examples=[["10.0.0.7"]],
+        ),
+    ]

@@ -1,11 +1,14 @@
-"""Bodies of the git calls."""
+"""Bodies and answers of the git calls."""
 
 from __future__ import annotations
 
-from pydantic import Field, StrictBool
+from typing import Annotated, Literal
 
+from pydantic import Field, StrictBool
+from typing_extensions import TypedDict
+
+from .common import Body, example
 from .fields import Text
-from .projects import Body, example
 
 
 class CreateRepository(Body):
@@ -19,3 +22,29 @@ class CreateRepository(Body):
     )
     description: Text | None = Field(default=None, examples=["My new project repository"])
     private: StrictBool | None = None
+
+
+class Repository(TypedDict):
+    name: Annotated[str, Field(examples=["my-flask-app"])]
+    fullName: Annotated[str, Field(examples=["developer/my-flask-app"])]
+    description: str
+    url: Annotated[str, Field(examples=["http://localhost/git/developer/my-flask-app"])]
+    cloneUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-flask-app.git"])]
+    private: bool
+    createdAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
+    updatedAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
+    defaultBranch: Annotated[str, Field(examples=["main"])]
+    branches: Annotated[list[str], Field(examples=[["clone/my-flask-app-1", "main"]])]
+    problem: Annotated[
+        str | None, Field(examples=[None], description="Why the branches of a damaged one can't be read.")
+    ]
+
+
+class Repositories(TypedDict):
+    success: Literal[True]
+    repositories: list[Repository]
+
+
+class RepositoryCreated(TypedDict):
+    success: Literal[True]
+    repository: Repository

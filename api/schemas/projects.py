@@ -1,16 +1,19 @@
-"""Bodies of the project routes. Attributes are snake_case; aliases make the contract's camelCase of them."""
+"""Bodies and answers of the project calls."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal, NotRequired
 
 from atelier.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
 from atelier.errors import AtelierError
 from atelier.git_address import check_git_access
+from atelier.model import Status
 from atelier.validation import check_password
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
+from typing_extensions import TypedDict
 
+from .aliases import AliasView
+from .common import Body, Coded, Done, DoneOnProject, example
 from .fields import (
     GIT_CLONE,
     GIT_TEMPLATE,
@@ -28,17 +31,6 @@ from .fields import (
     Text,
     Title,
 )
-
-
-class Body(BaseModel):
-    """Unknown keys are ignored; null in an optional field means that it was left out."""
-
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
-
-
-def example(body: dict[str, Any]) -> ConfigDict:
-    """A body as the documentation shows it."""
-    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 class CreateProject(Body):
@@ -182,3 +174,159 @@ def _checked_password(value: str) -> str:
         return check_password(value)
     except AtelierError as error:
         raise ValueError(str(error)) from error
+
+
+class GitRepository(TypedDict):
+    name: Annotated[str, Field(examples=["my-awesome-project"])]
+    fullName: Annotated[str, Field(examples=["developer/my-awesome-project"])]
+    cloneUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-awesome-project.git"])]
+    webUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-awesome-project"])]
+    branch: Annotated[str, Field(description="The branch that this workspace works on.", examples=["main"])]
+
+
+class Project(Coded):
+    id: Annotated[str, Field(examples=["abc123def456"])]
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    name: Annotated[str, Field(examples=["my-awesome-project"])]
+    projectName: Annotated[str, Field(examples=["my-awesome-project"])]
+    type: Annotated[str, Field(examples=["python-flask"])]
+    projectType: Annotated[str, Field(examples=["python-flask"])]
+    status: Status
+    error: Annotated[
+        str | None,
+        Field(
+            description="Why its status is error, or why it was stopped for its disk. Null otherwise.", examples=[None]
+        ),
+    ]
+    createdAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
+    lastActivity: Annotated[str, Field(examples=["2024-01-15T14:22:00.000Z"])]
+    lastAccessed: Annotated[
+        str, Field(description="The same as lastActivity, for older clients.", examples=["2024-01-15T14:22:00.000Z"])
+    ]
+    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    passwordProtected: bool
+    hasGitRepo: bool
+    gitRepoUrl: str | None
+    gitRepository: GitRepository | None
+    gitUrl: str | None
+    group: Annotated[str, Field(examples=["workshop-2026"])]
+    memoryLimit: Annotated[str, Field(examples=["2g"])]
+    cpuCores: Annotated[str, Field(examples=["2"])]
+    proxyMode: ProxyMode
+    notes: str
+    clonedFrom: str | None
+    aliases: list[AliasView]
+    diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
+    diskWarning: Annotated[
+        str | None, Field(description="A sentence on a disk that is nearly full, or was.", examples=[None])
+    ]
+    warnings: list[str]
+
+
+class Resources(TypedDict):
+    cpu: Annotated[str, Field(examples=["0.8%"])]
+    memory: Annotated[str, Field(examples=["1.2GB"])]
+
+
+class ProjectContainer(TypedDict):
+    status: Annotated[str, Field(examples=["running"])]
+    health: Annotated[str, Field(examples=["healthy"])]
+    uptime: Annotated[str, Field(examples=["4h 15m"])]
+    resources: Resources
+
+
+class DetailedProject(Project):
+    container: ProjectContainer
+
+
+class ProjectList(TypedDict):
+    success: Literal[True]
+    projects: list[Project]
+    count: int
+
+
+class OneProject(TypedDict):
+    success: Literal[True]
+    project: DetailedProject
+
+
+class CreatedProject(TypedDict):
+    success: Literal[True]
+    project: Project
+    password: NotRequired[
+        Annotated[
+            str, Field(description="The password of the request, only in this answer. Missing for an open workspace.")
+        ]
+    ]
+    warnings: NotRequired[
+        Annotated[list[str], Field(description="What could not be done, such as a Git repository. Missing otherwise.")]
+    ]
+
+
+class StartedProject(Done):
+    project: Project
+
+
+class PasswordChanged(Done):
+    passwordProtected: bool
+
+
+class CloneSeat(TypedDict):
+    projectId: str
+    projectName: str
+    status: Status
+
+
+class CloneBegun(Done):
+    sourceProjectId: str
+    sourceProjectName: str
+    clones: list[CloneSeat]
+    totalCount: int
+    jobId: str
+
+
+class Groups(TypedDict):
+    success: Literal[True]
+    groups: Annotated[list[str], Field(examples=[["team-alpha", "workshop-2026"]])]
+
+
+class DiskUsageFigures(TypedDict):
+    bytes: Annotated[int, Field(examples=[1234567890])]
+    totalBytes: Annotated[int, Field(examples=[9876543210])]
+    readable: Annotated[str, Field(examples=["1.1 GB"])]
+    totalReadable: Annotated[str, Field(examples=["9.2 GB"])]
+    checkpoints: Annotated[int, Field(examples=[2])]
+    checkpointBytes: Annotated[int, Field(examples=[1234567])]
+    keptBytes: Annotated[int, Field(description="Of containers that resets replaced.", examples=[1234567])]
+    limitBytes: Annotated[
+        int | None, Field(description="What ``bytes`` may reach; null: no limit.", examples=[21474836480])
+    ]
+    limitReadable: Annotated[str | None, Field(examples=["20.0 GB"])]
+    percent: Annotated[float | None, Field(description="``bytes`` of the limit.", examples=[5.7])]
+
+
+class DiskUsage(TypedDict):
+    success: Literal[True]
+    diskUsage: DiskUsageFigures
+
+
+class NotesAnswer(TypedDict):
+    success: Literal[True]
+    notes: str
+
+
+class CheckpointView(TypedDict):
+    takenAt: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
+
+
+class Checkpoints(TypedDict):
+    success: Literal[True]
+    checkpoints: list[CheckpointView]
+
+
+class CheckpointTaken(DoneOnProject):
+    checkpoints: list[CheckpointView]
+
+
+class Extended(DoneOnProject):
+    extendedUntil: Annotated[str, Field(examples=["2026-04-19T18:30:00.000Z"])]

@@ -1,14 +1,15 @@
-"""Body and answer of the seats' cards."""
+"""Seats as whoever runs the workshop sees them, and their cards."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from atelier.model import Status
 from pydantic import Field, StrictBool
+from typing_extensions import TypedDict
 
-from .answers import Answer, Coded
+from .common import Body, Coded, example
 from .fields import ID, Text
-from .projects import Body, example
 
 
 class MakeCards(Body):
@@ -22,6 +23,40 @@ class MakeCards(Body):
     new_passwords: StrictBool | None = None
 
 
+class DeniedDomain(TypedDict):
+    domain: Annotated[str, Field(examples=["example.org"])]
+    count: int
+
+
+class Seat(Coded):
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    projectName: Annotated[str, Field(examples=["Workshop 1"])]
+    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    status: Status
+    lastHeartbeat: Annotated[str | None, Field(description="When somebody used its IDE last.")]
+    lastCommit: Annotated[str | None, Field(description="When something was committed last in its /workspace.")]
+    deniedDomains: Annotated[
+        list[DeniedDomain], Field(description="What its proxy refused of late, the most frequent first.")
+    ]
+    connections: int
+    extendedUntil: str | None
+    diskWarning: str | None
+    name: str | None
+    email: str | None
+    claimedAt: str | None
+
+
+class SeatList(TypedDict):
+    success: Literal[True]
+    seats: list[Seat]
+
+
+class SeatPassword(TypedDict):
+    success: Literal[True]
+    projectId: str
+    password: str
+
+
 class Card(Coded):
     projectId: str
     projectName: str
@@ -31,6 +66,6 @@ class Card(Coded):
     error: str | None
 
 
-class Cards(Answer):
+class Cards(TypedDict):
     success: Literal[True]
     cards: list[Card]

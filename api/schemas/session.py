@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from .common import Body, example
 from .fields import Text
-from .projects import Body, example
 
 
 class SignIn(Body):

@@ -1,15 +1,18 @@
-"""Bodies of the workshop calls."""
+"""Bodies and answers of the workshop calls."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, NotRequired
 
 from atelier.rehearsal import MOST_SEATS
 from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
-from pydantic import Field, StrictBool
+from pydantic import Field
+from typing_extensions import TypedDict
 
+from .common import Body, Coded, Error, example
 from .fields import ID, Text, Whole, checked
-from .projects import Body, example
+from .jobs import JobAnswer
 
 
 class Rehearse(Body):
@@ -19,19 +22,6 @@ class Rehearse(Body):
 
     seats: Whole | None = Field(default=None, ge=1, le=MOST_SEATS, examples=[20])
     project_id: Text | None = Field(default=None, examples=["abc123def456"], json_schema_extra={"pattern": ID})
-
-
-class TearDown(Body):
-    """What goes beyond the seats that are collected."""
-
-    model_config = example({"base": True})
-
-    collected: Literal["ignore"] | None = Field(
-        default=None, description="ignore: what was not collected is lost.", examples=["ignore"]
-    )
-    base: StrictBool | None = Field(
-        default=None, description="true: what the seats were cloned from is removed, too.", examples=[True]
-    )
 
 
 class ClaimSeat(Body):
@@ -51,3 +41,102 @@ class ClaimSeat(Body):
         examples=["max@example.com"], json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH}
     )
     access_code: Text | None = None
+
+
+class WorkshopStatus(TypedDict):
+    available: Annotated[int, Field(examples=[15])]
+    total: Annotated[int, Field(examples=[20])]
+    claimed: Annotated[int, Field(examples=[5])]
+    endsAt: NotRequired[
+        Annotated[str, Field(description="Missing where no end is set.", examples=["2026-04-19T17:00:00.000Z"])]
+    ]
+
+
+class ClaimedSeat(Coded):
+    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    projectName: Annotated[str, Field(examples=["Workshop 1"])]
+    diskWarning: NotRequired[
+        Annotated[str, Field(description="A sentence on a disk that is nearly full, or was; missing otherwise.")]
+    ]
+    password: NotRequired[
+        Annotated[
+            str,
+            Field(description="The seat's new password, only in this answer. Missing where the workshop makes none."),
+        ]
+    ]
+
+
+class ClaimRefused(Error, Coded):
+    """Whoever has a seat already (ALREADY_CLAIMED) is told which one."""
+
+    workspaceUrl: NotRequired[
+        Annotated[str, Field(description="Only with ALREADY_CLAIMED.", examples=["http://abc123def456.localhost/"])]
+    ]
+    projectName: NotRequired[Annotated[str, Field(description="Only with ALREADY_CLAIMED.", examples=["Workshop 1"])]]
+    diskWarning: NotRequired[
+        Annotated[str, Field(description="As in the answer to a claim; only with ALREADY_CLAIMED.")]
+    ]
+
+
+class ClaimView(TypedDict):
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    name: Annotated[str, Field(examples=["Max Mustermann"])]
+    email: Annotated[str, Field(examples=["max@example.com"])]
+    projectName: Annotated[str, Field(examples=["Workshop 1"])]
+    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    claimedAt: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
+
+
+class EndedClaim(ClaimView):
+    releasedAt: Annotated[str, Field(examples=["2026-04-19T17:00:00.000Z"])]
+
+
+class ClaimList(TypedDict):
+    claims: Sequence[ClaimView]
+    history: Sequence[EndedClaim]
+
+
+class ReleasedSeat(TypedDict):
+    success: Literal[True]
+    released: ClaimView
+    sessions: Annotated[
+        Literal["ended"], Field(description="Every session and process of the former participant has ended.")
+    ]
+    password: Annotated[
+        Literal["changed", "kept", "none"],
+        Field(
+            description="changed: nobody knows the seat's password. kept: the former participant may know it. none: the"
+            " seat is open to everybody who knows its address."
+        ),
+    ]
+    files: Literal["kept", "reset"]
+    keptContainer: Annotated[
+        str | None,
+        Field(
+            description="What the files were, stopped, where they were reset.",
+            examples=["atelier-abc123def456-kept-20270301t160000000000z"],
+        ),
+    ]
+
+
+class FirstLimit(TypedDict):
+    what: Annotated[str, Field(examples=["memory"])]
+    seats: Annotated[int, Field(examples=[37])]
+
+
+class RehearsalVerdict(Coded):
+    go: bool
+    seats: int
+    madeIn: Annotated[float, Field(description="Seconds until all seats were made.")]
+    p50: Annotated[float | None, Field(description="Seconds until an opened seat's WebSocket is open.")]
+    p95: float | None
+    memoryPerSeat: int
+    diskPerSeat: int
+    firstLimit: FirstLimit
+    reasons: list[str]
+
+
+class LastRehearsal(TypedDict):
+    success: Literal[True]
+    job: JobAnswer | None
+    verdict: RehearsalVerdict | None

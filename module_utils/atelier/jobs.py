@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from .intent import counters
-from .messages import restored, tagged
+from .messages import restored, tagged, untagged
 from .registry import Registry, now
 
 # Older ones are dropped when a new one is made.
@@ -44,8 +44,8 @@ ENDED = "ended"
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands. ``seats`` are its outcomes by workspace; ``error`` is a sentence. In ``seats`` and in the
-    data of events the codes of sentences stand beside them (see messages)."""
+    """A job as it stands. ``seats`` are its outcomes by workspace; ``error`` is a sentence. In the data of events the
+    codes of sentences stand beside them (see messages)."""
 
     id: str
     operation: str
@@ -188,4 +188,5 @@ def _job(row: Sequence[Any]) -> Job:
     values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
     for name in ("project_ids", "variables", "seats", "basis"):
         values[name] = json.loads(values[name])
+    values["seats"] = untagged(values["seats"])
     return Job(**(values | {"state": JobState(values["state"]), "error": restored(values["error"])}))

@@ -17,6 +17,7 @@ from .plain import plain
 from .texts import TEXTS
 
 _KEY = "codes"
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 class Message(str):
@@ -59,13 +60,17 @@ def chain(id: str, messages: Iterable[str]) -> str:
 
 def tagged(value: Any) -> Any:
     """Plain data with the codes of its messages beside their texts, at any depth."""
-    if isinstance(value, Mapping):
-        codes = {key: code for key, inner in value.items() if (code := _code(inner)) is not None}
-        texts = {key: tagged(inner) for key, inner in value.items()}
+    if isinstance(value, str):
+        return str(value) if isinstance(value, Message) else value
+    if isinstance(value, dict | Mapping):
+        texts, codes = dict(value), {}
+        for key, inner in value.items():
+            if type(inner) not in _PLAIN:  # most are: a list of projects has ten thousand values
+                texts[key] = tagged(inner)
+                if (code := _code(inner)) is not None:
+                    codes[key] = code
         return texts | {_KEY: codes} if codes else texts
-    if isinstance(value, list | tuple):
-        return [tagged(inner) for inner in value]
-    return str(value) if isinstance(value, Message) else value
+    return [tagged(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def untagged(value: Any) -> Any:

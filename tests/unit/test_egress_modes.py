@@ -24,12 +24,11 @@ import json
 from pydantic import TypeAdapter
 from api.pages.words import words
 from api.pages.workspaces import create_form, row
-from api.schemas.answers import Project
 from api.schemas.fields import Mode
-from api.schemas.projects import CreateProject
+from api.schemas.projects import CreateProject, Project
 
 shown = {"id": "0123456789ab", "name": "a", "type": "empty", "status": "running", "group": "g", "workspaceUrl": "",
-         "createdAt": "", "lastActivity": "", "notes": "", "passwordProtected": False,
+         "createdAt": "", "lastActivity": "", "notes": "", "passwordProtected": False, "error": "w",
          "memoryLimit": "2g", "cpuCores": "2", "proxyMode": "quarantine"}
 config = {"enableProxy": True, "templates": ["empty"], "gitServerEnabled": False}
 form = create_form(config, [], words("en"))
@@ -37,7 +36,7 @@ closed_form = create_form(config | {"enableProxy": False}, [], words("en"))
 print(json.dumps({
     "asked": str(TypeAdapter(Mode).validate_python("quarantine")),
     "request": CreateProject.model_json_schema()["$defs"]["ProxyMode"]["enum"],
-    "answer": Project.model_json_schema()["$defs"]["ProxyMode"]["enum"],
+    "answer": TypeAdapter(Project).json_schema()["$defs"]["ProxyMode"]["enum"],
     "form": [(mode["value"], mode["label"]) for mode in form["modes"]],
     "without_proxies": [mode["value"] for mode in closed_form["modes"]],
     "row": row(shown, words("en"))["capabilities"],

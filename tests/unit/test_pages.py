@@ -30,6 +30,7 @@ def project(**values: Any) -> dict[str, Any]:
         "type": "empty",
         "status": "running",
         "error": None,
+        "diskWarning": None,
         "group": "spring",
         "createdAt": "2026-01-01T00:00:00.000Z",
         "lastActivity": "2026-01-01T00:00:00.000Z",

@@ -1,0 +1,55 @@
+"""What bodies and answers of several resources have in common.
+
+Answers are typed dictionaries: mypy holds what a handler returns against them, FastAPI documents them, and orjson sends
+them as they are. tests/documented.py holds what is sent against the document, so a key that is not NotRequired is
+always there. Clients must expect more keys of later versions, so the document does not forbid them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from typing_extensions import TypedDict
+
+
+class Body(BaseModel):
+    """Unknown keys are ignored; null in an optional field means that it was left out."""
+
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
+
+
+def example(body: dict[str, Any]) -> ConfigDict:
+    """A body as the documentation shows it."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
+class Coded(TypedDict):
+    codes: NotRequired[
+        Annotated[
+            dict[str, Any],
+            Field(
+                description="By key, code and parameters of each sentence that has one. Missing where none has.",
+                examples=[{"error": {"id": "container_gone", "params": {}}}],
+            ),
+        ]
+    ]
+
+
+class Error(TypedDict):
+    success: Literal[False]
+    error: Annotated[str, Field(examples=["Project name already exists"])]
+    message: str
+    code: Annotated[str, Field(examples=["PROJECT_EXISTS"])]
+    details: Annotated[
+        dict[str, Any], Field(description="By field, what is wrong with it; and what belongs to the code.")
+    ]
+
+
+class Done(TypedDict):
+    success: Literal[True]
+    message: Annotated[str, Field(examples=["Notes updated successfully"])]
+
+
+class DoneOnProject(Done):
+    projectId: Annotated[str, Field(examples=["abc123def456"])]

@@ -1,0 +1,57 @@
+"""Body and answers of the workshop's end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+from typing_extensions import TypedDict
+
+from .common import Body, Coded, example
+from .jobs import JobAnswer
+
+
+class TearDown(Body):
+    """What goes beyond the seats that are collected."""
+
+    model_config = example({"base": True})
+
+    collected: Literal["ignore"] | None = Field(
+        default=None, description="ignore: what was not collected is lost.", examples=["ignore"]
+    )
+    base: StrictBool | None = Field(
+        default=None, description="true: what the seats were cloned from is removed, too.", examples=[True]
+    )
+
+
+class CollectedSeat(Coded):
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    projectName: Annotated[str, Field(examples=["Workshop 1"])]
+    state: Annotated[str, Field(description="What it was in when it was collected.", examples=["running"])]
+    collectedAt: Annotated[str | None, Field(examples=["2026-04-19T17:30:00.000Z"])]
+    file: Annotated[str | None, Field(examples=["Workshop-1_abc123def456_9f86d081884c.tar.zst"])]
+    bytes: Annotated[int, Field(examples=[1048576])]
+    sha256: str | None
+    branch: Annotated[str | None, Field(examples=["clone/Workshop-1"])]
+    commit: str | None
+    committed: bool
+    pushed: bool
+    note: Annotated[str | None, Field(description="Why its work is not pushed.")]
+    error: Annotated[
+        str | None, Field(description="Why the last attempt failed; the archive is then that of the one before.")
+    ]
+
+
+class ToRemove(TypedDict):
+    projectId: str
+    projectName: str
+    isBase: bool
+    collected: bool
+
+
+class Collected(TypedDict):
+    success: Literal[True]
+    seats: Annotated[list[CollectedSeat], Field(description="Whatever was collected, also of seats that are gone.")]
+    workspaces: Annotated[list[ToRemove], Field(description="What the workshop consists of now.")]
+    job: Annotated[JobAnswer | None, Field(description="The newest collect.")]
+    teardown: Annotated[JobAnswer | None, Field(description="The newest teardown.")]

@@ -1,0 +1,54 @@
+"""Answers of the job calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from atelier.jobs import JobState
+from atelier.model import Status
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from .common import Coded, Done
+
+
+class JobProgress(TypedDict):
+    done: int
+    total: int
+
+
+class JobSeat(Coded):
+    """What a job did to one workspace."""
+
+    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    projectName: Annotated[str | None, Field(description="Null for a workspace that is gone.")]
+    status: Annotated[Status | Literal["deleted"], Field(description="deleted: the workspace is gone.")]
+    error: str | None
+    warnings: list[str]
+
+
+class JobAnswer(Coded):
+    id: str
+    operation: str
+    state: JobState
+    projectIds: list[str]
+    createdAt: str
+    startedAt: str | None
+    finishedAt: str | None
+    progress: JobProgress
+    seats: Annotated[list[JobSeat], Field(description="Empty until the job has ended.")]
+    error: str | None
+
+
+class OneJob(TypedDict):
+    success: Literal[True]
+    job: JobAnswer
+
+
+class JobList(TypedDict):
+    success: Literal[True]
+    jobs: list[JobAnswer]
+
+
+class JobBegun(Done):
+    jobId: str

@@ -1,0 +1,143 @@
+"""Answers of the platform's own calls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from .common import Done
+
+
+class Health(TypedDict):
+    status: Literal["ok"]
+    timestamp: str
+    version: str
+    uptime: Annotated[str, Field(examples=["2d 14h 22m"])]
+    docker: NotRequired[
+        Annotated[Literal["unavailable"], Field(description="Only there while the Docker Engine does not answer.")]
+    ]
+
+
+class Limits(TypedDict):
+    maxConcurrentWorkspaces: int
+    cpuPerWorkspace: float
+    memoryPerWorkspaceMB: int
+    enableResourceLimits: bool
+
+
+class Features(TypedDict):
+    gitServer: bool
+    passwordProtection: bool
+    multipleTemplates: bool
+
+
+class ConfiguredLimits(TypedDict):
+    maxWorkspacesPerUser: int
+    workspaceTimeout: Annotated[
+        int, Field(description="Minutes until an idle workspace is stopped; 0: never.", examples=[120])
+    ]
+    maxMemoryPerWorkspace: Annotated[str, Field(examples=["4GB"])]
+    maxCPUPerWorkspace: float
+
+
+class GitServer(TypedDict):
+    enabled: bool
+    url: Annotated[str, Field(examples=["http://localhost/git/"])]
+    version: Annotated[
+        str | None,
+        Field(
+            description="Null while the git server does not answer, and where there is none.", examples=["Forgejo 9.0"]
+        ),
+    ]
+
+
+class Implementation(TypedDict):
+    name: Literal["Atelier"]
+    version: Annotated[str, Field(description="The version of Atelier itself.")]
+
+
+class FlatConfiguration(TypedDict):
+    gitServerEnabled: bool
+    gitServerUrl: Annotated[str, Field(examples=["http://localhost/git/"])]
+    showDiskUsage: bool
+    enableProxy: bool
+    baseDomain: Annotated[str, Field(examples=["localhost"])]
+    basePort: int
+    protocol: Literal["http", "https"]
+
+
+class Configuration(FlatConfiguration):
+    platform: Annotated[
+        str, Field(description="The dialect of the API that clients look for.", examples=["XaresAICoder"])
+    ]
+    version: Annotated[str, Field(description="The version of the dialect.", examples=["4.2.0"])]
+    features: Features
+    limits: ConfiguredLimits
+    gitServer: GitServer
+    templates: Annotated[
+        list[str],
+        Field(description="The templates that a create takes as projectType.", examples=[["empty", "python-flask"]]),
+    ]
+    implementation: Implementation
+
+
+class Config(FlatConfiguration):
+    success: Literal[True]
+    config: Configuration
+
+
+class SystemResources(TypedDict):
+    totalMemory: Annotated[str, Field(examples=["16GB"])]
+    usedMemory: Annotated[str, Field(examples=["8.2GB"])]
+    totalCPU: Annotated[str, Field(examples=["8 cores"])]
+    usedCPU: Annotated[str, Field(examples=["3.2 cores"])]
+    diskUsage: Annotated[str, Field(description="Of the disk with the state folder.", examples=["45GB / 500GB"])]
+
+
+class Statistics(TypedDict):
+    totalWorkspaces: int
+    runningWorkspaces: int
+    stoppedWorkspaces: int
+    errorWorkspaces: int
+    creatingWorkspaces: int
+    totalUsers: int
+    systemResources: SystemResources
+
+
+class Stats(TypedDict):
+    success: Literal[True]
+    stats: Statistics
+
+
+class Cleanup(Done):
+    count: int
+
+
+class AuditEntry(TypedDict):
+    at: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
+    who: Annotated[str, Field(examples=["loopback"])]
+    what: Annotated[str, Field(examples=["create"])]
+    workspace: Annotated[str | None, Field(description="Its id; null for a change of something else.")]
+    outcome: Annotated[str, Field(examples=["successful"])]
+    job: str | None
+    sequence: Annotated[int, Field(description="Grows with each entry, also after the clock was set back.")]
+    source: NotRequired[
+        Annotated[str, Field(description="Of a clone: the id of the workspace that was copied. Missing otherwise.")]
+    ]
+    role: NotRequired[
+        Annotated[Literal["operator", "workshop"], Field(description="Of a sign-in: as what. Missing otherwise.")]
+    ]
+    project: NotRequired[
+        Annotated[str, Field(description="Of a refused change of a port: the workspace's id. Missing otherwise.")]
+    ]
+    port: NotRequired[Annotated[int, Field(description="Of a change of a port: which one. Missing otherwise.")]]
+    count: NotRequired[
+        Annotated[int, Field(description="How many equal refusals the entry stands for. Missing where it is one.")]
+    ]
+
+
+class AuditEntries(TypedDict):
+    success: Literal[True]
+    entries: list[AuditEntry]
