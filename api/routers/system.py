@@ -6,7 +6,7 @@ import asyncio
 import math
 import shutil
 import time
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import psutil
 from atelier.model import Status
@@ -68,7 +68,7 @@ async def config(platform: Platform) -> Config:
         "enableProxy": settings.proxy_enabled,
         "baseDomain": settings.site.domain,
         "basePort": settings.site.port,
-        "protocol": cast('Literal["http", "https"]', settings.site.protocol),
+        "protocol": settings.site.protocol,
     }
     return {
         "success": True,
