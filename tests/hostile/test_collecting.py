@@ -136,7 +136,7 @@ def test_work_that_is_saved_while_seats_are_removed_is_not_lost(
     said = ""
     for shown in torn.stdout:
         said += shown
-        if shown.split()[:1] == ["ok"] and "Make sure that their work is collected" in shown:
+        if shown.split()[:1] == ["ok"] and "Check that the work is collected" in shown:
             diary.start()
     torn.wait()
     over.set()
