@@ -25,9 +25,9 @@ class Report:
     def markdown(self, rounds: int) -> str:
         head = f"""# Figures
 
-Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round measures the
-raw floor, then Atelier. The raw floor creates, starts and polls the same image directly through the Docker API, with a thread
-pool of the same size.
+Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round
+measures the raw floor, then Atelier. The raw floor creates, starts and polls the same image directly through the Docker
+API, with a thread pool of the same size.
 
 | what | Atelier | raw floor | goal | met |
 | --- | --- | --- | --- | --- |
