@@ -99,14 +99,14 @@ class Gatekeeper:
         if scope["method"] in _CHANGING and not _is_from(own, headers):
             raise AtelierError(
                 Code.FORBIDDEN,
-                "Changes are taken from the platform's own pages only; this one came from another origin.",
+                "Changes are accepted only from the platform's own pages; this one came from another origin.",
                 remedy="Call from the platform's own address, or without a browser.",
             )
         path = scope["path"]
         if _READ.fullmatch(path) and not _is_asked_for(headers):
             raise AtelierError(
                 Code.FORBIDDEN,
-                "A page of another site asked for this.",
+                "A page of another site made this request.",
                 remedy="Open the address itself, or call without a browser.",
             )
         caller = self._caller(headers)

@@ -40,7 +40,7 @@ class AdminDoor:
         if not self._password:
             raise AtelierError(
                 Code.FORBIDDEN,
-                "This installation has no admin password, so nobody may do this.",
+                "This installation has no admin password, so this is disabled.",
                 remedy="Set WORKSHOP_ADMIN_PASSWORD (atelier_workshop_admin_password) and run ./atelier up.",
             )
         caller = self.browsers.known(headers) or address

@@ -90,6 +90,6 @@ def _later(failed: _Failed) -> AtelierError:
     return AtelierError(
         failed.error.code,
         failed.error.message,
-        remedy=f"Tell whoever runs the workshop, or try again in {wait} seconds.",
+        remedy=f"Contact the workshop's admin, or try again in {wait} seconds.",
         retry_after=wait,
     )

@@ -43,7 +43,7 @@ def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
             "The workspace has no container.",
             field="projectId",
             value=row.id,
-            remedy="Start the workspace: it is made again then.",
+            remedy="Start the workspace to re-create it.",
         )
     own, total = found[name].own, found[name].total
     return {

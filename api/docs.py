@@ -11,13 +11,13 @@ from fastapi.openapi.utils import get_openapi
 from .schemas.common import Error
 
 _EXAMPLES: dict[int, tuple[str, str, str]] = {
-    400: ("A field of the request is at fault.", "VALIDATION_ERROR", "Validation failed"),
+    400: ("A field of the request is invalid.", "VALIDATION_ERROR", "Validation failed"),
     401: ("The password or the token is missing or wrong.", "INVALID_WORKSPACE_PASSWORD", "Invalid password"),
     403: ("The Host or Origin is not the platform's own.", "FORBIDDEN", "Changes are taken from own pages only"),
-    404: ("There is no such thing.", "PROJECT_NOT_FOUND", "Project not found"),
-    409: ("A limit is reached, or something else is going on.", "CONCURRENT_LIMIT_REACHED", "No running slots left"),
+    404: ("It does not exist.", "PROJECT_NOT_FOUND", "Project not found"),
+    409: ("A limit is reached, or another operation is running.", "CONCURRENT_LIMIT_REACHED", "No running slots left"),
     413: (
-        "The body is 1 MiB or larger; where anybody may call, larger than 16 KiB.",
+        "The body is 1 MiB or larger; for calls without authentication, larger than 16 KiB.",
         "PAYLOAD_TOO_LARGE",
         "The body is too large.",
     ),

@@ -183,7 +183,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSON:
         log.error("%s %a failed", request.method, request.url.path, exc_info=error)
-        sentence = "Something unforeseen went wrong; the API's log says what."
+        sentence = "An internal error occurred; see the API's log."
         return JSON(error_body(Code.INTERNAL_ERROR, sentence, {}), 500)
 
 

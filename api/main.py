@@ -115,7 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: AdminDoor) -> AsyncIterator[None]:
     if settings.open_to_all:
-        log.warning("API_AUTH=open: whoever reaches this API may create and delete workspaces without a token")
+        log.warning("API_AUTH=open: everybody who can reach this API can create and delete workspaces without a token")
     site = settings.site
     with (
         Registry(site.state_dir, site.networks, site.quotas) as registry,

@@ -127,10 +127,10 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
         why = "everything was asked for" if module.params["everything"] else None
         why = why or stamps.difference(stamps.read_stamp(file), now)
     if why is None:
-        return answer | {"unchanged": True, "summary": "Nothing did: the platform is as the last run left it."}
+        return answer | {"unchanged": True, "summary": "No: the platform is as the last run left it."}
     if not module.check_mode:
         file.unlink(missing_ok=True)
-    return answer | {"unchanged": False, "why": why, "summary": f"Everything is looked at: {why}."}
+    return answer | {"unchanged": False, "why": why, "summary": f"Running all roles: {why}."}
 
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:

@@ -59,7 +59,7 @@ drift:
     - kind: orphan_container
       subject: atelier-seat-3f1c9a0b77de
       message: The container atelier-seat-3f1c9a0b77de ('base') has no registry row.
-      remedy: Make its row from its labels.
+      remedy: Create its row from its labels.
       repaired: false
 """
 

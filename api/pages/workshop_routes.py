@@ -23,7 +23,7 @@ async def _workshop_admin(platform: Platform, caller: Who) -> None:
     if not platform.settings.workshop.admin_password:
         raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
     if not caller.workshop_admin:
-        raise AtelierError(Code.UNAUTHORIZED, "This page is for whoever runs the workshop.")
+        raise AtelierError(Code.UNAUTHORIZED, "This page is for the workshop's admin.")
 
 
 for_all = APIRouter(route_class=PageRoute, include_in_schema=False)

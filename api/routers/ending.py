@@ -82,7 +82,7 @@ async def download_archive(project_id: ProjectId, platform: Platform) -> Respons
             "There is no archive of this workspace.",
             field="projectId",
             value=project_id[:40],
-            remedy="GET /api/workshop/collect lists those that there are; POST collects.",
+            remedy="GET /api/workshop/collect lists the archives; POST collects.",
         )
     return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
 
@@ -111,15 +111,15 @@ async def _begin(
     if under_way is not None:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
-            f"The workshop's {under_way.operation} is under way.",
-            remedy=f"Wait for the end of the job {under_way.id}.",
+            f"The workshop's {under_way.operation} is running.",
+            remedy=f"Wait for the job {under_way.id} to end.",
             job=under_way.id,
         )
     if not rows:
         raise AtelierError(
             Code.NOT_FOUND,
-            f"There are no seats in the group {platform.settings.workshop.group}: nothing is to be done.",
-            remedy="Name another group in WORKSHOP_GROUP if the workshop is not this one.",
+            f"There are no seats in the group {platform.settings.workshop.group}.",
+            remedy="Set WORKSHOP_GROUP if the workshop has another group.",
         )
     ids = [row.id for row in rows]
     ordered = {"workshop_archive": str(_folder(platform)), **variables}

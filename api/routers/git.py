@@ -59,9 +59,9 @@ async def create_git_repository(body: CreateRepository, platform: Platform, call
     if made is None:
         raise AtelierError(
             Code.GIT_REPO_CREATE_FAILED,
-            f"The repository {body.name!r} was made, and deleted by somebody at once.",
+            f"The repository {body.name!r} was created and deleted immediately.",
             field="name",
-            remedy="Make it again.",
+            remedy="Create it again.",
         )
     return {"success": True, "repository": _shown(Listed(made))}
 

@@ -156,7 +156,7 @@ async def _prove_ownership(platform: Services, row: Workspace, password: str | N
         raise AtelierError(
             Code.INVALID_WORKSPACE_PASSWORD,
             "Invalid password for password-protected workspace",
-            remedy="Send the workspace's password as password. The ports of one without a password are the operator's.",
+            remedy="Send the workspace's password as password. If it has none, only the operator can share its ports.",
         )
 
 

@@ -303,7 +303,7 @@ def _created(platform: Services, body: CreateProject, id: str) -> CreatedProject
     if answer["project"]["warnings"]:
         answer["warnings"] = answer["project"]["warnings"]
     elif body.create_git_repo and platform.settings.site.git is None:
-        answer["warnings"] = ["No repository was made: the git server is not enabled on this platform."]
+        answer["warnings"] = ["No repository was created: the git server is not enabled on this platform."]
     return answer
 
 

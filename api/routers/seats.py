@@ -125,7 +125,7 @@ def _seat(platform: Services, project_id: str) -> Workspace:
     if row.id not in {seat.id for seat in platform.read_claims.seats()}:
         raise AtelierError(
             Code.PROJECT_NOT_FOUND,
-            "The workspace is no seat of the workshop.",
+            "The workspace is not a seat of the workshop.",
             field="projectId",
             value=project_id,
             remedy="GET /api/workshop/seats lists them.",

@@ -98,7 +98,7 @@ async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, requ
             raise
         platform.desk.limiter.count(caller.address)
     if settings.end is not None and platform.clock.now() >= settings.end:
-        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask whoever runs it.")
+        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
     if not _is_code(settings.access_code, body.access_code):
         # Before anything else: without the code nobody learns who has a seat.
         hint = "Send the workshop's access code as accessCode."
@@ -188,19 +188,19 @@ async def rehearse_workshop(
     if source is None:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            "The workshop has no seats that were cloned, so nobody knows what to rehearse with.",
+            "The workshop has no cloned seats, so the base for a rehearsal is unknown.",
             field="projectId",
-            remedy="Name the workspace that the seats are to be cloned from.",
+            remedy="Name the workspace to clone the seats from.",
         )
     row = platform.row(source)
     if not caller.operator and row not in platform.read_claims.members():
         # Its clones would be open to whoever sees their addresses.
         raise AtelierError(
             Code.PROJECT_NOT_FOUND,
-            "This workspace is none of the workshop's.",
+            "This workspace does not belong to the workshop.",
             field="projectId",
             value=row.id,
-            remedy="Leave projectId out: the seats are then made from what the workshop's were.",
+            remedy="Omit projectId to use the base of the workshop's seats.",
         )
     if row.status is Status.CREATING:
         raise AtelierError(
@@ -236,7 +236,7 @@ async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Re
     outcome = await platform.desk.claim(applicant)
     claim = outcome.claim
     if outcome.answer is Answer.TOO_MANY:
-        hint = "Whoever runs the workshop can release a seat."
+        hint = "The workshop's admin can release a seat."
         return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
         return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")

@@ -135,14 +135,14 @@ class Queue:
         ticket = self._tickets.get(job_id)
         if ticket is None or ticket.task is None:
             raise AtelierError(
-                Code.WORKSPACE_BUSY, "The job has ended already.", field="jobId", remedy="Nothing has to be done."
+                Code.WORKSPACE_BUSY, "The job has ended already.", field="jobId", remedy="Nothing needs to be done."
             )
         if ticket.begun and not ticket.operation.divisible:
             raise AtelierError(
                 Code.WORKSPACE_BUSY,
-                f"The {ticket.operation.name} has begun, and must not be left half-done.",
+                f"The {ticket.operation.name} has begun and cannot be interrupted.",
                 field="jobId",
-                remedy="Wait for its end, which is a matter of seconds.",
+                remedy="Wait a few seconds for its end.",
             )
         ticket.canceled.set()
         if not ticket.begun:

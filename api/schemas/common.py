@@ -41,9 +41,7 @@ class Error(TypedDict):
     error: Annotated[str, Field(examples=["Project name already exists"])]
     message: str
     code: Annotated[str, Field(examples=["PROJECT_EXISTS"])]
-    details: Annotated[
-        dict[str, Any], Field(description="By field, what is wrong with it; and what belongs to the code.")
-    ]
+    details: Annotated[dict[str, Any], Field(description="Errors by field, and values that belong to the code.")]
 
 
 class Done(TypedDict):

@@ -89,8 +89,8 @@ class Conversation(TypedDict):
     status: int
     duration_ms: int | None
     first_byte_ms: int | None
-    incomplete: Annotated[bool, Field(description="true: the answer did not come to its end.")]
-    truncated: Annotated[bool, Field(description="true: the recorder kept the beginning only.")]
+    incomplete: Annotated[bool, Field(description="true: the response is incomplete.")]
+    truncated: Annotated[bool, Field(description="true: only the beginning was recorded.")]
     error: str | None
     parsed_request: Annotated[
         dict[str, Any] | None, Field(description="model, messages, tools and settings, as far as found.")
@@ -98,8 +98,8 @@ class Conversation(TypedDict):
     parsed_response: Annotated[
         dict[str, Any], Field(description="model, content, tool calls and usage, as far as found.")
     ]
-    raw_request: Annotated[str | None, Field(description="The text of what could not be parsed.")]
-    raw_response: Annotated[str | None, Field(description="The text of what could not be parsed.")]
+    raw_request: Annotated[str | None, Field(description="Text that could not be parsed.")]
+    raw_response: Annotated[str | None, Field(description="Text that could not be parsed.")]
 
 
 class Conversations(TypedDict):
@@ -137,7 +137,7 @@ class RecordedWhitelisted(WhitelistChanged):
     skipped: Annotated[
         Sequence[str],
         Field(
-            description="Recorded hosts that can't stand on a whitelist, such as bare addresses.",
+            description="Recorded hosts that cannot be whitelisted, such as bare addresses.",
             examples=[["10.0.0.7"]],
         ),
     ]

@@ -20,14 +20,14 @@ class TearDown(Body):
         default=None, description="ignore: what was not collected is lost.", examples=["ignore"]
     )
     base: StrictBool | None = Field(
-        default=None, description="true: what the seats were cloned from is removed, too.", examples=[True]
+        default=None, description="true: also remove the workspace that the seats were cloned from.", examples=[True]
     )
 
 
 class CollectedSeat(Coded):
     projectId: Annotated[str, Field(examples=["abc123def456"])]
     projectName: Annotated[str, Field(examples=["Workshop 1"])]
-    state: Annotated[str, Field(description="What it was in when it was collected.", examples=["running"])]
+    state: Annotated[str, Field(description="Its state when it was collected.", examples=["running"])]
     collectedAt: Annotated[str | None, Field(examples=["2026-04-19T17:30:00.000Z"])]
     file: Annotated[str | None, Field(examples=["Workshop-1_abc123def456_9f86d081884c.tar.zst"])]
     bytes: Annotated[int, Field(examples=[1048576])]
@@ -38,7 +38,7 @@ class CollectedSeat(Coded):
     pushed: bool
     note: Annotated[str | None, Field(description="Why its work is not pushed.")]
     error: Annotated[
-        str | None, Field(description="Why the last attempt failed; the archive is then that of the one before.")
+        str | None, Field(description="Why the last attempt failed; the archive is then from an earlier one.")
     ]
 
 
@@ -51,7 +51,7 @@ class ToRemove(TypedDict):
 
 class Collected(TypedDict):
     success: Literal[True]
-    seats: Annotated[list[CollectedSeat], Field(description="Whatever was collected, also of seats that are gone.")]
-    workspaces: Annotated[list[ToRemove], Field(description="What the workshop consists of now.")]
+    seats: Annotated[list[CollectedSeat], Field(description="All archives, including those of removed seats.")]
+    workspaces: Annotated[list[ToRemove], Field(description="The workshop's present workspaces.")]
     job: Annotated[JobAnswer | None, Field(description="The newest collect.")]
     teardown: Annotated[JobAnswer | None, Field(description="The newest teardown.")]

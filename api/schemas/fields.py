@@ -79,7 +79,7 @@ def _cpus_as_text(value: object) -> object:
 def _one_of(*known: str) -> AfterValidator:
     def validate(value: str) -> str:
         if value not in known:
-            raise ValueError(f"{value[:20]!r} is not on offer. Use one of: {', '.join(known)}.")
+            raise ValueError(f"{value[:20]!r} is not available. Use one of: {', '.join(known)}.")
         return value
 
     return AfterValidator(validate)

@@ -36,7 +36,7 @@ class Repository(TypedDict):
     defaultBranch: Annotated[str, Field(examples=["main"])]
     branches: Annotated[list[str], Field(examples=[["clone/my-flask-app-1", "main"]])]
     problem: Annotated[
-        str | None, Field(examples=[None], description="Why the branches of a damaged one can't be read.")
+        str | None, Field(examples=[None], description="Why the branches of a damaged repository cannot be read.")
     ]
 
 

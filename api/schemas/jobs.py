@@ -21,7 +21,7 @@ class JobSeat(Coded):
     """What a job did to one workspace."""
 
     projectId: Annotated[str, Field(examples=["abc123def456"])]
-    projectName: Annotated[str | None, Field(description="Null for a workspace that is gone.")]
+    projectName: Annotated[str | None, Field(description="Null for a deleted workspace.")]
     status: Annotated[Status | Literal["deleted"], Field(description="deleted: the workspace is gone.")]
     error: str | None
     warnings: list[str]

@@ -90,7 +90,7 @@ class CreateProject(Body):
         except AtelierError as error:
             raise ValueError(str(error)) from error
         if access is not None and "git_url" in info.data and info.data["git_url"] is None:
-            raise ValueError("There is a gitToken and no gitUrl that it is for.")
+            raise ValueError("A gitToken requires a gitUrl.")
         return value or None
 
     @property
@@ -217,9 +217,7 @@ class Project(Coded):
     clonedFrom: str | None
     aliases: list[AliasView]
     diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
-    diskWarning: Annotated[
-        str | None, Field(description="A sentence on a disk that is nearly full, or was.", examples=[None])
-    ]
+    diskWarning: Annotated[str | None, Field(description="A warning about its disk use.", examples=[None])]
     warnings: list[str]
 
 
@@ -259,7 +257,10 @@ class CreatedProject(TypedDict):
         ]
     ]
     warnings: NotRequired[
-        Annotated[list[str], Field(description="What could not be done, such as a Git repository. Missing otherwise.")]
+        Annotated[
+            list[str],
+            Field(description="Failed optional steps, such as creating a Git repository. Missing if there are none."),
+        ]
     ]
 
 
@@ -297,10 +298,8 @@ class DiskUsageFigures(TypedDict):
     totalReadable: Annotated[str, Field(examples=["9.2 GB"])]
     checkpoints: Annotated[int, Field(examples=[2])]
     checkpointBytes: Annotated[int, Field(examples=[1234567])]
-    keptBytes: Annotated[int, Field(description="Of containers that resets replaced.", examples=[1234567])]
-    limitBytes: Annotated[
-        int | None, Field(description="What ``bytes`` may reach; null: no limit.", examples=[21474836480])
-    ]
+    keptBytes: Annotated[int, Field(description="Size of containers that resets replaced.", examples=[1234567])]
+    limitBytes: Annotated[int | None, Field(description="Limit of ``bytes``; null: no limit.", examples=[21474836480])]
     limitReadable: Annotated[str | None, Field(examples=["20.0 GB"])]
     percent: Annotated[float | None, Field(description="``bytes`` of the limit.", examples=[5.7])]
 

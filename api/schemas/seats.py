@@ -33,10 +33,10 @@ class Seat(Coded):
     projectName: Annotated[str, Field(examples=["Workshop 1"])]
     workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
     status: Status
-    lastHeartbeat: Annotated[str | None, Field(description="When somebody used its IDE last.")]
-    lastCommit: Annotated[str | None, Field(description="When something was committed last in its /workspace.")]
+    lastHeartbeat: Annotated[str | None, Field(description="When its IDE was last used.")]
+    lastCommit: Annotated[str | None, Field(description="Time of the last commit in its /workspace.")]
     deniedDomains: Annotated[
-        list[DeniedDomain], Field(description="What its proxy refused of late, the most frequent first.")
+        list[DeniedDomain], Field(description="Domains that its proxy refused recently, the most frequent first.")
     ]
     connections: int
     extendedUntil: str | None

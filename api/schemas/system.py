@@ -16,7 +16,7 @@ class Health(TypedDict):
     version: str
     uptime: Annotated[str, Field(examples=["2d 14h 22m"])]
     docker: NotRequired[
-        Annotated[Literal["unavailable"], Field(description="Only there while the Docker Engine does not answer.")]
+        Annotated[Literal["unavailable"], Field(description="Present only while the Docker Engine does not answer.")]
     ]
 
 
@@ -47,9 +47,7 @@ class GitServer(TypedDict):
     url: Annotated[str, Field(examples=["http://localhost/git/"])]
     version: Annotated[
         str | None,
-        Field(
-            description="Null while the git server does not answer, and where there is none.", examples=["Forgejo 9.0"]
-        ),
+        Field(description="Null if the git server does not answer or is not installed.", examples=["Forgejo 9.0"]),
     ]
 
 
@@ -119,7 +117,7 @@ class AuditEntry(TypedDict):
     at: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
     who: Annotated[str, Field(examples=["loopback"])]
     what: Annotated[str, Field(examples=["create"])]
-    workspace: Annotated[str | None, Field(description="Its id; null for a change of something else.")]
+    workspace: Annotated[str | None, Field(description="Its id; null if the change concerns no workspace.")]
     outcome: Annotated[str, Field(examples=["successful"])]
     job: str | None
     sequence: Annotated[int, Field(description="Grows with each entry, also after the clock was set back.")]
@@ -127,14 +125,14 @@ class AuditEntry(TypedDict):
         Annotated[str, Field(description="Of a clone: the id of the workspace that was copied. Missing otherwise.")]
     ]
     role: NotRequired[
-        Annotated[Literal["operator", "workshop"], Field(description="Of a sign-in: as what. Missing otherwise.")]
+        Annotated[Literal["operator", "workshop"], Field(description="Of a sign-in: the role. Missing otherwise.")]
     ]
     project: NotRequired[
         Annotated[str, Field(description="Of a refused change of a port: the workspace's id. Missing otherwise.")]
     ]
-    port: NotRequired[Annotated[int, Field(description="Of a change of a port: which one. Missing otherwise.")]]
+    port: NotRequired[Annotated[int, Field(description="Of a change of a port: its number. Missing otherwise.")]]
     count: NotRequired[
-        Annotated[int, Field(description="How many equal refusals the entry stands for. Missing where it is one.")]
+        Annotated[int, Field(description="Number of equal refusals that the entry represents. Missing if it is one.")]
     ]
 
 

@@ -55,9 +55,7 @@ class WorkshopStatus(TypedDict):
 class ClaimedSeat(Coded):
     workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
     projectName: Annotated[str, Field(examples=["Workshop 1"])]
-    diskWarning: NotRequired[
-        Annotated[str, Field(description="A sentence on a disk that is nearly full, or was; missing otherwise.")]
-    ]
+    diskWarning: NotRequired[Annotated[str, Field(description="A warning about its disk use; missing otherwise.")]]
     password: NotRequired[
         Annotated[
             str,
@@ -113,7 +111,7 @@ class ReleasedSeat(TypedDict):
     keptContainer: Annotated[
         str | None,
         Field(
-            description="What the files were, stopped, where they were reset.",
+            description="The stopped container with the old files, if they were reset.",
             examples=["atelier-abc123def456-kept-20270301t160000000000z"],
         ),
     ]
@@ -127,7 +125,7 @@ class FirstLimit(TypedDict):
 class RehearsalVerdict(Coded):
     go: bool
     seats: int
-    madeIn: Annotated[float, Field(description="Seconds until all seats were made.")]
+    madeIn: Annotated[float, Field(description="Seconds until all seats were created.")]
     p50: Annotated[float | None, Field(description="Seconds until an opened seat's WebSocket is open.")]
     p95: float | None
     memoryPerSeat: int

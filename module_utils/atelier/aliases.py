@@ -83,7 +83,7 @@ def check_subdomain(subdomain: str) -> str:
     if not low <= len(subdomain) <= high or not _SUBDOMAIN.fullmatch(subdomain):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The subdomain {subdomain[:40]!r} is not one.",
+            f"Invalid subdomain {subdomain[:40]!r}.",
             field="subdomain",
             value=subdomain[:40],
             remedy=f"Use {low} to {high} lower-case letters, digits and hyphens; a letter first, no hyphen last.",
@@ -192,7 +192,7 @@ def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
             f"The workspace has no alias {subdomain[:40]!r}.",
             field="subdomain",
             value=subdomain[:40],
-            remedy="List those that it has.",
+            remedy="List its aliases.",
         )
     return found
 

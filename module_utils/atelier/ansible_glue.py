@@ -86,7 +86,7 @@ def _state_dir(path: str) -> Path:
     if Path(path).is_relative_to("/root"):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The state folder {path} lies below /root, which the services in their containers may not look into.",
+            f"The state folder {path} is below /root, which the services' containers cannot read.",
             field="site.state_dir",
             remedy="Set atelier_state_dir to a folder elsewhere, such as /var/lib/atelier.",
         )

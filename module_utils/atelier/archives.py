@@ -46,7 +46,7 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
         size, content_size, digest = _compress(chunks, file)
         again = sha256_of(path)
         if (path.stat().st_size, again) != (size, digest):
-            raise broken(f"{path.name} did not come back from the disk as it was written.")
+            raise broken(f"{path.name} differs from what was written.")
         entries = count_entries(path, content_size)
         whole = folder / name(digest)
         path.replace(whole)
@@ -68,7 +68,7 @@ def count_entries(path: Path, content_size: int) -> int:
                 walk.feed(chunk)
             walk.finish()
         except (TarError, EOFError) as error:
-            raise broken(f"it can't be read again: {error}.") from error
+            raise broken(f"it cannot be read back: {error}.") from error
     if walk.bytes != content_size:
         raise broken(f"it has {walk.bytes} of {content_size} bytes.")
     return walk.entries
@@ -83,7 +83,7 @@ def open_archive(path: Path) -> Iterator[IO[bytes]]:
         with zstd.open(path, "rb") as content:
             yield content
     except (zstd.ZstdError, OSError) as error:
-        raise broken(f"it can't be read again: {error}.") from error
+        raise broken(f"it cannot be read back: {error}.") from error
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -132,7 +132,7 @@ def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
         content_size += len(chunk)
         tail = (tail + chunk)[-len(_END) :] if len(chunk) < len(_END) else chunk[-len(_END) :]
     if tail != _END:
-        raise broken("Docker broke off in the middle of it.")
+        raise broken("Docker interrupted the transfer.")
     write(compressor.flush())
     file.flush()
     os.fsync(file.fileno())

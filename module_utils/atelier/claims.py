@@ -185,7 +185,7 @@ class Claims:
                     f"Nobody has claimed the workspace {workspace_id}.",
                     field="projectId",
                     value=workspace_id,
-                    remedy="GET /api/workshop/claims lists the seats that somebody has.",
+                    remedy="GET /api/workshop/claims lists the claimed seats.",
                 )
             db.execute(
                 "UPDATE claims SET released_at = ?, password_due = 0 WHERE workspace_id = ? AND released_at IS NULL",

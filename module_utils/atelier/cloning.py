@@ -154,7 +154,7 @@ def _check(order: CloneOrder) -> None:
         check_title(name, "names")
     if len(set(order.names)) < len(order.names):
         raise AtelierError(
-            Code.VALIDATION_ERROR, "The names hold one twice.", field="names", remedy="Give each seat its own."
+            Code.VALIDATION_ERROR, "The names contain a duplicate.", field="names", remedy="Give each seat its own."
         )
     if order.password is not None:
         check_password(order.password)
@@ -164,7 +164,7 @@ def _check(order: CloneOrder) -> None:
     if strangers:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The passwords name seats that the order does not: {', '.join(sorted(strangers))[:200]}.",
+            f"The passwords contain seats that were not requested: {', '.join(sorted(strangers))[:200]}.",
             field="passwords",
             remedy="Give passwords for seats in names; for all seats at once use password.",
         )

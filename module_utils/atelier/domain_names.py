@@ -86,7 +86,7 @@ def _explained(text: str, name: str, labels: list[str]) -> NotADomain:
     if any(character.isspace() or not character.isprintable() for character in text):
         return NotADomain("holds white space or control characters", "Give each domain as an entry of its own.")
     if "*" in name:
-        return NotADomain("holds a wildcard", "Leave it out: a domain always stands for all below it, too.")
+        return NotADomain("holds a wildcard", "Omit it: a domain always includes its subdomains.")
     if "://" in name or "/" in name:
         return NotADomain("is an address of a page", "Give the domain alone, without https:// and path.")
     if name.count(":") > 1 or name.startswith("["):

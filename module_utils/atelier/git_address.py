@@ -51,13 +51,13 @@ def check_git_url(url: str, name: str = "git_url") -> str:
     if _NOT_IN_A_URL.search(url):
         raise _refused(
             name,
-            f"The address {url[:80]!r} holds a character that no address has.",
+            f"The address {url[:80]!r} contains an invalid character.",
             "Write spaces and the like as %20, names of hosts in ASCII (punycode).",
         )
     if url.startswith("-") or not re.match(r"https?://", url, re.IGNORECASE):
         raise _refused(
             name,
-            f"The address {url[:80]!r} is not one of a repository that can be fetched over http or https.",
+            f"The address {url[:80]!r} is not the http or https address of a repository.",
             "Use an address that begins with https:// or http://.",
         )
     try:
@@ -71,7 +71,7 @@ def check_git_url(url: str, name: str = "git_url") -> str:
     if not parts.path.strip("/") or any(segment.startswith("-") for segment in segments):
         raise _refused(
             name,
-            f"The path {parts.path[:80]!r} names no repository.",
+            f"The path {parts.path[:80]!r} is not the path of a repository.",
             "Use an address such as https://git.example.org/team/course.git; no part of it may begin with a hyphen.",
         )
     _check_host(host, parts.netloc, name)
@@ -83,7 +83,7 @@ def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
     if not user and not token:
         return None
     if not token:
-        raise _refused("git_token", "There is a git_username and no git_token.", "Give both, or the token alone.")
+        raise _refused("git_token", "A git_username requires a git_token.", "Give both, or the token alone.")
     user = user or _DEFAULT_USER
     for name, value, longest in (("git_username", user, _LONGEST_USER), ("git_token", token, _LONGEST_TOKEN)):
         if len(value) > longest:
@@ -98,7 +98,7 @@ def _check_host(host: str, netloc: str, name: str) -> None:
         address = _ipv6(host)
         # Such as 1:2::3%eth0: which interface, the seat alone would know.
         if address is None:
-            raise _refused(name, f"The host {netloc[:80]!r} is no IPv6 address.", "Correct it.")
+            raise _refused(name, f"The host {netloc[:80]!r} is not an IPv6 address.", "Correct it.")
     else:
         if not _HOST.fullmatch(host):
             raise _refused(name, f"The host {host[:80]!r} is not a host's name.", "Correct the name.")
@@ -107,7 +107,7 @@ def _check_host(host: str, netloc: str, name: str) -> None:
     if local or (address is not None and _is_forbidden(address)):
         raise _refused(
             name,
-            f"The host {host[:80]!r} is this machine, or one that only this machine may ask.",
+            f"The host {host[:80]!r} is this machine, or can only be reached from it.",
             "Name a git server on the network.",
         )
 

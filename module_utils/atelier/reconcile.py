@@ -111,7 +111,7 @@ def _wrong_name(platform: Platform, container: Container, wanted: str) -> Drift:
     return Drift(
         Kind.WRONG_NAME,
         container.name,
-        f"The container {container.name} has a name of before, by which nobody finds it.",
+        f"The container {container.name} has an outdated name.",
         f"Rename it to {wanted}, while it runs.",
         mend,
     )
@@ -136,10 +136,10 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace], bu
             Drift(
                 Kind.INTERRUPTED_SNAPSHOT,
                 row.name if row else id,
-                f"A snapshot of {row.name!r} was interrupted: it may be paused, and its secrets held back."
+                f"A snapshot of {row.name!r} was interrupted: it may be paused, and its secrets removed."
                 if row
-                else f"Secrets of the workspace {id}, which is gone, are still held back.",
-                "Put the secrets back and let it go on." if row else "Delete them.",
+                else f"Secrets of the deleted workspace {id} are still stored.",
+                "Restore the secrets and unpause it." if row else "Delete them.",
                 repair,
             )
         )
@@ -157,7 +157,7 @@ def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace], busy:
             Kind.INTERRUPTED_RESET,
             row.name,
             f"A reset of {row.name!r} was interrupted: its container is {moved} now.",
-            "Give it that one back, stopped. (Running the reset again would finish it instead.)",
+            "Restore that container, stopped. (Re-running the reset would complete it instead.)",
             lambda row=row: repair(row),  # type: ignore[misc]
         )
         for id, moved in interrupted_resets(platform).items()
@@ -179,7 +179,7 @@ def _past(
         Drift(
             Kind.LEFTOVER_CONTAINER,
             name,
-            f"The container {name}, which a reset left, is of no more use.",
+            f"The container {name}, kept by a reset, is no longer needed.",
             "Remove it.",
             lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
         )
@@ -210,7 +210,7 @@ def _rehearsals(platform: Platform) -> list[Drift]:
     seats = rehearsal.leftovers(platform) if platform.locks.rehearsal_free() else []
     if not seats:
         return []
-    message = f"{len(seats)} seats of a rehearsal that was interrupted are still there."
+    message = f"{len(seats)} seats of an interrupted rehearsal still exist."
     return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, "Remove them.", clear)]
 
 
@@ -225,7 +225,7 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
         Kind.ORPHAN_CONTAINER,
         container.name,
         f"The container {container.name} ({container.labels.get('atelier.name', 'no name')!r}) has no registry row.",
-        "Make its row from its labels.",
+        "Create its row from its labels.",
         adopt,
     )
 
@@ -269,7 +269,7 @@ def _wrong_status(platform: Platform, row: Workspace, container: Container | Non
         f"The container of {row.name!r} is gone."
         if gone
         else f"{row.name!r} is {status}, the registry says {row.status}.",
-        f"Set its status to {status}." + (" Start it to make it anew." if gone else ""),
+        f"Set its status to {status}." + (" Start it to re-create it." if gone else ""),
         set_status,
     )
 
@@ -286,8 +286,8 @@ def _unfinished(platform: Platform, row: Workspace) -> Drift:
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
         row.name,
-        f"The making of {row.name!r} was interrupted, and nobody is at it.",
-        "Remove what was half-made. (Running the interrupted playbook again would finish it instead.)",
+        f"The creation of {row.name!r} was interrupted, and no run continues it.",
+        "Remove the incomplete workspace. (Re-running the interrupted playbook would complete it instead.)",
         remove,
     )
 
@@ -302,7 +302,7 @@ def _given_up(platform: Platform, row: Workspace) -> Drift:
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
         row.name,
-        f"The making of {row.name!r} was given up.",
+        f"The creation of {row.name!r} was abandoned.",
         "Remove what was half-made.",
         discard,
     )
@@ -321,7 +321,7 @@ def _abandoned_batches(platform: Platform) -> list[Drift]:
             Kind.ABANDONED_BATCH,
             batch.id,
             f"An order of {batch.count} clones was interrupted.",
-            "Take what there is of it as all of it. (Running the interrupted playbook again would finish it instead.)",
+            "Treat the existing clones as complete. (Re-running the interrupted playbook would complete it instead.)",
             lambda batch=batch: close(batch),  # type: ignore[misc]
         )
         for batch in platform.registry.open_batches()
@@ -334,7 +334,7 @@ def _leftover_snapshots(platform: Platform) -> list[Drift]:
         Drift(
             Kind.LEFTOVER_SNAPSHOT,
             ", ".join(image.tags) or image.id,
-            "A snapshot that nobody uses is still there.",
+            "An unused snapshot still exists.",
             "Remove it.",
             lambda image=image: remove_leftovers(platform, [image]),  # type: ignore[misc]
         )
@@ -399,7 +399,7 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
                         Kind.WRONG_ROUTES,
                         ", ".join(wrong)[:200],
                         f"The gateway's {place} has {len(wrong)} wrong, missing or left-over {what}.",
-                        "Write those of the registry.",
+                        "Write the entries of the registry.",
                         platform.sync_routes,
                     )
                 ]

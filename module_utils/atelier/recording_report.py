@@ -20,7 +20,7 @@ def check_recorded(workspace: Workspace) -> Workspace:
         modes = " or ".join(modes_that_can(Capability.RECORD))
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The workspace {workspace.name} has the proxy mode {workspace.proxy_mode}: nothing of it is recorded.",
+            f"The workspace {workspace.name} has the proxy mode {workspace.proxy_mode}: it is not recorded.",
             field="name",
             value=workspace.name,
             remedy=f"Record with a workspace that was created with the proxy mode {modes}.",

@@ -97,7 +97,7 @@ def check_timestamp(timestamp: str) -> str:
         return timestamp
     raise AtelierError(
         Code.VALIDATION_ERROR,
-        f"The timestamp {timestamp[:40]!r} is not one.",
+        f"Invalid timestamp {timestamp[:40]!r}.",
         field="timestamp",
         value=timestamp[:40],
         remedy="Use a conversation's own, such as 2026-02-14T10:05:00.123Z.",

@@ -80,7 +80,7 @@ def destinations(texts: Iterable[str]) -> Destinations:
         except ValueError as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"atelier_network_internal_destinations has {text[:60]!r}, which is no network: {error}.",
+                f"atelier_network_internal_destinations has {text[:60]!r}, which is not a network: {error}.",
                 field="atelier_network_internal_destinations",
                 remedy="Give addresses and networks only, such as 10.1.2.3 or 10.1.0.0/16.",
             ) from error
@@ -148,7 +148,7 @@ def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
             if network.overlaps(seat if isinstance(network, IPv4Network) else mapped):
                 raise AtelierError(
                     Code.VALIDATION_ERROR,
-                    f"atelier_trusted_proxies has {proxy}, which holds addresses of seats ({seat}).",
+                    f"atelier_trusted_proxies has {proxy}, which contains addresses of seats ({seat}).",
                     field="atelier_trusted_proxies",
-                    remedy="List the proxies' own addresses; a seat can be none.",
+                    remedy="List only the proxies' addresses; a seat cannot be a proxy.",
                 )

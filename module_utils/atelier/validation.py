@@ -70,7 +70,7 @@ def check_id(workspace_id: str) -> str:
     if not is_id(workspace_id):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The id {workspace_id[:40]!r} is not one.",
+            f"Invalid workspace id {workspace_id[:40]!r}.",
             field="id",
             value=workspace_id[:40],
             remedy="An id is 12 lower-case hexadecimal characters.",
@@ -237,7 +237,7 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
 def _not_one_of(field: str, value: str, known: Collection[str]) -> AtelierError:
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"The {field} {value[:20]!r} is not a size on offer.",
+        f"The {field} {value[:20]!r} is not an available size.",
         field=field,
         value=value[:20],
         remedy=f"Use one of: {', '.join(known)}.",

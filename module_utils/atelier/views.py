@@ -57,5 +57,5 @@ def in_words(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     if not after:
         return f"{before['name']} is deleted." if before else "There is no such workspace."
     where = f" at {after['url']}" if after["status"] == Status.RUNNING and after["url"] else ""
-    access = "asks for a password" if after["password_protected"] else "is open to whoever reaches it"
+    access = "asks for a password" if after["password_protected"] else "is open to everybody who can reach it"
     return f"{after['name']} is {after['status']}{where} and {access}."

@@ -98,7 +98,7 @@ def plan(present: Iterable[str], named: Sequence[str], state: State, base: Seque
         above = covering(kept, entry)
         if above is not None:
             reason = "is always allowed" if above in base else f"is below {above}, which is allowed"
-            remedy = "Leave it out." if above in base else f"Remove {above}, and add what shall stay of it."
+            remedy = "Leave it out." if above in base else f"Remove {above}, and add the subdomains to keep."
             raise AtelierError(
                 Code.VALIDATION_ERROR,
                 f"The domain {entry} can't be removed: it {reason}.",
@@ -150,7 +150,7 @@ def _too_many(count: int, field: str) -> AtelierError:
 
 def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:
     index, text, fault = faults[0]
-    more = f" {len(faults) - 1} more are wrong, too." if len(faults) > 1 else ""
+    more = f" {len(faults) - 1} more are invalid." if len(faults) > 1 else ""
     return AtelierError(
         Code.VALIDATION_ERROR,
         f"{field}[{index}] {shown(text)} {fault}.{more}",

@@ -147,7 +147,7 @@ def check_desired(site: Site, desired: Desired) -> None:
     elif desired.git_access is not None and desired.id is None:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            "There is a git_token and no git_url that it is for.",
+            "A git_token requires a git_url.",
             field="git_url",
             remedy="Give the address, too.",
         )

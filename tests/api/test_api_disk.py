@@ -21,7 +21,7 @@ def test_a_seat_that_fills_its_part_of_the_disk_is_stopped(own: Callable[..., Ap
 
     write(api, full, 43)
     warned = eventually(lambda: api.project(full["id"])["diskWarning"], "the warning")
-    assert re.fullmatch(r"Its files take 4\d MiB of 50 MiB: delete some, or it is stopped\.", warned)
+    assert re.fullmatch(r"Its files take 4\d MiB of 50 MiB\. Delete some, or it will be stopped\.", warned)
     assert api.project(full["id"])["status"] == "running"
     usage = api.get(f"/api/projects/{full['id']}/disk-usage").json()["diskUsage"]
     assert usage["limitBytes"] == 50 * MIB
@@ -30,7 +30,7 @@ def test_a_seat_that_fills_its_part_of_the_disk_is_stopped(own: Callable[..., Ap
 
     write(api, full, 60)
     stopped = eventually(lambda: of_status(api, full, "stopped"), "the stop at the limit")
-    assert re.match(r"It was stopped: its files take 6\d MiB of 50 MiB\. Start it", stopped["error"])
+    assert re.match(r"It was stopped because its files take 6\d MiB of 50 MiB\. Start it", stopped["error"])
     assert api.instance.container(full).status == "exited"
     assert [(entry["who"], entry["outcome"]) for entry in api.audit("stop")] == [("disk", "successful")]
     # Its participant, the operator and the helper read the same.

@@ -62,12 +62,12 @@ def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Callable[.
     said = {each.name: entries[each.id]["error"] for each in (honest, sparse, many, links)}
     assert said[honest.name] is None
     assert said[sparse.name] == (
-        f"'{sparse.name}' was not archived: its /workspace holds more than {MIB} MiB, holes in files included"
+        f"'{sparse.name}' was not archived: its /workspace has more than {MIB} MiB, including holes in sparse files"
         " (atelier_archive_max_mib)."
     )
     for each in (many, links):
         assert said[each.name] == (
-            f"'{each.name}' was not archived: its /workspace holds more than {ENTRIES} files and folders"
+            f"'{each.name}' was not archived: its /workspace has more than {ENTRIES} files and folders"
             " (atelier_archive_max_entries)."
         )
     assert content(tmp_path / "archive", entries[honest.id], "work.txt") == b"work of a day\n"
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_a_file_that_is_large_only_by_name_is_refused(
         *("play", "workspace_checkpoint", "-e", f"workspace_id={stranger.id}", "-e", f"atelier_archive_max_mib={MIB}")
     )
     assert run.returncode != 0
-    assert f"'{stranger.name}' can't be copied" in run.stdout and "atelier_archive_max_mib" in run.stdout
+    assert f"'{stranger.name}' cannot be copied" in run.stdout and "atelier_archive_max_mib" in run.stdout
     assert time.monotonic() - begin < PATIENCE
     left = docker.APIClient(version="auto").images(filters={"label": f"atelier.snapshot={stranger.id}"})
     assert left == []

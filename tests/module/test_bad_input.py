@@ -161,7 +161,7 @@ def test_a_network_that_is_not_there(shared: Installation) -> None:
         assert run.returncode != 0
         assert run.result["error_code"] == "CONTAINER_CREATE_FAILED"
         assert "no-such-network" in run.result["msg"]
-        assert "./atelier up makes networks" in run.result["details"]["remedy"]
+        assert "./atelier up creates missing networks" in run.result["details"]["remedy"]
 
 
 def test_no_address_left(shared: Installation) -> None:

@@ -102,7 +102,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     site.run_inside(site.row("Course"), "mv /home/coder/kept /workspace/")
     late = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
     assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4", "Course"]
-    assert late["msg"].count("has work that is newer than its archive") == 3
+    assert late["msg"].count("has newer changes than its archive") == 3
     assert "'more.txt'" in late["msg"] and "'kept/old.txt'" in late["msg"]
     assert len(site.rows()) == SEATS + 1
     _play(site, "workshop_collect").succeeded()
@@ -126,7 +126,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     _play(site, "workshop_collect").succeeded()
     kept = _manifest(site)["Course 3"]
     assert kept | {"note": None, "codes": None} == again["Course 3"] | {"state": "error", "note": None, "codes": None}
-    assert kept["note"] == f"Its container is gone: this is the archive of {again['Course 3']['collected_at']}."
+    assert kept["note"] == f"Its container is gone; this is the archive of {again['Course 3']['collected_at']}."
     assert _content(site, kept)["workspace/.env"] == b"secret\n"
     files = sorted(path.name for path in _folder(site).iterdir())
     without = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")

@@ -240,7 +240,7 @@ def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, cour
         with fault:
             made = site.create(name, git_repo=True, template="empty")
             assert (made["status"], made["repository"]) == ("running", None)
-            assert made["git_problem"].startswith(f"No repository was made for '{name}': ")
+            assert made["git_problem"].startswith(f"No repository was created for '{name}': ")
             if name == "Down":
                 seats = site.clone(source="Course", count=2).succeeded().seats
         finished = site.create(name, git_repo=True)
@@ -250,7 +250,7 @@ def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, cour
 
     for number, seat in enumerate(seats, 1):
         assert (seat["status"], seat["repository"]["branch"]) == ("running", "main")
-        assert "works on main, without a branch of its own" in seat["git_problem"]
+        assert "stays on main, without its own branch" in seat["git_problem"]
         assert site.run_inside(seat, "cd /workspace; git branch --show-current; cat loose.txt").split() == ["main", "x"]
         mended = site.play("workspace_start", workspace_id=seat["id"]).succeeded().result["workspace"]
         assert (mended["git_problem"], mended["repository"]["branch"]) == (None, f"clone/course-{number}")

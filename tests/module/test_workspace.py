@@ -179,7 +179,7 @@ def test_one_whose_configuration_was_lost_keeps_ending_and_is_mended_by_start(si
     assert site.container(made).exec_run(["kill", "-TERM", "1"]).exit_code == 0
     eventually(lambda: site.container(made).status == "restarting", "the container to end again and again")
     seen = eventually(lambda: _seen_as_error(site), "an error to be seen")
-    assert seen == "Its container ends again and again; its log says why."
+    assert seen == "Its container keeps crashing; see its log."
     site.play("workspace_start", workspace_name="Base").succeeded()
     eventually(lambda: is_healthy(made["address"]), "the IDE to be up")
     assert asks_for_password(made["address"])

@@ -44,4 +44,4 @@ def test_exhaustion_says_what_to_do() -> None:
     assert len(take_addresses(SUBNET, used, None, 2)[0]) == 2
     with pytest.raises(AtelierError) as error:
         take_addresses(SUBNET, used, None, 3)
-    assert "2 free addresses, 3 are needed" in refused(error, Code.ADDRESSES_EXHAUSTED, "site.networks")
+    assert "2 free addresses; 3 are needed" in refused(error, Code.ADDRESSES_EXHAUSTED, "site.networks")

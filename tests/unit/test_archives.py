@@ -122,7 +122,7 @@ def test_what_keeps_a_seat_from_being_collected(tmp_path: Path) -> None:
     entry = Entry("a" * 12, "Course 1", "running", file=made.path.name, bytes=made.size, sha256=made.sha256)
     assert fault_of(tmp_path, entry) is None
     gone = Entry("a" * 12, "Course 1", "error", note="There was nothing left.")
-    assert "has no archive: its container was gone" in str(fault_of(tmp_path, gone))
+    assert "has no archive because its container was gone" in str(fault_of(tmp_path, gone))
     assert fault_of(tmp_path, None) == "was never collected"
     assert "disk" in str(fault_of(tmp_path, Entry("a" * 12, "Course 1", "running", error="the disk is full")))
     data = made.path.read_bytes()

@@ -155,7 +155,7 @@ def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
     seats.gone.add(platform.site.container_name(ids[0]))
     entry = collect(platform, ids, folder).seats[0]
     assert (entry.file, entry.error) == (None, None)
-    assert "nothing left to collect" in str(entry.note)
+    assert "nothing can be collected" in str(entry.note)
     with pytest.raises(AtelierError) as error:
         verify(platform, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
@@ -250,7 +250,7 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
         verify(platform, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1", "Course 2"]
-    assert "newer than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
+    assert "newer changes than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
     assert "workshop_collect" in said and "collected=ignore" in said
     del seats.files[first]["src/app.py"], seats.files[second]["more.txt"]
     verify(platform, ids, folder)
@@ -271,7 +271,7 @@ def test_what_a_seat_calls_its_files_makes_no_long_error(
     with pytest.raises(AtelierError) as error:
         verify(platform, [rows[0].id], folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
-    assert "newer than its archive" in said and "\x1b" not in said and "x1b" not in said
+    assert "newer changes than its archive" in said and "\x1b" not in said and "x1b" not in said
     assert len(said) < 1000
 
 
@@ -311,9 +311,7 @@ def test_a_seat_beyond_a_limit_fails_alone_and_goes_on(
     seats.files[name] = {f"f{number}": b"" for number in range(4)}
     limited = replace(platform, site=replace(platform.site, archive=ArchiveLimits(entries=3)))
     small, whole = collect(limited, [row.id for row in rows], folder).seats
-    assert str(small.error).startswith(
-        "'Course 1' was not archived: its /workspace holds more than 3 files and folders"
-    )
+    assert str(small.error).startswith("'Course 1' was not archived: its /workspace has more than 3 files and folders")
     assert (small.file, whole.error) == (None, None)
     assert {path.name for path in folder.iterdir()} == {NAME, whole.file}
     assert seats.log[:3] == ["paused", "closed", "unpaused"] or "unpaused" in seats.log
@@ -326,7 +324,7 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
 ) -> None:
     seats.files[platform.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
     done = collect(platform, [row.id for row in rows], folder)
-    assert [seat.error for seat in done.seats] == ["'Course 1' made Atelier fail: AttributeError.", None]
+    assert [seat.error for seat in done.seats] == ["'Course 1' caused an internal error: AttributeError.", None]
     assert read_manifest(folder)[rows[0].id].error == done.seats[0].error
     assert len(done.tracebacks) == 1 and "AttributeError" in done.tracebacks[0]
     with pytest.raises(AtelierError) as error:

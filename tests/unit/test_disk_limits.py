@@ -104,9 +104,9 @@ def test_the_reserve() -> None:
 
 def test_sentences() -> None:
     stopped = notice(Reason.LIMIT, 21 * GIB).sentence(running=False)
-    assert stopped is not None and stopped.startswith("It was stopped: its files take 21.0 GiB of 20.0 GiB.")
-    assert "delete some" in str(notice(Reason.LIMIT).sentence(running=True))
-    assert "delete some" in str(notice(Reason.WARNED).sentence(running=True))
+    assert stopped is not None and stopped.startswith("It was stopped because its files take 21.0 GiB of 20.0 GiB.")
+    assert "Delete some" in str(notice(Reason.LIMIT).sentence(running=True))
+    assert "Delete some" in str(notice(Reason.WARNED).sentence(running=True))
     assert notice(Reason.WARNED).sentence(running=False) is None
     assert "nearly full" in str(notice(Reason.DISK).sentence(running=False))
     assert notice(Reason.DISK).sentence(running=True) is None

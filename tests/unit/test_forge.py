@@ -83,7 +83,7 @@ def test_lists_are_read_to_their_end_whatever_the_server_calls_a_page(tmp_path: 
             "500: a body of the type text/html",
         ),
         ([(200, b"<html>Hello</html>", {"Content-Type": "text/html"})], Code.GIT_ERROR, "text/html, not JSON"),
-        ([(401, {"message": "token is required"}, {})], Code.SERVICE_UNAVAILABLE, "does not take the credentials"),
+        ([(401, {"message": "token is required"}, {})], Code.SERVICE_UNAVAILABLE, "rejects the credentials"),
         ([(403, {"message": "no"}, {})], Code.GIT_ERROR, "403: no"),
         ([(503, {"message": "starting"}, {})], Code.SERVICE_UNAVAILABLE, "503: starting"),
         ([None], Code.SERVICE_UNAVAILABLE, "does not answer"),
@@ -209,7 +209,7 @@ def test_a_branch_is_not_taken_for_there_because_something_else_is(tmp_path: Pat
         assert Forge(git, CREDENTIALS).ensure_branch("app", "group") is False
         with pytest.raises(AtelierError) as error:
             Forge(git, CREDENTIALS).ensure_branch("app", "group/a")
-    assert "can't be made: The branch group already exists." in refused(error, Code.GIT_ERROR, "branch")
+    assert "cannot be created: The branch group already exists." in refused(error, Code.GIT_ERROR, "branch")
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
@@ -287,7 +287,7 @@ def test_a_list_goes_on_without_what_is_damaged_or_gone(tmp_path: Path) -> None:
         ]
         problems = [entry.problem for entry in listed if entry]
         assert [problem is None for problem in problems] == [False, True, False, True]
-        assert "fatal: bad object" in str(problems[0]) and "can't be understood" in str(problems[2])
+        assert "fatal: bad object" in str(problems[0]) and "is invalid" in str(problems[2])
         # A server that is away is no property of one repository.
         del replies["/api/v1/repos/developer/whole/branches"]
         with pytest.raises(AtelierError) as error:
@@ -302,7 +302,7 @@ def test_what_is_no_repository_is_said_to_be_none(tmp_path: Path, said: Any) -> 
         for ask in (lambda: forge.repository("app"), forge.version):
             with pytest.raises(AtelierError) as error:
                 ask()
-            assert "can't be understood" in refused(error, Code.GIT_ERROR)
+            assert "is invalid" in refused(error, Code.GIT_ERROR)
 
 
 def test_one_repository_that_answers_endlessly_is_a_problem_of_its_own(tmp_path: Path) -> None:

@@ -24,9 +24,7 @@ WHY = Message("on_main", name="Base 1", said=Message("git.not_installed"))
 
 
 def test_a_message_is_its_english_text() -> None:
-    assert (
-        WHY == "'Base 1' works on main, without a branch of its own: The git server is not part of this installation."
-    )
+    assert WHY == "'Base 1' stays on main, without its own branch: The git server is not part of this installation."
     assert copy.deepcopy(WHY).data() == WHY.data()
     # Words of a seat may be in it.
     assert "\x1b" not in Message("not_pushed", said="\x1b[31mred")
@@ -78,7 +76,8 @@ def test_a_sentence_of_an_older_version_stays_as_it_is(text: str | None) -> None
 def test_an_error_keeps_its_code_on_the_way_from_a_module() -> None:
     error = AtelierError(Code.WORKSPACE_BUSY, Message("held.folder", folder="/srv", seconds=30.0), field="folder")
     assert (id_of(error.message), id_of(error.sentence)) == ("held.folder", "sentences")
-    assert str(error) == "Another run collected into /srv for 30 seconds. Wait for it to end, then run this again."
+    told = "Another run has been collecting into /srv for 30 seconds. Wait for it to end, then run this again."
+    assert str(error) == told
     result = tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details})
     again = error_from(json.loads(json.dumps(result)))
     assert (again.code, again.message, again.details) == (error.code, error.message, error.details)
@@ -127,6 +126,8 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
             )
     with Registry(tmp_path, NETWORKS, ROOMY) as registry:
         rows = {name: registry.get(id=id) for name, id in ids.items()}
+    sentences["ends"] = ("Its container keeps crashing; see its log.", None)
+    sentences["access"] = (None, "'access' still has the git token of its former participant: no answer")
     assert {name: (row.error, row.git_problem) for name, row in rows.items()} == sentences
     assert is_unreleased(rows["release"])
     assert (id_of(rows["ends"].error), id_of(rows["access"].git_problem)) == ("container_ends", "keeps_access")
@@ -144,7 +145,7 @@ def test_a_manifest_holds_codes(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "manifest.json").read_text())
     assert (
         document["seats"][0]["note"]
-        == "Its container does not run, so nothing was committed; all files are in the archive."
+        == "Its container is not running, so nothing was committed; the archive has all files."
     )
     found = read_manifest(tmp_path)[entry.id]
     assert found == entry

@@ -60,7 +60,7 @@ def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
     own = AtelierError(Code.RUN_FAILED, "Not changed: 0123456789ab.")
     seats = [{"error": "The IDE did not answer."}, {"error": None}]
     reason = queue_module._reason(Ended("failed", {}, own), seats)
-    assert (id_of(reason), reason) == ("seats_failed", "1 of 2 workspaces failed; each says why.")
+    assert (id_of(reason), reason) == ("seats_failed", "1 of 2 workspaces failed; see the error of each.")
     assert queue_module._reason(Ended("failed", {}, own), [{"error": None}]) == "Not changed: 0123456789ab."
     coded = AtelierError(Code.CANCELED, Message("canceled"))
     assert id_of(queue_module._reason(Ended("canceled", {}, coded), seats)) == "canceled"

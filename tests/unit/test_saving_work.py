@@ -204,7 +204,7 @@ def test_what_the_server_has_is_not_lost_to_a_history_that_was_rewritten(seat: S
     seat.write("work.txt", "other\n")
     saved = seat.save()
     assert (saved.committed, saved.pushed) == (True, False)
-    assert "has commits that" in str(saved.note) and "they stay" in str(saved.note)
+    assert "has commits that" in str(saved.note) and "nothing was pushed" in str(saved.note)
     assert (seat.tip, seat.on_the_server()) == (before, "work")
 
 
@@ -228,7 +228,7 @@ def test_who_looks_at_an_older_commit_has_his_branch_pushed(seat: Seat) -> None:
     seat.git("checkout", "--quiet", "HEAD~1")
     saved = seat.save()
     assert (saved.committed, saved.pushed, saved.commit, seat.tip) == (False, True, tip, tip)
-    assert saved.note == "It is on no branch."
+    assert saved.note == "HEAD is detached."
 
 
 def test_in_the_middle_of_a_rebase_or_a_merge_nothing_is_committed(seat: Seat) -> None:
@@ -245,7 +245,7 @@ def test_in_the_middle_of_a_rebase_or_a_merge_nothing_is_committed(seat: Seat) -
         head, state = seat.git("rev-parse", "HEAD"), seat.git("status", "--porcelain")
         saved = seat.save()
         assert (saved.committed, saved.pushed, saved.commit, seat.tip) == (False, True, tip, tip), middle
-        assert f"in the middle of a {middle}" in str(saved.note)
+        assert f"{middle} " in str(saved.note) and "in progress" in str(saved.note)
         assert (seat.git("rev-parse", "HEAD"), seat.git("status", "--porcelain")) == (head, state)
         seat.git(middle, "--abort")
 
@@ -275,4 +275,4 @@ def test_where_there_is_no_repository(seat: Seat) -> None:
         path.unlink() if broken else shutil.rmtree(path)
         saved = seat.save()
         assert (saved.committed, saved.pushed) == (False, False)
-        assert str(saved.note).endswith("/workspace is no git repository.")
+        assert str(saved.note).endswith("/workspace is not a git repository.")
