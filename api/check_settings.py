@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from atelier.errors import AtelierError
+from atelier.common.errors import AtelierError
 
 from .settings import load_settings
 

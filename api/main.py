@@ -9,48 +9,48 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from atelier.categories import read_categories
-from atelier.claims import Claims
-from atelier.container_names import with_names
-from atelier.docker_engine import DockerEngine
-from atelier.errors import AtelierError
-from atelier.jobs import Jobs
-from atelier.locks import Locks
-from atelier.registry import Registry
-from atelier.steady_clock import SteadyClock
+from atelier.common.errors import AtelierError
+from atelier.common.locks import Locks
+from atelier.common.steady_clock import SteadyClock
+from atelier.containers.container_names import with_names
+from atelier.database.claims import Claims
+from atelier.database.job_store import Jobs
+from atelier.database.workspace_store import Registry
+from atelier.egress.categories import read_categories
+from atelier.engine.client import DockerEngine
 from fastapi import FastAPI
 
-from . import errors, sweep, watchdog
-from .access import Gatekeeper
-from .admin_door import AdminDoor
-from .alias_guard import AliasGuard
-from .audit import Audit
-from .browsers import Browsers
-from .claim_desk import ClaimDesk
-from .deps import Services
-from .disk_gauge import DiskGauge
-from .disk_watch import DiskWatch
-from .docs import document
-from .expiry import Expiry
-from .feed import Feed
-from .git_server import GitVersion
-from .hashing import Hashing
-from .limiter import Limiter
-from .listing import ProjectList, Topics
-from .metrics import collector
-from .operations import leaving, operations
-from .pages import install as install_pages
-from .pages import refusal
-from .password_desk import PasswordDesk
-from .passwords import PasswordGuard
-from .presenter import Presenter
-from .recovery import recover
-from .revival import Revival
+from .auth.admin_password import AdminDoor
+from .auth.alias_auth import AliasGuard
+from .auth.audit import Audit
+from .auth.browsers import Browsers
+from .auth.hashing import Hashing
+from .auth.middleware import Gatekeeper
+from .auth.sessions import Role, Sessions
+from .auth.workspace_password import PasswordGuard
+from .background import cleanup, watchdog
+from .background.change_feed import Feed
+from .background.disk_watch import DiskWatch
+from .background.idle_stop import Expiry
+from .background.metrics import collector
+from .background.project_list import ProjectList, Topics
+from .background.recovery import recover
+from .background.revival import Revival
+from .core import errors
+from .core.event_streams import Streams
+from .core.openapi import document
+from .core.rate_limit import Limiter
+from .dependencies import Services
+from .jobs.operations import leaving, operations
+from .monitoring.disk_gauge import DiskGauge
+from .monitoring.docker_events import Watcher
+from .monitoring.seat_activity import Activities
+from .monitoring.seat_threads import SeatThreads
+from .monitoring.stats import Sampler
 from .routers import (
     aliases,
     checkpoints,
     egress,
-    ending,
     events,
     git,
     jobs,
@@ -60,16 +60,17 @@ from .routers import (
     session,
     system,
     workshop,
+    workshop_teardown,
 )
 from .runner.queue import Queue
-from .sampler import Sampler
 from .schemas.fields import GIT_CLONE
-from .seat_activity import Activities
-from .seat_threads import SeatThreads
-from .sessions import Role, Sessions
+from .services.claim_batcher import ClaimDesk
+from .services.git_server import GitVersion
+from .services.password_batcher import PasswordDesk
+from .services.projects import Presenter
 from .settings import Settings, load_settings
-from .streams import Streams
-from .watcher import Watcher
+from .web import install as install_pages
+from .web import refusal
 
 log = logging.getLogger("atelier")
 
@@ -101,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routers = (
         *(projects.router, checkpoints.router, aliases.router, ports.router, jobs.router, system.router),
         *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
-        ending.router,
+        workshop_teardown.router,
     )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
@@ -169,7 +170,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             asyncio.create_task(Revival(platform).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
             asyncio.create_task(Expiry(platform).run(), name="expiry"),
-            asyncio.create_task(sweep.run(platform), name="sweep"),
+            asyncio.create_task(cleanup.run(platform), name="cleanup"),
             asyncio.create_task(DiskWatch(platform).run(), name="disk"),
             asyncio.create_task(platform.audit.run(), name="audit"),
             asyncio.create_task(_sync_ports(platform), name="ports"),

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atelier.ansible_glue import parse_site
-from atelier.claims import Bounds
-from atelier.model import Site, address
-from atelier.release import KEEP_FILES, RESET_FILES
-from atelier.validation import check_group
+from atelier.ansible_module import parse_site
+from atelier.common.models import Site, address
+from atelier.common.validation import check_group
+from atelier.database.claims import Bounds
+from atelier.workshop.release import KEEP_FILES, RESET_FILES
 
 # The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
 # whole environment into each run's artifacts.

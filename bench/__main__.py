@@ -11,9 +11,9 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from atelier.model import Limits, Network, ProxyMode, Quotas
-from atelier.registry import Registry, new_id
-from atelier.registry_rows import Reservation
+from atelier.common.models import Limits, Network, ProxyMode, Quotas
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry, new_id
 
 from .api import measure_api
 from .egress import measure_egress

@@ -17,9 +17,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import httpx
-from atelier.model import Limits, Network, ProxyMode, Quotas, Status
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.common.models import Limits, Network, ProxyMode, Quotas, Status
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
 
 from .floor import begin_again, floor
 from .host import IMAGE, INSTANCE, ROOT, SUBNET

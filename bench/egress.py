@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import docker
-from atelier.squid_log import recent
+from atelier.egress.squid_log import recent
 
 from .host import INSTANCE, play
 from .report import Report

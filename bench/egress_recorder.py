@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atelier.recordings import conversations
+from atelier.recordings.store import conversations
 
 from .report import Report, p95
 

@@ -57,7 +57,11 @@ url:
 
 from typing import Any
 
-from ansible.module_utils.atelier.aliases import (
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.common.errors import AtelierError, Code
+from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.gateway.aliases import (
     Alias,
     check_alias_password,
     check_port,
@@ -67,10 +71,6 @@ from ansible.module_utils.atelier.aliases import (
     find_alias,
     put_alias,
 )
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.errors import AtelierError, Code
-from ansible.module_utils.atelier.passwords import hash_password, verify_password
-from ansible.module_utils.atelier.platform import Platform
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -105,10 +105,10 @@ source:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.cloning import CloneOrder, clone
-from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.seat_sheet import SeatSheet
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
+from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
 from ansible.module_utils.basic import AnsibleModule
 
 

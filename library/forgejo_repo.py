@@ -91,9 +91,9 @@ branches:
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
-from ansible.module_utils.atelier.forge import open_forge
-from ansible.module_utils.atelier.git_repositories import Desired, IfTaken, apply, check
+from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.git.client import open_forge
+from ansible.module_utils.atelier.git.repository import Desired, IfTaken, apply, check
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -95,11 +95,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier import platform_stamp as stamps
-from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
-from ansible.module_utils.atelier.docker_engine import DockerEngine
-from ansible.module_utils.atelier.errors import AtelierError
-from ansible.module_utils.atelier.model import Site
+from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.common.errors import AtelierError
+from ansible.module_utils.atelier.common.models import Site
+from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.host import platform_fingerprint as stamps
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -51,13 +51,14 @@ port:
 from ipaddress import ip_network
 from typing import Any
 
-from ansible.module_utils.atelier import ansible_glue, ports
+from ansible.module_utils.atelier import ansible_module
+from ansible.module_utils.atelier.host import ports
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=ansible_glue.argument_spec(DOCUMENTATION),
+        argument_spec=ansible_module.argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
 
@@ -68,7 +69,7 @@ def main() -> None:
         ports.require_free(port, module.params["field"], found)
         return {"changed": False, "port": port}
 
-    ansible_glue.run(module, call)
+    ansible_module.run(module, call)
 
 
 if __name__ == "__main__":

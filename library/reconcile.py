@@ -65,8 +65,8 @@ drift:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
 

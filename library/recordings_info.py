@@ -72,10 +72,10 @@ document:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
-from ansible.module_utils.atelier.categories import read_categories
-from ansible.module_utils.atelier.recording_report import report
-from ansible.module_utils.atelier.registry import Registry
+from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.database.workspace_store import Registry
+from ansible.module_utils.atelier.egress.categories import read_categories
+from ansible.module_utils.atelier.recordings.report import report
 from ansible.module_utils.basic import AnsibleModule
 
 

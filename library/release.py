@@ -62,9 +62,9 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.release import Wanted, release
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workshop.release import Wanted, release
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -53,9 +53,9 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, own_options, run_on_platform
-from ansible.module_utils.atelier.checkpoints import reset
-from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.ansible_module import argument_spec, own_options, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workspaces.checkpoints import reset
 from ansible.module_utils.basic import AnsibleModule
 
 

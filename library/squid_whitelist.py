@@ -73,12 +73,12 @@ raw:
 from functools import cache
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, run
-from ansible.module_utils.atelier.docker_engine import DockerEngine
-from ansible.module_utils.atelier.group_whitelists import GroupWhitelists
-from ansible.module_utils.atelier.squid import Squid
-from ansible.module_utils.atelier.validation import check_group
-from ansible.module_utils.atelier.whitelist import State, normalise
+from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.common.validation import check_group
+from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
+from ansible.module_utils.atelier.egress.squid import Squid
+from ansible.module_utils.atelier.egress.whitelist import State, normalise
+from ansible.module_utils.atelier.engine.client import DockerEngine
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -95,8 +95,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier import ansible_glue, subnets
-from ansible.module_utils.atelier.egress_modes import PROXIED_MODES
+from ansible.module_utils.atelier import ansible_module
+from ansible.module_utils.atelier.common.egress_modes import PROXIED_MODES
+from ansible.module_utils.atelier.host import subnets
 from ansible.module_utils.basic import AnsibleModule
 
 # The second holds what a systemd-resolved asks that the first points to.
@@ -105,7 +106,7 @@ RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=ansible_glue.argument_spec(DOCUMENTATION),
+        argument_spec=ansible_module.argument_spec(DOCUMENTATION),
         supports_check_mode=True,
     )
 
@@ -128,7 +129,7 @@ def main() -> None:
             "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
         }
 
-    ansible_glue.run(module, call)
+    ansible_module.run(module, call)
 
 
 if __name__ == "__main__":

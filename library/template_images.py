@@ -45,10 +45,10 @@ summary:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, parse_site, progress_reporter, run
-from ansible.module_utils.atelier.docker_engine import DockerEngine
-from ansible.module_utils.atelier.locks import Locks
-from ansible.module_utils.atelier.template_images import TemplateImages, template_folders
+from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, progress_reporter, run
+from ansible.module_utils.atelier.common.locks import Locks
+from ansible.module_utils.atelier.containers.template_images import TemplateImages, template_folders
+from ansible.module_utils.atelier.engine.client import DockerEngine
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -165,14 +165,14 @@ workspace:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, own_options, run_on_platform
-from ansible.module_utils.atelier.git_address import check_git_access
-from ansible.module_utils.atelier.model import ProxyMode
-from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.seat_sheet import SeatSheet
-from ansible.module_utils.atelier.views import in_words
-from ansible.module_utils.atelier.workspace_plan import Desired, State
-from ansible.module_utils.atelier.workspaces import ensure
+from ansible.module_utils.atelier.ansible_module import argument_spec, own_options, run_on_platform
+from ansible.module_utils.atelier.common.models import ProxyMode
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.git.urls import check_git_access
+from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
+from ansible.module_utils.atelier.workspaces.plan import Desired, State
+from ansible.module_utils.atelier.workspaces.service import ensure
+from ansible.module_utils.atelier.workspaces.views import in_words
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -100,11 +100,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.archive_manifest import NAME
-from ansible.module_utils.atelier.collecting import collect, verify
-from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.removing import remove_collected
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workshop.collect import collect, verify
+from ansible.module_utils.atelier.workshop.manifest import NAME
+from ansible.module_utils.atelier.workshop.removal import remove_collected
 from ansible.module_utils.basic import AnsibleModule
 
 

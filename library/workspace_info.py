@@ -46,9 +46,9 @@ workspaces:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform
-from ansible.module_utils.atelier.listing import list_workspaces
-from ansible.module_utils.atelier.platform import Platform
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workspaces.listing import list_workspaces
 from ansible.module_utils.basic import AnsibleModule
 
 _FILTERS = ("name", "id", "group", "cloned_from")

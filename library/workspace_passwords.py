@@ -49,9 +49,9 @@ failed_seats:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform, seats_result
-from ansible.module_utils.atelier.platform import Platform
-from ansible.module_utils.atelier.seat_passwords import set_passwords
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform, seats_result
+from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -46,8 +46,8 @@ failed_seats:
   elements: str
 """
 
-from ansible.module_utils.atelier.ansible_glue import argument_spec, run_on_platform, seats_result
-from ansible.module_utils.atelier.revival import revive
+from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform, seats_result
+from ansible.module_utils.atelier.workspaces.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
 

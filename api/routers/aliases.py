@@ -6,20 +6,20 @@ import asyncio
 from dataclasses import replace
 from typing import Annotated, Any
 
-from atelier.aliases import Alias, all_aliases, check_subdomain, find_alias, get_alias, put_alias
-from atelier.errors import AtelierError
-from atelier.passwords import hash_password
+from atelier.common.errors import AtelierError
+from atelier.common.passwords import hash_password
+from atelier.gateway.aliases import Alias, all_aliases, check_subdomain, find_alias, get_alias, put_alias
 from fastapi import APIRouter, Header, Path, Response
 
-from ..access import Caller
-from ..changes import change, follow, reserve
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..operations import raise_for
-from ..presenter import alias_view
-from ..responses import Route
+from ..auth.middleware import Caller
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.operations import raise_for
+from ..jobs.service import change, follow, reserve
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
 from ..schemas.common import DoneOnProject
+from ..services.projects import alias_view
 
 router = APIRouter(route_class=Route, tags=["aliases"])
 _ALIASES = "/api/projects/{project_id}/aliases"

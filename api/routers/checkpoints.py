@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from atelier.errors import AtelierError, Code
-from atelier.model import Status, Workspace
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Status, Workspace
 from fastapi import APIRouter
 
-from .. import disk
-from ..changes import change
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..responses import Route
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.service import change
 from ..schemas.projects import Checkpoints, CheckpointTaken, CheckpointView, StartedProject
+from ..services import containers
 
 router = APIRouter(route_class=Route, prefix="/api/projects/{project_id}", tags=["projects"])
 
@@ -60,5 +60,5 @@ def _made(row: Workspace) -> Workspace:
 
 
 async def _listed(platform: Services, row: Workspace) -> list[CheckpointView]:
-    found = await platform.seat_threads.ask(("checkpoints", row.id), disk.checkpoints, platform.settings, row)
+    found = await platform.seat_threads.ask(("checkpoints", row.id), containers.checkpoints, platform.settings, row)
     return [{"takenAt": checkpoint.taken_at} for checkpoint in found]

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, cast
 
-from atelier import recordings
-from atelier.egress_modes import Capability
-from atelier.errors import AtelierError, Code
-from atelier.model import Workspace
-from atelier.recording_report import document, recorded_domains
-from atelier.squid_log import LogEntry, last_requests
-from atelier.whitelist import State, allowable, normalise
+from atelier.common.egress_modes import Capability
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.egress.squid_log import LogEntry, last_requests
+from atelier.egress.whitelist import State, allowable, normalise
+from atelier.recordings import store as recordings
+from atelier.recordings.report import document, recorded_domains
 from fastapi import APIRouter, Body, Query
 
-from ..access import Caller
-from ..changes import follow
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..operations import raise_for
-from ..responses import Route
+from ..auth.middleware import Caller
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.operations import raise_for
+from ..jobs.service import follow
 from ..schemas.common import Done
 from ..schemas.egress import (
     ChangeWhitelist,

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from ..deps import Platform, Who
-from ..docs import STREAM, errors
-from ..feed import Feed
-from ..streams import Streams
+from ..background.change_feed import Feed
+from ..core.event_streams import Streams
+from ..core.openapi import STREAM, errors
+from ..dependencies import Platform, Who
 
 router = APIRouter(tags=["system"])
 

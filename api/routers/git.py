@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from atelier.errors import AtelierError, Code
-from atelier.forge import open_forge, require_git
-from atelier.git_repositories import Desired, Listed, check, with_branches
+from atelier.common.errors import AtelierError, Code
+from atelier.git.client import open_forge, require_git
+from atelier.git.repository import Desired, Listed, check, with_branches
 from fastapi import APIRouter, Depends
 
-from ..changes import follow
-from ..deps import Platform, Who
-from ..docs import errors
-from ..operations import raise_for
-from ..presenter import timestamp
-from ..responses import Route
+from ..core.formatting import timestamp
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, Who
+from ..jobs.operations import raise_for
+from ..jobs.service import follow
 from ..schemas.git import CreateRepository, Repositories, Repository, RepositoryCreated
 
 router = APIRouter(route_class=Route, tags=["git"])

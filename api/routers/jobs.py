@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, cast
 
 import orjson
-from atelier.jobs import OPEN, Job
-from atelier.messages import Message
+from atelier.common.messages import Message
+from atelier.database.job_store import OPEN, Job
 from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from ..changes import CANCELING
-from ..deps import JobId, Platform, Services, Who
-from ..docs import STREAM, errors
-from ..responses import Route
+from ..core.openapi import STREAM, errors
+from ..core.responses import Route
+from ..dependencies import JobId, Platform, Services, Who
+from ..jobs.service import CANCELING
 from ..schemas.jobs import JobAnswer, JobList, JobSeat, OneJob
 
 router = APIRouter(route_class=Route, prefix="/api/jobs", tags=["jobs"])

@@ -7,19 +7,19 @@ import base64
 from typing import Annotated
 from urllib.parse import parse_qs, quote, urlsplit
 
-from atelier.aliases import Alias, check_port
-from atelier.errors import AtelierError, Code
-from atelier.model import IDE_PORT, Workspace
-from atelier.port_access import PASS_SECONDS, guarded_ports, port_pass, share_port, shared_ports, unshare_ports
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import IDE_PORT, Workspace
+from atelier.gateway.aliases import Alias, check_port
+from atelier.gateway.port_access import PASS_SECONDS, guarded_ports, port_pass, share_port, shared_ports, unshare_ports
 from fastapi import APIRouter, Body, Header, Path, Request, Response
 
-from .. import disk
-from ..access import Caller
-from ..alias_guard import credentials
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..responses import Route
+from ..auth.alias_auth import credentials
+from ..auth.middleware import Caller
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, ProjectId, Services, Who
 from ..schemas.aliases import OpenPort, Ports, SharedPort, SharePort
+from ..services import containers
 
 router = APIRouter(route_class=Route, tags=["aliases"])
 _SHARE = "/api/projects/{project_id}/ports/{port}/share"
@@ -37,7 +37,7 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Ports:
     ``shared`` lists all shared ports, in use or not."""
     row = platform.row(project_id)
     platform.require_docker()
-    found = await platform.seat_threads.ask(("ports", row.id), disk.open_ports, platform.settings, row)
+    found = await platform.seat_threads.ask(("ports", row.id), containers.open_ports, platform.settings, row)
     shared = shared_ports(platform.reads, row.id)
     listening: list[OpenPort] = [
         {

@@ -7,22 +7,21 @@ import math
 from collections.abc import Callable
 from typing import Annotated
 
-from atelier.errors import AtelierError, Code
-from atelier.expiry import extend
-from atelier.model import Status, Workspace
-from atelier.passwords import hash_password
-from atelier.registry import new_id
-from atelier.registry_rows import Reservation
-from atelier.validation import check_limits, check_proxy_mode
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Status, Workspace
+from atelier.common.passwords import hash_password
+from atelier.common.validation import check_limits, check_proxy_mode
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import new_id
+from atelier.workshop.idle_policy import extend
 from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 
-from ..changes import begin, change, follow, reserve
-from ..deps import Platform, ProjectId, Services, Who
-from ..disk import disk_usage
-from ..docs import errors
-from ..operations import raise_for
-from ..presenter import UNGROUPED, timestamp
-from ..responses import JSON, Route
+from ..core.formatting import timestamp
+from ..core.openapi import errors
+from ..core.responses import JSON, Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.operations import raise_for
+from ..jobs.service import begin, change, follow, reserve
 from ..schemas.common import Done, DoneOnProject
 from ..schemas.projects import (
     ChangeGroup,
@@ -45,6 +44,8 @@ from ..schemas.projects import (
     StartedProject,
     WorkspacePassword,
 )
+from ..services.containers import disk_usage
+from ..services.projects import UNGROUPED
 
 router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
 

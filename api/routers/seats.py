@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from atelier.errors import AtelierError, Code
-from atelier.expiry import extensions
-from atelier.model import Workspace
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Body, Response
 
-from ..access import Caller
-from ..activity import connections
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..new_passwords import new_password
-from ..presenter import timestamp
-from ..responses import JSON, Route
+from ..auth.middleware import Caller
+from ..core.formatting import timestamp
+from ..core.openapi import errors
+from ..core.responses import JSON, Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.new_passwords import new_password
+from ..monitoring.connections import connections
+from ..monitoring.seat_activity import Activity
 from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
 from ..schemas.seats import Card, Cards, MakeCards, Seat, SeatList, SeatPassword
-from ..seat_activity import Activity
 from . import checkpoints, projects
 from .workshop import ADMIN
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import hmac
 
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 from fastapi import APIRouter, Request, Response
 
-from ..access import Caller
-from ..browsers import cookie_name, cookies_of
-from ..deps import Platform, Services, Who
-from ..docs import errors
-from ..responses import JSON, Route
+from ..auth.browsers import cookie_name, cookies_of
+from ..auth.middleware import Caller
+from ..auth.sessions import LIFETIME_SECONDS, Role
+from ..core.openapi import errors
+from ..core.responses import JSON, Route
+from ..dependencies import Platform, Services, Who
 from ..schemas.common import Done
 from ..schemas.session import SignIn
-from ..sessions import LIFETIME_SECONDS, Role
 
 router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 

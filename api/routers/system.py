@@ -9,17 +9,17 @@ import time
 from typing import Annotated
 
 import psutil
-from atelier.model import Status
-from atelier.registry import now
+from atelier.common.models import Status
+from atelier.database.workspace_store import now
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ..changes import change
-from ..deps import Platform, Who
-from ..docs import errors
-from ..presenter import duration, size
-from ..responses import Route
+from ..core.formatting import duration, size
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import Platform, Who
+from ..jobs.service import change
 from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
 
 router = APIRouter(route_class=Route, tags=["system"])

@@ -7,27 +7,27 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, cast
 
-from atelier.claims import Answer, Applicant, Claim, sheet, views
-from atelier.errors import AtelierError, Code
-from atelier.messages import untagged
-from atelier.model import Status
-from atelier.passwords import generate_password, hash_password
-from atelier.release import KEEP_FILES, RESET_FILES
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import untagged
+from atelier.common.models import Status
+from atelier.common.passwords import generate_password, hash_password
+from atelier.database.claims import Answer, Applicant, Claim, sheet, views
+from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic.alias_generators import to_camel
 
-from ..access import Caller
-from ..admin_door import words_of
-from ..changes import begin, follow, reserve
-from ..deps import Platform, ProjectId, Services, Who
-from ..docs import errors
-from ..errors import STATUS, error_body
-from ..limiter import network_of
-from ..new_passwords import new_password
-from ..operations import RELEASE, VERDICT, raise_for
-from ..presenter import timestamp
-from ..responses import JSON, Route
+from ..auth.admin_password import words_of
+from ..auth.middleware import Caller
+from ..core.errors import STATUS, error_body
+from ..core.formatting import timestamp
+from ..core.openapi import errors
+from ..core.rate_limit import network_of
+from ..core.responses import JSON, Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.new_passwords import new_password
+from ..jobs.operations import RELEASE, VERDICT, raise_for
+from ..jobs.service import begin, follow, reserve
 from ..schemas.jobs import JobBegun
 from ..schemas.workshop import (
     ClaimedSeat,

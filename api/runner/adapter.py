@@ -23,8 +23,8 @@ from typing import Any
 
 import ansible_runner
 import psutil
-from atelier.errors import AtelierError, Code
-from atelier.messages import Message, untagged
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, untagged
 
 log = logging.getLogger(__name__)
 

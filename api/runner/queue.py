@@ -18,9 +18,9 @@ from functools import partial
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from atelier.errors import AtelierError, Code
-from atelier.jobs import Job, Jobs, JobState
-from atelier.messages import Message
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.database.job_store import Job, Jobs, JobState
 
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from atelier.aliases import (
+from atelier.common.models import IDE_PORT
+from atelier.gateway.aliases import (
     PASSWORD_LENGTH,
     SUBDOMAIN_LENGTH,
     USER_LENGTH,
@@ -12,7 +13,6 @@ from atelier.aliases import (
     check_port,
     check_user,
 )
-from atelier.model import IDE_PORT
 from pydantic import Field
 from typing_extensions import TypedDict
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Annotated, Any
 
-from atelier.errors import AtelierError
-from atelier.git_address import check_git_url
-from atelier.model import CPU_COUNTS, MEMORY_SIZES, ProxyMode
-from atelier.validation import (
+from atelier.common.errors import AtelierError
+from atelier.common.models import CPU_COUNTS, MEMORY_SIZES, ProxyMode
+from atelier.common.validation import (
     CLONE_COUNT,
     EXTENSION_MINUTES,
     GROUP_LENGTH,
@@ -26,6 +25,7 @@ from atelier.validation import (
     check_template,
     check_title,
 )
+from atelier.git.urls import check_git_url
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 # The project type whose files come from a repository, and the template that it stands on.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from atelier.jobs import JobState
-from atelier.model import Status
+from atelier.common.models import Status
+from atelier.database.job_store import JobState
 from pydantic import Field
 from typing_extensions import TypedDict
 

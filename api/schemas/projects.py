@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
-from atelier.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
-from atelier.errors import AtelierError
-from atelier.git_address import check_git_access
-from atelier.model import Status
-from atelier.validation import check_password
+from atelier.common.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
+from atelier.common.errors import AtelierError
+from atelier.common.models import Status
+from atelier.common.validation import check_password
+from atelier.git.urls import check_git_access
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from atelier.model import Status
+from atelier.common.models import Status
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 

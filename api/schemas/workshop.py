@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, NotRequired
 
-from atelier.rehearsal import MOST_SEATS
-from atelier.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
+from atelier.common.validation import EMAIL_LENGTH, PERSON_LENGTH, check_email, check_person
+from atelier.workshop.rehearsal import MOST_SEATS
 from pydantic import Field
 from typing_extensions import TypedDict
 

@@ -12,23 +12,29 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
-from . import rehearsal
-from .adoption import row_from_container
-from .aliases import alias_routes
-from .checkpoints import all_checkpoints, bring_back, containers_of_the_past, drop_checkpoint, interrupted_resets
-from .container_names import misnamed
-from .engine import Container
-from .errors import AtelierError
-from .forge import open_forge, seats_of
-from .gateway import compare_routes
-from .jobs import Jobs
-from .listing import containers_by_id
-from .model import Status, Workspace
-from .platform import Platform
-from .port_access import port_routes
-from .registry_rows import Batch
-from .seats import discard_container, observed_status, remove_container
-from .snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
+from .common.errors import AtelierError
+from .common.models import Status, Workspace
+from .containers.container import discard_container, observed_status, remove_container
+from .containers.container_names import misnamed
+from .containers.context import Platform
+from .containers.snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
+from .database.job_store import Jobs
+from .database.rows import Batch
+from .engine.interface import Container
+from .gateway.aliases import alias_routes
+from .gateway.haproxy import compare_routes
+from .gateway.port_access import port_routes
+from .git.client import open_forge, seats_of
+from .workshop import rehearsal
+from .workspaces.checkpoints import (
+    all_checkpoints,
+    bring_back,
+    containers_of_the_past,
+    drop_checkpoint,
+    interrupted_resets,
+)
+from .workspaces.import_container import row_from_container
+from .workspaces.listing import containers_by_id
 
 _Busy = Callable[[Workspace], bool]
 

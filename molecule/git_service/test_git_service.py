@@ -13,10 +13,10 @@ from typing import Any
 
 import docker
 import pytest
-from atelier.ansible_glue import parse_site
-from atelier.errors import AtelierError, Code
-from atelier.forge import Forge, open_forge
-from atelier.model import Site
+from atelier.ansible_module import parse_site
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Site
+from atelier.git.client import Forge, open_forge
 from conftest import playbook
 from docker.models.containers import Container
 

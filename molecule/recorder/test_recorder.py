@@ -16,9 +16,9 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from atelier.model import Limits, Network, ProxyMode, Quotas
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.common.models import Limits, Network, ProxyMode, Quotas
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
 from conftest import playbook
 from docker.models.containers import Container
 from upstream import GAP, Upstream

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from atelier.squid_log import LogEntry, recent
+from atelier.egress.squid_log import LogEntry, recent
 from conftest import PROJECT, playbook
 from docker.models.containers import Container
 

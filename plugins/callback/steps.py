@@ -34,7 +34,7 @@ from ansible.plugins.callback import CallbackBase
 
 # Ansible finds a project's module_utils for modules only.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-from ansible.module_utils.atelier.plain import plain
+from ansible.module_utils.atelier.common.plain_text import plain
 
 QUIET_SECONDS = 2.0
 TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere

@@ -10,7 +10,7 @@ from typing import Any
 import ansible.module_utils
 
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
-from ansible.module_utils.atelier.ansible_glue import SITE_SPEC
+from ansible.module_utils.atelier.ansible_module import SITE_SPEC
 
 
 def _documented(option: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from atelier.egress_modes import ProxyMode
+from atelier.common.egress_modes import ProxyMode
 
 PASSWORD = "secure-password-123"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

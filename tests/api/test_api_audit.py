@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from api import audit as audit_module
-from api.audit import Audit
+from api.auth import audit as audit_module
+from api.auth.audit import Audit
 from tests.api.running import TOKEN, Api
 from tests.api.test_api_workshop import add_seats
 

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from atelier.ansible_glue import parse_site
-from atelier.forge import open_forge
+from atelier.ansible_module import parse_site
+from atelier.git.client import open_forge
 
 from tests.api.git_service import GIT, Service
 from tests.api.running import Api, is_error

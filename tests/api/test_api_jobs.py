@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier import jobs as job_records
-from atelier.jobs import Jobs, JobState
-from atelier.model import Quotas
-from atelier.registry import Registry
+from atelier.common.models import Quotas
+from atelier.database import job_store as job_records
+from atelier.database.job_store import Jobs, JobState
+from atelier.database.workspace_store import Registry
 
 from api.runner.adapter import Ended, Execution, execute
 from tests.api.running import ENDED, SCRATCH, Api, executions, is_error

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.ansible_glue import parse_site
-from atelier.model import Limits, ProxyMode, Status
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.ansible_module import parse_site
+from atelier.common.models import Limits, ProxyMode, Status
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
 
 from tests.api.running import Api
 from tests.waiting import eventually

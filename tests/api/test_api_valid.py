@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import schemathesis
-from atelier.ansible_glue import parse_site
-from atelier.model import Limits, ProxyMode, Status
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.ansible_module import parse_site
+from atelier.common.models import Limits, ProxyMode, Status
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
-from atelier.ansible_glue import parse_site
-from atelier.model import Status
-from atelier.registry import Registry, now
-from atelier.registry_rows import Reservation
-from atelier.validation import check_limits
+from atelier.ansible_module import parse_site
+from atelier.common.models import Status
+from atelier.common.validation import check_limits
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry, now
 
 from tests.api.running import TOKEN, Api, is_error
 from tests.module.installation import login, opens, session_cookie

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from atelier.passwords import verify_password
+from atelier.common.passwords import verify_password
 from docker.errors import DockerException
 
 from tests.chaos.machine import INSTANCE, PORT, Machine

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
-from atelier.archive_manifest import fault_of, read_manifest
+from atelier.workshop.manifest import fault_of, read_manifest
 from axe_playwright_python.sync_playwright import Axe
 from backports import zstd
 from playwright.sync_api import Browser, Locator, Page, expect

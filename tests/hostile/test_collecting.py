@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from atelier.archives import open_archive
+from atelier.workshop.archives import open_archive
 
 from tests.installed import ROOT
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from atelier.passwords import generate_password, hash_password
+from atelier.common.passwords import generate_password, hash_password
 
 from tests.waiting import eventually
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atelier.forge import Credential, Forge
-from atelier.forge_http import read_credentials
-from atelier.model import GitServer
+from atelier.common.models import GitServer
+from atelier.git.client import Credential, Forge
+from atelier.git.http import read_credentials
 
 from tests.module.git_client import commit, git, new_repository, relay
 from tests.module.installation import Installation

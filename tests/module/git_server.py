@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from atelier.errors import AtelierError
-from atelier.forge import Forge, read_credentials
-from atelier.model import GitServer
+from atelier.common.errors import AtelierError
+from atelier.common.models import GitServer
+from atelier.git.client import Forge, read_credentials
 
 from tests.module.installation import Installation
 from tests.waiting import eventually

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from atelier.container_names import read_names_key
-from atelier.locks import Locks
+from atelier.common.locks import Locks
+from atelier.containers.container_names import read_names_key
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tests.module.processes import descendants

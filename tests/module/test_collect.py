@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.archives import _zstd
-from atelier.locks import Locks
+from atelier.common.locks import Locks
+from atelier.workshop.archives import _zstd
 
 from tests.module.installation import Installation, Run
 from tests.waiting import eventually

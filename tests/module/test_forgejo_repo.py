@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from atelier.forge_http import read_credentials
+from atelier.git.http import read_credentials
 
 from tests.module.git_client import git
 from tests.module.git_container import TEACHER, Server

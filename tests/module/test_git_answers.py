@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from atelier.forge_http import ForgeApi, read_credentials
+from atelier.git.http import ForgeApi, read_credentials
 
 from tests.module.git_container import SEAT, Server, grant
 

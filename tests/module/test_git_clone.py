@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from atelier.messages import restored
+from atelier.common.messages import restored
 
 from tests.module.git_host import TOKEN, USER, git_host, make_repository
 from tests.module.installation import Installation

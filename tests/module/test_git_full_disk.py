@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 
 from tests.module.git_client import commit, git
 from tests.module.git_container import SEAT, Server, git_service, grant, heads, new_work

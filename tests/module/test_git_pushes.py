@@ -13,8 +13,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.forge import Credential
+from atelier.common.errors import AtelierError, Code
+from atelier.git.client import Credential
 
 from tests.module.git_client import commit, git
 from tests.module.git_container import IDLE_SECONDS, LIMIT, OTHER, SEAT, Server, grant, heads

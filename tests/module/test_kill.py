@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.passwords import verify_password
+from atelier.common.passwords import verify_password
 
 from tests.module.installation import Installation, Started, is_healthy, login
 from tests.module.killing import (

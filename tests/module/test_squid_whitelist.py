@@ -14,8 +14,8 @@ from typing import Any
 
 import docker
 import pytest
-from atelier.squid_config import Configuration
-from atelier.whitelist import BASE
+from atelier.egress.squid_config import Configuration
+from atelier.egress.whitelist import BASE
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 

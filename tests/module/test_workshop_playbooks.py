@@ -6,7 +6,7 @@ import csv
 from typing import Any
 
 import pytest
-from atelier.passwords import verify_password
+from atelier.common.passwords import verify_password
 
 from tests.module.installation import Installation, Run, is_healthy, login, occupied
 from tests.waiting import eventually

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atelier.passwords import verify_password
+from atelier.common.passwords import verify_password
 
 from tests.module.installation import Installation, asks_for_password, is_healthy, login
 from tests.waiting import eventually

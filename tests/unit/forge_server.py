@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from atelier.model import GitServer
+from atelier.common.models import GitServer
 
 TOKEN, PASSWORD = "token-canary-0123456789", "password-canary-0123456789"
 # Status, body (JSON unless it is bytes), headers.

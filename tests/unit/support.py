@@ -9,11 +9,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from atelier.engine import Container
-from atelier.errors import AtelierError, Code
-from atelier.model import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
+from atelier.engine.interface import Container
 
 NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
 ROOMY = Quotas(1000, 1000, True, 8, 16384)

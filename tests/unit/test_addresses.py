@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 import pytest
-from atelier.addresses import take_addresses
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.database.ip_allocation import take_addresses
 from support import refused
 
 SUBNET = IPv4Network("10.9.0.0/27")  # 16 reserved, 15 to give: .16 to .30

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 from fastapi import Response
 from starlette.datastructures import Headers
 
-from api.admin_door import AdminDoor
-from api.browsers import Browsers
+from api.auth.admin_password import AdminDoor
+from api.auth.browsers import Browsers
 
 ADDRESS = "203.0.113.9"
 NOTHING = Headers()

@@ -8,7 +8,9 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from atelier.aliases import (
+from atelier.common.errors import AtelierError, Code
+from atelier.common.passwords import hash_password
+from atelier.gateway.aliases import (
     Alias,
     alias_routes,
     all_aliases,
@@ -20,13 +22,11 @@ from atelier.aliases import (
     get_alias,
     put_alias,
 )
-from atelier.errors import AtelierError, Code
-from atelier.passwords import hash_password
-from atelier.ports import listening_ports
+from atelier.host.ports import listening_ports
 from support import open_registry, order, refused, row
 
-from api.alias_guard import AliasGuard
-from api.passwords import PasswordGuard
+from api.auth.alias_auth import AliasGuard
+from api.auth.workspace_password import PasswordGuard
 
 
 @pytest.mark.parametrize("subdomain", ["abc", "demo-7", "a" + "b" * 31, "cafe-1", "abcdefabcdeg"])

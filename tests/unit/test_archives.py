@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from atelier.archive_manifest import NAME, Entry, fault_of, read_manifest, write_manifest
-from atelier.archives import Archive, remove_unfinished, write_archive
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.workshop.archives import Archive, remove_unfinished, write_archive
+from atelier.workshop.manifest import NAME, Entry, fault_of, read_manifest, write_manifest
 from support import refused
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from api import audit as audit_module
-from api.access import Caller
-from api.audit import Audit
+from api.auth import audit as audit_module
+from api.auth.audit import Audit
+from api.auth.middleware import Caller
 
 STRANGER = Caller("203.0.113.9", "203.0.113.9")
 OPERATOR = Caller("127.0.0.1", "loopback", operator=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.batcher import Batcher, Waiting
+from api.core.batcher import Batcher, Waiting
 
 
 class Desk:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from atelier.bounded_socket import connect, receive
+from atelier.common.bounded_socket import connect, receive
 
 
 def open_files() -> int:

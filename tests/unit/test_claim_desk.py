@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from atelier.claims import Claim, Claims
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.database.claims import Claim, Claims
 
-from api import claim_desk
-from api.claim_desk import ClaimDesk
-from api.limiter import Limiter
+from api.core.rate_limit import Limiter
+from api.services import claim_batcher
+from api.services.claim_batcher import ClaimDesk
 
 BROKEN = AtelierError(Code.IDE_NOT_READY, "It does not answer.", remedy="Look at its log.")
 AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, "Docker does not answer.")
@@ -49,7 +49,7 @@ class Day:
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim_desk, "time", Clock)
+    monkeypatch.setattr(claim_batcher, "time", Clock)
 
 
 def test_a_seat_that_takes_no_password_is_tried_ever_more_rarely() -> None:

@@ -8,11 +8,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from atelier.claims import Answer, Applicant, Bounds, Claims, Occupancy, members, pool, sheet, views
-from atelier.errors import AtelierError, Code
-from atelier.model import Status
-from atelier.registry import Registry
-from atelier.validation import check_email, check_person
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Status
+from atelier.common.validation import check_email, check_person
+from atelier.database.claims import Answer, Applicant, Bounds, Claims, Occupancy, members, pool, sheet, views
+from atelier.database.workspace_store import Registry
 from support import open_registry, order, refused, row, site, start_python
 
 
@@ -104,7 +104,7 @@ def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Pat
         claims = seated(registry, 30)
         herd = """
             from pathlib import Path
-            from atelier.claims import Applicant, Claims
+            from atelier.database.claims import Applicant, Claims
             from support import open_registry
             claims = Claims(open_registry(Path(sys.argv[1])), "spring")
             for number in range(40):

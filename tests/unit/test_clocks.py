@@ -10,14 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from atelier.model import Workspace
-from atelier.registry import Registry
-from atelier.steady_clock import SteadyClock
+from atelier.common.models import Workspace
+from atelier.common.steady_clock import SteadyClock
+from atelier.database.workspace_store import Registry
 from support import open_registry, order, row
 
-from api import expiry
-from api.expiry import Expiry
-from api.sessions import LIFETIME_SECONDS, Role, Sessions
+from api.auth.sessions import LIFETIME_SECONDS, Role, Sessions
+from api.background import idle_stop
+from api.background.idle_stop import Expiry
 
 START = datetime(2027, 3, 1, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -91,7 +91,7 @@ def test_sessions_end_by_the_time_that_passed(tmp_path: Path, monkeypatch: pytes
 
 def test_lists_keep_their_order_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([f"20{30 - number}-01-01T00:00:00.000Z" for number in range(20)])
-    monkeypatch.setattr("atelier.registry.now", lambda: next(times))
+    monkeypatch.setattr("atelier.database.workspace_store.now", lambda: next(times))
     with open_registry(tmp_path) as registry:
         (base,) = registry.reserve([order("base")])
         for batch in ("0000000000b2", "0000000000b1"):
@@ -127,8 +127,8 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
         activities=SimpleNamespace(heartbeats=beats),
         reads=SimpleNamespace(all=lambda: rows),
     )
-    monkeypatch.setattr(expiry, "connections", Counter)
-    monkeypatch.setattr(expiry, "extensions", lambda registry: {})
+    monkeypatch.setattr(idle_stop, "connections", Counter)
+    monkeypatch.setattr(idle_stop, "extensions", lambda registry: {})
     monkeypatch.setattr(Expiry, "_stop", stop)
     watch = Expiry(platform)  # type: ignore[arg-type]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier import archives
-from atelier.archive_manifest import NAME, Entry, read_manifest, write_manifest
-from atelier.collecting import collect, verify
-from atelier.engine import Container
-from atelier.errors import AtelierError, Code
-from atelier.gateway import Gateway
-from atelier.locks import Locks
-from atelier.model import ArchiveLimits, Status, Workspace
-from atelier.platform import Platform
-from atelier.removing import remove_collected
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import ArchiveLimits, Status, Workspace
+from atelier.containers.context import Platform
+from atelier.engine.interface import Container
+from atelier.gateway.haproxy import Gateway
+from atelier.workshop import archives
+from atelier.workshop.collect import collect, verify
+from atelier.workshop.manifest import NAME, Entry, read_manifest, write_manifest
+from atelier.workshop.removal import remove_collected
 from support import container, open_registry, order, refused, site
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from atelier.container_limits import changed_limits, creation_limits, may_have_quota
-from atelier.docker_engine import DockerEngine
-from atelier.engine import SeatSpec
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.engine.client import DockerEngine
+from atelier.engine.container_limits import changed_limits, creation_limits, may_have_quota
+from atelier.engine.interface import SeatSpec
 
 GIB = 1024**3
 SPEC = SeatSpec(

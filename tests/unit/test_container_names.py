@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.container_names import misnamed, read_names_key, with_names
-from atelier.engine import Container
-from atelier.errors import AtelierError, Code
-from atelier.locks import Locks
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.containers.container_names import misnamed, read_names_key, with_names
+from atelier.engine.interface import Container
 from support import site
 
 ID, OTHER = "0123456789ab", "ba9876543210"

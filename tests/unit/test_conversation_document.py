@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from atelier.conversation_document import write_document
-from atelier.errors import AtelierError, Code
-from atelier.markdown import code, fenced
+from atelier.common.errors import AtelierError, Code
+from atelier.recordings.document import write_document
+from atelier.recordings.markdown import code, fenced
 from markdown_it import MarkdownIt
 from support import refused
 

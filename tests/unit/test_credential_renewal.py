@@ -9,14 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier import repositories
-from atelier.engine import File
-from atelier.errors import AtelierError, Code
-from atelier.forge import Credential
-from atelier.model import GitServer
-from atelier.platform import Platform
-from atelier.registry import Registry
-from atelier.repositories import renew_credential
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import GitServer
+from atelier.containers import git_provisioning
+from atelier.containers.context import Platform
+from atelier.containers.git_provisioning import renew_credential
+from atelier.database.workspace_store import Registry
+from atelier.engine.interface import File
+from atelier.git.client import Credential
 from support import open_registry, order, site
 
 
@@ -46,7 +46,7 @@ class Renewal:
             registry=registry,
             engine=SimpleNamespace(put=self._put),
         )
-        monkeypatch.setattr(repositories, "open_forge", lambda *_: forge)
+        monkeypatch.setattr(git_provisioning, "open_forge", lambda *_: forge)
 
     def _put(self, name: str, folder: str, files: Sequence[File]) -> None:
         self.files += files

@@ -6,10 +6,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from atelier.disk_limits import Action, Measured, Notice, Reason, action, fillers, forget_notice, note, notices
+from atelier.workspaces.disk_limits import (
+    Action,
+    Measured,
+    Notice,
+    Reason,
+    action,
+    fillers,
+    forget_notice,
+    note,
+    notices,
+)
 from support import open_registry, order
 
-from api.disk_gauge import Space
+from api.monitoring.disk_gauge import Space
 
 GIB = 1024**3
 MIB = 1024**2

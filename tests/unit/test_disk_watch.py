@@ -9,17 +9,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier.container_limits import CPU_SHARES
-from atelier.disk_limits import Reason, notices
-from atelier.engine import Container
-from atelier.errors import AtelierError, Code
-from atelier.model import Workspace
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.engine.container_limits import CPU_SHARES
+from atelier.engine.interface import Container
+from atelier.workspaces.disk_limits import Reason, notices
 from support import container, open_registry, order
 
-from api import disk_watch
-from api.deps import Services
-from api.disk_gauge import Figures, Space
-from api.disk_watch import DiskWatch
+from api.background import disk_watch
+from api.background.disk_watch import DiskWatch
+from api.dependencies import Services
+from api.monitoring.disk_gauge import Figures, Space
 
 GIB = 1024**3
 MIB = 1024**2

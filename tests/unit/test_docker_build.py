@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from atelier.docker_build import build_image
-from atelier.engine import ImageBuild
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.engine.build import build_image
+from atelier.engine.interface import ImageBuild
 
 STEPS = """
 #1 [internal] load build definition from Dockerfile

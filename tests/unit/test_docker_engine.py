@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from atelier.docker_answers import stats_from
-from atelier.docker_engine import DockerEngine
-from atelier.engine import ContainerStats
+from atelier.engine.client import DockerEngine
+from atelier.engine.interface import ContainerStats
+from atelier.engine.parsing import stats_from
 
 
 class Docker(BaseHTTPRequestHandler):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from atelier.docker_errors import translated
-from atelier.errors import AtelierError, Code
-from atelier.messages import Message
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.engine.docker_errors import translated
 from docker.errors import APIError
 
 

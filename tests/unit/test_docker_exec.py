@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from atelier.docker_engine import DockerEngine
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
+from atelier.engine.client import DockerEngine
 
 LOST = (
     "OCI runtime exec failed: exec failed: unable to start container process: waiting for init preliminary setup:"

@@ -18,29 +18,30 @@ from typing import Any
 
 import httpx
 import pytest
-from atelier import disk_limits
-from atelier.aliases import Alias, put_alias
-from atelier.archive_manifest import Entry, folder_of, write_manifest
-from atelier.claims import Applicant, Bounds, Claims
-from atelier.engine import Size
-from atelier.expiry import extend
-from atelier.forge import Repository
-from atelier.jobs import Jobs, JobState
-from atelier.model import GitServer, Network, ProxyMode, Site, Status
-from atelier.passwords import hash_password
-from atelier.registry import Registry
-from atelier.rehearsal import Limit, Verdict
+from atelier.common.models import GitServer, Network, ProxyMode, Site, Status
+from atelier.common.passwords import hash_password
+from atelier.database.claims import Applicant, Bounds, Claims
+from atelier.database.job_store import Jobs, JobState
+from atelier.database.workspace_store import Registry
+from atelier.engine.interface import Size
+from atelier.gateway.aliases import Alias, put_alias
+from atelier.git.client import Repository
+from atelier.workshop.idle_policy import extend
+from atelier.workshop.manifest import Entry, folder_of, write_manifest
+from atelier.workshop.rehearsal import Limit, Verdict
+from atelier.workspaces import disk_limits
 from support import order, site
 
-from api import disk, git_server
-from api.deps import Services
+from api.dependencies import Services
+from api.jobs.operations import VERDICT, operations
 from api.main import create_app
-from api.operations import VERDICT, operations
+from api.monitoring.docker_events import Watcher
 from api.routers import git
 from api.runner import queue
 from api.runner.adapter import Ended
+from api.services import containers as containers_service
+from api.services import git_server
 from api.settings import Settings, Workshop
-from api.watcher import Watcher
 from tests.documented import Documented
 from tests.recorded import write_conversation
 
@@ -284,12 +285,12 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
     live = SimpleNamespace(entries=(".debian.org",), section="acl whitelist")
     monkeypatch.setattr(Services, "squid", lambda _: SimpleNamespace(whitelist=lambda: live))
-    monkeypatch.setattr(disk, "open_ports", lambda *_: {3000: True, 8082: True})
+    monkeypatch.setattr(containers_service, "open_ports", lambda *_: {3000: True, 8082: True})
     monkeypatch.setattr(git, "open_forge", Git)
     monkeypatch.setattr(git_server, "open_forge", Git)
     made = World(tmp_path)
     name = made.services.settings.site.container_name(made.ids["day"])
-    monkeypatch.setattr(disk, "_engine", lambda _: DockerNow(name, made.ids["day"]))
+    monkeypatch.setattr(containers_service, "_engine", lambda _: DockerNow(name, made.ids["day"]))
     yield made
     made.close()
 

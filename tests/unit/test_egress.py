@@ -9,12 +9,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from atelier.egress import proxy_environment
-from atelier.egress_clients import clients_file, tell_proxies
-from atelier.locks import Locks
-from atelier.model import Limits, Network, ProxyMode
-from atelier.registry import Registry
-from atelier.registry_rows import Reservation
+from atelier.common.locks import Locks
+from atelier.common.models import Limits, Network, ProxyMode
+from atelier.containers.proxy_environment import proxy_environment
+from atelier.database.rows import Reservation
+from atelier.database.workspace_store import Registry
+from atelier.egress.clients import clients_file, tell_proxies
 from support import ROOMY, site
 
 NETWORKS = {

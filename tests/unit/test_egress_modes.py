@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 import yaml
-from atelier.egress_modes import DEFAULT_MODE, PROXIED_MODES, Capability, ProxyMode, modes_that_can
+from atelier.common.egress_modes import DEFAULT_MODE, PROXIED_MODES, Capability, ProxyMode, modes_that_can
 
-from api.pages.words import words
+from api.web.i18n import words
 
 ROOT = Path(__file__).parents[2]
-TABLE = Path("module_utils/atelier/egress_modes.py")
+TABLE = Path("module_utils/atelier/common/egress_modes.py")
 # Prints what the parts above the core make of the table. It runs where the table has a mode more.
 ASK = """
 import json
 from pydantic import TypeAdapter
-from api.pages.words import words
-from api.pages.workspaces import create_form, row
+from api.web.i18n import words
+from api.web.presenters.workspaces import create_form, row
 from api.schemas.fields import Mode
 from api.schemas.projects import CreateProject, Project
 
@@ -62,7 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = (copy / TABLE).read_text()
     made_up = '    QUARANTINE = "quarantine", "inspector", False, Capability.LOG\n'
     (copy / TABLE).write_text(table.replace("\n    def can(", f"{made_up}\n    def can("))
-    for file in (copy / "api/pages/words").glob("*.json"):
+    for file in (copy / "api/web/locales").glob("*.json"):
         words = json.loads(file.read_text())
         words |= {"mode.quarantine": "Quarantine", "mode.quarantine.hint": "Everything is logged."}
         file.write_text(json.dumps(words))

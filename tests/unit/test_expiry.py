@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.expiry import Signs, extend, extensions, is_due
+from atelier.workshop.idle_policy import Signs, extend, extensions, is_due
 from support import open_registry, order
 
-from api.activity import connections_in
+from api.monitoring.connections import connections_in
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier import forge_http
-from atelier.errors import AtelierError, Code
-from atelier.forge import Forge, open_forge
-from atelier.forge_http import Credentials
-from atelier.git_repositories import Desired, IfTaken, apply, with_branches
-from atelier.model import GitServer
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import GitServer
+from atelier.git import http
+from atelier.git.client import Forge, open_forge
+from atelier.git.http import Credentials
+from atelier.git.repository import Desired, IfTaken, apply, with_branches
 from forge_server import PASSWORD, TOKEN, Reply, forge_server
 from support import refused, site
 
@@ -35,7 +35,7 @@ CREDENTIALS = Credentials("atelier-service", PASSWORD, TOKEN)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forge_http, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(http, "_PAUSES", (0.0, 0.0))
 
 
 def answering(*replies: Reply | None) -> Callable[[str, str, Any], Reply | None]:

@@ -6,8 +6,8 @@ import subprocess
 from itertools import islice
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.forge_names import (
+from atelier.common.errors import AtelierError, Code
+from atelier.git.names import (
     LONGEST_NAME,
     candidates,
     check_branch,

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.gateway import Gateway, compare_routes
-from atelier.locks import Locks
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.gateway.haproxy import Gateway, compare_routes
 
 BUFFER = 16_384
 
@@ -156,7 +156,7 @@ def test_one_that_hangs_up_is_an_error_of_ours(gateway: Gateway, folder: Path) -
 def test_one_that_never_answers_is_an_error_of_ours(
     gateway: Gateway, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atelier.gateway._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("atelier.gateway.haproxy._TIMEOUT_SECONDS", 0.1)
     (folder / "gateway").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "gateway" / "admin.sock"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.git_address import check_git_access, check_git_url
+from atelier.common.errors import AtelierError, Code
+from atelier.git.urls import check_git_access, check_git_url
 from support import refused
 
 

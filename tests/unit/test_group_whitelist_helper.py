@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.group_whitelists import GroupWhitelists
-from atelier.whitelist import State
+from atelier.egress.group_whitelists import GroupWhitelists
+from atelier.egress.whitelist import State
 
 HELPER = Path(__file__).parents[2] / "roles/squid/files/image/group-whitelist"
 SEAT = "172.30.0.5"

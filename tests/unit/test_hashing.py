@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 
-from api.hashing import Hashing
+from api.auth.hashing import Hashing
 
 
 def test_a_flood_of_checks_has_threads_of_its_own_and_no_long_queue() -> None:

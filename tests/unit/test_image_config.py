@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 
-from atelier.image_config import config_only_archive, instructions, overruling
+from atelier.engine.image_config import config_only_archive, instructions, overruling
 
 LAYERS = ["sha256:" + "1" * 64, "sha256:" + "2" * 64]
 

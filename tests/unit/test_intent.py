@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.intent import present, stopped_on_purpose, to_stay_stopped, wanted_up
-from atelier.jobs import Job, Jobs, JobState
-from atelier.model import Status
-from atelier.registry import Registry
-from atelier.registry_schema import _MIGRATIONS
+from atelier.common.models import Status
+from atelier.database.intent import present, stopped_on_purpose, to_stay_stopped, wanted_up
+from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.migrations import _MIGRATIONS
+from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY, order
 
-from api.operations import HASHES
-from api.recovery import still_wanted
+from api.background.recovery import still_wanted
+from api.jobs.operations import HASHES
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_later_whitelist_is_not_overwritten(registry: Registry, mine: str, lat
 def test_the_order_of_jobs_is_their_sequence(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = Jobs(registry)
     first = jobs.open("start", [], {}, "somebody")
-    monkeypatch.setattr("atelier.jobs.now", lambda: "2001-01-01T00:00:00.000Z")  # the clock was set back
+    monkeypatch.setattr("atelier.database.job_store.now", lambda: "2001-01-01T00:00:00.000Z")  # the clock was set back
     second = jobs.open("stop", [], {}, "somebody")
     assert [job.id for job in jobs.unfinished()] == [first.id, second.id]
     assert [job.id for job in jobs.later(first)] == [second.id]

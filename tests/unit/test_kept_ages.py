@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from atelier import checkpoints, kept_ages
-from atelier.checkpoints import kept_longer, note_kept, stamp_after
+from atelier.workspaces import checkpoints, kept_ages
+from atelier.workspaces.checkpoints import kept_longer, note_kept, stamp_after
 
 A, B = "test-a-kept-20270301t120000000000z", "test-b-kept-20270301t130000000000z"
 

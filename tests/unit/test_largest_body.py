@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from api.access import Caller, largest_body
+from api.auth.middleware import Caller, largest_body
 from api.schemas.seats import MakeCards
 
 STRANGER = Caller("203.0.113.9", "203.0.113.9")

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.late_work import _Fingerprints, difference, is_of_its_own, rest_of, search, told
+from atelier.common.errors import AtelierError, Code
+from atelier.workshop.archive_freshness import _Fingerprints, difference, is_of_its_own, rest_of, search, told
 from support import container
 
 from tests.waiting import eventually

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from atelier.errors import AtelierError
+from atelier.common.errors import AtelierError
 
-from api.limiter import Limiter
+from api.core.rate_limit import Limiter
 
 
 def is_refused(limiter: Limiter, caller: str) -> bool:

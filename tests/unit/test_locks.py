@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.locks import Locks
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
 from support import refused, start_python
 
 ID = "0123456789ab"
@@ -16,7 +16,7 @@ ID = "0123456789ab"
 HOLD = """
     import time
     from pathlib import Path
-    from atelier.locks import Locks
+    from atelier.common.locks import Locks
     with Locks(Path(sys.argv[1])).workspace(sys.argv[2], 0):
         print("held", flush=True)
         time.sleep(600)

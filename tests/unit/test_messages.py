@@ -8,14 +8,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from atelier.archive_manifest import Entry, read_manifest, write_manifest
-from atelier.errors import AtelierError, Code
-from atelier.jobs import Jobs, JobState
-from atelier.messages import Message, id_of, restored, stored, tagged, untagged
-from atelier.model import Status
-from atelier.registry import Registry
-from atelier.registry_schema import _MIGRATIONS
-from atelier.seats import is_unreleased, observed_status
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, id_of, restored, stored, tagged, untagged
+from atelier.common.models import Status
+from atelier.containers.container import is_unreleased, observed_status
+from atelier.database.job_store import Jobs, JobState
+from atelier.database.migrations import _MIGRATIONS
+from atelier.database.workspace_store import Registry
+from atelier.workshop.manifest import Entry, read_manifest, write_manifest
 from support import NETWORKS, ROOMY, order
 
 from api.runner.adapter import error_from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from atelier.model import Limits
+from atelier.common.models import Limits
 from support import site
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from atelier.ansible_glue import argument_spec
+from atelier.ansible_module import argument_spec
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "module_utils" / "atelier"
@@ -49,8 +49,10 @@ def _imports(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             name = node.module or ""
             if node.level or name.startswith(IN_ANSIBLE):
-                inner = name.removeprefix(IN_ANSIBLE).strip(".")
-                yield from [f".{inner}"] if inner else (f".{alias.name}" for alias in node.names)
+                package = file.parents[node.level - 1].relative_to(CORE).parts if node.level else ()
+                inner = ".".join([*package, *filter(None, name.removeprefix(IN_ANSIBLE).strip(".").split("."))])
+                yield f".{inner}"
+                yield from (f".{inner}.{alias.name}".replace("..", ".") for alias in node.names)
             else:
                 yield name
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":

@@ -10,15 +10,17 @@ from string import Formatter
 from typing import Any
 
 import pytest
-from atelier.errors import Code
-from atelier.messages import Message, tagged, untagged
-from atelier.texts import TEXTS
+from atelier.common.errors import Code
+from atelier.common.messages import Message, tagged, untagged
+from atelier.common.texts import TEXTS
 
-from api.pages import addresses, egress, git, jobs, workspaces
-from api.pages.view import STATIC, rendered
-from api.pages.words import FOLDER, choose_language, languages, read_languages, words
+from api.web.i18n import FOLDER, choose_language, languages, read_languages, words
+from api.web.presenters import aliases as addresses
+from api.web.presenters import egress, git, jobs, workspaces
+from api.web.templating import STATIC, rendered
 
-TEMPLATES = Path(egress.__file__).parent / "templates"
+WEB = Path(egress.__file__).parents[1]
+TEMPLATES = WEB / "templates"
 EN = words("en")
 LANGUAGES = sorted(languages())
 
@@ -119,7 +121,7 @@ def test_french_writes_as_the_french_do() -> None:
 
 def test_what_templates_and_presenters_say_there_are_words_for() -> None:
     said = set()
-    for path in [*TEMPLATES.glob("*.html"), *Path(egress.__file__).parent.glob("*.py")]:
+    for path in [*TEMPLATES.glob("*.html"), *WEB.rglob("*.py")]:
         said |= set(re.findall(r"""(?:\bt|reader|texts)[(\[]"([a-z_.]+[a-z_])"[,)\]]""", path.read_text()))
         for key in re.findall(r"""reader\.count\(\s*"([a-z_.]+)",""", path.read_text()):
             said |= {f"{key}.one", f"{key}.other"}

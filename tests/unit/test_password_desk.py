@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import pytest
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 
-from api.password_desk import MOST_AT_ONCE, PasswordDesk
+from api.services.password_batcher import MOST_AT_ONCE, PasswordDesk
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, "It does not answer.")
 

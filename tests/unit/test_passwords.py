@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from atelier.passwords import generate_password, hash_password, verify_password
-from atelier.validation import check_password
+from atelier.common.passwords import generate_password, hash_password, verify_password
+from atelier.common.validation import check_password
 
 
 def test_generated_ones_are_easy_to_type_and_differ() -> None:

@@ -7,9 +7,9 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from atelier.errors import AtelierError, Code
+from atelier.common.errors import AtelierError, Code
 
-from api.periodic import run_periodically
+from api.core.periodic import run_periodically
 
 log = logging.getLogger("test")
 FULL = AtelierError(Code.REGISTRY_ERROR, "The disk is full.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from atelier.plain import first_of, last_of, on_one_line, plain
+from atelier.common.plain_text import first_of, last_of, on_one_line, plain
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.platform_stamp import MAX_AGE_SECONDS, Stamp, difference, git_server, read_stamp, sources, write_stamp
+from atelier.host.platform_fingerprint import (
+    MAX_AGE_SECONDS,
+    Stamp,
+    difference,
+    git_server,
+    read_stamp,
+    sources,
+    write_stamp,
+)
 from forge_server import Reply, forge_server
 from support import site
 

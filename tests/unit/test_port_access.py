@@ -8,9 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from atelier.aliases import Alias, put_alias
-from atelier.errors import AtelierError, Code
-from atelier.port_access import GUARDED, OPEN, SHARED, port_pass, port_routes, share_port, shared_ports, unshare_ports
+from atelier.common.errors import AtelierError, Code
+from atelier.gateway.aliases import Alias, put_alias
+from atelier.gateway.port_access import (
+    GUARDED,
+    OPEN,
+    SHARED,
+    port_pass,
+    port_routes,
+    share_port,
+    shared_ports,
+    unshare_ports,
+)
 from support import open_registry, order, row
 
 

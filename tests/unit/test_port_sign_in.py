@@ -8,15 +8,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.passwords import hash_password
+from atelier.common.errors import AtelierError, Code
+from atelier.common.passwords import hash_password
 
-from api.access import Caller
-from api.alias_guard import AliasGuard
-from api.audit import Audit
-from api.deps import Services
-from api.hashing import Hashing
-from api.limiter import Limiter
+from api.auth.alias_auth import AliasGuard
+from api.auth.audit import Audit
+from api.auth.hashing import Hashing
+from api.auth.middleware import Caller
+from api.core.rate_limit import Limiter
+from api.dependencies import Services
 from api.routers.ports import password_in, unshare
 from api.schemas.aliases import SharePort
 

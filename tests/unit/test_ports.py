@@ -8,8 +8,8 @@ from contextlib import nullcontext as does_not_raise
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.ports import Holder, holders, listening_inodes, listening_ports, require_free
+from atelier.common.errors import AtelierError, Code
+from atelier.host.ports import Holder, holders, listening_inodes, listening_ports, require_free
 
 # Two listeners on port 80 (0050) and 8080, and a connection from port 80.
 TCP = """\

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.jobs import Job, Jobs, JobState
-from atelier.messages import Message, id_of
-from atelier.registry import Registry
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, id_of
+from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY
 
 from api.runner import queue as queue_module
@@ -155,7 +155,7 @@ def test_a_hung_event_loop_ends_the_process() -> None:
     code = textwrap.dedent(
         """
         import asyncio, time
-        from api import watchdog
+        from api.background import watchdog
         async def hang():
             task = asyncio.create_task(watchdog.run(stall=1.5))
             await asyncio.sleep(3)  # a loop that runs is left alone

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext as does_not_raise
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.quotas import check_room
+from atelier.common.errors import AtelierError, Code
+from atelier.database.quotas import check_room
 from support import quotas
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
-from atelier.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
-from atelier.recording_report import document
-from atelier.recordings import conversations
+from atelier.recordings.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
+from atelier.recordings.report import document
+from atelier.recordings.store import conversations
 from atelier_recorder import deadline, scribe
 from atelier_recorder import plain as written
 from atelier_recorder.bodies import Budget, Tee
@@ -175,7 +175,7 @@ def test_what_is_plain_is_read_by_every_reader(makes: Any) -> None:
 
 def test_the_recorder_and_its_readers_have_the_same_rules() -> None:
     names = ("MOST_LEVELS", "MOST_VALUES", "LONGEST_NAME", "TOO_DEEP", "TOO_MANY")
-    import atelier.plain_json as read
+    import atelier.recordings.plain_json as read
 
     assert [getattr(read, name) for name in names] == [getattr(written, name) for name in names]
 

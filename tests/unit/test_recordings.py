@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.categories import organisation, read_categories
-from atelier.errors import AtelierError, Code
-from atelier.model import ProxyMode
-from atelier.recording_report import check_recorded, report
-from atelier.recordings import (
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import ProxyMode
+from atelier.egress.categories import organisation, read_categories
+from atelier.recordings.report import check_recorded, report
+from atelier.recordings.store import (
     all_conversations,
     conversations,
     count_conversations,
@@ -23,7 +23,7 @@ from atelier.recordings import (
 )
 from support import refused, row
 
-from api.errors import error_response
+from api.core.errors import error_response
 
 ID = "0123456789ab"
 SEEN = {"count": 2, "first_seen": "2026-02-14T10:00:00.000Z", "last_seen": "2026-02-14T11:00:00.000Z"}

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.model import CLONE, Status
-from atelier.registry import Registry, new_id
-from atelier.validation import check_title
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import CLONE, Status
+from atelier.common.validation import check_title
+from atelier.database.workspace_store import Registry, new_id
 from support import open_registry, order, quotas, refused, row, start_python
 
 
@@ -191,8 +191,8 @@ def test_threads_never_share_a_name_or_an_address_nor_exceed_the_quota(tmp_path:
 RESERVE_FIVES = """
     from pathlib import Path
     from support import open_registry, order, quotas
-    from atelier.errors import AtelierError
-    from atelier.registry import new_id
+    from atelier.common.errors import AtelierError
+    from atelier.database.workspace_store import new_id
     made = 0
     with open_registry(Path(sys.argv[1]), quotas(per_user=121)) as registry:
         while not registry.find(name="base"):
@@ -226,7 +226,7 @@ def test_processes_that_open_a_new_registry_at_once_share_it_safely(tmp_path: Pa
 RESERVE_FOREVER = """
     from pathlib import Path
     from support import open_registry, order
-    from atelier.registry import new_id
+    from atelier.database.workspace_store import new_id
     with open_registry(Path(sys.argv[1])) as registry:
         source = registry.find(name="base") or registry.reserve([order("base")])[0]
         print("ready", flush=True)

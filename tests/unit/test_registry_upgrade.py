@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from atelier.aliases import all_aliases
-from atelier.claims import Claims
-from atelier.expiry import extensions
-from atelier.jobs import Jobs
-from atelier.model import Status
-from atelier.registry import Registry
+from atelier.common.models import Status
+from atelier.database.claims import Claims
+from atelier.database.job_store import Jobs
+from atelier.database.workspace_store import Registry
+from atelier.gateway.aliases import all_aliases
+from atelier.workshop.idle_policy import extensions
 from support import open_registry, order
 
 BASE, SEAT, HALF_MADE = "000000000001", "000000000002", "000000000003"

@@ -8,19 +8,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier import checkpoints, seats
-from atelier.engine import Container, File
-from atelier.errors import AtelierError, Code
-from atelier.jobs import Jobs
-from atelier.locks import Locks
-from atelier.model import Status
-from atelier.platform import Platform
-from atelier.registry import Registry
-from atelier.release import KEEP_FILES, RESET_FILES, Wanted, release
-from atelier.seats import is_unreleased, observed_status, release_failed
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import Status
+from atelier.containers import container as seats
+from atelier.containers.container import is_unreleased, observed_status, release_failed
+from atelier.containers.context import Platform
+from atelier.database.job_store import Jobs
+from atelier.database.workspace_store import Registry
+from atelier.engine.interface import Container, File
+from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
+from atelier.workspaces import checkpoints
 from support import container, open_registry, order, site
 
-from api.operations import RELEASE, operations
+from api.jobs.operations import RELEASE, operations
 from api.runner.adapter import Ended
 
 

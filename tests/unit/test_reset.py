@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from atelier import seats
-from atelier.checkpoints import reset
-from atelier.engine import Container, File, Image, SeatSpec
-from atelier.errors import AtelierError, Code
-from atelier.intent import stopped_on_purpose, wanted_up
-from atelier.locks import Locks
-from atelier.model import Status
-from atelier.platform import Platform
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import Status
+from atelier.containers import container as seats
+from atelier.containers.context import Platform
+from atelier.database.intent import stopped_on_purpose, wanted_up
+from atelier.engine.interface import Container, File, Image, SeatSpec
+from atelier.workspaces.checkpoints import reset
 from support import container, open_registry, order, site
 
 

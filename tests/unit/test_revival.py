@@ -9,17 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.intent import stopped_on_purpose, to_stay_stopped, wanted_up
-from atelier.jobs import Job, Jobs, JobState
-from atelier.locks import Locks
-from atelier.model import Status
-from atelier.registry import Registry
-from atelier.seats import release_failed
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import Status
+from atelier.containers.container import release_failed
+from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
+from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY, container, order, site
 
-from api import revival
-from api.revival import Revival
+from api.background import revival
+from api.background.revival import Revival
 
 
 class Stage:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from atelier.engine import ContainerStats
+from atelier.engine.interface import ContainerStats
 from support import container
 
-from api.sampler import Sampler
+from api.monitoring.stats import Sampler
 
 
 def test_a_container_that_ends_meanwhile_is_left_out() -> None:

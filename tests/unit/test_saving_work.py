@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from atelier.seat_git import SCRIPT, Saved, saved_from
+from atelier.containers.save_work import SCRIPT, Saved, saved_from
 
 BRANCH = "clone/course-1"
 EMAIL = "0123456789ab@seats.localhost"

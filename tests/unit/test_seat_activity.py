@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from atelier.model import Workspace
+from atelier.common.models import Workspace
 from support import row, site
 
-from api import seat_activity
-from api.seat_activity import Activities, Activity
-from api.seat_threads import SeatThreads
+from api.monitoring import seat_activity
+from api.monitoring.seat_activity import Activities, Activity
+from api.monitoring.seat_threads import SeatThreads
 
 SEATS = [row(id=f"{number:012}", address=f"10.9.0.{number}") for number in range(1, 51)]
 HOSTILE = {seat.address for seat in SEATS[:5]}

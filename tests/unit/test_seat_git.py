@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from atelier.messages import Message, chain, id_of
-from atelier.seat_git import Saved, saved_from
+from atelier.common.messages import Message, chain, id_of
+from atelier.containers.save_work import Saved, saved_from
 
 COMMIT = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 import pytest
-from atelier.model import IDE_PORT, Site
-from atelier.seat_http import ask
-from atelier.seats import answers_in_time, is_healthy
-from atelier.visitor import visit
+from atelier.common.models import IDE_PORT, Site
+from atelier.containers.container import answers_in_time, is_healthy
+from atelier.containers.seat_http import ask
+from atelier.workshop.probe import visit
 from support import site
 
-import api.activity
+import api.monitoring.connections
 
 Say = Callable[[socket.socket], None]
 # One for each process: other runs of these tests on the same machine have the same port.
@@ -109,13 +109,13 @@ HOSTILE: dict[str, Say] = {
 def test_any_answer_ends_in_time_and_says_nothing(serve: Callable[[Say], None], say: Say) -> None:
     serve(say)
     begin = time.monotonic()
-    assert api.activity.heartbeat(ADDRESS) is None
+    assert api.monitoring.connections.heartbeat(ADDRESS) is None
     assert time.monotonic() - begin < 10
 
 
 def test_an_honest_answer(serve: Callable[[Say], None]) -> None:
     serve(says(ok(b'{"status":"alive","lastHeartbeat":1700000000000}')))
-    beat = api.activity.heartbeat(ADDRESS)
+    beat = api.monitoring.connections.heartbeat(ADDRESS)
     assert beat is not None
     assert beat.isoformat() == "2023-11-14T22:13:20+00:00"
     assert is_healthy(ADDRESS)
@@ -147,7 +147,7 @@ def test_a_visit_ends_in_time_with_a_fault(
     serve: Callable[[Say], None], say: Say, monkeypatch: pytest.MonkeyPatch, here: Site
 ) -> None:
     serve(say)
-    monkeypatch.setattr("atelier.visitor._GATEWAY", ADDRESS)
+    monkeypatch.setattr("atelier.workshop.probe._GATEWAY", ADDRESS)
     found = visit(here, "0123456789ab", 1)
     assert found.fault
     assert found.seconds < 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.locks import Locks
-from atelier.seat_sheet import SeatSheet
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.workspaces.credentials_csv import SeatSheet
 from support import refused
 
 SEAT = {"name": "Base 1", "url": "http://x.localhost/", "status": "running", "password": "one two three"}

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
-from atelier.secrets_in_seats import (
+from atelier.containers.secret_paths import (
     KNOWN_PLACES,
     VARIABLES,
     blank,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from api import sessions
-from api.sessions import Role, Sessions
+from api.auth import sessions
+from api.auth.sessions import Role, Sessions
 
 SECRETS = {Role.OPERATOR: "token", Role.WORKSHOP: "password"}
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from atelier.ansible_glue import parse_site
-from atelier.errors import AtelierError, Code
-from atelier.model import GIB, ArchiveLimits, ProxyMode
+from atelier.ansible_module import parse_site
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import GIB, ArchiveLimits, ProxyMode
 from support import refused
 
 from plugins.doc_fragments.atelier import ModuleDocFragment

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from atelier.engine import File, Image
-from atelier.errors import AtelierError, Code
-from atelier.held_secrets import Secret, find_secrets
-from atelier.locks import Locks
-from atelier.platform import Platform
-from atelier.snapshots import _put, _put_back, leftover_snapshots
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.containers.context import Platform
+from atelier.containers.held_secrets import Secret, find_secrets
+from atelier.containers.snapshots import _put, _put_back, leftover_snapshots
+from atelier.engine.interface import File, Image
 from support import site
 
 SOURCE, RUN = "0123456789ab", "00000000000a"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atelier.squid_config import Configuration
+from atelier.egress.squid_config import Configuration
 
 FRAME = """http_port 172.30.0.1:3128
 deny_info 307:http://configuration.invalid/@digest@ question

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from atelier import squid_log
-from atelier.squid_log import LogEntry, parse, recent
+from atelier.egress import squid_log
+from atelier.egress.squid_log import LogEntry, parse, recent
 
 SEAT, OTHER = "172.30.0.5", "172.30.0.55"
 

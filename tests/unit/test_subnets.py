@@ -7,8 +7,8 @@ from contextlib import nullcontext as does_not_raise
 from ipaddress import IPv4Network
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.subnets import (
+from atelier.common.errors import AtelierError, Code
+from atelier.host.subnets import (
     Route,
     Wanted,
     check,

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.model import MIB, ArchiveLimits
-from atelier.tar_stream import TarError, TarWalk, within
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import MIB, ArchiveLimits
+from atelier.workshop.tar_stream import TarError, TarWalk, within
 
 
 def _entry(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from atelier.engine import Engine, Image, ImageBuild
-from atelier.errors import AtelierError, Code
-from atelier.locks import Locks
-from atelier.model import Builds, Site
-from atelier.platform_stamp import templates
-from atelier.template_images import TemplateImages, template_folders
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import Builds, Site
+from atelier.containers.template_images import TemplateImages, template_folders
+from atelier.engine.interface import Engine, Image, ImageBuild
+from atelier.host.platform_fingerprint import templates
 from support import refused, site
 
 SHIPPED = {"empty", "java-spring", "nodejs-react", "python-flask"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from atelier import validation
-from atelier.errors import AtelierError, Code
-from atelier.model import Limits, ProxyMode
+from atelier.common import validation
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Limits, ProxyMode
 from support import quotas, refused
 
 

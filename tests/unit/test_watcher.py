@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from atelier.engine import Container, Event
-from atelier.errors import AtelierError
-from atelier.locks import Locks
-from atelier.model import Status
+from atelier.common.errors import AtelierError
+from atelier.common.locks import Locks
+from atelier.common.models import Status
+from atelier.engine.interface import Container, Event
 from support import container, open_registry, row, site
 
-from api.watcher import Watcher, status_seen
+from api.monitoring.docker_events import Watcher, status_seen
 
 
 @pytest.mark.parametrize(

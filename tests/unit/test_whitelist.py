@@ -8,8 +8,8 @@ import string
 import time
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.whitelist import (
+from atelier.common.errors import AtelierError, Code
+from atelier.egress.whitelist import (
     BASE,
     MAX_DOMAINS,
     State,

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from atelier.claims import Bounds
-from atelier.messages import Message
+from atelier.common.messages import Message
+from atelier.database.claims import Bounds
 
-from api.pages import ending, workshop
-from api.pages.view import rendered
-from api.pages.words import words
-from api.seat_activity import denied_domains, moment_of
+from api.monitoring.seat_activity import denied_domains, moment_of
 from api.settings import Workshop
+from api.web.i18n import words
+from api.web.presenters import workshop
+from api.web.presenters import workshop_teardown as ending
+from api.web.templating import rendered
 
 EN = words("en")
 

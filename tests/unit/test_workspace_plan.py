@@ -6,10 +6,10 @@ from contextlib import nullcontext as does_not_raise
 from pathlib import Path
 
 import pytest
-from atelier.errors import AtelierError, Code
-from atelier.git_address import GitAccess
-from atelier.model import CLONE, Limits, ProxyMode, Status
-from atelier.workspace_plan import Desired, State, Step, check_desired, check_unchangeable, plan
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import CLONE, Limits, ProxyMode, Status
+from atelier.git.urls import GitAccess
+from atelier.workspaces.plan import Desired, State, Step, check_desired, check_unchangeable, plan
 from support import container, refused, row, site
 
 R, B, START, STOP, REMOVE = Step.RESERVE, Step.BUILD, Step.START, Step.STOP, Step.REMOVE

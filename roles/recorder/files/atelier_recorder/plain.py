@@ -1,7 +1,7 @@
 """JSON that every reader can read, made of JSON that a seat chose.
 
 Writers of JSON differ in what they refuse: integers beyond 64 bits, NaN, lone surrogates, hundreds of levels, millions
-of names. Readers of what lies there have the same rules (module_utils/atelier/plain_json.py).
+of names. Readers of what lies there have the same rules (module_utils/atelier/recordings/plain_json.py).
 """
 
 from __future__ import annotations

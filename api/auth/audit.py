@@ -1,0 +1,158 @@
+"""The audit log: who changed what, and whom the platform refused.
+
+Changes and refusals of strangers are kept in separate files. Anybody who reaches the gateway can be refused as often
+as they like, so refusals are bounded in rate and size and can't displace the record of changes. What participants
+change of their own workspaces' ports stands with the refusals, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import merge
+from pathlib import Path
+from typing import Any, cast
+
+from atelier.database.workspace_store import now
+
+from ..core.logbook import Logbook
+from ..core.rate_limit import network_of
+from ..schemas.system import AuditEntry
+from .middleware import Caller
+
+_FILE_BYTES = 10 * 1024**2
+_FILES = 5
+_REFUSAL_FILE_BYTES = 2 * 1024**2
+_REFUSAL_FILES = 2
+# Within a window, equal refusals of one network get one line at its beginning and one with their count at its end.
+_WINDOW_SECONDS = 60.0
+_TICK_SECONDS = 15.0
+# Networks and kinds of refusals that are told apart within a window; further ones are counted together.
+_MOST_KINDS = 500
+_OTHERS = "others"
+# Of an answer, at most this share is refusals if there are enough changes to fill it.
+_SHARE_OF_REFUSALS = 4
+# The limiter's refusals come at any rate, so they get no line of their own.
+_COUNTED_ONLY = "refused: TOO_MANY_ATTEMPTS"
+
+
+@dataclass
+class _Refused:
+    """Refusals of one kind in the current window that have no line yet."""
+
+    entry: dict[str, object]
+    count: int = 0
+
+
+@dataclass
+class _Window:
+    begun: float
+    kinds: dict[tuple[str, str, str], _Refused] = field(default_factory=dict)
+
+
+class Audit:
+    """Who did what to which workspace, with what outcome and in which job. Never what they typed.
+
+    Entries have a ``sequence`` number, which also orders them after the clock was set back.
+    """
+
+    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        folder = state_dir / "audit"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._changes = Logbook(folder / "audit.log", file_bytes=_FILE_BYTES, files=_FILES)
+        self._refusals = Logbook(folder / "refusals.log", file_bytes=_REFUSAL_FILE_BYTES, files=_REFUSAL_FILES)
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._window = _Window(clock())
+        last = (_sequence(entry) for log in (self._changes, self._refusals) for entry in log.newest(1))
+        self._sequence = max(last, default=0)
+
+    def write(
+        self, who: str, what: str, workspace: str | None, outcome: str, job: str | None = None, **more: object
+    ) -> None:
+        """Adds a line for a change, or for a refusal of somebody who may make changes."""
+        with self._turn:
+            self._changes.append(self._entry(who, what, workspace, outcome, job, **more))
+
+    def note(self, who: str, what: str, workspace: str, outcome: str, **more: object) -> None:
+        """Adds a line for a change by somebody who knows a workspace's password only. It stands with the refusals: a
+        participant must not displace the record of the operator's changes either."""
+        with self._turn:
+            self._refusals.append(self._entry(who, what, workspace, outcome, None, **more))
+
+    def refuse(self, caller: Caller, what: str, code: str, **more: object) -> None:
+        """Notes that a caller was refused. A stranger gets at most two lines a minute for refusals of one kind."""
+        outcome = f"refused: {code}"
+        if caller.operator or caller.workshop_admin:
+            self.write(caller.name, what, None, outcome, None, **more)
+            return
+        with self._turn:
+            self._end_window(only_if_over=True)
+            kinds = self._window.kinds
+            key = (network_of(caller.address), what, outcome)
+            if key not in kinds and len(kinds) >= _MOST_KINDS:
+                key = (_OTHERS, what, outcome)
+            is_first = key not in kinds
+            who = _OTHERS if key[0] == _OTHERS else caller.name
+            kind = kinds.setdefault(key, _Refused({"who": who, "what": what, "outcome": outcome, **more}))
+            if is_first and outcome != _COUNTED_ONLY:
+                self._refusals.append(self._entry(who, what, None, outcome, None, **more))
+            else:
+                kind.count += 1
+
+    async def run(self) -> None:
+        """Ticks for as long as the API lives."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.to_thread(self.tick)
+
+    def tick(self) -> None:
+        """Writes the counts of a window that is over, and what a full disk kept waiting."""
+        with self._turn:
+            self._end_window(only_if_over=True)
+            self._changes.flush()
+            self._refusals.flush()
+
+    def newest(self, limit: int) -> list[AuditEntry]:
+        """The last ``limit`` entries, newest first. Refusals of strangers do not crowd out changes."""
+        self.tick()
+        changes, refusals = self._changes.newest(limit), self._refusals.newest(limit)
+        room = max(limit // _SHARE_OF_REFUSALS, limit - len(changes))
+        refusals = refusals[:room]
+        kept = changes[: limit - len(refusals)]
+        return cast("list[AuditEntry]", list(merge(kept, refusals, key=_sequence, reverse=True)))
+
+    def close(self) -> None:
+        with self._turn:
+            self._end_window(only_if_over=False)
+            self._changes.flush()
+            self._refusals.flush()
+
+    def _end_window(self, *, only_if_over: bool) -> None:
+        moment = self._clock()
+        if only_if_over and moment - self._window.begun < _WINDOW_SECONDS:
+            return
+        ended, self._window = self._window, _Window(moment)
+        self._refusals.append(
+            *(
+                self._entry(workspace=None, job=None, **kind.entry, count=kind.count)
+                for kind in ended.kinds.values()
+                if kind.count
+            )
+        )
+
+    def _entry(
+        self, who: object, what: object, workspace: str | None, outcome: object, job: str | None, **more: object
+    ) -> dict[str, object]:
+        self._sequence += 1
+        entry = {"at": now(), "who": who, "what": what, "workspace": workspace, "outcome": outcome, "job": job}
+        return {**entry, **more, "sequence": self._sequence}
+
+
+def _sequence(entry: dict[str, Any]) -> int:
+    """The entry's number; 0 for entries of versions before there were numbers."""
+    number = entry.get("sequence", 0)
+    return number if isinstance(number, int) else 0

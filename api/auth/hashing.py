@@ -1,0 +1,36 @@
+"""Password checks that strangers ask for: a pool of their own, since argon2 keeps a core busy for 20 ms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from atelier.common.errors import AtelierError, Code
+
+_THREADS = 2
+# About a second of work. Later ones are refused at once, so that a flood does not become a queue.
+_MOST_WAITING = 100
+
+
+class Hashing:
+    """Runs checks on two threads. Everything else that the API does in threads never waits for them."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, "hashing")
+        self._waiting = 0
+
+    async def run(self, check: Callable[[], int]) -> int:
+        """What the check returns. Raises TOO_MANY_ATTEMPTS while a hundred others wait."""
+        if self._waiting >= _MOST_WAITING:
+            raise AtelierError(
+                Code.TOO_MANY_ATTEMPTS, "Too many passwords are being checked; try again in a moment.", retry_after=1
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, check)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

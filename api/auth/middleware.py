@@ -1,0 +1,234 @@
+"""Who may call, from where, and with what: decided before a request reaches any route.
+
+The API listens on a Unix socket that only the gateway (and root) can open, and the gateway sets X-Forwarded-For to the
+caller's true address. So that header can be believed here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
+
+from atelier.common.errors import AtelierError, Code
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..core.errors import error_response
+from ..schemas.fields import templates_on_offer
+from ..settings import Settings
+from .admin_password import AdminDoor, words_of
+from .browsers import cookie_name, cookies_of
+from .sessions import Role, Sessions
+
+LARGEST_BODY = 1024**2 - 1
+# Of what anybody may send. To read and check a mebibyte of odd JSON takes the event loop half a second and more.
+_LARGEST_OF_STRANGERS = 16 * 1024
+_CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
+# What anybody may ask: nothing here tells of a workspace.
+_PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
+# Pages look at the caller themselves: who may not see one gets its sign-in instead.
+_PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
+# What callers prove by a workspace's password; each checks it itself.
+_BY_SEAT_PASSWORD = re.compile(
+    r"/api/(?:projects/[0-9a-f]{12}/ports/[0-9]{1,5}/share|ports/[0-9a-f]{12}-[0-9]{1,5}/sign-in)"
+)
+_FORM = re.compile(r"/api/ports/[^/]+/sign-in")
+# What a browser may be led to from another site, but not made to load for one.
+_READ = re.compile(r"/(?:api|pages|metrics)(?:/.*)?")
+# What is open to somebody who signed in with the workshop's password only.
+_OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """``address`` as the gateway saw it; ``name`` is what the audit log writes. ``operator`` may do everything,
+    ``workshop_admin`` signed in with the workshop's password."""
+
+    address: str
+    name: str
+    operator: bool = False
+    workshop_admin: bool = False
+
+
+# What people are told instead of the API's JSON: of method, path, headers and error; nothing for programs.
+Refusal = Callable[[str, str, Headers, AtelierError], Response | None]
+
+
+class Gatekeeper:
+    """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, door: AdminDoor, refusal: Refusal) -> None:
+        self._app = app
+        self._settings = settings
+        self._sessions = sessions
+        self._door = door
+        self._refusal = refusal
+        self._cookies = {cookie_name(role, settings.site.protocol): role for role in Role}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            scope["caller"] = caller = self._admit(scope, headers)
+            most = largest_body(caller, scope["path"])
+            _check_body(scope, headers, most)
+        except AtelierError as error:
+            answer = self._refusal(scope["method"], scope["path"], headers, error) or error_response(error)
+            await answer(scope, receive, send)
+            return
+        templates_on_offer.set(self._settings.templates)
+        await self._app(scope, _limited(receive, headers, most), send)
+
+    def _admit(self, scope: Scope, headers: Headers) -> Caller:
+        host = headers.get("host", "").lower()
+        if _bare(host) not in self._settings.allowed_hosts:
+            raise AtelierError(
+                Code.FORBIDDEN,
+                "The Host of the request is not this platform's.",
+                remedy="Use the platform's own address.",
+            )
+        own = f"{self._settings.site.protocol}://{host}"
+        if scope["method"] in _CHANGING and not _is_from(own, headers):
+            raise AtelierError(
+                Code.FORBIDDEN,
+                "Changes are accepted only from the platform's own pages; this one came from another origin.",
+                remedy="Call from the platform's own address, or without a browser.",
+            )
+        path = scope["path"]
+        if _READ.fullmatch(path) and not _is_asked_for(headers):
+            raise AtelierError(
+                Code.FORBIDDEN,
+                "A page of another site made this request.",
+                remedy="Open the address itself, or call without a browser.",
+            )
+        caller = self._caller(headers)
+        if caller.operator or path.rstrip("/") in _PUBLIC or is_page(path.rstrip("/") or "/"):
+            return caller
+        if _BY_SEAT_PASSWORD.fullmatch(path):
+            return caller
+        if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
+            return caller
+        if self._door.leads_to(path):
+            words = words_of(headers, scope["query_string"], self._settings.token)
+            self._door.check(caller.address, headers, words)
+            return replace(caller, name=f"admin {caller.address}")
+        raise AtelierError(
+            Code.UNAUTHORIZED,
+            "This call needs a token.",
+            remedy="Send it as Authorization: Bearer <token>; it is in the state folder, in the file api/token.",
+        )
+
+    def _caller(self, headers: Headers) -> Caller:
+        address, is_local = self._address(headers)
+        roles = self._signed_in(headers)
+        admin = Role.WORKSHOP in roles
+        if is_local:
+            return Caller(address, "loopback", operator=True, workshop_admin=admin)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._settings.token.encode()):
+            return Caller(address, f"token {address}", operator=True, workshop_admin=admin)
+        if Role.OPERATOR in roles:
+            return Caller(address, f"signed in {address}", operator=True, workshop_admin=admin)
+        return Caller(address, address, operator=self._settings.open_to_all, workshop_admin=admin)
+
+    def _address(self, headers: Headers) -> tuple[str, bool]:
+        """The caller's address, and whether it makes the operator. Without the header it was no gateway that asked but
+        somebody who may open the socket; with anything else than one address in it, nobody who can be believed. Where
+        a proxy in front may call from this machine, loopback proves nothing."""
+        given = headers.getlist("x-forwarded-for")
+        if not given:
+            return "127.0.0.1", True
+        try:
+            (text,) = given
+            address = ip_address(text)
+        except ValueError:
+            return "unknown", False
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return str(address), (mapped or address).is_loopback and self._settings.loopback_is_operator
+
+    def _signed_in(self, headers: Headers) -> set[Role]:
+        """What the request's cookies prove. A page of a seat may plant cookies of its own beside ours, so all of a name
+        are tried, and each counts for its own role only."""
+        sent = cookies_of(headers)
+        return {
+            role
+            for name, role in self._cookies.items()
+            if any(self._sessions.find(role, id) is not None for id in sent.get(name, ()))
+        }
+
+
+def largest_body(caller: Caller, path: str) -> int:
+    """How many bytes a request's body may have."""
+    is_known = caller.operator or caller.workshop_admin
+    is_open = path.rstrip("/") in _PUBLIC or _BY_SEAT_PASSWORD.fullmatch(path) is not None
+    return _LARGEST_OF_STRANGERS if is_open and not is_known else LARGEST_BODY
+
+
+def _check_body(scope: Scope, headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length) > most:
+        raise _too_large(most)
+    has_body = length != "0" or "transfer-encoding" in headers
+    if scope["method"] in _CHANGING and has_body:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The body's content type is {kind[:60]!r}.",
+                field="Content-Type",
+                remedy="Send JSON, with Content-Type: application/json.",
+            )
+
+
+def is_page(path: str) -> bool:
+    """Whether a page, or a file of one, may be at the path; each page looks at its caller itself."""
+    return _PAGE.fullmatch(path) is not None
+
+
+def _is_from(own: str, headers: Headers) -> bool:
+    """Whether no browser sent the request, or one that shows a page of this very origin."""
+    is_own = all(origin.lower() == own for origin in headers.getlist("origin"))
+    return is_own and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+def _is_asked_for(headers: Headers) -> bool:
+    """Whether no page of another site is behind a read, other than by a link that somebody followed."""
+    if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return True
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
+def _bare(host: str) -> str:
+    """The name in a lower-case Host header, without port; nothing when it is not one."""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else ""
+
+
+def _too_large(most: int) -> AtelierError:
+    return AtelierError(Code.PAYLOAD_TOO_LARGE, "The body is too large.", remedy=f"Keep it within {most // 1024} KiB.")
+
+
+def _limited(receive: Receive, headers: Headers, most: int) -> Receive:
+    """Counts a body that did not say its length."""
+    if "content-length" in headers:
+        return receive
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most:
+            # The one exception that the framework lets through while it reads a body.
+            raise HTTPException(413)
+        return message
+
+    return counted

@@ -1,0 +1,1 @@
+"""Loops beside the requests: idle workspaces, disk, recovery, cleanup, and the events that open pages follow."""

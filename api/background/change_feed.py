@@ -1,0 +1,63 @@
+"""What open pages follow: which kinds of things changed, said to all of them from one look.
+
+Playbooks that run by hand change the registry from other processes, so somebody has to look; one look every half
+second, for as long as anybody follows, costs the same for one page and for a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+
+from ..core.periodic import run_periodically
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.5
+
+
+class Feed:
+    """``look`` gives each topic's state as something that can be compared; it is called in the event loop and must be
+    quick where nothing changed."""
+
+    def __init__(self, look: Callable[[], Mapping[str, object]]) -> None:
+        self._look = look
+        self._states: Mapping[str, object] = {}
+        self._changes: dict[str, int] = {}
+        self._changed = asyncio.Condition()
+        self._followers = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def follow(self) -> AsyncGenerator[str]:
+        """Each topic once at the beginning, since whoever comes can't know what it missed, then as it changes."""
+        self._followers += 1
+        if self._task is None:
+            looks = run_periodically(log, "telling pages of changes", _LOOK_SECONDS, self._compare)
+            self._task = asyncio.create_task(looks, name="feed")
+        known: dict[str, int] = {}
+        try:
+            while True:
+                async with self._changed:
+                    while known == self._changes:
+                        await self._changed.wait()
+                    news = [topic for topic, count in self._changes.items() if known.get(topic) != count]
+                    known = dict(self._changes)
+                for topic in news:
+                    yield topic
+        finally:
+            self._followers -= 1
+            if not self._followers:
+                self._task.cancel()
+                self._task = None
+
+    async def _compare(self) -> None:
+        states = self._look()
+        news = [topic for topic, state in states.items() if topic not in self._changes or self._states[topic] != state]
+        if not news:
+            return
+        async with self._changed:
+            self._states = dict(states)
+            for topic in news:
+                self._changes[topic] = self._changes.get(topic, 0) + 1
+            self._changed.notify_all()

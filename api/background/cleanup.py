@@ -1,0 +1,33 @@
+"""Looks now and then whether containers that resets moved aside are there for longer than they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..dependencies import Services
+from ..jobs.service import begin
+from ..services.containers import is_past_kept
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 1800.0
+_LOOKS_PER_TIME = 4
+_CALLER = Caller("127.0.0.1", "sweep")
+REPAIR = "repair"
+
+
+async def run(platform: Services) -> None:
+    """As a task for as long as the API lives. What it finds a repair removes: a seat that is never reset again would
+    keep what it had for ever."""
+    wait = min(_EVERY_SECONDS, max(platform.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
+
+    async def look() -> None:
+        if await asyncio.to_thread(is_past_kept, platform.settings):
+            job = await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _CALLER.name)
+            await begin(platform, _CALLER, job)
+
+    await asyncio.sleep(wait)
+    await run_periodically(log, "removing containers that were kept long enough", wait, look, platform.watcher)

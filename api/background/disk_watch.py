@@ -1,0 +1,203 @@
+"""Looks at the disk again and again, warns of seats that are close to their limit, and stops those that reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from atelier.common.models import Workspace
+from atelier.engine.container_limits import CPU_SHARES
+from atelier.workspaces.disk_limits import (
+    NEED_BYTES,
+    Action,
+    Measured,
+    Notice,
+    Reason,
+    action,
+    fillers,
+    forget_notice,
+    note,
+    notices,
+)
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..dependencies import Services
+from ..jobs.service import begin
+from ..monitoring.disk_gauge import Figures, Space, space
+
+log = logging.getLogger(__name__)
+
+# The free space is looked at so often, which costs nothing; seats are measured when it falls, and now and then.
+_EVERY_SECONDS = 1.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 10.0, 300.0
+_WAIT_IN_NEED = 2.0
+# Measuring may take a twentieth of the time.
+_WAIT_PER_SECOND = 20
+_LIMIT_SHARE = 20
+# A notice is renewed when what it tells changed by this share of the limit.
+_NEWS_SHARE = 0.02
+_CALLER = Caller("127.0.0.1", "disk")
+
+
+class DiskWatch:
+    """Runs as a task for as long as the API does."""
+
+    def __init__(self, platform: Services) -> None:
+        self._platform = platform
+        self._gauge = platform.disk
+        self._limit = platform.settings.site.seat_disk
+        self._reserve = platform.settings.disk_reserve
+        self._drop = max(4 * NEED_BYTES, self._limit // _LIMIT_SHARE)
+        # When seats are measured whatever happens, and before when they are not, however fast the disk fills.
+        self._next = 0.0
+        self._soonest = 0.0
+        self._free = 0
+        # As they were when the disk last had enough space.
+        self._calm: Mapping[str, Figures] = {}
+        self._calm_free = 0
+        self._in_need = False
+        self._stopping: set[str] = set()
+        # What could not be noted yet: the registry may be on the disk that is full.
+        self._untold: dict[str, tuple[Reason, int]] = {}
+
+    async def run(self) -> None:
+        await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._platform.watcher)
+
+    async def look(self) -> None:
+        """One look: measures the seats if it is time to, and does what follows from it. Raises REGISTRY_ERROR or
+        DISK_FULL when a notice can't be stored; the next look tries again."""
+        try:
+            await self._look()
+        finally:
+            await self._tell()
+
+    async def _look(self) -> None:
+        now = space()
+        in_need = now.is_short(self._reserve)
+        self._free = max(self._free, now.free)
+        falls = self._free - now.free >= self._drop
+        urgent = (falls or (in_need and not self._in_need)) and time.monotonic() >= self._soonest
+        if time.monotonic() < self._next and not urgent:
+            return
+        self._next = time.monotonic() + _SHORTEST_WAIT  # where this one fails
+        running = await self._running()
+        begun = time.monotonic()
+        containers = {id: measured[1] for id, measured in running.items()}
+        before = self._gauge.sizes
+        found = await asyncio.to_thread(self._gauge.measure, containers, with_writes=in_need)
+        took = time.monotonic() - begun
+        self._soonest = time.monotonic() + took
+        calm = _SHORTEST_WAIT + (took * _WAIT_PER_SECOND)
+        self._next = time.monotonic() + (max(_WAIT_IN_NEED, took) if in_need else min(calm, _LONGEST_WAIT))
+        self._free = now.free
+        if not in_need or not self._calm:
+            self._calm, self._calm_free = found, now.free
+        seats = self._measured(running, found, before)
+        await self._apply_limits(running, seats)
+        await self._free_the_disk(running, seats, found, now, in_need)
+        self._in_need = in_need
+
+    async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
+        """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
+        platform = self._platform
+        seen = dict(platform.watcher.seen)
+        old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
+        if old:
+            await asyncio.to_thread(self._gauge.renew_shares, old)
+        return {
+            row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
+            for row in platform.reads.all()
+            if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
+        }
+
+    def _measured(
+        self,
+        running: Mapping[str, tuple[Workspace, str, datetime]],
+        found: Mapping[str, Figures],
+        before: Mapping[str, int],
+    ) -> dict[str, Measured]:
+        told = notices(self._platform.reads)
+        seats = {}
+        for id, figures in found.items():
+            calm = self._calm.get(id, Figures(figures.used, 0.0, 0, figures.written))
+            seats[id] = Measured(
+                used=figures.used,
+                started_at=running[id][2],
+                notice=told.get(id),
+                grown=figures.used - before.get(id, figures.used),
+                grown_in_need=figures.used - calm.used,
+                hidden=figures.pending + (max(figures.written - calm.written, 0) if calm.written else 0),
+                walk_seconds=figures.walk_seconds,
+            )
+        return seats
+
+    async def _apply_limits(
+        self, running: Mapping[str, tuple[Workspace, str, datetime]], seats: Mapping[str, Measured]
+    ) -> None:
+        moment = datetime.now(UTC)
+        for id, seat in seats.items():
+            match action(seat, self._limit, moment):
+                case Action.CLEAR if seat.notice:
+                    await asyncio.to_thread(forget_notice, self._platform.registry, id)
+                case Action.WARN if _is_news(seat.notice, seat.used, self._limit):
+                    self._untold[id] = Reason.WARNED, seat.used
+                case Action.STOP:
+                    await self._stop(running[id], Reason.LIMIT, seat.used)
+                case Action.KILL:
+                    await self._stop(running[id], Reason.LIMIT, seat.used, at_once=True)
+
+    async def _free_the_disk(
+        self,
+        running: Mapping[str, tuple[Workspace, str, datetime]],
+        seats: Mapping[str, Measured],
+        found: Mapping[str, Figures],
+        now: Space,
+        in_need: bool,
+    ) -> None:
+        if not in_need:
+            return
+        left = {id: seat for id, seat in seats.items() if id not in self._stopping}
+        chosen = fillers(left, self._calm_free - now.free, inodes_short=now.inodes_short)
+        for id in chosen:
+            await self._stop(running[id], Reason.DISK, seats[id].used, at_once=True)
+        if chosen:
+            self._calm, self._calm_free = found, now.free
+        elif not self._in_need:
+            log.warning("only %d MiB are free on Docker's disk, and no seat fills it fast", now.free // 1024**2)
+
+    async def _stop(
+        self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool = False
+    ) -> None:
+        row, container, _ = seat
+        platform = self._platform
+        self._stopping.add(row.id)
+        self._untold[row.id] = reason, used
+        log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
+        try:
+            if at_once:
+                await asyncio.to_thread(self._gauge.kill, container)
+            await self._tell()
+            job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
+        except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
+            log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
+            self._stopping.discard(row.id)
+            return
+        begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+
+    async def _tell(self) -> None:
+        for id, (reason, used) in list(self._untold.items()):
+            await asyncio.to_thread(note, self._platform.registry, id, reason, used, self._limit)
+            del self._untold[id]
+
+
+def _is_news(notice: Notice | None, used: int, limit: int) -> bool:
+    return notice is None or notice.is_stop or abs(notice.used - used) >= limit * _NEWS_SHARE
+
+
+def _moment(started_at: str) -> datetime:
+    """Docker's time, to the second."""
+    return datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC)

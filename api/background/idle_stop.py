@@ -1,0 +1,112 @@
+"""Looks at running workspaces again and again, and stops those that nobody uses or whose workshop is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from atelier.common.models import Workspace
+from atelier.database.claims import pool
+from atelier.workshop.idle_policy import Signs, extensions, is_due
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..dependencies import Services
+from ..jobs.service import begin
+from ..monitoring.connections import connections
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 30.0
+_LOOKS_PER_TIMEOUT = 4
+# How far a heartbeat may lie ahead.
+_AHEAD = timedelta(minutes=1)
+_CALLER = Caller("127.0.0.1", "expiry")
+
+
+class Expiry:
+    """Runs as a task for as long as the API does; nothing to do where neither a timeout nor an end is set."""
+
+    def __init__(self, platform: Services) -> None:
+        self._platform = platform
+        minutes = platform.settings.workspace_timeout_minutes
+        self._idle = timedelta(minutes=minutes) if minutes else None
+        self._end = platform.settings.workshop.end
+        self._clock = platform.clock
+        self._jumps = self._clock.jumps
+        self._since = self._clock.now()
+        self._used: dict[str, datetime] = {}
+        self._beats: dict[str, datetime] = {}
+        self._stopping: set[str] = set()
+
+    async def run(self) -> None:
+        if self._idle is None and self._end is None:
+            return
+        wait = min(_EVERY_SECONDS, self._idle.total_seconds() / _LOOKS_PER_TIMEOUT) if self._idle else _EVERY_SECONDS
+        await run_periodically(log, "stopping unused workspaces", wait, self._look, self._platform.watcher)
+
+    async def _look(self) -> None:
+        platform = self._platform
+        rows = {row.id: row for row in platform.reads.all()}
+        running = {
+            id: container.started_at
+            for id, container in list(platform.watcher.seen.items())
+            if id in rows and container.status == "running" and id not in self._stopping
+        }
+        connected = await asyncio.to_thread(connections)
+        beats = await platform.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
+        kept = extensions(platform.reads)
+        seats = {row.id for row in pool(list(rows.values()), platform.settings.workshop.group)}
+        moment = self._now()
+        self._used = {id: used for id, used in self._used.items() if id in running}
+        self._note_beats({id: beat for id, beat in beats.items() if beat is not None}, moment)
+        for id, started_at in running.items():
+            usage = platform.sampler.usage.get(id)
+            try:
+                signs = Signs(
+                    started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
+                    last_use=self._used.get(id),
+                    connections=connected[rows[id].address],
+                    cpu_cores=usage.cpu if usage else 0.0,
+                    extended_until=kept.get(id),
+                )
+                if signs.in_use:
+                    self._used[id] = moment
+                end = self._end if id in seats else None
+                if reason := is_due(signs, moment, idle=self._idle, end=end, watched_since=self._since):
+                    await self._stop(rows[id], reason)
+            except Exception:  # the boundary: one seat is no reason to leave the others running
+                log.exception("%s was not looked at for expiry", id)
+
+    def _note_beats(self, beats: Mapping[str, datetime], moment: datetime) -> None:
+        """Takes heartbeats as use. While the clock is doubted, a heartbeat can't be compared with the present, but one
+        that differs from the last look's was made since then."""
+        for id, beat in beats.items():
+            is_news = self._beats.get(id) not in (None, beat)
+            used = moment if is_news and self._clock.is_doubted else beat
+            # A heartbeat is the seat's word: one that lies ahead would keep it from ever being idle.
+            if used <= moment + _AHEAD:
+                self._used[id] = max(self._used.get(id, used), used)
+        self._beats = dict(beats)
+
+    def _now(self) -> datetime:
+        """The present; nothing was seen of any workspace before the clock's last jump."""
+        moment = self._clock.now()
+        if self._clock.jumps != self._jumps:
+            self._jumps = self._clock.jumps
+            self._since = moment
+            self._used.clear()
+        return moment
+
+    async def _stop(self, row: Workspace, reason: str) -> None:
+        platform = self._platform
+        self._stopping.add(row.id)
+        log.info("stopping %s (%s): %s", row.id, row.name, reason)
+        try:
+            job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        except Exception:
+            self._stopping.discard(row.id)  # the next look tries again
+            raise

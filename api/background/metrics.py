@@ -1,0 +1,45 @@
+"""Figures for Prometheus, read at the moment they are asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from ..dependencies import Services
+from ..monitoring.disk_gauge import space
+
+
+class _Collector:
+    def __init__(self, platform: Services) -> None:
+        self._platform = platform
+
+    def collect(self) -> Iterable[Metric]:
+        platform = self._platform
+        workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
+        statuses = Counter(str(platform.presenter.status(row)[0]) for row in platform.reads.all())
+        for status in ("creating", "running", "stopped", "error"):
+            workspaces.add_metric([status], statuses[status])
+        jobs = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
+        for state, count in Counter(str(job.state) for job in platform.read_jobs.all(1000)).items():
+            jobs.add_metric([state], count)
+        memory = GaugeMetricFamily("atelier_workspace_memory_bytes", "Memory of a running seat", labels=["workspace"])
+        cpu = GaugeMetricFamily("atelier_workspace_cpu_cores", "Cores a running seat uses", labels=["workspace"])
+        for id, usage in platform.sampler.usage.items():
+            memory.add_metric([id], usage.memory)
+            cpu.add_metric([id], usage.cpu)
+        disk = GaugeMetricFamily("atelier_seat_disk_bytes", "Files of a running seat", labels=["workspace"])
+        for id, used in platform.disk.sizes.items():
+            disk.add_metric([id], used)
+        free = GaugeMetricFamily("atelier_disk_free_bytes", "Free space on Docker's disk", space().free)
+        answers = float(platform.watcher.available)
+        docker = GaugeMetricFamily("atelier_docker_up", "Whether the Docker Engine answers", answers)
+        return [workspaces, jobs, memory, cpu, disk, free, docker]
+
+
+def collector(platform: Services) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(_Collector(platform))
+    return registry

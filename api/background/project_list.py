@@ -1,0 +1,43 @@
+"""The list of projects as bytes, made anew only when something changed."""
+
+from __future__ import annotations
+
+import orjson
+from atelier.common.messages import tagged
+
+from ..dependencies import Services
+
+
+class ProjectList:
+    """Remembers the last answer with the versions of registry and watcher that it was made from."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._body = b""
+
+    def body(self, platform: Services) -> bytes:
+        """``{success, projects, count}``. Dashboards ask every second, mostly to learn that all is as it was."""
+        key = (platform.reads.version(), platform.watcher.version)
+        if key != self._key:
+            projects = [platform.presenter.project(row) for row in platform.reads.all()]
+            self._body = orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
+            self._key = key
+        return self._body
+
+
+class Topics:
+    """What pages follow, as states that can be compared; what stands in the registry is looked at again only when
+    something was written."""
+
+    def __init__(self) -> None:
+        self._version: tuple[int, int] | None = None
+        self._written: dict[str, object] = {}
+
+    def states(self, platform: Services, projects: ProjectList) -> dict[str, object]:
+        version = platform.reads.version()
+        if version != self._version:
+            jobs = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
+            self._written = {"jobs": jobs, "claims": platform.read_claims.open()}
+            self._version = version
+        # Whether Docker answers is seen beside each of them.
+        return {"workspaces": (platform.watcher.available, projects.body(platform)), **self._written}

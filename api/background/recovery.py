@@ -1,0 +1,125 @@
+"""What a crash interrupted: jobs are taken up, unless they have ended or somebody has decided otherwise since."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, untagged
+from atelier.database.intent import Present, present
+from atelier.database.job_store import ENDED, Job, JobState
+
+from ..auth.middleware import Caller
+from ..dependencies import Services
+from ..jobs.operations import HASHES
+from ..jobs.service import CANCELING, begin
+from ..runner.adapter import Ended, end_leftover
+from .cleanup import REPAIR
+
+log = logging.getLogger("atelier")
+
+_RECOVERY = Caller("127.0.0.1", "recovery")
+_WANTED = {"start": "running", "stop": "stopped"}
+
+
+def recover(platform: Services, must_repair: bool) -> asyncio.Task[None] | None:
+    """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
+
+    The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
+    outlived the API, and what is half-made be repaired."""
+    unfinished = platform.jobs.unfinished()
+    if not unfinished and not must_repair:
+        return None
+    log.warning("taking up %d jobs that were interrupted", len(unfinished))
+    repaired = asyncio.Event()
+    for job in unfinished:
+        if job.operation != REPAIR:
+            _take_up(platform, job, repaired)
+    return asyncio.create_task(_repair(platform, unfinished, repaired), name="recovery")
+
+
+def _take_up(platform: Services, job: Job, repaired: asyncio.Event) -> None:
+    events = platform.jobs.events(job.id)
+    end = next((event for event in events if event.kind == ENDED), None)
+    if end is not None:
+        outcome: Ended | None = _ended(untagged(end.data))
+    else:
+        job, outcome = still_wanted(job, present(platform.registry, job.project_ids), platform.jobs.later(job))
+        text = Message("step.taken_up" if outcome is None else "step.not_repeated")
+        platform.jobs.note(job.id, "resumed", {"text": text})
+    canceled = any(event.kind == CANCELING for event in events)
+    begin(platform, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
+
+
+def still_wanted(job: Job, rows: dict[str, Present], later: Sequence[Job]) -> tuple[Job, Ended | None]:
+    """The job with what is left to do of it, or the end that it has without being run again.
+
+    A start or stop is not repeated when the workspace was deliberately stopped or started since it was asked for, a
+    password not when another was set, and what a later job of the same kind overwrote stays overwritten."""
+    if job.operation in _WANTED:
+        id = job.project_ids[0]
+        row = rows.get(id)
+        if row and row.orders != job.basis.get(id, (row.orders,))[0] and row.wanted != _WANTED[job.operation]:
+            return job, _superseded("superseded_by_order")
+    if job.operation == "password":
+        return _password_left(job, rows)
+    if any(other.state is JobState.SUCCESSFUL and _overwrites(other, job) for other in later):
+        return job, _superseded("superseded_by_job")
+    return job, None
+
+
+def _overwrites(later: Job, job: Job) -> bool:
+    """Whether repeating the job would undo what the later one did."""
+    if later.operation != job.operation:
+        return False
+    if job.operation == "alias":
+        return later.variables.get("alias_subdomain") == job.variables.get("alias_subdomain")
+    if job.operation == "whitelist":
+        # Adding to a list twice does no harm; replacing one does.
+        states = {later.variables.get("whitelist_state"), job.variables.get("whitelist_state")}
+        same = later.variables.get("whitelist_group") == job.variables.get("whitelist_group")
+        return same and states != {"present"}
+    return False
+
+
+def _password_left(job: Job, rows: dict[str, Present]) -> tuple[Job, Ended | None]:
+    hashes = job.variables.get(HASHES)
+    asked = {id: counters[1] for id, counters in job.basis.items()}
+    left = [id for id, row in rows.items() if row.passwords == asked.get(id, row.passwords)]
+    if hashes is not None and left:
+        return replace(job, variables={**job.variables, HASHES: {id: hashes[id] for id in left if id in hashes}}), None
+    if left:
+        return job, None
+    wanted = hashes or dict.fromkeys(job.project_ids, job.variables.get("workspace_password_hash"))
+    if all(id in rows and rows[id].password_hash == wanted.get(id) for id in job.project_ids):
+        return job, Ended("successful", {})
+    return job, _superseded("superseded_by_password")
+
+
+def _superseded(id: str) -> Ended:
+    return Ended("canceled", {}, AtelierError(Code.CANCELED, Message(id)))
+
+
+def _ended(told: Mapping[str, Any]) -> Ended:
+    """What the job's last event tells."""
+    if told["state"] == JobState.SUCCESSFUL:
+        return Ended("successful", {})
+    return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, told["error"] or told["state"]))
+
+
+async def _repair(platform: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:
+    try:
+        for job in unfinished:
+            await asyncio.to_thread(end_leftover, job.id)
+        while not platform.watcher.available:
+            await asyncio.sleep(0.2)
+        repairs = [job for job in unfinished if job.operation == REPAIR]
+        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
+            await begin(platform, _RECOVERY, repair)
+    except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
+        log.exception("the repair after an interruption failed")
+    repaired.set()

@@ -1,0 +1,145 @@
+"""Starts again what should run and does not. The API is the one place that knows what should run.
+
+Docker itself starts the platform's own containers (their restart policy is ``always``), and seats whose processes end.
+After a crash of dockerd without ``live-restore`` it leaves seats stopped; these are started here. The loop compares
+what is wanted with what is, so it does not matter what died, or how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from atelier.common.errors import AtelierError
+from atelier.common.models import Status, Workspace
+from atelier.containers.container import is_unreleased
+from atelier.database.intent import to_stay_stopped, wanted_up
+from atelier.database.job_store import Job
+from atelier.engine.client import DockerEngine
+from atelier.workspaces.revival import DOWN
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..dependencies import Services
+from ..jobs.service import begin
+
+log = logging.getLogger(__name__)
+
+REVIVE = "revive"
+_CALLER = Caller("127.0.0.1", "revival")
+_EVERY_SECONDS = 0.5
+# Seconds after which Docker must still answer for a stop to count as intended: a dockerd that goes down in good order
+# stops its containers, too, but takes no more calls by then.
+_GRACE_SECONDS = 1.0
+_ANSWER_SECONDS = 5
+_MOST_TRIES = 5
+_FIRST_WAIT = 2.0
+
+
+@dataclass
+class _Tries:
+    """How often a workspace was started since it last ran, and when that may be tried again."""
+
+    count: int = 0
+    not_before: float = 0.0
+
+
+class Revival:
+    """Runs as a task for as long as the API does."""
+
+    def __init__(self, platform: Services) -> None:
+        self._platform = platform
+        self._locks = platform.locks
+        self._tries: dict[str, _Tries] = {}
+        self._outages = platform.watcher.outages
+        # As of which versions of containers and rows there was nothing to do; the loop is to cost nothing then.
+        self._nothing_at: tuple[int, ...] = ()
+
+    async def run(self) -> None:
+        await run_periodically(log, "starting what should run", _EVERY_SECONDS, self._look, self._platform.watcher)
+
+    async def _look(self) -> None:
+        watcher = self._platform.watcher
+        if watcher.outages != self._outages:
+            # What could not be started before the outage may start after it.
+            self._outages = watcher.outages
+            self._tries.clear()
+        present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
+        for id in [id for id, container in present if container.status == "running"]:
+            self._tries.pop(id, None)
+        unwritten: AtelierError | None = None
+        for id, at in list(watcher.asked_to_end.items()):
+            if time.monotonic() - at >= _GRACE_SECONDS:
+                try:
+                    await asyncio.to_thread(self._decide, id)
+                except AtelierError as error:  # the registry's disk may be full; the next look tries again
+                    unwritten = error
+        if any(container.status in DOWN for _, container in present):
+            down = await asyncio.to_thread(self._down)
+            if down:
+                job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
+                log.warning("starting %d workspaces that should run and do not", len(down))
+                self._begin(job)
+        if unwritten:
+            raise unwritten
+
+    def _begin(self, job: Job) -> None:
+        for id in job.project_ids:
+            tries = self._tries.setdefault(id, _Tries())
+            tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
+            tries.count += 1
+        begin(self._platform, _CALLER, job)
+
+    def _decide(self, id: str) -> None:
+        """Takes a stop that somebody asked Docker for as intended, if the container stayed down and Docker is there."""
+        watcher = self._platform.watcher
+        outages = watcher.outages
+        container = watcher.seen.get(id)
+        if container is not None and container.status in DOWN:
+            # Whoever holds the workspace decides; and of a Docker that goes down the watcher will tell.
+            if not self._locks.workspace_free(id) or not self._docker_answers():
+                return
+            if watcher.outages == outages:
+                to_stay_stopped(self._platform.registry, id)
+        watcher.asked_to_end.pop(id, None)
+
+    def _docker_answers(self) -> bool:
+        url = self._platform.settings.site.engine_url
+        try:
+            DockerEngine(url, patience=_ANSWER_SECONDS).close()  # it has asked for Docker's version
+        except AtelierError:
+            return False
+        return True
+
+    def _down(self) -> list[str]:
+        """Ids of the workspaces to be started now: wanted, down, and nobody at them."""
+        watcher, registry = self._platform.watcher, self._platform.registry
+        version = (watcher.version, *registry.version())
+        if version == self._nothing_at:
+            return []
+        wanted = wanted_up(registry)
+        candidates = [row.id for row in registry.all() if row.id in wanted and self._is_down(row)]
+        if not candidates:
+            self._nothing_at = version
+            return []
+        promised = self._platform.jobs.promised_ids()
+        moment = time.monotonic()
+        return [
+            id
+            for id in candidates
+            if id not in promised
+            and id not in watcher.asked_to_end
+            and self._may_try(id, moment)
+            and self._locks.workspace_free(id)
+        ]
+
+    def _is_down(self, row: Workspace) -> bool:
+        container = self._platform.watcher.seen.get(row.id)
+        left_alone = row.status is Status.CREATING or is_unreleased(row)
+        return not left_alone and container is not None and container.status in DOWN
+
+    def _may_try(self, id: str, moment: float) -> bool:
+        tries = self._tries.get(id)
+        return tries is None or (tries.count < _MOST_TRIES and moment >= tries.not_before)

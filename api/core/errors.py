@@ -1,0 +1,206 @@
+"""Errors as the HTTP contract words them: one shape, one table of statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from atelier.common.atomic_files import no_space
+from atelier.common.errors import AtelierError, Code
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+
+from .responses import JSON
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[Code, int] = {
+    Code.INVALID_PROJECT_NAME: 400,
+    Code.INVALID_PROJECT_TYPE: 400,
+    Code.PROJECT_EXISTS: 400,
+    Code.INVALID_PASSWORD: 400,
+    Code.VALIDATION_ERROR: 400,
+    Code.WORKSPACE_BUSY: 409,
+    Code.REPOSITORY_EXISTS: 409,
+    Code.NOT_COLLECTED: 409,
+    Code.INVALID_WORKSPACE_PASSWORD: 401,
+    Code.UNAUTHORIZED: 401,
+    Code.FORBIDDEN: 403,
+    Code.PROJECT_NOT_FOUND: 404,
+    Code.NOT_FOUND: 404,
+    Code.ALIAS_EXISTS: 409,
+    Code.PORT_GUARDED: 409,
+    Code.ALIAS_RESERVED: 422,
+    Code.ALREADY_CLAIMED: 409,
+    Code.WORKSHOP_FULL: 503,
+    Code.WORKSHOP_OVER: 403,
+    Code.TOO_MANY_SEATS: 409,
+    Code.WRONG_ACCESS_CODE: 403,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.WORKSPACE_LIMIT_EXCEEDED: 409,
+    Code.CONCURRENT_LIMIT_REACHED: 409,
+    Code.PAYLOAD_TOO_LARGE: 413,
+    Code.TOO_MANY_ATTEMPTS: 429,
+    Code.CONTAINER_CREATE_FAILED: 500,
+    Code.GIT_REPO_CREATE_FAILED: 500,
+    Code.SERVICE_UNAVAILABLE: 503,
+    Code.ADDRESSES_EXHAUSTED: 503,
+    Code.DISK_FULL: 503,
+    Code.REGISTRY_ERROR: 503,
+}
+
+# Fields that have a code of their own in the contract's table.
+_FIELD_CODES: Mapping[str, Code] = {
+    "projectName": Code.INVALID_PROJECT_NAME,
+    "projectType": Code.INVALID_PROJECT_TYPE,
+    "password": Code.INVALID_PASSWORD,
+    "newPassword": Code.INVALID_PASSWORD,
+    "name": Code.INVALID_PROJECT_NAME,
+}
+
+# The core's words for what the contract calls otherwise.
+_FIELD_NAMES: Mapping[str, str] = {
+    "name": "projectName",
+    "template": "projectType",
+    "memory": "memoryLimit",
+    "cpus": "cpuCores",
+    "proxy_mode": "proxyMode",
+    "source": "projectId",
+    "git_url": "gitUrl",
+    "git_username": "gitUsername",
+    "git_token": "gitToken",
+    "date_from": "dateFrom",
+    "date_to": "dateTo",
+}
+_CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
+
+_HTTP_ERRORS: Mapping[int, tuple[Code, str]] = {
+    400: (Code.VALIDATION_ERROR, "The body is not JSON."),
+    404: (Code.NOT_FOUND, "There is nothing at this address."),
+    405: (Code.METHOD_NOT_ALLOWED, "This address does not take this method."),
+    413: (Code.PAYLOAD_TOO_LARGE, "The body is too large."),
+}
+_CLONE_REFUSED = "Failed to clone project"
+
+
+def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
+    return {
+        "success": False,
+        "error": str(sentence),
+        "message": str(message or sentence),
+        "code": str(code),
+        "details": dict(details),
+    }
+
+
+def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
+    """An AtelierError as the contract's answer; codes without a status of their own are 500. ``of_project``: whether
+    the core's words for fields are those of projects."""
+    details = {key: value for key, value in error.details.items() if key != "field"}
+    field = error.details.get("field")
+    if isinstance(field, str):
+        details.setdefault(_FIELD_NAMES.get(field, field) if of_project else field, str(error))
+    code = _CODES.get(error.code, error.code)
+    retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
+    body = error_body(code, error.message, details, str(error))
+    return JSON(body, STATUS.get(code, 500), headers={**retry, **(headers or {})})
+
+
+def _clone_refused(error: AtelierError) -> JSON | None:
+    """A clone's refusals as the contract has them: 400, one sentence for all causes, the cause in ``message``."""
+    if STATUS.get(error.code) not in (400, 409):
+        return None
+    return JSON(error_body(error.code, _CLONE_REFUSED, error.details, error.message), 400)
+
+
+def validation_response(
+    errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False, of_project: bool = True
+) -> JSON:
+    """Pydantic's findings, keyed by field. One field with a code of its own gives that code, all else
+    VALIDATION_ERROR."""
+    details: dict[str, str] = {}
+    for finding in errors:
+        details.setdefault(_field(finding), _sentence(finding))
+    code = Code.VALIDATION_ERROR
+    if len(details) == 1 and of_project:
+        code = _FIELD_CODES.get(next(iter(details)), code)
+    message = " ".join(f"{field}: {fault}" for field, fault in details.items())
+    sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
+    return JSON(error_body(code, _CLONE_REFUSED if of_clone else sentence, details, message), 400)
+
+
+def _field(finding: Mapping[str, Any]) -> str:
+    if finding["type"] == "json_invalid":
+        return "body"  # its place is a position in the text
+    place = [str(part) for part in finding["loc"] if part not in ("body", "query", "path", "header")]
+    # A field that was left out is called by its attribute's name.
+    return ".".join(_FIELD_NAMES.get(part, part) if "_" in part else part for part in place) or "body"
+
+
+def _sentence(finding: Mapping[str, Any]) -> str:
+    if finding["type"] == "missing":
+        return "This field is required."
+    if finding["type"] == "json_invalid":
+        return "The body is not JSON."
+    if finding["type"] in ("model_attributes_type", "dict_type", "model_type"):
+        return "The body must be a JSON object."
+    return str(finding["msg"]).removeprefix("Value error, ")
+
+
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Registers the handlers: whatever goes wrong, the answer has the contract's shape."""
+
+    @app.exception_handler(AtelierError)
+    async def atelier_error(request: Request, error: AtelierError) -> JSON:
+        refused = _clone_refused(error) if _is_clone(request) else None
+        return refused or error_response(error, of_project=_is_of_project(request))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSON:
+        of_project = _is_of_project(request)
+        return validation_response(error.errors(), of_clone=_is_clone(request), of_project=of_project)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSON:
+        code, sentence = _HTTP_ERRORS.get(error.status_code, (Code.VALIDATION_ERROR, str(error.detail)))
+        body = error_body(code, sentence, {"body": sentence} if error.status_code == 400 else {})
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(request, routes) or headers.get("Allow", "")
+        return JSON(body, error.status_code, headers=headers)
+
+    @app.exception_handler(OSError)
+    async def full_disk(request: Request, error: OSError) -> JSON:
+        full = no_space(error)
+        if full is None:
+            raise error
+        return error_response(full)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSON:
+        log.error("%s %a failed", request.method, request.url.path, exc_info=error)
+        sentence = "An internal error occurred; see the API's log."
+        return JSON(error_body(Code.INTERNAL_ERROR, sentence, {}), 500)
+
+
+def _is_clone(request: Request) -> bool:
+    return request.url.path.endswith("/clone")
+
+
+def _is_of_project(request: Request) -> bool:
+    """Whether a ``name`` in it is a project's: not where it is a repository's or a participant's."""
+    return not request.url.path.startswith(("/api/git/", "/api/workshop/claim"))
+
+
+def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:
+    """All methods of the address, which may be spread over several routes."""
+    here = request.scope.get("route")
+    if not isinstance(here, APIRoute) or request.method in (here.methods or ()):
+        return ""
+    same = [route for route in routes if isinstance(route, APIRoute) and route.path == here.path]
+    same = [route for route in same if route.include_in_schema] or same
+    return ", ".join(sorted({method for route in same for method in route.methods or ()}))

@@ -1,0 +1,30 @@
+"""Formats times, durations and sizes for answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as every answer has it: ISO 8601, UTC, with milliseconds and ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def duration(seconds: float) -> str:
+    """Such as "2d 14h 22m"; days and hours are left out while they are none."""
+    minutes = int(seconds) // 60
+    days, hours = minutes // 1440, minutes // 60 % 24
+    parts = [f"{days}d"] if days else []
+    if hours or days:
+        parts.append(f"{hours}h")
+    return " ".join([*parts, f"{minutes % 60}m"])
+
+
+def size(count: int, gap: str = "") -> str:
+    """Bytes in the largest unit that leaves at least one, such as "1.2GB"; a unit is 1024 of the one below."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f}{gap}{_UNITS[unit]}" if unit else f"{count}{gap}B"

@@ -1,0 +1,41 @@
+"""The background loops of the API: look, log a failure once, sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from atelier.common.errors import AtelierError
+
+
+class _Docker(Protocol):
+    available: bool
+
+
+async def run_periodically(
+    log: logging.Logger, task: str, seconds: float, look: Callable[[], Awaitable[None]], docker: _Docker | None = None
+) -> None:
+    """Calls ``look`` every ``seconds`` until it is cancelled; with ``docker``, only while that is available.
+
+    A failed look never ends the loop. The same failure is logged once, until a look succeeds again: a full disk lasts
+    for hours, and the log may be on it. Only an unexpected error is logged with its traceback.
+    """
+    failure = ""
+    while True:
+        if docker is None or docker.available:
+            try:
+                await look()
+            except Exception as error:  # the boundary: a failed look must not be the last one
+                if repr(error) != failure:
+                    failure = repr(error)
+                    if isinstance(error, AtelierError):
+                        log.error("%s: %s", task, error)
+                    else:
+                        log.exception("%s: unexpected error", task)
+            else:
+                if failure:
+                    log.warning("%s: works again", task)
+                failure = ""
+        await asyncio.sleep(seconds)

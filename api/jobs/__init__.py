@@ -1,0 +1,1 @@
+"""Changes as jobs: the playbook of each, and how routes submit it."""

@@ -1,0 +1,38 @@
+"""Passwords that are made up here, told once and stored nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from atelier.common.errors import AtelierError
+from atelier.common.passwords import generate_password, hash_password
+
+from ..auth.middleware import Caller
+from ..dependencies import Services
+from .operations import HASHES, password_errors, raise_for
+from .service import follow
+
+
+async def new_password(platform: Services, caller: Caller, workspace_id: str) -> str:
+    """Sets a password that was made up on the workspace, by the playbook that PUT password runs; returns it. Raises
+    what the playbook says of this workspace, or failed with."""
+
+    async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
+        platform.require_docker()
+        job = await asyncio.to_thread(platform.jobs.open, "password", list(hashes), {HASHES: hashes}, caller.name)
+        ended = await follow(platform, caller, job)
+        errors = password_errors(ended)
+        if errors is None:
+            raise_for(ended)
+        return errors or {}
+
+    def applied(hashes: Mapping[str, str]) -> Collection[str]:
+        rows = {id: platform.reads.find(id=id) for id in hashes}
+        return [id for id, row in rows.items() if row is not None and row.password_hash == hashes[id]]
+
+    password = generate_password()
+    password_hash = await asyncio.to_thread(hash_password, password)
+    row = platform.row(workspace_id)
+    await platform.password_desk.change(caller.name, row.id, password_hash, run, applied)
+    return password

@@ -1,0 +1,106 @@
+"""What the files of seats take, and what is free on the disk that they share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from atelier.common.errors import AtelierError
+from atelier.engine.client import DockerEngine
+from atelier.engine.interface import Container, Engine
+from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
+
+log = logging.getLogger(__name__)
+
+# Docker walks through a seat's files: 100,000 take about a second. A seat that takes too long is measured less often.
+_REST_SECONDS = 300.0
+_AT_ONCE = 2
+_INODES_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Space:
+    """Of Docker's disk, in bytes."""
+
+    free: int
+    total: int
+    inodes_short: bool
+
+    def is_short(self, reserve: int) -> bool:
+        """Whether less than the reserve is free, or less than a tenth where that is less; 0 is no reserve."""
+        return bool(reserve) and (self.free < min(reserve, self.total // 10) or self.inodes_short)
+
+
+def space() -> Space:
+    """Cheap: the root of the API's own container is on the disk that the seats' files are on, and has its figures."""
+    found = os.statvfs("/")
+    short = found.f_files > 0 and found.f_favail < found.f_files * _INODES_SHARE
+    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, short)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one seat. ``pending``: bytes that wait to be written; ``written``: bytes since it was started."""
+
+    used: int
+    walk_seconds: float
+    pending: int = 0
+    written: int = 0
+
+
+class DiskGauge:
+    """``sizes`` is by workspace id, as last measured."""
+
+    def __init__(self, engine_url: str) -> None:
+        self._engine_url = engine_url
+        self._resting: dict[str, float] = {}
+        self.sizes: Mapping[str, int] = {}
+
+    def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
+        """By workspace id, for containers by workspace id. A seat that can't be measured has the size it had before."""
+        with closing(self._engine()) as engine, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
+            measured = pool.map(lambda id: self._measure(engine, id, containers[id], with_writes), containers)
+            found = dict(zip(containers, measured, strict=True))
+        self.sizes = {id: figures.used for id, figures in found.items()}
+        self._resting = {id: until for id, until in self._resting.items() if until > time.monotonic()}
+        return found
+
+    def _measure(self, engine: Engine, id: str, container: str, with_writes: bool) -> Figures:
+        pending, written = _writes(engine, container) if with_writes else (0, 0)
+        begun = time.monotonic()
+        if begun < self._resting.get(id, 0.0):
+            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
+        try:
+            used = engine.written(container)
+        except AtelierError as error:
+            self._resting[id] = begun + _REST_SECONDS
+            log.warning("the files of %s could not be measured: %s", id, error)
+            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
+        return Figures(used, time.monotonic() - begun, pending, written)
+
+    def kill(self, container: str) -> None:
+        """Ends all its processes at once; one that does not run is fine."""
+        with closing(self._engine()) as engine:
+            engine.kill(container)
+
+    def renew_shares(self, containers: Iterable[Container]) -> None:
+        """Gives containers of an earlier version the CPU shares of new ones, while they run or not."""
+        with closing(self._engine()) as engine:
+            for container in containers:
+                with suppress(AtelierError):
+                    engine.update_limits(container.id, container.memory, container.cpus)
+
+    def _engine(self) -> DockerEngine:
+        return DockerEngine(self._engine_url, patience=LONGEST_WALK_SECONDS)
+
+
+def _writes(engine: Engine, container: str) -> tuple[int, int]:
+    with suppress(AtelierError):
+        if stats := engine.stats(container):
+            return stats.pending, stats.written
+    return 0, 0

@@ -1,0 +1,181 @@
+"""Follows Docker's events, so that reads know every container's state without asking Docker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Mapping
+from contextlib import closing
+
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.models import Site, Status, Workspace
+from atelier.containers.container import observed_status
+from atelier.database.workspace_store import Registry
+from atelier.engine.client import DockerEngine
+from atelier.engine.interface import Container, Engine, Event
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+_LABEL = "atelier.workspace"
+_PATIENCE_SECONDS = 30
+# Events of a container that say nothing of its state. A seat can cause any number of oom events: each is one program
+# that the kernel ended. The end of the container has its own event.
+_NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir", "oom")
+
+
+class Watcher(threading.Thread):
+    """A thread that keeps ``seen`` current: by workspace id, what Docker last said of its container.
+
+    After a break (dockerd restarted) it looks at everything anew. ``version`` grows with each change. What happened
+    behind our back is also written to the registry, whose quotas count what runs.
+    """
+
+    def __init__(self, site: Site, registry: Registry, locks: Locks) -> None:
+        super().__init__(name="docker-watcher", daemon=True)
+        self._site = site
+        self._registry = registry
+        self._stopped = threading.Event()  # not _stop, which is the thread's own
+        self._seen: dict[str, Container] = {}
+        self._gone: set[str] = set()
+        self._label = f"atelier.instance={site.instance}"
+        self._locks = locks
+        # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
+        # ``Revival``, since a dockerd that goes down asks the same of all of them.
+        self.asked_to_end: dict[str, float] = {}
+        # Those that a module asked Docker to end. Docker goes on with it when the module is killed.
+        self._module_ends: set[str] = set()
+        # When Docker's last event happened, in nanoseconds of its clock.
+        self._last_event: int | None = None
+        self.version = 0
+        self.available = False
+        self.outages = 0
+
+    @property
+    def seen(self) -> Mapping[str, Container]:
+        return self._seen
+
+    def is_gone(self, workspace_id: str) -> bool:
+        """Whether its container is known not to be there; one that was never seen may be on its way."""
+        return workspace_id in self._gone
+
+    def status(self, row: Workspace) -> tuple[Status, str | None]:
+        """What becomes of a row's status by what was seen of its container."""
+        return status_seen(row, self._seen.get(row.id), self._gone)
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
+                if self._stopped.is_set():
+                    return
+                if not isinstance(error, AtelierError):
+                    log.exception("the watcher begins again")
+                elif self.available:
+                    log.warning("no events from Docker: %s", error)
+                self.outages += self.available
+                self.available = False
+                self.version += 1
+                self.asked_to_end.clear()
+                self._stopped.wait(_RETRY_SECONDS)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        with closing(DockerEngine(self._site.engine_url, patience=_PATIENCE_SECONDS)) as engine:
+            self._follow_with(engine)
+
+    def _follow_with(self, engine: Engine) -> None:
+        # The stream is opened before the look, so that nothing falls between the two.
+        events = engine.events(self._label)
+        self._look_at_all(engine)
+        self._catch_up(engine)
+        self.available = True
+        self.version += 1
+        # The stream may be silent for hours; a time limit of its own would end it.
+        for event in events:
+            if self._stopped.is_set():
+                return
+            workspace_id = self._workspace_of(event)
+            if workspace_id is None:
+                continue
+            self._last_event = event.at
+            if not event.action.startswith(_NO_CHANGE):
+                self._note_asked(workspace_id, event.action)
+                self._look_at(engine, workspace_id, event.container)
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, "The stream of events ended.")
+
+    def _workspace_of(self, event: Event) -> str | None:
+        """None for a container that somebody made from a workspace's image, which bears the workspace's labels."""
+        id = event.labels.get(_LABEL)
+        return id if id and event.name == self._site.container_name(id) else None
+
+    def _note_asked(self, workspace_id: str, action: str) -> None:
+        if action in ("kill", "stop"):
+            # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
+            if not self._locks.workspace_free(workspace_id):
+                self._module_ends.add(workspace_id)
+            elif workspace_id not in self._module_ends:
+                self.asked_to_end[workspace_id] = time.monotonic()
+        elif action == "start":
+            self.asked_to_end.pop(workspace_id, None)
+        if action in ("start", "stop", "destroy"):
+            self._module_ends.discard(workspace_id)
+
+    def _catch_up(self, engine: Engine) -> None:
+        """Learns what was asked of Docker while it was out of sight. Only a dockerd that lived on can tell: one that is
+        new has stopped by itself what it found alive, and does not know the last event that was seen."""
+        last = self._last_event
+        past = engine.past_events(self._label, last or 0)
+        if any(event.at == last for event in past):
+            for event in past:
+                if workspace_id := self._workspace_of(event):
+                    self._note_asked(workspace_id, event.action)
+        if past:
+            self._last_event = past[-1].at
+
+    def _look_at_all(self, engine: Engine) -> None:
+        found = {
+            id: container
+            for name, id in engine.container_names(self._label).items()
+            if id and name == self._site.container_name(id) and (container := engine.inspect(name))
+        }
+        rows = self._registry.all()
+        self._gone = {row.id for row in rows if row.id not in found}
+        self._seen = found
+        for row in rows:
+            self._correct(row.id)
+
+    def _look_at(self, engine: Engine, workspace_id: str, container_id: str) -> None:
+        seen = engine.inspect(container_id)
+        present = self._seen.get(workspace_id)
+        if seen is not None:
+            self._seen[workspace_id] = seen
+            self._gone.discard(workspace_id)
+        elif present is not None and present.id == container_id:
+            del self._seen[workspace_id]
+            self._gone.add(workspace_id)
+        self.version += 1
+        self._correct(workspace_id)
+
+    def _correct(self, workspace_id: str) -> None:
+        try:
+            row = self._registry.find(id=workspace_id)
+            if row is None:
+                return
+            status, error = self.status(row)
+            if status is not row.status:
+                self._registry.observe(row, status, error)
+        except AtelierError as error:  # no traceback for each event of hours in which the disk is full
+            log.error("the status of %s could not be written: %s", workspace_id, error)
+
+
+def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:
+    """As ``observed_status``, by what events told so far. They come a moment after what they tell of: where a container
+    was not seen yet, or was only just made, whoever wrote into the row that it runs knows more."""
+    is_news = row.id not in gone if container is None else container.status == "created"
+    return (Status.RUNNING, None) if row.status is Status.RUNNING and is_news else observed_status(row, container)

@@ -1,0 +1,181 @@
+"""What goes on in seats right now: when the IDE was last used, when something was committed, what the proxy refused.
+
+Asked of the seats themselves when somebody looks, all side by side, and remembered for a while: a page that many
+helpers have open costs no more than one. Nobody waits for a seat that does not answer: what was known of it before is
+shown, and it is asked less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from atelier.common.egress_modes import Capability
+from atelier.common.errors import AtelierError
+from atelier.common.models import Site, Workspace
+from atelier.common.plain_text import first_of
+from atelier.egress.squid_log import last_requests
+from atelier.engine.client import DockerEngine
+
+from ..core.formatting import timestamp
+from .connections import heartbeat
+from .docker_events import Watcher
+from .seat_threads import SeatThreads
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED_SECONDS = 15.0
+_AT_ONCE = 16
+# How long somebody who looks waits at most. What comes later is there for the next one.
+_PATIENCE_SECONDS = 2.0
+# A seat that has nothing to tell after so long is asked again after 30 s, then 60 s, and so on to five minutes.
+_SLOW_SECONDS = 1.5
+_SHORTEST_PAUSE = 30.0
+_LONGEST_PAUSE = 300.0
+_LOG_LINES = 200
+_SHOWN_DOMAINS = 5
+_LONGEST_DOMAIN = 200
+# By the seat's own git, whose settings may be anything: it gets little time, and what it says is read as a time only.
+_LAST_COMMIT = ("/bin/sh", "-c", "exec git -C /workspace log -1 --format=%ct 2>/dev/null")
+_COMMIT_SECONDS = 3.0
+_DOCKER_SECONDS = 3
+_LONGEST_TIME = 32
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Times in ISO 8601, None where nothing is known; ``denied`` are the domains refused of late, by how often."""
+
+    last_heartbeat: str | None = None
+    last_commit: str | None = None
+    denied: Sequence[tuple[str, int]] = ()
+
+
+class Activities:
+    """Lives in one event loop."""
+
+    def __init__(self, site: Site, watcher: Watcher) -> None:
+        self._site = site
+        self._watcher = watcher
+        self._engine: DockerEngine | None = None
+        self._threads = SeatThreads(_AT_ONCE, "activity")
+        self._beats = _Remembered(self._threads, self._beat)
+        self._commits = _Remembered(self._threads, self._last_commit)
+        self._denials = _Remembered(self._threads, self._denied)
+
+    async def of(self, rows: Sequence[Workspace]) -> Mapping[str, Activity]:
+        """By workspace id. What is older than a quarter of a minute is asked anew, for two seconds at most."""
+        # What costs least first: a seat's heartbeat does not wait for the commits of others.
+        asked = [*self._beats.refresh(rows), *self._denials.refresh(rows), *self._commits.refresh(rows)]
+        if asked:
+            await asyncio.wait(asked, timeout=_PATIENCE_SECONDS)
+        beats, denials, commits = self._beats.known, self._denials.known, self._commits.known
+        return {row.id: Activity(beats.get(row.id), commits.get(row.id), denials.get(row.id, ())) for row in rows}
+
+    async def heartbeats(self, rows: Sequence[Workspace]) -> Mapping[str, datetime]:
+        """When each IDE was last used by somebody, as it says itself now; those that don't answer are left out."""
+        asked = [self._threads.ask(("heartbeat", row.id), heartbeat, row.address) for row in rows]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return {row.id: beat for row, beat in zip(rows, found, strict=True) if isinstance(beat, datetime)}
+
+    def close(self) -> None:
+        self._threads.close()
+
+    def _runs(self, row: Workspace) -> bool:
+        container = self._watcher.seen.get(row.id)
+        return container is not None and container.status == "running"
+
+    def _beat(self, row: Workspace) -> str | None:
+        beat = heartbeat(row.address) if self._runs(row) else None
+        return timestamp(beat) if beat else None
+
+    def _last_commit(self, row: Workspace) -> str | None:
+        if not self._runs(row):
+            return None
+        # It has nothing to tell without a commit, without Docker, or when it lies.
+        with suppress(AtelierError, ValueError, OverflowError):
+            self._engine = self._engine or DockerEngine(self._site.engine_url, patience=_DOCKER_SECONDS)
+            name = self._site.container_name(row.id)
+            _, output = self._engine.execute(name, _LAST_COMMIT, seconds=_COMMIT_SECONDS, limit=_LONGEST_TIME)
+            return moment_of(float(output))
+        return None
+
+    def _denied(self, row: Workspace) -> Sequence[tuple[str, int]] | None:
+        if not row.proxy_mode.can(Capability.LOG):
+            return None
+        entries = last_requests(self._site.state_dir, row, _LOG_LINES)
+        return denied_domains([(entry.status, entry.url) for entry in entries])
+
+
+class _Remembered(Generic[T]):
+    """What seats said last, by workspace id in ``known``. ``look`` asks one, in a thread."""
+
+    def __init__(self, threads: SeatThreads, look: Callable[[Workspace], T | None]) -> None:
+        self._threads = threads
+        self._look = look
+        self._due: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
+        self.known: dict[str, T] = {}
+
+    def refresh(self, rows: Sequence[Workspace]) -> list[asyncio.Future[None]]:
+        """Begins to ask the seats that are due; those whose turn was lately are left as they are. Returns what is under
+        way, also since an earlier time."""
+        moment, ids = time.monotonic(), {row.id for row in rows}
+        for remembered in (self._due, self._pauses, self.known):
+            for id in list(remembered):
+                if id not in ids:
+                    remembered.pop(id, None)
+        # Those that answered at once go first.
+        due = sorted(
+            (row for row in rows if self._due.get(row.id, 0.0) <= moment), key=lambda row: row.id in self._pauses
+        )
+        return [self._threads.begin((self, row.id), self._ask, row) for row in due]
+
+    def _ask(self, row: Workspace) -> None:
+        begin = time.monotonic()
+        try:
+            found = self._look(row)
+        except Exception:  # the boundary: one seat's answer is no reason to have none of the others
+            log.exception("nothing is known of what goes on in %s", row.id)
+            found = None
+        moment = time.monotonic()
+        if found is None and moment - begin > _SLOW_SECONDS:
+            pause = min(self._pauses.get(row.id, _SHORTEST_PAUSE / 2) * 2, _LONGEST_PAUSE)
+            self._pauses[row.id], self._due[row.id] = pause, moment + pause
+            return
+        self._pauses.pop(row.id, None)
+        self._due[row.id] = moment + _REMEMBERED_SECONDS
+        if found is not None:
+            self.known[row.id] = found
+        else:
+            self.known.pop(row.id, None)
+
+
+def denied_domains(requests_: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
+    """The domains of refused requests (Squid's status and URL), those that were asked for most often first."""
+    refused = Counter(host_of(url) for status, url in requests_ if "DENIED" in status)
+    return refused.most_common(_SHOWN_DOMAINS)
+
+
+def host_of(url: str) -> str:
+    """The host in what Squid logs: a URL, or host and port of a tunnel."""
+    try:
+        host = urlsplit(url if "://" in url else f"//{url}").hostname or url
+    except ValueError:
+        host = url
+    return first_of(host, _LONGEST_DOMAIN)
+
+
+def moment_of(seconds: float) -> str | None:
+    """Seconds since 1970 as ISO 8601; None for what can be no time of a seat's."""
+    return timestamp(datetime.fromtimestamp(seconds, UTC)) if 0 < seconds < 4e9 else None

@@ -1,6 +1,0 @@
-"""The pages: HTML over the same functions that the JSON API has. What they change, they change by calling that API."""
-
-from .application import install
-from .refusals import refusal
-
-__all__ = ["install", "refusal"]

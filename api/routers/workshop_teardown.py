@@ -1,0 +1,197 @@
+"""The end of a workshop: what the seats hold is collected, and they are removed.
+
+For the operator, and for whoever has the admin password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.database.job_store import OPEN, Job
+from atelier.workshop.manifest import Entry, fault_of, folder_of, read_manifest
+from fastapi import APIRouter, Body, Response
+from starlette.responses import FileResponse
+
+from ..auth.middleware import Caller
+from ..core.openapi import errors
+from ..core.responses import JSON, Route
+from ..dependencies import Platform, ProjectId, Services, Who
+from ..jobs.operations import COLLECT, TEARDOWN
+from ..jobs.service import begin
+from ..schemas.ending import Collected, CollectedSeat, TearDown
+from ..schemas.jobs import JobAnswer, JobBegun
+from .jobs import job_answer
+
+router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
+
+
+@router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
+async def collect_workshop(platform: Platform, caller: Who) -> Response:
+    """Begins to collect: the work in each seat, and in their base, is committed and pushed where that can be done, and
+    goes into an archive. Again at any time: archives are then taken anew."""
+    platform.require_docker()
+    rows = _members(platform)
+    return await _begin(platform, caller, COLLECT, rows, {"workshop_report_only": True})
+
+
+@router.get("/collect", responses=errors(429))
+async def collected_work(platform: Platform) -> Collected:
+    """What was collected, seat by seat, and what the workshop consists of now."""
+    folder = _folder(platform)
+    entries = await asyncio.to_thread(read_manifest, folder)
+    rows = _members(platform)
+    faults = await asyncio.to_thread(_faults, folder, entries, rows)
+    return {
+        "success": True,
+        "seats": [_seat(entry) for entry in entries.values()],
+        "workspaces": [
+            {
+                "projectId": row.id,
+                "projectName": row.name,
+                "isBase": _is_base(row),
+                "collected": row.id not in faults,
+            }
+            for row in rows
+        ],
+        "job": _newest(platform, COLLECT),
+        "teardown": _newest(platform, TEARDOWN),
+    }
+
+
+@router.get(
+    "/collect/{project_id}/archive",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/zstd": {}}, "description": "The archive: tar, compressed with zstd."},
+        **errors(404, 429),
+    },
+)
+async def download_archive(project_id: ProjectId, platform: Platform) -> Response:
+    """One seat's archive, also of a seat that is gone. It holds a stranger's files: docs/git.md says how to look into
+    it safely."""
+    folder = _folder(platform)
+    entry = (await asyncio.to_thread(read_manifest, folder)).get(project_id)
+    path = folder / entry.file if entry and entry.file else None
+    if path is None or not path.is_file():
+        raise AtelierError(
+            Code.NOT_FOUND,
+            "There is no archive of this workspace.",
+            field="projectId",
+            value=project_id[:40],
+            remedy="GET /api/workshop/collect lists the archives; POST collects.",
+        )
+    return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
+async def tear_workshop_down(
+    platform: Platform, caller: Who, body: Annotated[TearDown | None, Body()] = None
+) -> Response:
+    """Begins to remove the seats, whoever has them. What is not collected keeps all of them (409), unless it may be
+    lost. What was not cloned, the base above all, stays unless that is wanted, too."""
+    platform.require_docker()
+    wanted = body or TearDown()
+    rows = [row for row in _members(platform) if wanted.base or not _is_base(row)]
+    folder = _folder(platform)
+    if wanted.collected != "ignore":
+        entries = await asyncio.to_thread(read_manifest, folder)
+        _refuse_missing(await asyncio.to_thread(_faults, folder, entries, rows), rows)
+    variables = {"confirm": True, "collected": wanted.collected or ""}
+    return await _begin(platform, caller, TEARDOWN, rows, variables)
+
+
+async def _begin(
+    platform: Services, caller: Caller, operation: str, rows: Sequence[Workspace], variables: Mapping[str, Any]
+) -> Response:
+    under_way = next((job for job in platform.read_jobs.unfinished() if job.operation in (COLLECT, TEARDOWN)), None)
+    if under_way is not None:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            f"The workshop's {under_way.operation} is running.",
+            remedy=f"Wait for the job {under_way.id} to end.",
+            job=under_way.id,
+        )
+    if not rows:
+        raise AtelierError(
+            Code.NOT_FOUND,
+            f"There are no seats in the group {platform.settings.workshop.group}.",
+            remedy="Set WORKSHOP_GROUP if the workshop has another group.",
+        )
+    ids = [row.id for row in rows]
+    ordered = {"workshop_archive": str(_folder(platform)), **variables}
+    job = await asyncio.to_thread(platform.jobs.open, operation, ids, ordered, caller.name)
+    begin(platform, caller, job)
+    message = f"The {operation} of {len(ids)} workspaces has begun"
+    answer = {"success": True, "message": message, "jobId": job.id}
+    return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
+
+
+def _members(platform: Services) -> list[Workspace]:
+    """The seats in the order in which they are claimed, then what they were cloned from."""
+    seats = platform.read_claims.seats()
+    known = {row.id for row in seats}
+    return seats + [row for row in platform.read_claims.members() if row.id not in known]
+
+
+def _is_base(row: Workspace) -> bool:
+    """Whether it was prepared, and not cloned for somebody."""
+    return row.cloned_from is None
+
+
+def _folder(platform: Services) -> Path:
+    return folder_of(platform.settings.site.state_dir, platform.settings.workshop.group)
+
+
+def _faults(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
+    """Of which workspaces the work is not there, and why, by id. The playbook reads the archives, and looks for
+    work that is newer, before it removes."""
+    found = {row.id: fault_of(folder, entries.get(row.id), read=False) for row in rows}
+    return {id: fault for id, fault in found.items() if fault}
+
+
+def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> None:
+    missing = [row.name for row in rows if row.id in faults]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise AtelierError(
+            Code.NOT_COLLECTED,
+            f"The work in {len(missing)} of {len(rows)} workspaces is not collected: {shown}.",
+            remedy='Collect it first, or send "collected": "ignore" to lose it.',
+            missing=missing,
+        )
+
+
+def _newest(platform: Services, operation: str) -> JobAnswer | None:
+    job = next((job for job in platform.read_jobs.all(1000) if job.operation == operation), None)
+    return _shown(platform, job) if job else None
+
+
+def _shown(platform: Services, job: Job) -> JobAnswer:
+    """A job; how far a teardown is, its rows tell."""
+    answer = job_answer(job)
+    if job.operation == TEARDOWN and job.state in OPEN:
+        gone = sum(platform.reads.find(id=id) is None for id in job.project_ids)
+        answer["progress"] = {"done": gone, "total": len(job.project_ids)}
+    return answer
+
+
+def _seat(entry: Entry) -> CollectedSeat:
+    return {
+        "projectId": entry.id,
+        "projectName": entry.name,
+        "state": entry.state,
+        "collectedAt": entry.collected_at,
+        "file": entry.file,
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
+        "branch": entry.branch,
+        "commit": entry.commit,
+        "committed": entry.committed,
+        "pushed": entry.pushed,
+        "note": entry.note,
+        "error": entry.error,
+    }

@@ -1,0 +1,95 @@
+"""Where claims are taken: many at once become few transactions, and a seat's password is told to one person, once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from atelier.common.errors import AtelierError, Code
+from atelier.database.claims import Applicant, Claim, Claims, Outcome
+
+from ..core.batcher import Batcher, Waiting
+from ..core.rate_limit import Limiter
+
+# A seat that takes no password is tried again after 10 s, then 30 s, and so on to ten minutes: whoever asks all the
+# time must not make a job each time.
+_FIRST_PAUSE, _PAUSE_GROWS, _LONGEST_PAUSE = 10.0, 3, 600.0
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A claim whose seat did not take a password. ``again_at`` is by ``time.monotonic``."""
+
+    claimed_at: str
+    pause: float
+    again_at: float
+    error: AtelierError
+
+
+class ClaimDesk:
+    """Claims that arrive while a transaction is written share the next one, so the last of two hundred waits for a few
+    writes to the disk and not for two hundred."""
+
+    def __init__(
+        self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_due: bool
+    ) -> None:
+        self.claims = claims
+        self.limiter = limiter
+        self._leaving = leaving
+        self._password_due = password_due
+        self._batcher: Batcher[Applicant, Outcome] = Batcher("claims", self._serve)
+        self._at: set[str] = set()
+        # By workspace id.
+        self._failed: dict[str, _Failed] = {}
+
+    async def claim(self, applicant: Applicant) -> Outcome:
+        """Raises what the registry raises; then nobody of that transaction has a seat."""
+        return await self._batcher.call(applicant)
+
+    async def _serve(self, batch: Sequence[Waiting[Applicant, Outcome]]) -> None:
+        def claim() -> list[Outcome]:
+            applicants = [one.wish for one in batch]
+            return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
+
+        for one, outcome in zip(batch, await asyncio.to_thread(claim), strict=True):
+            one.end(outcome)
+
+    @contextmanager
+    def telling(self, claim: Claim) -> Iterator[bool]:
+        """Says whether the caller is the one who tells the seat's participant a password now: of two at once it is the
+        first. After an error it raises the same again for a while."""
+        id = claim.workspace_id
+        if id in self._at:
+            yield False
+            return
+        failed = self._failed.get(id)
+        if failed is not None and failed.claimed_at != claim.claimed_at:
+            failed = None
+        if failed is not None and time.monotonic() < failed.again_at:
+            raise _later(failed)
+        self._at.add(id)
+        try:
+            yield True
+        except AtelierError as error:
+            # Docker's absence is no fault of the seat.
+            if error.code is not Code.SERVICE_UNAVAILABLE:
+                pause = min(failed.pause * _PAUSE_GROWS, _LONGEST_PAUSE) if failed else _FIRST_PAUSE
+                self._failed[id] = _Failed(claim.claimed_at, pause, time.monotonic() + pause, error)
+            raise
+        else:
+            self._failed.pop(id, None)
+        finally:
+            self._at.discard(id)
+
+
+def _later(failed: _Failed) -> AtelierError:
+    wait = int(failed.again_at - time.monotonic()) + 1
+    return AtelierError(
+        failed.error.code,
+        failed.error.message,
+        remedy=f"Contact the workshop's admin, or try again in {wait} seconds.",
+        retry_after=wait,
+    )

@@ -1,0 +1,99 @@
+"""What Docker is asked of one workspace when somebody wants to know: its disk, its checkpoints, its open ports."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.containers.container import SNAPSHOT_LABEL
+from atelier.engine.client import DockerEngine
+from atelier.engine.interface import Engine
+from atelier.host.ports import listening_ports
+from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
+
+from ..core.formatting import size
+from ..schemas.projects import DiskUsageFigures
+from ..settings import Settings
+
+# Some five thousand lines of each table, of which those that listen come first: a seat with more has its first ports
+# shown.
+_PORT_TABLES = ("/usr/bin/head", "--quiet", "--bytes=1000000", "/proc/net/tcp", "/proc/net/tcp6")
+_TABLE_SECONDS = 5.0
+_PATIENCE_SECONDS = 60
+_PORTS_PATIENCE_SECONDS = 5
+_LARGEST_TABLE = 2 * 1024**2
+_SHOWN_PORTS = 256
+
+
+def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
+    """``bytes`` is the container's own layer, ``totalBytes`` includes the image; what its checkpoints take, and the
+    containers that resets moved aside, comes besides. Takes Docker up to some seconds.
+
+    Raises SERVICE_UNAVAILABLE when Docker does not answer, PROJECT_NOT_FOUND when there is no container.
+    """
+    name = settings.site.container_name(row.id)
+    with closing(_engine(settings)) as engine:
+        found = engine.sizes(f"atelier.instance={settings.site.instance}", f"atelier.workspace={row.id}")
+        checkpoints = _checkpoints(engine, settings, row)
+        taken = sum(engine.layer_size(checkpoint.tag) for checkpoint in checkpoints)
+    if name not in found:
+        raise AtelierError(
+            Code.PROJECT_NOT_FOUND,
+            "The workspace has no container.",
+            field="projectId",
+            value=row.id,
+            remedy="Start the workspace to re-create it.",
+        )
+    own, total = found[name].own, found[name].total
+    return {
+        "bytes": own,
+        "totalBytes": total,
+        "readable": size(own, " "),
+        "totalReadable": size(total, " "),
+        "checkpoints": len(checkpoints),
+        "checkpointBytes": taken,
+        "keptBytes": sum(found[former].own for former in kept_among(name, found)),
+        # None: no limit.
+        "limitBytes": settings.site.seat_disk or None,
+        "limitReadable": size(settings.site.seat_disk, " ") if settings.site.seat_disk else None,
+        "percent": round(100 * own / settings.site.seat_disk, 1) if settings.site.seat_disk else None,
+    }
+
+
+def checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
+    """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
+    with closing(_engine(settings)) as engine:
+        return _checkpoints(engine, settings, row)
+
+
+def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Checkpoint]:
+    tags = engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}")
+    return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
+
+
+def is_past_kept(settings: Settings) -> bool:
+    """Whether a container that a reset moved aside is there for longer than such are kept. Raises SERVICE_UNAVAILABLE
+    when Docker does not answer."""
+    with closing(_engine(settings)) as engine:
+        names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
+    past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
+    note_kept(settings.site.state_dir, names)
+    return bool(past)
+
+
+def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
+    """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
+    run, and of more than a page can show the first ones. Raises SERVICE_UNAVAILABLE when Docker does not answer,
+    ENGINE_ERROR when the workspace keeps the table back."""
+    name = settings.site.container_name(row.id)
+    with closing(_engine(settings, _PORTS_PATIENCE_SECONDS)) as engine:
+        container = engine.inspect(name)
+        if container is None or container.status != "running":
+            return {}
+        _, output = engine.execute(name, _PORT_TABLES, seconds=_TABLE_SECONDS, limit=_LARGEST_TABLE)
+    return dict(sorted(listening_ports(output).items())[:_SHOWN_PORTS])
+
+
+def _engine(settings: Settings, patience: int = _PATIENCE_SECONDS) -> DockerEngine:
+    return DockerEngine(settings.site.engine_url, patience=patience)

@@ -1,0 +1,96 @@
+"""Refusals and wrong addresses as pages: whoever looks with a browser is told in words, programs get the API's JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from inspect import isawaitable
+from typing import Any
+
+from atelier.common.errors import AtelierError, Code
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+
+from ..auth.middleware import is_page
+from ..core.errors import STATUS
+from .i18n import Words, choose_language, words
+from .templating import page
+
+log = logging.getLogger(__name__)
+
+# What each kind of page is signed in to with, as field and words.
+_DOORS = {
+    False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
+    True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
+}
+# Fragments are asked for by scripts, and addresses of the API by programs.
+_NOT_FOR_EYES = ("/api/", "/pages/")
+
+
+class PageRoute(APIRoute):
+    """Errors as pages: who may not see one signs in, anything else is said in words."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_or_say_why(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except AtelierError as error:
+                if error.code is Code.UNAUTHORIZED:
+                    door = _DOORS[request.url.path.startswith(("/workshop", "/pages/workshop"))]
+                    return page("sign_in.html", _reader(request.headers), STATUS[error.code], door=door)
+                return _trouble(request.headers, error, is_operator=request.scope["caller"].operator)
+            except RequestValidationError:
+                return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
+            except Exception:  # the boundary: people get a page all the same, the log says what it was
+                log.exception("%s could not be shown", request.url.path)
+                fault = AtelierError(Code.INTERNAL_ERROR, "Something unforeseen went wrong.", reason="unknown")
+                return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
+
+        return answer_or_say_why
+
+
+def refusal(method: str, path: str, headers: Headers, error: AtelierError) -> Response | None:
+    """The page for somebody who was not let in; nothing for a program. What is at the address stays untold."""
+    if not _is_looked_at(method, path, headers):
+        return None
+    return _trouble(headers, _nowhere() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
+
+
+def install_wrong_addresses(app: FastAPI) -> None:
+    """Says in words that there is nothing at an address, and forgives a slash at the end of one."""
+    say_to_programs = app.exception_handlers[HTTPException]
+
+    @app.exception_handler(404)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        path = request.url.path
+        if not _is_looked_at(request.method, path, request.headers):
+            answer = say_to_programs(request, error)
+            return await answer if isawaitable(answer) else answer
+        if path.endswith("/") and is_page(path.rstrip("/")):
+            return RedirectResponse(path.rstrip("/"), 308)
+        return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
+
+
+def _nowhere() -> AtelierError:
+    return AtelierError(Code.NOT_FOUND, "There is nothing at this address.")
+
+
+def _is_looked_at(method: str, path: str, headers: Headers) -> bool:
+    return method == "GET" and not path.startswith(_NOT_FOR_EYES) and "text/html" in headers.get("accept", "")
+
+
+def _trouble(headers: Headers, error: AtelierError, *, is_operator: bool) -> Response:
+    reader = _reader(headers)
+    said = reader.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
+    back = {"href": "/", "key": "trouble.back"} if is_operator else {"href": "/workshop", "key": "trouble.to_workshop"}
+    return page("trouble.html", reader, STATUS.get(error.code, 500), said=said, back=back)
+
+
+def _reader(headers: Headers) -> Words:
+    return words(choose_language(headers.get("accept-language", "")))

@@ -1,0 +1,27 @@
+"""What the pages of the operator and of the workshop have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atelier.common.egress_modes import Capability
+
+from ..auth.middleware import Caller
+from ..dependencies import Services
+from .i18n import Words
+
+
+def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
+    """What the frame around each of the operator's pages needs."""
+    return {
+        "here": here,
+        "egress": any(mode.can(Capability.WHITELIST) for mode in platform.settings.site.networks),
+        "git": platform.settings.git_server_enabled,
+        "workshop": bool(platform.settings.workshop.admin_password),
+        "can_sign_out": caller.name.startswith("signed in"),
+    }
+
+
+def docker_away(platform: Services, reader: Words) -> str:
+    """The sentence while Docker does not answer."""
+    return "" if platform.watcher.available else reader("docker.away")

@@ -1,0 +1,137 @@
+"""The pages' words: one file per language, chosen by the browser's Accept-Language header."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from atelier.common.messages import Message
+from atelier.common.texts import TEXTS
+from babel import Locale, UnknownLocaleError, negotiate_locale
+from babel.numbers import format_decimal, get_decimal_symbol
+
+FOLDER = Path(__file__).parent / "locales"
+# For readers of a language that has no file. Its file holds no texts of the core: those are in atelier.texts.
+ENGLISH = "en"
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9]{1,3})?))?")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One language's texts, by key."""
+
+    language: str
+    locale: Locale
+    texts: Mapping[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text, with its {placeholders} filled. Raises KeyError for a key that there is none of."""
+        text = self.texts[key]
+        return text.format(**values) if values else text
+
+    def count(self, key: str, number: int) -> str:
+        """The text for so many things, from ``key`` and the number's plural category in CLDR, with {count}."""
+        return self(f"{key}.{self.locale.plural_form(number)}", count=format_decimal(number, locale=self.locale))
+
+    def figure(self, text: str) -> str:
+        """The text with its numbers as this language writes them: "58.0 MB" is "58,0 MB" to some."""
+        return _POINT.sub(get_decimal_symbol(self.locale), text)
+
+    def told(self, sentence: str) -> str:
+        """A sentence of the core's in this language; as it is where it has no code, as those of older versions."""
+        if not isinstance(sentence, Message):
+            return sentence
+        values = {
+            name: self.told(value) if isinstance(value, str) else value for name, value in sentence.params.items()
+        }
+        if "what" in values:  # one of the limits, which have words
+            values["what"] = self.texts.get(f"limit.{values['what']}", values["what"])
+        return self(f"told.{sentence.id}", **values)
+
+    def of(self, prefix: str) -> dict[str, str]:
+        """The texts whose keys begin so, by what follows the beginning."""
+        return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
+
+
+def words(language: str) -> Words:
+    """The texts of a language that has a file."""
+    return languages()[language]
+
+
+@cache
+def languages() -> Mapping[str, Words]:
+    """The texts of each language that has a file, by the file's name without its end."""
+    return read_languages(FOLDER)
+
+
+def read_languages(folder: Path) -> dict[str, Words]:
+    """The folder's languages. Raises ValueError with the names of what is wrong in a file: an entry that English does
+    not have or that is missing, a plural category that CLDR wants for the language, other placeholders."""
+    english = {f"told.{id}": text for id, text in TEXTS.items()} | _read(folder / f"{ENGLISH}.json")
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            locale = Locale.parse(file.stem, sep="-")
+        except (ValueError, UnknownLocaleError) as error:
+            raise ValueError(f"{file}: its name is no language of CLDR, as fr.json and pt-br.json are") from error
+        texts = english if file.stem == ENGLISH else _read(file)
+        if faults := _faults(texts, _expected(english, locale)):
+            raise ValueError(f"{file}: {'; '.join(faults)}")
+        found[file.stem] = Words(file.stem, locale, texts)
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: not a JSON object: {error}") from error
+
+
+def _expected(english: Mapping[str, str], locale: Locale) -> dict[str, str]:
+    """The English text behind each entry that a language must have. What English counts, it counts by its own plural
+    categories."""
+    expected: dict[str, str] = {}
+    for key, text in english.items():
+        counted, _, category = key.rpartition(".")
+        if category == "other" and f"{counted}.one" in english:
+            expected |= {f"{counted}.{each}": text for each in {*locale.plural_form.tags, "other"}}
+        elif category != "one" or f"{counted}.other" not in english:
+            expected[key] = text
+    return expected
+
+
+def _faults(texts: Mapping[str, Any], expected: Mapping[str, str]) -> list[str]:
+    faults = [f"{key} is missing" for key in expected.keys() - texts.keys()]
+    faults += [f"{key} is not an entry of English" for key in texts.keys() - expected.keys()]
+    for key in expected.keys() & texts.keys():
+        try:
+            names = _placeholders(texts[key]) if texts[key].strip() else None
+        except (AttributeError, ValueError):  # no text, or with a brace that is not closed
+            names = None
+        if names is None:
+            faults.append(f"{key} is no text")
+        elif names != (wanted := _placeholders(expected[key])):
+            faults.append(f"{key} has the placeholders {sorted(names)}, not {sorted(wanted)}")
+    return sorted(faults)
+
+
+def _placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def choose_language(accepted: str) -> str:
+    """The language for an Accept-Language header: the reader's favourite of those that there are."""
+    weights: dict[str, float] = {}
+    for part in accepted.lower().replace(" ", "").split(",")[:20]:
+        if found := _RANGE.fullmatch(part):
+            weights.setdefault(found[1], float(found[2] or 1))
+    wanted = sorted((name for name, weight in weights.items() if weight > 0), key=weights.__getitem__, reverse=True)
+    return negotiate_locale(wanted, languages(), sep="-") or ENGLISH

@@ -1,0 +1,52 @@
+"""Aliases and open ports of a workspace as its page shows them: the API's answers and words in, plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...schemas.aliases import AliasView, OpenPort
+from ..i18n import Words
+
+
+def aliases(found: Sequence[AliasView], reader: Words) -> list[dict[str, Any]]:
+    return [
+        {
+            "subdomain": alias["subdomain"],
+            "url": alias["url"],
+            "port": alias["port"],
+            "port_word": reader("aliases.port", port=alias["port"]),
+            "access": reader("aliases.guarded", user=alias["user"]) if alias["basicAuth"] else reader("aliases.open"),
+            # What a form takes to mean no.
+            "guarded": "true" if alias["basicAuth"] else "",
+        }
+        for alias in found
+    ]
+
+
+def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
+    """The open ports and those that are shared, and the sentence when none is open. One that only the workspace reaches
+    has no address."""
+    open_ports = {entry["port"]: entry for entry in found}
+    return {
+        "rows": [
+            {
+                "number": port,
+                "word": reader("aliases.port", port=port),
+                "url": open_ports[port]["url"] if port in open_ports and open_ports[port]["reachable"] else "",
+                "shared": port in shared,
+                "access": _access(open_ports.get(port), port in shared, reader),
+            }
+            for port in sorted({*open_ports, *shared})
+        ],
+        "empty": "" if found else reader("ports.none" if status == "running" else "ports.asleep"),
+    }
+
+
+def _access(entry: OpenPort | None, shared: bool, reader: Words) -> str:
+    """Who may open the port, in words."""
+    if entry is not None and not entry["reachable"]:
+        return reader("ports.local")
+    if shared:
+        return reader("ports.shared")
+    return reader("ports.password" if entry is not None and entry["passwordRequired"] else "ports.people")

@@ -1,0 +1,123 @@
+"""Whitelist, recorded domains, proxy log and conversations, as the pages show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from atelier.egress.whitelist import allowable, covering
+
+from ...monitoring.seat_activity import host_of
+from ...schemas.egress import Conversation, LogLine, RecordedDomains, Whitelist
+from ..i18n import Words
+
+# What a message shows of itself; the document has it whole.
+_EXCERPT = 2000
+
+
+def whitelist_form(
+    answer: Whitelist, base: Sequence[str], group: str, groups: Sequence[str], reader: Words
+) -> dict[str, Any]:
+    """One list to edit: everybody's, or a group's. The base domains of the first are shown, not edited."""
+    lists: Mapping[str, Sequence[str]] = answer["groups"]
+    domains = lists.get(group, ()) if group else [domain for domain in answer["domains"] if domain not in base]
+    names = sorted({*groups, *lists})
+    return {
+        "domains": "\n".join(domain.removeprefix(".") for domain in domains),
+        "count": reader.count("whitelist.domains", len(domains)),
+        "base": [] if group else [domain.removeprefix(".") for domain in base],
+        "group": group,
+        "options": [
+            {"value": "", "label": reader("whitelist.everybody"), "selected": not group},
+            *({"value": name, "label": name, "selected": name == group} for name in names),
+        ],
+    }
+
+
+def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
+    """Recorded domains by category, the most asked for first. ``allowed`` are the whitelist's entries that hold for the
+    workspace, None where there is no whitelist."""
+    entries_allowed = set(allowed or ())
+    return [
+        {
+            "name": reader.texts.get(f"category.{name}", name),
+            "domains": [
+                {
+                    "domain": entry["domain"],
+                    "count": entry["count"],
+                    "last_seen": entry["last_seen"],
+                    **_allowing(entry["domain"], entries_allowed if allowed is not None else None, reader),
+                }
+                for entry in sorted(entries, key=lambda entry: -entry["count"])
+            ],
+        }
+        for name, entries in answer["categorized"].items()
+    ]
+
+
+def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
+    """Squid's log, newest first: what was asked for, when, whether it was let through. A domain that was refused can
+    be allowed where it stands first; ``allowed`` are the whitelist's entries that hold for the workspace."""
+    rows: list[dict[str, Any]] = []
+    entries_allowed, offered = set(allowed), set()
+    for entry in reversed(logs):
+        denied, host = "DENIED" in entry["status"], host_of(entry["url"])
+        allowing = {
+            "domain": host,
+            **_allowing(host, entries_allowed if denied and host not in offered else None, reader),
+        }
+        if denied:
+            offered.add(host)
+        rows.append(
+            {
+                "at": _moment(entry["timestamp"]),
+                "method": entry["method"],
+                "url": entry["url"],
+                "denied": denied,
+                "outcome": reader("log.denied" if denied else "log.allowed"),
+                "status": entry["status"],
+                "bytes": entry["bytes"],
+                **allowing,
+            }
+        )
+    return rows
+
+
+def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str, Any]:
+    """Whether the domain can be put on the whitelist, and what is said instead."""
+    if allowed is None:
+        return {"allows": False, "allowed_word": ""}
+    entries, _ = allowable([domain])
+    on_it = any(covering(allowed, entry) for entry in entries)
+    return {"allows": bool(entries) and not on_it, "allowed_word": reader("domain.allowed") if on_it else ""}
+
+
+def conversation_rows(conversations: Sequence[Conversation], reader: Words) -> list[dict[str, Any]]:
+    """Each exchange by its last question and its answer: what came before stands in the exchanges before it."""
+    rows = []
+    for entry in conversations:
+        answer = entry.get("parsed_response") or {}
+        messages = (entry.get("parsed_request") or {}).get("messages") or [{}]
+        tokens = (answer.get("usage") or {}).get("total_tokens") or 0
+        rows.append(
+            {
+                "timestamp": entry["timestamp"],
+                "model": entry.get("model") or reader("conversation.no_model"),
+                "url": entry.get("url") or "",
+                "asked": _excerpt(messages[-1].get("content")),
+                "answered": _excerpt(answer.get("content")),
+                "tokens": reader("conversation.tokens", count=tokens) if tokens else "",
+            }
+        )
+    return rows
+
+
+def _excerpt(text: object) -> str:
+    whole = text if isinstance(text, str) else ""
+    return whole if len(whole) <= _EXCERPT else f"{whole[:_EXCERPT]} …"
+
+
+def _moment(seconds: str) -> str:
+    """Squid's seconds since 1970 as ISO 8601."""
+    return datetime.fromtimestamp(float(seconds), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,48 @@
+"""Repositories as the pages show them: the API's answers and words in, plain data out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...schemas.git import Repository
+from ...schemas.projects import Project
+from ..i18n import Words
+
+
+def repository(project: Project, reader: Words, *, browsable: bool) -> dict[str, Any]:
+    """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
+    for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
+    found: Mapping[str, Any] = project["gitRepository"] or {}
+    return {
+        "name": found.get("fullName", ""),
+        "url": found.get("webUrl", "") if browsable else "",
+        "address": found.get("cloneUrl", ""),
+        "branch": found.get("branch", ""),
+        "origin": project["gitUrl"] or "",
+        "warnings": [reader.told(warning) for warning in project["warnings"]],
+        "shown": bool(found or project["gitUrl"] or project["warnings"]),
+    }
+
+
+def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[str, Any]]:
+    """One row a repository, its branches with the default one first, the others as people count."""
+    return [
+        {
+            "name": entry["name"],
+            "description": entry["description"],
+            "url": entry["url"] if browsable else "",
+            "address": entry["cloneUrl"],
+            "private": entry["private"],
+            "damaged": entry["problem"] is not None,
+            "updated_at": entry["updatedAt"],
+            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], _counted(name))),
+        }
+        for entry in found
+    ]
+
+
+def _counted(name: str) -> list[str | int]:
+    """A key by which -2 stands before -10: text and numbers take turns."""
+    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]

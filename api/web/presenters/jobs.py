@@ -1,0 +1,47 @@
+"""Jobs as the pages show them: the API's answers and words in, plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...schemas.jobs import JobAnswer
+from ..i18n import Words
+
+_OPEN = ("pending", "running")
+
+
+def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], reader: Words) -> list[dict[str, Any]]:
+    """One row a job. ``names`` are the workspaces' by id, of those that are still there."""
+    return [row(job, names, reader) for job in jobs]
+
+
+def row(job: JobAnswer, names: Mapping[str, str], reader: Words) -> dict[str, Any]:
+    done, total = job["progress"]["done"], job["progress"]["total"]
+    is_open = job["state"] in _OPEN
+    known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}
+    of = [names.get(id) or known.get(id) or id for id in job["projectIds"]]
+    return {
+        "id": job["id"],
+        "what": reader.texts.get(f"job.{job['operation']}", job["operation"]),
+        "of": of[0] if len(of) == 1 else reader.count("job.workspaces", len(of)) if of else "",
+        "state": job["state"],
+        "state_word": reader(f"state.{job['state']}"),
+        "open": is_open,
+        "done": done,
+        "total": total,
+        "progress": reader("job.progress", done=done, total=total) if total > 1 else "",
+        "created_at": job["createdAt"],
+        "finished_at": job["finishedAt"] or "",
+        "error": reader.told(job["error"] or ""),
+        "seats": [
+            {
+                "id": seat["projectId"],
+                "name": seat.get("projectName") or names.get(seat["projectId"]) or seat["projectId"],
+                "status": seat["status"],
+                "status_word": reader(f"status.{seat['status']}"),
+                "error": reader.told(seat.get("error") or ""),
+            }
+            for seat in job["seats"]
+        ],
+    }

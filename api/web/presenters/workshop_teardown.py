@@ -1,0 +1,81 @@
+"""The end of a workshop as its page shows it: the API's answers and words in, plain data out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...core.formatting import size
+from ...schemas.ending import Collected, CollectedSeat
+from ...schemas.jobs import JobAnswer
+from ..i18n import Words
+
+_OPEN = ("pending", "running")
+_COMMIT_SHOWN = 8
+
+
+def ending(answer: Collected, reader: Words) -> dict[str, Any]:
+    """How far it is, what was collected of this workshop, and what would be lost if it ended now."""
+    here = {row["projectId"] for row in answer["workspaces"]}
+    ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
+    seats = [row for row in answer["workspaces"] if not row["isBase"]]
+    job = _newest(answer["job"], answer["teardown"])
+    under_way = job is not None and job["state"] in _OPEN
+    return {
+        "under_way": under_way,
+        "progress": _progress(job, reader) if job and under_way else None,
+        "said": _said(job, len(seats), reader) if job and not under_way else None,
+        "rows": [_row(seat, reader) for seat in sorted(answer["seats"], key=_place) if seat["projectId"] in ours],
+        "missing": ", ".join(row["projectName"] for row in seats if not row["collected"]),
+        "seats": reader.count("ending.seats", len(seats)),
+        "collects": bool(here) and not under_way,
+        "ends": bool(seats) and not under_way,
+    }
+
+
+def _newest(collect: JobAnswer | None, teardown: JobAnswer | None) -> JobAnswer | None:
+    jobs = [job for job in (collect, teardown) if job is not None]
+    return max(jobs, key=lambda job: str(job["createdAt"]), default=None)
+
+
+def _progress(job: JobAnswer, reader: Words) -> dict[str, Any]:
+    done, total = job["progress"]["done"], job["progress"]["total"]
+    return {"done": done, "total": total, "text": reader(f"ending.{job['operation']}.running", done=done, total=total)}
+
+
+def _said(job: JobAnswer, seats: int, reader: Words) -> dict[str, str]:
+    """What became of the newest job, in a sentence and its kind."""
+    what = f"ending.{job['operation']}"
+    if job["state"] != "successful":
+        return {
+            "kind": "bad",
+            "text": reader(f"{what}.failed", error=reader.told(job["error"] or "") or reader(f"state.{job['state']}")),
+        }
+    failed = [seat["projectName"] or seat["projectId"] for seat in job["seats"] if seat["status"] == "error"]
+    if job["operation"] == "collect" and failed:
+        return {"kind": "bad", "text": reader("ending.collect.some", names=", ".join(failed))}
+    if job["operation"] == "collect" or not seats:
+        return {"kind": "", "text": reader(f"{what}.done")}
+    return {"kind": "", "text": ""}  # the next workshop is there already
+
+
+def _place(seat: CollectedSeat) -> list[str | int]:
+    """Seat 2 comes before seat 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", seat["projectName"])]
+
+
+def _row(seat: CollectedSeat, reader: Words) -> dict[str, str]:
+    return {
+        "id": seat["projectId"],
+        "name": seat["projectName"],
+        "size": reader.figure(size(seat["bytes"], " ")) if seat["file"] else "",
+        "collected_at": seat["collectedAt"] or "",
+        "git": _git(seat, reader),
+        "error": reader.told(seat["error"] or ""),
+    }
+
+
+def _git(seat: CollectedSeat, reader: Words) -> str:
+    if seat["pushed"]:
+        return reader("ending.pushed", branch=seat["branch"] or "", commit=(seat["commit"] or "")[:_COMMIT_SHOWN])
+    return reader.told(seat["note"]) if seat["note"] else reader("ending.not_pushed")

@@ -1,0 +1,186 @@
+"""Workspaces as the operator's page shows them.
+
+Everything here is pure, as in its neighbours: the API's answers and words in, plain data for a template out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from atelier.common.egress_modes import ProxyMode
+from atelier.common.models import CPU_COUNTS, MEMORY_SIZES
+
+from ...schemas.fields import GIT_CLONE, GIT_TEMPLATE
+from ...schemas.projects import DetailedProject, Project
+from ...schemas.system import Configuration
+from ..i18n import Words
+
+_NO_GROUP = "Uncategorized"
+# The contract writes a size such as "1.2GB" without a space, people write it with one.
+_UNIT = re.compile(r"([KMGT]?B)$")
+
+
+def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict[str, Any]:
+    """The rows of a group (all, without one), how many there are by status, and the sentence when there is none."""
+    shown = [project for project in projects if wanted_group in ("", project["group"])]
+    return {
+        "rows": [row(project, reader) for project in shown],
+        "bulk": _bulk(shown, reader),
+        "caption": reader.count("workspaces.shown", len(shown)),
+        "empty": "" if shown else reader("workspaces.none_in_group" if projects else "workspaces.none"),
+    }
+
+
+def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
+    """What can be done with all that are shown at once, each by a call of its own."""
+    ready = [project for project in shown if project["status"] != "creating"]
+    names = ["start", "stop", "delete"] if len(ready) > 1 else []
+    return {
+        "ids": " ".join(project["id"] for project in ready),
+        "names": ", ".join(project["name"] for project in ready),
+        "actions": [
+            {
+                "dialog": f"bulk-{name}",
+                "label": reader(f"bulk.{name}"),
+                "title": reader.count(f"bulk.{name}.title", len(ready)),
+                "kind": "bad" if name == "delete" else "",
+            }
+            for name in names
+        ],
+    }
+
+
+def counts(projects: Sequence[Project], reader: Words) -> list[dict[str, Any]]:
+    """How many workspaces there are of each status."""
+    statuses: list[str] = [project["status"] for project in projects]
+    return [
+        {"status": status, "word": reader(f"count.{status}"), "number": statuses.count(status)}
+        for status in ("running", "creating", "stopped", "error")
+        if status in ("running", "stopped") or status in statuses
+    ]
+
+
+def group_options(projects: Sequence[Project], wanted_group: str, reader: Words) -> list[dict[str, Any]]:
+    groups = sorted({project["group"] for project in projects} | ({wanted_group} if wanted_group else set()))
+    options = [{"value": "", "label": reader("filter.all_groups")}]
+    options += [{"value": group, "label": group_name(group, reader)} for group in groups]
+    return [{**option, "selected": option["value"] == wanted_group} for option in options]
+
+
+def named(groups: Sequence[str]) -> list[str]:
+    """The groups that somebody named."""
+    return [group for group in groups if group != _NO_GROUP]
+
+
+def group_name(group: str, reader: Words) -> str:
+    return reader("group.none") if group == _NO_GROUP else group
+
+
+def kind_name(kind: str, reader: Words) -> str:
+    """A template by its own name; what comes from a repository in words."""
+    return reader("kind.git-clone") if kind == GIT_CLONE else kind
+
+
+def row(project: Project, reader: Words) -> dict[str, Any]:
+    """One workspace: its facts in words, and what can be done with it now."""
+    status = project["status"]
+    return {
+        "id": project["id"],
+        "name": project["name"],
+        "group": group_name(project["group"], reader),
+        # What a form takes to mean no group.
+        "group_value": "" if project["group"] == _NO_GROUP else project["group"],
+        "template": kind_name(project["type"], reader),
+        "status": status,
+        "status_word": reader(f"status.{status}"),
+        "error": reader.told(project["error"] or project["diskWarning"] or ""),
+        "url": project["workspaceUrl"] if status == "running" else "",
+        "protected": "true" if project["passwordProtected"] else "",
+        "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
+        "capabilities": sorted(ProxyMode(project["proxyMode"]).capabilities),
+        "mode_word": reader(f"mode.{project['proxyMode']}"),
+        "limits": reader("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
+        "created_at": project["createdAt"],
+        "used_at": project["lastActivity"],
+        "notes": project["notes"],
+        "switch": _switch(project, reader),
+        "actions": _actions(project, reader),
+    }
+
+
+def _switch(project: Project, reader: Words) -> list[dict[str, str]]:
+    """Start or stop, whichever there is a point in. A protected one wants its password before it stops."""
+    if project["status"] in ("stopped", "error"):
+        return [{"label": reader("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}]
+    if project["status"] == "running":
+        return [{"label": reader("do.stop"), "call": "", "dialog": "stop"}]
+    return []
+
+
+def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
+    if project["status"] == "creating":
+        return []
+    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "delete"]
+    return [
+        {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
+    ]
+
+
+def create_form(config: Configuration, groups: Sequence[str], reader: Words) -> dict[str, Any]:
+    """What can be chosen for a new workspace on this installation."""
+    modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
+    kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
+    return {
+        "kinds": [{"value": kind, "label": kind_name(kind, reader), "selected": False} for kind in kinds],
+        "modes": [
+            {"value": str(mode), "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
+        ],
+        "memory": [
+            {"value": size, "label": reader("limits.memory", memory=size[:-1]), "selected": size == "2g"}
+            for size in MEMORY_SIZES
+        ],
+        "cpus": [
+            {"value": count, "label": reader.count("limits.cpus", int(count)), "selected": count == "2"}
+            for count in CPU_COUNTS
+        ],
+        "groups": named(groups),
+        "git": bool(config["gitServerEnabled"]),
+    }
+
+
+def facts(project: DetailedProject, extended: str, reader: Words) -> list[dict[str, Any]]:
+    """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
+    when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
+    shown: list[tuple[str, str, str]] = [
+        ("fact.template", kind_name(project["type"], reader), ""),
+        ("fact.group", group_name(project["group"], reader), ""),
+        ("fact.mode", reader(f"mode.{project['proxyMode']}"), ""),
+        ("fact.password", reader("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
+        *(_figures(project, reader) if project["container"]["status"] == "running" else ()),
+        ("fact.created", "", project["createdAt"]),
+        ("fact.used", "", project["lastActivity"]),
+        *([("fact.extended", "", extended)] if extended else ()),
+    ]
+    return [
+        {
+            "name": reader(key),
+            "value": value,
+            "time": moment,
+            "exact": key == "fact.extended",
+        }
+        for key, value, moment in shown
+    ]
+
+
+def _figures(project: DetailedProject, reader: Words) -> list[tuple[str, str, str]]:
+    """What a running workspace takes."""
+    container = project["container"]
+    memory = reader.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))
+    limit = reader("limits.memory", memory=project["memoryLimit"][:-1])
+    cpu = reader.figure(container["resources"]["cpu"])
+    return [
+        ("fact.memory", reader("fact.of", used=memory, limit=limit), ""),
+        ("fact.cpu", reader("fact.of_cpus", used=cpu, limit=project["cpuCores"]), ""),
+        ("fact.uptime", container["uptime"], ""),
+    ]

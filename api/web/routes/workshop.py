@@ -1,0 +1,95 @@
+"""Addresses of the workshop's pages: the participants', and that of whoever runs the day."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from atelier.common.errors import AtelierError, Code
+from fastapi import APIRouter, Body, Depends, Response
+
+from ...dependencies import Platform, Services, Who
+from ...routers import seats as seats_api
+from ...routers import workshop as workshop_api
+from ...routers import workshop_teardown as teardown_api
+from ...schemas.seats import MakeCards, Seat
+from ..error_pages import PageRoute
+from ..helpers import docker_away, frame
+from ..i18n import Words
+from ..presenters import workshop, workshop_teardown
+from ..templating import Reader, page
+
+
+async def _workshop_admin(platform: Platform, caller: Who) -> None:
+    if not platform.settings.workshop.admin_password:
+        raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
+    if not caller.workshop_admin:
+        raise AtelierError(Code.UNAUTHORIZED, "This page is for the workshop's admin.")
+
+
+for_all = APIRouter(route_class=PageRoute, include_in_schema=False)
+for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_workshop_admin)])
+
+
+@for_all.get("/workshop")
+async def workshop_page(platform: Platform, reader: Reader) -> Response:
+    """Where participants get their seat; it tells of no workspace."""
+    status = await workshop_api.get_workshop_status(platform)
+    configured = platform.settings.workshop
+    return page(
+        "workshop.html",
+        reader,
+        places=workshop.places(status, workshop.moment(), reader),
+        needs_code=bool(configured.access_code),
+        has_passwords=configured.generate_passwords,
+    )
+
+
+@for_workshop.get("/workshop/admin")
+async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+    """The seats, at first without what goes on in them: the page asks for that when it is there."""
+    rows = platform.read_claims.seats()
+    found = seats_api.seats(platform, rows, {})
+    address = f"{platform.settings.base_url}/workshop"
+    surroundings = {**frame(platform, caller, "workshop"), "is_operator": caller.operator}
+    told = workshop.at_release(platform.settings.workshop, platform.settings.reset_keep_hours, reader)
+    shown = await _seats(platform, found, reader)
+    return page("admin.html", reader, address=address, at_release=told, **surroundings, **shown)
+
+
+@for_workshop.get("/pages/workshop/seats")
+async def seats_fragment(platform: Platform, reader: Reader) -> Response:
+    found = (await seats_api.list_seats(platform))["seats"]
+    return page("seats.html", reader, **await _seats(platform, found, reader))
+
+
+@for_workshop.get("/pages/workshop/rehearsal")
+async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = await workshop_api.last_rehearsal(platform)
+    return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
+
+
+@for_workshop.get("/pages/workshop/ending")
+async def ending_fragment(platform: Platform, reader: Reader) -> Response:
+    answer = await teardown_api.collected_work(platform)
+    return page("ending.html", reader, ending=workshop_teardown.ending(answer, reader))
+
+
+@for_workshop.post("/pages/workshop/cards")
+async def cards_fragment(
+    platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
+) -> Response:
+    """The one page that shows passwords: they are new, and it is not kept anywhere."""
+    made = await seats_api.cards(platform, caller, body or MakeCards())
+    return page("cards.html", reader, **workshop.cards(made, reader))
+
+
+async def _seats(platform: Services, found: list[Seat], reader: Words) -> dict[str, Any]:
+    claims = await workshop_api.list_claims(platform)
+    ids = {seat["projectId"] for seat in found}
+    faults = {row.id: platform.presenter.fault(row) for row in platform.reads.all() if row.id in ids}
+    return {
+        "seats": workshop.seats(found, faults, workshop.moment(), reader),
+        "history": workshop.history(claims["history"]),
+        "group": platform.settings.workshop.group,
+        "docker": docker_away(platform, reader),
+    }

@@ -1,0 +1,81 @@
+"""How a page is made of a template, and what a browser may do with it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Header
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from .i18n import Words, choose_language, words
+
+_FOLDER = Path(__file__).parent
+STATIC = _FOLDER / "static"
+# Nothing from elsewhere, nothing inline, no frames: what a workspace's owner typed can't become a script.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Language, Cookie",
+}
+
+
+async def _of_reader(accept_language: Annotated[str, Header()] = "") -> Words:
+    return words(choose_language(accept_language))
+
+
+Reader = Annotated[Words, Depends(_of_reader)]
+
+
+def page(template: str, reader: Words, status: int = 200, **values: Any) -> HTMLResponse:
+    """The template as an answer. In it ``t`` gives the reader's words."""
+    return html(rendered(template, reader, **values), status)
+
+
+def html(content: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(content, status, headers=HEADERS)
+
+
+def rendered(template: str, reader: Words, **values: Any) -> str:
+    return _environment().get_template(template).render(t=reader, **values)
+
+
+def asset(name: str) -> str:
+    """A static file's address, which changes with its content: so browsers may keep it for ever."""
+    return f"/static/{name}?v={_digest(name)}"
+
+
+@cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = asset
+    return environment

@@ -1,0 +1,212 @@
+"""What every Atelier module shares: the site parameter, errors to fail_json, progress.
+
+A module declares its arguments and names one core call; everything between the two is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.errors import UnsupportedError
+
+from .common.atomic_files import no_space
+from .common.declared import build, options
+from .common.errors import AtelierError, Code
+from .common.messages import tagged
+from .common.models import GitServer, Network, ProxyMode, Site, address
+from .containers.container_names import read_names_key
+from .containers.context import Platform, Progress, open_platform
+from .git.names import check_owner
+
+SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": options(Site)}
+
+
+def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """The values, converted to the types of their specification. Raises VALIDATION_ERROR that names all missing and
+    unknown settings and all wrong values."""
+    result = ArgumentSpecValidator(dict(declared)).validate(dict(values))
+    wrong = [
+        f"{'unknown: ' * isinstance(error, UnsupportedError)}{error.msg.rstrip('.')}" for error in result.errors.errors
+    ]
+    if wrong:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The settings are wrong: {'; '.join(wrong)}.",
+            field=field,
+            remedy="Correct them; docs/settings.md lists all settings.",
+        )
+    return dict(result.validated_parameters)
+
+
+def parse_site(raw: Mapping[str, Any]) -> Site:
+    """The module parameter ``site`` as a Site. Raises VALIDATION_ERROR for one that is wrong."""
+    given = checked({"site": SITE_SPEC}, {"site": raw}, "site")["site"]
+    state_dir = _state_dir(given["state_dir"])
+    return build(
+        Site,
+        given,
+        state_dir=state_dir,
+        networks=_networks(given["networks"]),
+        git=_git_server(given, state_dir),
+        names_key=read_names_key(state_dir),
+    )
+
+
+def _networks(raw: Mapping[str, Any]) -> dict[ProxyMode, Network]:
+    networks: dict[ProxyMode, Network] = {}
+    for mode, network in raw.items():
+        try:
+            port = network.get("proxy_port")
+            networks[ProxyMode(mode)] = Network(
+                network["name"], IPv4Network(network["subnet"]), int(port) if port else None
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"site.networks.{mode} is not a network: {error}.",
+                field=f"site.networks.{mode}",
+                remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
+            ) from error
+    return networks
+
+
+def _state_dir(path: str) -> Path:
+    """The gateway's and the proxies' users reach what is mounted there by the same path, and none looks into /root."""
+    if Path(path).is_relative_to("/root"):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The state folder {path} is below /root, which the services' containers cannot read.",
+            field="site.state_dir",
+            remedy="Set atelier_state_dir to a folder elsewhere, such as /var/lib/atelier.",
+        )
+    return Path(path)
+
+
+def _git_server(site: Mapping[str, Any], state_dir: Path) -> GitServer | None:
+    """The git server of ``site.git``; the roles git_service and forgejo put socket and credentials there."""
+    git = site["git"]
+    if not git:
+        return None
+    check_owner(git["owner"])
+    # Forgejo's pages must not share an origin with the operator's, so it has a host of its own.
+    host = f"git.{site['domain']}" if git["service"] == "forgejo" else site["domain"]
+    return build(
+        GitServer,
+        git,
+        socket=state_dir / "gateway" / "git" / "http.sock",
+        credentials=state_dir / "git" / "credentials.json",
+        base_url=f"{address(site['protocol'], host, site['port'])}/git",
+    )
+
+
+# The options that every module which changes something takes besides its own.
+SHARED_SPEC: dict[str, Any] = {
+    "site": SITE_SPEC,
+    "ready_timeout": {"type": "float", "default": 60},
+}
+# By the names of the documentation's fragments.
+_SHARED_SPECS: Mapping[str, dict[str, Any]] = {
+    "atelier": SHARED_SPEC,
+    "atelier.site": {"site": SITE_SPEC},
+    "atelier.workspace": {"name": {"type": "str"}, "id": {"type": "str"}},
+}
+_SECRET = re.compile("hash|password|secret|token")
+
+
+def argument_spec(documentation: str) -> dict[str, Any]:
+    """The options of a module's DOCUMENTATION, and those of its fragments, as AnsibleModule takes them. One that has
+    the name of a secret is logged only if it is a switch."""
+    document = yaml_load(documentation)
+    shared = [_SHARED_SPECS.get(name, {}) for name in document["extends_documentation_fragment"]]
+    return {**_declared(document["options"]), **dict(ChainMap(*shared))}
+
+
+def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, option in documented.items():
+        spec = {key: option[key] for key in ("type", "elements", "required", "default", "choices") if key in option}
+        if "suboptions" in option:
+            spec["options"] = _declared(option["suboptions"])
+        if _SECRET.search(name):
+            spec["no_log"] = option["type"] != "bool"
+        found[name] = spec
+    return found
+
+
+def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
+    """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details.
+    Beside sentences stand their codes, as ``tagged`` puts them."""
+    try:
+        result = call()
+    except AtelierError as error:
+        _fail(module, error)
+    except OSError as error:
+        full = no_space(error)
+        if full is None:
+            raise
+        _fail(module, full)
+    else:
+        module.exit_json(**tagged(result))
+
+
+def _fail(module: Any, error: AtelierError) -> None:
+    module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
+
+
+def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> None:
+    """As ``run``, with the installation that the module's SHARED_SPEC parameters name opened for the call."""
+
+    def opened() -> dict[str, Any]:
+        with open_platform(
+            parse_site(module.params["site"]),
+            ready_timeout=module.params["ready_timeout"],
+            progress=progress_reporter(),
+            check_mode=module.check_mode,
+        ) as platform:
+            return call(platform)
+
+    run(module, opened)
+
+
+def own_options(module: Any) -> dict[str, Any]:
+    """What the module was given, apart from SHARED_SPEC."""
+    return {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
+
+
+def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:
+    """The result of a module that works on many workspaces, each of which may fail alone. ``changed`` is the attribute
+    of a seat that says whether it was changed."""
+    return {
+        "changed": any(getattr(seat, changed) for seat in seats),
+        "seats": [asdict(seat) for seat in seats],
+        "failed_seats": [seat.id for seat in seats if seat.error is not None],
+    }
+
+
+def progress_reporter() -> Progress:
+    """A function that notes "step, done, total" as one JSON line in the file that ATELIER_PROGRESS names.
+
+    Ansible modules can't speak while they run, so whoever started the playbook (the front door, the API) names a
+    file and follows it. Without one, nothing is noted.
+    """
+    path = os.environ.get("ATELIER_PROGRESS")
+    if not path:
+        return lambda step, done, total: None
+
+    def report(step: str, done: int, total: int) -> None:
+        # Nobody's work may fail because the one who watched it has gone.
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(tagged({"step": step, "done": done, "total": total})) + "\n")
+
+    return report

@@ -1,0 +1,89 @@
+"""The one table of error codes, and the one exception that carries them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from .messages import Message
+from .plain_text import plain
+
+
+class Code(StrEnum):
+    """What went wrong, in a word that programs can compare. The first block is the HTTP contract's own table."""
+
+    INVALID_PROJECT_NAME = "INVALID_PROJECT_NAME"
+    INVALID_PROJECT_TYPE = "INVALID_PROJECT_TYPE"
+    PROJECT_EXISTS = "PROJECT_EXISTS"
+    INVALID_PASSWORD = "INVALID_PASSWORD"  # noqa: S105 - a code, not a password
+    INVALID_WORKSPACE_PASSWORD = "INVALID_WORKSPACE_PASSWORD"  # noqa: S105 - a code, not a password
+    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
+    WORKSPACE_LIMIT_EXCEEDED = "WORKSPACE_LIMIT_EXCEEDED"
+    CONCURRENT_LIMIT_REACHED = "CONCURRENT_LIMIT_REACHED"
+    CONTAINER_CREATE_FAILED = "CONTAINER_CREATE_FAILED"
+    GIT_REPO_CREATE_FAILED = "GIT_REPO_CREATE_FAILED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+
+    WORKSPACE_BUSY = "WORKSPACE_BUSY"
+    TEMPLATE_BUILD_FAILED = "TEMPLATE_BUILD_FAILED"
+    IDE_NOT_READY = "IDE_NOT_READY"
+    ADDRESSES_EXHAUSTED = "ADDRESSES_EXHAUSTED"
+    SNAPSHOT_FAILED = "SNAPSHOT_FAILED"
+    DISK_FULL = "DISK_FULL"
+    PORT_IN_USE = "PORT_IN_USE"
+    GATEWAY_ERROR = "GATEWAY_ERROR"
+    EGRESS_ERROR = "EGRESS_ERROR"
+    SQUID_ERROR = "SQUID_ERROR"
+    GIT_CLONE_FAILED = "GIT_CLONE_FAILED"
+    ARCHIVE_FAILED = "ARCHIVE_FAILED"
+    NOT_COLLECTED = "NOT_COLLECTED"
+    GIT_ERROR = "GIT_ERROR"
+    REPOSITORY_EXISTS = "REPOSITORY_EXISTS"
+    ENGINE_ERROR = "ENGINE_ERROR"
+    REGISTRY_ERROR = "REGISTRY_ERROR"
+
+    ALIAS_EXISTS = "ALIAS_EXISTS"
+    ALIAS_RESERVED = "ALIAS_RESERVED"
+    PORT_GUARDED = "PORT_GUARDED"
+    ALREADY_CLAIMED = "ALREADY_CLAIMED"
+    WORKSHOP_FULL = "WORKSHOP_FULL"
+    WORKSHOP_OVER = "WORKSHOP_OVER"
+    TOO_MANY_SEATS = "TOO_MANY_SEATS"
+    WRONG_ACCESS_CODE = "WRONG_ACCESS_CODE"
+
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    FORBIDDEN = "FORBIDDEN"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    TOO_MANY_ATTEMPTS = "TOO_MANY_ATTEMPTS"
+    CANCELED = "CANCELED"
+    RUN_FAILED = "RUN_FAILED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class AtelierError(Exception):
+    """A failure that a person can act on.
+
+    ``message`` says what is wrong with which value, ``remedy`` what to do (by default the message's own), ``field``
+    names the parameter at fault, if one is; ``sentence`` is message and remedy together. What may be stored, or shown
+    on a page, is a Message, which has a code. Values of secret parameters are put into none of these.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, field: str | None = None, remedy: str | None = None, **details: object
+    ) -> None:
+        if isinstance(message, Message):
+            remedy = message.remedy if remedy is None else remedy
+        else:
+            # Words of a seat may be in it.
+            message = plain(message)
+        self.code = code
+        self.message = message
+        self.sentence = message if remedy is None else Message("sentences", first=message, then=remedy)
+        self.details: dict[str, object] = dict(details)
+        if field is not None:
+            self.details["field"] = field
+        if remedy is not None:
+            self.details["remedy"] = str(remedy)
+        super().__init__(self.sentence)

@@ -1,0 +1,134 @@
+"""Sentences as a code and parameters. Text is made where a person reads it: in English from TEXTS, in other languages
+from the pages' files.
+
+A Message is a string, the English text, and knows its code and parameters. Plain data (a module's result, an answer, a
+file) has them beside the text, under ``codes``; a column of the registry has them in place of it. A sentence of an
+older version has no code and is shown as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+from .plain_text import plain
+from .texts import TEXTS
+
+_KEY = "codes"
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+class Message(str):
+    """The sentence of that code. Parameters may be messages themselves; texts in them are made safe to show. Raises
+    KeyError for an unknown code and for a parameter that is missing."""
+
+    id: str
+    params: Mapping[str, Any]
+
+    def __new__(cls, id: str, /, **params: object) -> Message:
+        values = {name: _value(value) for name, value in params.items()}
+        made = super().__new__(cls, TEXTS[id].format(**values))
+        made.id, made.params = id, values
+        return made
+
+    @property
+    def remedy(self) -> Message | None:
+        """What to do about it, where there is a text for that."""
+        key = f"{self.id}.remedy"
+        return Message(key, **self.params) if key in TEXTS else None
+
+    def data(self) -> dict[str, Any]:
+        """As plain data."""
+        values = {name: _data(value) for name, value in self.params.items()}
+        return {"id": self.id, "params": values}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read, (self.data(),)
+
+
+def id_of(text: str | None) -> str | None:
+    """The code of a sentence; None for one that has none."""
+    return text.id if isinstance(text, Message) else None
+
+
+def chain(id: str, messages: Iterable[str]) -> str:
+    """Several as one, joined by a text that has ``first`` and ``then``."""
+    return reduce(lambda first, then: Message(id, first=first, then=then), messages)
+
+
+def tagged(value: Any) -> Any:
+    """Plain data with the codes of its messages beside their texts, at any depth."""
+    if isinstance(value, str):
+        return str(value) if isinstance(value, Message) else value
+    if isinstance(value, dict | Mapping):
+        texts, codes = dict(value), {}
+        for key, inner in value.items():
+            if type(inner) not in _PLAIN:  # most are: a list of projects has ten thousand values
+                texts[key] = tagged(inner)
+                if (code := _code(inner)) is not None:
+                    codes[key] = code
+        return texts | {_KEY: codes} if codes else texts
+    return [tagged(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def untagged(value: Any) -> Any:
+    """The opposite of ``tagged``. A text whose code this version does not know stays as it is."""
+    if isinstance(value, list):
+        return [untagged(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    codes = value.get(_KEY)
+    if not isinstance(codes, dict):
+        return {key: untagged(inner) for key, inner in value.items()}
+    texts = {key: untagged(inner) for key, inner in value.items() if key != _KEY}
+    return texts | {key: _restored(texts[key], code) for key, code in codes.items() if key in texts}
+
+
+def stored(text: str) -> str:
+    """The text for a column: a message as JSON, everything else as it is."""
+    return json.dumps(text.data()) if isinstance(text, Message) else text
+
+
+def restored(text: str | None) -> str | None:
+    """What ``stored`` wrote."""
+    if text is None or not text.startswith('{"id":'):
+        return text
+    try:
+        return _read(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text
+
+
+def _value(value: object) -> object:
+    if value is None or isinstance(value, Message | int | float):
+        return value
+    return plain(str(value))
+
+
+def _data(value: object) -> object:
+    return value.data() if isinstance(value, Message) else value
+
+
+def _code(value: object) -> object:
+    """A message's code and parameters; of a list those of each of its texts. None where there is none."""
+    if isinstance(value, Message):
+        return value.data()
+    if isinstance(value, list | tuple) and any(isinstance(inner, Message) for inner in value):
+        return [_code(inner) for inner in value]
+    return None
+
+
+def _restored(text: Any, code: Any) -> Any:
+    if isinstance(text, list) and isinstance(code, list):
+        return [_restored(*each) for each in zip(text, code, strict=False)] if len(text) == len(code) else text
+    try:
+        return _read(code)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return text
+
+
+def _read(data: Mapping[str, Any]) -> Message:
+    values = {name: _read(value) if isinstance(value, Mapping) else value for name, value in data["params"].items()}
+    return Message(data["id"], **values)

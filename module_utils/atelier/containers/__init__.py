@@ -1,0 +1,1 @@
+"""The container of one workspace: creating it, its files, git, snapshots and templates."""

@@ -1,0 +1,258 @@
+"""One seat's container: made, given its password, started, awaited, removed.
+
+Shared by a workspace made from a template and by a clone made from a snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, id_of
+from ..common.models import GIT_HOST, IDE_PORT, Status, Workspace
+from ..common.plain_text import last_of
+from ..common.validation import check_proxy_mode
+from ..database.workspace_store import Registry
+from ..engine.interface import Container, File, SeatSpec
+from .context import Platform
+from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
+from .seat_http import Answer, ask
+
+# The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
+CONFIG_FOLDER = "/etc/code-server"
+SNAPSHOT_LABEL = "atelier.snapshot"
+CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
+STOPPED = ("created", "exited")
+_POLL_SECONDS = 0.05
+_ALIVE_CHECK_SECONDS = 1.0
+_HEALTH_SECONDS = 2.0
+_MOST_HEALTH = 4096
+_LOG_LINES = 15
+_LOG_LENGTH = 4000
+
+
+def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
+    """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
+
+    Until then it is ``creating``, also one that was made before and whose container is gone: so an attempt that is
+    interrupted, perhaps before the IDE had its password, is begun anew. An IDE that does not come up raises
+    IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause. So it is when
+    ``fill`` raises after having said so in the row.
+    """
+    name = platform.site.container_name(workspace.id)
+    platform.registry.claim_running_slot(workspace.id, Status.CREATING)
+    discard_container(platform, workspace)
+    platform.engine.create(seat_spec(platform, workspace, image, name))
+    start_seat(platform, workspace, fill)
+
+
+def seat_spec(
+    platform: Platform, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
+) -> SeatSpec:
+    """The container of a row, under that name and with these labels besides its own."""
+    network = platform.site.networks[check_proxy_mode(workspace.proxy_mode, platform.site.networks)]
+    return SeatSpec(
+        name=name,
+        hostname=workspace.id,  # what the prompt shows, as in the URL
+        image=image,
+        network=network.name,
+        address=workspace.address,
+        memory=workspace.limits.memory_bytes,
+        cpus=float(workspace.limits.cpus),
+        labels={**labels_of(platform, workspace), **labels},
+        volume=platform.site.volume_name(workspace.id),
+        volume_path=CONFIG_FOLDER,
+        environment=proxy_environment(platform.site, workspace.proxy_mode),
+        hosts={GIT_HOST: network.host_address} if platform.site.git else {},
+        disk=platform.site.seat_disk,
+        file_size=platform.site.seat_file_size,
+    )
+
+
+def start_seat(platform: Platform, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
+    """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
+    ``make_seat``."""
+    name = platform.site.container_name(workspace.id)
+    put_ide_config(platform, workspace)
+    is_news = put_proxy_ca(platform, workspace)
+    platform.engine.start(name)
+    if is_news:
+        trust_proxy_ca(platform, name)
+    await_ide(platform, workspace)
+    fill()
+    platform.registry.update(workspace.id, status=Status.RUNNING, error=None)
+
+
+def discard_container(platform: Platform, workspace: Workspace) -> None:
+    """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
+    remove_container(platform, platform.site.container_name(workspace.id))
+    platform.engine.remove_volume(platform.site.volume_name(workspace.id))
+
+
+def remove_container(platform: Platform, name: str) -> None:
+    """Removes a container, if there is one, and the snapshot it stood on if it was the last one."""
+    container = platform.engine.inspect(name)
+    if container is None:
+        return
+    platform.engine.remove(name)
+    image = platform.engine.image(container.image_id)
+    if image is not None and SNAPSHOT_LABEL in image.labels and not image.tags:
+        platform.engine.remove_image(image.id)
+
+
+def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:
+    """What a lost registry can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
+    labels = {
+        "atelier.instance": platform.site.instance,
+        "atelier.workspace": workspace.id,
+        "atelier.name": workspace.name,
+        "atelier.template": workspace.template,
+        "atelier.proxy_mode": str(workspace.proxy_mode),
+        "atelier.memory": workspace.limits.memory,
+        "atelier.cpus": workspace.limits.cpus,
+        "atelier.created_at": workspace.created_at,
+        "atelier.owner": workspace.owner,
+    }
+    optional = {
+        "atelier.group": workspace.group,
+        "atelier.cloned_from": workspace.cloned_from,
+        "atelier.git_url": workspace.git_url,
+        "atelier.repository": workspace.repository,
+    }
+    return labels | {key: value for key, value in optional.items() if value is not None}
+
+
+def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
+    """code-server's configuration file: how to let people in.
+
+    The value of its session cookie is the hash. ``sessions`` is part of the cookie's name, so another word makes the
+    old cookies worthless, also where the password stays.
+    """
+    if password_hash is None:
+        return b"auth: none\ncert: false\n"
+    suffix = f"cookie-suffix: {sessions}\n" if sessions else ""
+    return f'auth: password\nhashed-password: "{password_hash}"\n{suffix}cert: false\n'.encode()
+
+
+def put_ide_config(platform: Platform, workspace: Workspace) -> None:
+    """Writes the configuration from the row's password hash. A running IDE reads it when it starts."""
+    file = File(
+        path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
+        data=ide_config(workspace.password_hash, workspace.sessions),
+        uid=0,
+        gid=CONFIG_GID,
+        mode=0o640,
+    )
+    platform.engine.put(platform.site.container_name(workspace.id), CONFIG_FOLDER, [file])
+
+
+def restart_seat(platform: Platform, workspace: Workspace) -> None:
+    """Ends everything that runs in the seat, and starts its IDE with the row's password and sessions.
+
+    The container is restarted from outside: a program in the seat is run by the seat's user, who may have replaced it.
+    Raises IDE_NOT_READY, CONTAINER_CREATE_FAILED.
+    """
+    name = platform.site.container_name(workspace.id)
+    put_ide_config(platform, workspace)
+    before = platform.engine.inspect(name)
+    platform.engine.restart(name)
+    after = platform.engine.inspect(name)
+    # Docker's own record, which nobody in the seat can write.
+    if before is None or after is None or after.started_at == before.started_at:
+        raise AtelierError(
+            Code.CONTAINER_CREATE_FAILED,
+            Message("not_restarted", name=workspace.name),
+            workspace=workspace.id,
+            container=name,
+        )
+    await_ide(platform, workspace)
+
+
+def apply_ide_config(platform: Platform, workspace: Workspace, container: Container) -> None:
+    """Gives the IDE the row's password and sessions. In a container that is not stopped this ends everything that runs.
+    Raises as ``restart_seat``."""
+    if container.status in STOPPED:
+        put_ide_config(platform, workspace)
+    else:
+        restart_seat(platform, workspace)
+
+
+def await_ide(platform: Platform, workspace: Workspace) -> None:
+    """Returns when the IDE answers HTTP. Otherwise marks the row ``error`` and raises IDE_NOT_READY with its log."""
+    name = platform.site.container_name(workspace.id)
+
+    def still_up() -> bool:
+        container = platform.engine.inspect(name)
+        return container is not None and container.status == "running"
+
+    if answers_in_time(workspace.address, platform.ready_timeout, still_up):
+        return
+    log = last_of(platform.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
+    why = Message("ide_silent", name=workspace.name, seconds=platform.ready_timeout)
+    platform.registry.update(workspace.id, status=Status.ERROR, error=why)
+    raise AtelierError(
+        Code.IDE_NOT_READY, Message("ide_silent_log", why=why, log=log), workspace=workspace.id, container=name
+    )
+
+
+def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) -> bool:
+    """Polls ``/healthz`` every 50 ms until it answers 200. False after ``timeout`` seconds, or once it is not up."""
+    begin = time.monotonic()
+    next_check = begin + _ALIVE_CHECK_SECONDS
+    while True:
+        if is_healthy(address):
+            return True
+        moment = time.monotonic()
+        if moment - begin > timeout:
+            return False
+        if moment > next_check:
+            if not still_up():
+                return False
+            next_check = moment + _ALIVE_CHECK_SECONDS
+        time.sleep(_POLL_SECONDS)
+
+
+def is_healthy(address: str) -> bool:
+    """Whether the IDE at the address answers now."""
+    answer = health(address)
+    return answer is not None and answer.status == 200
+
+
+def health(address: str) -> Answer | None:
+    """What the IDE at the address, or whatever listens in its place, says of itself; None when that is nothing."""
+    with suppress(OSError):
+        return ask((address, IDE_PORT), "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
+    return None
+
+
+def release_failed(registry: Registry, workspace_id: str, why: str) -> None:
+    """Marks a seat that still holds what a former participant left in it, so that nobody is given it."""
+    registry.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
+
+
+def is_unreleased(workspace: Workspace) -> bool:
+    """Whether the seat's release failed. Only a release, a reset or a start by somebody ends that."""
+    return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
+
+
+def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
+    """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
+    if workspace.status is Status.CREATING:
+        return Status.CREATING, None
+    if is_unreleased(workspace):
+        # Whatever the container does: its user can make it end and start again.
+        return Status.ERROR, workspace.error
+    if container is None:
+        why = workspace.error if workspace.status is Status.ERROR else None
+        return Status.ERROR, why or Message("container_gone")
+    if container.status == "restarting":
+        return Status.ERROR, Message("container_ends")
+    if container.status not in ("running", "paused"):
+        return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
+    # One that was seen between an end and the start that Docker made of it runs again.
+    stays = workspace.status is Status.ERROR and id_of(workspace.error) != "container_ends"
+    return (Status.ERROR, workspace.error) if stays else (Status.RUNNING, None)

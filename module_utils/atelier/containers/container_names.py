@@ -1,0 +1,97 @@
+"""Names of the seats' containers, which tell no workspace's id, and the renaming of containers that still have one.
+
+Docker's name server answers every seat with the names of its neighbours' containers. An id is what keeps a seat's
+address from strangers, so a name is made of the id and a key of the installation: whoever has both finds it, and nobody
+finds an id by it. Docker renames containers that run, and its name server follows at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.locks import Locks
+from ..common.messages import Message
+from ..common.models import Site
+from ..common.validation import is_id
+from ..engine.interface import Container, Engine
+
+_SUFFIX = r"(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
+
+
+def read_names_key(state_dir: Path) -> bytes | None:
+    """The key that names are made with; None where none was made yet."""
+    try:
+        return bytes.fromhex(_key_file(state_dir).read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise AtelierError(
+            Code.REGISTRY_ERROR,
+            Message("names_key_unreadable", file=_key_file(state_dir), why=error),
+        ) from error
+
+
+def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> Site:
+    """Return the site with the key for names.
+
+    At first need the key is made, and containers with names of before are renamed while they run. ``engine`` is None
+    where there are no containers yet; the state folder must exist. Raises WORKSPACE_BUSY when operations that are under
+    way take longer than ``wait`` seconds.
+    """
+    key = read_names_key(site.state_dir)
+    if key is not None:
+        return replace(site, names_key=key)
+    with locks.names(wait):
+        key = read_names_key(site.state_dir)
+        if key is not None:
+            return replace(site, names_key=key)
+        text = token_hex(32)
+        named = replace(site, names_key=bytes.fromhex(text))
+        with ExitStack() as held:
+            if engine is not None:
+                label = f"atelier.instance={site.instance}"
+                # All before the first is renamed: the key is kept only when all are.
+                for id in sorted({id for id in engine.container_names(label).values() if is_id(id)}):
+                    held.enter_context(locks.workspace(id, wait))
+                for name, wanted in misnamed(named, engine.containers(label)).items():
+                    engine.rename(name, wanted)
+            try:
+                write_atomically(_key_file(site.state_dir), text.encode(), mode=0o600)
+            except OSError as error:
+                raise AtelierError(
+                    Code.REGISTRY_ERROR,
+                    Message("names_key_not_written", file=_key_file(site.state_dir), why=error),
+                ) from error
+        return named
+
+
+def misnamed(site: Site, containers: Iterable[Container]) -> dict[str, str]:
+    """Containers of seats that have a name of before, or one by another key, with the name that they should have.
+
+    A container that somebody made from a seat's image bears the seat's labels, too; only the seat's own have its
+    volume.
+    """
+    pattern = re.compile(rf"{re.escape(site.instance)}-(?:seat-)?[0-9a-f]{{12}}{_SUFFIX}")
+    known = list(containers)
+    taken = {container.name for container in known}
+    found: dict[str, str] = {}
+    for container in known:
+        id, match = container.labels.get("atelier.workspace", ""), pattern.fullmatch(container.name)
+        if match is None or not is_id(id) or site.volume_name(id) not in container.volumes:
+            continue
+        name = site.container_name(id) + (match["suffix"] or "")
+        if name not in taken:
+            found[container.name] = name
+            taken.add(name)
+    return found
+
+
+def _key_file(state_dir: Path) -> Path:
+    return state_dir / "names.key"

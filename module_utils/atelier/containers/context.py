@@ -1,0 +1,78 @@
+"""One installation, opened: everything that a use case works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..common.locks import Locks
+from ..common.models import Site
+from ..database.workspace_store import Registry
+from ..egress.clients import tell_proxies
+from ..engine.client import DockerEngine
+from ..engine.interface import Engine
+from ..gateway.aliases import alias_routes
+from ..gateway.haproxy import Gateway
+from ..gateway.port_access import port_routes
+from .container_names import with_names
+
+# Called with a step, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The ports of one installation. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
+
+    site: Site
+    registry: Registry
+    engine: Engine
+    gateway: Gateway
+    aliases: Gateway
+    ports: Gateway
+    locks: Locks
+    progress: Progress
+    ready_timeout: float
+
+    @property
+    def lock_wait(self) -> float:
+        """Seconds to wait for a workspace that another operation holds: longer than that one may take."""
+        return self.ready_timeout + 60
+
+    def sync_routes(self) -> None:
+        """Routes every workspace there is, running or not: its address is its own for life. Proxies are told, too."""
+        self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
+        self.sync_aliases()
+        tell_proxies(self.site, self.registry, self.locks)
+
+    def sync_aliases(self) -> None:
+        self.aliases.sync(lambda: alias_routes(self.registry))
+        self.sync_ports()
+
+    def sync_ports(self) -> None:
+        """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
+        self.ports.sync(lambda: port_routes(self.registry))
+
+
+@contextmanager
+def open_platform(
+    site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
+) -> Iterator[Platform]:
+    """Opens the engine and the registry. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
+    engine = DockerEngine(site.engine_url)
+    with Registry(site.state_dir, site.networks, site.quotas, create=not check_mode) as registry:
+        locks = Locks(site.state_dir)
+        if not check_mode:
+            site = with_names(site, engine, locks, ready_timeout + 60)
+        yield Platform(
+            site=site,
+            registry=registry,
+            engine=engine,
+            gateway=Gateway(site.state_dir, locks),
+            aliases=Gateway(site.state_dir, locks, "aliases.map"),
+            ports=Gateway(site.state_dir, locks, "ports.map"),
+            locks=locks,
+            progress=progress,
+            ready_timeout=ready_timeout,
+        )

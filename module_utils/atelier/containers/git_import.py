@@ -1,0 +1,99 @@
+"""A workspace's files fetched from a repository somewhere on the network, by git, in the seat, as the seat's user."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlsplit
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status, Workspace
+from ..common.plain_text import last_of
+from ..engine.interface import File
+from ..git.urls import GitAccess
+from .container import CONFIG_FOLDER, CONFIG_GID
+from .context import Platform
+from .save_work import cause
+
+# In the volume that no commit of the container contains, and for no longer than git needs it.
+_ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
+_MESSAGE_LENGTH = 600
+# For all but git: the old files are removed, the new ones moved.
+_MOVE_SECONDS = 120.0
+_REMOVE_SECONDS = 15.0
+
+_FETCH = Path(__file__).parent / "scripts" / "fetch_repository.sh"
+
+
+def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
+    """Replaces what the template put into ``/workspace`` by the repository at the row's ``git_url``.
+
+    Git may take ``seconds``. A failure marks the row ``error`` and raises GIT_CLONE_FAILED with git's message, from
+    which everything of ``access`` is taken out; the container stays as it is.
+    """
+    if workspace.git_url is None:
+        return
+    platform.progress(Message("step.fetch", name=workspace.name), 0, 1)
+    name = platform.site.container_name(workspace.id)
+    parts = urlsplit(workspace.git_url)
+    origin = f"{parts.scheme.lower()}://{parts.netloc}"
+    order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
+    with _access_in_seat(platform, name, access):
+        code, output = _fetched(platform, name, order, seconds + _MOVE_SECONDS)
+    if code == 0:
+        platform.registry.update(workspace.id, git_pending=None)
+        return
+    said = last_of(_without(access, output), _MESSAGE_LENGTH)
+    message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
+    platform.registry.update(workspace.id, status=Status.ERROR, error=message)
+    raise AtelierError(
+        Code.GIT_CLONE_FAILED,
+        message,
+        field="git_url",
+        workspace=workspace.id,
+        container=name,
+    )
+
+
+def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
+    """Exit code and output; a run that did not keep a limit has failed like any other."""
+    try:
+        return platform.engine.execute(
+            container, ["/bin/sh", "-c", _FETCH.read_text(), "fetch", *order], seconds=seconds
+        )
+    except AtelierError as error:
+        if "limit" not in error.details:
+            raise
+        return 1, error.message
+
+
+@contextmanager
+def _access_in_seat(platform: Platform, container: str, access: GitAccess | None) -> Iterator[None]:
+    """For the length of the block the seat has the file that git asks for user and token."""
+    if access is None:
+        yield
+        return
+    data = f"username={access.user}\npassword={access.token}\n".encode()
+    try:
+        platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
+        yield
+    finally:
+        # Emptied first: the seat may keep every program from being started in it. Where the engine is gone the seat is
+        # made anew, and its volume with it.
+        with suppress(AtelierError):
+            platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
+            command = ["/bin/rm", "-f", str(_ACCESS_FILE)]
+            platform.engine.execute(container, command, seconds=_REMOVE_SECONDS, user="root")
+
+
+def _without(access: GitAccess | None, text: str) -> str:
+    """The text without the token, however it was written: a server may say back what it was told."""
+    if access is None:
+        return text
+    basic = base64.b64encode(f"{access.user}:{access.token}".encode()).decode()
+    for secret in (basic, access.token, quote(access.token, safe="")):
+        text = text.replace(secret, "***")
+    return text

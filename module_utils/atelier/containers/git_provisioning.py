@@ -1,0 +1,224 @@
+"""A workspace's repository on the git server, and each clone's branch in it: made, and pushed to by the seat itself.
+
+Nothing here fails a workspace: without the git server it works as well, and what went wrong is said in a sentence.
+Running the same again finishes it. The seat's credential lies in the volume that no commit contains and, for git, on
+the seat's tmpfs; it is in no address, environment or image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, id_of
+from ..common.models import GIT_HOST, Workspace
+from ..common.plain_text import last_of, on_one_line
+from ..engine.interface import File
+from ..git.client import Credential, Forge, open_forge, require_git, seats_of
+from ..git.names import MAIN, candidates, repository_name, seat_branch
+from .container import CONFIG_FOLDER, CONFIG_GID
+from .context import Platform
+from .save_work import cause, seat_email
+
+# Seconds for one answer of the git server: nobody's workspace waits for longer.
+_PATIENCE = 5.0
+# Seconds for one command of git in the seat.
+_GIT_SECONDS = 60
+# Seconds for all of them: those that need long are a commit, a push and a fetch.
+_CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
+_MESSAGE_LENGTH = 400
+_TRIED_NAMES = 50
+
+_CONNECT = Path(__file__).parent / "scripts" / "connect_repository.sh"
+
+
+@contextmanager
+def repository_for(
+    platform: Platform, workspace: Workspace, wanted: bool, *, restore: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Has the git server get ready for the workspace while its container is being made in the block.
+
+    Yields what is to be called when that runs: the seat then pushes, or with ``restore`` takes what it had pushed
+    before. Never raises for what goes wrong with git; the row's ``git_problem`` says it.
+    """
+    if not wanted:
+        yield lambda: None
+    elif platform.site.git is None:
+        # What was pushed before the git server was turned off is no news.
+        problem = None if workspace.repository else not_installed(workspace)
+        yield lambda: platform.registry.update(workspace.id, git_problem=problem)
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            promise = beside.submit(grant, platform, workspace)
+            yield lambda: _push(platform, workspace, promise, restore)
+
+
+def _push(platform: Platform, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
+    platform.progress(Message("step.push", name=workspace.name), 0, 1)
+    try:
+        connect(platform, workspace, promise.result(), restore=restore)
+    except AtelierError as error:
+        # Not git's: then the making itself is interrupted.
+        if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
+            raise
+        platform.registry.update(workspace.id, git_problem=problem_of(workspace, error))
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the git server has ready for a seat."""
+
+    repository: str
+    branch: str
+    credential: Credential
+
+
+def grant(platform: Platform, workspace: Workspace) -> Grant:
+    """Makes the workspace's repository, or a clone's branch in its source's, and lets the seat push there; this is all
+    that the git server has to do, and needs no container. Safe to do again. Raises what ``forge`` raises."""
+    forge = open_forge(platform.site, _PATIENCE)
+    if workspace.cloned_from is not None and workspace.repository is not None:
+        repository, branch = workspace.repository, _own_branch(platform, forge, workspace)
+    else:
+        repository, branch = workspace.repository or _own_repository(platform, forge, workspace), MAIN
+        platform.registry.update(workspace.id, repository=repository)
+    user, former_user = seats_of(platform.site, workspace.id)
+    granted = Grant(repository, branch, forge.grant_seat(repository, user, branch))
+    if workspace.branch is not None and former_user != user:
+        # An older Atelier gave the seat a token of a user with the workspace's id.
+        forge.revoke_seat(former_user)
+    return granted
+
+
+def renew_credential(platform: Platform, workspace: Workspace) -> None:
+    """Ends the token that the seat pushes with, which its user may have copied, and puts another into the container,
+    which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row."""
+    if platform.site.git is None or workspace.branch is None:
+        return
+    try:
+        granted = grant(platform, workspace)
+    except AtelierError as error:
+        if error.code is Code.REGISTRY_ERROR:
+            raise
+        problem = Message("keeps_access", name=workspace.name, said=error.message)
+        platform.registry.update(workspace.id, git_problem=problem)
+        return
+    _put_git_files(platform, workspace, granted)
+    if id_of(workspace.git_problem) == "keeps_access":
+        platform.registry.update(workspace.id, git_problem=None)
+
+
+def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
+    """Tells the running seat who it is, what its origin is and what it pushes with, and has it push its branch.
+
+    Raises GIT_ERROR with git's message when the push does not come about; the seat works on without.
+    """
+    name = platform.site.container_name(workspace.id)
+    git = require_git(platform.site)
+    _put_git_files(platform, workspace, granted)
+    order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
+    code, output = platform.engine.execute(
+        name, ["/bin/sh", "-c", _CONNECT.read_text(), "connect", *order], seconds=_CONNECT_SECONDS
+    )
+    if code != 0:
+        said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
+        raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
+    platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
+
+
+def _put_git_files(platform: Platform, workspace: Workspace, granted: Grant) -> None:
+    files = {"gitconfig": seat_gitconfig(platform, workspace), "git-credential": _answer(granted.credential)}
+    platform.engine.put(
+        platform.site.container_name(workspace.id),
+        CONFIG_FOLDER,
+        [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
+    )
+
+
+def problem_of(workspace: Workspace, error: AtelierError) -> str:
+    """The sentence on a workspace that has no repository, or works on without a branch of its own."""
+    if workspace.cloned_from is not None:
+        return Message("on_main", name=workspace.name, said=error.message)
+    return Message("no_repository", name=workspace.name, said=error.message)
+
+
+def not_installed(workspace: Workspace) -> str:
+    return Message("no_git_server_for", name=workspace.name)
+
+
+def end_access(platform: Platform, workspace_id: str) -> str | None:
+    """Takes a workspace that is gone its access, as soon as the git server can be asked. What it pushed stays.
+
+    Returns the sentence to say when it can't; ``reconcile`` does it then.
+    """
+    if workspace_id not in platform.registry.unrevoked() or platform.site.git is None:
+        return None
+    try:
+        open_forge(platform.site, _PATIENCE).revoke_seat(*seats_of(platform.site, workspace_id))
+    except AtelierError as error:
+        return (
+            f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
+            " The playbook reconcile, with repair=true, does it."
+        )
+    platform.registry.revoked(workspace_id)
+    return None
+
+
+def seat_gitconfig(platform: Platform, workspace: Workspace) -> bytes:
+    """Git's settings of one seat, which the image's own include. The user's go before them."""
+    server = f"http://{GIT_HOST}:{require_git(platform.site).seat_port}"
+    # proactiveAuth: git need not be refused once before it asks the helper.
+    return (
+        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(platform, workspace)}\n"
+        f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
+    ).encode()
+
+
+def _own_repository(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+    """Its name: one that a killed run made for this workspace, or a new one. It is known by the mark in it, which seats
+    may read."""
+    mark = f"({platform.site.public_name(workspace.id)})"
+    name = repository_name(workspace.name)
+    for candidate in islice(candidates(name), _TRIED_NAMES):
+        present = forge.repository(candidate)
+        if present is None:
+            break
+        if present.description.endswith(mark):
+            return present.name
+    description = f"Workspace {workspace.name} {mark}"
+    return forge.create_repository(name, description=description, private=True, suffix=True).name
+
+
+def _own_branch(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+    """Its branch, which is made. One of that name that is there already is taken if nobody works on it: it may be of an
+    earlier workshop, or of a seat whose name differs in capitals only."""
+    repository = str(workspace.repository)
+    if workspace.branch is not None:
+        forge.ensure_branch(repository, workspace.branch)
+        return workspace.branch
+    branch = seat_branch(workspace.name)
+    if forge.ensure_branch(repository, branch) or _is_unused(platform, forge, workspace, branch):
+        return branch
+    branch = f"{branch[:90]}-{platform.site.public_name(workspace.id)[:6]}"
+    forge.ensure_branch(repository, branch)
+    return branch
+
+
+def _is_unused(platform: Platform, forge: Forge, workspace: Workspace, branch: str) -> bool:
+    """Whether the branch holds nothing beyond main, and no other workspace has it or could have had it made."""
+    commits = {found.name: found.commit for found in forge.branches(str(workspace.repository))}
+    return commits.get(branch) == commits.get(MAIN) and not any(
+        branch in (other.branch, seat_branch(other.name))
+        for other in platform.registry.all()
+        if other.repository == workspace.repository and other.id != workspace.id
+    )
+
+
+def _answer(credential: Credential) -> bytes:
+    """What the seat's credential helper gives git."""
+    return f"username={credential.user}\npassword={credential.token}\n".encode()

@@ -1,0 +1,80 @@
+"""A seat's way out: what programs in it are told of its proxy, and the authority of a proxy that opens TLS."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import GIT_HOST, ProxyMode, Site, Workspace
+from ..common.plain_text import last_of
+from ..engine.interface import File
+from .context import Platform
+
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_LARGEST_CERTIFICATE = 1024**2
+_UPDATE = "/usr/sbin/update-ca-certificates"
+# Java takes some seconds for its own bundle.
+_UPDATE_SECONDS = 120.0
+# Where Debian's update-ca-certificates finds a site's own authorities.
+_CA_FOLDER = PurePosixPath("/usr/local/share/ca-certificates")
+
+
+def _ca_in_seat(mode: ProxyMode) -> PurePosixPath:
+    return _CA_FOLDER / f"atelier-{mode.proxy}.crt"
+
+
+def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
+    """The environment of a seat's programs: its proxy, in the spellings that they read, and what to trust."""
+    network = site.networks[mode]
+    if network.proxy_port is None:
+        return {}
+    proxy = f"http://{network.host_address}:{network.proxy_port}"
+    direct = ",".join(("localhost", "127.0.0.1", "::1", network.host_address, GIT_HOST, site.domain, f".{site.domain}"))
+    java = " ".join(
+        f"-D{scheme}.proxyHost={network.host_address} -D{scheme}.proxyPort={network.proxy_port}"
+        for scheme in ("http", "https")
+    )
+    told = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": direct}
+    environment = told | {name.upper(): value for name, value in told.items()}
+    # Node and Java do not look at these by themselves.
+    environment |= {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
+    if mode.intercepts:
+        # For what brings a bundle of its own and would not look at Debian's.
+        bundled = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+        environment |= dict.fromkeys(bundled, _BUNDLE) | {"NODE_EXTRA_CA_CERTS": str(_ca_in_seat(mode))}
+    return environment
+
+
+def put_proxy_ca(platform: Platform, workspace: Workspace) -> bool:
+    """Puts the certificate of its proxy's authority into a seat before its start, if the proxy opens TLS. Returns
+    whether the seat lacked it: a clone's snapshot may have it already."""
+    mode = workspace.proxy_mode
+    if not mode.intercepts:
+        return False
+    inside = _ca_in_seat(mode)
+    try:
+        certificate = (mode.proxy_folder(platform.site.state_dir) / "ca.pem").read_bytes()
+    except OSError as error:
+        raise AtelierError(
+            Code.EGRESS_ERROR,
+            Message("proxy_ca_unreadable", proxy=mode.proxy, why=error),
+            field="proxy_mode",
+        ) from error
+    name = platform.site.container_name(workspace.id)
+    present = platform.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
+    if present is not None and present.first_file() == certificate:
+        return False
+    platform.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
+    return True
+
+
+def trust_proxy_ca(platform: Platform, container: str) -> None:
+    """Takes it into the bundles of Debian and Java, in the running seat, as root."""
+    # All that it runs and reads is root's: the engine gives it a PATH without a folder of the seat's user.
+    code, output = platform.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
+    if code != 0:
+        raise AtelierError(
+            Code.EGRESS_ERROR,
+            Message("proxy_ca_refused", container=container, said=last_of(output, 300)),
+        )

@@ -1,0 +1,107 @@
+"""One request over HTTP to what a seat answers: within a deadline and a size, whatever it is.
+
+Anybody may listen on a seat's ports. Python's own client waits for each piece of an answer, not for all of it, and
+raises errors of many kinds for what is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from ..common.bounded_socket import connect, receive, seconds_left
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
+_END_OF_HEAD = b"\r\n\r\n"
+_LONGEST_HEAD = 65536
+_LENGTH = re.compile("[0-9]{1,9}")
+_PATH = re.compile("/[!-~]*")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``headers`` are by their names in small letters, the first of each name. ``body`` is as it came, perhaps in the
+    pieces of HTTP's chunked coding, and cut at the limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def document(self) -> Any:
+        """The body as JSON; None when it is none."""
+        try:
+            return json.loads(self.body)
+        # RecursionError: a few thousand opening brackets.
+        except (ValueError, RecursionError):
+            return None
+
+
+def ask(
+    place: tuple[str, int],
+    path: str,
+    *,
+    seconds: float,
+    limit: int,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """The answer to a GET request. Redirects are not followed. An answer's body ends at ``limit`` bytes, with head.
+
+    Raises OSError (TimeoutError, ConnectionError, ...) for what is no answer, or has no complete one in ``seconds``.
+    """
+    if not _PATH.fullmatch(path):
+        raise ConnectionError("no path")  # a redirect may lead anywhere
+    deadline = time.monotonic() + seconds
+    asked = {"Host": f"{place[0]}:{place[1]}", "Connection": "close", "Accept-Encoding": "identity", **(headers or {})}
+    head = "".join([f"GET {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in asked.items()), "\r\n"])
+    with closing(_connected(place, deadline, tls)) as connection:
+        connection.sendall(head.encode("latin-1"))
+        return _answer(connection, deadline, limit)
+
+
+def _connected(place: tuple[str, int], deadline: float, tls: ssl.SSLContext | None) -> socket.socket:
+    connection = connect(place, seconds_left(deadline))
+    if tls is None:
+        return connection
+    try:
+        connection.settimeout(seconds_left(deadline))
+        return tls.wrap_socket(connection)
+    except OSError:
+        connection.close()
+        raise
+
+
+def _answer(connection: socket.socket, deadline: float, limit: int) -> Answer:
+    data = bytearray()
+    while _END_OF_HEAD not in data:
+        chunk = receive(connection, deadline)
+        if not chunk or len(data) > min(limit, _LONGEST_HEAD):
+            raise ConnectionError("the answer's head has no end")
+        data += chunk
+    head, _, body = bytes(data).partition(_END_OF_HEAD)
+    first, *lines = head.split(b"\r\n")
+    status = _STATUS.fullmatch(first)
+    if status is None:
+        raise ConnectionError("the answer is no HTTP")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.decode("latin-1").partition(":")
+        headers.setdefault(name.strip().lower(), value.strip())
+    number = int(status[1])
+    most = limit - len(head)
+    length = headers.get("content-length", "")
+    if number in (101, 204, 304):
+        most = 0
+    elif _LENGTH.fullmatch(length):
+        most = min(most, int(length))
+    rest = bytearray(body)
+    while len(rest) < most and (chunk := receive(connection, deadline)):
+        rest += chunk
+    return Answer(number, headers, bytes(rest[: max(most, 0)]))

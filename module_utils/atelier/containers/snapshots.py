@@ -1,0 +1,314 @@
+"""A snapshot: one image of a workspace's filesystem, without its secrets, for clones to stand on.
+
+Secrets are held back by taking them out of the source for the moment of the commit and putting them back. A journal
+on disk is written before anything is touched, so that a crash in between loses nothing: whoever comes next restores.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from secrets import token_hex
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import MIB, Workspace
+from ..common.validation import is_id
+from ..engine.interface import Container, Engine, File, Image, is_too_large
+from .container import SNAPSHOT_LABEL
+from .context import Platform
+from .held_secrets import LARGEST_PLACE, Secret, find_secrets
+from .secret_paths import HOME
+
+# Docker allows 125 layers in an image; a clone adds one, and its own clones another.
+MAX_LAYERS = 110
+
+
+@contextmanager
+def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
+    """Takes a snapshot of the source for the length of the block, then removes its tag.
+
+    The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
+    batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
+    Raises SNAPSHOT_FAILED, DISK_FULL.
+    """
+    # A name of its own each time: Docker finishes a commit whose client was killed, and that image, which may have seen
+    # the secrets being put back, must not come to be called what the same run makes when it is taken up.
+    tag = f"{platform.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
+    try:
+        with platform.locks.workspace(source.id, platform.lock_wait):
+            image = _take(platform, source, tag, max_layers)
+        yield image
+    finally:
+        # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
+        with suppress(AtelierError):
+            _remove_tags_of(platform, run_id)
+            # Those of other runs that were killed, too: their commits may have come to an end only now.
+            remove_leftovers(platform, leftover_snapshots(platform))
+
+
+def leftover_snapshots(platform: Platform) -> list[Image]:
+    """Snapshots that nobody uses: tagged by a run that is dead, or without a tag and without a clone."""
+    instance = platform.site.instance
+    found = [
+        image
+        for image in platform.engine.images(SNAPSHOT_LABEL)
+        if image.labels.get("atelier.instance") == instance and is_id(image.labels[SNAPSHOT_LABEL])
+    ]
+    # Looked at after the images, so that a clone that is made meanwhile counts.
+    in_use = {container.image_id for container in platform.engine.containers(f"atelier.instance={instance}")}
+    leftovers: list[Image] = []
+    for image in found:
+        runs = _runs(platform, image.tags).values()
+        if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
+            not image.tags and image.id not in in_use and not _is_being_made(platform, image)
+        ):
+            leftovers.append(image)
+    return leftovers
+
+
+def _is_being_made(platform: Platform, image: Image) -> bool:
+    """Docker's own commit has no tag yet for a moment, and loses it to the snapshot that is made of it a moment before
+    it is removed. Whoever makes one holds the source; where nobody does any more, both moments are over."""
+    if not platform.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
+        return True
+    now = platform.engine.image(image.id)
+    return now is None or bool(now.tags)
+
+
+def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
+    for image in leftovers:
+        if not image.tags:
+            platform.engine.remove_image(image.id)
+        for tag, run in _runs(platform, image.tags).items():
+            # Whoever takes up the interrupted run removes all its tags in the end.
+            with platform.locks.batch(run) as held:
+                if held:
+                    platform.engine.remove_image(tag, force=True)
+
+
+def _remove_tags_of(platform: Platform, run_id: str) -> None:
+    """Of this attempt of the run, and of those that were killed."""
+    for tag, run in _runs(platform, platform.engine.image_tags(SNAPSHOT_LABEL)).items():
+        if run == run_id:
+            platform.engine.remove_image(tag, force=True)
+
+
+def _runs(platform: Platform, tags: Iterable[str]) -> dict[str, str]:
+    """Those of snapshots of this installation, with the run of each."""
+    ours = f"{platform.site.instance}/snapshot:"
+    return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(ours)}
+
+
+def check_source(platform: Platform, source: Workspace) -> tuple[Container, Image]:
+    """The source's container and the image it was made from. Raises SNAPSHOT_FAILED when either is gone."""
+    container = platform.engine.inspect(platform.site.container_name(source.id))
+    if container is None:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            Message("snapshot.no_container", source=source.name),
+            field="source",
+        )
+    base = platform.engine.image(container.image_id)
+    if base is None:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            Message("snapshot.no_image", source=source.name),
+            field="source",
+        )
+    return container, base
+
+
+def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> Image:
+    # What an interrupted one left undone comes first: it may have left the source paused.
+    recover(platform, source)
+    container, base = check_source(platform, source)
+    labels = {**base.labels, "atelier.instance": platform.site.instance, SNAPSHOT_LABEL: source.id}
+    with _secrets_held_back(platform, source, container):
+        make = platform.engine.commit if len(base.layers) < max_layers else platform.engine.flatten
+        return make(container.id, tag, {**base.config, "Labels": labels})
+
+
+def recover(platform: Platform, source: Workspace) -> bool:
+    """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
+    source's lock. Returns whether there was anything to undo."""
+    journal = _journal(platform, source)
+    _drop_unfinished(platform, source.id)
+    try:
+        record = json.loads(journal.read_bytes())
+    except FileNotFoundError:
+        return False
+    name = platform.site.container_name(source.id)
+    container = platform.engine.inspect(name)
+    if container is not None and container.id == record["container"]:
+        try:
+            _put_back(platform.engine, name, [_secret_from(entry) for entry in record["secrets"]])
+        finally:
+            # Whatever it was that could not be put back (the journal has it): a seat that stays paused helps nobody.
+            if record["paused"] and container.status == "paused":
+                platform.engine.unpause(name)
+    journal.unlink(missing_ok=True)
+    return True
+
+
+def forget(platform: Platform, workspace_id: str) -> None:
+    """Drops what was held back of a workspace that is gone."""
+    _drop_unfinished(platform, workspace_id)
+    (_journals(platform) / f"{workspace_id}.json").unlink(missing_ok=True)
+
+
+def _drop_unfinished(platform: Platform, workspace_id: str) -> None:
+    """Journals whose writer was killed before they had their name: they hold secrets, too."""
+    for unfinished in _journals(platform).glob(f".{workspace_id}.json.*"):
+        unfinished.unlink(missing_ok=True)
+
+
+def interrupted(platform: Platform) -> list[str]:
+    """Ids of workspaces whose snapshot was interrupted (or is being taken right now)."""
+    return sorted(path.stem for path in _journals(platform).glob("*.json"))
+
+
+def was_interrupted(platform: Platform, workspace: Workspace) -> bool:
+    """Whether ``recover`` has anything to undo. The caller holds the workspace's lock, so none is being taken."""
+    return _journal(platform, workspace).exists()
+
+
+@contextmanager
+def held_still(platform: Platform, workspace: Workspace, container: Container) -> Iterator[None]:
+    """Pauses the container for the block, if it runs. Whoever is killed in between leaves a journal, from which
+    ``recover`` lets it go on. The caller holds the workspace's lock."""
+    try:
+        if container.status == "running":
+            _write_journal(platform, workspace, container, True, [])
+            platform.engine.pause(container.id)
+        yield
+    finally:
+        recover(platform, workspace)
+
+
+@contextmanager
+def _secrets_held_back(platform: Platform, source: Workspace, container: Container) -> Iterator[None]:
+    pause = container.status == "running"
+    try:
+        _write_journal(platform, source, container, pause, [])
+        if pause:
+            platform.engine.pause(container.id)
+        _check_size(platform, source, container)
+        secrets = find_secrets(platform.engine, container.id)
+        if secrets:
+            _write_journal(platform, source, container, pause, secrets)
+            platform.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
+        yield
+    finally:
+        recover(platform, source)
+
+
+def _check_size(platform: Platform, source: Workspace, container: Container) -> None:
+    """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
+    a file that is large only by its name would fill it."""
+    written, most = platform.engine.written(container.id), platform.site.archive.content_bytes
+    if written > most:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            Message("snapshot.too_large", source=source.name, size=written // MIB, most=most // MIB),
+            field="source",
+        )
+
+
+def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
+    """Restores the held-back files. One that was changed meanwhile (the machine went down, somebody went on working)
+    is left as it is, and the older content is put beside it."""
+    files: list[File] = []
+    for secret in secrets:
+        present = _present(engine, container, secret)
+        if present == secret.content:
+            continue
+        original = secret.original()
+        if present is None or present == secret.replacement:
+            files.append(original)
+        else:
+            beside = original.path.with_name(f"{original.path.name}.before-snapshot")
+            files.append(replace(original, path=beside))
+    if files:
+        _put(engine, container, files)
+
+
+def _put(engine: Engine, container: str, files: list[File]) -> None:
+    """Writes the files. Where Docker can't, since the seat's user made something else of a file's folder meanwhile, the
+    file goes to the user's home: one file must not keep the seat from everything that comes after."""
+    try:
+        engine.put(container, "/", files)
+    except AtelierError as error:
+        # Docker may still write the files after its answer was given up: details with a limit are no refusal.
+        if error.code is not Code.ENGINE_ERROR or "limit" in error.details:
+            raise
+        if len(files) > 1:
+            for file in files:
+                _put(engine, container, [file])
+            return
+        elsewhere = PurePosixPath(HOME, f"{files[0].path.name}.before-snapshot")
+        if files[0].path == elsewhere:
+            raise
+        _put(engine, container, [replace(files[0], path=elsewhere)])
+
+
+def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
+    """What is in the secret's place now; None for nothing, a link or a folder."""
+    try:
+        archive = engine.read(container, secret.path, LARGEST_PLACE, lambda _: False)
+    except AtelierError as error:
+        if not is_too_large(error):
+            raise
+        return b"more than was ever held back"
+    return archive.first_file() if archive else None
+
+
+def _journals(platform: Platform) -> Path:
+    return platform.site.state_dir / "snapshots"
+
+
+def _journal(platform: Platform, source: Workspace) -> Path:
+    return _journals(platform) / f"{source.id}.json"
+
+
+def _write_journal(
+    platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
+) -> None:
+    record = {
+        "container": container.id,
+        "paused": paused,
+        "secrets": [
+            asdict(secret)
+            | {
+                "content": base64.b64encode(secret.content).decode(),
+                "replacement": base64.b64encode(secret.replacement).decode(),
+            }
+            for secret in secrets
+        ],
+    }
+    try:
+        _journals(platform).mkdir(mode=0o700, exist_ok=True)
+        write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
+    except OSError as error:
+        raise AtelierError(
+            Code.SNAPSHOT_FAILED,
+            Message("snapshot.not_safe", source=source.name, why=error),
+            field="site.state_dir",
+        ) from error
+
+
+def _secret_from(entry: dict[str, str | int | float]) -> Secret:
+    return Secret(
+        path=str(entry["path"]),
+        uid=int(entry["uid"]),
+        gid=int(entry["gid"]),
+        mode=int(entry["mode"]),
+        mtime=float(entry["mtime"]),
+        content=base64.b64decode(str(entry["content"])),
+        replacement=base64.b64decode(str(entry["replacement"])),
+    )

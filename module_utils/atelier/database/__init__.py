@@ -1,0 +1,1 @@
+"""The registry: one SQLite file with workspaces, claims, addresses, quotas and jobs."""

@@ -1,0 +1,268 @@
+"""Claims: which participant has which seat of the workshop. Who is seated twice, or where somebody sits, the database
+itself refuses; here is decided who gets which seat.
+
+Claims lie in the registry. A claim that was answered survives a crash; one that ends keeps its line, as history.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from ..common.models import Site, Status, Workspace
+from .workspace_store import Registry, now
+
+_COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due, browser, source"
+_CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
+_LAST_NUMBER = re.compile(r" ([0-9]+)$")
+# What a spreadsheet would take for a formula, also as East Asian ones write it. Source: OWASP, "CSV Injection".
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """Somebody who wants a seat; both fields are checked already. ``browser`` and ``source`` (an address) say where the
+    claim comes from; empty is unknown."""
+
+    name: str
+    email: str
+    browser: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many seats claims from one browser and from one address may hold at the same time; 0 is no limit."""
+
+    browser: int = 0
+    source: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Somebody's seat. ``seat_name`` is the workspace's, as it was when the claim was made; ``password_due``: its
+    participant was not told a password yet."""
+
+    workspace_id: str
+    seat_name: str
+    name: str
+    email: str
+    claimed_at: str
+    released_at: str | None
+    password_due: bool
+    browser: str = ""
+    source: str = ""
+
+
+class Answer(StrEnum):
+    SEATED = "seated"
+    KNOWN = "known"
+    FULL = "full"
+    TOO_MANY = "too many"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an application. ``claim`` is None for FULL and TOO_MANY."""
+
+    answer: Answer
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """How many seats the workshop has, how many of them are somebody's, and how many can be claimed now."""
+
+    total: int
+    claimed: int
+    available: int
+
+
+def first_claim(registry: Registry, workspace_id: str) -> str | None:
+    """When somebody claimed the seat for the first time, as ISO 8601 in UTC. None if nobody ever did."""
+    with registry.reading() as db:
+        (moment,) = db.execute("SELECT min(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
+    return None if moment is None else str(moment)
+
+
+def last_claim(registry: Registry, workspace_id: str) -> str | None:
+    """When somebody claimed the seat for the last time. None if nobody ever did."""
+    with registry.reading() as db:
+        (moment,) = db.execute("SELECT max(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
+    return None if moment is None else str(moment)
+
+
+def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
+    """The workshop's seats, in the order in which they are given away: by number, then those without one.
+
+    They are the group's workspaces, or those named after it and numbered, but for what others were cloned from.
+    """
+    sources = {row.cloned_from for row in rows}
+    seats = [row for row in members(rows, group) if row.id not in sources]
+    return sorted(seats, key=lambda row: (_number(row.name) is None, _number(row.name) or 0, row.name))
+
+
+def members(rows: Sequence[Workspace], group: str) -> list[Workspace]:
+    """All workspaces of the workshop: its seats, and those of its own that they were cloned from."""
+    named = re.compile(rf"{re.escape(group)}(?: [0-9]+)?")
+    sources = {row.cloned_from for row in rows}
+    # The group's bare name is a base's only: nobody's seat is called like the workshop.
+    return [
+        row
+        for row in rows
+        if row.group == group or (named.fullmatch(row.name) and (row.name != group or row.id in sources))
+    ]
+
+
+def _number(name: str) -> int | None:
+    found = _LAST_NUMBER.search(name)
+    return int(found[1]) if found else None
+
+
+class Claims:
+    """The claims on the seats of one workshop group."""
+
+    def __init__(self, registry: Registry, group: str, bounds: Bounds = Bounds()) -> None:
+        self._registry = registry
+        self._group = group
+        self._bounds = bounds
+
+    def claim(
+        self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
+    ) -> list[Outcome]:
+        """Gives each a seat, in their order, in one transaction: it is one wait for the disk however many come at once.
+
+        Whoever has a seat keeps it (KNOWN, also twice in one call); nobody gets one that is taken, does not run, or is
+        ``leaving``: about to be stopped or removed.
+        """
+        with self._registry.transaction() as db:
+            opened = self._select("released_at IS NULL")
+            by_email = {claim.email.lower(): claim for claim in opened}
+            browsers = Counter(claim.browser for claim in opened if claim.browser)
+            sources = Counter(claim.source for claim in opened if claim.source)
+            taken = {claim.workspace_id for claim in opened}.union(leaving)
+            free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
+            moment = now()
+            outcomes: list[Outcome] = []
+            for applicant in applicants:
+                key = applicant.email.lower()
+                if known := by_email.get(key):
+                    outcomes.append(Outcome(Answer.KNOWN, known))
+                    continue
+                if (0 < self._bounds.browser <= browsers[applicant.browser]) or (
+                    0 < self._bounds.source <= sources[applicant.source]
+                ):
+                    outcomes.append(Outcome(Answer.TOO_MANY, None))
+                    continue
+                seat = next(free, None)
+                if seat is None:
+                    outcomes.append(Outcome(Answer.FULL, None))
+                    continue
+                place = (applicant.browser, applicant.source)
+                made = Claim(seat.id, seat.name, applicant.name, applicant.email, moment, None, password_due, *place)
+                values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_due), *place)
+                db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+                by_email[key] = made
+                browsers.update([place[0]] if place[0] else [])
+                sources.update([place[1]] if place[1] else [])
+                outcomes.append(Outcome(Answer.SEATED, made))
+        return outcomes
+
+    def release(self, workspace_id: str) -> Claim:
+        """Ends the claim on a seat, and returns it. Raises NOT_FOUND when nobody has the seat."""
+        with self._registry.transaction() as db:
+            claim = next(iter(self._select("released_at IS NULL AND workspace_id = ?", workspace_id)), None)
+            if claim is None:
+                raise AtelierError(
+                    Code.NOT_FOUND,
+                    f"Nobody has claimed the workspace {workspace_id}.",
+                    field="projectId",
+                    value=workspace_id,
+                    remedy="GET /api/workshop/claims lists the claimed seats.",
+                )
+            db.execute(
+                "UPDATE claims SET released_at = ?, password_due = 0 WHERE workspace_id = ? AND released_at IS NULL",
+                (now(), workspace_id),
+            )
+        return claim
+
+    def password_told(self, claim: Claim) -> None:
+        """Notes that the participant was told the seat's password: it is shown once."""
+        with self._registry.transaction() as db:
+            db.execute(
+                "UPDATE claims SET password_due = 0 WHERE workspace_id = ? AND claimed_at = ?",
+                (claim.workspace_id, claim.claimed_at),
+            )
+
+    def open(self) -> list[Claim]:
+        """The claims that hold, oldest first."""
+        return self._select("released_at IS NULL")
+
+    def ended(self) -> list[Claim]:
+        """The claims that are over, in the order in which they were made."""
+        return self._select("released_at IS NOT NULL")
+
+    def members(self) -> list[Workspace]:
+        return members(self._registry.all(), self._group)
+
+    def seats(self) -> list[Workspace]:
+        return pool(self._registry.all(), self._group)
+
+    def occupancy(self) -> Occupancy:
+        seats = self.seats()
+        taken = {claim.workspace_id for claim in self.open()}
+        free = [seat for seat in seats if seat.id not in taken]
+        running = [seat for seat in free if seat.status is Status.RUNNING]
+        return Occupancy(len(seats), len(seats) - len(free), len(running))
+
+    def _select(self, condition: str, *values: str) -> list[Claim]:
+        with self._registry.reading() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence",  # noqa: S608 - ours
+                values,
+            ).fetchall()
+        return [_claim(row) for row in rows]
+
+
+def _claim(row: Sequence[Any]) -> Claim:
+    seat, seat_name, name, email, claimed_at, released_at, password_due, browser, source = row
+    return Claim(seat, seat_name, name, email, claimed_at, released_at, bool(password_due), browser, source)
+
+
+def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Claims as the contract shows them; ``names`` are the workspaces' present names by id."""
+    return [
+        {
+            "projectId": claim.workspace_id,
+            "name": claim.name,
+            "email": claim.email,
+            "projectName": names.get(claim.workspace_id, claim.seat_name),
+            "workspaceUrl": site.workspace_url(claim.workspace_id),
+            "claimedAt": claim.claimed_at,
+            **({"releasedAt": claim.released_at} if claim.released_at else {}),
+        }
+        for claim in claims
+    ]
+
+
+def sheet(shown: Collection[Mapping[str, Any]]) -> str:
+    """Claims, as ``views`` gives them, as CSV for a spreadsheet, which takes no cell of it for a formula."""
+    buffer = io.StringIO()
+    # A spreadsheet that expects semicolons (a German one) must not find a cell of its own within a name.
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
+    writer.writerow(_CSV_COLUMNS)
+    for claim in shown:
+        cells = (claim[key] for key in ("name", "email", "projectName", "workspaceUrl", "claimedAt"))
+        writer.writerow([_as_text(str(cell)) for cell in (*cells, claim.get("releasedAt", ""))])
+    return buffer.getvalue()
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

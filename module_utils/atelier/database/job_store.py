@@ -1,0 +1,192 @@
+"""Jobs: each playbook execution that the API was asked for, what became of it, and what happened on the way.
+
+They lie in the registry, so that after a crash the API knows what it had promised. A job's variables hold ids and plain
+words; a password is in none of them (rows have hashes, and are written before the job runs).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ..common.messages import restored, tagged, untagged
+from .intent import counters
+from .workspace_store import Registry, now
+
+# Older ones are dropped when a new one is made.
+KEPT_JOBS = 1000
+_COLUMNS = (
+    "id, operation, state, project_ids, variables, created_at, started_at, finished_at, done, total, seats, error,"
+    " caller, basis"
+)
+
+
+class JobState(StrEnum):
+    """*failed*: the play failed. *error*: it could not run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    ERROR = "error"
+    CANCELED = "canceled"
+
+
+OPEN = (JobState.PENDING, JobState.RUNNING)
+# The kind of a job's last event; its data are the state and the error.
+ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands. ``seats`` are its outcomes by workspace; ``error`` is a sentence. In the data of events the
+    codes of sentences stand beside them (see messages)."""
+
+    id: str
+    operation: str
+    state: JobState
+    project_ids: Sequence[str]
+    variables: Mapping[str, Any]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    done: int
+    total: int
+    seats: Sequence[Mapping[str, Any]]
+    error: str | None
+    caller: str
+    # The workspaces' counters when the job was asked for: orders and passwords by id (see intent).
+    basis: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """``sequence`` grows over all jobs, so that a reader can go on where it was cut off."""
+
+    sequence: int
+    at: str
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Jobs:
+    """The jobs of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def open(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
+        """Writes a pending job down; from then on a crash does not lose it."""
+        job_id = secrets.token_hex(6)
+        with self._registry.transaction() as db:
+            basis = {id: count for id in project_ids if (count := counters(db, id)) is not None}
+            db.execute(
+                "INSERT INTO jobs (id, operation, state, project_ids, variables, created_at, done, total, seats,"
+                " caller, basis)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0, ?, '[]', ?, ?)",
+                (
+                    *(job_id, operation, JobState.PENDING, json.dumps(list(project_ids)), json.dumps(dict(variables))),
+                    *(now(), max(len(project_ids), 1), caller, json.dumps(basis)),
+                ),
+            )
+            dropped = db.execute(
+                "DELETE FROM jobs WHERE state NOT IN ('pending', 'running') AND rowid NOT IN"
+                " (SELECT rowid FROM jobs ORDER BY rowid DESC LIMIT ?) RETURNING id",
+                (KEPT_JOBS,),
+            ).fetchall()
+            db.executemany("DELETE FROM job_events WHERE job_id = ?", dropped)
+        return self.get(job_id)
+
+    def started(self, job_id: str) -> None:
+        self._set(job_id, state=JobState.RUNNING, started_at=now())
+
+    def progress(self, job_id: str, done: int, total: int) -> None:
+        self._set(job_id, done=done, total=total)
+
+    def ended(
+        self, job_id: str, state: JobState, error: str | None = None, seats: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Writes the end and its event, which comes last, in one transaction: no crash leaves one without the other."""
+        moment = now()
+        with self._registry.transaction() as db:
+            if _is_open(db, job_id):
+                db.execute(
+                    "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
+                    (job_id, moment, ENDED, json.dumps(tagged({"state": str(state), "error": error}))),
+                )
+                db.execute(
+                    "UPDATE jobs SET state = ?, error = ?, seats = ?, finished_at = ? WHERE id = ?",
+                    (state, error, json.dumps(tagged(list(seats))), moment, job_id),
+                )
+
+    def find(self, job_id: str) -> Job | None:
+        return next(iter(self._select("WHERE id = ?", job_id)), None)
+
+    def get(self, job_id: str) -> Job:
+        job = self.find(job_id)
+        if job is None:
+            raise KeyError(job_id)
+        return job
+
+    def all(self, limit: int = 100) -> list[Job]:
+        """The newest jobs, newest first."""
+        return self._select("ORDER BY rowid DESC LIMIT ?", limit)
+
+    def later(self, job: Job) -> list[Job]:
+        """Jobs that were asked for after that one, by sequence: the wall clock may have been set back."""
+        return self._select("WHERE rowid > (SELECT rowid FROM jobs WHERE id = ?) ORDER BY rowid", job.id)
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that were asked for and are not at their end, oldest first."""
+        return self._select("WHERE state IN (?, ?) ORDER BY rowid", *OPEN)
+
+    def promised_ids(self, but: str | None = None) -> set[str]:
+        """Ids of workspaces that an unfinished job is for, ``but`` for the job of that id."""
+        return {id for job in self.unfinished() if job.id != but for id in job.project_ids}
+
+    def note(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
+        """Writes down something that happened in the job."""
+        moment = now()
+        with self._registry.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
+                (job_id, moment, kind, json.dumps(tagged(data))),
+            )
+        return JobEvent(int(cursor.lastrowid or 0), moment, kind, data)
+
+    def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
+        """What happened in the job after the event of that number."""
+        with self._registry.reading() as db:
+            rows = db.execute(
+                "SELECT sequence, at, kind, data FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence",
+                (job_id, after),
+            ).fetchall()
+        return [JobEvent(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+
+    def _select(self, rest: str, *values: str | int) -> list[Job]:
+        with self._registry.reading() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
+        return [_job(row) for row in rows]
+
+    def _set(self, job_id: str, **values: str | int | None) -> None:
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        with self._registry.transaction() as db:
+            db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608
+
+
+def _is_open(db: sqlite3.Connection, job_id: str) -> bool:
+    row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return row is not None and row[0] in OPEN
+
+
+def _job(row: Sequence[Any]) -> Job:
+    values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
+    for name in ("project_ids", "variables", "seats", "basis"):
+        values[name] = json.loads(values[name])
+    values["seats"] = untagged(values["seats"])
+    return Job(**(values | {"state": JobState(values["state"]), "error": restored(values["error"])}))

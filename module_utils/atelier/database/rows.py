@@ -1,0 +1,84 @@
+"""What the registry's rows hold: a workspace and its columns, what a new one needs to be told, an order for clones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..common.messages import restored
+from ..common.models import Limits, ProxyMode, Status, Workspace
+
+# In the order of Workspace's fields; the last two make its Limits.
+COLUMNS = (
+    "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
+    " git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode, memory, cpus"
+)
+# What may change after a row is made, by the name of the Workspace's field.
+MUTABLE = {
+    *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
+    *("repository", "branch", "git_pending", "git_problem", "sessions"),
+}
+_STATUSES = {str(status): status for status in Status}
+_PROXY_MODES = {str(mode): mode for mode in ProxyMode}
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What a new row needs to be told; id, address and times are the registry's to give."""
+
+    name: str
+    template: str
+    limits: Limits
+    proxy_mode: ProxyMode
+    group: str | None = None
+    notes: str = ""
+    password_hash: str | None = None
+    cloned_from: str | None = None
+    git_url: str | None = None
+    repository: str | None = None
+    owner: str = "default"
+    id: str | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One clone order: kept until its result was handed over, so that a killed run can be finished."""
+
+    id: str
+    source_id: str
+    count: int
+
+
+def clone_order(
+    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
+) -> Reservation:
+    """What a clone inherits from its source: limits, group, egress, git address, repository; no password or notes."""
+    return Reservation(
+        name=name,
+        template=source.template,
+        limits=source.limits,
+        proxy_mode=source.proxy_mode,
+        group=source.group,
+        password_hash=password_hash,
+        cloned_from=source.id,
+        git_url=source.git_url,
+        repository=source.repository,
+        owner=owner,
+        batch=batch,
+    )
+
+
+def workspace_from(row: Sequence[Any]) -> Workspace:
+    """A row in the order of COLUMNS."""
+    # By position: a list makes thousands of these.
+    git_problem, sessions, batch, error, status, mode, memory, cpus = row[15:]
+    kept = (*row[:15], restored(git_problem), sessions, batch, restored(error))
+    return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))
+
+
+@lru_cache
+def _limits(memory: str, cpus: str) -> Limits:
+    return Limits(memory, cpus)

@@ -1,0 +1,401 @@
+"""The registry: who has which workspace, and what they asked of it. One SQLite file, safe at any moment of a crash.
+
+Every write is one ``BEGIN IMMEDIATE`` transaction, so uniqueness, quotas and fixed addresses are decided where rows
+are reserved, and two people who click at once are served one after the other. ``synchronous=FULL``: a reservation
+that was answered survives a power cut.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, stored
+from ..common.models import CLONE, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.validation import TITLE_LENGTH
+from .ip_allocation import free_addresses, take_addresses
+from .migrations import migrate
+from .quotas import check_room
+from .registry_file import opened_alone, unusable
+from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
+
+_BUSY_SECONDS = 30
+# A sentence with a code is bound as JSON, whatever the column.
+sqlite3.register_adapter(Message, stored)
+
+
+def now() -> str:
+    """The present in ISO 8601, UTC, with milliseconds and ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id() -> str:
+    """12 lower-case hexadecimal characters."""
+    return secrets.token_hex(6)
+
+
+class Registry:
+    """Opens (and if need be makes or migrates) the registry in ``state_dir``.
+
+    One instance may be used from several threads. With ``create`` false a registry that isn't there is taken as empty
+    and stays unmade (check mode). Raises REGISTRY_ERROR when the folder or file can't be used.
+    """
+
+    def __init__(
+        self, state_dir: Path, networks: Mapping[ProxyMode, Network], quotas: Quotas, *, create: bool = True
+    ) -> None:
+        self._networks = networks
+        self._quotas = quotas
+        self._mutex = threading.RLock()
+        self._is_writing = False  # only while somebody holds the mutex
+        self._path = path = state_dir / "registry.sqlite3"
+        try:
+            in_memory = not create and not path.exists()
+            if not in_memory:
+                state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)
+            self._db = sqlite3.connect(
+                ":memory:" if in_memory else path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            with nullcontext() if in_memory else opened_alone(state_dir):
+                self._db.execute("PRAGMA journal_mode = WAL")
+                with self._transaction():
+                    migrate(self._db)
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(path, error) from error
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    # --- Reading ----------------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Workspace]:
+        """All workspaces, oldest first; clones of one batch in the order of their numbers."""
+        with self.reading() as db:
+            rows = db.execute(f"SELECT {COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
+        return [workspace_from(row) for row in rows]
+
+    def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
+        """The workspace with that id, or else with that name; None when there is none."""
+        column, value = ("id", id) if id else ("name", name)
+        with self.reading() as db:
+            row = db.execute(
+                f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
+                (value,),
+            ).fetchone()
+        return workspace_from(row) if row else None
+
+    def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
+        """As ``find``, but raises PROJECT_NOT_FOUND, naming ``field`` as the parameter at fault."""
+        workspace = self.find(id=id, name=name)
+        if workspace is None:
+            raise AtelierError(
+                Code.PROJECT_NOT_FOUND,
+                Message("no_such_id" if id else "no_such_name", value=id or name),
+                field=field,
+                value=id or name,
+            )
+        return workspace
+
+    # --- Reserving --------------------------------------------------------------------------------------------------
+
+    def reserve(self, orders: Sequence[Reservation], *, keep: bool = True) -> list[Workspace]:
+        """Makes one row of status ``creating`` for each order, all or none; with ``keep`` false only tries.
+
+        Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
+        ADDRESSES_EXHAUSTED when the network has no address left.
+        """
+        with self._transaction(keep):
+            return self._insert(orders)
+
+    def reserve_clones(
+        self,
+        source: Workspace,
+        batch_id: str | None,
+        hashes: Sequence[str | None],
+        owner: str,
+        *,
+        ids: Sequence[str] = (),
+        keep: bool = True,
+    ) -> list[Workspace]:
+        """Reserves a clone for each of the password hashes, named ``{source} 1``, ``{source} 2``, ... skipping names
+        in use: as one batch (whose lock the caller holds) if its id is given, with these ``ids`` if they are. Raises
+        and tries as ``reserve`` does.
+        """
+        with self._transaction(keep):
+            if batch_id is not None:
+                self._db.execute(
+                    "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT DO NOTHING",  # it is there when an interrupted batch is filled up again
+                    (batch_id, source.id, len(hashes), now()),
+                )
+            names = self._free_names(source.name, len(hashes))
+            given = ids or [new_id() for _ in hashes]
+            return self._insert(
+                [
+                    replace(clone_order(source, name, password_hash, owner=owner, batch=batch_id), id=id)
+                    for id, name, password_hash in zip(given, names, hashes, strict=True)
+                ]
+            )
+
+    # --- Batches ----------------------------------------------------------------------------------------------------
+
+    def open_batches(self, source_id: str | None = None) -> list[Batch]:
+        """Clone orders whose result was never handed over, oldest first."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY rowid",
+                (source_id,),
+            ).fetchall()
+        return [Batch(*row) for row in rows]
+
+    def close_batch(self, batch_id: str) -> None:
+        """Forgets the order; its workspaces stay."""
+        with self._transaction():
+            self._db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+            self._db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
+
+    def take_over(self, workspace: Workspace, batch_id: str) -> bool:
+        """Makes an unfinished row one of another run. False when somebody took or finished it since it was read."""
+        with self._transaction():
+            taken = self._db.execute(
+                "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?",
+                (batch_id, workspace.id, workspace.batch, Status.CREATING),
+            )
+            return taken.rowcount == 1
+
+    # --- Changing ---------------------------------------------------------------------------------------------------
+
+    def update(self, workspace_id: str, keep: bool = True, /, **values: str | None) -> None:
+        """Sets columns of one row; with ``keep`` false only tries. Raises PROJECT_EXISTS when a new name is in use."""
+        unknown = values.keys() - MUTABLE
+        if unknown:
+            raise ValueError(f"not changeable: {sorted(unknown)}")
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        with self._transaction(keep):
+            try:
+                self._db.execute(
+                    f"UPDATE workspaces SET {assignments} WHERE id = ?",  # noqa: S608 - names checked above
+                    (*values.values(), workspace_id),
+                )
+            except sqlite3.IntegrityError as error:
+                raise _name_taken(str(values.get("name"))) from error
+
+    def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
+        """Sets the status that was observed of a row, unless somebody changed it since it was read. A workspace that
+        was started by other means is wanted; one that is found stopped stays what it was wanted to be."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted)"
+                " WHERE id = ?3 AND status = ?4",
+                (status, error, seen.id, seen.status),
+            )
+
+    def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, keep: bool = True) -> None:
+        """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
+        with ``keep`` false only tries. Raises CONCURRENT_LIMIT_REACHED."""
+        with self._transaction(keep):
+            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+            self._db.execute(
+                "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', orders = orders + 1 WHERE id = ?",
+                (status, workspace_id),
+            )
+
+    def check_running_slot(self, workspace_id: str) -> None:
+        """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
+        with self.reading():
+            check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+
+    def room(self, owner: str, mode: ProxyMode) -> dict[str, int]:
+        """How many more workspaces each of the quotas allows, and the addresses of the mode's network, by its name."""
+        with self.reading():
+            owned, running = self._usage(owner)
+            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+        return {
+            "max_workspaces_per_user": max(self._quotas.max_workspaces_per_user - owned, 0),
+            "max_concurrent_workspaces": max(self._quotas.max_concurrent_workspaces - running, 0),
+            "addresses": free_addresses(self._networks[mode].subnet, used),
+        }
+
+    def delete(self, workspace_id: str) -> None:
+        """Forgets the workspace; that it may have access to a repository is remembered until ``revoked``."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO git_revocations (workspace_id, repository) SELECT id, repository FROM workspaces"
+                " WHERE id = ? AND repository IS NOT NULL ON CONFLICT DO NOTHING",
+                (workspace_id,),
+            )
+            self._db.execute("DELETE FROM workspaces WHERE id = ?", (workspace_id,))
+
+    def unrevoked(self) -> dict[str, str]:
+        """Workspaces that are gone and whose access to the git server may not be: repositories by id."""
+        with self.reading() as db:
+            return dict(db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
+
+    def revoked(self, workspace_id: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
+
+    def adopt(self, workspace: Workspace) -> None:
+        """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
+        with self._transaction():
+            self._write(workspace)
+            self._db.execute(
+                "UPDATE workspaces SET wanted = 'stopped' WHERE id = ? AND status = 'stopped'", (workspace.id,)
+            )
+
+    # --- For what else is kept in the same file (jobs) ---------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One ``BEGIN IMMEDIATE`` transaction on the registry's connection. Writes of this thread inside it belong to
+        it: all of them are kept, or none."""
+        with self._transaction():
+            yield self._db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The registry's connection, for reads. Raises REGISTRY_ERROR for what SQLite raises."""
+        with self._mutex:
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+
+    def version(self) -> tuple[int, int]:
+        """Changes whenever any process changes the file: what was read under the same version is still true."""
+        with self.reading() as db:
+            (others,) = db.execute("PRAGMA data_version").fetchone()
+            return others, db.total_changes
+
+    # --- Inside -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self, keep: bool = True) -> Iterator[None]:
+        with self._mutex:
+            if self._is_writing and keep:  # within a transaction of this thread, which has the mutex
+                yield
+                return
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._is_writing = True
+                yield
+                self._db.execute("COMMIT" if keep else "ROLLBACK")
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+            finally:
+                self._is_writing = False
+                # A full disk makes SQLite end some transactions by itself.
+                if self._db.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+
+    def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
+        owners = {order.owner for order in orders}
+        for owner in owners:
+            wanted = sum(order.owner == owner for order in orders)
+            check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
+        addresses = self._reserve_addresses(orders)
+        moment = now()
+        workspaces = [
+            Workspace(
+                id=order.id or new_id(),
+                name=order.name,
+                template=order.template,
+                address=address,
+                created_at=moment,
+                last_activity=moment,
+                owner=order.owner,
+                group=order.group,
+                notes=order.notes,
+                password_hash=order.password_hash,
+                cloned_from=order.cloned_from,
+                git_url=order.git_url,
+                repository=order.repository,
+                branch=None,
+                # A clone has its source's files already.
+                git_pending=CLONE if order.git_url and not order.cloned_from else None,
+                git_problem=None,
+                sessions="",
+                batch=order.batch,
+                error=None,
+                status=Status.CREATING,
+                proxy_mode=order.proxy_mode,
+                limits=order.limits,
+            )
+            for order, address in zip(orders, addresses, strict=True)
+        ]
+        for workspace in workspaces:
+            self._write(workspace)
+        return workspaces
+
+    def _write(self, workspace: Workspace) -> None:
+        values = (*workspace[:-1], workspace.limits.memory, workspace.limits.cpus)
+        marks = ", ".join("?" * len(values))
+        try:
+            self._db.execute(f"INSERT INTO workspaces ({COLUMNS}) VALUES ({marks})", values)  # noqa: S608
+        except sqlite3.IntegrityError as error:
+            raise _name_taken(workspace.name) from error
+
+    def _usage(self, owner: str, exclude: str = "") -> tuple[int, int]:
+        row = self._db.execute(
+            "SELECT count(*) FILTER (WHERE owner = ?1), count(*) FILTER (WHERE status IN ('creating', 'running'))"
+            " FROM workspaces WHERE id <> ?2",
+            (owner, exclude),
+        ).fetchone()
+        return row[0], row[1]
+
+    def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
+        addresses: list[str] = [""] * len(orders)
+        for mode in {order.proxy_mode for order in orders}:
+            places = [place for place, order in enumerate(orders) if order.proxy_mode == mode]
+            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+            row = self._db.execute("SELECT last FROM address_cursors WHERE proxy_mode = ?", (mode,)).fetchone()
+            taken, last = take_addresses(self._networks[mode].subnet, used, row[0] if row else None, len(places))
+            self._db.execute(
+                "INSERT INTO address_cursors (proxy_mode, last) VALUES (?1, ?2)"
+                " ON CONFLICT (proxy_mode) DO UPDATE SET last = ?2",
+                (mode, last),
+            )
+            for place, address in zip(places, taken, strict=True):
+                addresses[place] = address
+        return addresses
+
+    def _free_names(self, source_name: str, count: int) -> list[str]:
+        used = {row[0] for row in self._db.execute("SELECT name FROM workspaces")}
+        names: list[str] = []
+        number = 0
+        while len(names) < count:
+            number += 1
+            suffix = f" {number}"
+            name = source_name[: TITLE_LENGTH[1] - len(suffix)].rstrip() + suffix
+            if name not in used:
+                names.append(name)
+        return names
+
+
+def _name_taken(name: str) -> AtelierError:
+    return AtelierError(
+        Code.PROJECT_EXISTS,
+        Message("name_taken", name=name),
+        field="name",
+        value=name,
+    )

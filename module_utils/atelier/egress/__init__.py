@@ -1,0 +1,1 @@
+"""The egress proxies: their clients, whitelists, logs and configuration."""

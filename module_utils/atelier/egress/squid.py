@@ -1,0 +1,210 @@
+"""Squid of one installation: its whitelist, changed so that the file on disk always is one that Squid can read.
+
+A change goes: candidate beside the live file, read by Squid itself (``squid -k parse``), swapped in with one rename,
+``squid -k reconfigure``, and asked back from the running Squid. A run that was killed between any two of these is
+finished by the next, which sees that Squid does not run what the file says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.locks import Locks
+from ..common.messages import Message
+from ..engine.interface import Engine
+from .squid_config import Configuration
+from .whitelist import BASE, State, plan
+
+# Where the container sees the folder (roles/squid).
+_INSIDE = PurePosixPath("/srv/squid")
+# Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
+_SIGNALS = "/etc/squid/signal.conf"
+_SQUID = "/usr/sbin/squid"
+_COMMAND_SECONDS = 120.0
+_POLL_SECONDS = 0.03
+# The container comes back by itself when Squid died; a run that meets it just then waits for that.
+_COMES_BACK_SECONDS = 15
+# "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
+_COMPLAINT = re.compile(
+    r"^(?:[\d/]+ [\d:]+(?: kid\d+)?\| ?)?((?:FATAL|ERROR|Bungled).*|.*: unrecognized: .*)", re.MULTILINE
+)
+_SHOWN_COMPLAINTS = 3
+_LOG_LINES = 30
+
+
+@dataclass(frozen=True)
+class WhitelistChange:
+    """What a run made of the list. ``before`` and ``after`` are entries, ``raw`` is the section of squid.conf."""
+
+    changed: bool
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    raw: str
+
+
+class Squid:
+    """``wait`` is how many seconds a new configuration may take until Squid has it, and how long to wait for another
+    run. The engine is opened only when something has to be done."""
+
+    def __init__(self, state_dir: Path, instance: str, open_engine: Callable[[], Engine], wait: float) -> None:
+        self._folder = state_dir / "squid"
+        self._live = self._folder / "squid.conf"
+        self._candidate = self._folder / "squid.conf.candidate"
+        # The last one that Squid was seen to run.
+        self._good = self._folder / "squid.conf.good"
+        self._container = f"{instance}-squid"
+        self._open_engine = open_engine
+        self._locks = Locks(state_dir)
+        self._wait = wait
+
+    def whitelist(self) -> Configuration:
+        """What the file holds: ``entries`` and ``section``. Raises SERVICE_UNAVAILABLE without Squid's files."""
+        live = self._read(self._live)
+        if live is None:
+            raise self._missing()
+        return live
+
+    def change(self, named: tuple[str, ...], state: State, *, check_mode: bool) -> WhitelistChange:
+        """Makes the global whitelist hold the named entries (normalised), none of them, or exactly them.
+
+        Raises VALIDATION_ERROR for what can't be removed, SERVICE_UNAVAILABLE when Squid does not run, and SQUID_ERROR
+        with Squid's own words when it refuses; the file is then what it was.
+        """
+        if not self._folder.is_dir():
+            raise self._missing()
+        with self._locks.whitelist(self._wait * 2):
+            frame = self._read(self._folder / "squid.conf.frame")
+            if frame is None:
+                raise self._missing()
+            live = self._read(self._live)
+            before = live.entries if live else ()
+            wanted = Configuration.composed(frame.text, plan(before, named, state, BASE))
+            changed = live != wanted or not self._holds(wanted)
+            if changed and not check_mode:
+                self._apply(live, wanted)
+        return WhitelistChange(changed, before, wanted.entries, wanted.section)
+
+    def _holds(self, live: Configuration) -> bool:
+        """Whether nothing is left to do: Squid runs it, or will, once it is started."""
+        return live.is_running() or not self._container_runs()
+
+    def _apply(self, live: Configuration | None, wanted: Configuration) -> None:
+        for leftover in self._folder.glob(".squid.conf*"):  # of writers that were killed
+            leftover.unlink()
+        try:
+            if live is not None and live.is_running():
+                self._note_good(live)
+            if live != wanted:
+                write_atomically(self._candidate, wanted.text.encode(), mode=0o644)
+                self._parse()
+                self._candidate.replace(self._live)
+            if self._reconfigured(wanted):
+                self._note_good(wanted)
+                return
+            complaint = self._complaint(self._engine.logs(self._container, _LOG_LINES))
+            restored = self._roll_back()
+        except OSError as error:
+            raise AtelierError(
+                Code.SQUID_ERROR,
+                Message("squid.files_unusable", folder=self._folder, why=error.strerror),
+                field="site.state_dir",
+            ) from error
+        raise AtelierError(
+            Code.SQUID_ERROR,
+            Message("squid.too_slow", seconds=self._wait, said=complaint, restored=restored, container=self._container),
+        )
+
+    def _parse(self) -> None:
+        """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
+        code, output = self._inside(_SQUID, "-k", "parse", "-f", str(_INSIDE / self._candidate.name))
+        # It ends with 0 also after some errors that it calls fatal.
+        if code == 0 and "FATAL:" not in output:
+            return
+        self._candidate.unlink()
+        raise AtelierError(
+            Code.SQUID_ERROR,
+            Message("squid.refused", said=self._complaint(output)),
+        )
+
+    def _reconfigured(self, wanted: Configuration) -> bool:
+        """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
+        deadline = time.monotonic() + self._wait
+        with suppress(AtelierError):  # the container is starting again at this moment
+            self._engine.execute(
+                self._container, [_SQUID, "-k", "reconfigure", "-f", _SIGNALS], seconds=_COMMAND_SECONDS
+            )
+        while not wanted.is_running():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _note_good(self, running: Configuration) -> None:
+        if self._read(self._good) != running:
+            write_atomically(self._good, running.text.encode(), mode=0o644)
+
+    def _roll_back(self) -> str:
+        """Puts the last configuration back that Squid ran; says what came of it."""
+        good = self._read(self._good)
+        if good is None:
+            return Message("squid.no_earlier")
+        write_atomically(self._live, good.text.encode(), mode=0o644)
+        if self._reconfigured(good):
+            return Message("squid.previous_runs")
+        return Message("squid.previous_fails")
+
+    def _inside(self, *command: str) -> tuple[int, str]:
+        """Runs a command in the container, which may be starting again at this moment."""
+        deadline = time.monotonic() + _COMES_BACK_SECONDS
+        while True:
+            try:
+                if not self._container_runs():
+                    raise AtelierError(
+                        Code.SERVICE_UNAVAILABLE,
+                        Message("squid.not_running", container=self._container),
+                    )
+                return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
+            except AtelierError as error:
+                if error.code is not Code.ENGINE_ERROR or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+
+    def _container_runs(self) -> bool:
+        found = self._engine.inspect(self._container)
+        return found is not None and found.status in ("running", "restarting")
+
+    @property
+    def _engine(self) -> Engine:
+        return self._open_engine()
+
+    @staticmethod
+    def _complaint(output: str) -> str:
+        complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
+        return "; ".join(complaint[:300] for complaint in complaints) or "it gave no reason."
+
+    def _read(self, path: Path) -> Configuration | None:
+        try:
+            return Configuration(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise AtelierError(
+                Code.SQUID_ERROR,
+                Message("squid.file_unreadable", path=path, kind=type(error).__name__),
+                field="site.state_dir",
+            ) from error
+
+    def _missing(self) -> AtelierError:
+        return AtelierError(
+            Code.SERVICE_UNAVAILABLE,
+            Message("squid.no_files", folder=os.fspath(self._folder)),
+            field="site.state_dir",
+        )

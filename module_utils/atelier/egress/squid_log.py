@@ -1,0 +1,166 @@
+"""Squid's access log, read from its end: what one client asked for last.
+
+The lines are those of roles/squid's squid.conf (the native format without padding). A log is rotated at any moment:
+``access.log`` becomes ``access.log.0``, that ``access.log.1``, and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..common.models import Workspace
+
+MAX_BYTES = 64 * 1024**2
+MAX_SECONDS = 2.0
+_BLOCK = 1024**2
+# More is no line of a log.
+_LONGEST_LINE = 1024**2
+_LINE = re.compile(rb"(\d{1,12}\.\d{3}) +(\d+) (\S+) ([A-Z_]+/\d{3}) (\d+) (\S+) (\S+) \S+ [A-Z_]+/\S+ \S.*")
+_TRIES = 10
+_ROTATED = re.compile(r"access\.log\.(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One request, in the HTTP contract's terms. ``timestamp`` is in seconds since 1970 with milliseconds, ``duration``
+    in milliseconds; both are text, as the log and the contract have them."""
+
+    timestamp: str
+    duration: str
+    client_ip: str
+    status: str
+    bytes: str
+    method: str
+    url: str
+    raw_line: str
+
+
+def last_requests(state_dir: Path, workspace: Workspace, lines: int) -> list[LogEntry]:
+    """The last requests of a workspace whose proxy logs them; none of whoever had its address before it."""
+    since = datetime.fromisoformat(workspace.created_at).timestamp()
+    return recent(workspace.proxy_mode.proxy_folder(state_dir) / "log", workspace.address, lines, since=since)
+
+
+def recent(
+    folder: Path,
+    address: str,
+    lines: int,
+    *,
+    since: float = 0,
+    max_bytes: int = MAX_BYTES,
+    max_seconds: float = MAX_SECONDS,
+) -> list[LogEntry]:
+    """The client's last requests, the oldest first; at most ``lines``, none that ended before ``since`` (seconds since
+    1970: an address may have been another workspace's). Gives up its search after so many bytes or seconds.
+
+    A folder or log that is missing has no requests. Raises OSError for one that can't be read.
+    """
+    found: list[LogEntry] = []
+    needle = f" {address} ".encode()
+    deadline = time.monotonic() + max_seconds
+    with ExitStack() as stack:
+        for chunk in _backwards(_open_all(folder, stack), max_bytes):
+            for entry in _matches(chunk, needle, address):
+                if float(entry.timestamp) < since:
+                    return found[::-1]
+                found.append(entry)
+                if len(found) >= lines:
+                    return found[::-1]
+            if time.monotonic() > deadline:
+                break
+    return found[::-1]
+
+
+def parse(line: bytes) -> LogEntry | None:
+    """A line without its end; None for what is none of Squid's."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    fields = [field.decode(errors="replace") for field in (*match.groups(), line)]
+    return LogEntry(*fields)
+
+
+def _open_all(folder: Path, stack: ExitStack) -> list[int]:
+    """Descriptors of the logs, the newest first, all opened before any is read.
+
+    Logs only ever move to higher numbers, so none is missed, and one that moves meanwhile is met twice and taken once.
+    Only where the first has moved, too, newer ones may have come behind it: then all are opened again.
+    """
+    for _ in range(_TRIES):
+        newest = _identity(folder / "access.log")
+        opened = _open_each(folder, stack)
+        if newest == _identity(folder / "access.log"):
+            break
+    return list(opened.values())
+
+
+def _open_each(folder: Path, stack: ExitStack) -> dict[tuple[int, int], int]:
+    try:
+        rotated = [int(match[1]) for path in folder.iterdir() if (match := _ROTATED.fullmatch(path.name))]
+    except FileNotFoundError:
+        return {}
+    # And the name that the last one gets if they are rotated right now.
+    numbers = [*sorted(rotated), max(rotated, default=-1) + 1]
+    opened: dict[tuple[int, int], int] = {}
+    for name in ("access.log", *(f"access.log.{number}" for number in numbers)):
+        try:
+            # The folder is Squid's: a link in it could lead to what only root reads.
+            descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            continue
+        stack.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+        opened.setdefault((status.st_dev, status.st_ino), descriptor)
+    return opened
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _backwards(descriptors: list[int], max_bytes: int) -> Iterator[bytes]:
+    """Whole lines in large chunks, from the end of the first file to the beginning of the last."""
+    left = max_bytes
+    for descriptor in descriptors:
+        position = os.fstat(descriptor).st_size
+        rest = b""  # the end of a line whose beginning is further in front
+        at_end = True
+        while position > 0 and left > 0:
+            size = min(_BLOCK, position, left)
+            position -= size
+            left -= size
+            block = os.pread(descriptor, size, position)
+            if at_end:
+                # What follows the last line end is being written at this moment.
+                block = block[: block.rfind(b"\n") + 1]
+                at_end = not block
+            whole = block + rest
+            begin = 0 if position == 0 else whole.find(b"\n") + 1
+            if begin == 0 and position > 0:
+                rest = whole if len(whole) <= _LONGEST_LINE else b""
+                continue
+            rest = whole[:begin]
+            yield whole[begin:]
+
+
+def _matches(chunk: bytes, needle: bytes, address: str) -> Iterator[LogEntry]:
+    """The client's entries in a chunk of whole lines, the last first."""
+    end = len(chunk)
+    while (at := chunk.rfind(needle, 0, end)) >= 0:
+        begin = chunk.rfind(b"\n", 0, at) + 1
+        stop = chunk.find(b"\n", at)
+        entry = parse(chunk[begin : stop if stop >= 0 else len(chunk)].removesuffix(b"\r"))
+        if entry is not None and entry.client_ip == address:
+            yield entry
+        end = begin

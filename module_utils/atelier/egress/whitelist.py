@@ -1,0 +1,164 @@
+"""The whitelist's arithmetic: lists of domains, and the section of squid.conf that holds one.
+
+An entry is ``.domain``, Squid's way to write "the domain and all below it". Nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from .domain_names import NotADomain, normalised, shown
+
+# What a workspace can't do without: packages of its system, extensions of its IDE. The HTTP contract's list.
+BASE = (".debian.org", ".eclipsecontent.org", ".nodesource.com", ".open-vsx.org", ".openvsx.org", ".ubuntu.com")
+# More would not fit the result that ansible-runner passes on (700,000 characters).
+MAX_DOMAINS = 10_000
+
+_BEGIN = "# Whitelist ACLs. This section is written by Atelier; changes by hand are lost."
+_END = "# Whitelist ACLs: end"
+# -n: an address in a request is no name; Squid would else ask whom it belongs to, and believe the answer.
+_ACL = "acl whitelist dstdomain -n"
+_SECTION = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
+_FAULTS_SHOWN = 20
+
+
+class State(StrEnum):
+    """What shall become of the domains that are named: there, gone, or the only ones there (besides the base)."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    EXACT = "exact"
+
+
+def normalise(domains: Sequence[str], field: str = "domains") -> tuple[str, ...]:
+    """The entries that allow these domains: sorted, each once, none below another.
+
+    Raises VALIDATION_ERROR; its details name the first fault's ``field`` as ``domains[3]`` with its ``value``, and up
+    to 20 faults in ``invalid``.
+    """
+    if len(domains) > MAX_DOMAINS:
+        raise _too_many(len(domains), field)
+    entries: set[str] = set()
+    faults: list[tuple[int, str, NotADomain]] = []
+    for index, text in enumerate(domains):
+        try:
+            entries.add(f".{normalised(text)}")
+        except NotADomain as fault:
+            faults.append((index, text, fault))
+    if faults:
+        raise _refused(faults, field)
+    return without_covered(entries)
+
+
+def allowable(domains: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The entries for those of these names that can be allowed (recorded ones, say), and the names that can't."""
+    entries: set[str] = set()
+    others: list[str] = []
+    for text in domains:
+        try:
+            entries.add(f".{normalised(text)}")
+        except NotADomain:
+            others.append(text)
+    return without_covered(entries), tuple(others)
+
+
+def without_covered(entries: Collection[str]) -> tuple[str, ...]:
+    """The entries in order, without those that another one allows already."""
+    known = set(entries)
+    return tuple(sorted(entry for entry in known if covering(known, entry, itself=False) is None))
+
+
+def covering(entries: Collection[str], entry: str, *, itself: bool = True) -> str | None:
+    """The entry that allows this one: itself, or one above it. ``entries`` should be a set."""
+    start = 0 if itself else 1
+    while (start := entry.find(".", start)) >= 0:
+        if entry[start:] in entries:
+            return entry[start:]
+        start += 1
+    return None
+
+
+def plan(present: Iterable[str], named: Sequence[str], state: State, base: Sequence[str] = ()) -> tuple[str, ...]:
+    """The entries that there shall be. ``named`` are normalised; ``base`` are always among them.
+
+    Absent takes a domain and all below it. Raises VALIDATION_ERROR for one that stays allowed all the same, by the
+    base or by an entry above it.
+    """
+    if state is State.EXACT:
+        return _checked_size(without_covered({*named, *base}))
+    if state is State.PRESENT:
+        return _checked_size(without_covered({*present, *named, *base}))
+    removed = set(named)
+    kept = {entry for entry in {*present, *base} if covering(removed, entry) is None} | set(base)
+    for entry in named:
+        above = covering(kept, entry)
+        if above is not None:
+            reason = "is always allowed" if above in base else f"is below {above}, which is allowed"
+            remedy = "Leave it out." if above in base else f"Remove {above}, and add the subdomains to keep."
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                f"The domain {entry} can't be removed: it {reason}.",
+                field="domains",
+                value=entry,
+                remedy=remedy,
+            )
+        below = [other for other in base if covering({entry}, other)]
+        if below:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                Message("domain_always_allowed", entry=entry, base=below[0]),
+                field="domains",
+                value=entry,
+            )
+    return without_covered(kept)
+
+
+def render_section(entries: Sequence[str]) -> str:
+    """The section of squid.conf, markers and final newline included."""
+    return "\n".join([_BEGIN, " \\\n ".join([_ACL, *entries]), _END, ""])
+
+
+def find_section(text: str) -> str | None:
+    """The section in a squid.conf; None when there is none."""
+    found = _SECTION.search(text)
+    return found[0] if found else None
+
+
+def parse_section(section: str) -> tuple[str, ...]:
+    """The entries of a section."""
+    return tuple(word for word in section.split() if word.startswith("."))
+
+
+def _checked_size(entries: tuple[str, ...]) -> tuple[str, ...]:
+    if len(entries) > MAX_DOMAINS:
+        raise _too_many(len(entries), "domains")
+    return entries
+
+
+def _too_many(count: int, field: str) -> AtelierError:
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The {field} would be {count}; a whitelist has at most {MAX_DOMAINS}.",
+        field=field,
+        remedy="Name domains instead of the hosts below them.",
+    )
+
+
+def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:
+    index, text, fault = faults[0]
+    more = f" {len(faults) - 1} more are invalid." if len(faults) > 1 else ""
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"{field}[{index}] {shown(text)} {fault}.{more}",
+        field=f"{field}[{index}]",
+        value=text[:253],
+        remedy=fault.remedy,
+        invalid=[
+            {"index": index, "value": text[:253], "fault": str(fault), "remedy": fault.remedy}
+            for index, text, fault in faults[:_FAULTS_SHOWN]
+        ],
+    )

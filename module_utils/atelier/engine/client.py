@@ -1,0 +1,495 @@
+"""The engine port's adapter: a real Docker Engine, reached by URL through Docker's own SDK."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.plain_text import last_of, plain
+from .container_limits import changed_limits, creation_limits, may_have_quota
+from .docker_errors import LONGEST_REASON, translated
+from .image_config import config_only_archive, instructions, overruling
+from .interface import (
+    MOST_OUTPUT,
+    Archive,
+    Container,
+    ContainerStats,
+    Event,
+    File,
+    Image,
+    ImageBuild,
+    SeatSpec,
+    Size,
+)
+from .parsing import ExportReader, container_from, event_from, image_from, log_text, raise_reported, stats_from
+
+if TYPE_CHECKING:
+    import requests
+
+# Committing or flattening a large workspace is the slowest call there is.
+_TIMEOUT_SECONDS = 900
+_STOP_SECONDS = 10
+_CHUNK = 1024**2
+# For what is small, unless a seat makes it large or slow.
+_READ_SECONDS = 60.0
+_LOG_SECONDS = 15.0
+_MOST_LOG = 8 * 1024**2
+_KEPT_LOG = 64 * 1024
+# What such an engine tells of its storage driver.
+_CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+
+
+class DockerEngine:
+    """The port's adapter over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience`` is how many seconds one of
+    Docker's answers may take."""
+
+    def __init__(self, url: str, *, patience: int = _TIMEOUT_SECONDS) -> None:
+        # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
+        import docker
+
+        self._url = url
+        self._patience = patience
+        with self._translated(Message("do.connect")):
+            self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
+
+    def close(self) -> None:
+        """Closes its connections, also those of events that are followed."""
+        self._api.close()
+
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        with self._translated(Message("do.read_information")):
+            info: dict[str, Any] = self._api.info()
+            return info
+
+    @property
+    def _in_containerd(self) -> bool:
+        """Whether images are in containerd's store, not in Docker's classic one."""
+        return any(value == _CONTAINERD_STORE for _, value in self._info.get("DriverStatus") or ())
+
+    def cpus(self) -> int:
+        """CPU cores of the engine's host; Docker refuses a container that asks for more."""
+        return int(self._info["NCPU"])
+
+    def create(self, spec: SeatSpec) -> str:
+        """Creates the container, not started, and returns its id.
+
+        Always hardened: no new privileges, no capabilities (an IDE that runs as a user needs none), Docker's seccomp
+        profile, and the limits of ``creation_limits``; its disk is limited where the storage driver can.
+        """
+        if spec.disk and may_have_quota(self._info):
+            with suppress(AtelierError):  # any other reason than the quota fails the second attempt, too
+                return self._create(spec, spec.disk)
+        return self._create(spec, 0)
+
+    def _create(self, spec: SeatSpec, quota: int) -> str:
+        from docker.types import LogConfig, Mount
+
+        host_config = self._api.create_host_config(
+            **creation_limits(spec, self.cpus(), quota),
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            restart_policy={"Name": "unless-stopped"},
+            mounts=[Mount(spec.volume_path, spec.volume, type="volume", no_copy=True, labels=dict(spec.labels))],
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "5m", "max-file": "2"}),
+            network_mode=spec.network,
+            extra_hosts=dict(spec.hosts),
+        )
+        endpoint = self._api.create_endpoint_config(ipv4_address=spec.address)
+        endpoints: Any = {spec.network: endpoint}  # the stubs ask for one endpoint, the SDK for endpoints by network
+        with self._translated(Message("do.create", container=spec.name), Code.CONTAINER_CREATE_FAILED):
+            created = self._api.create_container(
+                image=spec.image,
+                name=spec.name,
+                hostname=spec.hostname,
+                labels=dict(spec.labels),
+                environment=dict(spec.environment),
+                host_config=host_config,
+                networking_config=self._api.create_networking_config(endpoints),
+            )
+        return str(created["Id"])
+
+    def start(self, container: str) -> None:
+        with self._translated(Message("do.start", container=container), Code.CONTAINER_CREATE_FAILED):
+            self._api.start(container)
+
+    def stop(self, container: str) -> None:
+        with self._translated(Message("do.stop", container=container)):
+            self._api.stop(container, timeout=_STOP_SECONDS)
+
+    def restart(self, container: str) -> None:
+        """Kills every process of the container, and starts it again."""
+        with self._translated(Message("do.restart", container=container), Code.CONTAINER_CREATE_FAILED):
+            self._api.restart(container, timeout=0)
+
+    def kill(self, container: str) -> None:
+        """Ends all processes of the container at once; one that does not run is fine."""
+        from docker.errors import APIError
+
+        with self._translated(Message("do.stop", container=container), absent=APIError):
+            self._api.kill(container)
+
+    def remove(self, container: str) -> None:
+        """Removes the container, running or not; one that is gone already is fine."""
+        from docker.errors import NotFound
+
+        with self._translated(Message("do.remove", container=container), absent=NotFound):
+            self._api.remove_container(container, force=True, v=True)
+
+    def rename(self, container: str, name: str) -> None:
+        with self._translated(Message("do.rename", container=container)):
+            self._api.rename(container, name)
+
+    def pause(self, container: str) -> None:
+        """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked more than once."""
+        for last in (False, False, True):
+            try:
+                with self._translated(Message("do.pause", container=container)):
+                    self._api.pause(container)
+                return
+            except AtelierError as error:
+                if last or "unable to freeze" not in str(error.__cause__):
+                    raise
+
+    def unpause(self, container: str) -> None:
+        with self._translated(Message("do.unpause", container=container)):
+            self._api.unpause(container)
+
+    def update_limits(self, container: str, memory: int, cpus: float) -> None:
+        """Changes a container's limits, running or not, and its CPU shares to those of a new one. Bytes and cores."""
+        # The SDK's update_container knows no NanoCpus, and Docker refuses a quota beside it.
+        body = changed_limits(memory, cpus, self.cpus())
+        with self._translated(Message("do.change_limits", container=container)):
+            self._request("POST", f"containers/{container}/update", json=body).close()
+
+    def inspect(self, container: str) -> Container | None:
+        from docker.errors import NotFound
+
+        with self._translated(Message("do.inspect", container=container), absent=NotFound):
+            return container_from(self._api.inspect_container(container))
+        return None
+
+    def stats(self, container: str) -> ContainerStats | None:
+        """None for a container that does not run."""
+        from docker.errors import NotFound
+
+        with self._translated(Message("do.measure", container=container), absent=NotFound):
+            return stats_from(self._api.stats(container, stream=False, one_shot=True))
+        return None
+
+    def sizes(self, *labels: str) -> dict[str, Size]:
+        """The sizes of all containers with those ``name=value`` labels, by their names."""
+        with self._translated(Message("do.measure_all")):
+            listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
+        return {
+            name.lstrip("/"): Size(int(entry.get("SizeRw") or 0), int(entry.get("SizeRootFs") or 0))
+            for entry in listed
+            for name in entry["Names"]
+        }
+
+    def written(self, container: str) -> int:
+        """Bytes that a commit of the container copies: what it holds beyond its image, the holes in files included."""
+        with (
+            self._translated(Message("do.measure", container=container)),
+            closing(self._request("GET", f"containers/{container}/json", params={"size": True})) as response,
+        ):
+            return int(response.json().get("SizeRw") or 0)
+
+    def containers(self, label: str) -> list[Container]:
+        """All containers with that ``name=value`` label, running or not."""
+        with self._translated(Message("do.list")):
+            listed = self._api.containers(all=True, filters={"label": label})
+        return [found for entry in listed if (found := self.inspect(entry["Id"]))]
+
+    def container_names(self, label: str) -> dict[str, str]:
+        """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
+        with self._translated(Message("do.list")):
+            listed = self._api.containers(all=True, filters={"label": label})
+        return {
+            name.lstrip("/"): (entry["Labels"] or {}).get("atelier.workspace", "")
+            for entry in listed
+            for name in entry["Names"]
+        }
+
+    def events(self, label: str) -> Iterator[Event]:
+        """What happens to containers with that label from now on, until the engine is closed or goes away."""
+        return self._events(label, {})
+
+    def past_events(self, label: str, since: int) -> list[Event]:
+        """What happened to containers with that label since then, the moment itself included, as far as Docker knows.
+        Nanoseconds of Docker's clock."""
+        # Docker waits for events until the end, unless that has passed.
+        until = time.time_ns() - 1_000_000
+        span = {name: f"{at // 10**9}.{at % 10**9:09}" for name, at in (("since", since), ("until", until))}
+        return list(self._events(label, span))
+
+    def _events(self, label: str, span: dict[str, Any]) -> Iterator[Event]:
+        # Asked for here and now: a generator would ask when its first event is wanted.
+        with self._translated(Message("do.list")):
+            raw = self._api.events(**span, filters={"label": label, "type": "container"}, decode=True)
+
+        def translated_events() -> Iterator[Event]:
+            with self._translated(Message("do.list")):
+                yield from map(event_from, raw)
+
+        return translated_events()
+
+    def put(self, container: str, folder: str, files: Sequence[File]) -> None:
+        """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for file in files:
+                entry = tarfile.TarInfo(str(file.path.relative_to(folder)))
+                entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
+                entry.mtime = file.mtime
+                archive.addfile(entry, io.BytesIO(file.data))
+        with self._translated(Message("do.write_files", container=container)):
+            self._api.put_archive(container, folder, buffer.getvalue())
+
+    def read(
+        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True
+    ) -> Archive | None:
+        """What lies at the path; None when nothing does. A symbolic link is followed where ``follow`` says so of its
+        end; otherwise nothing lies there. Raises ENGINE_ERROR, with ``limit`` in its details, when it is more than
+        ``limit`` bytes."""
+        from docker.errors import APIError
+
+        try:
+            with self._translated(Message("do.read", path=path, container=container), keep=APIError):
+                return self._read(container, path, limit, follow)
+        except APIError as error:
+            reason = str(error.explanation or error)
+            # A path that leads through a file, or a link that leads to itself: there is nothing.
+            if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
+                return None
+            raise AtelierError(
+                Code.ENGINE_ERROR,
+                Message(
+                    "docker.unreadable", path=plain(path), container=container, reason=last_of(reason, LONGEST_REASON)
+                ),
+            ) from error
+
+    def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
+        """What lies at the path as a tar archive, piece by piece, for each of which Docker has ``patience`` seconds.
+        Close the generator: as long as it is open Docker answers no other request for the container, and reads on."""
+        address = f"containers/{container}/archive"
+        with (
+            self._translated(Message("do.read", path=path, container=container)),
+            closing(self._request("GET", address, timeout=patience, params=_at(path))) as response,
+        ):
+            yield from response.iter_content(_CHUNK)
+
+    def _read(
+        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] | None
+    ) -> Archive | None:
+        from docker.utils import decode_json_header
+
+        # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
+        # open, Docker answers no other request for the container.
+        deadline = time.monotonic() + _READ_SECONDS
+        address, where = f"containers/{container}/archive", _at(path)
+        with closing(self._request("GET", address, params=where, timeout=_READ_SECONDS)) as response:
+            target = decode_json_header(response.headers["x-docker-container-path-stat"])["linkTarget"]
+            if not target:
+                data = bytearray()
+                for chunk in response.iter_content(65536):
+                    data += chunk
+                    if len(data) > limit:
+                        raise AtelierError(
+                            Code.ENGINE_ERROR,
+                            Message("docker.too_large", path=plain(path), container=container, limit=limit),
+                            limit=limit,
+                        )
+                    if time.monotonic() > deadline:
+                        raise AtelierError(
+                            Code.ENGINE_ERROR,
+                            Message(
+                                "docker.read_too_long", path=plain(path), container=container, seconds=_READ_SECONDS
+                            ),
+                        )
+                return Archive(PurePosixPath(path), bytes(data))
+        # Docker gives the link's end, however many links lead there.
+        if follow is None or not follow(PurePosixPath(target)):
+            return None
+        return self._read(container, target, limit, None)
+
+    def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
+        """A request that the SDK has no call for; the answer's body is left to be read."""
+        from docker.errors import create_api_error_from_http_exception
+        from requests import HTTPError
+
+        # Left to itself, the SDK asks for gzip: Docker then compresses every archive, for us to unpack it at once. That
+        # takes ten times as long as all the rest of reading it.
+        as_it_is = {"Accept-Encoding": "identity"}
+
+        address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
+        response = self._api.request(
+            method, address, stream=True, timeout=timeout or self._patience, headers=as_it_is, **arguments
+        )
+        try:
+            response.raise_for_status()
+        except HTTPError as error:
+            raise create_api_error_from_http_exception(error) from error
+        return response
+
+    def execute(
+        self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""
+    ) -> tuple[int, str]:
+        from .exec import Program, Programs
+
+        with self._translated(Message("do.run", command=command[0], container=container)):
+            programs = Programs(self._url, self._api.api_version, self._request)
+            return programs.run(Program(container, command, user, seconds, limit))
+
+    def logs(self, container: str, lines: int) -> str:
+        """The container's last lines, or the end of what can be read in time: a line may have any length."""
+        wanted = {"stdout": 1, "stderr": 1, "tail": lines}
+        with self._translated(Message("do.read_log", container=container)):
+            data = bytearray()
+            deadline = time.monotonic() + _LOG_SECONDS
+            path = f"containers/{container}/logs"
+            with closing(self._request("GET", path, params=wanted, timeout=_LOG_SECONDS)) as response:
+                for chunk in response.iter_content(_CHUNK):
+                    data += chunk
+                    if len(data) > _MOST_LOG or time.monotonic() > deadline:
+                        break
+            return log_text(bytes(data))[-_KEPT_LOG:]
+
+    def image(self, reference: str) -> Image | None:
+        from docker.errors import ImageNotFound
+
+        with self._translated(Message("do.inspect_image", reference=reference), absent=ImageNotFound):
+            return image_from(self._api.inspect_image(reference))
+        return None
+
+    def images(self, label: str) -> list[Image]:
+        """All images with that label, untagged ones too."""
+        with self._translated(Message("do.list_images")):
+            listed = self._api.images(filters={"label": label})
+        return [found for entry in listed if (found := self.image(entry["Id"]))]
+
+    def image_tags(self, label: str) -> list[str]:
+        """The names of all images with that label, in one call."""
+        with self._translated(Message("do.list_images")):
+            listed = self._api.images(filters={"label": label})
+        return [tag for entry in listed for tag in entry["RepoTags"] or ()]
+
+    def layer_size(self, reference: str) -> int:
+        """Bytes that the image adds to the one it was made from."""
+        with self._translated(Message("do.inspect_image", reference=reference)):
+            return int(self._api.history(reference)[0]["Size"])
+
+    def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
+        from .build import build_image
+
+        build_image(self._url, build, report)
+
+    def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
+        """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
+        repository, _, name = tag.rpartition(":")
+        with self._translated(Message("do.commit", container=container), Code.SNAPSHOT_FAILED):
+            # The labels from the first moment on: by them a crash's leftovers are found.
+            told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
+            if self._in_containerd:
+                told = overruling(config, self._api.inspect_container(container)["Config"])
+            self._api.commit(container, repository=repository, tag=name, pause=False, conf=told)
+        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
+
+    def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
+        """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
+        repository, _, name = tag.rpartition(":")
+        told = {"Labels": config.get("Labels")} if not self._in_containerd else config
+        with self._translated(Message("do.flatten", container=container), Code.SNAPSHOT_FAILED):
+            stream = ExportReader(self._api.export(container))
+            changes = instructions(told)
+            answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=changes)
+            raise_reported(json.loads(line) for line in answer.splitlines())
+        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
+
+    def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
+        """Gives a new image the wanted configuration.
+
+        A commit keeps the container's own environment and labels in the image's ``container_config``, which
+        ``docker save`` shows. So the image is loaded once more under its tag from an archive that has a configuration
+        and no layers: Docker finds the layers by their digests and copies nothing.
+        """
+        made = self._made(tag)
+        with self._translated(Message("do.configure_image", tag=tag), Code.SNAPSHOT_FAILED):
+            raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
+        self.remove_image(made.id)
+        return self._made(tag)
+
+    def _made(self, tag: str) -> Image:
+        made = self.image(tag)
+        if made is None:
+            raise AtelierError(Code.SNAPSHOT_FAILED, Message("docker.image_vanished", tag=tag))
+        return made
+
+    def tag(self, image: str, reference: str) -> None:
+        """Gives an image another name, ``repository:tag``, beside those that it has."""
+        repository, _, tag = reference.rpartition(":")
+        with self._translated(Message("do.name_image", reference=reference), Code.SNAPSHOT_FAILED):
+            self._api.tag(image, repository, tag)
+
+    def remove_image(self, reference: str, *, force: bool = False) -> bool:
+        """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
+
+        The layers of an untagged image live on for as long as a container needs them.
+        """
+        from docker.errors import APIError
+
+        try:
+            with self._translated(Message("do.remove_image", reference=reference), keep=APIError):
+                self._api.remove_image(reference, force=force)
+        except APIError as error:
+            if error.status_code in (404, 409):
+                return False
+            raise AtelierError(
+                Code.ENGINE_ERROR, Message("docker.image_not_removed", reference=reference, why=error)
+            ) from error
+        return True
+
+    def volumes(self, label: str) -> list[str]:
+        """Names of all volumes with that ``name=value`` label."""
+        with self._translated(Message("do.list_volumes")):
+            listed = self._api.volumes(filters={"label": label})
+        return [volume["Name"] for volume in listed["Volumes"] or ()]
+
+    def remove_volume(self, volume: str) -> bool:
+        """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
+        from docker.errors import APIError
+
+        try:
+            with self._translated(Message("do.remove_volume", volume=volume), keep=APIError):
+                self._api.remove_volume(volume)
+        except APIError as error:
+            if error.status_code in (404, 409):
+                return False
+            raise AtelierError(
+                Code.ENGINE_ERROR, Message("docker.volume_not_removed", volume=volume, why=error)
+            ) from error
+        return True
+
+    def _translated(
+        self,
+        attempt: str,
+        code: Code = Code.ENGINE_ERROR,
+        *,
+        absent: type[Exception] | None = None,
+        keep: type[Exception] | None = None,
+    ) -> AbstractContextManager[None]:
+        return translated(self._url, attempt, code, absent=absent, keep=keep)
+
+
+def _at(path: str) -> dict[str, bytes]:
+    """A path in a container as a request's parameter. A seat's files may have names that are no text."""
+    return {"path": path.encode(errors="surrogateescape")}

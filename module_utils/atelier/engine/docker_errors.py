@@ -1,0 +1,71 @@
+"""Errors of the Docker SDK, and of the libraries below it, as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.plain_text import last_of
+
+LONGEST_REASON = 1000
+# What Docker says while its containerd is down, which it starts again by itself. The end of a container that is stopped
+# meanwhile escapes it: another try ends that container.
+_WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
+
+
+@contextmanager
+def translated(
+    url: str,
+    attempt: str,
+    code: Code = Code.ENGINE_ERROR,
+    *,
+    absent: type[Exception] | None = None,
+    keep: type[Exception] | None = None,
+) -> Iterator[None]:
+    """Docker's errors as ours. ``url`` is where it is, ``attempt`` what the block does. ``absent`` is one that means
+    "not there" and ends the block quietly; ``keep`` is passed on."""
+    import requests
+    import urllib3
+    from docker.errors import APIError, DockerException
+
+    try:
+        yield
+    except DockerException as error:
+        if absent and isinstance(error, absent):
+            return
+        if keep and isinstance(error, keep):
+            raise
+        if not isinstance(error, APIError):
+            raise _unreachable(url, error) from error
+        # A path in it may be a seat's.
+        reason = last_of(str(error.explanation or error), LONGEST_REASON)
+        if any(words in reason for words in _WITHOUT_CONTAINERD):
+            raise AtelierError(
+                Code.SERVICE_UNAVAILABLE,
+                Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip(".")),
+                field="site.engine_url",
+            ) from error
+        if "no space left on device" in reason or "disk quota exceeded" in reason:
+            raise AtelierError(
+                Code.DISK_FULL,
+                Message("docker.disk_full", attempt=attempt),
+            ) from error
+        raise AtelierError(
+            code,
+            Message("docker.refused", attempt=attempt, reason=reason.rstrip(".")),
+        ) from error
+    except requests.exceptions.ReadTimeout as error:
+        # Docker is there. A container that is being read or removed keeps it from answering about that one.
+        raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: Exception) -> AtelierError:
+    return AtelierError(
+        Code.SERVICE_UNAVAILABLE,
+        Message("docker.away", url=url, kind=type(error).__name__),
+        field="site.engine_url",
+    )

@@ -1,0 +1,220 @@
+"""Programs that the platform runs inside a container, by Docker's exec API.
+
+The container's user may stop them, hold their output open, write into it without end, or leave Docker without an
+answer. So a run has a deadline and a limit of output, which hold whatever happens in there. The SDK's own reader has
+neither.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from docker.errors import APIError
+
+from ..common.bounded_socket import connect, receive, seconds_left
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from .parsing import never_began
+
+# The platform's own, in place of the container's: there the first entry is a folder of the seat's user.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A template may leave /usr/local to the seat's user.
+_ROOT_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# What makes a program run others or read other files than it says. Docker takes a name without value as "not set".
+_UNSET = ("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "GIT_DIR", "GIT_WORK_TREE")
+# Docker's answers about a run, which take some milliseconds, unless it does not come to it.
+_ANSWER_SECONDS = 20.0
+_SHORTEST_ANSWER = 1.0
+_POLL_SECONDS = 0.02
+_CHUNK = 65536
+_LONGEST_HEAD = 16384
+_FRAME = struct.Struct(">BxxxL")
+_MARK = "ATELIER_RUN"
+# What is left of a run is ended: all that has its mark in its environment. By the seat's user, who may prevent it; so
+# Docker is asked how much has been left running before the next run in a container that held one up.
+_END = (
+    'for found in $(grep --files-with-matches --null-data --line-regexp --fixed-strings "$1" /proc/[0-9]*/environ'
+    ' 2>/dev/null); do found=${found#/proc/}; kill -KILL "${found%%/*}" 2>/dev/null; done'
+)
+_END_SECONDS = 2.0
+_MOST_LEFT = 8
+_held_up: set[str] = set()
+
+Request = Callable[..., requests.Response]
+
+
+@dataclass(frozen=True)
+class Program:
+    """``command`` begins with an absolute path. ``user`` is the container's own when empty. ``seconds`` is for all of
+    the run, ``limit`` is how many bytes it may print."""
+
+    container: str
+    command: Sequence[str]
+    user: str
+    seconds: float
+    limit: int
+
+
+class _Beyond(Exception):
+    """A run met a limit: ``seconds`` or ``bytes``."""
+
+    def __init__(self, limit: str, most: float) -> None:
+        self.limit, self.most = limit, most
+        super().__init__(limit)
+
+
+class Programs:
+    """Runs programs on the engine at ``url``. ``request`` asks Docker: method, path, then as requests has it."""
+
+    def __init__(self, url: str, version: str, request: Request) -> None:
+        self._url, self._version, self._request = url, version, request
+
+    def run(self, program: Program) -> tuple[int, str]:
+        """Exit code and output, of both streams. Raises ENGINE_ERROR when it does not keep its limits, and what the SDK
+        and sockets raise."""
+        name, container = program.command[0], program.container
+        if not name.startswith("/"):
+            raise ValueError(f"{name} is no absolute path")
+        self._refuse_more(container)
+        mark = secrets.token_hex(8)
+        deadline = time.monotonic() + program.seconds
+        try:
+            code, output = self._ended(program, mark, deadline)
+            # Nothing was done, so doing it is no repetition.
+            return self._ended(program, mark, deadline) if never_began(code, output) else (code, output)
+        except _Beyond as beyond:
+            _held_up.add(container)
+            self._end(program, mark)
+            raise AtelierError(
+                Code.ENGINE_ERROR,
+                Message(f"docker.run_{beyond.limit}", name=name, container=container, most=beyond.most),
+                remedy=Message("docker.held_up"),
+                container=container,
+                limit=beyond.limit,
+            ) from None
+
+    def _ended(self, program: Program, mark: str, deadline: float) -> tuple[int, str]:
+        try:
+            order = {
+                "AttachStdout": True,
+                "AttachStderr": True,
+                "Cmd": list(program.command),
+                "Env": _environment(program.user, mark),
+                "User": program.user,
+                # The image's own working folder is the seat user's, who may have taken it away.
+                "WorkingDir": "/",
+            }
+            id = self._asked("POST", f"containers/{program.container}/exec", deadline, json=order)["Id"]
+            output = bytearray()
+            for chunk in self._output(id, deadline):
+                output += chunk
+                if len(output) > program.limit:
+                    raise _Beyond("bytes", program.limit)
+            while True:
+                # It may have closed its output and go on.
+                state = self._asked("GET", f"exec/{id}/json", deadline)
+                if not state["Running"] and state["ExitCode"] is not None:
+                    return int(state["ExitCode"]), output.decode(errors="replace")
+                time.sleep(min(_POLL_SECONDS, seconds_left(deadline)))
+        except (TimeoutError, requests.exceptions.Timeout) as error:
+            raise _Beyond("seconds", program.seconds) from error
+
+    def _asked(self, method: str, path: str, deadline: float, **arguments: Any) -> Mapping[str, Any]:
+        patience = max(min(seconds_left(deadline), _ANSWER_SECONDS), _SHORTEST_ANSWER)
+        with closing(self._request(method, path, timeout=patience, **arguments)) as answer:
+            found: Mapping[str, Any] = answer.json()
+            return found
+
+    def _output(self, id: str, deadline: float) -> Iterator[bytes]:
+        """What it prints, as it comes. Docker sends each piece in a frame, after eight bytes with its length."""
+        body = b'{"Detach":false,"Tty":false}'
+        head = (
+            f"POST /v{self._version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        )
+        with closing(connect(_address(self._url), min(seconds_left(deadline), _ANSWER_SECONDS))) as connection:
+            connection.sendall(head.encode() + body)
+            rest = _begun(connection, deadline)
+            while True:
+                while len(rest) >= _FRAME.size:
+                    length = _FRAME.unpack_from(rest)[1]
+                    if len(rest) < _FRAME.size + length:
+                        break
+                    yield bytes(rest[_FRAME.size : _FRAME.size + length])
+                    del rest[: _FRAME.size + length]
+                chunk = receive(connection, deadline)
+                if not chunk:
+                    return
+                rest += chunk
+
+    def _refuse_more(self, container: str) -> None:
+        """Raises ENGINE_ERROR when too many runs in the container were given up and go on."""
+        if container not in _held_up:
+            return
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        left = self._asked("GET", f"containers/{container}/json", deadline).get("ExecIDs") or ()
+        if len(left) >= _MOST_LEFT:
+            raise AtelierError(
+                Code.ENGINE_ERROR,
+                Message("docker.programs_left", container=container, count=len(left)),
+                container=container,
+                limit="programs",
+            )
+        if not left:
+            _held_up.discard(container)
+
+    def _end(self, program: Program, mark: str) -> None:
+        order = ("/bin/sh", "-c", _END, "end", f"{_MARK}={mark}")
+        last = Program(program.container, order, program.user, _END_SECONDS, _CHUNK)
+        with suppress(_Beyond, APIError, requests.exceptions.RequestException, OSError):
+            self._ended(last, "end", time.monotonic() + last.seconds)
+
+
+def _environment(user: str, mark: str) -> list[str]:
+    path = _ROOT_PATH if user in ("root", "0") else _PATH
+    return [f"PATH={path}", "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0", f"{_MARK}={mark}", *_UNSET]
+
+
+def _address(url: str) -> str | tuple[str, int]:
+    place = urlsplit(url)
+    return place.path if place.scheme.endswith("unix") else (place.hostname or "localhost", place.port or 2375)
+
+
+def _begun(connection: socket.socket, deadline: float) -> bytearray:
+    """Reads the head of Docker's answer and returns what came after it. Raises the SDK's error for a refusal."""
+    answer = bytearray()
+    while b"\r\n\r\n" not in answer:
+        chunk = receive(connection, deadline)
+        if not chunk or len(answer) > _LONGEST_HEAD:
+            raise ConnectionError("Docker's answer has no end")
+        answer += chunk
+    head, _, rest = bytes(answer).partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if status in ([b"101"], [b"200"]):
+        return bytearray(rest)
+    raise _refusal(connection, rest, deadline)
+
+
+def _refusal(connection: socket.socket, body: bytes, deadline: float) -> APIError:
+    """Docker's reason: its answer is one JSON object."""
+    reason = "it refused to run a program"
+    with suppress(TimeoutError):
+        while len(body) < _LONGEST_HEAD:
+            with suppress(ValueError):
+                reason = str(json.loads(body)["message"])
+                break
+            chunk = receive(connection, deadline)
+            if not chunk:
+                break
+            body += chunk
+    return APIError(reason, explanation=reason)

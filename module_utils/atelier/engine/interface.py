@@ -1,0 +1,208 @@
+"""The container engine as Atelier needs it: the port. ``docker_engine`` has its adapter.
+
+The port is small on purpose, and knows no host names: seats may one day be scheduled elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from ..common.errors import AtelierError
+
+# Bytes that a program in a container may print, unless the caller expects more or less.
+MOST_OUTPUT = 1024**2
+
+
+@dataclass(frozen=True)
+class SeatSpec:
+    """A seat's container before it exists. ``memory``, ``disk`` and ``file_size`` are in bytes, the latter two 0 for no
+    limit; ``cpus`` is in cores."""
+
+    name: str
+    hostname: str
+    image: str
+    network: str
+    address: str
+    memory: int
+    cpus: float
+    labels: Mapping[str, str]
+    volume: str
+    volume_path: str
+    environment: Mapping[str, str]
+    # Names that it knows beside those of its name servers, with their addresses.
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    # Of its layer, and of a single file.
+    disk: int = 0
+    file_size: int = 0
+
+
+@dataclass(frozen=True)
+class Container:
+    """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
+    since its last start by hand, ``started_at`` and ``finished_at`` when it last started and ended, as Docker writes
+    it. Limits in bytes and cores; ``cpu_shares`` is 0 for Docker's default, ``volumes`` are their names."""
+
+    id: str
+    name: str
+    status: str
+    image_id: str
+    labels: Mapping[str, str]
+    address: str | None
+    memory: int
+    cpus: float
+    restarts: int
+    finished_at: str = ""
+    cpu_shares: int = 0
+    volumes: Sequence[str] = ()
+    started_at: str = ""
+
+
+@dataclass(frozen=True)
+class ContainerStats:
+    """What a running container uses: seconds of CPU since its start, and bytes. ``memory`` is without what can be given
+    back at once, ``pending`` waits to be written to the disk, ``written`` was since its start. Control groups v1 count
+    only what programs write directly or wait for."""
+
+    cpu: float
+    memory: int
+    pending: int
+    written: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes on the disk: of the container's own layer, and together with its image."""
+
+    own: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a container, in Docker's own word, and when, in nanoseconds of Docker's clock."""
+
+    action: str
+    container: str
+    name: str
+    labels: Mapping[str, str]
+    at: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image; ``config`` is its run configuration (Env, Entrypoint, ...)."""
+
+    id: str
+    tags: Sequence[str]
+    layers: Sequence[str]
+    labels: Mapping[str, str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to put into a container."""
+
+    path: PurePosixPath
+    data: bytes
+    uid: int
+    gid: int
+    mode: int
+    mtime: float = 0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What lies at ``path`` (symbolic links resolved) as a tar archive, entries named from the path's last part on."""
+
+    path: PurePosixPath
+    data: bytes
+
+    def first_file(self) -> bytes | None:
+        """The content of its first entry; None when that is no regular file."""
+        with tarfile.open(fileobj=io.BytesIO(self.data)) as entries:
+            first = entries.next()
+            return content_of(entries, first) if first else None
+
+
+def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
+    """A regular file's content; a second hard link to one counts as a file of its own."""
+    file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
+    return file.read() if file else None
+
+
+def is_too_large(error: AtelierError) -> bool:
+    """Whether ``read`` raised the error because there is more than its ``limit``. A time limit is no number there."""
+    return isinstance(error.details.get("limit"), int)
+
+
+@dataclass(frozen=True)
+class ImageBuild:
+    """A template's image, to be built from a folder. ``dockerfile`` is its text, ``secrets`` the files of its build
+    secrets by id (a missing file is left out), ``seconds`` the time that the build may take."""
+
+    template: str
+    tag: str
+    context: Path
+    dockerfile: str
+    labels: Mapping[str, str]
+    secrets: Mapping[str, Path]
+    seconds: float
+
+
+class Engine(Protocol):
+    """What the use cases ask of a container engine.
+
+    Everything raises SERVICE_UNAVAILABLE when the engine can't be reached, DISK_FULL when it has no space left, and
+    ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id.
+
+    ``execute`` runs a program by its absolute path, with the platform's PATH, and returns exit code and output. It
+    raises ENGINE_ERROR when that takes longer than ``seconds`` or prints more than ``limit`` bytes, with ``limit``
+    in its details: whatever happens in the container, no caller waits for longer. ``logs`` and ``read`` are bounded,
+    too. ``events`` follows what happens from the call on, without end.
+    """
+
+    def cpus(self) -> int: ...
+    def create(self, spec: SeatSpec) -> str: ...
+    def start(self, container: str) -> None: ...
+    def stop(self, container: str) -> None: ...
+    def restart(self, container: str) -> None: ...
+    def kill(self, container: str) -> None: ...
+    def remove(self, container: str) -> None: ...
+    def rename(self, container: str, name: str) -> None: ...
+    def pause(self, container: str) -> None: ...
+    def unpause(self, container: str) -> None: ...
+    def update_limits(self, container: str, memory: int, cpus: float) -> None: ...
+    def stats(self, container: str) -> ContainerStats | None: ...
+    def sizes(self, *labels: str) -> dict[str, Size]: ...
+    def written(self, container: str) -> int: ...
+    def inspect(self, container: str) -> Container | None: ...
+    def containers(self, label: str) -> list[Container]: ...
+    def container_names(self, label: str) -> dict[str, str]: ...
+    def events(self, label: str) -> Iterator[Event]: ...
+    def past_events(self, label: str, since: int) -> list[Event]: ...
+    def put(self, container: str, folder: str, files: Sequence[File]) -> None: ...
+    def read(
+        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = ...
+    ) -> Archive | None: ...
+    def stream(self, container: str, path: str, patience: float) -> Generator[bytes]: ...
+    def execute(
+        self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""
+    ) -> tuple[int, str]: ...
+    def logs(self, container: str, lines: int) -> str: ...
+    def image(self, reference: str) -> Image | None: ...
+    def images(self, label: str) -> list[Image]: ...
+    def image_tags(self, label: str) -> list[str]: ...
+    def layer_size(self, reference: str) -> int: ...
+    def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None: ...
+    def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
+    def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
+    def tag(self, image: str, reference: str) -> None: ...
+    def remove_image(self, reference: str, *, force: bool = False) -> bool: ...
+    def volumes(self, label: str) -> list[str]: ...
+    def remove_volume(self, volume: str) -> bool: ...

@@ -1,0 +1,1 @@
+"""The gateway's route maps: HAProxy, aliases, and who opens a port."""

@@ -1,0 +1,223 @@
+"""Aliases: readable subdomains for a port of a workspace, some of which want a name and a password.
+
+They lie in the registry; the gateway's map has them as ``<id>-<port>``, the name that a port has anyway, with ``-auth``
+after it where the API is to be asked for the password. A clone has none of its source's.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import IDE_PORT
+from ..database.workspace_store import Registry, now
+
+SUBDOMAIN_LENGTH = (3, 32)
+USER_LENGTH = (1, 64)
+PASSWORD_LENGTH = (6, 128)
+RESERVED = frozenset(
+    [
+        "admin",
+        "api",
+        "app",
+        "atelier",
+        "auth",
+        "blog",
+        "cdn",
+        "dashboard",
+        "dev",
+        "docs",
+        "ftp",
+        "gateway",
+        "git",
+        "help",
+        "imap",
+        "localhost",
+        "login",
+        "mail",
+        "metrics",
+        "ns1",
+        "ns2",
+        "pop",
+        "proxy",
+        "registry",
+        "root",
+        "smtp",
+        "ssh",
+        "static",
+        "status",
+        "support",
+        "test",
+        "vpn",
+        "webmail",
+        "workshop",
+        "www",
+    ]
+)
+_SUBDOMAIN = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
+# What leads to a workspace by its id already.
+_WORKSPACE_NAME = re.compile(r"[0-9a-f]{12}(-[0-9]+)?")
+_COLUMNS = "subdomain, workspace_id, port, user, password_hash, created_at"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """``user`` and ``password_hash`` (argon2id) are both None where the alias is open."""
+
+    subdomain: str
+    workspace_id: str
+    port: int
+    user: str | None
+    password_hash: str | None = field(repr=False)
+    created_at: str = ""
+
+
+def check_subdomain(subdomain: str) -> str:
+    """Raises VALIDATION_ERROR for what is no subdomain, ALIAS_RESERVED for one that is not to be had."""
+    low, high = SUBDOMAIN_LENGTH
+    if not low <= len(subdomain) <= high or not _SUBDOMAIN.fullmatch(subdomain):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"Invalid subdomain {subdomain[:40]!r}.",
+            field="subdomain",
+            value=subdomain[:40],
+            remedy=f"Use {low} to {high} lower-case letters, digits and hyphens; a letter first, no hyphen last.",
+        )
+    if subdomain in RESERVED or _WORKSPACE_NAME.fullmatch(subdomain):
+        raise AtelierError(
+            Code.ALIAS_RESERVED,
+            f"The subdomain {subdomain!r} is reserved.",
+            field="subdomain",
+            value=subdomain,
+            remedy="Choose another.",
+        )
+    return subdomain
+
+
+def check_port(port: int) -> int:
+    if not 1 <= port <= 65535 or port == IDE_PORT:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The port {port} can't have an alias.",
+            field="port",
+            value=port,
+            remedy=f"Use one of 1 to 65535, but {IDE_PORT}: the IDE has one address.",
+        )
+    return port
+
+
+def check_user(user: str) -> str:
+    """The name that basic auth asks for: 1-64 printable characters, no colon, which would end it."""
+    low, high = USER_LENGTH
+    if not low <= len(user) <= high or not user.isprintable() or ":" in user:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "The user is not a name that a browser can send.",
+            field="user",
+            remedy=f"Use {low} to {high} printable characters without a colon.",
+        )
+    return user
+
+
+def check_alias_password(password: str) -> str:
+    low, high = PASSWORD_LENGTH
+    if not low <= len(password) <= high or not password.isprintable():
+        raise AtelierError(
+            Code.INVALID_PASSWORD,
+            f"The password has {len(password)} characters, or some that no login form can send.",
+            field="password",
+            remedy=f"Use {low} to {high} printable ones.",
+        )
+    return password
+
+
+def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
+    """Makes the alias, or changes the one of that name and workspace; returns whether it differs from what was there.
+    Raises ALIAS_EXISTS when another workspace has the name, or, with ``new``, anybody."""
+    values = (alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash)
+    with registry.transaction() as db:
+        present = find_alias(registry, alias.subdomain)
+        if present is not None and (new or present.workspace_id != alias.workspace_id):
+            raise AtelierError(
+                Code.ALIAS_EXISTS,
+                Message("subdomain_taken", subdomain=alias.subdomain),
+                field="subdomain",
+                value=alias.subdomain,
+            )
+        if present is not None and values == (*_values(present),):
+            return False
+        try:
+            db.execute(
+                f"INSERT INTO aliases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
+                " ON CONFLICT (subdomain) DO UPDATE SET port = excluded.port, user = excluded.user,"
+                " password_hash = excluded.password_hash",
+                (*values, now()),
+            )
+            if alias.user is not None:  # it would be open beside its password
+                db.execute(
+                    "DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", (alias.workspace_id, alias.port)
+                )
+        except sqlite3.IntegrityError as error:
+            raise AtelierError(
+                Code.PROJECT_NOT_FOUND,
+                Message("workspace_gone", workspace=alias.workspace_id),
+                field="projectId",
+            ) from error
+    return True
+
+
+def drop_alias(registry: Registry, workspace_id: str, subdomain: str) -> bool:
+    """Returns whether there was one."""
+    with registry.transaction() as db:
+        cursor = db.execute("DELETE FROM aliases WHERE subdomain = ? AND workspace_id = ?", (subdomain, workspace_id))
+        return cursor.rowcount == 1
+
+
+def find_alias(registry: Registry, subdomain: str) -> Alias | None:
+    found = _select(registry, "WHERE subdomain = ?", subdomain)
+    return found[0] if found else None
+
+
+def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
+    """The workspace's alias. Raises NOT_FOUND."""
+    found = find_alias(registry, subdomain)
+    if found is None or found.workspace_id != workspace_id:
+        raise AtelierError(
+            Code.NOT_FOUND,
+            f"The workspace has no alias {subdomain[:40]!r}.",
+            field="subdomain",
+            value=subdomain[:40],
+            remedy="List its aliases.",
+        )
+    return found
+
+
+def all_aliases(registry: Registry) -> Mapping[str, Sequence[Alias]]:
+    """By workspace id, each workspace's in the order of their names."""
+    found: dict[str, list[Alias]] = {}
+    for alias in _select(registry, ""):
+        found.setdefault(alias.workspace_id, []).append(alias)
+    return found
+
+
+def alias_routes(registry: Registry) -> dict[str, str]:
+    """The gateway's map: what each alias stands for."""
+    return {
+        alias.subdomain: f"{alias.workspace_id}-{alias.port}{'-auth' if alias.user else ''}"
+        for alias in _select(registry, "")
+    }
+
+
+def _values(alias: Alias) -> tuple[Any, ...]:
+    return alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash
+
+
+def _select(registry: Registry, condition: str, *values: str) -> list[Alias]:
+    with registry.reading() as db:
+        rows = db.execute(f"SELECT {_COLUMNS} FROM aliases {condition} ORDER BY subdomain", values).fetchall()  # noqa: S608
+    return [Alias(*row) for row in rows]

@@ -1,0 +1,156 @@
+"""The gateway's maps: workspace id -> address, and alias -> id and port, as HAProxy has them.
+
+The map file is what HAProxy reads when it starts; the runtime socket changes the map under a running one, so a new
+seat never reloads the proxy under somebody's open IDE. Source: HAProxy Management Guide, "Unix Socket commands".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.locks import Locks
+from ..common.messages import Message
+
+_TIMEOUT_SECONDS = 10
+# HAProxy takes a line of commands, payload included, only while it fits its buffer of 16 KiB.
+_CHARACTERS_PER_COMMAND = 15_000
+
+
+@dataclass(frozen=True)
+class RouteChanges:
+    """What a map needs to become another."""
+
+    added: Mapping[str, str]
+    moved: Mapping[str, str]
+    removed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.moved or self.removed)
+
+
+def compare_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> RouteChanges:
+    return RouteChanges(
+        added={key: value for key, value in wanted.items() if key not in present},
+        moved={key: value for key, value in wanted.items() if key in present and present[key] != value},
+        removed=tuple(key for key in present if key not in wanted),
+    )
+
+
+class Gateway:
+    """One map of an installation's gateway. That need not run: then the file is written, and is what it starts with."""
+
+    def __init__(self, state_dir: Path, locks: Locks, map_name: str = "routes.map") -> None:
+        self._map = state_dir / "gateway" / map_name
+        self._socket = state_dir / "gateway" / "admin.sock"
+        self._locks = locks
+
+    def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> RouteChanges:
+        """Makes file and running map hold exactly the routes that are wanted; returns what the file lacked.
+
+        They are read once the map is held, so that of two at once the later one knows the earlier one's routes.
+        Raises GATEWAY_ERROR when the file can't be written or HAProxy refuses a command.
+        """
+        with self._locks.gateway():
+            wanted = read_wanted()
+            changes = compare_routes(self.saved(), wanted)
+            if changes:
+                self._save(wanted)
+            running = self.running()
+            if running is not None:
+                self._apply(compare_routes(running, wanted))
+        return changes
+
+    def saved(self) -> dict[str, str]:
+        """The routes in the file."""
+        try:
+            return _pairs(self._map.read_text().splitlines())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _save(self, wanted: Mapping[str, str]) -> None:
+        lines = "".join(f"{key} {value}\n" for key, value in wanted.items())
+        try:
+            self._map.parent.mkdir(mode=0o755, exist_ok=True)
+            write_atomically(self._map, lines.encode(), mode=0o644)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> AtelierError:
+        return AtelierError(
+            Code.GATEWAY_ERROR,
+            Message("gateway.routes_unusable", file=self._map, why=error.strerror),
+            field="site.state_dir",
+        )
+
+    def running(self) -> dict[str, str] | None:
+        """The routes of the running gateway; None when it doesn't run."""
+        answer = self._command(f"show map {self._map}\n")
+        if answer is None:
+            return None
+        # Each line is "<internal address> <key> <value>".
+        return _pairs(line.split(" ", 1)[1] for line in answer.splitlines() if " " in line)
+
+    def _apply(self, changes: RouteChanges) -> None:
+        for lines in _chunks(f"{key} {value}\n" for key, value in changes.added.items()):
+            self._change(f"add map {self._map} <<\n{lines}\n")
+        for commands in _chunks(f"set map {self._map} {key} {value}; " for key, value in changes.moved.items()):
+            self._change(commands.removesuffix("; ") + "\n")
+        for commands in _chunks(f"del map {self._map} {key}; " for key in changes.removed):
+            self._change(commands.removesuffix("; ") + "\n")
+
+    def _change(self, command: str) -> None:
+        answer = self._command(command)
+        if answer and answer.strip():
+            raise AtelierError(
+                Code.GATEWAY_ERROR,
+                Message("gateway.refused", said=answer.strip()[:200]),
+            )
+
+    def _command(self, text: str) -> str | None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_SECONDS)
+            # A path in /proc is short whatever the state folder is called; a socket's own may have 108 characters.
+            try:
+                folder = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY)
+            except FileNotFoundError:
+                return None
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{self._socket.name}")
+                connection.sendall(text.encode())
+                answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+                if not answer:  # each answer ends with an empty line
+                    raise ConnectionResetError
+                return answer
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            except OSError as error:
+                raise AtelierError(
+                    Code.GATEWAY_ERROR,
+                    Message("gateway.silent", kind=type(error).__name__),
+                ) from error
+            finally:
+                os.close(folder)
+
+
+def _pairs(lines: Iterable[str]) -> dict[str, str]:
+    return {fields[0]: fields[1] for line in lines if len(fields := line.split()) == 2}
+
+
+def _chunks(parts: Iterable[str]) -> Iterator[str]:
+    """The parts joined to texts that each fit a command."""
+    chunk = ""
+    for part in parts:
+        if chunk and len(chunk) + len(part) > _CHARACTERS_PER_COMMAND:
+            yield chunk
+            chunk = ""
+        chunk += part
+    if chunk:
+        yield chunk

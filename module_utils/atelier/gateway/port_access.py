@@ -1,0 +1,108 @@
+"""Who may open a workspace's ports: which ports are shared, and the proof that the gateway accepts of everybody else.
+
+The gateway's map ``ports.map`` has two kinds of keys. ``<id>`` is ``open`` for a workspace without a password, or the
+key that signs the passes for its ports. ``<id>-<port>`` is ``shared``, or ``guarded`` where an alias with a password
+leads to the port. A pass is ``<end>.<HMAC-SHA256 of "<id>-<port>.<end>">``, which HAProxy checks without asking
+anybody. The signing key comes from the password's hash and from what a release changes, so another password or
+a release ends all passes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import sqlite3
+import time
+from collections.abc import Iterable
+
+from ..common.errors import AtelierError, Code
+from ..common.models import Workspace
+from ..database.workspace_store import Registry, now
+from .aliases import all_aliases
+
+OPEN, SHARED, GUARDED = "open", "shared", "guarded"
+PASS_SECONDS = 12 * 3600
+
+
+def port_routes(registry: Registry) -> dict[str, str]:
+    """The gateway's map."""
+    doors = {row.id: _key(row) or OPEN for row in registry.all()}
+    shares = {f"{id}-{port}": SHARED for id, port in _shares(registry)}
+    # An alias with a password also closes the port's own name.
+    guarded = {
+        f"{alias.workspace_id}-{alias.port}": GUARDED
+        for aliases in all_aliases(registry).values()
+        for alias in aliases
+        if alias.user is not None
+    }
+    return doors | shares | guarded
+
+
+def shared_ports(registry: Registry, workspace_id: str) -> set[int]:
+    return {port for id, port in _shares(registry) if id == workspace_id}
+
+
+def guarded_ports(registry: Registry, workspace_id: str) -> set[int]:
+    """The ports that an alias with a password leads to."""
+    return {alias.port for alias in all_aliases(registry).get(workspace_id, ()) if alias.user is not None}
+
+
+def share_port(registry: Registry, workspace_id: str, port: int) -> bool:
+    """Opens the port to everybody who knows its address, other seats included. Returns whether it was not shared.
+
+    Raises PORT_GUARDED where an alias asks for a password for the same port, PROJECT_NOT_FOUND for a missing workspace.
+    """
+    with registry.transaction() as db:
+        guarding = [alias for alias in all_aliases(registry).get(workspace_id, ()) if alias.port == port and alias.user]
+        if guarding:
+            raise AtelierError(
+                Code.PORT_GUARDED,
+                f"The alias {guarding[0].subdomain!r} asks for a password for port {port}.",
+                field="port",
+                value=port,
+                remedy="Remove its password or delete it, then share the port.",
+            )
+        try:
+            cursor = db.execute(
+                "INSERT OR IGNORE INTO shared_ports (workspace_id, port, created_at) VALUES (?, ?, ?)",
+                (workspace_id, port, now()),
+            )
+        except sqlite3.IntegrityError as error:
+            raise AtelierError(
+                Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=workspace_id
+            ) from error
+        return cursor.rowcount == 1
+
+
+def unshare_ports(registry: Registry, workspace_id: str, ports: Iterable[int] | None = None) -> bool:
+    """Ends the sharing of these ports, or of all. Returns whether one was shared."""
+    with registry.transaction() as db:
+        shared = shared_ports(registry, workspace_id)
+        ending = shared if ports is None else shared & set(ports)
+        for port in ending:
+            db.execute("DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", (workspace_id, port))
+        return bool(ending)
+
+
+def port_pass(row: Workspace, port: int) -> str | None:
+    """A pass for the port, valid for PASS_SECONDS; None for a workspace without a password."""
+    key = _key(row)
+    if key is None:
+        return None
+    end = int(time.time()) + PASS_SECONDS
+    signature = hmac.digest(base64.b64decode(key), f"{row.id}-{port}.{end}".encode(), "sha256").hex()
+    return f"{end}.{signature}"
+
+
+def _key(row: Workspace) -> str | None:
+    """The key that signs the workspace's passes, in base64 as HAProxy takes it."""
+    if row.password_hash is None:
+        return None
+    secret = f"port pass\0{row.id}\0{row.password_hash}\0{row.sessions}"
+    return base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
+
+
+def _shares(registry: Registry) -> list[tuple[str, int]]:
+    with registry.reading() as db:
+        return db.execute("SELECT workspace_id, port FROM shared_ports").fetchall()

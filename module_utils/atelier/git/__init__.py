@@ -1,0 +1,1 @@
+"""The git server's HTTP API, names and URLs."""

@@ -1,0 +1,223 @@
+"""One request to the git server's HTTP API, and every way in which it can go wrong, in words.
+
+The server is Forgejo or the embedded service; both answer on a Unix socket. Source: Forgejo's API usage guide
+(authentication, paging by ``page`` and ``limit``, ``X-Total-Count``) and its API's error body ``{"message", "url"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ..common.bounded_socket import connect
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import GitServer
+
+_PREFIX = "/api/v1"
+# Doing these twice is doing them once, so they may be tried again.
+_IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
+_PASSING = frozenset({502, 503, 504})
+_DISK_FULL = 507
+_PAUSES = (0.2, 0.6)
+_LARGEST_ANSWER = 16 * 1024**2
+_SHOWN = 300
+_PAGE = 50  # Forgejo's own ceiling
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The service account's. A token does everything but make tokens, for which Forgejo wants the password."""
+
+    user: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``json`` is what the body said, None when it was empty."""
+
+    status: int
+    json: Any
+    total: int | None = None
+
+    @property
+    def message(self) -> str:
+        """What the server said was wrong, as a part of a sentence of ours: no longer than that, without a full stop."""
+        said = str(self.json.get("message", "")) if isinstance(self.json, Mapping) else ""
+        return said.strip().rstrip(".")[:_SHOWN]
+
+
+def read_credentials(git: GitServer) -> Credentials:
+    """What the roles git_service and forgejo left for us. Raises SERVICE_UNAVAILABLE when they have not run."""
+    try:
+        found = json.loads(git.credentials.read_bytes())
+        return Credentials(found["user"], found["password"], found["token"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not what ./atelier up writes"
+        raise AtelierError(
+            Code.SERVICE_UNAVAILABLE,
+            Message("git.credentials_unreadable", file=git.credentials, reason=reason),
+            field="site.git",
+        ) from error
+
+
+class ForgeApi:
+    """``timeout``: seconds that one answer may take."""
+
+    def __init__(self, git: GitServer, credentials: Credentials, timeout: float) -> None:
+        self._git = git
+        self._credentials = credentials
+        self._timeout = timeout
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        accept: Collection[int],
+        basic: bool = False,
+    ) -> Answer:
+        """The answer, when its status is one of ``accept``. ``basic`` sends the password instead of the token.
+
+        Raises SERVICE_UNAVAILABLE when nothing answers in time, when the server is not up, or refuses our credentials;
+        VALIDATION_ERROR when it refuses what it was given, GIT_ERROR for any other status or what is no JSON.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                answer = self._once(method, path, body, basic)
+            except (ConnectionError, http.client.BadStatusLine, http.client.IncompleteRead) as error:
+                # A refused connection did nothing; one that broke may have.
+                safe = method in _IDEMPOTENT or isinstance(error, ConnectionRefusedError)
+                if pause is None or not safe:
+                    raise self._silent(method, path, str(error) or type(error).__name__) from error
+            except TimeoutError as error:
+                raise self._silent(method, path, f"no answer within {self._timeout:g} seconds") from error
+            except _TooMuchError as error:
+                raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path) from error
+            except (OSError, http.client.HTTPException) as error:
+                raise self._silent(method, path, str(error) or type(error).__name__) from error
+            else:
+                if answer.status in accept:
+                    return answer
+                if pause is None or answer.status not in _PASSING or method not in _IDEMPOTENT:
+                    raise self._refused(method, path, answer)
+            time.sleep(pause)
+        raise AssertionError("the last turn ends the loop")
+
+    def pages(self, path: str) -> Iterator[Any]:
+        """Every entry of a list, page by page."""
+        seen, page = 0, 1
+        while True:
+            answer = self.request("GET", f"{path}?{urlencode({'page': page, 'limit': _PAGE})}", accept=(200,))
+            if not isinstance(answer.json, list):
+                raise self._error(Code.GIT_ERROR, "git.no_list", path=path)
+            yield from answer.json
+            seen, page = seen + len(answer.json), page + 1
+            if not answer.json or (answer.total is not None and seen >= answer.total):
+                return
+
+    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, basic: bool) -> Answer:
+        connection = _UnixConnection(self._git.socket, self._timeout)
+        headers = {"Accept": "application/json", "Authorization": self._authorization(basic)}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        try:
+            connection.request(method, _PREFIX + path, body=data, headers=headers)
+            response = connection.getresponse()
+            content = _read(response, time.monotonic() + self._timeout)
+        finally:
+            connection.close()
+        return self._understood(method, path, response, content)
+
+    def _understood(self, method: str, path: str, response: http.client.HTTPResponse, content: bytes) -> Answer:
+        total = response.getheader("X-Total-Count", "")
+        kind = response.getheader("Content-Type", "").partition(";")[0].strip()
+        parsed = None
+        if content.strip() and response.status != 204:
+            try:
+                parsed = json.loads(content)
+            except ValueError as error:
+                if response.status >= 400:
+                    return Answer(response.status, {"message": f"a body of the type {kind or 'unknown'}"})
+                raise self._error(
+                    Code.GIT_ERROR,
+                    "git.no_json",
+                    method=method,
+                    path=path,
+                    status=response.status,
+                    kind=kind or "a body",
+                ) from error
+        return Answer(response.status, parsed, int(total) if total.isascii() and total.isdigit() else None)
+
+    def _authorization(self, basic: bool) -> str:
+        if not basic:
+            return f"token {self._credentials.token}"
+        pair = f"{self._credentials.user}:{self._credentials.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+    def _silent(self, method: str, path: str, reason: str) -> AtelierError:
+        socket_path = self._git.socket
+        return self._error(
+            Code.SERVICE_UNAVAILABLE, "git.silent", method=method, path=path, socket=socket_path, reason=reason
+        )
+
+    def _refused(self, method: str, path: str, answer: Answer) -> AtelierError:
+        said = f": {answer.message}" if answer.message else ""
+        words = {"method": method, "path": path, "status": answer.status, "said": said}
+        if answer.status == 401:
+            return self._error(Code.SERVICE_UNAVAILABLE, "git.credentials_refused", file=self._git.credentials)
+        if answer.status == 422:
+            return self._error(Code.VALIDATION_ERROR, "git.wants_else", **words)
+        if answer.status == _DISK_FULL:
+            return self._error(Code.DISK_FULL, "git.disk_full", **words)
+        if answer.status in _PASSING:
+            return self._error(Code.SERVICE_UNAVAILABLE, "git.not_up", **words)
+        return self._error(Code.GIT_ERROR, "git.answered", **words)
+
+    def _error(self, code: Code, id: str, **params: object) -> AtelierError:
+        """Whatever a server may have repeated of them, our secrets are in no error."""
+        for secret in (self._credentials.token, self._credentials.password):
+            params = {name: str(value).replace(secret, "[redacted]") for name, value in params.items()}
+        return AtelierError(code, Message(id, **params))
+
+
+def part(name: str) -> str:
+    """A name as one part of a path: also its slashes are quoted."""
+    return quote(name, safe="")
+
+
+class _TooMuchError(Exception):
+    """An answer that nobody would read."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost")
+        self._path, self._seconds = path, timeout
+
+    def connect(self) -> None:
+        self.sock = connect(str(self._path), self._seconds)
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body. Raises TimeoutError when it drips in beyond the deadline, _TooMuchError when it is absurdly long."""
+    content = b""
+    while chunk := response.read1(65536):
+        content += chunk
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if len(content) > _LARGEST_ANSWER:
+            raise _TooMuchError
+    return content

@@ -1,0 +1,120 @@
+"""Names on the git server: which Forgejo takes for repositories, which git takes for branches. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..common.errors import AtelierError, Code
+
+# Forgejo's own numbers and words: CreateRepoOption's binding, and models/repo's reserved names and patterns.
+LONGEST_NAME = 100
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+")
+_RESERVED = frozenset({".", "..", "-"})
+_RESERVED_ENDS = (".git", ".wiki", ".rss", ".atom")
+
+# What a user's name is to Forgejo (modules/validation), and the words that models/user keeps for its own pages.
+_USER = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
+_LONGEST_USER = 40
+# fmt: off
+_RESERVED_USERS = frozenset({
+    "admin", "api", "assets", "attachments", "avatar", "avatars", "captcha", "commits", "debug", "devtest",
+    "error", "explore", "ghost", "issues", "login", "metrics", "milestones", "new", "notifications", "org",
+    "pulls", "raw", "repo", "repo-avatars", "search", "user", "v2", "actions", "forgejo-actions",
+    "gitea-actions",
+})
+# fmt: on
+# The account that Atelier works as; both roles make it.
+SERVICE_ACCOUNT = "atelier-service"
+
+MAIN = "main"
+SEAT_BRANCHES = "clone/"
+# git-check-ref-format(1): what no reference may hold.
+_NOT_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.")
+_NOT_IN_SANITISED = re.compile(r"[^a-z0-9_-]+")
+_MOST_SUFFIXES = 1000
+
+
+def check_repository_name(name: str, field: str = "name") -> str:
+    """A name that Forgejo takes: 1-100 letters, digits, ``-``, ``_`` and ``.``, not one of its reserved ones.
+
+    Raises VALIDATION_ERROR.
+    """
+    fault = None
+    if not 1 <= len(name) <= LONGEST_NAME or not _REPOSITORY.fullmatch(name):
+        fault = "is not a repository's name"
+    elif name.lower() in _RESERVED or name.lower().endswith(_RESERVED_ENDS) or ".." in name:
+        fault = "is reserved on the git server"
+    if fault is None:
+        return name
+    raise AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The {field} {name[:110]!r} {fault}.",
+        field=field,
+        value=name[:110],
+        remedy=f"Use 1 to {LONGEST_NAME} letters, digits, hyphens, underscores and single dots, and none of the ends "
+        f"{', '.join(_RESERVED_ENDS)}.",
+    )
+
+
+def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
+    """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
+    fault = None
+    if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
+        fault = "is not an account's name"
+    elif name.lower() == SERVICE_ACCOUNT or name.lower().startswith("seat-"):
+        fault = "is kept for Atelier itself and its seats"
+    elif name.lower() in _RESERVED_USERS:
+        fault = "is reserved by Forgejo"
+    if fault is None:
+        return name
+    raise AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The {field} {name[:50]!r} {fault}.",
+        field=field,
+        value=name[:50],
+        remedy=f"Use 1 to {_LONGEST_USER} letters and digits, with single hyphens, dots and underscores inside, such "
+        "as developer (GIT_ADMIN_USER).",
+    )
+
+
+def check_branch(branch: str, field: str = "branch") -> str:
+    """A branch that git and Forgejo take. Raises VALIDATION_ERROR."""
+    parts = branch.split("/")
+    if (
+        not 1 <= len(branch) <= LONGEST_NAME
+        or _NOT_IN_BRANCH.search(branch)
+        or branch.startswith((".", "/", "-"))
+        or branch.endswith((".", "/"))
+        or branch in ("@", "HEAD")
+        or any(part.endswith(".lock") for part in parts)
+    ):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The {field} {branch[:110]!r} is not a branch's name.",
+            field=field,
+            value=branch[:110],
+            remedy=f"Use 1 to {LONGEST_NAME} letters, digits, hyphens, underscores, and slashes inside.",
+        )
+    return branch
+
+
+def repository_name(title: str) -> str:
+    """A workspace's name as one of a repository: what Forgejo does not take becomes ``-``. Never raises."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-")[:LONGEST_NAME]
+    name = re.sub(r"\.{2,}", ".", name) or "repository"
+    return f"{name}-repository"[-LONGEST_NAME:] if name.lower().endswith(_RESERVED_ENDS) else name
+
+
+def seat_branch(title: str) -> str:
+    """A seat's branch: ``clone/`` and its name, in lower case, anything unusual in it replaced by ``-``."""
+    plain = _NOT_IN_SANITISED.sub("-", title.lower()).strip("-")
+    return f"{SEAT_BRANCHES}{plain or 'seat'}"[:LONGEST_NAME]
+
+
+def candidates(name: str) -> Iterator[str]:
+    """The name, then ``name-2``, ``name-3``, ..., cut to what Forgejo takes."""
+    yield name
+    for number in range(2, _MOST_SUFFIXES):
+        suffix = f"-{number}"
+        yield f"{name[: LONGEST_NAME - len(suffix)]}{suffix}"

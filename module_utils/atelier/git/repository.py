@@ -1,0 +1,180 @@
+"""One repository as somebody wants it: what differs from what is there, and the changes that lead there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from .client import Forge, Repository, check_description, no_default_branch, taken
+from .names import MAIN, candidates, check_branch, check_repository_name
+
+
+class IfTaken(StrEnum):
+    """What to do when the name is in use: take that repository, take another name, or fail."""
+
+    USE = "use"
+    SUFFIX = "suffix"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Desired:
+    """None leaves a property as it is, or at its default in a new one. ``branches`` are those that shall exist."""
+
+    name: str
+    present: bool = True
+    description: str | None = None
+    private: bool | None = None
+    default_branch: str | None = None
+    branches: tuple[str, ...] = ()
+    if_taken: IfTaken = IfTaken.USE
+
+
+@dataclass(frozen=True)
+class Change:
+    """``before`` and ``after`` are what a diff shows; ``repository`` is None when there is none (any more)."""
+
+    changed: bool
+    before: dict[str, Any]
+    after: dict[str, Any]
+    repository: Repository | None
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A repository with its branches' names, by name; ``problem`` says why there are none where it is damaged."""
+
+    repository: Repository
+    branches: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def with_branches(forge: Forge, repository: Repository) -> Listed | None:
+    """One entry of a list, which a damaged one must not keep from all others; None when it was deleted since it was
+    listed. Raises SERVICE_UNAVAILABLE when the server does not answer."""
+    if repository.empty:
+        return Listed(repository)
+    try:
+        return Listed(repository, tuple(branch.name for branch in forge.branches(repository.name)))
+    except AtelierError as error:
+        if error.code is not Code.GIT_ERROR:
+            raise
+        problem = error.message
+    try:
+        is_gone = forge.repository(repository.name) is None
+    except AtelierError as error:
+        if error.code is not Code.GIT_ERROR:
+            raise
+        is_gone = False
+    return None if is_gone else Listed(repository, problem=problem)
+
+
+def apply(forge: Forge, desired: Desired, *, check_mode: bool) -> Change:
+    """Makes the repository what is wanted, or tells what that would change.
+
+    Raises VALIDATION_ERROR for a bad name, branch or description, or when branches have nothing to begin from,
+    REPOSITORY_EXISTS when it is there and must not be, GIT_ERROR when a branch can't be made, SERVICE_UNAVAILABLE when
+    the server does not answer.
+    """
+    check(desired)
+    found = forge.repository(desired.name)
+    if not desired.present:
+        return _remove(forge, desired.name, found, check_mode)
+    if found is not None and desired.if_taken is IfTaken.FAIL:
+        raise taken(desired.name)
+    if found is None or desired.if_taken is IfTaken.SUFFIX:
+        return _create(forge, desired, found, check_mode)
+    return _change(forge, desired, found, check_mode)
+
+
+def check(desired: Desired) -> None:
+    """Everything that can be refused before the server is asked."""
+    check_repository_name(desired.name)
+    if desired.description is not None:
+        check_description(desired.description)
+    if desired.default_branch is not None:
+        check_branch(desired.default_branch, "default_branch")
+    for number, branch in enumerate(desired.branches):
+        check_branch(branch, f"branches[{number}]")
+
+
+def changes_of(desired: Desired, found: Repository) -> dict[str, Any]:
+    """The properties that were named and differ."""
+    wanted = {
+        "description": (desired.description, found.description),
+        "private": (desired.private, found.private),
+        "default_branch": (desired.default_branch, found.default_branch),
+    }
+    return {key: new for key, (new, old) in wanted.items() if new is not None and new != old}
+
+
+def _create(forge: Forge, desired: Desired, found: Repository | None, check_mode: bool) -> Change:
+    settings: dict[str, Any] = {
+        "description": desired.description or "",
+        "private": bool(desired.private),
+        "default_branch": desired.default_branch or MAIN,
+    }
+    if desired.branches:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("git.new_without_branches", name=desired.name),
+            field="branches",
+        )
+    if check_mode:
+        name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)
+        return Change(True, {}, {"name": name, **settings, "branches": []}, None, ())
+    made = forge.create_repository(desired.name, suffix=desired.if_taken is IfTaken.SUFFIX, **settings)
+    return Change(True, {}, {"name": made.name, **settings, "branches": []}, made, ())
+
+
+def _change(forge: Forge, desired: Desired, found: Repository, check_mode: bool) -> Change:
+    present = [branch.name for branch in forge.branches(found.name)]
+    changes = changes_of(desired, found)
+    missing = [branch for branch in dict.fromkeys(desired.branches) if branch not in present]
+    _refuse_what_can_not_be(found, present, missing, changes.get("default_branch"))
+    before = _shown(found, present)
+    after = {**before, **changes, "branches": sorted([*present, *missing])}
+    if not check_mode:
+        for branch in missing:
+            forge.ensure_branch(found.name, branch, found.default_branch)
+        if changes:
+            found = forge.update_repository(found.name, **changes)
+    return Change(bool(changes or missing), before, after, found, tuple(after["branches"]))
+
+
+def _refuse_what_can_not_be(
+    found: Repository, present: list[str], missing: list[str], default_branch: str | None
+) -> None:
+    """Before anything is changed, and in check mode too. Raises VALIDATION_ERROR."""
+    if missing and found.default_branch not in present:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("git.nothing_to_branch_from", name=found.name, branch=found.default_branch),
+            field="branches",
+        )
+    # An empty one takes any: nothing has been pushed that could be the other.
+    if default_branch is not None and present and default_branch not in (*present, *missing):
+        raise no_default_branch(found.name, default_branch)
+
+
+def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:
+    if found is None:
+        return Change(False, {}, {}, None, ())
+    before = _shown(found, [branch.name for branch in forge.branches(name)])
+    if not check_mode:
+        forge.delete_repository(name)
+    return Change(True, before, {}, None, ())
+
+
+def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
+    return {
+        "name": repository.name,
+        "description": repository.description,
+        "private": repository.private,
+        "default_branch": repository.default_branch,
+        "branches": branches,
+    }

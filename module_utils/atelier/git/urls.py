@@ -1,0 +1,151 @@
+"""Addresses of git repositories as people type them, and what opens them. Nothing is resolved here: a name is looked up
+in the seat, whose firewall keeps it from the host and from the cloud's metadata service, whatever the name leads to."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from ..common.errors import AtelierError, Code
+
+_LONGEST_URL = 2048
+_LONGEST_USER = 255
+_LONGEST_TOKEN = 4096
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What is written otherwise in an address: a space as %20, a name in another script in its punycode form.
+_NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]|[\"<>\\^`{|}]")
+_LOCAL_NAMES = re.compile(r"(?:.*\.)?(?:localhost|localdomain|ip6-localhost|ip6-loopback)")
+_METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+# Where clouds hand out the machine's own credentials, besides the link-local addresses (AWS, Google, Alibaba, Azure).
+_METADATA = {
+    *map(IPv4Address, ("100.100.100.200", "168.63.129.16")),
+    *map(IPv6Address, ("fd00:ec2::254", "fd20:ce::254")),
+}
+_DEFAULT_USER = "git"
+
+
+@dataclass(frozen=True)
+class GitAccess:
+    """What opens a repository. Services that take a token do not care for the name beside it."""
+
+    user: str
+    token: str = field(repr=False)
+
+
+def check_git_url(url: str, name: str = "git_url") -> str:
+    """An http or https address of a repository, without credentials in it, on another machine than this.
+
+    Raises VALIDATION_ERROR, which names ``name`` as the parameter and never holds what may be a password.
+    """
+    if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
+        # Before anything that would show the address.
+        raise _refused(
+            name, "The address holds a user or a password.", "Leave it out of the address: there are fields for both."
+        )
+    if len(url) > _LONGEST_URL:
+        raise _refused(name, f"The address has {len(url)} characters.", f"Use at most {_LONGEST_URL}.")
+    if _NOT_IN_A_URL.search(url):
+        raise _refused(
+            name,
+            f"The address {url[:80]!r} contains an invalid character.",
+            "Write spaces and the like as %20, names of hosts in ASCII (punycode).",
+        )
+    if url.startswith("-") or not re.match(r"https?://", url, re.IGNORECASE):
+        raise _refused(
+            name,
+            f"The address {url[:80]!r} is not the http or https address of a repository.",
+            "Use an address that begins with https:// or http://.",
+        )
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError as error:
+        raise _refused(name, f"The address {url[:80]!r} can't be read: {error}.", "Correct host and port.") from error
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise _refused(name, f"The address {url[:80]!r} has a ? or #.", "Use the address that git clone would take.")
+    segments = parts.path.split("/")
+    if not parts.path.strip("/") or any(segment.startswith("-") for segment in segments):
+        raise _refused(
+            name,
+            f"The path {parts.path[:80]!r} is not the path of a repository.",
+            "Use an address such as https://git.example.org/team/course.git; no part of it may begin with a hyphen.",
+        )
+    _check_host(host, parts.netloc, name)
+    return url
+
+
+def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
+    """What opens the repository; None where nothing is given. Raises VALIDATION_ERROR, never with the token."""
+    if not user and not token:
+        return None
+    if not token:
+        raise _refused("git_token", "A git_username requires a git_token.", "Give both, or the token alone.")
+    user = user or _DEFAULT_USER
+    for name, value, longest in (("git_username", user, _LONGEST_USER), ("git_token", token, _LONGEST_TOKEN)):
+        if len(value) > longest:
+            raise _refused(name, f"The {name} has {len(value)} characters.", f"Use at most {longest}.")
+        if _CONTROL.search(value):
+            raise _refused(name, f"The {name} holds a control character.", "Check for a line break at its end.")
+    return GitAccess(user, token)
+
+
+def _check_host(host: str, netloc: str, name: str) -> None:
+    if netloc.startswith("["):
+        address = _ipv6(host)
+        # Such as 1:2::3%eth0: which interface, the seat alone would know.
+        if address is None:
+            raise _refused(name, f"The host {netloc[:80]!r} is not an IPv6 address.", "Correct it.")
+    else:
+        if not _HOST.fullmatch(host):
+            raise _refused(name, f"The host {host[:80]!r} is not a host's name.", "Correct the name.")
+        address = _ipv4(host)
+    local = _LOCAL_NAMES.fullmatch(host) or host in _METADATA_NAMES
+    if local or (address is not None and _is_forbidden(address)):
+        raise _refused(
+            name,
+            f"The host {host[:80]!r} is this machine, or can only be reached from it.",
+            "Name a git server on the network.",
+        )
+
+
+def _ipv4(host: str) -> IPv4Address | None:
+    """The address if the C library takes the name for one, in whatever notation: 2130706433, 0x7f.1, 0177.0.0.1."""
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def _ipv6(host: str) -> IPv4Address | IPv6Address | None:
+    """The address; an IPv4 address that is only wrapped in one is unwrapped."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    if not isinstance(address, IPv6Address) or address.scope_id:
+        return None
+    low = IPv4Address(int(address) & 0xFFFFFFFF)
+    # ::a.b.c.d, and 64:ff9b::a.b.c.d, which a NAT64 would take there (RFC 6052).
+    wrapped = (int(address) >> 32 == 0 and int(address) > 1) or int(address) >> 32 == 0x64FF9B << 64
+    return address.ipv4_mapped or address.sixtofour or (low if wrapped else address)
+
+
+def _is_forbidden(address: IPv4Address | IPv6Address) -> bool:
+    # 0.0.0.0/8 is this host, for Linux.
+    this_host = isinstance(address, IPv4Address) and int(address) >> 24 == 0
+    return (
+        this_host
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or address in _METADATA
+    )
+
+
+def _refused(field_name: str, fault: str, remedy: str) -> AtelierError:
+    return AtelierError(Code.VALIDATION_ERROR, fault, field=field_name, remedy=remedy)

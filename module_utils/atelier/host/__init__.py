@@ -1,0 +1,1 @@
+"""The host that Docker runs on: ports, subnets, and the fingerprint of a complete run."""

@@ -1,0 +1,126 @@
+"""Whether the platform still is as the last ``./atelier up`` left it: then up need not look at each part of it again.
+
+A stamp is a table of what the platform was made from and of what was found of it afterwards, each a short text. Two
+equal ones, of the same boot and not too far apart, mean that there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError
+from ..common.models import Site
+from ..engine.interface import Engine
+from ..git.client import open_forge
+
+# Certificates end and packages age: after a day everything is looked at again.
+MAX_AGE_SECONDS = 86_400
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_BRIDGES = Path("/sys/class/net")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """``at`` is in seconds since the epoch."""
+
+    at: float
+    parts: Mapping[str, str]
+
+    def to_json(self) -> bytes:
+        return json.dumps({"at": self.at, "parts": dict(self.parts)}, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Stamp | None:
+        """None for what is none: a stamp is no more than a shortcut."""
+        try:
+            raw: Any = json.loads(text)
+            return cls(float(raw["at"]), dict(raw["parts"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def difference(last: Stamp | None, now: Stamp) -> str | None:
+    """Why the platform has to be looked at, in words; None when it is as it was."""
+    if last is None:
+        return "no complete run is on record"
+    if not 0 <= now.at - last.at < MAX_AGE_SECONDS:
+        return "the last complete run is more than a day ago"
+    for part in sorted(last.parts.keys() | now.parts.keys()):
+        if part not in now.parts:
+            return f"{part} is gone"
+        if last.parts.get(part) != now.parts[part]:
+            return f"{part} {'changed' if part in last.parts else 'is new'}"
+    return None
+
+
+def read_stamp(file: Path) -> Stamp | None:
+    try:
+        return Stamp.from_json(file.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def write_stamp(file: Path, stamp: Stamp) -> None:
+    write_atomically(file, stamp.to_json(), mode=0o600)
+
+
+def sources(paths: Iterable[Path]) -> dict[str, str]:
+    """A digest for each path: of the file, or of all files below the folder. One that is missing is left out."""
+    return {str(path): digest for path in paths if (digest := _digest(path)) is not None}
+
+
+def _digest(path: Path) -> str | None:
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    if not path.is_dir():
+        return None
+    whole = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            whole.update(f"{file.relative_to(path)}\0{file.stat().st_mode:o}\0".encode())
+            whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def services(engine: Engine, instance: str) -> dict[str, str]:
+    """The platform's own containers: which image each runs. One that does not run is left out."""
+    found = engine.containers(f"atelier.instance={instance}")
+    return {
+        f"the container {container.name}": f"{container.id} of {container.image_id}"
+        for container in found
+        if "atelier.service" in container.labels and container.status == "running"
+    }
+
+
+def git_server(site: Site) -> dict[str, str]:
+    """What the git server says to Atelier's own account: a password can be changed without a trace outside of it. Left
+    out when it does not take the credentials, or does not answer."""
+    if site.git is None:
+        return {}
+    try:
+        open_forge(site).check_credentials()
+    except AtelierError:
+        return {}
+    return {"the git server that takes our credentials": "yes"}
+
+
+def templates(engine: Engine, site: Site, names: Iterable[str]) -> dict[str, str]:
+    """The images of these templates. Images of others come and go as people ask for them."""
+    images = {tag: engine.image(tag) for tag in map(site.template_image, names)}
+    return {f"the image {tag}": image.id for tag, image in images.items() if image is not None}
+
+
+def host(bridges: Iterable[str]) -> dict[str, str]:
+    """Which boot this is, and the bridges: one that was made again has another index."""
+    found = {"the boot": _BOOT.read_text().strip()}
+    for bridge in bridges:
+        index = _BRIDGES / bridge / "ifindex"
+        if index.exists():
+            found[f"the bridge {bridge}"] = index.read_text().strip()
+    return found

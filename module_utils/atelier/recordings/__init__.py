@@ -1,0 +1,1 @@
+"""Recorded conversations with language models: reading, reports, Markdown."""

@@ -1,0 +1,238 @@
+"""Recorded conversations as a Markdown document, for people: sessions, their turns, tools, tokens.
+
+Each request to an LLM repeats the whole conversation before it. Shown is what each adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from .markdown import code, fenced
+
+KINDS = ("clean", "detailed")
+_SESSION_GAP = timedelta(minutes=30)
+# Characters of one text that are shown, and of what a tool was told or answered, by kind.
+_LONGEST_TEXT = {"clean": 20_000, "detailed": 200_000}
+_LONGEST_TOOL = {"clean": 500, "detailed": 20_000}
+# A document that is larger opens nowhere. Of what comes after, only the number is told.
+_MOST_CHARACTERS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Document:
+    text: str
+    conversation_count: int
+
+
+@dataclass
+class _Session:
+    first_message: tuple[str, str]
+    last_time: datetime
+    started: str
+    exchanges: int = 0
+    models: list[str] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    # What both sides have said so far, and the answers' ids, by which a request may refer to them.
+    transcript: list[tuple[str, str]] = field(default_factory=list)
+    answers: set[str] = field(default_factory=set)
+
+
+def check_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The type {kind[:20]!r} is not a kind of document.",
+            field="type",
+            value=kind[:20],
+            remedy=f"Use one of: {', '.join(KINDS)}.",
+        )
+    return kind
+
+
+def write_document(conversations: Iterable[Mapping[str, Any]], *, kind: str = "clean", name: str = "") -> Document:
+    """``conversations`` oldest first, as recordings.all_conversations gives them; ``name``: the workspace's, for the
+    title. ``clean`` tells what was said and which tools were used; ``detailed`` also system prompts, thoughts,
+    settings, times and tokens of each call. Raises VALIDATION_ERROR for another kind."""
+    check_kind(kind)
+    sessions: list[_Session] = []
+    count = left_out = size = 0
+    for conversation in conversations:
+        count += 1
+        if size > _MOST_CHARACTERS:
+            left_out += 1
+            continue
+        session = _session_of(conversation, sessions)
+        before = len(session.lines)
+        _add(session, conversation, kind)
+        size += sum(map(len, session.lines[before:]))
+    lines = ["# AI Session Documentation", "", *_summary(sessions, count, name)]
+    for number, session in enumerate(sessions, 1):
+        lines += [
+            "",
+            f"## Session {number}: {session.started[:16].replace('T', ' ')} UTC",
+            "",
+            *_session_summary(session),
+        ]
+        lines += session.lines
+    if left_out:
+        lines += ["", f"{left_out} later conversations are left out: the document would be too large."]
+    return Document("\n".join(lines) + "\n", count)
+
+
+def _summary(sessions: list[_Session], count: int, name: str) -> list[str]:
+    totals = {key: sum(session.tokens.get(key, 0) for session in sessions) for key in ("input", "output", "total")}
+    models = list(dict.fromkeys(model for session in sessions for model in session.models))
+    return [
+        *([f"- Workspace: {code(name)}"] if name else []),
+        f"- Sessions: {len(sessions)}",
+        f"- Conversations: {count}",
+        f"- Models: {', '.join(map(code, models)) or 'none'}",
+        f"- Tokens: {_tokens(totals)}",
+    ]
+
+
+def _session_summary(session: _Session) -> list[str]:
+    return [
+        f"- Calls: {session.exchanges}",
+        f"- Models: {', '.join(map(code, session.models)) or 'none'}",
+        f"- Tokens: {_tokens(session.tokens)}",
+    ]
+
+
+def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _Session:
+    """The session that it goes on with: the same first message, or an answer of it that is named, and no long gap."""
+    time = _time(conversation)
+    request = _mapping(conversation.get("parsed_request"))
+    messages = _messages(conversation)
+    first = _key(messages[0]) if messages else ("", "")
+    previous = _mapping(request.get("parameters")).get("previous_response_id")
+    for session in reversed(sessions):
+        if time - session.last_time < _SESSION_GAP and (session.first_message == first or previous in session.answers):
+            session.last_time = max(time, session.last_time)
+            return session
+    sessions.append(_Session(first, time, str(conversation.get("timestamp") or "")))
+    return sessions[-1]
+
+
+def _add(session: _Session, conversation: Mapping[str, Any], kind: str) -> None:
+    request = _mapping(conversation.get("parsed_request"))
+    response = _mapping(conversation.get("parsed_response"))
+    session.exchanges += 1
+    model = str(conversation.get("model") or response.get("model") or "")
+    if model and model not in session.models:
+        session.models.append(model)
+    usage = _mapping(response.get("usage"))
+    for name in ("input", "output", "total"):
+        session.tokens[name] = session.tokens.get(name, 0) + _number(usage.get(f"{name}_tokens"))
+    if kind == "detailed":
+        session.lines += _details(conversation, request, response, usage, is_first=session.exchanges == 1)
+    for message in _new_messages(session, request, conversation):
+        session.lines += _message_lines(message, kind)
+    answer = {"role": "assistant", **response}
+    session.lines += _message_lines(answer, kind)
+    if conversation.get("incomplete"):
+        session.lines += ["", "*The answer was cut off.*"]
+    if response.get("error"):
+        session.lines += ["", "The API answered with an error:", *fenced(str(response["error"]), limit=2000)]
+    session.transcript.append(_key(answer))
+    if identifier := response.get("id"):
+        session.answers.add(str(identifier))
+
+
+def _new_messages(
+    session: _Session, request: Mapping[str, Any], conversation: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """What the request says that was not said before, and notes it as said."""
+    messages = _messages(conversation)
+    keys = [_key(message) for message in messages]
+    if _mapping(request.get("parameters")).get("previous_response_id") in session.answers and session.answers:
+        session.transcript += keys
+        return messages
+    known = 0
+    while known < min(len(keys), len(session.transcript)) and keys[known] == session.transcript[known]:
+        known += 1
+    if session.exchanges > 1:
+        # An answer comes back in the next request, sometimes in other pieces than it was given in.
+        while known < len(keys) and keys[known][0] == "assistant":
+            known += 1
+    session.transcript = keys
+    return messages[known:]
+
+
+def _details(
+    conversation: Mapping[str, Any],
+    request: Mapping[str, Any],
+    response: Mapping[str, Any],
+    usage: Mapping[str, Any],
+    *,
+    is_first: bool,
+) -> list[str]:
+    tokens = {name: _number(usage.get(f"{name}_tokens")) for name in ("input", "output", "total")}
+    lines = ["", f"### Call at {code(str(conversation.get('timestamp')))}", ""]
+    lines.append(f"- Address: {code(str(conversation.get('url')))}")
+    lines.append(f"- Model: {code(str(conversation.get('model')))}")
+    lines.append(f"- Status: {_number(conversation.get('status'))}, tokens: {_tokens(tokens)}")
+    if conversation.get("duration_ms") is not None:
+        lines.append(f"- Time: {_number(conversation.get('duration_ms'))} ms")
+    if response.get("finish_reason"):
+        lines.append(f"- Ended with: {code(str(response['finish_reason']))}")
+    for name, value in sorted(_mapping(request.get("parameters")).items()):
+        lines.append(f"- {code(name)}: {code(str(value), limit=200)}")
+    if is_first and request.get("tools"):
+        lines.append(f"- Tools: {', '.join(code(str(tool)) for tool in request['tools'])}")
+    if is_first and request.get("system"):
+        lines += ["", "**System**", *fenced(str(request["system"]), limit=_LONGEST_TEXT["detailed"])]
+    return lines
+
+
+_HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "developer": "System", "tool": "Tool result"}
+
+
+def _message_lines(message: Mapping[str, Any], kind: str) -> Iterator[str]:
+    role = str(message.get("role") or "user")
+    text = str(message.get("content") or "")
+    thoughts = str(message.get("reasoning") or "") if kind == "detailed" else ""
+    calls = [_mapping(call) for call in message.get("tool_calls") or []]
+    if kind == "clean" and role in ("system", "developer"):
+        return
+    if not (text or thoughts or calls):
+        return
+    yield ""
+    yield f"**{_HEADINGS.get(role, 'User')}**"
+    if thoughts:
+        yield from ("", "Thoughts:", *fenced(thoughts, limit=_LONGEST_TEXT[kind]))
+    if text:
+        yield from fenced(text, limit=(_LONGEST_TOOL if role == "tool" else _LONGEST_TEXT)[kind])
+    for call in calls:
+        yield from ("", f"Tool {code(str(call.get('name')))}:")
+        yield from fenced(str(call.get("arguments") or ""), limit=_LONGEST_TOOL[kind])
+
+
+def _messages(conversation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = _mapping(conversation.get("parsed_request")).get("messages")
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def _key(message: Mapping[str, Any]) -> tuple[str, str]:
+    return str(message.get("role") or "user"), str(message.get("content") or "").strip()
+
+
+def _time(conversation: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(str(conversation["timestamp"]))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _tokens(tokens: Mapping[str, int]) -> str:
+    return f"{tokens.get('input', 0)} in, {tokens.get('output', 0)} out, {tokens.get('total', 0)} in all"

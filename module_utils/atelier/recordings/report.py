@@ -1,0 +1,55 @@
+"""What was recorded of one workspace, put together for people and playbooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..common.egress_modes import Capability, modes_that_can
+from ..common.errors import AtelierError, Code
+from ..common.models import Workspace
+from ..egress.categories import Categories
+from .document import check_kind, write_document
+from .store import all_conversations, count_conversations, domains
+
+
+def check_recorded(workspace: Workspace) -> Workspace:
+    """Raises VALIDATION_ERROR for a workspace whose traffic does not pass the recorder."""
+    if not workspace.proxy_mode.can(Capability.RECORD):
+        modes = " or ".join(modes_that_can(Capability.RECORD))
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The workspace {workspace.name} has the proxy mode {workspace.proxy_mode}: it is not recorded.",
+            field="name",
+            value=workspace.name,
+            remedy=f"Record with a workspace that was created with the proxy mode {modes}.",
+        )
+    return workspace
+
+
+def recorded_domains(state_dir: Path, workspace: Workspace, categories: Categories) -> dict[str, Any]:
+    """``domains`` by name, ``categorized`` by category, ``total_domains``."""
+    found = domains(state_dir, workspace.id)
+    return {"domains": found, "categorized": categories.group(found), "total_domains": len(found)}
+
+
+def document(state_dir: Path, workspace: Workspace, kind: str) -> dict[str, Any]:
+    """``document``, the Markdown text, and ``conversation_count``."""
+    check_kind(kind)
+    written = write_document(all_conversations(state_dir, workspace.id), kind=kind, name=workspace.name)
+    return {"document": written.text, "conversation_count": written.conversation_count}
+
+
+def report(state_dir: Path, workspace: Workspace, categories: Categories, kind: str | None) -> Mapping[str, Any]:
+    """Both; without a kind of document, only the number of conversations."""
+    check_recorded(workspace)
+    return {
+        "workspace": {"id": workspace.id, "name": workspace.name, "address": workspace.address},
+        **recorded_domains(state_dir, workspace, categories),
+        **(
+            document(state_dir, workspace, kind)
+            if kind is not None
+            else {"conversation_count": count_conversations(state_dir, workspace.id)}
+        ),
+    }

@@ -1,0 +1,198 @@
+"""Work that came after its archive: what a seat holds that would be lost with it, though it was collected.
+
+A seat that has not run since has nothing new. One that runs is asked first, by its own find(1), for what changed since:
+the kernel's time of change can't be set back, so also what was unpacked or moved with an older date is found. Where
+that does not settle it, and in a seat that is held still for its removal, all files are compared with the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import secrets
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Workspace
+from ..common.plain_text import first_of
+from ..containers.context import Platform
+from ..database.workspace_store import now
+from ..engine.interface import Container
+from ..engine.parsing import ExportReader
+from .archives import open_archive
+from .manifest import Entry
+from .tar_stream import within
+
+_WORKSPACE = "/workspace"
+_SECONDS = 60
+# find(1) and timeout(1) run as the seat's user, who may stop them: the engine waits for so much longer only.
+_SLACK = 10
+# One short line for each folder that changed.
+_MOST_OUTPUT = 8 * 1024**2
+_FINGERPRINT = 16
+_FREE = bytes(_FINGERPRINT)
+# What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
+_OF_THEIR_OWN = (
+    "*/.git/index",
+    "*/.git/*.lock",
+    "*/.git/FETCH_HEAD",
+    "*/.git/gc.log",
+    "*/node_modules/.cache/*",
+    "*/node_modules/.vite/*",
+    "*/__pycache__/*",
+)
+# A seat's paths may have 4096 bytes.
+_SHOWN_PATH = 200
+
+
+def late_work(platform: Platform, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
+    """Why a seat can't be said to be collected, though its archive is sound; None when it can. Never raises: a seat
+    that can't be looked at may hold anything."""
+    try:
+        path = _newer(platform, workspace, folder, entry)
+    except AtelierError as error:
+        return Message("fault.not_comparable", why=error.message)
+    except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
+        return Message("fault.comparing_failed", kind=type(error).__name__)
+    if path is None:
+        return None
+    return Message("fault.newer_work", when=entry.collected_at, path=first_of(path, _SHOWN_PATH))
+
+
+def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
+    """The path of something in the seat that is newer than its archive."""
+    container = platform.engine.inspect(platform.site.container_name(workspace.id))
+    if container is None or entry.file is None or entry.collected_at is None:
+        return None
+    rest = rest_of(container)
+    if rest is not None and (container.id, rest) == (entry.container, entry.rested):
+        return None
+    # A clock that went back makes new files look old.
+    if container.status == "running" and now() >= entry.collected_at:
+        code, output = _asked(platform, container, entry.collected_at)
+        if code == 0 and told(output) == (None, False):
+            return None
+    # Its find names something, which may only be dated in the future, or does not answer; a folder was moved, it ran in
+    # between, or it is held still and can't be asked: what both hold is compared.
+    limits = platform.site.archive
+    with (
+        open_archive(folder / entry.file) as archive,
+        closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)) as chunks,
+    ):
+        return difference(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
+
+
+def _asked(platform: Platform, container: Container, since: str) -> tuple[int, str]:
+    try:
+        return platform.engine.execute(container.id, search(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
+    except AtelierError as error:
+        if error.code is not Code.ENGINE_ERROR:
+            raise
+        return 1, error.message
+
+
+def search(since: str) -> list[str]:
+    """The command that tells what changed below /workspace since then; ``told`` reads it. By its own path, and ended
+    when it takes too long.
+
+    A folder changes with each file that comes or goes in it, so that says nothing. One whose own time of change is
+    newer than the last of those may have been moved here, with files that look as old as they are.
+    """
+    ignored = [word for pattern in _OF_THEIR_OWN for word in ("!", "-path", pattern)]
+    return [
+        *("/usr/bin/timeout", str(_SECONDS), "/usr/bin/find", _WORKSPACE, "-newerct", since),
+        *("(", "!", "-type", "d", *ignored, "-printf", "file %P\\n", "-quit"),
+        *("-o", "-type", "d", "!", "-newermt", since, *ignored, "-printf", "folder\\n", ")"),
+    ]
+
+
+def told(output: str) -> tuple[str | None, bool]:
+    """The path of a file that changed, and whether a folder may have been moved."""
+    before, found, path = f"\n{output}".partition("\nfile ")
+    return (path.rstrip("\n") if found else None), "folder" in before
+
+
+def rest_of(container: Container) -> str | None:
+    """When a container that does not run has ended, in Docker's words, which are others after each run; None for one
+    that runs, or may at any moment."""
+    return container.finished_at if container.status in ("exited", "created") and container.finished_at else None
+
+
+def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) -> str | None:
+    """The path of the first entry of the second tar archive that the first, of at most so many, has not, or has
+    otherwise. What is in the first only is not lost. Raises ARCHIVE_FAILED when one of them can't be read."""
+    try:
+        known = _Fingerprints(most)
+        # Without a secret key a seat could choose files whose fingerprints all get the same place in the table.
+        key = secrets.token_bytes()
+        for _, fingerprint in _contents(archive, key):
+            known.add(fingerprint)
+        return next((path for path, fingerprint in _contents(seat, key) if fingerprint not in known), None)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise AtelierError(Code.ARCHIVE_FAILED, Message("not_compared", why=error)) from error
+
+
+def is_of_its_own(path: str) -> bool:
+    """Whether nobody's work is at that path below /workspace."""
+    return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _OF_THEIR_OWN)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether find's ``-path`` takes the path. The time is in proportion to its length, which a regular expression's
+    is not for each path."""
+    first, *middle, last = pattern.split("*")
+    if not (path.startswith(first) and path.endswith(last)):
+        return False
+    place, end = len(first), len(path) - len(last)
+    for part in middle:
+        found = path.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return place <= end
+
+
+class _Fingerprints:
+    """A set of 16-byte digests in one table: a million takes 32 MiB, a fifth of what Python's own set does."""
+
+    def __init__(self, most: int) -> None:
+        self._slots = 2 * most + 1
+        self._table = bytearray(self._slots * _FINGERPRINT)
+
+    def add(self, fingerprint: bytes) -> None:
+        place = self._place(fingerprint)
+        self._table[place : place + _FINGERPRINT] = fingerprint
+
+    def __contains__(self, fingerprint: bytes) -> bool:
+        place = self._place(fingerprint)
+        return self._table[place : place + _FINGERPRINT] == fingerprint
+
+    def _place(self, fingerprint: bytes) -> int:
+        """Where it is, or else where it belongs."""
+        slot = int.from_bytes(fingerprint[:8], "big") % self._slots
+        for _ in range(self._slots):
+            place = slot * _FINGERPRINT
+            if self._table[place : place + _FINGERPRINT] in (fingerprint, _FREE):
+                return place
+            slot = (slot + 1) % self._slots
+        raise EOFError("there are more entries than there were")
+
+
+def _contents(stream: Any, key: bytes) -> Iterator[tuple[str, bytes]]:
+    """Of each entry but folders: its path below /workspace, and a keyed digest of that, its kind, its mode, where it
+    leads and what it holds."""
+    with tarfile.open(fileobj=stream, mode="r|") as entries:
+        for entry in entries:
+            entries.members = []  # type: ignore[attr-defined]  # it would keep them all
+            path = entry.name.removeprefix("workspace/")
+            if entry.isdir() or is_of_its_own(path):
+                continue
+            file = entries.extractfile(entry) if entry.isfile() else None
+            digest = hashlib.file_digest(file, "sha256").digest() if file else b""  # type: ignore[arg-type]
+            about = repr((path, entry.type, entry.mode, entry.linkname, digest)).encode()
+            yield path, hashlib.blake2b(about, digest_size=_FINGERPRINT, key=key).digest()

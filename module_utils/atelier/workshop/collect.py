@@ -1,0 +1,213 @@
+"""The end of a workshop: what each seat holds is committed, pushed, and put into an archive of its own.
+
+Seats are collected side by side, whatever state they are in; one that fails fails alone. The manifest is written anew
+after each of them, so whoever is killed in between leaves what is done, and running it again does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, chain
+from ..common.models import Workspace
+from ..containers.container import observed_status
+from ..containers.context import Platform
+from ..containers.save_work import Saved, save_work
+from ..containers.snapshots import held_still, recover, was_interrupted
+from ..database.workspace_store import now
+from .archive_freshness import late_work, rest_of
+from .archives import remove_unfinished, write_archive
+from .manifest import Entry, fault_of, read_manifest, write_manifest
+from .tar_stream import within
+
+# Docker reads, zstd and SHA-256 work without the interpreter's lock, git works in the seat.
+WORKERS = 6
+_WORKSPACE = "/workspace"
+# Of seats that are not collected, in one sentence.
+_SHOWN = 5
+_PUSHED_BY_NOBODY = Saved(note=Message("at_rest"))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """``seats`` in the order that was asked for; ``changed`` tells whether any archive is a new one. ``tracebacks`` are
+    those of errors that nobody thought of."""
+
+    changed: bool
+    seats: Sequence[Entry]
+    tracebacks: Sequence[str] = ()
+
+
+def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
+    """Collects the workspaces with these ids into the folder, which is made.
+
+    Raises PROJECT_NOT_FOUND for an id that there is not, VALIDATION_ERROR for a folder that can't be used,
+    WORKSPACE_BUSY when another run works there. What goes wrong with one seat stands in its entry's ``error``.
+    """
+    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    if check_mode:
+        known = read_manifest(folder)
+        return Collected(True, [known.get(row.id, Entry(row.id, row.name, str(row.status))) for row in rows])
+    with _folder(platform, folder):
+        entries = read_manifest(folder)
+        before = {id: entry.sha256 for id, entry in entries.items()}
+        tracebacks: list[str] = []
+        with ThreadPoolExecutor(min(WORKERS, len(rows)) or 1) as pool:
+            futures = [
+                pool.submit(_collect_one, platform, folder, row, entries.get(row.id), tracebacks) for row in rows
+            ]
+            for done, future in enumerate(as_completed(futures), 1):
+                entry = future.result()
+                entries[entry.id] = entry
+                write_manifest(folder, platform.site.instance, now(), entries.values())
+                # Only now: until here the manifest named the older one.
+                _remove_others(folder, entry)
+                platform.progress(Message("step.seats_collected"), done, len(rows))
+    seats = [entries[row.id] for row in rows]
+    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats, tracebacks)
+
+
+def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
+    """Reads the archives of these workspaces again, and looks whether the seats hold anything that is newer. Raises
+    NOT_COLLECTED when the manifest does not name one of them, has no sound archive for it, or an older one than its
+    work: then that would be lost with it."""
+    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    entries = read_manifest(folder)
+
+    def fault(row: Workspace) -> str | None:
+        entry = entries.get(row.id)
+        found = fault_of(folder, entry)
+        return found if found or entry is None else late_work(platform, row, folder, entry)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        faults = list(pool.map(fault, rows))
+    missing = [(row.name, fault) for row, fault in zip(rows, faults, strict=True) if fault]
+    if missing:
+        raise not_collected(folder, missing, len(rows))
+    return Collected(False, [entries[row.id] for row in rows])
+
+
+def not_collected(
+    folder: Path, missing: Sequence[tuple[str, str]], total: int, tracebacks: Sequence[str] = ()
+) -> AtelierError:
+    shown = [Message("fault", name=name, fault=fault) for name, fault in missing[:_SHOWN]]
+    if len(missing) > _SHOWN:
+        shown.append(Message("and_more", count=len(missing) - _SHOWN))
+    details: dict[str, Any] = {"tracebacks": list(tracebacks)} if tracebacks else {}
+    return AtelierError(
+        Code.NOT_COLLECTED,
+        Message("not_collected", missing=len(missing), total=total, folder=folder, faults=chain("list", shown)),
+        field="ids",
+        missing=[name for name, _ in missing],
+        **details,
+    )
+
+
+def _collect_one(
+    platform: Platform, folder: Path, row: Workspace, before: Entry | None, tracebacks: list[str]
+) -> Entry:
+    entry = before or Entry(row.id, row.name, str(row.status))
+    try:
+        with platform.locks.workspace(row.id, platform.lock_wait):
+            return _collect_held(platform, folder, row, before)
+    except AtelierError as error:
+        return replace(entry, name=row.name, error=error.message)
+    except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
+        tracebacks.append(traceback.format_exc())
+        return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
+
+
+def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
+    if was_interrupted(platform, row):
+        recover(platform, row)
+    container = platform.engine.inspect(platform.site.container_name(row.id))
+    status, _ = observed_status(row, container)
+    entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
+    if container is None:
+        return _of_one_that_is_gone(entry, before)
+    saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
+    with ExitStack() as held:
+        # Still, so that the archive is of one moment. What is read while it changes may come out torn.
+        held.enter_context(held_still(platform, row, container))
+        limits = platform.site.archive
+        chunks = held.enter_context(closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)))
+        # What changes from now on is newer than the archive.
+        moment = now()
+
+        def content() -> Iterator[bytes]:
+            yield from within(chunks, limits, row.name)
+            # The seat goes on while the archive is read again.
+            held.close()
+
+        archive = write_archive(folder, content(), lambda digest: _file_name(row, digest))
+    return replace(
+        entry,
+        collected_at=moment,
+        container=container.id,
+        rested=rest_of(container),
+        file=archive.path.name,
+        former=_former(before, container.id, archive.path.name),
+        bytes=archive.size,
+        sha256=archive.sha256,
+        content_bytes=archive.content_size,
+        entries=archive.entries,
+        branch=saved.branch or entry.branch,
+        commit=saved.commit,
+        committed=saved.committed,
+        pushed=saved.pushed,
+        note=saved.note,
+    )
+
+
+def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
+    """What was collected while there was a container is all that is left of the work, so that stays what it is."""
+    if before is None or before.file is None:
+        return replace(entry, note=Message("nothing_left"))
+    note = Message("older_archive", when=before.collected_at)
+    return replace(before, name=entry.name, state=entry.state, note=note, error=None)
+
+
+def _former(before: Entry | None, container: str, file: str) -> tuple[str, ...]:
+    """The archives that the new one does not stand for: those of other containers than the seat has now."""
+    if before is None:
+        return ()
+    ended = [before.file] if before.file is not None and before.container != container else []
+    return tuple(name for name in dict.fromkeys([*before.former, *ended]) if name != file)
+
+
+def _file_name(row: Workspace, digest: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", row.name)
+    return f"{plain}_{row.id}_{digest[:12]}.tar.zst"
+
+
+def _remove_others(folder: Path, entry: Entry) -> None:
+    """Older archives of the seat's container, once there is a newer one. Without one they may be all that is left."""
+    if entry.file is None:
+        return
+    for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
+        if path.name != entry.file and path.name not in entry.former:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _folder(platform: Platform, folder: Path) -> Iterator[None]:
+    """Makes the folder, and keeps other runs out of it for the block."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("folder_not_made", folder=folder, why=error.strerror),
+            field="folder",
+        ) from error
+    with platform.locks.archives(folder, platform.lock_wait):
+        remove_unfinished(folder)
+        yield

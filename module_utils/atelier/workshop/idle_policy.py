@@ -1,0 +1,65 @@
+"""When a workspace is stopped by itself: it was idle for too long, or its workshop is over. Never removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ..database.workspace_store import Registry
+
+# An IDE that nobody looks at uses a hundredth of a core.
+BUSY_CORES = 0.05
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is known of a running workspace's use. ``last_use`` is the newest of its IDE's heartbeat and of the moments
+    at which it was seen connected or busy, None if there was none since it started."""
+
+    started_at: datetime
+    last_use: datetime | None
+    connections: int
+    cpu_cores: float
+    extended_until: datetime | None
+
+    @property
+    def in_use(self) -> bool:
+        return self.connections > 0 or self.cpu_cores >= BUSY_CORES
+
+
+def is_due(
+    signs: Signs, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
+) -> str | None:
+    """Why the workspace is to be stopped now; None while it is not.
+
+    ``idle`` is how long one may be unused, ``end`` when its workshop is over, each None where that does not count.
+    ``watched_since``: what was before that nobody knows, so nothing is idle for longer. What was started after the end
+    was meant to be.
+    """
+    if signs.extended_until is not None and moment < signs.extended_until:
+        return None
+    if end is not None and signs.started_at < end <= moment:
+        return "the workshop is over"
+    if idle is None or signs.in_use:
+        return None
+    last = max(filter(None, (signs.started_at, signs.last_use, signs.extended_until, watched_since)))
+    return "idle" if moment - last >= idle else None
+
+
+def extend(registry: Registry, workspace_id: str, minutes: int) -> datetime:
+    """Keeps a workspace from being stopped for at least so many minutes from now; returns until when."""
+    until = datetime.now(UTC) + timedelta(minutes=minutes)
+    with registry.transaction() as db:
+        (kept,) = db.execute(
+            "INSERT INTO extensions (workspace_id, until) VALUES (?, ?)"
+            " ON CONFLICT (workspace_id) DO UPDATE SET until = max(until, excluded.until) RETURNING until",
+            (workspace_id, until.isoformat(timespec="milliseconds")),
+        ).fetchone()
+    return datetime.fromisoformat(kept)
+
+
+def extensions(registry: Registry) -> dict[str, datetime]:
+    """Until when each workspace that somebody extended is kept from being stopped."""
+    with registry.reading() as db:
+        rows = db.execute("SELECT workspace_id, until FROM extensions").fetchall()
+    return {row[0]: datetime.fromisoformat(row[1]) for row in rows}

@@ -1,0 +1,117 @@
+"""The manifest beside the archives of a workshop: what became of each seat's work, for people and for the teardown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, tagged, untagged
+from .archives import sha256_of
+
+NAME = "manifest.json"
+_FORMAT = 1
+_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One seat, as it was collected last.
+
+    ``file`` is the archive's name (None when there never was one: its container was gone before), ``bytes`` and
+    ``sha256`` are its own, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether
+    there was something to commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says
+    why not. ``error`` is why the last attempt failed; the archive is then that of the one before, if there was one.
+    ``rested`` is when its container had ended, in Docker's words, if it did not run: as long as that is so nothing is
+    new, whatever the clock does. ``container`` is the container's id; ``former`` names archives of containers that the
+    seat had before (until it was reset, or made again), which hold what this one does not.
+    """
+
+    id: str
+    name: str
+    state: str
+    collected_at: str | None = None
+    container: str | None = None
+    rested: str | None = None
+    file: str | None = None
+    former: tuple[str, ...] = ()
+    bytes: int = 0
+    sha256: str | None = None
+    content_bytes: int = 0
+    entries: int = 0
+    repository: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    committed: bool = False
+    pushed: bool = False
+    note: str | None = None
+    error: str | None = None
+
+
+def folder_of(state_dir: Path, workshop: str) -> Path:
+    """Where the work of the workshop of that name is collected to, if nobody says otherwise."""
+    return state_dir / "archives" / f"workshop-{re.sub(r'[^A-Za-z0-9_-]+', '-', workshop).lower()}"
+
+
+def read_manifest(folder: Path) -> dict[str, Entry]:
+    """The entries by workspace id; none where there is no manifest. Raises VALIDATION_ERROR for a file that is none."""
+    path = folder / NAME
+    known = {field.name for field in fields(Entry)}
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != _FORMAT:
+            raise ValueError(f"its format is {document['format']}")
+        # What a newer version says beyond this one's knowledge is no reason to lose archives.
+        seats = [{key: raw[key] for key in known & raw.keys()} for raw in untagged(document["seats"])]
+        entries = [Entry(**{**seat, "former": tuple(seat.get("former", ()))}) for seat in seats]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("no_manifest", path=path, why=error),
+            field="folder",
+        ) from error
+    return {entry.id: entry for entry in entries}
+
+
+def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterable[Entry]) -> None:
+    """Replaces the manifest in one step, sorted by name. Raises VALIDATION_ERROR when it can't be written."""
+    ordered = sorted(entries, key=lambda entry: (entry.name, entry.id))
+    document: Mapping[str, Any] = {
+        "format": _FORMAT,
+        "instance": instance,
+        "written_at": written_at,
+        "seats": tagged([asdict(entry) for entry in ordered]),
+    }
+    try:
+        write_atomically(folder / NAME, (json.dumps(document, indent=2) + "\n").encode(), mode=_MODE)
+    except OSError as error:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("manifest_not_written", folder=folder, why=error),
+            field="folder",
+        ) from error
+
+
+def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | None:
+    """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it. Without
+    ``read`` the archive's size must do: all of it takes seconds to read."""
+    if entry is None:
+        return Message("fault.never_collected")
+    if entry.error is not None:
+        return Message("fault.not_collectable", why=entry.error)
+    if entry.file is None:
+        return Message("fault.no_archive")
+    path = folder / entry.file
+    try:
+        if path.stat().st_size != entry.bytes or (read and sha256_of(path) != entry.sha256):
+            return Message("fault.archive_changed", file=entry.file)
+    except OSError as error:
+        return Message("fault.archive_unreadable", file=entry.file, why=error.strerror)
+    return None

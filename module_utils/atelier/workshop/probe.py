@@ -1,0 +1,88 @@
+"""Opens a seat as a browser does: through the gateway, its page and then its WebSocket."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urljoin, urlsplit
+
+from ..common.messages import Message
+from ..common.models import Site
+from ..containers.seat_http import Answer, ask
+
+_GATEWAY = "127.0.0.1"
+_MOST_REDIRECTS = 3
+_LARGEST = 4 * 1024**2
+# What code-server's page asks for: source microsoft/vscode, src/vs/platform/remote/browser/browserSocketFactory.ts.
+_SOCKET = "/?reconnectionToken={token}&reconnection=false&skipWebSocketFrames=false"
+_HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Seconds until the WebSocket was open, and what went wrong, if something did."""
+
+    seconds: float
+    fault: str | None
+
+
+def visit(site: Site, workspace_id: str, timeout: float) -> Visit:
+    """Asks this machine's gateway for the seat by its host name. Never raises for what the network or the seat does,
+    and takes ``timeout`` seconds at most."""
+    begin = time.monotonic()
+    visitor = _Visitor(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
+    try:
+        fault = visitor.open_page() or visitor.open_socket()
+    # Of a redirect that is no address: ValueError.
+    except (OSError, ValueError) as error:
+        fault = Message("gateway_silent", kind=type(error).__name__)
+    return Visit(time.monotonic() - begin, fault)
+
+
+class _Visitor:
+    """https may be what something in front of the gateway speaks: then it speaks plain HTTP."""
+
+    def __init__(self, site: Site, host: str, deadline: float) -> None:
+        self._port, self._host, self._deadline = site.port, host, deadline
+        self._tls: ssl.SSLContext | None = None
+        if site.protocol == "https":
+            self._tls = ssl.create_default_context()
+            # The certificate is the domain's, and this machine is asked by its own address.
+            self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
+
+    def open_page(self) -> str | None:
+        path = "/"
+        for _ in range(_MOST_REDIRECTS):
+            answer = self._ask(path)
+            if answer.status not in (301, 302, 303, 307, 308):
+                return None if answer.status == 200 else Message("page_answers", status=answer.status)
+            target = urlsplit(urljoin(path, answer.headers.get("location", "/")))
+            path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        return Message("page_leads_on")
+
+    def open_socket(self) -> str | None:
+        answer = self._ask(_SOCKET.format(token=secrets.token_hex(16)), _HANDSHAKE)
+        return None if answer.status == 101 else Message("socket_answers", status=answer.status)
+
+    def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+        def again() -> Answer:
+            left = max(self._deadline - time.monotonic(), 0.001)
+            asked = {"Host": self._host, **headers}
+            return ask((_GATEWAY, self._port), path, seconds=left, limit=_LARGEST, headers=asked, tls=self._tls)
+
+        try:
+            return again()
+        except ssl.SSLError:
+            if self._tls is None:
+                raise
+            self._tls = None
+            return again()

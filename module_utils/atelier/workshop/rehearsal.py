@@ -1,0 +1,211 @@
+"""A rehearsal: before the day, as many seats as are to come are made, opened at once as participants will, removed.
+
+The verdict is go or no-go, with how long a page took, and what would be used up first. The seats are in a group that
+nobody else can be in, so no participant claims one; those that a killed rehearsal left are removed by the next one, or
+by reconcile.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Workspace
+from ..containers.context import Platform
+from ..database.workspace_store import new_id
+from ..workspaces.cloning import CloneOrder, clone
+from ..workspaces.service import remove
+from .probe import Visit, visit
+
+GROUP = "~rehearsal"  # not a group that anybody may give: see validation.check_group
+MOST_SEATS = 500
+_REMOVERS = 4
+# Slower than this, a participant clicks again.
+_SLOWEST_SECONDS = 10.0
+# What must be left free for the seats to work in, beyond what they take when they open.
+_SPARE_MEMORY = 1024**3
+_SPARE_DISK = 5 * 1024**3
+_MEASURERS = 8
+_FREE = ("/bin/df", "--block-size=1", "--output=avail", "/")
+_PROXY_CHECK = "exec curl -q -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/"
+_COMMAND_SECONDS = 20.0
+_MOST_OUTPUT = 4096
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many more seats something allows, in words that name it."""
+
+    what: str
+    seats: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``p50`` and ``p95`` are seconds from opening a seat's address to its IDE's WebSocket, of all seats at once; None
+    where none was opened. ``reasons`` are why it is a no-go, ``first_limit`` is what is used up first."""
+
+    go: bool
+    seats: int
+    made_in: float
+    p50: float | None
+    p95: float | None
+    memory_per_seat: int
+    disk_per_seat: int
+    first_limit: Limit
+    reasons: Sequence[str]
+
+    def view(self) -> dict[str, object]:
+        """As modules return it: seconds, bytes."""
+        return {
+            "go": self.go,
+            "seats": self.seats,
+            "made_in": round(self.made_in, 2),
+            "p50": self.p50 if self.p50 is None else round(self.p50, 3),
+            "p95": self.p95 if self.p95 is None else round(self.p95, 3),
+            "memory_per_seat": self.memory_per_seat,
+            "disk_per_seat": self.disk_per_seat,
+            "first_limit": {"what": self.first_limit.what, "seats": self.first_limit.seats},
+            "reasons": list(self.reasons),
+        }
+
+
+def rehearse(platform: Platform, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
+    """Makes that many seats from the source, opens them, measures, removes them. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY while another one is under way, VALIDATION_ERROR for a number out of range, and what making seats
+    raises."""
+    if not 1 <= seats <= MOST_SEATS:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("seats_out_of_range", seats=seats, most=MOST_SEATS),
+            field="seats",
+            value=seats,
+        )
+    source = platform.registry.get(id=source_id, name=source_name, field="source")
+    with platform.locks.rehearsal():
+        remove_leftovers(platform)
+        room = [Limit(what, count) for what, count in platform.registry.room(source.owner, source.proxy_mode).items()]
+        tightest = min(room, key=lambda limit: limit.seats)
+        if tightest.seats < seats:
+            reason = Message("room_for", what=tightest.what, seats=tightest.seats, wanted=seats)
+            return Verdict(False, seats, 0, None, None, 0, 0, tightest, [reason])
+        try:
+            return _perform(platform, source, seats, room)
+        finally:
+            remove_leftovers(platform)
+
+
+def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[Limit]) -> Verdict:
+    memory = _available_memory()
+    run_id = new_id()
+    names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
+    begin = time.monotonic()
+    order = CloneOrder(source_id=source.id, names=names, group=GROUP, owner=source.owner)
+    made = clone(platform, order).seats
+    seconds = time.monotonic() - begin
+    ready = [str(seat["id"]) for seat in made if seat["error"] is None]
+    reasons: list[str] = []
+    if len(ready) < count:
+        reasons.append(Message("not_up", missing=count - len(ready), count=count))
+
+    platform.progress(Message("step.opening"), 0, count)
+    visits = _open_all(platform, ready)
+    failed = [found for found in visits if found.fault]
+    if failed:
+        reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
+    times = sorted(found.seconds for found in visits if not found.fault)
+    p50, p95 = _quantiles(times)
+    if p95 is not None and p95 > _SLOWEST_SECONDS:
+        reasons.append(Message("slow", seconds=f"{p95:.1f}"))
+    reasons += _egress_faults(platform, source, ready)
+    platform.progress(Message("step.opening"), count, count)
+
+    taken = _memory_of(platform, ready)
+    # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
+    memory_each = max(memory - _available_memory(), taken) // count
+    sizes = platform.engine.sizes(f"atelier.instance={platform.site.instance}", f"atelier.group={GROUP}")
+    written = sum(size.own for size in sizes.values())
+    disk_each = written // count
+    disk = _free_disk(platform, ready) + written
+    limits = [
+        *room,
+        Limit("memory", max(memory - _SPARE_MEMORY, 0) // max(memory_each, 1)),
+        Limit("disk", max(disk - _SPARE_DISK, 0) // max(disk_each, 1)),
+    ]
+    first = min(limits, key=lambda limit: limit.seats)
+    if first.seats < count:
+        reasons.append(Message("enough_for", what=first.what, seats=first.seats))
+    return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
+
+
+def _open_all(platform: Platform, ids: Sequence[str]) -> list[Visit]:
+    with ThreadPoolExecutor(max(len(ids), 1)) as visitors:
+        return list(visitors.map(lambda id: visit(platform.site, id, platform.ready_timeout), ids))
+
+
+def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
+    if not times:
+        return None, None
+    return statistics.median(times), times[min(int(len(times) * 0.95), len(times) - 1)]
+
+
+def _egress_faults(platform: Platform, source: Workspace, ids: Sequence[str]) -> list[str]:
+    """Whether the proxy of the source's mode answers a seat; a refusal is an answer, for the name asked for is none."""
+    if not source.proxy_mode.proxy or not ids:
+        return []
+    output = _asked(platform, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
+    code = output.strip()[-3:]
+    return [] if code.isdecimal() and code != "000" else [Message("no_proxy", mode=source.proxy_mode)]
+
+
+def _asked(platform: Platform, id: str, command: Sequence[str]) -> str:
+    """What a program in the seat prints; nothing when it does not answer."""
+    name = platform.site.container_name(id)
+    with suppress(AtelierError):
+        return platform.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
+    return ""
+
+
+def leftovers(platform: Platform) -> list[Workspace]:
+    """The seats of rehearsals."""
+    return [row for row in platform.registry.all() if row.group == GROUP]
+
+
+def remove_leftovers(platform: Platform) -> None:
+    def clear(row: Workspace) -> None:
+        # One that can't be removed now is removed by the next rehearsal: no reason to lose this one's verdict.
+        with suppress(AtelierError), platform.locks.workspace(row.id, platform.lock_wait):
+            remove(platform, row)
+
+    with ThreadPoolExecutor(_REMOVERS) as pool:
+        list(pool.map(clear, leftovers(platform)))
+
+
+def _memory_of(platform: Platform, ids: Sequence[str]) -> int:
+    with ThreadPoolExecutor(_MEASURERS) as pool:
+        found = pool.map(lambda id: platform.engine.stats(platform.site.container_name(id)), ids)
+        return sum(stats.memory for stats in found if stats)
+
+
+def _available_memory() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+
+
+def _free_disk(platform: Platform, ids: Sequence[str]) -> int:
+    """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
+    free = shutil.disk_usage(platform.site.state_dir).free
+    for id in ids[:1]:
+        output = _asked(platform, id, _FREE)
+        seen = output.split()[-1:]
+        if seen and seen[0].isdecimal():
+            free = min(free, int(seen[0]))
+    return free

@@ -1,0 +1,1 @@
+"""Operations on workspaces: create, clone, list, reset, restart after a crash, import."""

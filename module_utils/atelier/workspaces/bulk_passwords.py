@@ -1,0 +1,50 @@
+"""Other passwords for several workspaces at once: fifty participants claim their seats in the same minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..containers.context import Platform
+from .plan import Desired, State
+from .service import ensure
+
+# A restarting IDE keeps a core busy for most of a second: more at once only wait for each other.
+_PER_CORE = 3
+
+
+@dataclass(frozen=True)
+class PasswordSet:
+    """What became of one workspace's password; ``error_code`` says in one word what ``error`` says in full, and
+    ``details`` name the field at fault and the remedy."""
+
+    id: str
+    changed: bool = False
+    error: str | None = None
+    error_code: Code | None = None
+    details: Mapping[str, object] | None = None
+
+
+def set_passwords(platform: Platform, hashes: Mapping[str, str], *, check_mode: bool = False) -> list[PasswordSet]:
+    """Gives each workspace, by its id, the password of that argon2id hash, side by side and in the order given. One
+    that fails fails alone, and says why. Raises SERVICE_UNAVAILABLE where the engine went away: run it again then."""
+    if not hashes:
+        return []
+    with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(hashes))) as pool:
+        futures = [pool.submit(_set_one, platform, id, hash, check_mode) for id, hash in hashes.items()]
+        for done, _ in enumerate(as_completed(futures), 1):
+            platform.progress(Message("step.passwords_set"), done, len(hashes))
+    return [future.result() for future in futures]
+
+
+def _set_one(platform: Platform, id: str, password_hash: str, check_mode: bool) -> PasswordSet:
+    wanted = Desired(state=State.PRESENT, id=id, password_hash=password_hash, must_exist=True)
+    try:
+        return PasswordSet(id, ensure(platform, wanted, check_mode=check_mode).changed)
+    except AtelierError as error:
+        if error.code is Code.SERVICE_UNAVAILABLE:
+            raise
+        return PasswordSet(id, error=error.sentence, error_code=error.code, details=error.details)

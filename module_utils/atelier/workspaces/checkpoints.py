@@ -1,0 +1,390 @@
+"""Checkpoints of a seat, and beginning again from one: another container under the same name, address and password.
+
+A checkpoint is a snapshot that keeps a name, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` after it where it
+was taken for a run that may be begun anew. What a reset replaces is stopped
+and kept for a while, for whoever helps: Docker changes no labels of a container that exists, so its name says what it
+is, ``<container>-kept-<time>``. The new container is made ready under a name of its own before the old one is stopped:
+a reset that is killed leaves the one or the other, and running it again finishes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import CLONE, Status, Workspace
+from ..common.validation import is_id
+from ..containers.container import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
+from ..containers.context import Platform
+from ..containers.git_import import fetch
+from ..containers.git_provisioning import repository_for
+from ..containers.snapshots import recover, snapshot
+from ..containers.template_images import TemplateImages
+from ..database.claims import last_claim
+from ..database.intent import stopped_on_purpose, wanted_up
+from ..database.workspace_store import new_id
+from ..engine.interface import Container
+from .kept_ages import ages, note
+from .views import view
+
+MOST_CHECKPOINTS = 5
+_RESET_LABEL = "atelier.reset"
+_STAMP = "%Y%m%dt%H%M%S%fz"
+_KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
+_NEW_SUFFIX = "-new"
+_FETCH_SECONDS = 300.0
+_RUN = re.compile(r"[a-z0-9]{1,32}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` the same as the name has it; ``run_id`` the run
+    that it was taken for, if that was named."""
+
+    tag: str
+    workspace_id: str
+    taken_at: str
+    stamp: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ResetOutcome:
+    """``origin`` says what the seat began again from: ``checkpoint``, ``base``, ``beginning``, ``repository`` or
+    ``template``; ``kept`` is the name of the container that it had."""
+
+    changed: bool
+    before: dict[str, object]
+    after: dict[str, object]
+    origin: str
+    kept: str | None
+
+    def view(self) -> dict[str, object]:
+        """As the modules return it."""
+        return {
+            "changed": self.changed,
+            "diff": {"before": self.before, "after": self.after},
+            "workspace": self.after,
+            "origin": self.origin,
+            "kept": self.kept,
+        }
+
+
+# --- Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def take_checkpoint(
+    platform: Platform, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
+) -> tuple[bool, list[Checkpoint]]:
+    """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was taken,
+    and those that there are.
+
+    A ``run_id`` makes it once only: a second run with the same one finds its checkpoint. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY while the workspace is being made, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
+    """
+    row = _row(platform, id, name)
+    _check_run(run_id)
+    present = checkpoints_of(platform, row.id)
+    if run_id and any(checkpoint.run_id == run_id for checkpoint in present):
+        return False, present
+    if check_mode:
+        return True, present
+    batch = new_id()
+    platform.progress(Message("step.checkpoint", name=row.name), 0, 1)
+    # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
+    with platform.locks.batch(batch), snapshot(platform, row, batch) as image:
+        run = f"-{run_id}" if run_id else ""
+        # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
+        earlier = [found.stamp for found in checkpoints_of(platform, row.id)]
+        claimed = last_claim(platform.registry, row.id)
+        stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
+        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{stamp}{run}")
+    for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
+        drop_checkpoint(platform, old)
+    platform.progress(Message("step.checkpoint", name=row.name), 1, 1)
+    return True, checkpoints_of(platform, row.id)
+
+
+def _check_run(run_id: str | None) -> None:
+    if run_id is not None and not _RUN.fullmatch(run_id):
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The run_id {run_id[:40]!r} can't be part of an image's name.",
+            field="run_id",
+            value=run_id[:40],
+            remedy="Use 1 to 32 lower-case letters and digits.",
+        )
+
+
+def checkpoints_of(platform: Platform, workspace_id: str) -> list[Checkpoint]:
+    """The workspace's checkpoints, oldest first."""
+    return [checkpoint for checkpoint in all_checkpoints(platform) if checkpoint.workspace_id == workspace_id]
+
+
+def all_checkpoints(platform: Platform) -> list[Checkpoint]:
+    """All checkpoints of the installation, each workspace's oldest first."""
+    return checkpoints_among(platform.site.instance, platform.engine.image_tags(SNAPSHOT_LABEL))
+
+
+def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
+    """Those of an image's names that are checkpoints' of the instance, each workspace's oldest first."""
+    pattern = re.compile(
+        rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
+        rf"(?:-(?P<run>{_RUN.pattern}))?"
+    )
+    found = [match for tag in sorted(tags) if (match := pattern.fullmatch(tag))]
+    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
+
+
+def drop_checkpoint(platform: Platform, checkpoint: Checkpoint) -> None:
+    """Takes its name away; its layers go with the last container that stands on them."""
+    platform.engine.remove_image(checkpoint.tag, force=True)
+
+
+# --- Beginning again -------------------------------------------------------------------------------------------------
+
+
+def reset(
+    platform: Platform,
+    *,
+    id: str | None,
+    name: str | None,
+    keep_hours: float,
+    run_id: str | None = None,
+    taken_before: str | None = None,
+    check_mode: bool = False,
+) -> ResetOutcome:
+    """Begins the seat again from its last checkpoint, or else from its base. It runs then, whatever it did before.
+
+    A ``run_id`` makes it once only: a second run with the same one finds its work done. The seat's own checkpoints
+    that were not ``taken_before`` that time are not used. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY,
+    CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or filled is taken
+    back for the old one, which runs again if it did, unless it is its IDE that does not answer.
+    """
+    row = _row(platform, id, name)
+    if check_mode:
+        container = platform.engine.inspect(platform.site.container_name(row.id))
+        before = _view(platform, row, container)
+        return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
+    with platform.locks.workspace(row.id, platform.lock_wait):
+        row = _row(platform, row.id, None)
+        recover(platform, row)
+        container = platform.engine.inspect(platform.site.container_name(row.id))
+        before = _view(platform, row, container)
+        if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
+            await_ide(platform, row)
+            if row.git_pending:
+                fetch(platform, row, None, _FETCH_SECONDS)
+            if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
+                platform.registry.update(row.id, status=Status.RUNNING, error=None)
+            after = _view(platform, platform.registry.get(id=row.id), container)
+            return ResetOutcome(after != before, before, after, "", None)
+        platform.progress(Message("step.reset", name=row.name), 0, 1)
+        with _stopped_if_it_fails(platform, row), _origin(platform, row, container, taken_before) as (origin, image):
+            kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
+        platform.progress(Message("step.reset", name=row.name), 1, 1)
+        row = platform.registry.get(id=row.id)
+        after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
+    sweep(platform, keep_hours)
+    return ResetOutcome(True, before, after, origin, kept)
+
+
+@contextmanager
+def _stopped_if_it_fails(platform: Platform, row: Workspace) -> Iterator[None]:
+    """Where the reset of a seat that was stopped on purpose fails, it stays stopped, unless its new container runs."""
+    if row.id in wanted_up(platform.registry):
+        yield
+        return
+    try:
+        yield
+    except AtelierError as error:
+        if error.code is not Code.IDE_NOT_READY:
+            with suppress(AtelierError):  # the first error says more
+                if row.id in wanted_up(platform.registry):
+                    stopped_on_purpose(platform.registry, row.id)
+        raise
+
+
+@contextmanager
+def _origin(
+    platform: Platform, row: Workspace, container: Container | None, taken_before: str | None
+) -> Iterator[tuple[str, str]]:
+    """What the seat begins again from, in a word and as an image that is there for the length of the block."""
+    base = platform.registry.find(id=row.cloned_from) if row.cloned_from else None
+    own = [found for found in checkpoints_of(platform, row.id) if taken_before is None or found.taken_at < taken_before]
+    bases = checkpoints_of(platform, base.id) if base else []
+    if own:
+        yield "checkpoint", own[-1].tag
+    elif bases:
+        yield "base", bases[-1].tag
+    elif base and platform.engine.inspect(platform.site.container_name(base.id)):
+        run_id = new_id()
+        with platform.locks.batch(run_id), snapshot(platform, base, run_id) as image:
+            yield "base", image.id
+    elif row.cloned_from and (former := container or _last_kept(platform, row.id)):
+        # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
+        yield "beginning", former.image_id
+    else:
+        TemplateImages.of(platform).require(row.template)
+        yield "repository" if row.git_url else "template", platform.site.template_image(row.template)
+
+
+def _swap(
+    platform: Platform, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
+) -> str | None:
+    """Puts a new container of the image in the old one's place, and what is ``pending`` into it; returns the name that
+    the old one has now."""
+    name = platform.site.container_name(row.id)
+    new = name + _NEW_SUFFIX
+    platform.engine.remove(new)  # what an interrupted one left
+    labels = {_RESET_LABEL: run_id} if run_id else {}
+    platform.engine.create(seat_spec(platform, row, image, new, labels))
+    try:
+        platform.registry.claim_running_slot(row.id)
+    except AtelierError:
+        platform.engine.remove(new)
+        raise
+    # What leaves everything as it was has been raised by now; from here on the old one is in hand.
+    kept = None
+    if old is not None and old.status == "created":
+        platform.engine.remove(name)  # an interrupted reset's, which nobody ever used
+    elif old is not None:
+        earlier = [
+            match["stamp"] for former in kept_among(name, _names(platform)) if (match := _KEPT.fullmatch(former))
+        ]
+        kept = f"{name}-kept-{stamp_after(earlier)}"
+        platform.engine.stop(name)
+        platform.engine.rename(name, kept)
+    platform.engine.rename(new, name)
+    try:
+        # Not before: the old one, if it comes back, is to be left as it is.
+        platform.registry.update(row.id, git_pending=pending)
+        # On its own branch again, whatever it begins from; what it had pushed stays on the git server.
+        with repository_for(platform, row, wanted=row.repository is not None) as push:
+
+            def fill() -> None:
+                if pending:
+                    fetch(platform, row, None, _FETCH_SECONDS)
+                push()
+
+            start_seat(platform, row, fill)
+    except AtelierError as error:
+        if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+            with suppress(AtelierError):
+                platform.engine.remove(name)
+                bring_back(platform, row)
+                platform.registry.update(row.id, git_pending=row.git_pending)
+                if old is not None and old.status == "running":
+                    start_seat(platform, row)
+        raise
+    return kept
+
+
+def interrupted_resets(platform: Platform) -> dict[str, str]:
+    """For each workspace id whose container a killed reset moved aside and did not replace: the moved one's name."""
+    names = _names(platform)
+    kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
+    return {names[moved]: moved for name, moved in kept if name not in names}
+
+
+def bring_back(platform: Platform, row: Workspace) -> None:
+    """Gives a seat whose reset was killed in the middle the container back that it had. The caller holds its lock."""
+    former = _last_kept(platform, row.id)
+    if former is not None and platform.engine.inspect(platform.site.container_name(row.id)) is None:
+        platform.engine.rename(former.name, platform.site.container_name(row.id))
+        platform.registry.update(row.id, status=Status.STOPPED, error=None)
+
+
+def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, tuple[str, bool]]:
+    """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
+    name, and whether its time is over also while the workspace lives."""
+    names = _names(platform)
+    past = kept_longer(platform.site.state_dir, names, keep_hours)
+    found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
+    made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(_NEW_SUFFIX)}
+    return dict(sorted({**found, **made}.items()))
+
+
+def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set[str]:
+    """Those of the names that are of containers a reset moved aside longer ago than that, for certain."""
+    kept = [name for name in names if _KEPT.fullmatch(name)]
+    return {name for name, age in ages(state_dir, kept).items() if age >= keep_hours * 3600}
+
+
+def sweep(platform: Platform, keep_hours: float) -> None:
+    """Removes what resets moved aside longer ago than that."""
+    names = _names(platform)
+    for name in sorted(kept_longer(platform.site.state_dir, names, keep_hours)):
+        remove_container(platform, name)
+    note_kept(platform.site.state_dir, names)
+
+
+def note_kept(state_dir: Path, names: Iterable[str]) -> None:
+    """Notes for how long the containers among the names that resets moved aside have been kept."""
+    note(state_dir, [name for name in names if _KEPT.fullmatch(name)])
+
+
+def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are of containers a reset moved aside from that one, oldest first."""
+    return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
+
+
+def forget_past(platform: Platform, workspace_id: str) -> None:
+    """Removes what resets kept of a workspace that is gone, and its checkpoints."""
+    name = platform.site.container_name(workspace_id)
+    for former in (name + _NEW_SUFFIX, *kept_among(name, _names(platform))):
+        remove_container(platform, former)
+    for checkpoint in checkpoints_of(platform, workspace_id):
+        drop_checkpoint(platform, checkpoint)
+
+
+def _last_kept(platform: Platform, workspace_id: str) -> Container | None:
+    kept = kept_among(platform.site.container_name(workspace_id), _names(platform))
+    return platform.engine.inspect(kept[-1]) if kept else None
+
+
+def _names(platform: Platform) -> dict[str, str]:
+    return platform.engine.container_names(f"atelier.instance={platform.site.instance}")
+
+
+def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
+    row = platform.registry.get(id=id, name=name, field="id" if id else "name")
+    if row.status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            Message("still_being_made", name=row.name),
+            field="id" if id else "name",
+        )
+    return row
+
+
+def _view(platform: Platform, row: Workspace, container: Container | None) -> dict[str, object]:
+    return view(platform.site, row, *observed_status(row, container))
+
+
+def _prefix(platform: Platform, workspace_id: str) -> str:
+    return f"{platform.site.instance}/checkpoint:{workspace_id}-"
+
+
+def stamp_after(earlier: Iterable[str]) -> str:
+    """The present moment for a name; where the clock was set back, the first one after all earlier stamps."""
+    newest = max(earlier, default="")
+    moment = datetime.now(UTC)
+    if newest >= moment.strftime(_STAMP):
+        moment = datetime.strptime(newest, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1)
+    return moment.strftime(_STAMP)
+
+
+def _stamp_of(iso: str) -> str:
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime(_STAMP)
+
+
+def _iso(stamp: str) -> str:
+    moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,397 @@
+"""Many seats from one workspace: reserved together, made side by side, each with an outcome of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status, Workspace
+from ..common.passwords import generate_password, hash_password
+from ..common.validation import check_count, check_password, check_title
+from ..containers.container import discard_container, make_seat
+from ..containers.context import Platform
+from ..containers.git_provisioning import end_access, repository_for
+from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
+from ..database.rows import Batch, clone_order
+from ..database.workspace_store import new_id
+from ..engine.interface import Image
+from .credentials_csv import SeatSheet
+from .plan import Desired, State
+from .service import ensure
+from .views import view
+
+# A starting IDE is mostly CPU; a few more than cores keep them busy while Docker sets up the next ones.
+_SEATS_PER_CORE = 3
+_MOST_WORKERS = 24
+# Each takes 19 MiB while it hashes.
+_HASHERS = 2
+
+
+@dataclass(frozen=True)
+class CloneOrder:
+    """What to clone. Exactly one of ``count``, ``names`` and ``ids`` (rows that were reserved before) is given."""
+
+    source_id: str | None = None
+    source_name: str | None = None
+    count: int | None = None
+    names: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    password: str | None = field(default=None, repr=False)
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    generate_passwords: bool = False
+    sheet: SeatSheet | None = None
+    owner: str = "default"
+    # The group of the seats in ``names``, if it is not their source's.
+    group: str | None = None
+    max_layers: int = MAX_LAYERS
+
+
+@dataclass
+class _Seat:
+    """A seat on its way: its row, whether its container is to be made, the password it shall have if that is known.
+
+    ``fresh``: nobody has seen it yet (reserved by this run, or by one that was interrupted), so it may be taken back.
+    """
+
+    workspace: Workspace
+    make: bool
+    password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
+    new_password: bool = False
+    fresh: bool = False
+    changed: bool = False
+    error: AtelierError | None = None
+
+
+@dataclass(frozen=True)
+class CloneOutcome:
+    """``seats`` are views, each with ``changed`` and ``password`` (None unless it was set in this run)."""
+
+    changed: bool
+    resumed: bool
+    source: Mapping[str, object]
+    seats: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One execution: the id whose lock it holds, and the interrupted batch that it takes up, if it does."""
+
+    id: str
+    batch: Batch | None = None
+
+
+def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
+    """Makes the seats that the order asks for and that are not there yet; starts those that are stopped. Running it
+    again finishes what is missing.
+
+    Reserving is all or nothing; after that a seat that fails is ``error`` alone. Raises the validation codes,
+    PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being made), the quotas' codes, SNAPSHOT_FAILED and
+    DISK_FULL; then nothing new is left behind. After SERVICE_UNAVAILABLE in mid-way the rows stay ``creating``, for
+    the next run to finish.
+    """
+    _check(order)
+    source = platform.registry.get(id=order.source_id, name=order.source_name, field="source")
+    if source.status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            Message("source_being_created", source=source.name),
+            field="source",
+        )
+    if check_mode:
+        return _foretold(platform, order, source)
+    held = order.sheet.held(platform.locks, platform.lock_wait) if order.sheet else nullcontext()
+    with held, _run(platform, order, source) as run:
+        seats = _seats(platform, order, source, run)
+        try:
+            _note(platform, order, seats)
+            _finish_all(platform, order, source, run, seats)
+        except AtelierError as error:
+            if error.code is not Code.SERVICE_UNAVAILABLE:
+                _roll_back(platform, run, seats, error)
+            raise
+        _note(platform, order, seats)
+        outcome = CloneOutcome(
+            changed=any(seat.changed for seat in seats),
+            resumed=run.batch is not None,
+            source=view(platform.site, source, source.status),
+            seats=[_seat_view(platform, seat) for seat in seats],
+        )
+        platform.registry.close_batch(run.id)
+    return outcome
+
+
+def _foretold(platform: Platform, order: CloneOrder, source: Workspace) -> CloneOutcome:
+    """What the order would do, without anything done."""
+    batch = next(
+        (batch for batch in _interrupted(platform, order, source) if platform.locks.batch_free(batch.id)), None
+    )
+    seats = _seats(platform, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
+    if any(seat.make for seat in seats):
+        check_source(platform, source)
+    for seat in seats:
+        seat.changed = seat.make or _start(platform, seat, check_mode=True)
+    return CloneOutcome(
+        changed=any(seat.changed for seat in seats),
+        resumed=batch is not None,
+        source=view(platform.site, source, source.status),
+        seats=[_foretold_view(platform, seat) for seat in seats],
+    )
+
+
+def _check(order: CloneOrder) -> None:
+    if sum((order.count is not None, bool(order.names), bool(order.ids))) != 1:
+        raise AtelierError(
+            Code.VALIDATION_ERROR, "Exactly one of count, names and ids is needed.", field="count", remedy="Give one."
+        )
+    if order.count is not None:
+        check_count(order.count)
+    for name in order.names:
+        check_title(name, "names")
+    if len(set(order.names)) < len(order.names):
+        raise AtelierError(
+            Code.VALIDATION_ERROR, "The names contain a duplicate.", field="names", remedy="Give each seat its own."
+        )
+    if order.password is not None:
+        check_password(order.password)
+    for name, password in order.passwords.items():
+        check_password(password, f"passwords[{name}]")
+    strangers = order.passwords.keys() - set(order.names)
+    if strangers:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            f"The passwords contain seats that were not requested: {', '.join(sorted(strangers))[:200]}.",
+            field="passwords",
+            remedy="Give passwords for seats in names; for all seats at once use password.",
+        )
+
+
+def _interrupted(platform: Platform, order: CloneOrder, source: Workspace) -> list[Batch]:
+    """Batches of the same kind whose result was never handed over; runs that still live have them locked."""
+    return [batch for batch in platform.registry.open_batches(source.id) if batch.count == order.count]
+
+
+@contextmanager
+def _run(platform: Platform, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
+    """Holds the lock of a batch that was interrupted and fits the order, or else of a new run."""
+    remove_leftovers(platform, leftover_snapshots(platform))
+    for batch in _interrupted(platform, order, source):
+        with platform.locks.batch(batch.id) as held:
+            # Whoever held it until now may have closed it.
+            if held and batch in platform.registry.open_batches(source.id):
+                yield _Run(batch.id, batch)
+                return
+    run_id = new_id()
+    with platform.locks.batch(run_id):
+        yield _Run(run_id)
+
+
+def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
+    """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
+    if order.ids:
+        # Somebody may have deleted some of them since: no reason not to make the others.
+        rows = [row for id in order.ids if (row := platform.registry.find(id=id))]
+        if not rows:
+            platform.registry.get(id=order.ids[0], field="ids")
+        return [_present(platform, order, row) for row in rows]
+    if order.count is not None:
+        there = [row for row in platform.registry.all() if row.batch == run.id]
+        passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
+        hashes = _hashes(passwords)
+        reserved = platform.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
+        return [
+            *(_present(platform, order, row, forgotten=True) for row in there),
+            *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
+        ]
+    rows_by_name = {name: platform.registry.find(name=name) for name in order.names}
+    seats_by_name = {name: _named(platform, order, source, row) for name, row in rows_by_name.items() if row}
+    missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
+    orders = [
+        clone_order(
+            source._replace(group=order.group or source.group), name, password_hash, owner=order.owner, batch=run.id
+        )
+        for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
+    ]
+    reserved = platform.registry.reserve(orders, keep=keep)
+    seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
+    for seat in seats_by_name.values():
+        row = seat.workspace
+        unfinished = row.status is Status.CREATING and row.batch != run.id
+        if keep and unfinished and not platform.registry.take_over(row, run.id):
+            for reservation in reserved:
+                platform.registry.delete(reservation.id)
+            raise _busy(row)
+    return [seats_by_name[name] for name in order.names]
+
+
+def _fresh(row: Workspace, password: str | None) -> _Seat:
+    return _Seat(row, make=True, password=password, password_hash=row.password_hash, new_password=True, fresh=True)
+
+
+def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Workspace) -> _Seat:
+    """A seat that the order names and whose row exists. Raises PROJECT_EXISTS for one that is no clone of the source,
+    WORKSPACE_BUSY for one that another run is making."""
+    if row.cloned_from != source.id:
+        raise AtelierError(
+            Code.PROJECT_EXISTS,
+            Message("name_of_another", name=row.name, source=source.name),
+            field="names",
+            value=row.name,
+        )
+    if row.status is Status.CREATING and row.batch is not None and not platform.locks.batch_free(row.batch):
+        raise _busy(row)
+    return _present(platform, order, row)
+
+
+def _busy(row: Workspace) -> AtelierError:
+    return AtelierError(
+        Code.WORKSPACE_BUSY,
+        Message("seat_being_made", name=row.name),
+        field="names",
+        value=row.name,
+    )
+
+
+def _present(platform: Platform, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
+    """A seat whose row exists. ``forgotten``: nobody was ever told the password that it may have been given."""
+    make = _is_unmade(platform, row)
+    known = order.sheet is None or order.sheet.password(row.name) is not None
+    new = (make or forgotten or not known) and not order.ids
+    password = _wanted_password(order, row.name, new=new)
+    fresh = row.status is Status.CREATING and not order.ids
+    # A password that nobody knows is worth nothing: a row with one gets the one that is wanted now, or none.
+    password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
+    return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
+
+
+def _is_unmade(platform: Platform, row: Workspace) -> bool:
+    return row.status is Status.CREATING or platform.engine.inspect(platform.site.container_name(row.id)) is None
+
+
+def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str | None:
+    """What the order says, then what the sheet says, then one made up if that is wanted and the seat needs one."""
+    said = order.passwords.get(name or "") or order.password
+    noted = order.sheet.password(name) if order.sheet and name else None
+    return said or noted or (generate_password() if order.generate_passwords and new else None)
+
+
+def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
+    """Hashes each distinct password once, side by side: argon2 lets go of the interpreter while it works."""
+    distinct = {password for password in passwords if password is not None}
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        hashes = dict(zip(distinct, pool.map(hash_password, distinct), strict=True))
+    return [hashes[password] if password is not None else None for password in passwords]
+
+
+def _finish_all(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
+    """Makes and starts what is to be. Raises when no seat could be made, or when the engine went away meanwhile."""
+    made = [seat for seat in seats if seat.make]
+    if made:
+        platform.sync_routes()
+        platform.progress(Message("step.snapshot", name=source.name), 0, 1)
+        with snapshot(platform, source, run.id, max_layers=order.max_layers) as image:
+            _finish(platform, image, seats)
+    else:
+        _finish(platform, None, seats)
+    errors = [seat.error for seat in seats if seat.error]
+    gone = next((error for error in errors if error.code is Code.SERVICE_UNAVAILABLE), None)
+    if gone:
+        raise gone
+    if made and made[0].error and all(seat.error for seat in made):
+        raise made[0].error
+
+
+def _finish(platform: Platform, image: Image | None, seats: Sequence[_Seat]) -> None:
+    """Makes, starts and awaits all seats in a pool sized from the engine's machine; errors stay with their seat."""
+    workers = min(_SEATS_PER_CORE * platform.engine.cpus(), _MOST_WORKERS, len(seats))
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(_finish_one, platform, image, seat): seat for seat in seats}
+        ready = 0
+        for future in as_completed(futures):
+            seat = futures[future]
+            try:
+                seat.changed = future.result()
+            except AtelierError as error:
+                seat.changed, seat.error = True, error
+            ready += seat.error is None
+            platform.progress(Message("step.seats_ready"), ready, len(seats))
+
+
+def _finish_one(platform: Platform, image: Image | None, seat: _Seat) -> bool:
+    if seat.make and image is not None:
+        with platform.locks.workspace(seat.workspace.id, platform.lock_wait):
+            # It may have been deleted since, or made by another run.
+            row = platform.registry.get(id=seat.workspace.id, field="names")
+            if _is_unmade(platform, row):
+                _make(platform, image, seat, row)
+                return True
+    return _start(platform, seat)
+
+
+def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None:
+    """Makes the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
+    then it is kept. Where the engine is gone the row stays ``creating``."""
+    if row.password_hash != seat.password_hash:
+        platform.registry.update(row.id, password_hash=seat.password_hash)
+        platform.sync_ports()
+        row = row._replace(password_hash=seat.password_hash)
+    try:
+        with repository_for(platform, row, wanted=row.repository is not None) as push:
+            make_seat(platform, row, image.id, push)
+    except AtelierError as error:
+        if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+            with suppress(AtelierError):
+                discard_container(platform, row)
+            platform.registry.update(row.id, status=Status.ERROR, error=error.message)
+        raise
+
+
+def _start(platform: Platform, seat: _Seat, *, check_mode: bool = False) -> bool:
+    wanted = Desired(State.STARTED, id=seat.workspace.id, password=seat.password)
+    return ensure(platform, wanted, check_mode=check_mode).changed
+
+
+def _roll_back(platform: Platform, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
+    """Leaves nothing half-made: fresh rows go, unless their seat is up or its container was kept to be looked into."""
+    for seat in seats:
+        is_up = seat.changed and not seat.error
+        kept = seat.error is not None and seat.error.code is Code.IDE_NOT_READY
+        # A row whose container can't be removed now stays with it, for the next run or reconcile.
+        with suppress(AtelierError):
+            if seat.fresh and not is_up and not kept:
+                discard_container(platform, seat.workspace)
+                platform.registry.delete(seat.workspace.id)
+                end_access(platform, seat.workspace.id)
+            elif seat.make and not is_up and not kept:
+                platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+    with suppress(AtelierError):
+        platform.registry.close_batch(run.id)
+        platform.sync_routes()
+
+
+def _note(platform: Platform, order: CloneOrder, seats: Sequence[_Seat]) -> None:
+    if order.sheet:
+        order.sheet.write([_seat_view(platform, seat) | {"password": seat.password} for seat in seats])
+
+
+def _seat_view(platform: Platform, seat: _Seat) -> dict[str, object]:
+    row = platform.registry.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
+    return {
+        **view(platform.site, row, row.status, seat.error.message if seat.error else row.error),
+        "changed": seat.changed,
+        "password": seat.password if seat.new_password else None,
+    }
+
+
+def _foretold_view(platform: Platform, seat: _Seat) -> dict[str, object]:
+    unknown = ("id", "url", "address", "created_at") if seat.make and seat.fresh else ()
+    return {
+        **view(platform.site, seat.workspace, Status.RUNNING),
+        **dict.fromkeys(unknown),  # nobody can know them before they are given
+        "changed": seat.changed,
+        "password": None,
+    }

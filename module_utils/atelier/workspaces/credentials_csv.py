@@ -1,0 +1,103 @@
+"""The seat sheet: a CSV file of a workshop's seats with their passwords, readable by its owner only.
+
+It is written before the first seat is given its password and again at the end. So whenever a run is interrupted, no
+seat has a password that stands nowhere, and running again gives each seat the same one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.locks import Locks
+
+_COLUMNS = ("name", "url", "password", "state")
+_MODE = 0o600
+
+
+class SeatSheet:
+    """The sheet at ``path``. Raises VALIDATION_ERROR for a file that is something else, and for a folder that is
+    missing, unless it is ``folder_to_be_made``: one that is sure to be there when the sheet is written.
+    """
+
+    def __init__(self, path: Path, *, folder_to_be_made: Path | None = None) -> None:
+        self._path = path
+        self._rows = _read(path)
+        if not path.parent.is_dir() and path.parent != folder_to_be_made:
+            raise _unusable(path, "its folder is missing")
+
+    @contextmanager
+    def held(self, locks: Locks, wait: float) -> Iterator[None]:
+        """Keeps other runs from the sheet, and reads it again: one may have ended meanwhile. Raises WORKSPACE_BUSY."""
+        with locks.sheet(self._path, wait):
+            self._rows = _read(self._path)
+            yield
+
+    def password(self, name: str) -> str | None:
+        """What the sheet says of that seat."""
+        return self._rows.get(name, {}).get("password") or None
+
+    def note(self, name: str, password: str) -> None:
+        """Notes a password before it is used; the rest of the row comes when the seat is there."""
+        self._save({**self._rows, name: {"name": name, "url": "", "password": password, "state": ""}})
+
+    def write(self, seats: Sequence[Mapping[str, object]]) -> None:
+        """Puts these seats into the sheet. A seat without a ``password`` keeps the one that the sheet has."""
+        rows = dict(self._rows)
+        for seat in seats:
+            name = str(seat["name"])
+            rows[name] = {
+                "name": name,
+                "url": str(seat["url"]),
+                "password": str(seat.get("password") or self.password(name) or ""),
+                "state": str(seat["status"]),
+            }
+        self._save(rows)
+
+    def _save(self, rows: dict[str, dict[str, str]]) -> None:
+        if rows == self._rows and self._is_private():
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        try:
+            write_atomically(self._path, text.getvalue().encode(), mode=_MODE)
+        except OSError as error:
+            raise _unusable(self._path, str(error)) from error
+        self._rows = rows
+
+    def _is_private(self) -> bool:
+        return not self._path.exists() or self._path.stat().st_mode & 0o777 == _MODE
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != _COLUMNS:
+                raise AtelierError(
+                    Code.VALIDATION_ERROR,
+                    f"{path} is not a seat sheet: its columns are not {', '.join(_COLUMNS)}.",
+                    field="seats_csv",
+                    remedy="Name another file, or move this one away.",
+                )
+            return {row["name"]: row for row in reader}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unusable(path, str(error)) from error
+
+
+def _unusable(path: Path, reason: str) -> AtelierError:
+    return AtelierError(
+        Code.VALIDATION_ERROR,
+        f"The seat sheet {path} can't be used: {reason}.",
+        field="seats_csv",
+        remedy="Name a file in a folder that exists and is writable.",
+    )

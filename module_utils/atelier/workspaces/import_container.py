@@ -1,0 +1,62 @@
+"""A workspace's row, made anew from its container: for one whose row was lost."""
+
+from __future__ import annotations
+
+import re
+
+from ..common.egress_modes import DEFAULT_MODE
+from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
+from ..containers.container import CONFIG_FOLDER
+from ..containers.context import Platform
+from ..database.workspace_store import now
+from ..engine.interface import Container
+
+_PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
+_SESSIONS = re.compile(rb"^cookie-suffix: ([0-9a-z]+)$", re.MULTILINE)
+_CONFIG_BYTES = 65536
+
+
+def row_from_container(platform: Platform, id: str, container: Container) -> Workspace:
+    """A row rebuilt from what the container says of itself; unknown words become defaults."""
+    labels = container.labels
+    memory, cpus = _limits_of(container, platform.engine.cpus())
+    mode = labels.get("atelier.proxy_mode", "")
+    config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
+    password = _PASSWORD_HASH.search(config.data) if config else None
+    sessions = _SESSIONS.search(config.data) if config else None
+    name = labels.get("atelier.name", id)
+    if platform.registry.find(name=name):
+        name = f"{name} {id}"
+    return Workspace(
+        id=id,
+        name=name,
+        template=labels.get("atelier.template", "empty"),
+        address=container.address or "",
+        created_at=labels.get("atelier.created_at", now()),
+        last_activity=now(),
+        owner=labels.get("atelier.owner", "default"),
+        group=labels.get("atelier.group"),
+        notes="",
+        password_hash=password.group(1).decode() if password else None,
+        cloned_from=labels.get("atelier.cloned_from"),
+        git_url=labels.get("atelier.git_url"),
+        repository=labels.get("atelier.repository"),
+        branch=None,
+        git_pending=None,
+        git_problem=None,
+        sessions=sessions.group(1).decode() if sessions else "",
+        batch=None,
+        error=None,
+        status=Status.RUNNING if container.status == "running" else Status.STOPPED,
+        proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else DEFAULT_MODE,
+        limits=Limits(memory, cpus),
+    )
+
+
+def _limits_of(container: Container, machine_cpus: int) -> tuple[str, str]:
+    """What the container has, since that can change and labels can't. CPUs may have been cut to the machine's."""
+    memory = next((size for size, value in MEMORY_SIZES.items() if value == container.memory), Limits.memory)
+    cpus = container.labels.get("atelier.cpus", "")
+    if cpus in CPU_COUNTS and min(float(cpus), machine_cpus) == container.cpus:
+        return memory, cpus
+    return memory, next((count for count in CPU_COUNTS if float(count) == container.cpus), Limits.cpus)

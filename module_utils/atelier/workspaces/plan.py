@@ -1,0 +1,214 @@
+"""What somebody wants of one workspace, whether it can be wanted at all, and the steps that lead there. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, Workspace
+from ..common.validation import (
+    check_group,
+    check_id,
+    check_limits,
+    check_notes,
+    check_password,
+    check_proxy_mode,
+    check_template,
+    check_title,
+)
+from ..containers.container import observed_status
+from ..engine.interface import Container
+from ..git.urls import GitAccess, check_git_url
+from .credentials_csv import SeatSheet
+
+_DEFAULT_TEMPLATE = "empty"
+
+
+class State(StrEnum):
+    PRESENT = "present"
+    STARTED = "started"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+class Step(StrEnum):
+    """One change. They are applied in this order."""
+
+    RESERVE = "reserve"
+    RESTORE = "restore"
+    DETAILS = "details"
+    PASSWORD = "password"  # noqa: S105 - a step's name
+    LIMITS = "limits"
+    BUILD = "build"
+    START = "start"
+    FETCH = "fetch"
+    REPOSITORY = "repository"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What somebody wants of one workspace. None leaves a property as it is, or at its default in a new one."""
+
+    state: State
+    id: str | None = None
+    name: str | None = None
+    template: str | None = None
+    group: str | None = None
+    memory: str | None = None
+    cpus: str | None = None
+    proxy_mode: ProxyMode | None = None
+    git_url: str | None = None
+    git_access: GitAccess | None = field(default=None, repr=False)
+    git_timeout: float = 300
+    git_repo: bool = False
+    notes: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
+    remove_password: bool = False
+    must_exist: bool = False
+    generate_password: bool = False
+    sheet: SeatSheet | None = None
+
+
+def plan(
+    desired: Desired,
+    workspace: Workspace | None,
+    container: Container | None,
+    *,
+    password_differs: bool = False,
+    interrupted: bool = False,
+    answers: bool = True,
+    git_server: bool = False,
+) -> list[Step]:
+    """The steps from what is to what is wanted. ``interrupted``: a snapshot of it was, and has to be undone first.
+    ``answers``: its IDE does, as far as a container that runs was asked. ``git_server``: whether there is one, on which
+    a repository or branch can be had that is missing.
+
+    Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
+    only its source can make it again.
+    """
+    if desired.state is State.ABSENT:
+        return [] if workspace is None and container is None else [Step.REMOVE]
+    if workspace is None:
+        return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is State.STOPPED else [])
+    steps = [Step.RESTORE] if interrupted else []
+    if details_of(desired, workspace):
+        steps.append(Step.DETAILS)
+    if password_differs:
+        steps.append(Step.PASSWORD)
+    if limits_of(desired, workspace) != workspace.limits:
+        steps.append(Step.LIMITS)
+    status, _ = observed_status(workspace, container)
+    if container is None or status is Status.CREATING:
+        _refuse_unfinished_clone(workspace, status)
+        steps.append(Step.BUILD)
+        status = Status.RUNNING
+    wanted_up = desired.state is State.STARTED or (desired.state is State.PRESENT and status is Status.ERROR)
+    # What a snapshot paused goes on by itself when that is undone.
+    paused = container is not None and container.status == "paused" and not interrupted
+    if wanted_up and (paused or not answers or status is not Status.RUNNING):
+        steps.append(Step.START)
+    # Building does both by itself, the latter beside it.
+    will_run = desired.state is not State.STOPPED and (Step.START in steps or (status is Status.RUNNING and not paused))
+    if will_run and Step.BUILD not in steps:
+        if workspace.git_pending:
+            steps.append(Step.FETCH)
+        if git_server and wants_repository(desired, workspace):
+            steps.append(Step.REPOSITORY)
+    if desired.state is State.STOPPED and (status is not Status.STOPPED):
+        steps.append(Step.STOP)
+    return steps
+
+
+def check_desired(site: Site, desired: Desired) -> None:
+    """Everything that can be refused before anything is looked up."""
+    if desired.id is None and desired.name is None:
+        raise AtelierError(Code.VALIDATION_ERROR, "Neither name nor id is given.", field="name", remedy="Give one.")
+    if desired.id is not None:
+        check_id(desired.id)
+    if desired.name is not None:
+        check_title(desired.name)
+    if desired.template is not None:
+        check_template(desired.template)
+    if desired.group is not None:
+        check_group(desired.group)
+    if desired.notes is not None:
+        check_notes(desired.notes)
+    if desired.password is not None:
+        check_password(desired.password)
+    if desired.proxy_mode is not None:
+        check_proxy_mode(desired.proxy_mode, site.networks)
+    if desired.git_url is not None:
+        check_git_url(desired.git_url)
+    elif desired.git_access is not None and desired.id is None:
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            "A git_token requires a git_url.",
+            field="git_url",
+            remedy="Give the address, too.",
+        )
+    # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
+    smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
+    check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
+
+
+def check_unchangeable(desired: Desired, workspace: Workspace) -> None:
+    if desired.state is State.ABSENT:
+        return
+    fixed = {
+        "template": (desired.template, workspace.template),
+        "proxy_mode": (desired.proxy_mode, workspace.proxy_mode),
+        "git_url": (desired.git_url, workspace.git_url),
+    }
+    for name, (wanted, present) in fixed.items():
+        if wanted is not None and wanted != present:
+            raise AtelierError(
+                Code.VALIDATION_ERROR,
+                Message("not_changeable", field=name, name=workspace.name, present=present, wanted=wanted),
+                field=name,
+                value=str(wanted),
+            )
+
+
+def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
+    if workspace.cloned_from is None:
+        return
+    if status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY,
+            Message("clone_being_made", name=workspace.name),
+            field="name",
+        )
+    raise AtelierError(
+        Code.SNAPSHOT_FAILED,
+        Message("clone_without_container", name=workspace.name),
+        field="name",
+    )
+
+
+def wants_repository(desired: Desired, workspace: Workspace) -> bool:
+    """Whether it is to have a repository, or as a clone a branch in its source's, and nothing was pushed yet."""
+    return workspace.branch is None and (desired.git_repo or workspace.repository is not None)
+
+
+def template_of(desired: Desired, workspace: Workspace | None) -> str:
+    return workspace.template if workspace else desired.template or _DEFAULT_TEMPLATE
+
+
+def limits_of(desired: Desired, workspace: Workspace | None) -> Limits:
+    present = workspace.limits if workspace else Limits()
+    return Limits(desired.memory or present.memory, desired.cpus or present.cpus)
+
+
+def details_of(desired: Desired, workspace: Workspace) -> dict[str, str | None]:
+    """Columns to set: what was named and differs. A name differs only when the workspace was found by its id."""
+    wanted = {
+        "name": (desired.name, workspace.name),
+        "group_name": (desired.group, workspace.group),
+        "notes": (desired.notes, workspace.notes),
+    }
+    return {column: new for column, (new, old) in wanted.items() if new is not None and new != old}

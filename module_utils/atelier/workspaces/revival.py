@@ -1,0 +1,65 @@
+"""Workspaces that should run and do not: after a crash Docker leaves what it stopped as if somebody had stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status
+from ..containers.container import is_unreleased
+from ..containers.context import Platform
+from ..containers.snapshots import recover, was_interrupted
+from ..database.intent import wanted_up
+from .service import bring_up
+
+# A starting IDE keeps a core busy for most of a second: more at once only wait for each other.
+_PER_CORE = 3
+# What Docker calls a container that does not run, and can.
+DOWN = ("exited", "created", "dead")
+
+
+@dataclass(frozen=True)
+class Revived:
+    """What became of one workspace: ``started`` is False where there was nothing to do."""
+
+    id: str
+    started: bool = False
+    error: str | None = None
+
+
+def revive(platform: Platform, ids: Sequence[str]) -> list[Revived]:
+    """Starts those of the workspaces that should run and whose container is down, side by side, and returns what became
+    of each in the order given. One that fails fails alone. Raises SERVICE_UNAVAILABLE where the engine went away."""
+    if not ids:
+        return []
+    with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(ids))) as pool:
+        futures = [pool.submit(_revive_one, platform, id) for id in ids]
+        for done, _ in enumerate(as_completed(futures), 1):
+            platform.progress(Message("step.seats_revived"), done, len(ids))
+    return [future.result() for future in futures]
+
+
+def _revive_one(platform: Platform, id: str) -> Revived:
+    try:
+        with platform.locks.workspace(id, platform.lock_wait):
+            row = platform.registry.find(id=id)
+            # Whoever held the lock may have stopped or removed it.
+            if row is None or row.status is Status.CREATING or id not in wanted_up(platform.registry):
+                return Revived(id)
+            # A start would give it back to the pool with what the former participant left.
+            if is_unreleased(row):
+                return Revived(id)
+            container = platform.engine.inspect(platform.site.container_name(id))
+            if container is None or container.status not in DOWN:
+                return Revived(id)
+            if was_interrupted(platform, row):
+                recover(platform, row)
+            bring_up(platform, row)
+            return Revived(id, started=True)
+    except AtelierError as error:
+        if error.code is Code.SERVICE_UNAVAILABLE:
+            raise
+        return Revived(id, error=error.sentence)

@@ -1,0 +1,364 @@
+"""One workspace made what somebody wants: what the plan says is done here, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+
+from ..common.egress_modes import DEFAULT_MODE
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status, Workspace
+from ..common.passwords import generate_password, hash_password, verify_password
+from ..common.validation import check_limits, check_name
+from ..containers.container import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
+from ..containers.context import Platform
+from ..containers.git_import import fetch
+from ..containers.git_provisioning import end_access, not_installed, repository_for
+from ..containers.snapshots import forget, recover, was_interrupted
+from ..containers.template_images import TemplateImages
+from ..database.intent import stopped_on_purpose, to_stay_stopped
+from ..database.rows import Reservation
+from ..database.workspace_store import new_id
+from ..engine.interface import Container
+from ..recordings.store import remove_recordings
+from .checkpoints import forget_past
+from .plan import (
+    Desired,
+    State,
+    Step,
+    check_desired,
+    check_unchangeable,
+    details_of,
+    limits_of,
+    plan,
+    template_of,
+)
+from .views import observed_view, view
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``before`` and ``after`` are views of the workspace, empty where it does not exist; ``password`` is the one that
+    was made up in this run."""
+
+    changed: bool
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+    warnings: Sequence[str] = ()
+    password: str | None = field(default=None, repr=False)
+
+
+def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) -> Outcome:
+    """Makes one workspace what is wanted, or tells what it would do. Safe to run again after any interruption.
+
+    Raises the validation codes for bad input, and what the engine and the registry raise. A workspace that could not
+    be built is not left behind; one whose IDE does not answer is, with status ``error``.
+    """
+    check_desired(platform.site, desired)
+    if desired.sheet is None or check_mode:
+        return _ensure(platform, desired, check_mode)
+    with desired.sheet.held(platform.locks, platform.lock_wait):
+        return _ensure(platform, desired, check_mode)
+
+
+def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
+    found = platform.registry.find(id=desired.id, name=desired.name)
+    desired, made_up = _with_password(desired, found)
+    made_by_id = desired.id is not None and desired.state is not State.ABSENT
+    if found is None and (desired.must_exist or made_by_id):
+        platform.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
+    lock = nullcontext() if found is None or check_mode else platform.locks.workspace(found.id, platform.lock_wait)
+    with lock:
+        # Read again: whoever held the lock may have changed or removed it.
+        workspace = platform.registry.find(id=found.id) if found else None
+        if workspace is None and made_by_id:
+            platform.registry.get(id=desired.id, field="id")
+        container = _container(platform, workspace)
+        if workspace is not None:
+            check_unchangeable(desired, workspace)
+        steps = plan(
+            desired,
+            workspace,
+            container,
+            password_differs=_password_differs(desired, workspace),
+            interrupted=workspace is not None and was_interrupted(platform, workspace),
+            answers=desired.state is not State.STARTED or _answers(container),
+            git_server=platform.site.git is not None,
+        )
+        before = observed_view(platform.site, workspace, container) if workspace else {}
+        if Step.BUILD in steps:
+            TemplateImages.of(platform).require(template_of(desired, workspace), check_mode=check_mode)
+        if check_mode:
+            return Outcome(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
+        if not steps:
+            if desired.state is State.ABSENT:
+                platform.sync_routes()  # a removal that was killed may have left its route
+            if desired.state is State.STOPPED and workspace is not None:
+                to_stay_stopped(platform.registry, workspace.id)  # an outage may have stopped it, which is not for good
+            return Outcome(False, before, before, _git_warnings(platform, desired, workspace))
+        warnings = _warnings(workspace, steps)
+        if desired.sheet and desired.password:
+            desired.sheet.note(_name_of(desired, found), desired.password)
+        try:
+            if workspace is not None and Step.REMOVE in steps:
+                warnings += remove(platform, workspace)
+                workspace = None
+            else:
+                workspace = _apply(platform, desired, workspace, steps)
+        except AtelierError as error:
+            if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
+                # Somebody made it since we looked: what is wanted of it is planned anew.
+                return _ensure(platform, desired, check_mode)
+            raise
+        after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
+        if desired.sheet and after:
+            desired.sheet.write([after])
+        return Outcome(True, before, after, warnings + _git_warnings(platform, desired, workspace), made_up)
+
+
+def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, str | None]:
+    """The wish with the password that the sheet has, or else one made up if that is wanted and nobody knows one."""
+    said = desired.password is not None or desired.password_hash is not None or desired.remove_password
+    if said or desired.state is State.ABSENT:
+        return desired, None
+    noted = desired.sheet.password(_name_of(desired, found)) if desired.sheet else None
+    # Of a making that was interrupted nobody was told the password.
+    unknown = found is None or found.status is Status.CREATING or desired.sheet is not None
+    made_up = generate_password() if desired.generate_password and unknown and noted is None else None
+    return replace(desired, password=noted or made_up), made_up
+
+
+def _name_of(desired: Desired, found: Workspace | None) -> str:
+    return desired.name or (found.name if found else "")
+
+
+def _apply(
+    platform: Platform, desired: Desired, workspace: Workspace | None, steps: Sequence[Step]
+) -> Workspace | None:
+    if Step.RESERVE in steps:
+        return _create(platform, desired, steps)
+    if workspace is None:
+        return None
+    actions: dict[Step, Callable[[Platform, Desired, Workspace], object]] = {
+        Step.RESTORE: lambda platform, _, workspace: recover(platform, workspace),
+        Step.DETAILS: _change_details,
+        Step.PASSWORD: _change_password,
+        Step.LIMITS: _change_limits,
+        Step.BUILD: _build,
+        Step.START: lambda platform, _, workspace: bring_up(platform, workspace),
+        Step.FETCH: _fetch,
+        Step.REPOSITORY: lambda platform, _, workspace: _give_repository(platform, workspace),
+        Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
+    }
+    for step in Step:
+        if step in steps:
+            actions[step](platform, desired, workspace)
+            workspace = platform.registry.get(id=workspace.id)
+    return workspace
+
+
+def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Workspace:
+    # Locked before there is a row, so that nobody finds one that is "creating" with nobody at it.
+    id = new_id()
+    with platform.locks.workspace(id, platform.lock_wait):
+        (workspace,) = platform.registry.reserve([_reservation(platform, desired, id)])
+        try:
+            _build(platform, desired, workspace)
+        except AtelierError as error:
+            if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
+                # Where the engine is gone this fails too; then the row stays, for the next run to take up.
+                with suppress(AtelierError):
+                    remove(platform, workspace)
+            raise
+        if Step.STOP in steps:
+            _stop(platform, workspace)
+    return platform.registry.get(id=workspace.id)
+
+
+def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
+    limits = limits_of(desired, None)
+    return Reservation(
+        id=id,
+        name=check_name(desired.name or ""),
+        template=template_of(desired, None),
+        limits=check_limits(limits.memory, limits.cpus, platform.site.quotas),
+        proxy_mode=desired.proxy_mode or DEFAULT_MODE,
+        group=desired.group,
+        git_url=desired.git_url,
+        notes=desired.notes or "",
+        password_hash=_hash_of(desired),
+    )
+
+
+def _hash_of(desired: Desired) -> str | None:
+    return hash_password(desired.password) if desired.password is not None else desired.password_hash
+
+
+def remove(platform: Platform, workspace: Workspace) -> list[str]:
+    """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
+    an interruption. What it pushed stays. Returns sentences on what could not be done."""
+    forget_past(platform, workspace.id)
+    discard_container(platform, workspace)
+    forget(platform, workspace.id)
+    platform.registry.delete(workspace.id)
+    platform.sync_routes()
+    # Once the recorder knows no such workspace any more, it writes nothing again.
+    remove_recordings(platform.site.state_dir, workspace.id)
+    problem = end_access(platform, workspace.id)
+    return [problem] if problem else []
+
+
+def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    platform.progress(Message("step.start", name=workspace.name), 0, 1)
+    platform.sync_routes()
+    wanted = desired.git_repo or workspace.repository is not None
+    with repository_for(platform, workspace, wanted, restore=workspace.branch is not None) as push:
+
+        def fill() -> None:
+            _fetch(platform, desired, workspace)
+            push()
+
+        make_seat(platform, workspace, platform.site.template_image(workspace.template), fill)
+    platform.progress(Message("step.start", name=workspace.name), 1, 1)
+
+
+def _fetch(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    fetch(platform, workspace, desired.git_access, desired.git_timeout)
+
+
+def _give_repository(platform: Platform, workspace: Workspace) -> None:
+    with repository_for(platform, workspace, wanted=True) as push:
+        push()
+
+
+def bring_up(platform: Platform, workspace: Workspace) -> None:
+    """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
+    CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
+    name = platform.site.container_name(workspace.id)
+    container = platform.engine.inspect(name)
+    platform.registry.claim_running_slot(workspace.id)
+    try:
+        if container is not None and container.status == "paused":
+            platform.engine.unpause(name)
+        else:
+            # For one that ends again and again: Docker waits longer after each end, and takes a start meanwhile for one
+            # that happened.
+            platform.engine.stop(name)
+            # The registry's word on the password, whatever an interruption or a hand left in the volume.
+            put_ide_config(platform, workspace)
+            platform.engine.start(name)
+    except AtelierError:
+        platform.registry.update(workspace.id, status=Status.STOPPED)
+        raise
+    await_ide(platform, workspace)
+
+
+def _stop(platform: Platform, workspace: Workspace) -> None:
+    platform.engine.stop(platform.site.container_name(workspace.id))
+    stopped_on_purpose(platform.registry, workspace.id)
+
+
+def _change_details(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    platform.registry.update(workspace.id, **details_of(desired, workspace))
+
+
+def change_password(platform: Platform, workspace: Workspace, password_hash: str | None) -> None:
+    """Gives container and row another password, or none. The caller holds the workspace's lock.
+
+    The container first, the row last: whoever is killed in between finds the row still wanting the change.
+    """
+    changed = workspace._replace(password_hash=password_hash)
+    container = _container(platform, workspace)
+    # What an interrupted making left is replaced anyway, and may not even start.
+    if container is not None and workspace.status is not Status.CREATING:
+        apply_ide_config(platform, changed, container)
+    platform.registry.update(workspace.id, password_hash=password_hash)
+    platform.sync_ports()
+
+
+def _change_password(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    change_password(platform, workspace, _hash_of(desired))
+
+
+def _change_limits(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+    limits = limits_of(desired, workspace)
+    name = platform.site.container_name(workspace.id)
+    if platform.engine.inspect(name) is not None:
+        platform.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
+    platform.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
+
+
+def _answers(container: Container | None) -> bool:
+    """Whether the IDE does. Asked only where Docker began the container anew: one that ends again and again looks for
+    moments as if it ran."""
+    if container is None or container.status != "running" or container.restarts == 0 or container.address is None:
+        return True
+    return is_healthy(container.address)
+
+
+def _password_differs(desired: Desired, workspace: Workspace | None) -> bool:
+    if workspace is None:
+        return False
+    if desired.password is not None:
+        return workspace.password_hash is None or not verify_password(workspace.password_hash, desired.password)
+    if desired.password_hash is not None:
+        return workspace.password_hash != desired.password_hash
+    return desired.remove_password and workspace.password_protected
+
+
+def _container(platform: Platform, workspace: Workspace | None) -> Container | None:
+    return platform.engine.inspect(platform.site.container_name(workspace.id)) if workspace else None
+
+
+def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
+    if workspace is None or Step.BUILD not in steps or workspace.status is Status.CREATING:
+        return []
+    return [
+        f"The container of {workspace.name!r} was gone. It was made again from its template {workspace.template!r};"
+        " files that were only in the old one are lost."
+    ]
+
+
+def _git_warnings(platform: Platform, desired: Desired, workspace: Workspace | None) -> list[str]:
+    if workspace is None or desired.state is State.ABSENT:
+        return []
+    if desired.git_repo and platform.site.git is None and not workspace.repository:
+        return [not_installed(workspace)]
+    return [workspace.git_problem] if workspace.git_problem else []
+
+
+def _predicted(
+    platform: Platform,
+    desired: Desired,
+    workspace: Workspace | None,
+    before: Mapping[str, object],
+    steps: Sequence[Step],
+) -> dict[str, object]:
+    """The view that applying the steps would lead to."""
+    if Step.REMOVE in steps or (workspace is None and not steps):
+        return {}
+    if workspace is None:
+        (workspace,) = platform.registry.reserve([_reservation(platform, desired, new_id())], keep=False)
+    # What the registry would refuse is refused now.
+    if details := details_of(desired, workspace):
+        platform.registry.update(workspace.id, False, **details)
+    if before and {Step.BUILD, Step.START} & set(steps):
+        platform.registry.claim_running_slot(workspace.id, keep=False)
+    after = view(platform.site, workspace, workspace.status)
+    if not before:
+        # Nobody can know them before they are given.
+        after |= dict.fromkeys(("id", "url", "address", "created_at"))
+    limits = limits_of(desired, workspace)
+    after |= {"memory": limits.memory, "cpus": limits.cpus}
+    after |= {"status": before.get("status"), "error": before.get("error")}
+    named = {"name": desired.name, "group": desired.group, "notes": desired.notes}
+    after |= {key: value for key, value in named.items() if value is not None}
+    if Step.PASSWORD in steps:
+        after["password_protected"] = not desired.remove_password
+    if {Step.BUILD, Step.START} & set(steps):
+        after |= {"status": str(Status.RUNNING), "error": None}
+    if Step.STOP in steps:
+        after |= {"status": str(Status.STOPPED), "error": None}
+    return after

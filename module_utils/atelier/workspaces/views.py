@@ -1,0 +1,61 @@
+"""A workspace as modules return it: plain data, without anything secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..common.models import Site, Status, Workspace
+from ..containers.container import observed_status
+from ..engine.interface import Container
+from ..git.names import MAIN
+
+
+def view(site: Site, workspace: Workspace, status: Status, error: str | None = None) -> dict[str, object]:
+    """The workspace by the names that playbooks use, with the status that was observed."""
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "status": str(status),
+        "error": error,
+        "url": site.workspace_url(workspace.id),
+        "address": workspace.address,
+        "template": workspace.template,
+        "group": workspace.group,
+        "memory": workspace.limits.memory,
+        "cpus": workspace.limits.cpus,
+        "proxy_mode": str(workspace.proxy_mode),
+        "git_url": workspace.git_url,
+        "repository": repository_view(site, workspace),
+        "git_problem": workspace.git_problem,
+        "notes": workspace.notes,
+        "password_protected": workspace.password_protected,
+        "cloned_from": workspace.cloned_from,
+        "created_at": workspace.created_at,
+    }
+
+
+def repository_view(site: Site, workspace: Workspace) -> dict[str, str] | None:
+    """A workspace's repository by the names that playbooks use; None without one."""
+    if site.git is None or workspace.repository is None or not workspace.has_repository:
+        return None
+    return {
+        "name": workspace.repository,
+        "full_name": f"{site.git.owner}/{workspace.repository}",
+        "clone_url": site.git.clone_url(workspace.repository),
+        "web_url": site.git.web_url(workspace.repository),
+        "branch": workspace.branch or MAIN,
+    }
+
+
+def observed_view(site: Site, workspace: Workspace, container: Container | None) -> dict[str, object]:
+    """The workspace with the status that its container has now."""
+    return view(site, workspace, *observed_status(workspace, container))
+
+
+def in_words(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """What became of a workspace, for people, from its views before and after; an empty one is of none."""
+    if not after:
+        return f"{before['name']} is deleted." if before else "There is no such workspace."
+    where = f" at {after['url']}" if after["status"] == Status.RUNNING and after["url"] else ""
+    access = "asks for a password" if after["password_protected"] else "is open to everybody who can reach it"
+    return f"{after['name']} is {after['status']}{where} and {access}."
