@@ -7,17 +7,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.installed import Installation, installed
+from tests.installed import Installation, Seat, installed
 
 from .internet import ADDRESS, NAMES, internet
 
 INSTANCE = "atelier-e2e"
 PORT = 18081
-SEATS = 5
+SEATS = 3
 DAY = "spring-2027"
 ADMIN_PASSWORD = "canary-of-the-day"
 # A cold workbench fetches some hundred files through the gateway.
@@ -138,3 +139,24 @@ def in_terminal(page: Page, command: str, awaited: Locator) -> None:
                 raise
         else:
             return
+
+
+def seat_of(installation: Installation, number: int) -> Seat:
+    return next(seat for seat in installation.seats() if seat.name == f"Workshop {number}")
+
+
+def write_in(seat: Seat, name: str) -> None:
+    """Makes a file in the seat's project, as its user does in a terminal."""
+    client = docker.from_env()
+    workspace = seat.url.split("//")[1].split(".")[0]
+    labels = [f"atelier.workspace={workspace}", f"atelier.instance={INSTANCE}"]
+    (container,) = client.containers.list(filters={"label": labels})
+    assert container.exec_run(["touch", f"/workspace/{name}"], user="coder").exit_code == 0
+    client.close()
+
+
+def started() -> dict[str, str]:
+    """When each running container of the installation was started."""
+    api = docker.APIClient(version="auto")
+    running = api.containers(filters={"label": f"atelier.instance={INSTANCE}"})
+    return {entry["Id"]: api.inspect_container(entry["Id"])["State"]["StartedAt"] for entry in running}

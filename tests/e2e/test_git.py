@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 from .conftest import PORT, in_terminal, visit
 
-BASE, SEATS = "git-course", 5
+BASE, SEATS = "git-course", 3
 NAMES = [f"{BASE} {number}" for number in range(1, SEATS + 1)]
 
 

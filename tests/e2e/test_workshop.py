@@ -5,13 +5,12 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.installed import ROOT, Installation, Seat
 
-from .conftest import INSTANCE, PATIENCE_MS, SEATS, changed_count, enter, in_terminal, visit
+from .conftest import PATIENCE_MS, SEATS, changed_count, enter, in_terminal, seat_of, started, visit, write_in
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
@@ -34,13 +33,13 @@ def test_passwords_stand_in_one_file_that_only_root_reads(installation: Installa
 
 @pytest.mark.parametrize("number", range(1, SEATS + 1))
 def test_every_seat_opens_in_a_browser(installation: Installation, browser: Browser, number: int) -> None:
-    page = _signed_in(browser, _seat(installation, number))
+    page = _signed_in(browser, seat_of(installation, number))
     expect(page.locator(".monaco-workbench")).to_be_visible(timeout=PATIENCE_MS)
     page.context.close()
 
 
 def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, browser: Browser, tmp_path: Path) -> None:
-    page = _signed_in(browser, _seat(installation, 1))
+    page = _signed_in(browser, seat_of(installation, 1))
     # The shell's answer becomes a file's name, which the explorer shows: seen by a person, and read by a test.
     command = "touch answer-$((6 * 7)).txt; git log --oneline; id\n"
     in_terminal(page, command, page.get_by_role("treeitem", name="answer-42.txt"))
@@ -51,18 +50,18 @@ def test_a_command_runs_in_the_terminal_of_a_seat(installation: Installation, br
 
 
 def test_what_one_seat_writes_no_other_has(installation: Installation, browser: Browser) -> None:
-    _write(_seat(installation, 1), "only-mine.txt")
+    write_in(seat_of(installation, 1), "only-mine.txt")
     for number, seen in ((1, 1), (2, 0)):
-        page = _signed_in(browser, _seat(installation, number))
+        page = _signed_in(browser, seat_of(installation, number))
         expect(page.get_by_role("treeitem", name="only-mine.txt")).to_have_count(seen)
         page.context.close()
 
 
 def test_a_wrong_password_is_refused(installation: Installation, browser: Browser) -> None:
     page = browser.new_page()
-    seat = _seat(installation, 3)
+    seat = seat_of(installation, 2)
     visit(page, seat.url, page.get_by_placeholder("PASSWORD"))
-    page.get_by_placeholder("PASSWORD").fill(_seat(installation, 4).password)
+    page.get_by_placeholder("PASSWORD").fill(seat_of(installation, 3).password)
     page.get_by_role("button", name="SUBMIT").click()
     expect(page.get_by_text("Incorrect password")).to_be_visible()
     page.close()
@@ -70,7 +69,7 @@ def test_a_wrong_password_is_refused(installation: Installation, browser: Browse
 
 def test_an_unknown_seat_gets_a_page_that_says_so(installation: Installation, browser: Browser) -> None:
     page = browser.new_page()
-    url = _seat(installation, 1).url
+    url = seat_of(installation, 1).url
     answer = page.goto(url.replace(url.split("//")[1].split(".")[0], "0123456789ab"))
     assert answer is not None
     assert answer.status == 404
@@ -79,51 +78,16 @@ def test_an_unknown_seat_gets_a_page_that_says_so(installation: Installation, br
 
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:
-    before = (_started(), installation.sheet.read_bytes())
+    before = (started(), installation.sheet.read_bytes())
     again = installation.run("up")
     assert again.returncode == 0, again.stdout[-3000:]
     assert changed_count(again.stdout) == 0, again.stdout[-3000:]
     assert "the platform is as the last run left it" in again.stdout
     assert not [seat.password for seat in installation.seats() if seat.password in again.stdout]
-    assert (_started(), installation.sheet.read_bytes()) == before
-
-
-def test_down_keeps_the_seats_and_up_brings_them_back(installation: Installation, browser: Browser) -> None:
-    _write(_seat(installation, 1), "before-down.txt")
-    down = installation.run("down")
-    assert down.returncode == 0, down.stdout[-3000:]
-    assert not _started()
-    before = installation.sheet.read_bytes()
-    up = installation.run("up")
-    assert up.returncode == 0, up.stdout[-3000:]
-    assert installation.sheet.read_bytes() == before
-    page = _signed_in(browser, _seat(installation, 1))
-    expect(page.get_by_role("treeitem", name="before-down.txt")).to_be_visible(timeout=PATIENCE_MS)
-    page.context.close()
-
-
-def _seat(installation: Installation, number: int) -> Seat:
-    return next(seat for seat in installation.seats() if seat.name == f"Workshop {number}")
-
-
-def _write(seat: Seat, name: str) -> None:
-    """Makes a file in the seat's project, as its user does in a terminal."""
-    client = docker.from_env()
-    workspace = seat.url.split("//")[1].split(".")[0]
-    labels = [f"atelier.workspace={workspace}", f"atelier.instance={INSTANCE}"]
-    (container,) = client.containers.list(filters={"label": labels})
-    assert container.exec_run(["touch", f"/workspace/{name}"], user="coder").exit_code == 0
-    client.close()
+    assert (started(), installation.sheet.read_bytes()) == before
 
 
 def _signed_in(browser: Browser, seat: Seat) -> Page:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     enter(page, seat.url, seat.password)
     return page
-
-
-def _started() -> dict[str, str]:
-    """When each running container of the installation was started."""
-    api = docker.APIClient(version="auto")
-    running = api.containers(filters={"label": f"atelier.instance={INSTANCE}"})
-    return {entry["Id"]: api.inspect_container(entry["Id"])["State"]["StartedAt"] for entry in running}

@@ -1,19 +1,25 @@
-"""A closed network: HTTPS by an authority of the installation's own, and templates whose apps a browser opens."""
+"""The installation of the other tests, put down and brought up again for a closed network: HTTPS by an authority of its
+own, and templates whose apps a browser opens.
+
+Runs last, since the installation's addresses are others from then on.
+"""
 
 from __future__ import annotations
 
+import json
 import ssl
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.installed import ROOT, Installation, installed
+from tests.installed import ROOT, Installation
 
-from .conftest import PATIENCE_MS, enter, launch, visit
+from .conftest import PATIENCE_MS, enter, launch, seat_of, started, visit, write_in
 
 DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
 
@@ -44,24 +50,32 @@ class Secure:
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    with installed(
-        tmp_path_factory.mktemp("secure"),
-        "atelier-e2e-tls",
-        atelier_base_domain=DOMAIN,
-        atelier_base_port=PORT,
-        atelier_redirect_port=REDIRECTED,
-        atelier_tls_self_made=True,
-        atelier_network_open_bridge="atl-e2e-tls",
-        atelier_network_open_subnet="172.27.0.0/16",
-        atelier_enable_proxy=False,
-        workshop_seats=1,
-    ) as made:
-        secure = Secure(made)
-        # The API builds the image of nodejs-react, which `up` does not.
-        # All of them before a browser looks: what it loads is cut off when an interface comes.
-        secure.made = {template: secure.create(template) for template in ("python-flask", "nodejs-react")}
-        yield secure
+def secure(installation: Installation) -> Secure:
+    """Brought up again with TLS and another domain. What ``down`` and ``up`` must leave as it was is asserted here."""
+    write_in(seat_of(installation, 1), "before-down.txt")
+    before = [(seat.name, seat.password) for seat in installation.seats()]
+    down = installation.run("down")
+    assert down.returncode == 0, down.stdout[-3000:]
+    assert not started()
+    variables = {
+        **json.loads(installation.variables.read_text()),
+        "atelier_base_domain": DOMAIN,
+        "atelier_base_port": PORT,
+        "atelier_redirect_port": REDIRECTED,
+        "atelier_tls_self_made": True,
+    }
+    file = installation.variables.with_name("secure.json")
+    file.write_text(json.dumps(variables))
+    made = replace(installation, variables=file)
+    up = made.run("up")
+    assert up.returncode == 0, up.stdout[-3000:]
+    assert [(seat.name, seat.password) for seat in made.seats()] == before
+    assert not [password for _, password in before if password in up.stdout]
+    secure = Secure(made)
+    # The API builds the images of both templates, which `up` does not.
+    # All of them before a browser looks: what it loads is cut off when an interface comes.
+    secure.made = {template: secure.create(template) for template in ("python-flask", "nodejs-react")}
+    return secure
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +95,12 @@ def trusting(playwright: Playwright, secure: Secure, tmp_path_factory: pytest.Te
     chromium.close()
 
 
-def test_seats_open_over_https(secure: Secure, trusting: Browser) -> None:
-    seat = next(seat for seat in secure.installation.seats() if seat.name == "Workshop 1")
-    assert seat.url.startswith("https://")
+def test_down_keeps_the_seats_and_up_brings_them_back_over_https(secure: Secure, trusting: Browser) -> None:
+    seat = seat_of(secure.installation, 1)
+    assert seat.url.startswith(f"https://{seat.url.split('//')[1].split('.')[0]}.{DOMAIN}:{PORT}/")
     page = trusting.new_page()
     enter(page, seat.url, seat.password)
+    expect(page.get_by_role("treeitem", name="before-down.txt")).to_be_visible(timeout=PATIENCE_MS)
     cookies = page.context.cookies()
     assert cookies
     assert all(cookie["secure"] for cookie in cookies), cookies
