@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ VARIABLES: dict[str, Any] = {
     **(json.loads(Path(RUNNING).read_text()) if RUNNING else {}),
 }
 INSTANCE, PORT = VARIABLES["atelier_instance"], VARIABLES["atelier_base_port"]
+# As many jobs as the API has under way.
+AT_A_TIME = 4
 _numbers = count(1)
 
 
@@ -163,21 +166,60 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             yield Platform(made, api)
 
 
-@pytest.fixture
-def seat(platform: Platform) -> Iterator[Callable[..., Seat]]:
-    """Makes seats that are gone after the test. Words as in a create request: proxyMode="security", group=GROUP."""
+class Seats:
+    """Makes seats, and removes them all at the end."""
 
-    def remove(made: Seat) -> None:
-        with suppress(NotFound, StopIteration):
-            made.container.unpause() if made.container.status == "paused" else None
-        platform.delete(made)
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._made: list[Seat] = []
 
-    # One that can't be removed leaves none of the others.
-    with ExitStack() as removing:
+    def __call__(self, **body: Any) -> Seat:
+        """Words as in a create request: proxyMode="security", group=GROUP."""
+        return self.several(1, **body)[0]
 
-        def make(**body: Any) -> Seat:
-            made = platform.create(f"stranger-{next(_numbers)}", **body)
-            removing.callback(remove, made)
+    def several(self, count: int, **body: Any) -> list[Seat]:
+        """That many, made side by side."""
+
+        def make(number: int) -> Seat:
+            made = self._platform.create(f"stranger-{number}", **body)
+            self._made.append(made)
             return made
 
-        yield make
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            return list(pool.map(make, islice(_numbers, count)))
+
+    def remove(self) -> None:
+        """Side by side. One that can't be removed leaves none of the others."""
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            removing = [pool.submit(self._remove, seat) for seat in self._made]
+        self._made.clear()
+        for one in removing:
+            one.result()
+
+    def _remove(self, seat: Seat) -> None:
+        with suppress(NotFound, StopIteration):
+            seat.container.unpause() if seat.container.status == "paused" else None
+        self._platform.delete(seat)
+
+
+@contextmanager
+def seats_of(platform: Platform) -> Iterator[Seats]:
+    seats = Seats(platform)
+    try:
+        yield seats
+    finally:
+        seats.remove()
+
+
+@pytest.fixture
+def seat(platform: Platform) -> Iterator[Seats]:
+    """Makes seats that are gone after the test."""
+    with seats_of(platform) as seats:
+        yield seats
+
+
+@pytest.fixture(scope="session")
+def bystander(platform: Platform) -> Iterator[Seat]:
+    """A seat in which nothing happens, whatever is done to the others."""
+    with seats_of(platform) as seats:
+        yield seats()

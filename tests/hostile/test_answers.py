@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from tests.waiting import eventually
 
-from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seat
+from .conftest import ADMIN_PASSWORD, GROUP, Platform, Seats
 
 ADMIN = {"X-Admin-Password": ADMIN_PASSWORD}
 AT_ONCE = 10.0
@@ -50,9 +49,9 @@ ANSWERS = {
 }
 
 
-def test_one_seat_s_answer_is_no_other_s_business(platform: Platform, seat: Callable[..., Seat]) -> None:
-    honest = seat(group=GROUP)
-    strangers = {name: seat(group=GROUP) for name in ANSWERS}
+def test_one_seat_s_answer_is_no_other_s_business(platform: Platform, seat: Seats) -> None:
+    honest, *others = seat.several(1 + len(ANSWERS), group=GROUP)
+    strangers = dict(zip(ANSWERS, others, strict=True))
     for name, stranger in strangers.items():
         script = _IN_PLACE.replace("SAY", ANSWERS[name])
         stranger.run(f"cat >/tmp/serve.py <<'END'\n{script}\nEND")

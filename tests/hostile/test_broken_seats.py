@@ -9,7 +9,7 @@ import pytest
 
 from tests.waiting import eventually
 
-from .conftest import GROUP, Platform, Seat
+from .conftest import GROUP, Platform, Seat, Seats
 
 # Seconds for each step, on a loaded machine.
 SOON = 120.0
@@ -99,7 +99,7 @@ STATES: dict[str, Callable[[Seat], object]] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_broken_seat_is_still_in_hand(platform: Platform, seat: Callable[..., Seat], state: str) -> None:
+def test_a_broken_seat_is_still_in_hand(platform: Platform, seat: Seats, state: str) -> None:
     broken = seat(group=GROUP)
     STATES[state](broken)
     api, path = platform.api, f"/api/projects/{broken.id}"

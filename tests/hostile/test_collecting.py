@@ -7,7 +7,6 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from atelier.workshop.archives import open_archive
 
 from tests.installed import ROOT
 
-from .conftest import PATIENCE, Platform, Seat
+from .conftest import PATIENCE, Platform, Seat, Seats
 
 MIB, ENTRIES, SECONDS = 64, 3000, 60
 
@@ -47,8 +46,8 @@ def content(folder: Path, entry: dict[str, Any], path: str) -> bytes:
     raise AssertionError(f"{path} is not in {entry['file']}")
 
 
-def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Callable[..., Seat], tmp_path: Path) -> None:
-    honest, sparse, many, links = (seat() for _ in range(4))
+def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Seats, tmp_path: Path) -> None:
+    honest, sparse, many, links = seat.several(4)
     honest.run("echo 'work of a day' >/workspace/work.txt")
     sparse.run("truncate -s 15T /workspace/x || truncate -s 1G /workspace/x; echo y >/workspace/y")
     many.run(f"mkdir /workspace/many; cd /workspace/many; seq {ENTRIES + 1000} | xargs touch")
@@ -83,9 +82,7 @@ def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Callable[.
     assert collected(platform, tmp_path / "archive", [many])[many.id]["error"] is None
 
 
-def test_a_checkpoint_of_a_file_that_is_large_only_by_name_is_refused(
-    platform: Platform, seat: Callable[..., Seat]
-) -> None:
+def test_a_checkpoint_of_a_file_that_is_large_only_by_name_is_refused(platform: Platform, seat: Seats) -> None:
     stranger = seat()
     stranger.run("truncate -s 1G /workspace/x")
     begin = time.monotonic()
@@ -101,10 +98,10 @@ def test_a_checkpoint_of_a_file_that_is_large_only_by_name_is_refused(
 
 
 def test_work_that_is_saved_while_seats_are_removed_is_not_lost(
-    platform: Platform, seat: Callable[..., Seat], tmp_path: Path
+    platform: Platform, seat: Seats, tmp_path: Path
 ) -> None:
     """Somebody saves from the moment in which the removal begins; another one stops what looks for newer files."""
-    quiet, stopper, writer = seat(), seat(), seat()
+    quiet, stopper, writer = seat.several(3)
     folder = tmp_path / "archive"
     for each in (quiet, stopper, writer):
         each.run("echo begun >/workspace/diary")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.waiting import eventually
 
-from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat
+from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat, Seats, seats_of
 
 ADMIN = {"X-Admin-Password": ADMIN_PASSWORD}
 # Seconds for an answer about seats while one of them is hostile: two for the seat, the rest for a loaded machine.
@@ -82,11 +83,50 @@ def _timed(platform: Platform, path: str, **headers: str) -> tuple[float, Any]:
     return time.monotonic() - begin, answer
 
 
-def test_what_is_asked_of_seats_is_answered_in_time(platform: Platform, seat: Callable[..., Seat]) -> None:
-    honest = seat(group=GROUP)
-    strangers = {name: seat(group=GROUP) for name in ATTACKS}
-    for name, attack in ATTACKS.items():
-        attack(strangers[name])
+@dataclass(frozen=True)
+class Attacked:
+    """Seats with some work: an honest one, one for each attack, and one whose git says odd things."""
+
+    honest: Seat
+    strangers: dict[str, Seat]
+    odd: Seat
+
+
+@pytest.fixture(scope="module")
+def attacked(platform: Platform) -> Iterator[Attacked]:
+    with seats_of(platform) as seats:
+        honest, odd, *others = seats.several(2 + len(ATTACKS), group=GROUP)
+        for each in (honest, *others):
+            each.run("echo done >/workspace/work.txt")
+        odd.run(
+            "cd /workspace; git config filter.f.required true;"
+            " git config filter.f.clean \"$(printf '\\033[2J\\u202e')false\";"
+            " echo '* filter=f' >.gitattributes; git checkout --quiet -b \"$(printf 'a\\u202eb')\"; echo a >work.txt"
+        )
+        strangers = dict(zip(ATTACKS, others, strict=True))
+        for name, attack in ATTACKS.items():
+            attack(strangers[name])
+        yield Attacked(honest, strangers, odd)
+
+
+@pytest.fixture(scope="module")
+def collecting(platform: Platform, attacked: Attacked) -> str:
+    """The job of a collect. It takes as long as a seat can hold it up, two and a half minutes; tests about other seats run
+    meanwhile."""
+    begun = platform.api.post("/api/workshop/collect")
+    assert begun.status_code == 202, begun.text
+    return str(begun.json()["jobId"])
+
+
+@pytest.fixture(scope="module")
+def collected(platform: Platform, collecting: str) -> dict[str, dict[str, Any]]:
+    """What it says of each seat, by id."""
+    eventually(lambda: _ended(platform, collecting), "the end of the collect", 2 * PATIENCE)
+    return {entry["projectId"]: entry for entry in platform.api.get("/api/workshop/collect").json()["seats"]}
+
+
+def test_what_is_asked_of_seats_is_answered_in_time(platform: Platform, attacked: Attacked) -> None:
+    honest, strangers = attacked.honest, attacked.strangers
 
     def known() -> bool:
         took, answer = _timed(platform, "/api/workshop/seats", **ADMIN)
@@ -104,27 +144,7 @@ def test_what_is_asked_of_seats_is_answered_in_time(platform: Platform, seat: Ca
     assert (answer.status_code, took < AT_ONCE) == (200, True), answer.text
 
 
-def test_what_a_seat_holds_is_collected(platform: Platform, seat: Callable[..., Seat]) -> None:
-    honest = seat(group=GROUP)
-    strangers = {name: seat(group=GROUP) for name in ATTACKS}
-    for each in (honest, *strangers.values()):
-        each.run("echo done >/workspace/work.txt")
-    for name, attack in ATTACKS.items():
-        attack(strangers[name])
-    begun = platform.api.post("/api/workshop/collect")
-    assert begun.status_code == 202, begun.text
-    job = eventually(lambda: _ended(platform, begun.json()["jobId"]), "the end of the collect", 2 * PATIENCE)
-    entries = {entry["projectId"]: entry for entry in platform.api.get("/api/workshop/collect").json()["seats"]}
-    assert entries[honest.id]["file"] and not entries[honest.id]["error"], (job, entries)
-    for name, stranger in strangers.items():
-        assert entries[stranger.id]["file"], (name, job, entries)
-
-
-def _ended(platform: Platform, job_id: str) -> dict[str, Any] | None:
-    job: dict[str, Any] = platform.api.get(f"/api/jobs/{job_id}").json()["job"]
-    return job if job["finishedAt"] else None
-
-
+@pytest.mark.usefixtures("collecting")
 @pytest.mark.parametrize(
     "trick",
     [
@@ -133,9 +153,9 @@ def _ended(platform: Platform, job_id: str) -> dict[str, Any] | None:
     ],
 )
 def test_a_password_of_others_is_set_while_one_seat_holds_its_own_up(
-    platform: Platform, seat: Callable[..., Seat], trick: str
+    platform: Platform, seat: Seats, trick: str
 ) -> None:
-    honest, stranger = seat(group=GROUP), seat(group=GROUP)
+    honest, stranger = seat.several(2, group=GROUP)
     stranger.run(trick)
     begin = time.monotonic()
     body = {"newPasswords": True, "projectIds": [honest.id, stranger.id]}
@@ -147,7 +167,8 @@ def test_a_password_of_others_is_set_while_one_seat_holds_its_own_up(
     assert cards[stranger.id].get("password") or cards[stranger.id].get("error"), cards
 
 
-def test_root_runs_nothing_of_the_seat_s_user(platform: Platform, seat: Callable[..., Seat]) -> None:
+@pytest.mark.usefixtures("collecting")
+def test_root_runs_nothing_of_the_seat_s_user(platform: Platform, seat: Seats) -> None:
     """A seat that is recorded trusts the recorder's authority, which root takes into its bundle at the start."""
     stranger = seat(proxyMode="logging")
     stranger.run(_instead("id >>/workspace/who; exec sleep inf"))
@@ -163,14 +184,21 @@ def test_root_runs_nothing_of_the_seat_s_user(platform: Platform, seat: Callable
     assert stranger.try_run("test -e /etc/ssl/certs/atelier-recorder.pem", user="root").returncode == 0
 
 
-def test_what_a_seat_says_of_its_work_carries_no_controls(platform: Platform, seat: Callable[..., Seat]) -> None:
-    stranger = seat(group=GROUP)
-    stranger.run(
-        "cd /workspace; git config filter.f.required true;"
-        " git config filter.f.clean \"$(printf '\\033[2J\\u202e')false\";"
-        " echo '* filter=f' >.gitattributes; git checkout --quiet -b \"$(printf 'a\\u202eb')\"; echo a >work.txt"
-    )
-    begun = platform.api.post("/api/workshop/collect")
-    platform.ended(begun.json()["jobId"])
-    text = str([list(entry.values()) for entry in platform.api.get("/api/workshop/collect").json()["seats"]])
+def test_what_a_seat_holds_is_collected(attacked: Attacked, collected: dict[str, dict[str, Any]]) -> None:
+    honest = collected[attacked.honest.id]
+    assert honest["file"] and not honest["error"], collected
+    for name, stranger in attacked.strangers.items():
+        assert collected[stranger.id]["file"], (name, collected)
+
+
+def test_what_a_seat_says_of_its_work_carries_no_controls(
+    attacked: Attacked, collected: dict[str, dict[str, Any]]
+) -> None:
+    assert collected[attacked.odd.id]["file"], collected
+    text = str([list(entry.values()) for entry in collected.values()])
     assert not [unsafe for unsafe in ("\\x1b", "\\u202e", "\x1b", "\u202e") if unsafe in text], text
+
+
+def _ended(platform: Platform, job_id: str) -> dict[str, Any] | None:
+    job: dict[str, Any] = platform.api.get(f"/api/jobs/{job_id}").json()["job"]
+    return job if job["finishedAt"] else None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from tests.waiting import eventually
 
-from .conftest import PORT, Platform, Seat
+from .conftest import PORT, Platform, Seat, Seats
 
 # Two answers on a loaded machine; a gateway that is full gives none.
 AT_ONCE = 10.0
@@ -31,8 +30,8 @@ while True:
 """
 
 
-def test_8000_connections_of_a_seat(platform: Platform, seat: Callable[..., Seat]) -> None:
-    hoarder, other = seat(), seat()
+def test_8000_connections_of_a_seat(platform: Platform, seat: Seats, bystander: Seat) -> None:
+    hoarder = seat()
     bridge = hoarder.address.rsplit(".", 2)[0] + ".0.1"
     script = _HOARD % (bridge, PORT, hoarder.host)
     hoarder.run(f"cat >/tmp/hoard.py <<'END'\n{script}\nEND")
@@ -41,7 +40,7 @@ def test_8000_connections_of_a_seat(platform: Platform, seat: Callable[..., Seat
     for _ in range(20):
         begin = time.monotonic()
         assert platform.api.get("/api/health").status_code == 200
-        assert platform.visit(other.host, "/healthz").status_code == 200
+        assert platform.visit(bystander.host, "/healthz").status_code == 200
         assert time.monotonic() - begin < AT_ONCE
-    asked = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' -H 'Host: {other.host}' http://{bridge}:{PORT}/healthz"
-    assert other.run(asked) == "200"
+    asked = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' -H 'Host: {bystander.host}' http://{bridge}:{PORT}/healthz"
+    assert bystander.run(asked) == "200"

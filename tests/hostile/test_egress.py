@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from .conftest import Platform, Seat
+from .conftest import Platform, Seats
 
 DEVICE = "atl-hst-site"
 # One of each range that is not the internet, none of which this machine uses.
@@ -52,7 +52,7 @@ def site_network() -> Iterator[Callable[[], set[str]]]:
         os.close(device)  # the device goes with it
 
 
-def test_a_seat_does_not_reach_the_site_s_own_network(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_seat_does_not_reach_the_site_s_own_network(platform: Platform, seat: Seats) -> None:
     stranger = seat()
     with site_network() as destinations:
         for address in (PUBLIC, *PRIVATE):
@@ -62,7 +62,7 @@ def test_a_seat_does_not_reach_the_site_s_own_network(platform: Platform, seat: 
         assert destinations() == {PUBLIC}
 
 
-def test_a_seat_does_not_reach_this_machine_s_neighbours(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_seat_does_not_reach_this_machine_s_neighbours(platform: Platform, seat: Seats) -> None:
     """The machine's own network, whatever its range is: its router answers everybody else."""
     routes = subprocess.run(["ip", "-4", "route", "show", "default"], capture_output=True, text=True, check=True).stdout
     words = routes.split()
@@ -82,7 +82,7 @@ print(one.recvfrom(100))
 
 
 @pytest.mark.parametrize("mode", ["security", "logging"])
-def test_no_name_leaves_a_closed_seat(platform: Platform, seat: Callable[..., Seat], mode: str) -> None:
+def test_no_name_leaves_a_closed_seat(platform: Platform, seat: Seats, mode: str) -> None:
     """Neither by Docker's name server nor by one of its own; the git server's name needs none."""
     stranger = seat(proxyMode=mode)
     asked = stranger.try_run("timeout 20 getent hosts canary-name.test.example.com")

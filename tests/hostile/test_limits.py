@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +11,7 @@ from docker.errors import APIError
 
 from tests.waiting import eventually
 
-from .conftest import INSTANCE, Platform, Seat
+from .conftest import INSTANCE, Platform, Seat, Seats
 
 GIB = 1024**3
 # Two are enough to take the processors of the machine that runs the tests, and a few more make a crowd.
@@ -37,7 +36,7 @@ def slowest(platform: Platform, seconds: float) -> float:
     return sorted(times)[int(len(times) * 0.95)]
 
 
-def test_the_platforms_containers_have_limits(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_the_platforms_containers_have_limits(platform: Platform, seat: Seats) -> None:
     of_services = {"label": [f"atelier.instance={INSTANCE}", "atelier.service"]}
     services = docker.from_env().containers.list(filters=of_services)
     limits = {service.labels["atelier.service"]: service.attrs["HostConfig"] for service in services}
@@ -51,7 +50,7 @@ def test_the_platforms_containers_have_limits(platform: Platform, seat: Callable
     assert (own["CpuShares"], own["OomScoreAdj"], own["PidsLimit"]) == (64, 500, 2048)
 
 
-def test_a_file_that_is_larger_than_the_disk(seat: Callable[..., Seat]) -> None:
+def test_a_file_that_is_larger_than_the_disk(seat: Seats) -> None:
     stranger = seat()
     for attempt in ("fallocate -l 1T ~/x", "truncate -s 15T /workspace/x", "truncate -s 9G /tmp/x"):
         assert stranger.try_run(attempt).returncode != 0, attempt
@@ -60,8 +59,8 @@ def test_a_file_that_is_larger_than_the_disk(seat: Callable[..., Seat]) -> None:
     assert stranger.try_run("dd if=/dev/zero of=/dev/shm/x bs=1M count=100").returncode != 0
 
 
-def test_a_seat_that_fills_the_disk_is_stopped(platform: Platform, seat: Callable[..., Seat]) -> None:
-    stranger, neighbour = seat(), seat()
+def test_a_seat_that_fills_the_disk_is_stopped(platform: Platform, seat: Seats, bystander: Seat) -> None:
+    stranger = seat()
     limit = platform.api.get(f"/api/projects/{stranger.id}/disk-usage").json()["diskUsage"]["limitBytes"]
     assert limit <= 4 * GIB  # the tests' own: more would take too long
     stranger.leave_running("for i in $(seq 100); do dd if=/dev/zero of=/workspace/$i bs=1M count=1000; done")
@@ -83,12 +82,12 @@ def test_a_seat_that_fills_the_disk_is_stopped(platform: Platform, seat: Callabl
 
     eventually(is_told, "the line in the audit log")
     assert stopped["error"] in platform.api.get(f"/workspaces/{stranger.id}").text
-    assert project(platform, neighbour)["status"] == "running"
-    assert neighbour.run("echo fine >/workspace/x; cat /workspace/x") == "fine\n"
+    assert project(platform, bystander)["status"] == "running"
+    assert bystander.run("echo fine >/workspace/x; cat /workspace/x") == "fine\n"
 
 
-def test_processes_and_memory_without_end(platform: Platform, seat: Callable[..., Seat]) -> None:
-    stranger, hog, neighbour = seat(), seat(memoryLimit="1g"), seat()
+def test_processes_and_memory_without_end(platform: Platform, seat: Seats, bystander: Seat) -> None:
+    stranger, hog = seat(), seat(memoryLimit="1g")
     began = {
         container.id: container.attrs["State"]["StartedAt"]
         for container in docker.from_env().containers.list(filters={"label": f"atelier.instance={INSTANCE}"})
@@ -104,14 +103,14 @@ def test_processes_and_memory_without_end(platform: Platform, seat: Callable[...
     eventually(lambda: count() > 1900, "the processes of the fork bomb", 60)
     assert slowest(platform, 3) < AT_ONCE
     assert count() <= 2048
-    assert neighbour.run("cat /proc/self/status | head -1") == "Name:\tcat\n"
+    assert bystander.run("cat /proc/self/status | head -1") == "Name:\tcat\n"
     for id, started_at in began.items():
         assert docker.from_env().containers.get(id).attrs["State"]["StartedAt"] == started_at
     with suppress(APIError):
         stranger.container.kill()
 
 
-def test_busy_seats_leave_the_platform_its_share(platform: Platform, seat: Callable[..., Seat]) -> None:
-    for stranger in [seat() for _ in range(BUSY)]:
+def test_busy_seats_leave_the_platform_its_share(platform: Platform, seat: Seats) -> None:
+    for stranger in seat.several(BUSY):
         stranger.leave_running("for i in 1 2 3 4; do (while :; do :; done) & done; sleep 30")
     assert slowest(platform, 5) < AT_ONCE

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import docker
 
-from .conftest import INSTANCE, Platform, Seat
+from .conftest import INSTANCE, Platform, Seat, Seats
 
 # Every address around the seats' own, by the C library and by raw queries to Docker's name server; and what its
 # answers hold.
@@ -41,9 +40,9 @@ def ids(platform: Platform) -> set[str]:
     return {project["id"] for project in platform.api.get("/api/projects/").json()["projects"]}
 
 
-def test_a_seat_learns_no_other_id_by_names(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_seat_learns_no_other_id_by_names(platform: Platform, seat: Seats) -> None:
     for mode in ("none", "logging", "security"):
-        other, stranger = seat(proxyMode=mode), seat(proxyMode=mode)
+        other, stranger = seat.several(2, proxyMode=mode)
         numbers = [int(IPv4Address(each.address)) for each in (stranger, other)]
         first, last = min(numbers) - 16, max(numbers) + 16
         found = stranger.run(f"python3 - {first} {last} <<'END'\n{REVERSE}\nEND")
@@ -63,7 +62,7 @@ def test_a_seat_learns_no_other_id_by_names(platform: Platform, seat: Callable[.
                 assert container.name not in found
 
 
-def test_a_clone_does_not_learn_its_base_from_the_commits(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_clone_does_not_learn_its_base_from_the_commits(platform: Platform, seat: Seats) -> None:
     base = seat(createGitRepo=True)
     answer = platform.api.post(f"/api/projects/{base.id}/clone", json={"count": 1})
     assert answer.status_code == 202, answer.text

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 
 import httpx
 
 from tests.waiting import eventually
 
-from .conftest import PORT, Platform, Seat
+from .conftest import PORT, Platform, Seat, Seats
 
 # Tells which headers it was sent.
 _SERVE = (
@@ -45,8 +44,8 @@ def ask_all(seat: Seat, hosts: list[str], address: str) -> dict[str, str]:
     return {host: status for status, host in (line.split() for line in shown.splitlines())}
 
 
-def test_a_seat_reaches_no_other_one_through_the_gateway(platform: Platform, seat: Callable[..., Seat]) -> None:
-    a, b = seat(), seat()
+def test_a_seat_reaches_no_other_one_through_the_gateway(platform: Platform, seat: Seats) -> None:
+    a, b = seat.several(2)
     for port in (5000, 5001):
         serve(b, port)
     serve(a, 5000)
@@ -81,7 +80,7 @@ def test_a_seat_reaches_no_other_one_through_the_gateway(platform: Platform, sea
     assert ask(a, f"{b.id}-5000.{domain}", bridge) == ask(a, f"victim-page.{domain}", bridge) == "403"
 
 
-def test_people_need_the_seats_password_for_its_ports(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_people_need_the_seats_password_for_its_ports(platform: Platform, seat: Seats) -> None:
     it = seat()
     serve(it, 5000)
     domain = it.host.partition(".")[2]
@@ -117,7 +116,7 @@ def test_people_need_the_seats_password_for_its_ports(platform: Platform, seat: 
     assert platform.visit(host, headers=cookie).status_code == 401
 
 
-def test_a_stranger_does_not_lock_the_participant_out(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_stranger_does_not_lock_the_participant_out(platform: Platform, seat: Seats) -> None:
     it = seat()
     # More wrong passwords than code-server counts, from seats that may not and from people that may.
     for _ in range(20):

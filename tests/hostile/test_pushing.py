@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from .conftest import Platform, Seat
+from .conftest import Platform, Seat, Seats
 
 ENDLESS = r"""
 import subprocess as s
@@ -17,8 +15,8 @@ print(git("hash-object", "-w", "-t", "commit", "/tmp/c"))
 """
 
 
-def test_what_a_seat_pushes_concerns_that_seat_alone(platform: Platform, seat: Callable[..., Seat]) -> None:
-    stranger, other = seat(createGitRepo=True), seat(createGitRepo=True)
+def test_what_a_seat_pushes_concerns_that_seat_alone(platform: Platform, seat: Seats) -> None:
+    stranger, other = seat.several(2, createGitRepo=True)
     branch = stranger.run("git -C /workspace branch --show-current").strip()
 
     # One commit with a first line of 20 MB.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from shlex import quote
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import eventually
 
-from .conftest import MODELS, Platform, Seat
+from .conftest import MODELS, Platform, Seat, Seats
 
 PORT = 18077
 CHAT = f"http://{MODELS}:{PORT}/v1/chat/completions"
@@ -96,15 +96,15 @@ def recorded(platform: Platform, seat: Seat) -> list[dict[str, Any]]:
     return found
 
 
-def test_odd_bodies_do_not_make_recordings_unreadable(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_odd_bodies_do_not_make_recordings_unreadable(platform: Platform, seat: Seats) -> None:
     stranger = seat(proxyMode="logging")
     for value in ODD:
         ask(stranger, f'print(\'{{"model": "m", "messages": [], "seed": \' + {value} + \'}}\')')
     eventually(lambda: len(recorded(platform, stranger)) == len(ODD), "all are recorded", 60)
 
 
-def test_one_seat_does_not_hold_up_the_recording_of_another(platform: Platform, seat: Callable[..., Seat]) -> None:
-    stranger, other = seat(proxyMode="logging"), seat(proxyMode="logging")
+def test_one_seat_does_not_hold_up_the_recording_of_another(platform: Platform, seat: Seats) -> None:
+    stranger, other = seat.several(2, proxyMode="logging")
     script = "import json; print(json.dumps(dict(model='m', messages=[dict(role='user', content='eyJ-' * 900000)])))"
     for _ in range(5):
         ask(stranger, script)
@@ -112,7 +112,7 @@ def test_one_seat_does_not_hold_up_the_recording_of_another(platform: Platform, 
     eventually(lambda: recorded(platform, other), "the other seat's recording", 30)
 
 
-def test_one_seat_leaves_connections_for_the_others(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_one_seat_leaves_connections_for_the_others(platform: Platform, seat: Seats) -> None:
     """At recorder and Squid: further connections of one seat are closed."""
     for mode in ("logging", "security"):
         stranger = seat(proxyMode=mode)

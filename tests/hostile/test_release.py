@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlencode
 
 import httpx
@@ -11,7 +10,7 @@ from atelier.common.passwords import generate_password, hash_password
 
 from tests.waiting import eventually
 
-from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat
+from .conftest import ADMIN_PASSWORD, GROUP, PATIENCE, Platform, Seat, Seats
 
 ADMIN = {"X-Admin-Password": ADMIN_PASSWORD}
 # A page that takes whatever password somebody types, on any port.
@@ -57,7 +56,7 @@ def detached(seat: Seat, *command: str) -> None:
 
 
 @pytest.mark.parametrize("files", ["keep", "reset"])
-def test_a_release_ends_everything(platform: Platform, seat: Callable[..., Seat], files: str) -> None:
+def test_a_release_ends_everything(platform: Platform, seat: Seats, files: str) -> None:
     taken = seat(group=GROUP)
     answer = platform.api.post("/api/workshop/claim", json={"name": "First", "email": f"first-{taken.id}@example.org"})
     assert answer.status_code == 200, answer.text
@@ -99,7 +98,7 @@ def test_a_release_ends_everything(platform: Platform, seat: Callable[..., Seat]
     assert opens(platform, taken, second.headers["set-cookie"].partition(";")[0])
 
 
-def test_a_new_password_ends_the_old_sessions(platform: Platform, seat: Callable[..., Seat]) -> None:
+def test_a_new_password_ends_the_old_sessions(platform: Platform, seat: Seats) -> None:
     taken = seat(group=GROUP)
     cookie = sign_in(platform, taken, taken.password).headers["set-cookie"].partition(";")[0]
     taken.run(_PREPARE)
