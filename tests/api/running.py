@@ -29,9 +29,10 @@ MARK = "ATELIER_EXECUTION"
 ENDED = ("successful", "failed", "error", "canceled")
 # Whoever waits longer than this waits for something broken.
 PATIENCE = 180.0
-# Each is given once. They lie below those that the kernel gives to connections: one of these would have the port of an
-# API that is down for a moment.
-_PORTS = iter(range(20000, 32768))
+# Below those that the kernel gives to connections: a connection could get the port of an API that is down for a moment.
+_PORTS = range(20000, 32768)
+# The ports of this process: a socket of that name keeps each from other sessions until the process ends.
+_claims: list[socket.socket] = []
 
 
 class Instance(Installation):
@@ -403,8 +404,16 @@ def _new(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _free_port() -> int:
+    """A port that nobody listens at and no other session of these tests uses."""
     for port in _PORTS:
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
+        claim = socket.socket(socket.AF_UNIX)
+        with socket.socket() as listener:
+            try:
+                claim.bind(f"\0atelier-test-port-{port}")
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+        _claims.append(claim)
+        return port
     raise AssertionError("no port is free")

@@ -111,7 +111,7 @@ def attacked(platform: Platform) -> Iterator[Attacked]:
 
 @pytest.fixture(scope="module")
 def collecting(platform: Platform, attacked: Attacked) -> str:
-    """The job of a collect. It takes as long as a seat can hold it up, two and a half minutes; tests about other seats run
+    """The job of a collect. It takes as long as a seat can hold it up, 150 seconds: tests about other seats run
     meanwhile."""
     begun = platform.api.post("/api/workshop/collect")
     assert begun.status_code == 202, begun.text
