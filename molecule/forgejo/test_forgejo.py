@@ -198,4 +198,3 @@ def test_another_configuration_is_another_container(folder: Path, forgejo: Forge
     assert container.client is not None
     assert container.client.containers.get(str(container.name)).id != container.id
     assert forgejo.as_account(forgejo.account("credentials"))[0] == 200
-    assert playbook(CONVERGE).returncode == 0

@@ -117,7 +117,7 @@ def test_lost_credentials_are_made_anew(installation: Site) -> None:
     assert "nothing.sock" in str(error.value)
 
 
-@pytest.mark.parametrize("content", [{"admin": ""}, {"credentials": "{}\n"}, {"admin": "null", "credentials": '{"use'}])
+@pytest.mark.parametrize("content", [{"admin": "", "credentials": "{}\n"}, {"admin": "null", "credentials": '{"use'}])
 def test_damaged_credentials_are_lost_ones(installation: Site, content: dict[str, str]) -> None:
     assert installation.git is not None
     files = {name: installation.git.credentials.with_name(f"{name}.json") for name in content}

@@ -13,8 +13,9 @@ import pytest
 from tests.api.git_service import GIT, Service
 from tests.api.running import Api, Instance
 from tests.engine import ENGINE_URL, host_engine, open_network
+from tests.module.small_image import build_small_image
 
-PREFIX = "atelier-api-test"
+PREFIX, LIGHT = "atelier-api-test", "atelier-api-light"
 NETWORK = "atelier-api-test-open"
 BRIDGE = "atl-apitest"
 SUBNET = "172.23.0.0/16"
@@ -33,6 +34,16 @@ def engine() -> Iterator[docker.DockerClient]:
             for tag in image.tags:
                 if tag.startswith(f"{PREFIX}/workspace:") and tag.rpartition(":")[2] not in TEMPLATES:
                     client.images.remove(tag)
+
+
+@pytest.fixture(scope="session")
+def light(engine: docker.DockerClient) -> Iterator[str]:
+    """An image prefix whose empty template starts at once and takes 30 MB, for tests that are not about the IDE:
+    ``own(image_prefix=light)``."""
+    image = f"{LIGHT}/workspace:empty"
+    build_small_image(engine, f"{PREFIX}/workspace:empty", image)
+    yield LIGHT
+    engine.images.remove(image, force=True)
 
 
 @pytest.fixture(scope="session")

@@ -124,9 +124,9 @@ def test_create(own: Callable[..., Api], moment: Moment) -> None:
     api.instance.is_tidy(names)
 
 
-def test_clone_at_every_stage(own: Callable[..., Api]) -> None:
+def test_clone_at_every_stage(own: Callable[..., Api], light: str) -> None:
     """One installation, killed again and again: right after the 202, in the snapshot, and between the seats."""
-    api = own().start()
+    api = own(image_prefix=light).start()
     base = api.create("base")
     seats: list[str] = []
 

@@ -70,12 +70,12 @@ def test_resources_are_sampled(api: Api, base: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def wired(own: Callable[..., Api], api: Api) -> Iterator[tuple[Api, Wire]]:
+def wired(own: Callable[..., Api], api: Api, light: str) -> Iterator[tuple[Api, Wire]]:
     # Not pytest's own folder: a socket's path has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="atelier-wire-") as folder:
         wire = Wire(Path(folder), api.instance.engine_url)
         wire.mend()
-        yield own(engine_url=wire.url).start(), wire
+        yield own(engine_url=wire.url, image_prefix=light).start(), wire
         wire.cut()
 
 
@@ -173,13 +173,13 @@ def test_a_job_is_canceled_while_docker_is_away(wired: tuple[Api, Wire]) -> None
 
 
 @pytest.fixture(scope="module")
-def second(engine: docker.DockerClient) -> Iterator[Dockerd]:
-    """A dockerd of our own, with the workspace image and a network."""
+def second(engine: docker.DockerClient, light: str) -> Iterator[Dockerd]:
+    """A dockerd of our own, with a workspace image and a network."""
     daemon = Dockerd(Path(tempfile.mkdtemp(prefix="atelier-dockerd-")), SECOND_SUBNET, SECOND_BRIDGE)
     try:
         with closing(daemon.start()) as client:
-            image = engine.images.get(f"{PREFIX}/workspace:empty")
-            client.images.load(image.save(named=f"{PREFIX}/workspace:empty"))
+            name = f"{light}/workspace:empty"
+            client.images.load(engine.images.get(name).save(named=name))
             client.networks.create(
                 "second",
                 ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=SECOND_SUBNET)]),
@@ -191,9 +191,9 @@ def second(engine: docker.DockerClient) -> Iterator[Dockerd]:
 
 
 @pytest.fixture
-def on_second(second: Dockerd) -> Iterator[Api]:
+def on_second(second: Dockerd, light: str) -> Iterator[Api]:
     folder = Path(tempfile.mkdtemp(prefix="atelier-api-second-"))
-    instance = Instance("atelier-api-second", folder, SECOND_SUBNET, "second", second.url, PREFIX)
+    instance = Instance("atelier-api-second", folder, SECOND_SUBNET, "second", second.url, light)
     api = Api(instance)
     yield api.start()
     api.close()

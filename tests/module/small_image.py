@@ -34,8 +34,8 @@ while (1) {
 """
 
 
-def build_small_image(client: docker.DockerClient, template: str) -> None:
-    """Makes SMALL on the engine that has the template's image."""
+def build_small_image(client: docker.DockerClient, template: str, name: str = SMALL) -> None:
+    """Makes the image of that name on the engine that has the template's image."""
     container = client.containers.run(template, ["infinity"], entrypoint=["sleep"], user="root", detach=True)
     try:
         code, output = container.exec_run(["sh", "-c", _PACK])
@@ -55,7 +55,7 @@ def build_small_image(client: docker.DockerClient, template: str) -> None:
         'ENTRYPOINT ["perl", "/server.pl"]',
         "LABEL atelier.image=workspace",
     ]
-    repository, _, tag = SMALL.rpartition(":")
+    repository, _, tag = name.rpartition(":")
     client.api.import_image_from_data(data.getvalue(), repository=repository, tag=tag, changes=changes)
 
 
