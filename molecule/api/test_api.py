@@ -49,7 +49,7 @@ def status_for(caller: Container, site: dict[str, Any], address: str, path: str,
         f"exec 3<>/dev/tcp/{address}/{site['port']}; printf 'GET {path} HTTP/1.1\\r\\nHost: {site['domain']}\\r\\n"
         f"{header}\\r\\nConnection: close\\r\\n\\r\\n' >&3; head -n 1 <&3"
     )
-    output: bytes = caller.exec_run(["timeout", "5", "bash", "-c", ask]).output
+    output: bytes = caller.exec_run(["timeout", "30", "bash", "-c", ask]).output
     return output.decode().strip()
 
 

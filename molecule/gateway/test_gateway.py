@@ -268,7 +268,7 @@ def status_from(
         f"exec 3<>/dev/tcp/{address}/{port or site['port']}; printf 'GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\n"
         "Connection: close\\r\\n\\r\\n' >&3; head -n 1 <&3"
     )
-    output: bytes = seat.exec_run(["timeout", "5", "bash", "-c", ask]).output
+    output: bytes = seat.exec_run(["timeout", "30", "bash", "-c", ask]).output
     return output.decode().strip()
 
 

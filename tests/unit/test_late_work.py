@@ -173,11 +173,11 @@ def test_a_seat_can_not_choose_where_its_files_are_looked_up(monkeypatch: pytest
 def test_no_path_takes_long_to_look_at() -> None:
     """A seat may have a million files below folders that are called so."""
     paths = ["/.git/" * 682, "/.git/x" * 580 + ".loc", "/node_modules/.cache" * 204]
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(100):
         for path in paths:
             is_of_its_own(path)
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 def test_many_files_are_compared_in_little_memory() -> None:

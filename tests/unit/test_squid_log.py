@@ -170,5 +170,5 @@ def test_the_end_of_a_gibibyte(folder: Path) -> None:
         file.writelines(line(n, SEAT if n % 40 == 0 else OTHER).encode() for n in range(20_000))
     begin = time.process_time()
     assert len(recent(folder, SEAT, 50)) == 50
-    # Reading all of it takes a hundred times as long as the end.
-    assert time.process_time() - begin < 0.1
+    # The end takes some milliseconds; all of it takes a second at least.
+    assert time.process_time() - begin < 0.3
