@@ -222,8 +222,8 @@ def test_password(running: tuple[Api, dict[str, Any]], moment: Moment) -> None:
 
 
 @pytest.mark.parametrize("moment", [at_once, task_began])
-def test_delete(own: Callable[..., Api], moment: Moment) -> None:
-    api = own().start()
+def test_delete(own: Callable[..., Api], light: str, moment: Moment) -> None:
+    api = own(image_prefix=light).start()
     made: list[dict[str, Any]] = []
 
     def begin() -> str:
@@ -254,8 +254,8 @@ def test_what_is_asked_after_the_crash_comes_after_what_was_asked_before(
     api.instance.is_tidy([])
 
 
-def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api]) -> None:
-    api = own().start()
+def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api], light: str) -> None:
+    api = own(image_prefix=light).start()
     base = api.create("base")
     ids, job = api.clone(base["id"], 3)
     eventually(lambda: task_began(api, job), "the task begins")
@@ -272,9 +272,9 @@ def test_a_job_that_was_being_canceled_is_not_run_again(own: Callable[..., Api])
             assert api.instance.volume_name({"id": id}) not in api.instance.volumes()
 
 
-def test_going_down_in_good_order(own: Callable[..., Api]) -> None:
+def test_going_down_in_good_order(own: Callable[..., Api], light: str) -> None:
     """SIGTERM in the middle of a clone, with somebody at its event stream: no process is left, and it is taken up."""
-    api = own().start()
+    api = own(image_prefix=light).start()
     base = api.create("base")
     ids, job = api.clone(base["id"], 3)
     with api.instance.held(ids[-1]):

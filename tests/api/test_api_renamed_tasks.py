@@ -69,8 +69,8 @@ def test_every_job_still_reports_its_seats(own: Callable[..., Api], home: Path) 
     assert told[ids[0]] == errors[ids[0]]
 
 
-def test_a_revival_still_reports_its_seats(own: Callable[..., Api], home: Path) -> None:
-    api = own().start()
+def test_a_revival_still_reports_its_seats(own: Callable[..., Api], light: str, home: Path) -> None:
+    api = own(image_prefix=light).start()
     made = api.create("asleep")
     api.kill()
     api.instance.container(made).stop(timeout=0)
