@@ -23,7 +23,7 @@ suite() { # FOLDER: its tests, with those that take longest at the log's end
 check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
-check_chaos() { suite chaos; }
+check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -38,14 +38,13 @@ for scenario in molecule/*/molecule.yml; do
 done
 # Stage after stage; the lanes of a stage side by side. Each has an installation of its own: other names, ports, bridges and
 # address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The browser is left alone:
-# Chromium drops what it loads whenever a container's network interface comes or goes. So is the chaos, which waits for 30
-# seconds only.
+# Chromium drops what it loads whenever a container's network interface comes or goes. The chaos waits for 30 seconds only:
+# it makes its installation beside the attacks, and begins when all lanes but the last have ended.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
   "module | api | ${scenarios[*]}"
-  "hostile | ${patient[*]}"
-  "chaos"
+  "hostile | ${patient[*]} | chaos"
   "e2e"
 )
 
@@ -117,10 +116,16 @@ trap 'trap - TERM; kill -- 0' INT
 start_of_all=$EPOCHREALTIME
 for stage in "${stages[@]}"; do
   IFS='|' read -ra lanes <<<"$stage"
+  running=()
+  rm -f "$logs/quiet"
   for names_of_lane in "${lanes[@]}"; do
     # shellcheck disable=SC2086 # the names are words
     lane $names_of_lane &
+    running+=($!)
   done
+  unset 'running[-1]'
+  [ ${#running[@]} -eq 0 ] || wait "${running[@]}"
+  touch "$logs/quiet"
   wait
   # Nothing that needs Docker can pass without its preparation.
   ! grep -qx prepare "$logs/failed" || break

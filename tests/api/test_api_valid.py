@@ -216,8 +216,8 @@ def record(state: State) -> None:
 
 
 @pytest.fixture
-def state(own: Callable[..., Api]) -> State:
-    api = own(workshop={"admin_password": ADMIN}).start()
+def state(own: Callable[..., Api], light: str) -> State:
+    api = own(workshop={"admin_password": ADMIN}, image_prefix=light).start()
     state = State(api)
     state.project = api.create("asked-about")["id"]
     state.seats = add_seats(api, 8)
