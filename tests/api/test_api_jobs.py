@@ -54,7 +54,9 @@ def test_a_clone_while_it_runs(api: Api, base: dict[str, Any], no_seats_left: No
     with ThreadPoolExecutor(2) as pool:
         looking = pool.submit(look)
         streaming = pool.submit(api.events, job_id)
-        assert api.post(f"/api/projects/{other['id']}/stop").status_code == 200
+        # The clone can't end before the stop has.
+        with api.instance.held(ids[-1]):
+            assert api.post(f"/api/projects/{other['id']}/stop").status_code == 200
         looking.result(300)
         events = streaming.result(60)
     job = api.job(job_id)
@@ -88,16 +90,16 @@ def resume_after_each(api: Api, job_id: str, events: list[dict[str, Any]]) -> No
 
 def test_a_canceled_clone_leaves_nothing_running(api: Api, base: dict[str, Any], no_seats_left: None) -> None:
     ids, job_id = api.clone(base["id"], SEATS)
-    queued_ids, queued = api.clone(base["id"], 2)
-    # The second waits for the first: it ends at once, without having begun.
-    assert api.post(f"/api/jobs/{queued}/cancel").status_code == 202
-    ended = api.ended(queued)
-    assert api.job(job_id)["state"] not in ENDED
-    assert (ended["state"], ended["startedAt"]) == ("canceled", None)
-    assert {(seat["projectId"], seat["status"]) for seat in ended["seats"]} == {(id, "error") for id in queued_ids}
-    assert "canceled" in ended["seats"][0]["error"]
-
     with api.instance.held(ids[-1]):
+        queued_ids, queued = api.clone(base["id"], 2)
+        # The second waits for the first: it ends at once, without having begun.
+        assert api.post(f"/api/jobs/{queued}/cancel").status_code == 202
+        ended = api.ended(queued)
+        assert api.job(job_id)["state"] not in ENDED
+        assert (ended["state"], ended["startedAt"]) == ("canceled", None)
+        assert {(seat["projectId"], seat["status"]) for seat in ended["seats"]} == {(id, "error") for id in queued_ids}
+        assert "canceled" in ended["seats"][0]["error"]
+
         for event in api.stream(job_id):
             if event["event"] == "progress" and event["data"]["text"] == "seats ready":
                 break
