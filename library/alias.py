@@ -5,29 +5,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: alias
-short_description: Gives a port of a workspace a readable subdomain
+short_description: Create a readable subdomain for a port of a workspace
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - The gateway leads C(<subdomain>.<domain>) to the port at once, with no reload. The program must listen on all
+  - The gateway routes C(<subdomain>.<domain>) to the port at once, without a reload. The program must listen on all
     addresses.
-  - With O(user), the gateway asks for name and password, and keeps them from the program behind it.
+  - With O(user), the gateway asks for name and password, and does not pass them on to the program.
 options:
   state:
-    description: Whether the alias is to be there.
+    description: Whether the alias should exist.
     type: str
     choices: [present, absent]
     default: present
   subdomain:
-    description: 3 to 32 lower-case letters, digits and hyphens; a letter first. No other alias has it.
+    description: 3 to 32 lower-case letters, digits and hyphens; a letter first. Unique among all aliases.
     type: str
     required: true
   port:
-    description: 1 to 65535, but 8082. Needed where the alias is to be there.
+    description: 1 to 65535 except 8082. Required with O(state=present).
     type: int
   user:
-    description: The name to ask for, 1 to 64 characters; open to all who know the address if not given.
+    description: The name to ask for, 1 to 64 characters; without it, the address is open to all who know it.
     type: str
   password:
     description: The password to ask for, 6 to 128 characters. Stored as an argon2id hash only.

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: checkpoint
-short_description: Takes a checkpoint of one workspace, to begin again from
+short_description: Take a checkpoint of a workspace, for later resets
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - A checkpoint is an image of the workspace's files as they are now. The workspace is paused for it for a moment.
-  - Secrets in known places (passwords, git credentials, keys, shell history, tokens) are not in it.
-  - Five are kept for each workspace; the oldest goes when a sixth is taken.
+  - A checkpoint is an image of the workspace's present files. The workspace is paused for a moment.
+  - Secrets in well-known locations (passwords, git credentials, keys, shell history, tokens) are excluded.
+  - Five are kept per workspace; a sixth replaces the oldest.
 options:
   run_id:
     description:
-      - A word of the caller's, of 1 to 32 lower-case letters and digits. A second run with the same one finds its
-        checkpoint, and takes none.
+      - An id chosen by the caller, 1 to 32 lower-case letters and digits. A second run with the same id takes no
+        other checkpoint.
     type: str
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: clone
-short_description: Makes many copies of one workspace
+short_description: Create many copies of one workspace
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - Takes one snapshot of the source (running or stopped), and makes the seats from it side by side. The snapshot is
+  - Takes one snapshot of the source (running or stopped), and creates the seats from it in parallel. The snapshot is
     removed at the end, also after a crash.
-  - Reserving the seats is all or nothing. After that, a seat that fails is in state V(error) alone; the module fails
-    only when all do.
-  - Secrets in known places of the source (password, git credentials, keys, shell history, tokens) do not reach the
-    clones.
-  - Running it again after an interruption finishes what is missing.
+  - Reserving the seats is all or nothing. After that, a failed seat is in state V(error) without affecting the
+    others; the module fails only if all do.
+  - Secrets in well-known locations of the source (password, git credentials, keys, shell history, tokens) are not
+    copied to the clones.
+  - Run it again after an interruption to create the missing seats.
 options:
   source:
     description: Name of the workspace to clone.
@@ -26,37 +26,37 @@ options:
     type: str
   count:
     description:
-      - How many clones to make, 1 to 50. They are named C({source} 1), C({source} 2) and so on, skipping names in use,
-        so each run makes new ones; one that was interrupted is finished instead.
+      - Number of clones, 1 to 50. They are named C({source} 1), C({source} 2) and so on, skipping names in use,
+        so each run creates new ones, except that an interrupted run is completed first.
     type: int
   names:
-    description: The seats that are to exist and run, by name. Those that do are left as they are.
+    description: Names of seats that should exist and run. Existing ones are not changed.
     type: list
     elements: str
     default: []
   ids:
-    description: Rows that were reserved before, to be made.
+    description: Ids of seats that were reserved before.
     type: list
     elements: str
     default: []
   password:
-    description: One password for all seats, 8 to 50 characters. Without any, seats are open to all who reach them.
+    description: One password for all seats, 8 to 50 characters. Without it, everybody who can reach a seat can use it.
     type: str
   passwords:
     description: Passwords by seat name, for O(names).
     type: dict
     default: {}
   generate_passwords:
-    description: Makes a password up for each seat that is made, and returns it once.
+    description: Generate a password for each new seat, and return it once.
     type: bool
     default: false
   seats_csv:
     description:
-      - A file that gets a row for each seat (name, url, password, state), with mode 0600. Passwords in it are used
-        again, so that an interrupted run can be finished with the same ones.
+      - A file with a row for each seat (name, url, password, state), with mode 0600. Its passwords are reused, so
+        that an interrupted run can be completed with the same passwords.
     type: path
   flatten_at:
-    description: From this number of image layers on, the snapshot is made into a single layer. Docker allows 125.
+    description: From this number of image layers on, the snapshot is flattened to a single layer. Docker allows 125.
     type: int
     default: 110
 extends_documentation_fragment: [atelier, atelier.check_and_diff]
@@ -93,7 +93,7 @@ failed_seats:
   type: list
   elements: str
 resumed:
-  description: Whether an interrupted run was finished instead of beginning a new one.
+  description: Whether an interrupted run was completed instead of starting a new one.
   returned: success
   type: bool
 source:

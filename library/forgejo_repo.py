@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: forgejo_repo
-short_description: Makes, changes or removes a repository on the git server
+short_description: Create, change or remove a repository on the git server
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - The git server is Forgejo or Atelier's own embedded service; both are asked through Forgejo's HTTP API v1.
-  - All repositories belong to one account, C(atelier_git_admin_user). A new one is empty, and only that account may
-    push to it until a seat is granted a branch of it.
+  - The git server is Forgejo or Atelier's own embedded service; both are used through Forgejo's HTTP API v1.
+  - All repositories belong to one account, C(atelier_git_admin_user). A new one is empty, and only that account can
+    push to it until a seat is granted a branch.
 options:
   name:
     description:
@@ -20,7 +20,7 @@ options:
     type: str
     required: true
   state:
-    description: Whether there shall be one. V(absent) removes it with all that was pushed to it.
+    description: Whether it should exist. V(absent) removes it with all its content.
     type: str
     choices: [present, absent]
     default: present
@@ -28,25 +28,25 @@ options:
     description: At most 2048 characters.
     type: str
   private:
-    description: Whether accounts of Forgejo that have no access to it do not see it either. V(false) in a new one.
+    description: Whether it is hidden from Forgejo accounts without access to it. V(false) for a new one.
     type: bool
   default_branch:
-    description: V(main) in a new one. In one that was pushed to, the branch has to be there.
+    description: V(main) for a new one. If the repository is not empty, the branch must exist.
     type: str
   branches:
-    description: Branches that shall be there. One that is missing begins where the default branch is; others stay.
+    description: Branches that should exist. Missing ones are created from the default branch; others stay.
     type: list
     elements: str
     default: []
   if_taken:
     description:
-      - What to do when the name is in use. V(use) takes that repository and changes what differs.
-      - V(suffix) makes a new one, with V(-2), V(-3), ... after its name. V(fail) fails.
+      - What to do if the name is in use. V(use) takes that repository and changes what differs.
+      - V(suffix) creates a new one, with V(-2), V(-3), ... appended to its name. V(fail) fails.
     type: str
     choices: [use, suffix, fail]
     default: use
   ready_timeout:
-    description: Seconds that one answer of the git server may take.
+    description: Maximum seconds of one response of the git server.
 extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
@@ -66,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 repository:
-  description: The repository; null when there is none (any more), or when check mode would make one.
+  description: The repository; null if it does not exist, or if check mode would create it.
   returned: success
   type: dict
   sample:

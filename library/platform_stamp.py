@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: platform_stamp
-short_description: Tells whether the platform is as the last complete run left it
+short_description: Check whether the platform changed since the last complete run
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reconcile
-short_description: Finds what Docker, the registry and the gateway disagree on, and repairs it
+short_description: Find and repair differences between Docker, the registry and the gateway
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - Finds containers without a registry row, rows without a container, workspaces whose making was interrupted, wrong
+  - Finds containers without a registry row, rows without a container, workspaces whose creation was interrupted, wrong
     statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
     volumes.
-  - Repairing removes only what was half-made. Containers without a row are taken in, by their labels.
-  - What somebody works on at the moment is left alone.
+  - A repair removes only incomplete objects. Containers without a row get one from their labels.
+  - Workspaces that another run is working on are skipped.
 options:
   repair:
     description: Whether to repair what is found.
@@ -22,19 +22,18 @@ options:
     default: false
   given_up:
     description:
-      - Ids of workspaces whose making was given up by the job that asks for this. What is half-made of them is removed,
-        their rows stay.
+      - Ids of workspaces whose creation was abandoned by the calling job. Their incomplete parts are removed, their
+        rows stay.
     type: list
     elements: str
     default: []
   after_job:
     description:
-      - Id of the job that is over and asks for this. Its workspaces count as being worked on only where another job
-        is for them.
+      - Id of the ended job that calls this. Its workspaces are skipped only if another job is working on them.
     type: str
     version_added: 0.2.0
   keep_hours:
-    description: Hours after which a container that a reset moved aside is of no more use.
+    description: Hours after which a container kept by a reset can be removed.
     type: float
     default: 24
   ready_timeout:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: recordings_info
-short_description: Reads what was recorded of a workspace
+short_description: Read the recordings of a workspace
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker, idna, publicsuffixlist, PyYAML]
 description:
-  - Returns the domains that a workspace with the proxy mode V(logging) asked for, sorted into categories, and its
+  - Returns the domains that a workspace with the proxy mode V(logging) requested, sorted into categories, and its
     conversations with LLMs as a Markdown document. Changes nothing.
 options:
   name:
@@ -21,16 +21,16 @@ options:
     type: str
   document:
     description:
-      - Also write its conversations as a document. V(clean) tells what was said and which tools were used, V(detailed)
-        also system prompts, thoughts, settings, times and tokens of each call.
+      - Also return its conversations as a document. V(clean) has the messages and the used tools, V(detailed) also
+        system prompts, reasoning, settings, times and tokens of each call.
     type: str
     choices: [clean, detailed]
   categories:
-    description: Rules besides Atelier's own, for each category's name C(labels) and C(hosts).
+    description: Additional rules, C(labels) and C(hosts) by category name.
     type: dict
     default: {}
   git_host:
-    description: Host name of the installation's git server, which is version control, too.
+    description: Host name of the installation's git server, to categorize it as version control.
     type: str
 extends_documentation_fragment: [atelier.site, atelier.check]
 """

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rehearse
-short_description: Makes seats, opens them all at once, removes them, and says go or no-go
+short_description: Load test for a workshop, with a go or no-go
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
   - Each seat's page and WebSocket are opened through the gateway at the same time, as participants will.
-  - It is a no-go when a seat does not come up or can't be opened, when opening takes too long, when the proxy of the
-    source's mode does not answer, or when quotas, addresses, memory or disk are not enough.
-  - The seats are in a group of their own, so that nobody claims one, and are removed at the end; after a crash by the
+  - The verdict is no-go if a seat does not start or cannot be opened, if opening takes too long, if the proxy of the
+    source's mode does not answer, or if quotas, addresses, memory or disk are insufficient.
+  - The seats are in a separate group, so they cannot be claimed, and are removed at the end; after a crash, by the
     next run.
 options:
   source:
-    description: Name of the workspace that the seats are to be cloned from.
+    description: Name of the workspace to clone the seats from.
     type: str
   source_id:
     description: Its id, instead of the name.
     type: str
   seats:
-    description: How many, 1 to 500.
+    description: Number of seats, 1 to 500.
     type: int
     required: true
 extends_documentation_fragment: [atelier, atelier.no_check]
@@ -40,10 +40,10 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description:
-    - C(go), and why not (C(reasons)).
-    - Seconds until all seats were made (C(made_in)), and from opening one until its WebSocket is open (C(p50), C(p95)).
+    - C(go), and C(reasons) for a no-go.
+    - Seconds until all seats exist (C(made_in)), and from opening one until its WebSocket is open (C(p50), C(p95)).
     - Bytes (C(memory_per_seat), C(disk_per_seat)).
-    - What is used up first, and after how many more seats (C(first_limit) with C(what) and C(seats)).
+    - Which limit is reached first, and after how many more seats (C(first_limit) with C(what) and C(seats)).
   returned: success
   type: dict
 """

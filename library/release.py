@@ -5,30 +5,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release
-short_description: Ends all sessions and processes of a workshop seat, for its next participant
+short_description: End all sessions and processes of a workshop seat, for its next participant
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - The seat's container is restarted from outside, so no process, listener or session of the former participant is
-    left, whatever that person did in the seat. Session cookies are worthless then, also where the password stays.
-  - With O(files=reset) the seat begins again as with the M(reset) module, but not from a checkpoint that was taken
-    after somebody first claimed the seat.
-  - A seat whose release fails is in state V(error), and nobody is given it. Run the release again, or start the seat.
+  - The seat's container is restarted from outside, so no process, listener or session of the former participant
+    remains. Session cookies become invalid, even if the password stays.
+  - With O(files=reset) the seat is reset as by the M(reset) module, but not to a checkpoint that was taken after the
+    seat's first claim.
+  - A seat whose release fails is in state V(error) and cannot be claimed. Repeat the release, or start the seat.
 options:
   password_hash:
-    description: The argon2id hash of another password. If left out, the password stays.
+    description: The argon2id hash of the new password. If omitted, the password stays.
     type: str
   files:
-    description: V(keep) leaves the files as they are. V(reset) puts the container aside, for O(keep_hours).
+    description: V(keep) does not change the files. V(reset) keeps the old container for O(keep_hours).
     type: str
     choices: [keep, reset]
     default: keep
   run_id:
-    description: A word of the caller's, lower-case letters and digits. A second run with it resets no files again.
+    description: An id chosen by the caller, lower-case letters and digits. A second run with it does not reset again.
     type: str
   keep_hours:
-    description: Hours after which containers that resets moved aside are removed.
+    description: Hours that replaced containers are kept.
     type: float
     default: 24
 extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
@@ -49,12 +49,12 @@ workspace:
   returned: success
   type: dict
 origin:
-  description: V(files) if the files stayed, or else what the seat began again from, as the M(reset) module returns it.
+  description: V(files) if the files stayed, otherwise the origin of the reset, as in the M(reset) module.
   returned: success
   type: str
   sample: base
 kept:
-  description: Name of the container that the seat had, if its files were reset.
+  description: Name of the old container, if the files were reset.
   returned: success
   type: str
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z

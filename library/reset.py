@@ -5,23 +5,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reset
-short_description: Begins one seat again from its last checkpoint or from its base
+short_description: Reset a seat to its last checkpoint or its base
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - The seat gets a new container under the same id, address and password, and runs. Its image is the seat's own last
-    checkpoint; or else its base's, or what the base is now; or what the seat was made from if the base is gone; or its
-    template, with the repository at its git_url fetched anew, without a token, since none is kept.
-  - The container it had is stopped and kept for a while, renamed to C(<container>-kept-<time>).
-  - Every run begins the seat again, unless O(run_id) says that it is the same one. One that was interrupted is finished
-    by running it again.
+  - The seat gets a new container with the same id, address and password, and runs. Its image is the first that exists
+    of the seat's last checkpoint, its base's last checkpoint, the base's present state, the image that the seat was
+    cloned from, and its template, with the repository at its git_url fetched
+    again without a token.
+  - The old container is stopped and kept for a while, renamed to C(<container>-kept-<time>).
+  - Every run resets the seat, unless it has the same O(run_id) as the last one. Repeat an interrupted run to complete
+    it.
 options:
   run_id:
-    description: A word of the caller's. A second run with the same one finds its work done.
+    description: An id chosen by the caller. A second run with the same id changes nothing.
     type: str
   keep_hours:
-    description: Hours after which containers that resets moved aside are removed; each reset removes those.
+    description: Hours that replaced containers are kept; each reset removes older ones.
     type: float
     default: 24
 extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_diff]
@@ -45,7 +46,7 @@ origin:
   type: str
   sample: checkpoint
 kept:
-  description: Name of the container that the seat had; null if there was none.
+  description: Name of the old container; null if there was none.
   returned: success
   type: str
   sample: atelier-3f1c9a0b77de-kept-20261124t093000000000z

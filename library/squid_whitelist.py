@@ -5,41 +5,40 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: squid_whitelist
-short_description: Changes the domains that workspaces behind Squid may reach
+short_description: Change the domains that workspaces behind Squid can reach
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker, idna, publicsuffixlist]
 description:
-  - A domain stands for itself and all below it. Those that workspaces can't do without (packages of Debian and Ubuntu,
+  - An entry covers a domain and its subdomains. Domains that workspaces always need (packages of Debian and Ubuntu,
     extensions of the IDE) are always on the global list.
-  - Squid reads the new configuration before it goes live, takes it without a restart, and is asked whether it has. If
-    it refuses, the previous configuration is put back and the module fails with Squid's own words.
-  - Squid has to run for a change of the global list. One that is as wanted already is fine without it.
-  - A run that was killed is finished by the next.
+  - Squid checks the new configuration before it is used, applies it without a restart, and confirms it. If it rejects
+    it, the previous configuration is restored and the module fails with Squid's message.
+  - Squid must be running to change the global list.
+  - The next run completes a run that was killed.
 options:
   domains:
     description:
-      - Such as V(example.org); a leading dot, capitals and international names are fine. Entries that another one
-        covers are left out.
-      - Refused are public suffixes (V(com), V(co.uk)), addresses, wildcards, ports, and whatever is no domain. At most
-        10000.
+      - Such as V(example.org); a leading dot, capitals and international names are allowed. Entries covered by another
+        one are omitted.
+      - Public suffixes (V(com), V(co.uk)), addresses, wildcards, ports and invalid names are refused. At most 10000.
     type: list
     elements: str
     required: true
   state:
     description:
-      - V(present) adds the domains, V(absent) removes them and all below them.
-      - V(exact) makes them the whole list, besides the domains that are always on it.
+      - V(present) adds the domains, V(absent) removes them and their subdomains.
+      - V(exact) replaces the list; the domains that are always allowed stay.
     type: str
     choices: [present, absent, exact]
     default: present
   group:
     description:
-      - Changes the list of this group of workspaces instead, which holds on top of the global one. It takes effect
-        within seconds. An empty V(exact) list ends it.
+      - Change the additional list of this group of workspaces instead. It takes effect within seconds. An empty
+        V(exact) list removes it.
     type: str
   ready_timeout:
-    description: Seconds Squid may take until it has the new configuration.
+    description: Maximum seconds until Squid has applied the new configuration.
 extends_documentation_fragment: [atelier, atelier.check_and_diff]
 """
 
@@ -65,7 +64,7 @@ whitelist:
   elements: str
   sample: [.debian.org, .eclipsecontent.org, .nodesource.com, .open-vsx.org, .openvsx.org, .python.org, .ubuntu.com]
 raw:
-  description: The section of squid.conf that holds the list; for a group, one entry a line.
+  description: The section of squid.conf with the list; for a group, one entry per line.
   returned: success
   type: str
 """

@@ -10,11 +10,11 @@ version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - Fails with C(VALIDATION_ERROR) when a range is malformed or overlaps one that the host routes already.
+  - Fails with C(VALIDATION_ERROR) if a range is malformed or overlaps one that the host already routes.
     Docker itself only compares with its own networks.
   - Fails with C(VALIDATION_ERROR) when a trusted proxy is malformed or could be a seat.
-  - Tells which interfaces lead out of the host, and which name servers it asks. Changes nothing.
-  - Warns of a Docker that lets name look-ups out of networks without a way out.
+  - Returns the host's uplink interfaces and its name servers. Changes nothing.
+  - Warns about Docker versions that let DNS queries out of internal networks.
 options:
   networks:
     description: The ranges to check.
@@ -27,11 +27,11 @@ options:
         type: str
         required: true
       bridge:
-        description: The interface that is to carry it. Its own route is no collision.
+        description: The interface for it. Its own route is not a collision.
         type: str
         required: true
       variable:
-        description: The setting to name when the range collides.
+        description: The setting to name if the range collides.
         type: str
         required: true
   proxies:
@@ -40,12 +40,12 @@ options:
     elements: str
     default: []
   seat_subnets:
-    description: The seats' ranges, none of which may be a trusted proxy's.
+    description: The seats' ranges, which must not contain a trusted proxy.
     type: list
     elements: str
     default: []
   internal_destinations:
-    description: Addresses and networks, CIDR, that seats may reach although they are private.
+    description: Private addresses and networks, CIDR, that seats can reach.
     type: list
     elements: str
     default: []
@@ -67,19 +67,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 uplinks:
-  description: The interfaces that a default route leads through.
+  description: The interfaces of the default routes.
   type: list
   elements: str
   returned: success
   sample: [eth0]
 neighbours:
-  description: The IPv4 networks that the routing table has behind these interfaces.
+  description: The IPv4 networks routed through these interfaces.
   type: list
   elements: str
   returned: success
   sample: [192.0.2.0/24]
 name_servers:
-  description: The IPv4 name servers outside the host that it asks. Containers ask the same ones.
+  description: The IPv4 name servers outside the host that it uses. Containers use the same.
   type: list
   elements: str
   returned: success

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: template_images
-short_description: Builds the images of templates
+short_description: Build the images of templates
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
   - Builds the image of each named template if it is missing, or if the template's files or the IDE's image changed.
-  - Other templates that have an image already are kept up to date in the same way.
-  - A template is a folder in C(site.builds.template_dirs), or one of those that come with Atelier.
+  - Existing images of other templates are also kept up to date.
+  - A template is a folder in C(site.builds.template_dirs), or one of Atelier's own.
 options:
   templates:
     description: Names of the templates whose images must exist.

@@ -5,35 +5,34 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace
-short_description: Makes, starts, stops or removes one workspace
+short_description: Create, start, stop or remove a workspace
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - A workspace is a browser IDE (code-server) in a container of its own, with a fixed address and a route through the
-    gateway.
-  - The module waits until the IDE answers HTTP, and fails when it does not; the container is then kept for inspection.
-  - Memory and CPUs change on the live container; a password changes without restarting the container.
+  - A workspace is a browser IDE (code-server) in a container, with a permanent address and a route through the gateway.
+  - The module waits until the IDE answers HTTP. If it does not, the module fails and keeps the container for debugging.
+  - Memory and CPUs change without a restart of the container.
 options:
   state:
     description:
-      - V(present) makes the workspace if it is missing and starts it then; one that exists keeps running or stopped.
-      - V(started) and V(stopped) also make it if it is missing.
+      - V(present) creates and starts a missing workspace; an existing one stays running or stopped.
+      - V(started) and V(stopped) also create a missing workspace.
       - V(absent) removes container, route and registry row. Its files are lost.
     type: str
     choices: [present, started, stopped, absent]
     default: present
   name:
     description:
-      - 3 to 50 letters, digits, hyphens or underscores; clones may hold spaces.
+      - 3 to 50 letters, digits, hyphens or underscores; names of clones can contain spaces.
       - With O(id) given too, the workspace is renamed to this.
     type: str
   id:
-    description: The workspace's id. Takes precedence over O(name) in finding it.
+    description: The workspace's id. Takes precedence over O(name) to find it.
     type: str
   template:
     description:
-      - The template to make it from, V(empty) if not given. An existing workspace keeps its own.
+      - The template to create it from, V(empty) if not given. An existing workspace keeps its template.
       - If the template's image is missing, it is built first, which takes minutes. Runs that need the same image at the
         same time build it once.
     type: str
@@ -41,62 +40,62 @@ options:
     description: A label to find workspaces by, 1 to 50 letters, digits, spaces, hyphens or underscores.
     type: str
   memory:
-    description: Memory ceiling, V(2g) if not given.
+    description: Memory limit, V(2g) if not given.
     type: str
   cpus:
-    description: CPU ceiling in cores, V(2) if not given. On a smaller machine the container gets what there is.
+    description: CPU limit in cores, V(2) if not given. On a smaller machine the container gets all cores.
     type: str
   proxy_mode:
-    description: The way out to the network, V(none) (unrestricted) if not given. Can't be changed later.
+    description: Network access, V(none) (unrestricted) if not given. Cannot be changed later.
     type: str
     choices: [none, logging, security]
   git_url:
     description:
-      - Address of a repository, http or https, which takes the place of the template's files. Can't be changed later.
-      - It holds no credentials, and does not lead to this machine. It is cloned in the seat, without submodules.
-      - If git fails the workspace is in state V(error), with git's message; its container is kept.
+      - Address of a repository, http or https, to use instead of the template's files. Cannot be changed later.
+      - It must not contain credentials or lead to this machine. It is cloned in the seat, without submodules.
+      - If git fails, the workspace is in state V(error), with git's message; its container is kept.
     type: str
   git_username:
-    description: The user beside O(git_token), V(git) if not given.
+    description: The user name for O(git_token), V(git) if not given.
     type: str
   git_token:
-    description: What opens the repository, a token or a password. Used once and kept nowhere.
+    description: A token or password for the repository. Used once and never stored.
     type: str
   git_timeout:
-    description: Seconds that git may take.
+    description: Maximum seconds for git.
     type: float
     default: 300
   git_repo:
     description:
-      - Gives it a repository on the git server, named after it, to which the seat itself pushes C(/workspace) as
-        C(main). Clones then get a branch of their own in it.
-      - Without a git server, or when that fails, the workspace is made all the same; a warning and C(git_problem) say
-        why, and running it again makes up for it.
-      - The repository stays when the workspace is removed.
+      - Create a repository on the git server, named after the workspace, to which the seat pushes C(/workspace) as
+        C(main). Each clone then gets a branch in it.
+      - If there is no git server or it fails, the workspace is created nevertheless; a warning and C(git_problem) give
+        the reason. Run it again to retry.
+      - The repository is kept when the workspace is removed.
     type: bool
     default: false
   notes:
     description: Free text, at most 10240 bytes.
     type: str
   password:
-    description: What the IDE asks for, 8 to 50 characters. Stored as an argon2id hash only.
+    description: The IDE's password, 8 to 50 characters. Only its argon2id hash is stored.
     type: str
   password_hash:
-    description: An argon2id hash instead of the password, for callers that must not know or keep the latter.
+    description: An argon2id hash instead of the password, for callers that do not have the password.
     type: str
   remove_password:
-    description: Opens the IDE to everybody who reaches it.
+    description: Remove the password, so that the IDE is open to everybody who can reach it.
     type: bool
     default: false
   generate_password:
-    description: Makes a password up for a workspace that is made, and returns it once.
+    description: Generate a password for a new workspace, and return it once.
     type: bool
     default: false
   seats_csv:
-    description: A seat sheet (mode 0600) whose row of this name is kept up to date and whose password is used.
+    description: A CSV file (mode 0600) with a row for this name, which is kept up to date and whose password is used.
     type: path
   must_exist:
-    description: Fails with V(PROJECT_NOT_FOUND) where the workspace would otherwise be made, or is absent already.
+    description: Fail with V(PROJECT_NOT_FOUND) if the workspace does not exist.
     type: bool
     default: false
 extends_documentation_fragment: [atelier, atelier.check_and_diff]
@@ -127,12 +126,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 summary:
-  description: What became of it, in a sentence for people.
+  description: The result, as a sentence.
   returned: success
   type: str
   sample: base is running at http://3f1c9a0b77de.localhost/ and asks for a password.
 workspace:
-  description: The workspace as it is now, empty when there is none; C(password) only if it was made up in this run.
+  description: The workspace's present state, empty if there is none; C(password) only if this run generated it.
   returned: success
   type: dict
   sample:

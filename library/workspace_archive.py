@@ -5,31 +5,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_archive
-short_description: Commits, pushes and archives the work in workspaces, checks that this was done, and removes them
+short_description: Commit, push and archive the work in workspaces, verify the archives, and remove the workspaces
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, backports.zstd (before Python 3.14), docker]
 description:
-  - Of each workspace, running or not, the whole of C(/workspace) goes into one archive (tar, compressed with zstd) with
-    all that is in it, the git repository included. Only sockets can't be archived.
-  - Before that, what a running workspace has not committed is committed there, by its user, on the branch that it is
-    on, and pushed to the workspace's own branch if it has one on the git server. A workspace that does not run is not
-    started for it.
-  - An archive is read again before it counts; C(manifest.json) beside them names all with size, SHA-256, commit, and
-    what could not be done. A workspace that fails fails alone.
-  - The limits of the installation (C(site.archive)) hold for each archive by itself. A workspace beyond one of them
-    fails, and its entry names the limit.
-  - Running it again takes archives anew; an older one goes when the newer one is complete. That of a container which
-    the seat had before it was reset or made again stays.
+  - Archives the whole C(/workspace) of each workspace, running or not, including the git repository (tar, compressed
+    with zstd). Only sockets cannot be archived.
+  - Before that, uncommitted changes of a running workspace are committed as its user to the current branch, and pushed
+    to the workspace's own branch on the git server, if it has one. Stopped workspaces are not started.
+  - Each archive is verified. C(manifest.json) in the same folder lists all with size, SHA-256, commit and errors.
+    Workspaces fail independently.
+  - The limits of the installation (C(site.archive)) apply to each archive. A workspace beyond a limit fails, and its
+    entry names the limit.
+  - Another run replaces older archives when the newer ones are complete. Archives of containers that were replaced by
+    a reset or re-creation stay.
 options:
   state:
     description:
       - V(collected) takes the archives.
-      - V(verified) changes nothing, and fails with V(NOT_COLLECTED) unless the manifest names each of the workspaces
-        with an archive that has the size and SHA-256 it says, and none of them holds work that is newer.
-      - V(removed) removes the workspaces. Each is paused, compared with its archive, and removed while nothing can
-        change in it. One that holds newer work continues as it was; the others are removed, then the module fails with
-        V(NOT_COLLECTED). A workspace that does not exist is ignored.
+      - V(verified) changes nothing, and fails with V(NOT_COLLECTED) unless the manifest has an archive with matching
+        size and SHA-256 for each workspace, and none of them has newer changes.
+      - V(removed) removes the workspaces. Each is paused, compared with its archive, and removed while paused. A
+        workspace with newer changes continues; the others are removed, then the module fails with V(NOT_COLLECTED). A
+        workspace that does not exist is ignored.
     type: str
     choices: [collected, verified, removed]
     default: collected
@@ -39,7 +38,7 @@ options:
     elements: str
     required: true
   folder:
-    description: Where the archives and their manifest are, or are to be. It is made, readable by its owner only.
+    description: Folder of the archives and their manifest. Created if missing, readable by its owner only.
     type: path
     required: true
   ready_timeout:
@@ -57,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 summary:
-  description: What became of it, in a sentence for people.
+  description: The result, as a sentence.
   returned: success
   type: str
   sample: 20 workspaces are collected in /srv/archives/spring-2027 (31.4 MB).

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_info
-short_description: Reads the workspaces of the installation
+short_description: List the workspaces of the installation
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - Returns registry rows with the status that Docker shows now. Changes nothing.
+  - Returns registry rows with the present status from Docker. Changes nothing.
 options:
   name:
     description: Only the workspace of this name.

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_passwords
-short_description: Gives several workspaces other passwords at once
+short_description: Change the passwords of several workspaces at once
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - Each of the workspaces gets the password of its hash, side by side. Running containers are restarted, which ends all
-    sessions and processes in them.
-  - A workspace that fails fails alone, with its reason in RV(seats).
+  - Sets the password hash of each workspace, in parallel. Running containers are restarted, which ends all their
+    sessions and processes.
+  - Workspaces fail independently, with the reason in RV(seats).
 options:
   hashes:
-    description: The argon2id hashes of the passwords, by the workspaces' ids. The passwords themselves are not wanted.
+    description: The argon2id hashes of the passwords, by workspace id.
     type: dict
     required: true
 extends_documentation_fragment: [atelier, atelier.check]
@@ -30,7 +30,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 seats:
-  description: What became of each, in the order given.
+  description: The result of each workspace, in the order given.
   returned: success
   type: list
   elements: dict

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_revive
-short_description: Starts workspaces that should run and do not
+short_description: Start workspaces that should run but do not
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - After a crash Docker leaves the containers that it stopped as if somebody had stopped them. This starts them again,
-    side by side.
-  - A workspace that was stopped on purpose stays stopped. One that fails fails alone, with its reason in RV(seats).
+  - After a crash, Docker marks the containers that it stopped as manually stopped. This module restarts them, in
+    parallel.
+  - A workspace that was stopped on purpose stays stopped. Workspaces fail independently, with the reason in RV(seats).
 options:
   ids:
     description: Ids of the workspaces.
@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 seats:
-  description: What became of each, in the order given.
+  description: The result of each workspace, in the order given.
   returned: success
   type: list
   elements: dict

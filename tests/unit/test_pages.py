@@ -335,7 +335,7 @@ def test_a_port_has_an_address_where_somebody_can_open_it() -> None:
     assert addresses.ports([], [], "stopped", EN)["empty"] == EN("ports.asleep")
     alias = {"subdomain": "demo", "url": "http://demo/", "port": 3000, "basicAuth": False, "user": None}
     rows = addresses.aliases([alias, {**alias, "basicAuth": True, "user": "guest"}], EN)
-    assert [row["access"] for row in rows] == ["open to all", "asks for guest's password"]
+    assert [row["access"] for row in rows] == ["open to all", "requires guest's password"]
     assert [row["guarded"] for row in rows] == ["", "true"]
 
 

@@ -71,8 +71,8 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     verdict = {"go": True, "seats": 20, "madeIn": 9.5, "p50": 1.2, "p95": 3.4, "reasons": []}
     verdict["firstLimit"] = {"what": "memory", "seats": 37}
     told = workshop.rehearsal({"job": job, "verdict": verdict}, EN)
-    assert told["sentences"][0] == "Go: 20 seats were made and opened at once."
-    assert told["sentences"][-1] == "Used up first: memory, at 37 seats."
+    assert told["sentences"][0] == "Go: 20 seats were created and opened at once."
+    assert told["sentences"][-1] == "First limit: memory, at 37 seats."
     no_go = {**verdict, "go": False, "p50": None, "reasons": ["The disk would be full."]}
     told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])
@@ -101,7 +101,7 @@ def test_the_end_of_a_workshop_is_told() -> None:
     assert told("successful")["said"] == {"kind": "", "text": "All work is collected."}
     seats = [{"projectId": "b", "projectName": "Base 2", "status": "error"}]
     assert "Not collected: Base 2." in told("successful", job={"seats": seats})["said"]["text"]
-    assert told("failed")["said"] == {"kind": "bad", "text": "Collecting did not come to its end: No space."}
+    assert told("failed")["said"] == {"kind": "bad", "text": "The collect failed: No space."}
     # Seats that are there after the end are those of the next workshop.
     assert told("successful", "teardown")["said"]["text"] == ""
     workshop_now = []
@@ -153,7 +153,10 @@ def test_what_the_proxy_refused_is_told_by_domain() -> None:
 
 @pytest.mark.parametrize(
     ("generate", "reset", "words"),
-    [(True, True, ("nobody knows", "reset; what they are now is kept for 24")), (False, False, ("stays", "stay"))],
+    [
+        (True, True, ("nobody knows", "reset; the present ones are kept for 24")),
+        (False, False, ("stays", "files are kept")),
+    ],
 )
 def test_what_a_release_will_do_is_said_before(generate: bool, reset: bool, words: tuple[str, str]) -> None:
     configured = Workshop("workshop", generate, reset, 300, Bounds(), None, "", "")

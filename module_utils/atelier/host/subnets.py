@@ -41,7 +41,7 @@ def parse_routes(table: str) -> list[Route]:
 
 
 def uplinks(routes: Iterable[Route]) -> list[str]:
-    """The interfaces that a default route leads through."""
+    """The interfaces of the default routes."""
     return sorted({route.interface for route in routes if route.network.prefixlen == 0})
 
 
