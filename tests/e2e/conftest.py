@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,14 +92,17 @@ def visit(page: Page, url: str, awaited: Locator) -> None:
     """Opens an address and waits until something is seen.
 
     Chromium drops what it is loading whenever an interface of the machine comes or goes, as containers' do, and may
-    then show a page in part only: it is loaded anew, as a person would."""
-    for last in (False, False, True):
+    then show a page in part only. It is loaded again, as a person would do, for as long as three times the patience."""
+    deadline = time.monotonic() + 3 * PATIENCE_MS / 1000
+    while True:
         try:
             page.goto(url)
             expect(awaited).to_be_visible(timeout=PATIENCE_MS)
         except (PlaywrightError, AssertionError):
-            if last:
+            if time.monotonic() > deadline:
                 raise
+            # The page may be loading by itself what was dropped.
+            page.wait_for_timeout(200)
         else:
             return
 
