@@ -1,0 +1,49 @@
+"""The layers of core and API (the contracts in pyproject.toml) and the size of their packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [file.parent for folder in ("module_utils/atelier", "api") for file in (ROOT / folder).rglob("__init__.py")]
+
+
+def _lint(contracts: Path, root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'module_utils'}:{root}"}
+    command = ["lint-imports", "--no-cache", "--config", str(contracts)]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_each_package_imports_only_those_below_it() -> None:
+    checked = _lint(ROOT / "pyproject.toml", ROOT)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "shown"),
+    [
+        ("module_utils/atelier/common/errors.py", "from ..engine import interface", "atelier.common.errors"),
+        ("module_utils/atelier/git/names.py", "import api.settings", "atelier is not allowed to import api"),
+        ("api/core/batcher.py", "from ..routers import jobs", "api.core.batcher"),
+        ("api/elsewhere.py", "", "api.elsewhere"),
+    ],
+)
+def test_an_import_of_a_higher_layer_is_found(tmp_path: Path, file: str, line: str, shown: str) -> None:
+    for path in [*ROOT.glob("api/**/*.py"), *ROOT.glob("module_utils/**/*.py")]:
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    with (tmp_path / file).open("a") as changed:
+        changed.write(f"\n{line}\n")
+    checked = _lint(ROOT / "pyproject.toml", tmp_path)
+    assert checked.returncode == 1
+    assert shown in checked.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.relative_to(ROOT)))
+def test_no_package_is_large(package: Path) -> None:
+    assert len([file for file in package.glob("*.py") if file.name != "__init__.py"]) <= 15
