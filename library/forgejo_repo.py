@@ -93,7 +93,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
 from ansible.module_utils.atelier.git.client import open_forge
-from ansible.module_utils.atelier.git.repository import Desired, IfTaken, apply, check
+from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply, check
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -107,7 +107,7 @@ def main() -> None:
 
 def _apply(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
-    desired = Desired(
+    desired = RepositorySpec(
         name=given["name"],
         present=given["state"] == "present",
         description=given["description"],

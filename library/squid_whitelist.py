@@ -76,7 +76,7 @@ from ansible.module_utils.atelier.ansible_module import argument_spec, parse_sit
 from ansible.module_utils.atelier.common.validation import check_group
 from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.egress.squid import Squid
-from ansible.module_utils.atelier.egress.whitelist import State, normalise
+from ansible.module_utils.atelier.egress.whitelist import WhitelistMode, normalise
 from ansible.module_utils.atelier.engine.client import DockerEngine
 from ansible.module_utils.basic import AnsibleModule
 
@@ -92,7 +92,7 @@ def main() -> None:
 def _change(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     site, wait, group = parse_site(given["site"]), given["ready_timeout"], given["group"]
-    entries, state = normalise(given["domains"]), State(given["state"])
+    entries, state = normalise(given["domains"]), WhitelistMode(given["state"])
     if group is not None:
         groups = GroupWhitelists(site.state_dir, wait)
         change = groups.change(check_group(group), entries, state, check_mode=module.check_mode)

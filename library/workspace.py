@@ -169,7 +169,7 @@ from ansible.module_utils.atelier.common.models import ProxyMode
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
-from ansible.module_utils.atelier.workspaces.plan import Desired, State
+from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from ansible.module_utils.atelier.workspaces.service import ensure
 from ansible.module_utils.atelier.workspaces.views import in_words
 from ansible.module_utils.basic import AnsibleModule
@@ -197,11 +197,11 @@ def main() -> None:
 def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     given = own_options(module)
     mode = given.pop("proxy_mode")
-    state = State(given.pop("state"))
+    state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")
     sheet = SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None
     user, token = given.pop("git_username"), given.pop("git_token")
-    desired = Desired(
+    desired = WorkspaceSpec(
         state=state,
         proxy_mode=ProxyMode(mode) if mode else None,
         git_access=check_git_access(user, token),

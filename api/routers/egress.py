@@ -10,7 +10,7 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Workspace
 from atelier.egress.squid_log import LogEntry, last_requests
-from atelier.egress.whitelist import State, allowable, normalise
+from atelier.egress.whitelist import WhitelistMode, allowable, normalise
 from atelier.recordings import store as recordings
 from atelier.recordings.report import document, recorded_domains
 from fastapi import APIRouter, Body, Query
@@ -84,7 +84,7 @@ async def whitelist_recorded_domains(
     found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
-    changed = await _changed(platform, caller, entries, State.PRESENT, group)
+    changed = await _changed(platform, caller, entries, WhitelistMode.PRESENT, group)
     return {**changed, "skipped": skipped}
 
 
@@ -170,18 +170,18 @@ async def get_whitelist(platform: Platform) -> Whitelist:
 async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, State.EXACT, body.group)
+    return await _changed(platform, caller, entries, WhitelistMode.EXACT, body.group)
 
 
 @router.post("/api/whitelist", responses=errors(409, 500, 503))
 async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
     """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, State.PRESENT, body.group)
+    return await _changed(platform, caller, entries, WhitelistMode.PRESENT, body.group)
 
 
 async def _changed(
-    platform: Services, caller: Caller, entries: tuple[str, ...], state: State, group: str | None
+    platform: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
 ) -> WhitelistChanged:
     platform.require_docker()
     await asyncio.to_thread(platform.squid().whitelist)  # refuses at once where there is no Squid

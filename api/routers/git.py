@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from atelier.common.errors import AtelierError, Code
 from atelier.git.client import open_forge, require_git
-from atelier.git.repository import Desired, Listed, check, with_branches
+from atelier.git.repository import Listed, RepositorySpec, check, with_branches
 from fastapi import APIRouter, Depends
 
 from ..core.formatting import timestamp
@@ -43,7 +43,7 @@ async def list_git_repositories(platform: Platform) -> Repositories:
 )
 async def create_git_repository(body: CreateRepository, platform: Platform, caller: Who) -> RepositoryCreated:
     """A new, empty repository. A name that is in use is refused with 409."""
-    check(Desired(body.name, description=body.description))
+    check(RepositorySpec(body.name, description=body.description))
     forge = open_forge(platform.settings.site)
     variables = {
         "repository_name": body.name,

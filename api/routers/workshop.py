@@ -11,7 +11,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import untagged
 from atelier.common.models import Status
 from atelier.common.passwords import generate_password, hash_password
-from atelier.database.claims import Answer, Applicant, Claim, sheet, views
+from atelier.database.claims import Applicant, Claim, ClaimStatus, sheet, views
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
@@ -235,7 +235,7 @@ async def last_rehearsal(platform: Platform) -> LastRehearsal:
 async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Response:
     outcome = await platform.desk.claim(applicant)
     claim = outcome.claim
-    if outcome.answer is Answer.TOO_MANY:
+    if outcome.answer is ClaimStatus.TOO_MANY:
         hint = "The workshop's admin can release a seat."
         return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
@@ -250,7 +250,7 @@ async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Re
                         raise
                 # The seat was removed meanwhile, and the claim with it.
                 return await _claim(platform, caller, applicant)
-    if outcome.answer is Answer.KNOWN:
+    if outcome.answer is ClaimStatus.KNOWN:
         seat = _seat(platform, claim)
         return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
     platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError, Code
-from atelier.database.claims import Applicant, Claim, Claims, Outcome
+from atelier.database.claims import Applicant, Claim, ClaimResult, Claims
 
 from ..core.batcher import Batcher, Waiting
 from ..core.rate_limit import Limiter
@@ -40,17 +40,17 @@ class ClaimDesk:
         self.limiter = limiter
         self._leaving = leaving
         self._password_due = password_due
-        self._batcher: Batcher[Applicant, Outcome] = Batcher("claims", self._serve)
+        self._batcher: Batcher[Applicant, ClaimResult] = Batcher("claims", self._serve)
         self._at: set[str] = set()
         # By workspace id.
         self._failed: dict[str, _Failed] = {}
 
-    async def claim(self, applicant: Applicant) -> Outcome:
+    async def claim(self, applicant: Applicant) -> ClaimResult:
         """Raises what the registry raises; then nobody of that transaction has a seat."""
         return await self._batcher.call(applicant)
 
-    async def _serve(self, batch: Sequence[Waiting[Applicant, Outcome]]) -> None:
-        def claim() -> list[Outcome]:
+    async def _serve(self, batch: Sequence[Waiting[Applicant, ClaimResult]]) -> None:
+        def claim() -> list[ClaimResult]:
             applicants = [one.wish for one in batch]
             return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
 

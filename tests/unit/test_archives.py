@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.workshop.archives import Archive, remove_unfinished, write_archive
+from atelier.workshop.archives import ArchiveFile, remove_unfinished, write_archive
 from atelier.workshop.manifest import NAME, Entry, fault_of, read_manifest, write_manifest
 from support import refused
 
@@ -34,7 +34,7 @@ def _pieces(data: bytes, size: int) -> list[bytes]:
 TAR = _tar({"workspace/a": b"a" * 3000, "workspace/zeros": bytes(5000), "workspace/b": b""})
 
 
-def _write(folder: Path, data: bytes, size: int = 1000) -> Archive:
+def _write(folder: Path, data: bytes, size: int = 1000) -> ArchiveFile:
     return write_archive(folder, _pieces(data, size), lambda digest: f"{digest[:8]}.tar.zst")
 
 

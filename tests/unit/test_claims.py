@@ -11,7 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Status
 from atelier.common.validation import check_email, check_person
-from atelier.database.claims import Answer, Applicant, Bounds, Claims, Occupancy, members, pool, sheet, views
+from atelier.database.claims import Applicant, Bounds, Claims, ClaimStatus, Occupancy, members, pool, sheet, views
 from atelier.database.workspace_store import Registry
 from support import open_registry, order, refused, row, site, start_python
 
@@ -53,7 +53,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         registry.update(registry.get(name="Spring 2").id, status=Status.STOPPED)
         assert claims.occupancy() == Occupancy(11, 0, 10)
         outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[registry.get(name="Spring 3").id])
-        assert [outcome.answer for outcome in outcomes] == [Answer.SEATED, Answer.SEATED, Answer.KNOWN]
+        assert [outcome.answer for outcome in outcomes] == [ClaimStatus.SEATED, ClaimStatus.SEATED, ClaimStatus.KNOWN]
         assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
             "Spring 1",
             "Spring 4",
@@ -64,7 +64,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         assert again.claim == outcomes[1].claim
         assert claims.occupancy() == Occupancy(11, 2, 8)
         full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
-        assert [outcome.answer for outcome in full] == [Answer.SEATED] * 8 + [Answer.FULL]
+        assert [outcome.answer for outcome in full] == [ClaimStatus.SEATED] * 8 + [ClaimStatus.FULL]
 
 
 def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> N
             claims.release(first.claim.workspace_id)
         refused(error, Code.NOT_FOUND, "projectId")
         (second,) = claims.claim(people("a@x.org"))
-        assert second.answer is Answer.SEATED
+        assert second.answer is ClaimStatus.SEATED
         (past,) = claims.ended()
         assert past.released_at and past.released_at >= past.claimed_at
         # A seat that is removed is nobody's any more.
@@ -174,17 +174,17 @@ def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None
         seated(registry, 6)
         claims = Claims(registry, "spring", Bounds(browser=2, source=3))
 
-        def claim(number: int, browser: str, source: str) -> Answer:
+        def claim(number: int, browser: str, source: str) -> ClaimStatus:
             (outcome,) = claims.claim([Applicant("Max", f"{number}@example.com", browser, source)])
             return outcome.answer
 
         assert [claim(number, "a", "10.0.0.1") for number in (1, 2, 3)] == ["seated", "seated", "too many"]
         # Who has a seat already still learns which.
-        assert claim(1, "a", "10.0.0.1") is Answer.KNOWN
+        assert claim(1, "a", "10.0.0.1") is ClaimStatus.KNOWN
         assert [claim(number, f"b{number}", "10.0.0.1") for number in (4, 5)] == ["seated", "too many"]
         # Of many in one transaction, too; nobody is counted whose browser and address are unknown.
         many = [Applicant("Max", f"{number}@example.org", "c", "10.0.0.2") for number in range(3)]
         assert [outcome.answer for outcome in claims.claim(many)] == ["seated", "seated", "too many"]
         claims.release(claims.open()[0].workspace_id)
-        assert claim(6, "a", "10.0.0.1") is Answer.SEATED
+        assert claim(6, "a", "10.0.0.1") is ClaimStatus.SEATED
         assert [claim(number, "", "") for number in (7, 8)] == ["seated", "full"]

@@ -15,7 +15,7 @@ from atelier.common.models import GitServer
 from atelier.git import http
 from atelier.git.client import Forge, open_forge
 from atelier.git.http import Credentials
-from atelier.git.repository import Desired, IfTaken, apply, with_branches
+from atelier.git.repository import IfTaken, RepositorySpec, apply, with_branches
 from forge_server import PASSWORD, TOKEN, Reply, forge_server
 from support import refused, site
 
@@ -216,13 +216,13 @@ def test_a_branch_is_not_taken_for_there_because_something_else_is(tmp_path: Pat
 @pytest.mark.parametrize(
     ("present", "wanted", "field"),
     [
-        ([], Desired("app", branches=("x",)), "branches"),
-        (["other"], Desired("app", branches=("x",)), "branches"),
-        (["main"], Desired("app", branches=("x",), default_branch="y"), "default_branch"),
+        ([], RepositorySpec("app", branches=("x",)), "branches"),
+        (["other"], RepositorySpec("app", branches=("x",)), "branches"),
+        (["main"], RepositorySpec("app", branches=("x",), default_branch="y"), "default_branch"),
     ],
 )
 def test_what_can_not_be_is_refused_before_anything_is_made(
-    tmp_path: Path, present: list[str], wanted: Desired, field: str, check_mode: bool
+    tmp_path: Path, present: list[str], wanted: RepositorySpec, field: str, check_mode: bool
 ) -> None:
     def reply(method: str, path: str, body: Any) -> Reply:
         assert method == "GET"
@@ -243,13 +243,13 @@ def test_check_mode_tells_and_changes_nothing(tmp_path: Path) -> None:
 
     with forge_server(tmp_path, reply) as (git, _):
         forge = Forge(git, CREDENTIALS)
-        same = apply(forge, Desired("app", description="An app", branches=("main",)), check_mode=True)
-        other = apply(forge, Desired("app", private=True, branches=("clone/x",)), check_mode=True)
-        new = apply(forge, Desired("new"), check_mode=True)
-        second = apply(forge, Desired("app", if_taken=IfTaken.SUFFIX), check_mode=True)
-        gone = apply(forge, Desired("app", present=False), check_mode=True)
+        same = apply(forge, RepositorySpec("app", description="An app", branches=("main",)), check_mode=True)
+        other = apply(forge, RepositorySpec("app", private=True, branches=("clone/x",)), check_mode=True)
+        new = apply(forge, RepositorySpec("new"), check_mode=True)
+        second = apply(forge, RepositorySpec("app", if_taken=IfTaken.SUFFIX), check_mode=True)
+        gone = apply(forge, RepositorySpec("app", present=False), check_mode=True)
         with pytest.raises(AtelierError) as error:
-            apply(forge, Desired("app", if_taken=IfTaken.FAIL), check_mode=True)
+            apply(forge, RepositorySpec("app", if_taken=IfTaken.FAIL), check_mode=True)
     refused(error, Code.REPOSITORY_EXISTS, "name")
     assert not same.changed and same.before == same.after
     assert other.changed and (other.after["private"], other.after["branches"]) == (True, ["clone/x", "main"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from atelier.egress.group_whitelists import GroupWhitelists
-from atelier.egress.whitelist import State
+from atelier.egress.whitelist import WhitelistMode
 
 HELPER = Path(__file__).parents[2] / "roles/squid/files/image/group-whitelist"
 SEAT = "172.30.0.5"
@@ -63,7 +63,7 @@ def helper(tmp_path: Path) -> Iterator[Helper]:
 
 def test_a_group_reaches_its_list(helper: Helper) -> None:
     helper.place({SEAT: {"id": "0123456789ab", "group": "red team"}, "172.30.0.6": {"id": "1", "group": None}})
-    helper.groups.change("red team", (".example.org",), State.EXACT, check_mode=False)
+    helper.groups.change("red team", (".example.org",), WhitelistMode.EXACT, check_mode=False)
     helper.answers(f"0 {SEAT} example.org -", "0 OK")
     assert helper.ask(f"17 {SEAT} www.Example.ORG. -") == "17 OK"
     assert helper.ask(f"1 {SEAT} notexample.org -") == "1 ERR"
@@ -76,20 +76,20 @@ def test_a_group_reaches_its_list(helper: Helper) -> None:
 def test_changes_are_noticed(helper: Helper) -> None:
     assert helper.ask(f"0 {SEAT} example.org -") == "0 ERR"
     helper.place({SEAT: {"id": "0", "group": "red"}})
-    helper.groups.change("red", (".example.org",), State.PRESENT, check_mode=False)
+    helper.groups.change("red", (".example.org",), WhitelistMode.PRESENT, check_mode=False)
     helper.answers(f"0 {SEAT} example.org -", "0 OK")
     helper.place({SEAT: {"id": "0", "group": "blue"}})
     helper.answers(f"0 {SEAT} example.org -", "0 ERR")
     helper.place({SEAT: {"id": "0", "group": "red"}})
     helper.answers(f"0 {SEAT} example.org -", "0 OK")
-    helper.groups.change("red", (), State.EXACT, check_mode=False)
+    helper.groups.change("red", (), WhitelistMode.EXACT, check_mode=False)
     helper.answers(f"0 {SEAT} example.org -", "0 ERR")
     assert helper.groups.all() == {}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "null", '{"172.30.0.5": 1}', '{"172.30.0.5": {"id": "x"}}'])
 def test_what_cannot_be_read_allows_nothing(helper: Helper, content: str) -> None:
-    helper.groups.change("red", (".example.org",), State.EXACT, check_mode=False)
+    helper.groups.change("red", (".example.org",), WhitelistMode.EXACT, check_mode=False)
     helper.place({SEAT: {"id": "0", "group": "red"}})
     helper.answers(f"0 {SEAT} example.org -", "0 OK")
     helper.place(content)

@@ -9,18 +9,23 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import CLONE, Limits, ProxyMode, Status
 from atelier.git.urls import GitAccess
-from atelier.workspaces.plan import Desired, State, Step, check_desired, check_unchangeable, plan
+from atelier.workspaces.plan import Step, WorkspaceSpec, WorkspaceState, check_desired, check_unchangeable, plan
 from support import container, refused, row, site
 
 R, B, START, STOP, REMOVE = Step.RESERVE, Step.BUILD, Step.START, Step.STOP, Step.REMOVE
-PRESENT, STARTED, STOPPED, ABSENT = State.PRESENT, State.STARTED, State.STOPPED, State.ABSENT
+PRESENT, STARTED, STOPPED, ABSENT = (
+    WorkspaceState.PRESENT,
+    WorkspaceState.STARTED,
+    WorkspaceState.STOPPED,
+    WorkspaceState.ABSENT,
+)
 
 
 @pytest.mark.parametrize(
     ("state", "steps"), [(PRESENT, [R, B]), (STARTED, [R, B]), (STOPPED, [R, B, STOP]), (ABSENT, [])]
 )
-def test_nothing_is_there(state: State, steps: list[Step]) -> None:
-    assert plan(Desired(state, name="base"), None, None) == steps
+def test_nothing_is_there(state: WorkspaceState, steps: list[Step]) -> None:
+    assert plan(WorkspaceSpec(state, name="base"), None, None) == steps
 
 
 @pytest.mark.parametrize(
@@ -45,42 +50,42 @@ def test_a_row_and_its_container(
     status: Status, docker: str | None, present: list[Step], started: list[Step], stopped: list[Step]
 ) -> None:
     workspace, seen = row(status=status), container(docker) if docker else None
-    assert plan(Desired(PRESENT, name="base"), workspace, seen) == present
-    assert plan(Desired(STARTED, name="base"), workspace, seen) == started
-    assert plan(Desired(STOPPED, name="base"), workspace, seen) == stopped
-    assert plan(Desired(ABSENT, name="base"), workspace, seen) == [REMOVE]
+    assert plan(WorkspaceSpec(PRESENT, name="base"), workspace, seen) == present
+    assert plan(WorkspaceSpec(STARTED, name="base"), workspace, seen) == started
+    assert plan(WorkspaceSpec(STOPPED, name="base"), workspace, seen) == stopped
+    assert plan(WorkspaceSpec(ABSENT, name="base"), workspace, seen) == [REMOVE]
 
 
 def test_one_that_runs_for_a_moment_between_two_ends_is_started() -> None:
-    assert plan(Desired(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
-    assert plan(Desired(STARTED, name="base"), row(), container(restarts=3), answers=True) == []
+    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
+    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=True) == []
 
 
 def test_changes_come_in_the_order_in_which_they_are_made() -> None:
-    wish = Desired(STARTED, name="base", group="g", memory="4g")
+    wish = WorkspaceSpec(STARTED, name="base", group="g", memory="4g")
     steps = plan(wish, row(status=Status.STOPPED), container("exited"), password_differs=True, interrupted=True)
     assert steps == [Step.RESTORE, Step.DETAILS, Step.PASSWORD, Step.LIMITS, START]
     assert steps == [step for step in Step if step in steps]
 
 
 def test_what_a_snapshot_paused_goes_on_when_that_is_undone() -> None:
-    assert plan(Desired(STARTED, name="base"), row(), container("paused"), interrupted=True) == [Step.RESTORE]
+    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container("paused"), interrupted=True) == [Step.RESTORE]
 
 
 def test_what_is_as_wanted_needs_nothing() -> None:
-    wish = Desired(PRESENT, name="base", group="g", notes="n", memory="2g", cpus="2", template="empty")
+    wish = WorkspaceSpec(PRESENT, name="base", group="g", notes="n", memory="2g", cpus="2", template="empty")
     assert plan(wish, row(group="g", notes="n"), container()) == []
 
 
 def test_an_unfinished_clone_is_for_its_clone_order_to_finish() -> None:
     clone = row(cloned_from="ffffffffffff", status=Status.CREATING)
     with pytest.raises(AtelierError) as error:
-        plan(Desired(STARTED, name="base"), clone, None)
+        plan(WorkspaceSpec(STARTED, name="base"), clone, None)
     refused(error, Code.WORKSPACE_BUSY, "name")
     with pytest.raises(AtelierError) as error:
-        plan(Desired(STARTED, name="base"), clone._replace(status=Status.RUNNING), None)
+        plan(WorkspaceSpec(STARTED, name="base"), clone._replace(status=Status.RUNNING), None)
     assert "Clone its source again" in refused(error, Code.SNAPSHOT_FAILED, "name")
-    assert plan(Desired(ABSENT, name="base"), clone, None) == [REMOVE]
+    assert plan(WorkspaceSpec(ABSENT, name="base"), clone, None) == [REMOVE]
 
 
 @pytest.mark.parametrize(
@@ -96,37 +101,37 @@ def test_an_unfinished_clone_is_for_its_clone_order_to_finish() -> None:
 )
 def test_what_can_be_refused_before_anything_is_looked_up(wish: dict[str, str], code: Code, field: str) -> None:
     with pytest.raises(AtelierError) as error:
-        check_desired(site(Path("/x")), Desired(PRESENT, **wish))  # type: ignore[arg-type]
+        check_desired(site(Path("/x")), WorkspaceSpec(PRESENT, **wish))  # type: ignore[arg-type]
     refused(error, code, field)
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_ceiling_below_the_default_size_is_in_nobodys_way(state: State) -> None:
+@pytest.mark.parametrize("state", WorkspaceState)
+def test_a_ceiling_below_the_default_size_is_in_nobodys_way(state: WorkspaceState) -> None:
     """What exists keeps its size, and may be stopped and removed whatever the ceiling has become."""
     with does_not_raise():
-        check_desired(site(Path("/x"), memory_mb=1024), Desired(state, name="base"))
+        check_desired(site(Path("/x"), memory_mb=1024), WorkspaceSpec(state, name="base"))
 
 
 def test_what_cannot_change() -> None:
     with pytest.raises(AtelierError) as error:
-        check_unchangeable(Desired(PRESENT, name="base", template="nodejs-react"), row())
+        check_unchangeable(WorkspaceSpec(PRESENT, name="base", template="nodejs-react"), row())
     refused(error, Code.VALIDATION_ERROR, "template")
-    check_unchangeable(Desired(PRESENT, name="base", template="empty"), row())
-    check_unchangeable(Desired(ABSENT, name="base", template="nodejs-react"), row())
+    check_unchangeable(WorkspaceSpec(PRESENT, name="base", template="empty"), row())
+    check_unchangeable(WorkspaceSpec(ABSENT, name="base", template="nodejs-react"), row())
 
 
 def test_limits_that_are_not_named_stay() -> None:
-    assert plan(Desired(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
+    assert plan(WorkspaceSpec(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
 
 
 def test_what_is_fetched_and_pushed_is_so_where_the_seat_runs() -> None:
     pending = row(git_url="https://x.org/a", git_pending=CLONE, status=Status.ERROR)
-    assert plan(Desired(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
-    assert plan(Desired(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
-    assert plan(Desired(STOPPED, name="base"), pending, container()) == [STOP]
-    assert plan(Desired(STARTED, name="base"), pending, None) == [B]
+    assert plan(WorkspaceSpec(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
+    assert plan(WorkspaceSpec(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
+    assert plan(WorkspaceSpec(STOPPED, name="base"), pending, container()) == [STOP]
+    assert plan(WorkspaceSpec(STARTED, name="base"), pending, None) == [B]
 
-    wish = Desired(PRESENT, name="base", git_repo=True)
+    wish = WorkspaceSpec(PRESENT, name="base", git_repo=True)
     assert plan(wish, row(), container(), git_server=True) == [Step.REPOSITORY]
     assert plan(wish, row(), container(), git_server=False) == []
     assert plan(wish, row(repository="base", branch="main"), container(), git_server=True) == []
@@ -134,15 +139,15 @@ def test_what_is_fetched_and_pushed_is_so_where_the_seat_runs() -> None:
     assert plan(wish, row(), container("paused"), git_server=True) == []
     # A clone whose branch could not be made is given it without being asked for.
     clone = row(repository="base", cloned_from="f" * 12)
-    assert plan(Desired(STARTED, name="base"), clone, container(), git_server=True) == [Step.REPOSITORY]
-    assert plan(Desired(STOPPED, name="base"), clone, container(), git_server=True) == [STOP]
+    assert plan(WorkspaceSpec(STARTED, name="base"), clone, container(), git_server=True) == [Step.REPOSITORY]
+    assert plan(WorkspaceSpec(STOPPED, name="base"), clone, container(), git_server=True) == [STOP]
 
 
 def test_a_token_needs_an_address_that_it_is_for() -> None:
     access = GitAccess("ann", "hush-hush")
     with pytest.raises(AtelierError) as error:
-        check_desired(site(Path("/x")), Desired(PRESENT, name="base", git_access=access))
+        check_desired(site(Path("/x")), WorkspaceSpec(PRESENT, name="base", git_access=access))
     assert "hush" not in refused(error, Code.VALIDATION_ERROR, "git_url")
     # That of a row that was reserved with its address.
-    check_desired(site(Path("/x")), Desired(PRESENT, id="0123456789ab", git_access=access))
-    assert "hush" not in repr(Desired(PRESENT, name="base", git_access=access))
+    check_desired(site(Path("/x")), WorkspaceSpec(PRESENT, id="0123456789ab", git_access=access))
+    assert "hush" not in repr(WorkspaceSpec(PRESENT, name="base", git_access=access))

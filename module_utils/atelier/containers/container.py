@@ -20,7 +20,7 @@ from ..database.workspace_store import Registry
 from ..engine.interface import Container, File, SeatSpec
 from .context import Platform
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
-from .seat_http import Answer, ask
+from .seat_http import SeatResponse, ask
 
 # The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
@@ -222,7 +222,7 @@ def is_healthy(address: str) -> bool:
     return answer is not None and answer.status == 200
 
 
-def health(address: str) -> Answer | None:
+def health(address: str) -> SeatResponse | None:
     """What the IDE at the address, or whatever listens in its place, says of itself; None when that is nothing."""
     with suppress(OSError):
         return ask((address, IDE_PORT), "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)

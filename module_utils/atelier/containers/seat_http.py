@@ -26,7 +26,7 @@ _PATH = re.compile("/[!-~]*")
 
 
 @dataclass(frozen=True)
-class Answer:
+class SeatResponse:
     """``headers`` are by their names in small letters, the first of each name. ``body`` is as it came, perhaps in the
     pieces of HTTP's chunked coding, and cut at the limit."""
 
@@ -51,7 +51,7 @@ def ask(
     limit: int,
     headers: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
-) -> Answer:
+) -> SeatResponse:
     """The answer to a GET request. Redirects are not followed. An answer's body ends at ``limit`` bytes, with head.
 
     Raises OSError (TimeoutError, ConnectionError, ...) for what is no answer, or has no complete one in ``seconds``.
@@ -78,7 +78,7 @@ def _connected(place: tuple[str, int], deadline: float, tls: ssl.SSLContext | No
         raise
 
 
-def _answer(connection: socket.socket, deadline: float, limit: int) -> Answer:
+def _answer(connection: socket.socket, deadline: float, limit: int) -> SeatResponse:
     data = bytearray()
     while _END_OF_HEAD not in data:
         chunk = receive(connection, deadline)
@@ -104,4 +104,4 @@ def _answer(connection: socket.socket, deadline: float, limit: int) -> Answer:
     rest = bytearray(body)
     while len(rest) < most and (chunk := receive(connection, deadline)):
         rest += chunk
-    return Answer(number, headers, bytes(rest[: max(most, 0)]))
+    return SeatResponse(number, headers, bytes(rest[: max(most, 0)]))

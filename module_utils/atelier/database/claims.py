@@ -61,7 +61,7 @@ class Claim:
     source: str = ""
 
 
-class Answer(StrEnum):
+class ClaimStatus(StrEnum):
     SEATED = "seated"
     KNOWN = "known"
     FULL = "full"
@@ -69,10 +69,10 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClaimResult:
     """What became of an application. ``claim`` is None for FULL and TOO_MANY."""
 
-    answer: Answer
+    answer: ClaimStatus
     claim: Claim | None
 
 
@@ -136,7 +136,7 @@ class Claims:
 
     def claim(
         self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
-    ) -> list[Outcome]:
+    ) -> list[ClaimResult]:
         """Gives each a seat, in their order, in one transaction: it is one wait for the disk however many come at once.
 
         Whoever has a seat keeps it (KNOWN, also twice in one call); nobody gets one that is taken, does not run, or is
@@ -150,20 +150,20 @@ class Claims:
             taken = {claim.workspace_id for claim in opened}.union(leaving)
             free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
             moment = now()
-            outcomes: list[Outcome] = []
+            outcomes: list[ClaimResult] = []
             for applicant in applicants:
                 key = applicant.email.lower()
                 if known := by_email.get(key):
-                    outcomes.append(Outcome(Answer.KNOWN, known))
+                    outcomes.append(ClaimResult(ClaimStatus.KNOWN, known))
                     continue
                 if (0 < self._bounds.browser <= browsers[applicant.browser]) or (
                     0 < self._bounds.source <= sources[applicant.source]
                 ):
-                    outcomes.append(Outcome(Answer.TOO_MANY, None))
+                    outcomes.append(ClaimResult(ClaimStatus.TOO_MANY, None))
                     continue
                 seat = next(free, None)
                 if seat is None:
-                    outcomes.append(Outcome(Answer.FULL, None))
+                    outcomes.append(ClaimResult(ClaimStatus.FULL, None))
                     continue
                 place = (applicant.browser, applicant.source)
                 made = Claim(seat.id, seat.name, applicant.name, applicant.email, moment, None, password_due, *place)
@@ -172,7 +172,7 @@ class Claims:
                 by_email[key] = made
                 browsers.update([place[0]] if place[0] else [])
                 sources.update([place[1]] if place[1] else [])
-                outcomes.append(Outcome(Answer.SEATED, made))
+                outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
         return outcomes
 
     def release(self, workspace_id: str) -> Claim:

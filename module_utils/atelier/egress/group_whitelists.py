@@ -16,7 +16,7 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from .squid import WhitelistChange
-from .whitelist import State, plan
+from .whitelist import WhitelistMode, plan
 
 
 class GroupWhitelists:
@@ -37,7 +37,7 @@ class GroupWhitelists:
             raise self._unusable(str(error)) from error
         return {group: tuple(entries) for group, entries in found.items()}
 
-    def change(self, group: str, named: tuple[str, ...], state: State, *, check_mode: bool) -> WhitelistChange:
+    def change(self, group: str, named: tuple[str, ...], state: WhitelistMode, *, check_mode: bool) -> WhitelistChange:
         """As Squid.change, for one group's list. Holds within seconds, whether Squid runs or not; ``raw`` is one
         entry a line."""
         if not self._path.parent.is_dir():

@@ -21,7 +21,7 @@ from ..common.locks import Locks
 from ..common.messages import Message
 from ..engine.interface import Engine
 from .squid_config import Configuration
-from .whitelist import BASE, State, plan
+from .whitelist import BASE, WhitelistMode, plan
 
 # Where the container sees the folder (roles/squid).
 _INSIDE = PurePosixPath("/srv/squid")
@@ -72,7 +72,7 @@ class Squid:
             raise self._missing()
         return live
 
-    def change(self, named: tuple[str, ...], state: State, *, check_mode: bool) -> WhitelistChange:
+    def change(self, named: tuple[str, ...], state: WhitelistMode, *, check_mode: bool) -> WhitelistChange:
         """Makes the global whitelist hold the named entries (normalised), none of them, or exactly them.
 
         Raises VALIDATION_ERROR for what can't be removed, SERVICE_UNAVAILABLE when Squid does not run, and SQUID_ERROR

@@ -26,7 +26,7 @@ _SECTION = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULT
 _FAULTS_SHOWN = 20
 
 
-class State(StrEnum):
+class WhitelistMode(StrEnum):
     """What shall become of the domains that are named: there, gone, or the only ones there (besides the base)."""
 
     PRESENT = "present"
@@ -82,15 +82,17 @@ def covering(entries: Collection[str], entry: str, *, itself: bool = True) -> st
     return None
 
 
-def plan(present: Iterable[str], named: Sequence[str], state: State, base: Sequence[str] = ()) -> tuple[str, ...]:
+def plan(
+    present: Iterable[str], named: Sequence[str], state: WhitelistMode, base: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The entries that there shall be. ``named`` are normalised; ``base`` are always among them.
 
     Absent takes a domain and all below it. Raises VALIDATION_ERROR for one that stays allowed all the same, by the
     base or by an entry above it.
     """
-    if state is State.EXACT:
+    if state is WhitelistMode.EXACT:
         return _checked_size(without_covered({*named, *base}))
-    if state is State.PRESENT:
+    if state is WhitelistMode.PRESENT:
         return _checked_size(without_covered({*present, *named, *base}))
     removed = set(named)
     kept = {entry for entry in {*present, *base} if covering(removed, entry) is None} | set(base)

@@ -20,7 +20,6 @@ from .docker_errors import LONGEST_REASON, translated
 from .image_config import config_only_archive, instructions, overruling
 from .interface import (
     MOST_OUTPUT,
-    Archive,
     Container,
     ContainerStats,
     Event,
@@ -29,6 +28,7 @@ from .interface import (
     ImageBuild,
     SeatSpec,
     Size,
+    TarExtract,
 )
 from .parsing import ExportReader, container_from, event_from, image_from, log_text, raise_reported, stats_from
 
@@ -257,7 +257,7 @@ class DockerEngine:
 
     def read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True
-    ) -> Archive | None:
+    ) -> TarExtract | None:
         """What lies at the path; None when nothing does. A symbolic link is followed where ``follow`` says so of its
         end; otherwise nothing lies there. Raises ENGINE_ERROR, with ``limit`` in its details, when it is more than
         ``limit`` bytes."""
@@ -290,7 +290,7 @@ class DockerEngine:
 
     def _read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] | None
-    ) -> Archive | None:
+    ) -> TarExtract | None:
         from docker.utils import decode_json_header
 
         # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
@@ -316,7 +316,7 @@ class DockerEngine:
                                 "docker.read_too_long", path=plain(path), container=container, seconds=_READ_SECONDS
                             ),
                         )
-                return Archive(PurePosixPath(path), bytes(data))
+                return TarExtract(PurePosixPath(path), bytes(data))
         # Docker gives the link's end, however many links lead there.
         if follow is None or not follow(PurePosixPath(target)):
             return None

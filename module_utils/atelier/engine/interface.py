@@ -117,7 +117,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Archive:
+class TarExtract:
     """What lies at ``path`` (symbolic links resolved) as a tar archive, entries named from the path's last part on."""
 
     path: PurePosixPath
@@ -189,7 +189,7 @@ class Engine(Protocol):
     def put(self, container: str, folder: str, files: Sequence[File]) -> None: ...
     def read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = ...
-    ) -> Archive | None: ...
+    ) -> TarExtract | None: ...
     def stream(self, container: str, path: str, patience: float) -> Generator[bytes]: ...
     def execute(
         self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""

@@ -42,7 +42,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """``json`` is what the body said, None when it was empty."""
 
     status: int
@@ -86,7 +86,7 @@ class ForgeApi:
         *,
         accept: Collection[int],
         basic: bool = False,
-    ) -> Answer:
+    ) -> HttpResponse:
         """The answer, when its status is one of ``accept``. ``basic`` sends the password instead of the token.
 
         Raises SERVICE_UNAVAILABLE when nothing answers in time, when the server is not up, or refuses our credentials;
@@ -126,7 +126,7 @@ class ForgeApi:
             if not answer.json or (answer.total is not None and seen >= answer.total):
                 return
 
-    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, basic: bool) -> Answer:
+    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, basic: bool) -> HttpResponse:
         connection = _UnixConnection(self._git.socket, self._timeout)
         headers = {"Accept": "application/json", "Authorization": self._authorization(basic)}
         data = None
@@ -141,7 +141,7 @@ class ForgeApi:
             connection.close()
         return self._understood(method, path, response, content)
 
-    def _understood(self, method: str, path: str, response: http.client.HTTPResponse, content: bytes) -> Answer:
+    def _understood(self, method: str, path: str, response: http.client.HTTPResponse, content: bytes) -> HttpResponse:
         total = response.getheader("X-Total-Count", "")
         kind = response.getheader("Content-Type", "").partition(";")[0].strip()
         parsed = None
@@ -150,7 +150,7 @@ class ForgeApi:
                 parsed = json.loads(content)
             except ValueError as error:
                 if response.status >= 400:
-                    return Answer(response.status, {"message": f"a body of the type {kind or 'unknown'}"})
+                    return HttpResponse(response.status, {"message": f"a body of the type {kind or 'unknown'}"})
                 raise self._error(
                     Code.GIT_ERROR,
                     "git.no_json",
@@ -159,7 +159,7 @@ class ForgeApi:
                     status=response.status,
                     kind=kind or "a body",
                 ) from error
-        return Answer(response.status, parsed, int(total) if total.isascii() and total.isdigit() else None)
+        return HttpResponse(response.status, parsed, int(total) if total.isascii() and total.isdigit() else None)
 
     def _authorization(self, basic: bool) -> str:
         if not basic:
@@ -173,7 +173,7 @@ class ForgeApi:
             Code.SERVICE_UNAVAILABLE, "git.silent", method=method, path=path, socket=socket_path, reason=reason
         )
 
-    def _refused(self, method: str, path: str, answer: Answer) -> AtelierError:
+    def _refused(self, method: str, path: str, answer: HttpResponse) -> AtelierError:
         said = f": {answer.message}" if answer.message else ""
         words = {"method": method, "path": path, "status": answer.status, "said": said}
         if answer.status == 401:

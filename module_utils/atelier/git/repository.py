@@ -21,7 +21,7 @@ class IfTaken(StrEnum):
 
 
 @dataclass(frozen=True)
-class Desired:
+class RepositorySpec:
     """None leaves a property as it is, or at its default in a new one. ``branches`` are those that shall exist."""
 
     name: str
@@ -73,7 +73,7 @@ def with_branches(forge: Forge, repository: Repository) -> Listed | None:
     return None if is_gone else Listed(repository, problem=problem)
 
 
-def apply(forge: Forge, desired: Desired, *, check_mode: bool) -> Change:
+def apply(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
     """Makes the repository what is wanted, or tells what that would change.
 
     Raises VALIDATION_ERROR for a bad name, branch or description, or when branches have nothing to begin from,
@@ -91,7 +91,7 @@ def apply(forge: Forge, desired: Desired, *, check_mode: bool) -> Change:
     return _change(forge, desired, found, check_mode)
 
 
-def check(desired: Desired) -> None:
+def check(desired: RepositorySpec) -> None:
     """Everything that can be refused before the server is asked."""
     check_repository_name(desired.name)
     if desired.description is not None:
@@ -102,7 +102,7 @@ def check(desired: Desired) -> None:
         check_branch(branch, f"branches[{number}]")
 
 
-def changes_of(desired: Desired, found: Repository) -> dict[str, Any]:
+def changes_of(desired: RepositorySpec, found: Repository) -> dict[str, Any]:
     """The properties that were named and differ."""
     wanted = {
         "description": (desired.description, found.description),
@@ -112,7 +112,7 @@ def changes_of(desired: Desired, found: Repository) -> dict[str, Any]:
     return {key: new for key, (new, old) in wanted.items() if new is not None and new != old}
 
 
-def _create(forge: Forge, desired: Desired, found: Repository | None, check_mode: bool) -> Change:
+def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, check_mode: bool) -> Change:
     settings: dict[str, Any] = {
         "description": desired.description or "",
         "private": bool(desired.private),
@@ -131,7 +131,7 @@ def _create(forge: Forge, desired: Desired, found: Repository | None, check_mode
     return Change(True, {}, {"name": made.name, **settings, "branches": []}, made, ())
 
 
-def _change(forge: Forge, desired: Desired, found: Repository, check_mode: bool) -> Change:
+def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> Change:
     present = [branch.name for branch in forge.branches(found.name)]
     changes = changes_of(desired, found)
     missing = [branch for branch in dict.fromkeys(desired.branches) if branch not in present]

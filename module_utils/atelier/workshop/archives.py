@@ -25,7 +25,7 @@ _MODE = 0o600
 
 
 @dataclass(frozen=True)
-class Archive:
+class ArchiveFile:
     """A file, its size and SHA-256, and what is in it: bytes of the tar archive, and its entries."""
 
     path: Path
@@ -35,7 +35,7 @@ class Archive:
     entries: int
 
 
-def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], str]) -> Archive:
+def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], str]) -> ArchiveFile:
     """Writes the pieces of a tar archive to a new file, reads that again, and gives it the name that ``name`` makes of
     its SHA-256. Until then there is no file that could be taken for one.
 
@@ -50,7 +50,7 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
         entries = count_entries(path, content_size)
         whole = folder / name(digest)
         path.replace(whole)
-    return Archive(whole, size, digest, content_size, entries)
+    return ArchiveFile(whole, size, digest, content_size, entries)
 
 
 def sha256_of(path: Path) -> str:

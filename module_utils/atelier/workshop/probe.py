@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ..common.messages import Message
 from ..common.models import Site
-from ..containers.seat_http import Answer, ask
+from ..containers.seat_http import SeatResponse, ask
 
 _GATEWAY = "127.0.0.1"
 _MOST_REDIRECTS = 3
@@ -73,8 +73,8 @@ class _Visitor:
         answer = self._ask(_SOCKET.format(token=secrets.token_hex(16)), _HANDSHAKE)
         return None if answer.status == 101 else Message("socket_answers", status=answer.status)
 
-    def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
-        def again() -> Answer:
+    def _ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> SeatResponse:
+        def again() -> SeatResponse:
             left = max(self._deadline - time.monotonic(), 0.001)
             asked = {"Host": self._host, **headers}
             return ask((_GATEWAY, self._port), path, seconds=left, limit=_LARGEST, headers=asked, tls=self._tls)

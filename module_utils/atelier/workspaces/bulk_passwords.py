@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..containers.context import Platform
-from .plan import Desired, State
+from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 
 # A restarting IDE keeps a core busy for most of a second: more at once only wait for each other.
@@ -41,7 +41,7 @@ def set_passwords(platform: Platform, hashes: Mapping[str, str], *, check_mode: 
 
 
 def _set_one(platform: Platform, id: str, password_hash: str, check_mode: bool) -> PasswordSet:
-    wanted = Desired(state=State.PRESENT, id=id, password_hash=password_hash, must_exist=True)
+    wanted = WorkspaceSpec(state=WorkspaceState.PRESENT, id=id, password_hash=password_hash, must_exist=True)
     try:
         return PasswordSet(id, ensure(platform, wanted, check_mode=check_mode).changed)
     except AtelierError as error:

@@ -20,7 +20,7 @@ from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.interface import Image
 from .credentials_csv import SeatSheet
-from .plan import Desired, State
+from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 from .views import view
 
@@ -351,7 +351,7 @@ def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None
 
 
 def _start(platform: Platform, seat: _Seat, *, check_mode: bool = False) -> bool:
-    wanted = Desired(State.STARTED, id=seat.workspace.id, password=seat.password)
+    wanted = WorkspaceSpec(WorkspaceState.STARTED, id=seat.workspace.id, password=seat.password)
     return ensure(platform, wanted, check_mode=check_mode).changed
 
 

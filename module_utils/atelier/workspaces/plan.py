@@ -26,7 +26,7 @@ from .credentials_csv import SeatSheet
 _DEFAULT_TEMPLATE = "empty"
 
 
-class State(StrEnum):
+class WorkspaceState(StrEnum):
     PRESENT = "present"
     STARTED = "started"
     STOPPED = "stopped"
@@ -50,10 +50,10 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True)
-class Desired:
+class WorkspaceSpec:
     """What somebody wants of one workspace. None leaves a property as it is, or at its default in a new one."""
 
-    state: State
+    state: WorkspaceState
     id: str | None = None
     name: str | None = None
     template: str | None = None
@@ -75,7 +75,7 @@ class Desired:
 
 
 def plan(
-    desired: Desired,
+    desired: WorkspaceSpec,
     workspace: Workspace | None,
     container: Container | None,
     *,
@@ -91,10 +91,10 @@ def plan(
     Raises WORKSPACE_BUSY for a clone that is still to be finished, SNAPSHOT_FAILED for one whose container is gone:
     only its source can make it again.
     """
-    if desired.state is State.ABSENT:
+    if desired.state is WorkspaceState.ABSENT:
         return [] if workspace is None and container is None else [Step.REMOVE]
     if workspace is None:
-        return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is State.STOPPED else [])
+        return [Step.RESERVE, Step.BUILD] + ([Step.STOP] if desired.state is WorkspaceState.STOPPED else [])
     steps = [Step.RESTORE] if interrupted else []
     if details_of(desired, workspace):
         steps.append(Step.DETAILS)
@@ -107,24 +107,28 @@ def plan(
         _refuse_unfinished_clone(workspace, status)
         steps.append(Step.BUILD)
         status = Status.RUNNING
-    wanted_up = desired.state is State.STARTED or (desired.state is State.PRESENT and status is Status.ERROR)
+    wanted_up = desired.state is WorkspaceState.STARTED or (
+        desired.state is WorkspaceState.PRESENT and status is Status.ERROR
+    )
     # What a snapshot paused goes on by itself when that is undone.
     paused = container is not None and container.status == "paused" and not interrupted
     if wanted_up and (paused or not answers or status is not Status.RUNNING):
         steps.append(Step.START)
     # Building does both by itself, the latter beside it.
-    will_run = desired.state is not State.STOPPED and (Step.START in steps or (status is Status.RUNNING and not paused))
+    will_run = desired.state is not WorkspaceState.STOPPED and (
+        Step.START in steps or (status is Status.RUNNING and not paused)
+    )
     if will_run and Step.BUILD not in steps:
         if workspace.git_pending:
             steps.append(Step.FETCH)
         if git_server and wants_repository(desired, workspace):
             steps.append(Step.REPOSITORY)
-    if desired.state is State.STOPPED and (status is not Status.STOPPED):
+    if desired.state is WorkspaceState.STOPPED and (status is not Status.STOPPED):
         steps.append(Step.STOP)
     return steps
 
 
-def check_desired(site: Site, desired: Desired) -> None:
+def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     """Everything that can be refused before anything is looked up."""
     if desired.id is None and desired.name is None:
         raise AtelierError(Code.VALIDATION_ERROR, "Neither name nor id is given.", field="name", remedy="Give one.")
@@ -156,8 +160,8 @@ def check_desired(site: Site, desired: Desired) -> None:
     check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
 
 
-def check_unchangeable(desired: Desired, workspace: Workspace) -> None:
-    if desired.state is State.ABSENT:
+def check_unchangeable(desired: WorkspaceSpec, workspace: Workspace) -> None:
+    if desired.state is WorkspaceState.ABSENT:
         return
     fixed = {
         "template": (desired.template, workspace.template),
@@ -190,21 +194,21 @@ def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
     )
 
 
-def wants_repository(desired: Desired, workspace: Workspace) -> bool:
+def wants_repository(desired: WorkspaceSpec, workspace: Workspace) -> bool:
     """Whether it is to have a repository, or as a clone a branch in its source's, and nothing was pushed yet."""
     return workspace.branch is None and (desired.git_repo or workspace.repository is not None)
 
 
-def template_of(desired: Desired, workspace: Workspace | None) -> str:
+def template_of(desired: WorkspaceSpec, workspace: Workspace | None) -> str:
     return workspace.template if workspace else desired.template or _DEFAULT_TEMPLATE
 
 
-def limits_of(desired: Desired, workspace: Workspace | None) -> Limits:
+def limits_of(desired: WorkspaceSpec, workspace: Workspace | None) -> Limits:
     present = workspace.limits if workspace else Limits()
     return Limits(desired.memory or present.memory, desired.cpus or present.cpus)
 
 
-def details_of(desired: Desired, workspace: Workspace) -> dict[str, str | None]:
+def details_of(desired: WorkspaceSpec, workspace: Workspace) -> dict[str, str | None]:
     """Columns to set: what was named and differs. A name differs only when the workspace was found by its id."""
     wanted = {
         "name": (desired.name, workspace.name),

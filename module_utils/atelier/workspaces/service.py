@@ -25,9 +25,9 @@ from ..engine.interface import Container
 from ..recordings.store import remove_recordings
 from .checkpoints import forget_past
 from .plan import (
-    Desired,
-    State,
     Step,
+    WorkspaceSpec,
+    WorkspaceState,
     check_desired,
     check_unchangeable,
     details_of,
@@ -39,7 +39,7 @@ from .views import observed_view, view
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EnsureResult:
     """``before`` and ``after`` are views of the workspace, empty where it does not exist; ``password`` is the one that
     was made up in this run."""
 
@@ -50,7 +50,7 @@ class Outcome:
     password: str | None = field(default=None, repr=False)
 
 
-def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) -> Outcome:
+def ensure(platform: Platform, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
     """Makes one workspace what is wanted, or tells what it would do. Safe to run again after any interruption.
 
     Raises the validation codes for bad input, and what the engine and the registry raise. A workspace that could not
@@ -63,10 +63,10 @@ def ensure(platform: Platform, desired: Desired, *, check_mode: bool = False) ->
         return _ensure(platform, desired, check_mode)
 
 
-def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
+def _ensure(platform: Platform, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
     found = platform.registry.find(id=desired.id, name=desired.name)
     desired, made_up = _with_password(desired, found)
-    made_by_id = desired.id is not None and desired.state is not State.ABSENT
+    made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
         platform.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
     lock = nullcontext() if found is None or check_mode else platform.locks.workspace(found.id, platform.lock_wait)
@@ -84,20 +84,20 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
             container,
             password_differs=_password_differs(desired, workspace),
             interrupted=workspace is not None and was_interrupted(platform, workspace),
-            answers=desired.state is not State.STARTED or _answers(container),
+            answers=desired.state is not WorkspaceState.STARTED or _answers(container),
             git_server=platform.site.git is not None,
         )
         before = observed_view(platform.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
             TemplateImages.of(platform).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
-            return Outcome(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
+            return EnsureResult(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
         if not steps:
-            if desired.state is State.ABSENT:
+            if desired.state is WorkspaceState.ABSENT:
                 platform.sync_routes()  # a removal that was killed may have left its route
-            if desired.state is State.STOPPED and workspace is not None:
+            if desired.state is WorkspaceState.STOPPED and workspace is not None:
                 to_stay_stopped(platform.registry, workspace.id)  # an outage may have stopped it, which is not for good
-            return Outcome(False, before, before, _git_warnings(platform, desired, workspace))
+            return EnsureResult(False, before, before, _git_warnings(platform, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
             desired.sheet.note(_name_of(desired, found), desired.password)
@@ -115,13 +115,13 @@ def _ensure(platform: Platform, desired: Desired, check_mode: bool) -> Outcome:
         after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
         if desired.sheet and after:
             desired.sheet.write([after])
-        return Outcome(True, before, after, warnings + _git_warnings(platform, desired, workspace), made_up)
+        return EnsureResult(True, before, after, warnings + _git_warnings(platform, desired, workspace), made_up)
 
 
-def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, str | None]:
+def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[WorkspaceSpec, str | None]:
     """The wish with the password that the sheet has, or else one made up if that is wanted and nobody knows one."""
     said = desired.password is not None or desired.password_hash is not None or desired.remove_password
-    if said or desired.state is State.ABSENT:
+    if said or desired.state is WorkspaceState.ABSENT:
         return desired, None
     noted = desired.sheet.password(_name_of(desired, found)) if desired.sheet else None
     # Of a making that was interrupted nobody was told the password.
@@ -130,18 +130,18 @@ def _with_password(desired: Desired, found: Workspace | None) -> tuple[Desired, 
     return replace(desired, password=noted or made_up), made_up
 
 
-def _name_of(desired: Desired, found: Workspace | None) -> str:
+def _name_of(desired: WorkspaceSpec, found: Workspace | None) -> str:
     return desired.name or (found.name if found else "")
 
 
 def _apply(
-    platform: Platform, desired: Desired, workspace: Workspace | None, steps: Sequence[Step]
+    platform: Platform, desired: WorkspaceSpec, workspace: Workspace | None, steps: Sequence[Step]
 ) -> Workspace | None:
     if Step.RESERVE in steps:
         return _create(platform, desired, steps)
     if workspace is None:
         return None
-    actions: dict[Step, Callable[[Platform, Desired, Workspace], object]] = {
+    actions: dict[Step, Callable[[Platform, WorkspaceSpec, Workspace], object]] = {
         Step.RESTORE: lambda platform, _, workspace: recover(platform, workspace),
         Step.DETAILS: _change_details,
         Step.PASSWORD: _change_password,
@@ -159,7 +159,7 @@ def _apply(
     return workspace
 
 
-def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Workspace:
+def _create(platform: Platform, desired: WorkspaceSpec, steps: Sequence[Step]) -> Workspace:
     # Locked before there is a row, so that nobody finds one that is "creating" with nobody at it.
     id = new_id()
     with platform.locks.workspace(id, platform.lock_wait):
@@ -177,7 +177,7 @@ def _create(platform: Platform, desired: Desired, steps: Sequence[Step]) -> Work
     return platform.registry.get(id=workspace.id)
 
 
-def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
+def _reservation(platform: Platform, desired: WorkspaceSpec, id: str) -> Reservation:
     limits = limits_of(desired, None)
     return Reservation(
         id=id,
@@ -192,7 +192,7 @@ def _reservation(platform: Platform, desired: Desired, id: str) -> Reservation:
     )
 
 
-def _hash_of(desired: Desired) -> str | None:
+def _hash_of(desired: WorkspaceSpec) -> str | None:
     return hash_password(desired.password) if desired.password is not None else desired.password_hash
 
 
@@ -210,7 +210,7 @@ def remove(platform: Platform, workspace: Workspace) -> list[str]:
     return [problem] if problem else []
 
 
-def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+def _build(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
     platform.progress(Message("step.start", name=workspace.name), 0, 1)
     platform.sync_routes()
     wanted = desired.git_repo or workspace.repository is not None
@@ -224,7 +224,7 @@ def _build(platform: Platform, desired: Desired, workspace: Workspace) -> None:
     platform.progress(Message("step.start", name=workspace.name), 1, 1)
 
 
-def _fetch(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+def _fetch(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
     fetch(platform, workspace, desired.git_access, desired.git_timeout)
 
 
@@ -260,7 +260,7 @@ def _stop(platform: Platform, workspace: Workspace) -> None:
     stopped_on_purpose(platform.registry, workspace.id)
 
 
-def _change_details(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+def _change_details(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
     platform.registry.update(workspace.id, **details_of(desired, workspace))
 
 
@@ -278,11 +278,11 @@ def change_password(platform: Platform, workspace: Workspace, password_hash: str
     platform.sync_ports()
 
 
-def _change_password(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+def _change_password(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
     change_password(platform, workspace, _hash_of(desired))
 
 
-def _change_limits(platform: Platform, desired: Desired, workspace: Workspace) -> None:
+def _change_limits(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
     limits = limits_of(desired, workspace)
     name = platform.site.container_name(workspace.id)
     if platform.engine.inspect(name) is not None:
@@ -298,7 +298,7 @@ def _answers(container: Container | None) -> bool:
     return is_healthy(container.address)
 
 
-def _password_differs(desired: Desired, workspace: Workspace | None) -> bool:
+def _password_differs(desired: WorkspaceSpec, workspace: Workspace | None) -> bool:
     if workspace is None:
         return False
     if desired.password is not None:
@@ -321,8 +321,8 @@ def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _git_warnings(platform: Platform, desired: Desired, workspace: Workspace | None) -> list[str]:
-    if workspace is None or desired.state is State.ABSENT:
+def _git_warnings(platform: Platform, desired: WorkspaceSpec, workspace: Workspace | None) -> list[str]:
+    if workspace is None or desired.state is WorkspaceState.ABSENT:
         return []
     if desired.git_repo and platform.site.git is None and not workspace.repository:
         return [not_installed(workspace)]
@@ -331,7 +331,7 @@ def _git_warnings(platform: Platform, desired: Desired, workspace: Workspace | N
 
 def _predicted(
     platform: Platform,
-    desired: Desired,
+    desired: WorkspaceSpec,
     workspace: Workspace | None,
     before: Mapping[str, object],
     steps: Sequence[Step],
