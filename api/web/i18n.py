@@ -17,7 +17,7 @@ from babel import Locale, UnknownLocaleError, negotiate_locale
 from babel.numbers import format_decimal, get_decimal_symbol
 
 FOLDER = Path(__file__).parent / "locales"
-# For readers of a language that has no file. Its file holds no texts of the core: those are in atelier.texts.
+# For readers of a language that has no file. Its file holds no texts of the core: those are in atelier.common.texts.
 ENGLISH = "en"
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9]{1,3})?))?")
