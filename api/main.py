@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
         generate_unique_id_function=lambda route: route.name,
-        version=configured.version,
+        version=configured.api_version,
         lifespan=lambda app: _lifespan(app, configured, sessions, door),
         docs_url="/api/docs",
         redoc_url=None,
@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in routers:
         app.include_router(router)
     install_pages(app)
-    app.openapi = lambda: document(app, (*configured.templates, GIT_CLONE))  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, (*configured.api_templates, GIT_CLONE))  # type: ignore[method-assign]
     app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door, refusal=refusal)
     return app
 

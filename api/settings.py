@@ -1,62 +1,118 @@
-"""The API's settings: one file, written by roles/api from the same variables that playbooks use."""
+"""The API's settings. roles/api writes the variable ``atelier_<name>`` of each declared setting to one file."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from atelier.ansible_module import parse_site
-from atelier.common.models import Site, address
-from atelier.common.validation import check_group
-from atelier.database.claims import Bounds
-from atelier.workshop.release import KEEP_FILES, RESET_FILES
+from atelier.ansible_glue import checked, parse_site
+from atelier.claims import Bounds
+from atelier.declared import SIZE, build, options
+from atelier.errors import AtelierError
+from atelier.model import Site, address
+from atelier.release import KEEP_FILES, RESET_FILES
+from atelier.validation import check_group
 
-# The one thing that the environment says: where the file is. It must hold no secret, since ansible-runner writes its
-# whole environment into each run's artifacts.
+# The only environment variable: the path of the settings file. It must hold no secret, because ansible-runner writes
+# its whole environment into each run's artifacts.
 ENVIRONMENT_NAME = "ATELIER_SETTINGS"
+_HOME = Path(__file__).parent.parent
+# The role keeps these in the file ``api_secrets``, so that the settings and their difference can be shown.
+SECRET = {"no_log": True}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """The workshop day. An empty password means that there is none; so does an empty code."""
+    """The workshop day."""
 
-    group: str
-    generate_passwords: bool
-    reset_on_release: bool
-    claims_per_minute: int
-    seats_per: Bounds
-    end: datetime | None
-    admin_password: str = field(repr=False)
-    access_code: str = field(repr=False)
+    group: Annotated[str, "The group whose workspaces participants claim."]
+    seat_passwords: Annotated[
+        Literal["keep", "generate"],
+        "Whether a claim sets a fresh password on its seat (C(generate)) or not (C(keep)).",
+    ]
+    release: Annotated[
+        Literal["", "keep", "reset"],
+        "Whether the release of a seat resets its files (C(reset)) or not (C(keep)). Empty: C(reset) where seat"
+        " passwords are generated, else C(keep).",
+    ]
+    claims_per_minute: Annotated[int, "Tries from one address elsewhere within a minute; 0 for no limit."]
+    seats_per_browser: Annotated[int, "Seats that claims from one browser may hold at the same time; 0 for no limit."]
+    seats_per_address: Annotated[
+        int, "Seats that claims from one address elsewhere may hold at the same time; 0 for no limit."
+    ]
+    end: Annotated[datetime | None, {"type": "str"}, "When the workshop is over, as ISO 8601; empty for never."]
+    admin_password: Annotated[str, SECRET, "Opens the list of claims; empty for nobody."] = field(repr=False)
+    access_code: Annotated[str, SECRET, "What participants must know to claim a seat; empty for nothing."] = field(
+        repr=False
+    )
+
+    @property
+    def generate_passwords(self) -> bool:
+        return self.seat_passwords == "generate"
+
+    @property
+    def reset_on_release(self) -> bool:
+        return (self.release or (RESET_FILES if self.generate_passwords else KEEP_FILES)) == RESET_FILES
+
+    @property
+    def seats_per(self) -> Bounds:
+        return Bounds(self.seats_per_browser, self.seats_per_address)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an installation told its API. Times are in seconds."""
+    """What an installation told its API."""
 
-    site: Site
-    raw_site: dict[str, Any]  # as modules take it
-    token: str
-    open_to_all: bool
-    loopback_is_operator: bool
-    ports_want_password: bool
-    templates: tuple[str, ...]
-    ready_timeout: float
-    proxy_enabled: bool
-    domain_categories: dict[str, Any]
-    show_disk_usage: bool
-    workspace_timeout_minutes: float  # 0: idle workspaces are left alone
-    reset_keep_hours: float
-    disk_reserve: int  # bytes
-    workshop: Workshop
-    allowed_hosts: tuple[str, ...]
-    playbooks: Path
-    inventory: Path
-    version: str
+    site: Annotated[Site, "The installation, as the modules take it."]
+    api_auth: Annotated[
+        Literal["token", "open"],
+        "C(token) asks callers from elsewhere than this machine for the token; C(open) admits everybody who reaches the"
+        " gateway, with a warning in the API's log.",
+    ]
+    loopback_is_operator: Annotated[bool, "Whether callers from this machine need no token."]
+    port_access: Annotated[
+        Literal["password", "open"], "Whether people need the workspace's password for the address of a port."
+    ]
+    ready_timeout: Annotated[float, "Seconds that a new IDE may take until it answers."]
+    enable_proxy: Annotated[bool, "Whether the egress proxies are installed."]
+    domain_categories: Annotated[
+        Mapping[str, Any], "Categories of recorded domains beyond Atelier's, each with its C(labels) and C(hosts)."
+    ]
+    show_disk_usage: Annotated[bool, "Whether the API tells the disk usage of workspaces."]
+    workspace_timeout: Annotated[float, "Minutes after which an idle workspace is stopped; 0 for never."]
+    reset_keep_hours: Annotated[float, "Hours that the container which a reset replaced is kept."]
+    disk_reserve: Annotated[
+        int, SIZE, "Free bytes on Docker's disk below which seats that fill it are stopped, such as C(5g); 0 for none."
+    ]
+    workshop: Workshop = field(metadata={"prefix": "workshop_"})
+    # What the role finds out.
+    api_templates: Annotated[tuple[str, ...], "The templates that a workspace can be made from."]
+    api_token: Annotated[Path, "File with the token."]
+    api_secrets: Annotated[Path, "File with the settings that are secret."]
+    api_version: Annotated[str, "Version of Atelier."]
+    # Derived.
+    raw_site: Mapping[str, Any]  # as modules take it
+    token: str = field(repr=False)
+    playbooks: Path = _HOME / "playbooks"
+    inventory: Path = _HOME / "api" / "runner" / "inventory.yml"
+
+    @property
+    def open_to_all(self) -> bool:
+        return self.api_auth == "open"
+
+    @property
+    def ports_want_password(self) -> bool:
+        return self.port_access != "open"
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        return (self.site.domain.lower(), "localhost", "127.0.0.1", "[::1]")
 
     @property
     def base_url(self) -> str:
@@ -67,57 +123,28 @@ class Settings:
         return self.site.git is not None
 
 
+def declared() -> dict[str, Any]:
+    """The argument specification of the variables that the settings are made of."""
+    return {f"atelier_{name}": option for name, option in options(Settings).items()}
+
+
 def load_settings(path: Path | None = None) -> Settings:
-    """Reads the file that ATELIER_SETTINGS names. Raises FileNotFoundError, KeyError or ValueError for a bad one: an
-    API with half its settings must not start."""
-    source = path or Path(os.environ[ENVIRONMENT_NAME])
-    raw = json.loads(source.read_text())
-    home = Path(__file__).parent.parent
-    token = Path(raw["token_file"]).read_text().strip()
+    """Reads the file that ATELIER_SETTINGS names. Raises OSError, AtelierError or ValueError for a bad one: an API with
+    half its settings must not start."""
+    raw = json.loads((path or Path(os.environ[ENVIRONMENT_NAME])).read_text())
+    if "atelier_api_secrets" in raw:
+        raw |= json.loads(Path(raw["atelier_api_secrets"]).read_text())
+    given = {name.removeprefix("atelier_"): value for name, value in checked(declared(), raw, "settings").items()}
+    token = Path(given["api_token"]).read_text().strip()
     if len(token) < 32:
-        raise ValueError(f"the token in {raw['token_file']} is shorter than 32 characters")
-    site = parse_site(raw["site"])
-    return Settings(
-        site=site,
-        raw_site=raw["site"],
+        raise ValueError(f"the token in {given['api_token']} is shorter than 32 characters")
+    check_group(given["workshop_group"])
+    return build(
+        Settings,
+        given | {"workshop_end": _moment(given["workshop_end"])},
+        site=parse_site(raw["atelier_site"]),
+        raw_site=raw["atelier_site"],
         token=token,
-        open_to_all=raw["api_auth"] == "open",
-        loopback_is_operator=bool(raw["loopback_is_operator"]),
-        ports_want_password=raw["port_access"] != "open",
-        templates=tuple(raw["templates"]),
-        ready_timeout=float(raw["ready_timeout"]),
-        proxy_enabled=bool(raw["proxy_enabled"]),
-        domain_categories=dict(raw["domain_categories"]),
-        show_disk_usage=bool(raw["show_disk_usage"]),
-        workspace_timeout_minutes=float(raw["workspace_timeout_minutes"]),
-        reset_keep_hours=float(raw["reset_keep_hours"]),
-        disk_reserve=int(raw.get("disk_reserve", 0)),
-        workshop=_workshop(raw["workshop"]),
-        allowed_hosts=(site.domain.lower(), "localhost", "127.0.0.1", "[::1]"),
-        playbooks=home / "playbooks",
-        inventory=home / "api" / "runner" / "inventory.yml",
-        version=raw["version"],
-    )
-
-
-def _workshop(raw: dict[str, Any]) -> Workshop:
-    # Apart from the settings, so that whoever looks at those, or at their difference, sees none of them.
-    secrets = json.loads(Path(raw["secrets_file"]).read_text())
-    if raw["seat_passwords"] not in ("keep", "generate"):
-        raise ValueError(f"atelier_workshop_seat_passwords is {raw['seat_passwords']!r}: use keep or generate")
-    generate = raw["seat_passwords"] == "generate"
-    on_release = raw.get("release") or (RESET_FILES if generate else KEEP_FILES)
-    if on_release not in (KEEP_FILES, RESET_FILES):
-        raise ValueError(f"atelier_workshop_release is {on_release!r}: use keep, reset, or nothing")
-    return Workshop(
-        group=check_group(raw["group"]),
-        generate_passwords=generate,
-        reset_on_release=on_release == RESET_FILES,
-        claims_per_minute=int(raw["claims_per_minute"]),
-        seats_per=Bounds(int(raw.get("seats_per_browser", 0)), int(raw.get("seats_per_address", 0))),
-        end=_moment(raw["end"]),
-        admin_password=str(secrets["admin_password"]),
-        access_code=str(secrets["access_code"]),
     )
 
 
@@ -129,3 +156,14 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"atelier_workshop_end is {text!r}: use a time such as 2027-03-01T17:00:00+01:00") from error
+
+
+if __name__ == "__main__":
+    # For roles/api: prints the specification of the variables; with a file, checks that an API would start with it.
+    if len(sys.argv) == 1:
+        print(json.dumps(declared()))
+    else:
+        try:
+            load_settings(Path(sys.argv[1]))
+        except (AtelierError, ValueError) as error:
+            sys.exit(str(error))

@@ -21,6 +21,8 @@ from atelier.common.models import Limits, Network, ProxyMode, Quotas, Status
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import Registry
 
+from tests.declared import inventory_values, write_settings
+
 from .floor import begin_again, floor
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
 from .hostile import ADMIN_PASSWORD, measure_hostile
@@ -231,55 +233,35 @@ def _docker_is_seen(client: httpx.Client) -> bool:
 
 def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
     """``group`` is the workshop's: workspaces of its name with a number are its seats."""
-    token = folder / "token"
-    token.write_text("bench-bench-bench-bench-bench-bench-bench")
-    secrets = folder / "secrets.json"
-    secrets.write_text(json.dumps({"admin_password": ADMIN_PASSWORD, "access_code": ""}))
-    settings = folder / "settings.json"
-    settings.write_text(
-        json.dumps(
-            {
-                "site": {
-                    "instance": INSTANCE,
-                    "state_dir": str(state),
-                    "engine_url": "unix:///var/run/docker.sock",
-                    "image_prefix": IMAGE.partition("/")[0],
-                    "domain": "localhost",
-                    "port": 80,
-                    "protocol": "http",
-                    "networks": {"none": {"name": f"{INSTANCE}-open", "subnet": SUBNET}},
-                    "max_workspaces_per_user": 1000,
-                    "max_concurrent_workspaces": 1000,
-                    "enable_resource_limits": True,
-                    "cpu_per_workspace": 8.0,
-                    "memory_per_workspace_mb": 16384,
-                },
-                "token_file": str(token),
-                "api_auth": "token",
-                "loopback_is_operator": True,
-                "port_access": "open",
-                "templates": ["empty"],
-                "ready_timeout": 120,
-                "proxy_enabled": False,
-                "domain_categories": {},
-                "show_disk_usage": True,
-                "workspace_timeout_minutes": 0,
-                "reset_keep_hours": 24,
-                "version": "bench",
-                "workshop": {
-                    "group": group,
-                    "seat_passwords": "keep",
-                    "release": "",
-                    "claims_per_minute": 0,
-                    "seats_per_browser": 0,
-                    "seats_per_address": 0,
-                    "end": "",
-                    "secrets_file": str(secrets),
-                },
-            }
-        )
+    site = {
+        **inventory_values()["atelier_site"],
+        "instance": INSTANCE,
+        "state_dir": str(state),
+        "image_prefix": IMAGE.partition("/")[0],
+        "domain": "localhost",
+        "port": 80,
+        "protocol": "http",
+        "networks": {"none": {"name": f"{INSTANCE}-open", "subnet": SUBNET}},
+        "max_workspaces_per_user": 1000,
+        "max_concurrent_workspaces": 1000,
+        "builds": None,
+        "seat_disk": 0,
+        "seat_file_size": 0,
+        "git": None,
+    }
+    return write_settings(
+        folder,
+        "bench-bench-bench-bench-bench-bench-bench",
+        site=site,
+        port_access="open",
+        ready_timeout=120,
+        enable_proxy=False,
+        disk_reserve=0,
+        workshop_group=group,
+        workshop_admin_password=ADMIN_PASSWORD,
+        workshop_claims_per_minute=0,
+        workshop_seats_per_browser=0,
     )
-    return settings
 
 
 def _fill(state: Path, rows: int) -> None:

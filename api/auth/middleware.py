@@ -84,7 +84,7 @@ class Gatekeeper:
             answer = self._refusal(scope["method"], scope["path"], headers, error) or error_response(error)
             await answer(scope, receive, send)
             return
-        templates_on_offer.set(self._settings.templates)
+        templates_on_offer.set(self._settings.api_templates)
         await self._app(scope, _limited(receive, headers, most), send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Caller:

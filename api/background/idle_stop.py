@@ -31,7 +31,7 @@ class Expiry:
 
     def __init__(self, platform: Services) -> None:
         self._platform = platform
-        minutes = platform.settings.workspace_timeout_minutes
+        minutes = platform.settings.workspace_timeout
         self._idle = timedelta(minutes=minutes) if minutes else None
         self._end = platform.settings.workshop.end
         self._clock = platform.clock

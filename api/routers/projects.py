@@ -179,7 +179,7 @@ async def extend_project(
 ) -> Extended:
     """Keeps the workspace from being stopped for being idle, or because its workshop is over, for so many minutes."""
     row = platform.row(project_id)
-    minutes = (body.minutes if body else None) or math.ceil(platform.settings.workspace_timeout_minutes) or 60
+    minutes = (body.minutes if body else None) or math.ceil(platform.settings.workspace_timeout) or 60
     until = await asyncio.to_thread(extend, platform.registry, row.id, minutes)
     platform.audit.write(caller.name, "extend", row.id, "successful")
     return {

@@ -34,7 +34,7 @@ async def health(platform: Platform) -> Health:
     answer: Health = {
         "status": "ok",
         "timestamp": now(),
-        "version": platform.settings.version,
+        "version": platform.settings.api_version,
         "uptime": duration(time.monotonic() - platform.started),
     }
     if not platform.watcher.available:
@@ -65,7 +65,7 @@ async def config(platform: Platform) -> Config:
         "gitServerEnabled": settings.git_server_enabled,
         "gitServerUrl": git_url,
         "showDiskUsage": settings.show_disk_usage,
-        "enableProxy": settings.proxy_enabled,
+        "enableProxy": settings.enable_proxy,
         "baseDomain": settings.site.domain,
         "basePort": settings.site.port,
         "protocol": settings.site.protocol,
@@ -80,17 +80,17 @@ async def config(platform: Platform) -> Config:
             "features": {
                 "gitServer": settings.git_server_enabled,
                 "passwordProtection": True,
-                "multipleTemplates": len(settings.templates) > 1,
+                "multipleTemplates": len(settings.api_templates) > 1,
             },
             "limits": {
                 "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
-                "workspaceTimeout": math.ceil(settings.workspace_timeout_minutes),
+                "workspaceTimeout": math.ceil(settings.workspace_timeout),
                 "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
                 "maxCPUPerWorkspace": quotas.cpu_per_workspace,
             },
             "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
-            "templates": list(settings.templates),
-            "implementation": {"name": "Atelier", "version": settings.version},
+            "templates": list(settings.api_templates),
+            "implementation": {"name": "Atelier", "version": settings.api_version},
         },
     }
 

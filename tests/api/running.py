@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from docker.errors import NotFound
 
+from tests.declared import inventory_values, write_settings
 from tests.documented import Documented
 from tests.module.installation import REPOSITORY, Installation
 from tests.waiting import eventually
@@ -52,70 +53,30 @@ class Instance(Installation):
 
     def site(self, engine_url: str | None = None, **changed: Any) -> dict[str, Any]:
         return {
+            **inventory_values()["atelier_site"],
             "instance": self.name,
             "state_dir": str(self.state),
             "engine_url": engine_url or self.engine_url,
             "image_prefix": self.prefix,
-            "domain": "localhost",
-            "port": 80,
-            "protocol": "http",
             "networks": {"none": {"name": self.network, "subnet": self.subnet}},
-            "max_workspaces_per_user": 100,
-            "max_concurrent_workspaces": 100,
-            "enable_resource_limits": True,
-            "cpu_per_workspace": 8.0,
-            "memory_per_workspace_mb": 16384,
-            "builds": {
-                "ide_image": f"atelier/ide:{code_server_version()}",
-                "template_dirs": [],
-                "pip_conf": "/etc/pip.conf",
-                "npmrc": str(Path.home() / ".npmrc"),
-                "seconds": 480,
-            },
-            "seat_disk": 20 * 1024**3,
-            "seat_file_size": 8 * 1024**3,
             "git": None,
             **changed,
         }
 
     def write_settings(self, site: Mapping[str, Any], **changed: Any) -> None:
+        """``changed`` has the names of api/settings.py; ``workshop`` is a dictionary of those of the workshop."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        token = self.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(TOKEN + "\n")
-        secrets = self.folder / "workshop-secrets.json"
-        secrets.touch(mode=0o600)
-        workshop = {"admin_password": "", "access_code": "", **changed.pop("workshop", {})}
-        secrets.write_text(json.dumps({name: workshop.pop(name) for name in ("admin_password", "access_code")}))
-        document = {
+        settings = {
             "site": dict(site),
-            "token_file": str(token),
-            "api_auth": "token",
-            "loopback_is_operator": True,
-            "port_access": "password",
-            "templates": ["empty", "python-flask", "java-spring", "nodejs-react"],
-            "ready_timeout": 60,
-            "proxy_enabled": False,
-            "domain_categories": {},
-            "show_disk_usage": True,
-            "workspace_timeout_minutes": 120,
-            "reset_keep_hours": 24,
+            "api_templates": ["empty", "python-flask", "java-spring", "nodejs-react"],
+            "enable_proxy": False,
+            "workspace_timeout": 120,
             "disk_reserve": 0,
-            "version": "tests",
-            "workshop": {
-                "group": "workshop",
-                "seat_passwords": "keep",
-                "release": "",
-                "claims_per_minute": 300,
-                "seats_per_browser": 0,
-                "seats_per_address": 0,
-                "end": "",
-                "secrets_file": str(secrets),
-                **workshop,
-            },
+            "workshop_seats_per_browser": 0,
+            **{f"workshop_{name}": value for name, value in changed.pop("workshop", {}).items()},
             **changed,
         }
-        self.settings.write_text(json.dumps(document))
+        write_settings(self.folder, TOKEN, **settings)
 
     def lose(self, project: Mapping[str, Any]) -> None:
         """Takes the workspace's container away, if it has one."""
@@ -362,12 +323,6 @@ def project_copy(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name, symlinks=True)
     shutil.copy(REPOSITORY / "ansible.cfg", folder)
     return folder
-
-
-def code_server_version() -> str:
-    """The version of the installation's IDE, which its image is named by."""
-    text = (REPOSITORY / "inventory" / "group_vars" / "all" / "platform.yml").read_text()
-    return re.findall(r"^atelier_workspace_image_code_server_version: (\S+)$", text, re.MULTILINE)[0]
 
 
 def executions() -> list[tuple[int, str]]:

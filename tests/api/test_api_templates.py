@@ -30,9 +30,9 @@ def template(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Path]:
 @pytest.fixture
 def building(own: Callable[..., Api], template: Path) -> Api:
     """An API that knows the template, and has no image of it."""
-    api = own(templates=["empty", "probe"])
+    api = own(api_templates=["empty", "probe"])
     builds = {**api.instance.site()["builds"], "template_dirs": [str(template.parent)]}
-    return own(templates=["empty", "probe"], builds=builds).start()
+    return own(api_templates=["empty", "probe"], builds=builds).start()
 
 
 def steps(api: Api, job_id: str) -> list[str]:
@@ -78,7 +78,7 @@ def test_a_build_that_does_not_end_is_ended(building: Api, own: Callable[..., Ap
     (template / "prepare.sh").write_text("sleep 600\n")
     building.close()
     builds = {**building.instance.site()["builds"], "template_dirs": [str(template.parent)], "seconds": 5}
-    api = own(templates=["probe"], builds=builds).start()
+    api = own(api_templates=["probe"], builds=builds).start()
     body = is_error(
         api.post("/api/projects/create", {"projectName": "endless", "projectType": "probe"}),
         500,

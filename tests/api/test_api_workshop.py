@@ -436,7 +436,7 @@ def claims(api: Api) -> dict[str, Any]:
 
 
 def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) -> None:
-    api = own(workspace_timeout_minutes=0).start()
+    api = own(workspace_timeout=0).start()
     begun = [api.begin(name, group="workshop") for name in ("connected", "extended", "idle")]
     assert {api.ended(job)["state"] for _, job in begun} == {"successful"}
     connected, extended, idle = (seat for seat, _ in begun)
@@ -447,7 +447,7 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
     api.close()
 
     with socket.create_connection((api.instance.row("connected")["address"], 8082)):
-        api = own(workspace_timeout_minutes=0.05).start()
+        api = own(workspace_timeout=0.05).start()
         eventually(lambda: api.status(idle) == "stopped", "the idle one is stopped")
         assert [api.status(seat) for seat in (connected, extended)] == ["running", "running"]
         # The line comes when its job has ended.
@@ -455,7 +455,7 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         assert (entry["who"], entry["workspace"]) == ("expiry", idle)
         api.close()
 
-        api = own(workspace_timeout_minutes=120, workshop={"end": now()}).start()
+        api = own(workspace_timeout=120, workshop={"end": now()}).start()
         is_error(claim(api, "max@example.com"), 403, "WORKSHOP_OVER")
         assert "endsAt" in api.get("/api/workshop/status").json()
         assert api.get("/api/config").json()["config"]["limits"]["workspaceTimeout"] == 120

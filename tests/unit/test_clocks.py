@@ -119,7 +119,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     platform = SimpleNamespace(
         clock=SteadyClock(machine.wall, machine.steady),
         settings=SimpleNamespace(
-            workspace_timeout_minutes=120,
+            workspace_timeout=120,
             workshop=SimpleNamespace(end=datetime.fromtimestamp(START + 5 * HOUR, UTC), group="w"),
         ),
         watcher=SimpleNamespace(seen=running),

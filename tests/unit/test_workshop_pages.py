@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from atelier.common.messages import Message
-from atelier.database.claims import Bounds
 
 from api.monitoring.seat_activity import denied_domains, moment_of
-from api.settings import Workshop
 from api.web.i18n import words
 from api.web.presenters import workshop
 from api.web.presenters import workshop_teardown as ending
@@ -159,6 +158,6 @@ def test_what_the_proxy_refused_is_told_by_domain() -> None:
     ],
 )
 def test_what_a_release_will_do_is_said_before(generate: bool, reset: bool, words: tuple[str, str]) -> None:
-    configured = Workshop("workshop", generate, reset, 300, Bounds(), None, "", "")
+    configured: Any = SimpleNamespace(generate_passwords=generate, reset_on_release=reset)
     for sentence, word in zip(workshop.at_release(configured, 24.0, EN), words, strict=True):
         assert word in sentence

@@ -1,8 +1,8 @@
 """Settings declared as dataclasses: Ansible's argument specification, and the objects made of checked values.
 
-A field is a setting if its type is ``Annotated[type, description]``. A dictionary after the description adds keys to
-the option, such as ``{"no_log": True}``. A field whose type is a plain dataclass adds the settings of that dataclass.
-All other fields are derived.
+A field is a setting if its type is ``Annotated[type, description]``. A dictionary before the description adds keys to
+the option, such as ``{"no_log": True}``. A field whose type is a plain dataclass adds the settings of that dataclass,
+with the ``prefix`` of the field's metadata. All other fields are derived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZE = {"type": "bytes"}
 def options(declared: type[Any]) -> dict[str, Any]:
     """The declared settings as the ``options`` of an argument specification, with their descriptions."""
     found: dict[str, Any] = {}
-    for name, hint, default in _settings(declared):
+    for name, hint, default in _settings(declared, ""):
         found[name] = _option(hint)
         if default is MISSING:
             found[name]["required"] = True
@@ -30,29 +30,33 @@ def options(declared: type[Any]) -> dict[str, Any]:
     return found
 
 
-def build(declared: type[T], values: Mapping[str, Any], **derived: Any) -> T:
-    """The object for checked values. ``derived`` holds the fields that need more than a conversion to their type."""
+def build(declared: type[T], values: Mapping[str, Any], *, prefix: str = "", **derived: Any) -> T:
+    """The object for checked values. ``derived`` holds the fields that need more than a conversion to their type. A
+    setting whose value is None was left out and has its default."""
     hints = get_type_hints(declared, include_extras=True)
     made = dict(derived)
-    for name, hint in hints.items():
-        if name in derived or (get_origin(hint) is Annotated and values.get(name) is None):
+    for field in fields(declared):  # type: ignore[arg-type]
+        name, hint = field.name, hints[field.name]
+        if name in derived:
             continue
         if get_origin(hint) is Annotated:
-            made[name] = _value(hint, values[name])
+            value = values.get(prefix + name)
+            if value is not None or field.default is MISSING:
+                made[name] = None if value is None else _value(hint, value)
         elif is_dataclass(hint):
-            made[name] = build(hint, values)  # type: ignore[arg-type]
+            made[name] = build(hint, values, prefix=prefix + field.metadata.get("prefix", ""))  # type: ignore[arg-type]
     return declared(**made)
 
 
-def _settings(declared: type[Any]) -> Iterator[tuple[str, Any, Any]]:
+def _settings(declared: type[Any], prefix: str) -> Iterator[tuple[str, Any, Any]]:
     """Name, type and default of each setting."""
     hints = get_type_hints(declared, include_extras=True)
     for field in fields(declared):
         hint = hints[field.name]
         if get_origin(hint) is Annotated:
-            yield field.name, hint, field.default
+            yield prefix + field.name, hint, field.default
         elif is_dataclass(hint):
-            yield from _settings(hint)  # type: ignore[arg-type]
+            yield from _settings(hint, prefix + field.metadata.get("prefix", ""))  # type: ignore[arg-type]
 
 
 def _option(hint: Any) -> dict[str, Any]:
