@@ -14,6 +14,7 @@ from atelier.model import GIB
 from support import refused
 
 from api.settings import declared, load_settings
+from tests import settings_table
 from tests.declared import inventory_values, write_settings
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,11 @@ def test_every_declared_variable_is_the_inventory_s_or_the_role_s() -> None:
     files = ("inventory/group_vars/all/platform.yml", "roles/api/vars/main.yml")
     given = {name for file in files for name in yaml.safe_load((ROOT / file).read_text())}
     assert sorted({*declared()} - given) == []
+
+
+def test_the_page_of_settings_is_made_from_the_declarations() -> None:
+    remedy = "run PYTHONPATH=module_utils .venv/bin/python -m tests.settings_table"
+    assert settings_table.PAGE.read_text() == settings_table.table(), remedy
 
 
 def test_the_inventory_s_values_become_settings(tmp_path: Path) -> None:

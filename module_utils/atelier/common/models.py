@@ -89,11 +89,11 @@ class GitServer:
 class ArchiveLimits:
     """Limits of the archive of one workspace."""
 
-    entries: Annotated[int, "Files and folders."] = 1_000_000
+    entries: Annotated[int, "Files and folders that the archive of one workspace may hold."] = 1_000_000
     content_bytes: Annotated[
         int, SIZE, "Its content, the holes in files included. A checkpoint or a clone copies no more either."
     ] = 20 * GIB
-    seconds: Annotated[float, "Seconds that reading it may take. A running workspace is paused meanwhile."] = 300
+    seconds: Annotated[float, "Seconds that the archive may take. A running workspace is paused meanwhile."] = 300
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Builds:
     ]
     pip_conf: Annotated[Path, "The host's pip settings, a build secret if the file exists."]
     npmrc: Annotated[Path, "The host's npm settings, a build secret if the file exists."]
-    seconds: Annotated[float, "Seconds that the build of one image may take."]
+    seconds: Annotated[float, "Seconds that the build of one template image may take."]
 
 
 @dataclass(frozen=True)
