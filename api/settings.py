@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from atelier.ansible_glue import checked, parse_site
-from atelier.claims import Bounds
-from atelier.declared import SIZE, build, options
-from atelier.errors import AtelierError
-from atelier.model import Site, address
-from atelier.release import KEEP_FILES, RESET_FILES
-from atelier.validation import check_group
+from atelier.ansible_module import checked, parse_site
+from atelier.common.declared import SIZE, build, options
+from atelier.common.errors import AtelierError
+from atelier.common.models import Site, address
+from atelier.common.validation import check_group
+from atelier.database.claims import Bounds
+from atelier.workshop.release import KEEP_FILES, RESET_FILES
 
 # The only environment variable: the path of the settings file. It must hold no secret, because ansible-runner writes
 # its whole environment into each run's artifacts.

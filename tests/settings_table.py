@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from atelier.declared import options
-from atelier.model import Site
+from atelier.common.declared import options
+from atelier.common.models import Site
 
 from api.settings import declared
 

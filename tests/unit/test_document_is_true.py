@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +40,8 @@ from api.runner import queue
 from api.runner.adapter import Ended
 from api.services import containers as containers_service
 from api.services import git_server
-from api.settings import Settings, Workshop
+from api.settings import Settings, load_settings
+from tests.declared import write_settings
 from tests.documented import Documented
 from tests.recorded import write_conversation
 
@@ -54,36 +54,18 @@ _RECORDED_AT = "2026-02-14T10:05:00.123Z"
 def settings(folder: Path) -> Settings:
     networks = {mode: Network(f"test-{mode}", IPv4Network(f"10.9.{at}.0/24")) for at, mode in enumerate(ProxyMode)}
     git = GitServer("embedded", "ann", folder / "git.sock", folder / "git.json", 3000, "http://localhost/git")
-    return Settings(
-        site=replace(site(folder), networks=networks, git=git, seat_disk=1024**3),
-        raw_site={},
-        token="t" * 32,
-        api_auth="token",
-        loopback_is_operator=True,
-        port_access="password",
-        api_templates=("empty",),
-        api_token=folder / "token",
-        api_secrets=folder / "secrets",
-        api_version="0.1.0",
-        ready_timeout=1,
+    written = write_settings(
+        *(folder, "t" * 32),
         enable_proxy=True,
-        domain_categories={},
-        show_disk_usage=True,
+        ready_timeout=1,
         workspace_timeout=120,
-        reset_keep_hours=24,
         disk_reserve=0,
-        workshop=Workshop(
-            group="day",
-            seat_passwords="keep",
-            release="",
-            claims_per_minute=300,
-            seats_per_browser=0,
-            seats_per_address=0,
-            end=datetime(2099, 1, 1, tzinfo=UTC),
-            admin_password=_PASSWORD,
-            access_code="",
-        ),
+        workshop_group="day",
+        workshop_end="2099-01-01T00:00:00+00:00",
+        workshop_admin_password=_PASSWORD,
     )
+    of_the_test = replace(site(folder), networks=networks, git=git, seat_disk=1024**3)
+    return replace(load_settings(written), site=of_the_test)
 
 
 class DockerNow:

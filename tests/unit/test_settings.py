@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from atelier.claims import Bounds
-from atelier.errors import AtelierError, Code
-from atelier.model import GIB
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import GIB
+from atelier.database.claims import Bounds
 from support import refused
 
 from api.settings import declared, load_settings
