@@ -21,43 +21,8 @@ SUBDOMAIN_LENGTH = (3, 32)
 USER_LENGTH = (1, 64)
 PASSWORD_LENGTH = (6, 128)
 RESERVED = frozenset(
-    [
-        "admin",
-        "api",
-        "app",
-        "atelier",
-        "auth",
-        "blog",
-        "cdn",
-        "dashboard",
-        "dev",
-        "docs",
-        "ftp",
-        "gateway",
-        "git",
-        "help",
-        "imap",
-        "localhost",
-        "login",
-        "mail",
-        "metrics",
-        "ns1",
-        "ns2",
-        "pop",
-        "proxy",
-        "registry",
-        "root",
-        "smtp",
-        "ssh",
-        "static",
-        "status",
-        "support",
-        "test",
-        "vpn",
-        "webmail",
-        "workshop",
-        "www",
-    ]
+    "admin api app atelier auth blog cdn dashboard dev docs ftp gateway git help imap localhost login mail metrics "
+    "ns1 ns2 pop proxy registry root smtp ssh static status support test vpn webmail workshop www".split()
 )
 _SUBDOMAIN = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
 # What leads to a workspace by its id already.
