@@ -49,9 +49,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
-        required_one_of=[("name", "id")],
-        supports_check_mode=True,
+        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("name", "id")], supports_check_mode=True
     )
     run_on_platform(module, lambda platform: _take(module, platform))
 

@@ -114,9 +114,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
-        required_one_of=[("source", "source_id")],
-        supports_check_mode=True,
+        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("source", "source_id")], supports_check_mode=True
     )
     run_on_platform(module, lambda platform: _clone(module, platform))
 

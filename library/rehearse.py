@@ -57,10 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
-        required_one_of=[("source", "source_id")],
-    )
+    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("source", "source_id")])
     run_on_platform(module, lambda platform: _rehearse(module, platform))
 
 

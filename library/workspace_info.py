@@ -55,10 +55,7 @@ _FILTERS = ("name", "id", "group", "cloned_from")
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
     run_on_platform(module, lambda platform: _list(module, platform))
 
 

@@ -52,9 +52,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
-    )
+    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION))
     run_on_platform(module, lambda platform: seats_result(revive(platform, module.params["ids"]), "started"))
 
 

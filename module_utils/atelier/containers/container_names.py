@@ -33,8 +33,7 @@ def read_names_key(state_dir: Path) -> bytes | None:
         return None
     except (OSError, ValueError) as error:
         raise AtelierError(
-            Code.REGISTRY_ERROR,
-            Message("names_key_unreadable", file=_key_file(state_dir), why=error),
+            Code.REGISTRY_ERROR, Message("names_key_unreadable", file=_key_file(state_dir), why=error)
         ) from error
 
 
@@ -66,8 +65,7 @@ def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> 
                 write_atomically(_key_file(site.state_dir), text.encode(), mode=0o600)
             except OSError as error:
                 raise AtelierError(
-                    Code.REGISTRY_ERROR,
-                    Message("names_key_not_written", file=_key_file(site.state_dir), why=error),
+                    Code.REGISTRY_ERROR, Message("names_key_not_written", file=_key_file(site.state_dir), why=error)
                 ) from error
         return named
 

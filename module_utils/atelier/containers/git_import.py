@@ -49,13 +49,7 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
     said = last_of(_without(access, output), _MESSAGE_LENGTH)
     message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
     platform.registry.update(workspace.id, status=Status.ERROR, error=message)
-    raise AtelierError(
-        Code.GIT_CLONE_FAILED,
-        message,
-        field="git_url",
-        workspace=workspace.id,
-        container=name,
-    )
+    raise AtelierError(Code.GIT_CLONE_FAILED, message, field="git_url", workspace=workspace.id, container=name)
 
 
 def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:

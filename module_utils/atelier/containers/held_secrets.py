@@ -173,8 +173,4 @@ def _secret(path: str, entry: tarfile.TarInfo, content: bytes, replacement: byte
 
 
 def _too_much(path: str, why: str) -> AtelierError:
-    return AtelierError(
-        Code.SNAPSHOT_FAILED,
-        Message("secrets_not_held", path=plain(path), why=why),
-        field="source",
-    )
+    return AtelierError(Code.SNAPSHOT_FAILED, Message("secrets_not_held", path=plain(path), why=why), field="source")

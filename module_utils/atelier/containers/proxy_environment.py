@@ -57,9 +57,7 @@ def put_proxy_ca(platform: Platform, workspace: Workspace) -> bool:
         certificate = (mode.proxy_folder(platform.site.state_dir) / "ca.pem").read_bytes()
     except OSError as error:
         raise AtelierError(
-            Code.EGRESS_ERROR,
-            Message("proxy_ca_unreadable", proxy=mode.proxy, why=error),
-            field="proxy_mode",
+            Code.EGRESS_ERROR, Message("proxy_ca_unreadable", proxy=mode.proxy, why=error), field="proxy_mode"
         ) from error
     name = platform.site.container_name(workspace.id)
     present = platform.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
@@ -75,6 +73,5 @@ def trust_proxy_ca(platform: Platform, container: str) -> None:
     code, output = platform.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(
-            Code.EGRESS_ERROR,
-            Message("proxy_ca_refused", container=container, said=last_of(output, 300)),
+            Code.EGRESS_ERROR, Message("proxy_ca_refused", container=container, said=last_of(output, 300))
         )

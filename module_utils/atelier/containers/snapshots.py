@@ -109,18 +109,10 @@ def check_source(platform: Platform, source: Workspace) -> tuple[Container, Imag
     """The source's container and the image it was made from. Raises SNAPSHOT_FAILED when either is gone."""
     container = platform.engine.inspect(platform.site.container_name(source.id))
     if container is None:
-        raise AtelierError(
-            Code.SNAPSHOT_FAILED,
-            Message("snapshot.no_container", source=source.name),
-            field="source",
-        )
+        raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_container", source=source.name), field="source")
     base = platform.engine.image(container.image_id)
     if base is None:
-        raise AtelierError(
-            Code.SNAPSHOT_FAILED,
-            Message("snapshot.no_image", source=source.name),
-            field="source",
-        )
+        raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_image", source=source.name), field="source")
     return container, base
 
 
@@ -296,9 +288,7 @@ def _write_journal(
         write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
     except OSError as error:
         raise AtelierError(
-            Code.SNAPSHOT_FAILED,
-            Message("snapshot.not_safe", source=source.name, why=error),
-            field="site.state_dir",
+            Code.SNAPSHOT_FAILED, Message("snapshot.not_safe", source=source.name, why=error), field="site.state_dir"
         ) from error
 
 

@@ -14,19 +14,9 @@ def check_room(quotas: Quotas, usage: tuple[int, int], *, wanted: int, new_rows:
     """
     owned, running = usage
     if new_rows:
-        _check(
-            Code.WORKSPACE_LIMIT_EXCEEDED,
-            "max_workspaces_per_user",
-            quotas.max_workspaces_per_user,
-            owned,
-            wanted,
-        )
+        _check(Code.WORKSPACE_LIMIT_EXCEEDED, "max_workspaces_per_user", quotas.max_workspaces_per_user, owned, wanted)
     _check(
-        Code.CONCURRENT_LIMIT_REACHED,
-        "max_concurrent_workspaces",
-        quotas.max_concurrent_workspaces,
-        running,
-        wanted,
+        Code.CONCURRENT_LIMIT_REACHED, "max_concurrent_workspaces", quotas.max_concurrent_workspaces, running, wanted
     )
 
 

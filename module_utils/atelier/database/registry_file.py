@@ -24,8 +24,4 @@ def opened_alone(folder: Path) -> Iterator[None]:
 
 
 def unusable(path: Path, error: Exception) -> AtelierError:
-    return AtelierError(
-        Code.REGISTRY_ERROR,
-        Message("registry_unusable", path=path, why=error),
-        field="site.state_dir",
-    )
+    return AtelierError(Code.REGISTRY_ERROR, Message("registry_unusable", path=path, why=error), field="site.state_dir")

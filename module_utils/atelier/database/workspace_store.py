@@ -63,10 +63,7 @@ class Registry:
                 state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path.touch(mode=0o600)
             self._db = sqlite3.connect(
-                ":memory:" if in_memory else path,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
+                ":memory:" if in_memory else path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -393,9 +390,4 @@ class Registry:
 
 
 def _name_taken(name: str) -> AtelierError:
-    return AtelierError(
-        Code.PROJECT_EXISTS,
-        Message("name_taken", name=name),
-        field="name",
-        value=name,
-    )
+    return AtelierError(Code.PROJECT_EXISTS, Message("name_taken", name=name), field="name", value=name)

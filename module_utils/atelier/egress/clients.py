@@ -42,7 +42,5 @@ def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
             write_atomically(file, data, mode=0o644)
         except OSError as error:
             raise AtelierError(
-                Code.EGRESS_ERROR,
-                Message("file_not_written", file=file, why=error),
-                field="site.state_dir",
+                Code.EGRESS_ERROR, Message("file_not_written", file=file, why=error), field="site.state_dir"
             ) from error

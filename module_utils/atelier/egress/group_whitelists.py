@@ -42,9 +42,7 @@ class GroupWhitelists:
         entry a line."""
         if not self._path.parent.is_dir():
             raise AtelierError(
-                Code.SERVICE_UNAVAILABLE,
-                Message("squid.no_folder", folder=self._path.parent),
-                field="site.state_dir",
+                Code.SERVICE_UNAVAILABLE, Message("squid.no_folder", folder=self._path.parent), field="site.state_dir"
             )
         with self._locks.whitelist(self._wait * 2):
             groups = self.all()

@@ -129,10 +129,7 @@ class Squid:
         if code == 0 and "FATAL:" not in output:
             return
         self._candidate.unlink()
-        raise AtelierError(
-            Code.SQUID_ERROR,
-            Message("squid.refused", said=self._complaint(output)),
-        )
+        raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=self._complaint(output)))
 
     def _reconfigured(self, wanted: Configuration) -> bool:
         """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
@@ -168,8 +165,7 @@ class Squid:
             try:
                 if not self._container_runs():
                     raise AtelierError(
-                        Code.SERVICE_UNAVAILABLE,
-                        Message("squid.not_running", container=self._container),
+                        Code.SERVICE_UNAVAILABLE, Message("squid.not_running", container=self._container)
                     )
                 return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
             except AtelierError as error:
@@ -204,7 +200,5 @@ class Squid:
 
     def _missing(self) -> AtelierError:
         return AtelierError(
-            Code.SERVICE_UNAVAILABLE,
-            Message("squid.no_files", folder=os.fspath(self._folder)),
-            field="site.state_dir",
+            Code.SERVICE_UNAVAILABLE, Message("squid.no_files", folder=os.fspath(self._folder)), field="site.state_dir"
         )

@@ -48,14 +48,8 @@ def translated(
                 field="site.engine_url",
             ) from error
         if "no space left on device" in reason or "disk quota exceeded" in reason:
-            raise AtelierError(
-                Code.DISK_FULL,
-                Message("docker.disk_full", attempt=attempt),
-            ) from error
-        raise AtelierError(
-            code,
-            Message("docker.refused", attempt=attempt, reason=reason.rstrip(".")),
-        ) from error
+            raise AtelierError(Code.DISK_FULL, Message("docker.disk_full", attempt=attempt)) from error
+        raise AtelierError(code, Message("docker.refused", attempt=attempt, reason=reason.rstrip("."))) from error
     except requests.exceptions.ReadTimeout as error:
         # Docker is there. A container that is being read or removed keeps it from answering about that one.
         raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
@@ -65,7 +59,5 @@ def translated(
 
 def _unreachable(url: str, error: Exception) -> AtelierError:
     return AtelierError(
-        Code.SERVICE_UNAVAILABLE,
-        Message("docker.away", url=url, kind=type(error).__name__),
-        field="site.engine_url",
+        Code.SERVICE_UNAVAILABLE, Message("docker.away", url=url, kind=type(error).__name__), field="site.engine_url"
     )

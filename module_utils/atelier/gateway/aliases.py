@@ -20,10 +20,13 @@ from ..database.workspace_store import Registry, now
 SUBDOMAIN_LENGTH = (3, 32)
 USER_LENGTH = (1, 64)
 PASSWORD_LENGTH = (6, 128)
-RESERVED = frozenset(
-    "admin api app atelier auth blog cdn dashboard dev docs ftp gateway git help imap localhost login mail metrics "
-    "ns1 ns2 pop proxy registry root smtp ssh static status support test vpn webmail workshop www".split()
-)
+# fmt: off
+RESERVED = frozenset({
+    "admin", "api", "app", "atelier", "auth", "blog", "cdn", "dashboard", "dev", "docs", "ftp", "gateway", "git",
+    "help", "imap", "localhost", "login", "mail", "metrics", "ns1", "ns2", "pop", "proxy", "registry", "root", "smtp",
+    "ssh", "static", "status", "support", "test", "vpn", "webmail", "workshop", "www",
+})
+# fmt: on
 _SUBDOMAIN = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
 # What leads to a workspace by its id already.
 _WORKSPACE_NAME = re.compile(r"[0-9a-f]{12}(-[0-9]+)?")
@@ -129,9 +132,7 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
                 )
         except sqlite3.IntegrityError as error:
             raise AtelierError(
-                Code.PROJECT_NOT_FOUND,
-                Message("workspace_gone", workspace=alias.workspace_id),
-                field="projectId",
+                Code.PROJECT_NOT_FOUND, Message("workspace_gone", workspace=alias.workspace_id), field="projectId"
             ) from error
     return True
 

@@ -109,10 +109,7 @@ class Gateway:
     def _change(self, command: str) -> None:
         answer = self._command(command)
         if answer and answer.strip():
-            raise AtelierError(
-                Code.GATEWAY_ERROR,
-                Message("gateway.refused", said=answer.strip()[:200]),
-            )
+            raise AtelierError(Code.GATEWAY_ERROR, Message("gateway.refused", said=answer.strip()[:200]))
 
     def _command(self, text: str) -> str | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -132,10 +129,7 @@ class Gateway:
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
             except OSError as error:
-                raise AtelierError(
-                    Code.GATEWAY_ERROR,
-                    Message("gateway.silent", kind=type(error).__name__),
-                ) from error
+                raise AtelierError(Code.GATEWAY_ERROR, Message("gateway.silent", kind=type(error).__name__)) from error
             finally:
                 os.close(folder)
 

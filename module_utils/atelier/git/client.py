@@ -73,11 +73,7 @@ def seats_of(site: Site, workspace_id: str) -> tuple[str, ...]:
 def require_git(site: Site) -> GitServer:
     """The site's git server. Raises SERVICE_UNAVAILABLE on an installation without one."""
     if site.git is None:
-        raise AtelierError(
-            Code.SERVICE_UNAVAILABLE,
-            Message("git.not_installed"),
-            field="site.git",
-        )
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("git.not_installed"), field="site.git")
     return site.git
 
 
@@ -143,12 +139,7 @@ class Forge:
         except AtelierError as error:
             if error.code is not Code.GIT_ERROR:
                 raise
-            raise AtelierError(
-                Code.GIT_REPO_CREATE_FAILED,
-                error.message,
-                field="name",
-                value=name,
-            ) from error
+            raise AtelierError(Code.GIT_REPO_CREATE_FAILED, error.message, field="name", value=name) from error
         return repository
 
     def _make(self, names: Sequence[str], settings: Mapping[str, Any]) -> Repository:
@@ -275,10 +266,7 @@ class Forge:
             return True
         # 422 says that it exists, and also whatever else the server did not like.
         if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
-            raise AtelierError(
-                Code.GIT_ERROR,
-                Message("git.user_refused", user=user, said=answer.message),
-            )
+            raise AtelierError(Code.GIT_ERROR, Message("git.user_refused", user=user, said=answer.message))
         return False
 
     def _tokens(self, user: str) -> list[int]:
@@ -336,8 +324,7 @@ def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
         return read(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AtelierError(
-            Code.GIT_ERROR,
-            Message("git.not_understood", what=what, kind=type(error).__name__, why=error),
+            Code.GIT_ERROR, Message("git.not_understood", what=what, kind=type(error).__name__, why=error)
         ) from error
 
 
@@ -363,9 +350,4 @@ def no_default_branch(name: str, branch: str) -> AtelierError:
 
 
 def taken(name: str) -> AtelierError:
-    return AtelierError(
-        Code.REPOSITORY_EXISTS,
-        Message("git.repository_exists", name=name),
-        field="name",
-        value=name,
-    )
+    return AtelierError(Code.REPOSITORY_EXISTS, Message("git.repository_exists", name=name), field="name", value=name)

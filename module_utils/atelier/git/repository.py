@@ -120,9 +120,7 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
     }
     if desired.branches:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("git.new_without_branches", name=desired.name),
-            field="branches",
+            Code.VALIDATION_ERROR, Message("git.new_without_branches", name=desired.name), field="branches"
         )
     if check_mode:
         name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)

@@ -105,9 +105,7 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
         full = AtelierError(
-            Code.DISK_FULL,
-            Message("archive_not_written", folder=folder, why=error.strerror or error),
-            field="folder",
+            Code.DISK_FULL, Message("archive_not_written", folder=folder, why=error.strerror or error), field="folder"
         )
         raise full from error
 

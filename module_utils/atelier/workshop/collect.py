@@ -204,9 +204,7 @@ def _folder(platform: Platform, folder: Path) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("folder_not_made", folder=folder, why=error.strerror),
-            field="folder",
+            Code.VALIDATION_ERROR, Message("folder_not_made", folder=folder, why=error.strerror), field="folder"
         ) from error
     with platform.locks.archives(folder, platform.lock_wait):
         remove_unfinished(folder)

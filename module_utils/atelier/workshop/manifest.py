@@ -73,9 +73,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("no_manifest", path=path, why=error),
-            field="folder",
+            Code.VALIDATION_ERROR, Message("no_manifest", path=path, why=error), field="folder"
         ) from error
     return {entry.id: entry for entry in entries}
 
@@ -93,9 +91,7 @@ def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterab
         write_atomically(folder / NAME, (json.dumps(document, indent=2) + "\n").encode(), mode=_MODE)
     except OSError as error:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("manifest_not_written", folder=folder, why=error),
-            field="folder",
+            Code.VALIDATION_ERROR, Message("manifest_not_written", folder=folder, why=error), field="folder"
         ) from error
 
 

@@ -357,9 +357,7 @@ def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
     row = platform.registry.get(id=id, name=name, field="id" if id else "name")
     if row.status is Status.CREATING:
         raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            Message("still_being_made", name=row.name),
-            field="id" if id else "name",
+            Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"
         )
     return row
 

@@ -97,11 +97,7 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
     _check(order)
     source = platform.registry.get(id=order.source_id, name=order.source_name, field="source")
     if source.status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            Message("source_being_created", source=source.name),
-            field="source",
-        )
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
     if check_mode:
         return _foretold(platform, order, source)
     held = order.sheet.held(platform.locks, platform.lock_wait) if order.sheet else nullcontext()
@@ -248,12 +244,7 @@ def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Worksp
 
 
 def _busy(row: Workspace) -> AtelierError:
-    return AtelierError(
-        Code.WORKSPACE_BUSY,
-        Message("seat_being_made", name=row.name),
-        field="names",
-        value=row.name,
-    )
+    return AtelierError(Code.WORKSPACE_BUSY, Message("seat_being_made", name=row.name), field="names", value=row.name)
 
 
 def _present(platform: Platform, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:

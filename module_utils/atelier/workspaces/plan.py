@@ -182,16 +182,8 @@ def _refuse_unfinished_clone(workspace: Workspace, status: Status) -> None:
     if workspace.cloned_from is None:
         return
     if status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            Message("clone_being_made", name=workspace.name),
-            field="name",
-        )
-    raise AtelierError(
-        Code.SNAPSHOT_FAILED,
-        Message("clone_without_container", name=workspace.name),
-        field="name",
-    )
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("clone_being_made", name=workspace.name), field="name")
+    raise AtelierError(Code.SNAPSHOT_FAILED, Message("clone_without_container", name=workspace.name), field="name")
 
 
 def wants_repository(desired: WorkspaceSpec, workspace: Workspace) -> bool:
