@@ -57,7 +57,7 @@ url:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.containers.context import Platform
@@ -75,13 +75,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION),
+    run_on_platform(
+        DOCUMENTATION,
+        _apply,
         required_one_of=[("name", "id")],
         required_if=[("state", "present", ("port",))],
         mutually_exclusive=[("password", "password_hash")],
     )
-    run_on_platform(module, lambda platform: _apply(module, platform))
 
 
 def _apply(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

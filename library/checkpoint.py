@@ -41,17 +41,14 @@ checkpoints:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.checkpoints import take_checkpoint
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("name", "id")], supports_check_mode=True
-    )
-    run_on_platform(module, lambda platform: _take(module, platform))
+    run_on_platform(DOCUMENTATION, _take, required_one_of=[("name", "id")])
 
 
 def _take(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -105,7 +105,7 @@ source:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
@@ -113,10 +113,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("source", "source_id")], supports_check_mode=True
-    )
-    run_on_platform(module, lambda platform: _clone(module, platform))
+    run_on_platform(DOCUMENTATION, _clone, required_one_of=[("source", "source_id")])
 
 
 def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

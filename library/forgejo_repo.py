@@ -91,15 +91,14 @@ branches:
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.git.client import open_forge
 from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply, check
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run(module, lambda: _apply(module))
+    run(DOCUMENTATION, _apply)
 
 
 def _apply(module: AnsibleModule) -> dict[str, Any]:

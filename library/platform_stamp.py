@@ -95,7 +95,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.models import Site
 from ansible.module_utils.atelier.engine.client import DockerEngine
@@ -104,14 +104,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
+    run(DOCUMENTATION, _run)
 
-    def call() -> dict[str, Any]:
-        # A setting that can't be is told here, before anything is made.
-        site = parse_site(module.params["site"])
-        return _compare(module, site) if module.params["state"] == "compare" else _record(module, site)
 
-    run(module, call)
+def _run(module: AnsibleModule) -> dict[str, Any]:
+    # A setting that can't be is told here, before anything is made.
+    site = parse_site(module.params["site"])
+    return _compare(module, site) if module.params["state"] == "compare" else _record(module, site)
 
 
 def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:

@@ -51,25 +51,21 @@ port:
 from ipaddress import ip_network
 from typing import Any
 
-from ansible.module_utils.atelier import ansible_module
+from ansible.module_utils.atelier.ansible_module import run
 from ansible.module_utils.atelier.host import ports
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ansible_module.argument_spec(DOCUMENTATION),
-        supports_check_mode=True,
-    )
+    run(DOCUMENTATION, _check)
 
-    def call() -> dict[str, Any]:
-        port: int = module.params["port"]
-        addresses = [str(ip_network(subnet)[1]) for subnet in module.params["subnets"]]
-        found = ports.holders(port, module.params["own_container"], addresses=addresses)
-        ports.require_free(port, module.params["field"], found)
-        return {"changed": False, "port": port}
 
-    ansible_module.run(module, call)
+def _check(module: AnsibleModule) -> dict[str, Any]:
+    port: int = module.params["port"]
+    addresses = [str(ip_network(subnet)[1]) for subnet in module.params["subnets"]]
+    found = ports.holders(port, module.params["own_container"], addresses=addresses)
+    ports.require_free(port, module.params["field"], found)
+    return {"changed": False, "port": port}
 
 
 if __name__ == "__main__":

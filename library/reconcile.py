@@ -64,15 +64,14 @@ drift:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run_on_platform(module, lambda platform: _reconcile(module, platform))
+    run_on_platform(DOCUMENTATION, _reconcile)
 
 
 def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -72,18 +72,14 @@ document:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.database.workspace_store import Registry
 from ansible.module_utils.atelier.egress.categories import read_categories
 from ansible.module_utils.atelier.recordings.report import report
-from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("name", "id")], supports_check_mode=True
-    )
-    run(module, lambda: _read(module.params))
+    run(DOCUMENTATION, lambda module: _read(module.params), required_one_of=[("name", "id")])
 
 
 def _read(params: dict[str, Any]) -> dict[str, Any]:

@@ -50,15 +50,14 @@ verdict:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workshop.rehearsal import rehearse
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("source", "source_id")])
-    run_on_platform(module, lambda platform: _rehearse(module, platform))
+    run_on_platform(DOCUMENTATION, _rehearse, required_one_of=[("source", "source_id")])
 
 
 def _rehearse(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -62,17 +62,14 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workshop.release import Wanted, release
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("name", "id")], supports_check_mode=True
-    )
-    run_on_platform(module, lambda platform: _release(module, platform))
+    run_on_platform(DOCUMENTATION, _release, required_one_of=[("name", "id")])
 
 
 def _release(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -54,17 +54,14 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.checkpoints import reset
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=argument_spec(DOCUMENTATION), required_one_of=[("name", "id")], supports_check_mode=True
-    )
-    run_on_platform(module, lambda platform: _reset(module, platform))
+    run_on_platform(DOCUMENTATION, _reset, required_one_of=[("name", "id")])
 
 
 def _reset(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -72,7 +72,7 @@ raw:
 from functools import cache
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, run
+from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.common.validation import check_group
 from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.egress.squid import Squid
@@ -82,8 +82,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run(module, lambda: _change(module))
+    run(DOCUMENTATION, _change)
 
 
 def _change(module: AnsibleModule) -> dict[str, Any]:

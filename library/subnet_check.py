@@ -95,7 +95,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier import ansible_module
+from ansible.module_utils.atelier.ansible_module import run
 from ansible.module_utils.atelier.common.egress_modes import PROXIED_MODES
 from ansible.module_utils.atelier.host import subnets
 from ansible.module_utils.basic import AnsibleModule
@@ -105,31 +105,27 @@ RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ansible_module.argument_spec(DOCUMENTATION),
-        supports_check_mode=True,
-    )
+    run(DOCUMENTATION, _check)
 
-    def call() -> dict[str, Any]:
-        routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
-        subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
-        subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
-        if subnets.lets_names_out(module.params["engine_version"]):
-            module.warn(
-                f"Docker {module.params['engine_version']} may answer names of the outside in closed networks"
-                f" (CVE-2024-29018): seats of the modes {' and '.join(PROXIED_MODES)} could send data out by name"
-                " look-ups. Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
-            )
-        resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
-        return {
-            "changed": False,
-            "uplinks": subnets.uplinks(routes),
-            "neighbours": subnets.neighbours(routes),
-            "name_servers": subnets.name_servers(*resolvers),
-            "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
-        }
 
-    ansible_module.run(module, call)
+def _check(module: AnsibleModule) -> dict[str, Any]:
+    routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+    subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
+    subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
+    if subnets.lets_names_out(module.params["engine_version"]):
+        module.warn(
+            f"Docker {module.params['engine_version']} may answer names of the outside in closed networks"
+            f" (CVE-2024-29018): seats of the modes {' and '.join(PROXIED_MODES)} could send data out by name"
+            " look-ups. Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
+        )
+    resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
+    return {
+        "changed": False,
+        "uplinks": subnets.uplinks(routes),
+        "neighbours": subnets.neighbours(routes),
+        "name_servers": subnets.name_servers(*resolvers),
+        "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
+    }
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ summary:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, parse_site, progress_reporter, run
+from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.containers.template_images import TemplateImages, template_folders
 from ansible.module_utils.atelier.engine.client import DockerEngine
@@ -53,8 +53,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run(module, lambda: _refresh(module))
+    run(DOCUMENTATION, _refresh)
 
 
 def _refresh(module: AnsibleModule) -> dict[str, Any]:

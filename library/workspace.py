@@ -164,7 +164,8 @@ workspace:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
+from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.models import ProxyMode
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.git.urls import check_git_access
@@ -176,26 +177,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **argument_spec(DOCUMENTATION),
-            "proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]},
-        },
-        required_one_of=[("name", "id")],
-        supports_check_mode=True,
-    )
-    if module.params["password"] is not None and module.params["remove_password"]:
-        remedy = "Give one of them."
-        module.fail_json(
-            msg=f"password and remove_password exclude each other. {remedy}",
-            error_code="VALIDATION_ERROR",
-            details={"field": "remove_password", "remedy": remedy},
-        )
-    run_on_platform(module, lambda platform: _ensure(module, platform))
+    modes = {"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}}
+    run_on_platform(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")])
 
 
 def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     given = own_options(module)
+    if given["password"] is not None and given["remove_password"]:
+        message = "password and remove_password exclude each other."
+        raise AtelierError(Code.VALIDATION_ERROR, message, field="remove_password", remedy="Give one of them.")
     mode = given.pop("proxy_mode")
     state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")

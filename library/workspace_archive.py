@@ -99,7 +99,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workshop.collect import collect, verify
 from ansible.module_utils.atelier.workshop.manifest import NAME
@@ -108,8 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run_on_platform(module, lambda platform: _archive(module, platform))
+    run_on_platform(DOCUMENTATION, _archive)
 
 
 def _archive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -46,7 +46,7 @@ workspaces:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.listing import list_workspaces
 from ansible.module_utils.basic import AnsibleModule
@@ -55,8 +55,7 @@ _FILTERS = ("name", "id", "group", "cloned_from")
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run_on_platform(module, lambda platform: _list(module, platform))
+    run_on_platform(DOCUMENTATION, _list)
 
 
 def _list(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

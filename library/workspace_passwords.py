@@ -49,15 +49,14 @@ failed_seats:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform, seats_result
+from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
 from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION), supports_check_mode=True)
-    run_on_platform(module, lambda platform: _set(module, platform))
+    run_on_platform(DOCUMENTATION, _set)
 
 
 def _set(module: AnsibleModule, platform: Platform) -> dict[str, Any]:

@@ -46,14 +46,20 @@ failed_seats:
   elements: str
 """
 
-from ansible.module_utils.atelier.ansible_module import argument_spec, run_on_platform, seats_result
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
+from ansible.module_utils.atelier.containers.context import Platform
 from ansible.module_utils.atelier.workspaces.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(DOCUMENTATION))
-    run_on_platform(module, lambda platform: seats_result(revive(platform, module.params["ids"]), "started"))
+    run_on_platform(DOCUMENTATION, _revive)
+
+
+def _revive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+    return seats_result(revive(platform, module.params["ids"]), "started")
 
 
 if __name__ == "__main__":

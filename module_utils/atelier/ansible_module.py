@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import asdict
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import UnsupportedError
@@ -124,12 +126,11 @@ _SHARED_SPECS: Mapping[str, dict[str, Any]] = {
 _SECRET = re.compile("hash|password|secret|token")
 
 
-def argument_spec(documentation: str) -> dict[str, Any]:
-    """The options of a module's DOCUMENTATION, and those of its fragments, as AnsibleModule takes them. One that has
-    the name of a secret is logged only if it is a switch."""
-    document = yaml_load(documentation)
-    shared = [_SHARED_SPECS.get(name, {}) for name in document["extends_documentation_fragment"]]
-    return {**_declared(document["options"]), **dict(ChainMap(*shared))}
+def argument_spec(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a module's documentation and of its fragments. One with the name of a secret is logged only if it
+    is a switch."""
+    shared = ChainMap(*(_SHARED_SPECS.get(name, {}) for name in document["extends_documentation_fragment"]))
+    return {**_declared(document["options"]), **shared}
 
 
 def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,11 +145,23 @@ def _declared(documented: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
-    """Ends the module: with what ``call`` returns, or with its AtelierError as msg, error_code and details.
-    Beside sentences stand their codes, as ``tagged`` puts them."""
+def run(
+    documentation: str,
+    call: Callable[[AnsibleModule], dict[str, Any]],
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    **rules: Any,
+) -> None:
+    """Runs the module that DOCUMENTATION describes: it ends with what ``call`` returns, or with its AtelierError as
+    msg, error_code and details. Beside sentences stand their codes, as ``tagged`` puts them. ``options`` replace those
+    of the documentation, ``rules`` are AnsibleModule's own, such as ``required_one_of``."""
+    document = yaml_load(documentation)
+    module = AnsibleModule(
+        argument_spec={**argument_spec(document), **options},
+        supports_check_mode="atelier.no_check" not in document["extends_documentation_fragment"],
+        **rules,
+    )
     try:
-        result = call()
+        result = call(module)
     except AtelierError as error:
         _fail(module, error)
     except OSError as error:
@@ -160,26 +173,28 @@ def run(module: Any, call: Callable[[], dict[str, Any]]) -> None:
         module.exit_json(**tagged(result))
 
 
-def _fail(module: Any, error: AtelierError) -> None:
+def _fail(module: AnsibleModule, error: AtelierError) -> None:
     module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
 
 
-def run_on_platform(module: Any, call: Callable[[Platform], dict[str, Any]]) -> None:
+def run_on_platform(
+    documentation: str, call: Callable[[AnsibleModule, Platform], dict[str, Any]], **rules: Any
+) -> None:
     """As ``run``, with the installation that the module's SHARED_SPEC parameters name opened for the call."""
 
-    def opened() -> dict[str, Any]:
+    def opened(module: AnsibleModule) -> dict[str, Any]:
         with open_platform(
             parse_site(module.params["site"]),
             ready_timeout=module.params["ready_timeout"],
             progress=progress_reporter(),
             check_mode=module.check_mode,
         ) as platform:
-            return call(platform)
+            return call(module, platform)
 
-    run(module, opened)
+    run(documentation, opened, **rules)
 
 
-def own_options(module: Any) -> dict[str, Any]:
+def own_options(module: AnsibleModule) -> dict[str, Any]:
     """What the module was given, apart from SHARED_SPEC."""
     return {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
 

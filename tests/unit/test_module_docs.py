@@ -99,7 +99,7 @@ options:
   look_at: {description: What., type: dict, suboptions: {files: {description: Files., type: list, elements: path}}}
   ready_timeout: {description: Told otherwise.}
 """
-    spec = argument_spec(options)
+    spec = argument_spec(yaml.safe_load(options))
     assert {*spec} == {"site", "ready_timeout", "name", "id", "password_hash", "remove_password", "look_at"}
     assert spec["password_hash"] == {"type": "str", "no_log": True}
     assert spec["remove_password"] == {"type": "bool", "default": False, "no_log": False}
