@@ -91,13 +91,8 @@ def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     return {
         "changed": repair and bool(drift),
         "drift": [
-            {
-                "kind": str(difference.kind),
-                "subject": difference.subject,
-                "message": difference.message,
-                "remedy": difference.remedy,
-                "repaired": repaired,
-            }
+            {name: getattr(difference, name) for name in ("kind", "subject", "message", "remedy")}
+            | {"repaired": repaired}
             for difference in drift
         ],
     }

@@ -91,7 +91,6 @@ internal_destinations:
   sample: {ipv4: [10.1.2.3/32], ipv6: []}
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,7 @@ def _check(module: AnsibleModule) -> dict[str, Any]:
         "uplinks": subnets.uplinks(routes),
         "neighbours": subnets.neighbours(routes),
         "name_servers": subnets.name_servers(*resolvers),
-        "internal_destinations": asdict(subnets.destinations(module.params["internal_destinations"])),
+        "internal_destinations": subnets.destinations(module.params["internal_destinations"]),
     }
 
 

@@ -101,7 +101,7 @@ def test_a_trusted_proxy_is_an_address_and_never_a_seats() -> None:
 
 def test_internal_destinations_are_networks_by_version() -> None:
     found = destinations(["10.1.2.3", "10.1.0.0/16", "fd00:1::/32"])
-    assert (found.ipv4, found.ipv6) == (["10.1.2.3/32", "10.1.0.0/16"], ["fd00:1::/32"])
+    assert (found["ipv4"], found["ipv6"]) == (["10.1.2.3/32", "10.1.0.0/16"], ["fd00:1::/32"])
     for wrong in ("mirror.example.org", "10.1.2.3/8", "10.0.0.0/8 } accept; #", ""):
         with pytest.raises(AtelierError) as caught:
             destinations([wrong])

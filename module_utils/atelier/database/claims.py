@@ -11,7 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -87,16 +87,19 @@ class Occupancy:
 
 def first_claim(registry: Registry, workspace_id: str) -> str | None:
     """When somebody claimed the seat for the first time, as ISO 8601 in UTC. None if nobody ever did."""
-    with registry.reading() as db:
-        (moment,) = db.execute("SELECT min(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
-    return None if moment is None else str(moment)
+    return _claimed(registry, workspace_id)[0]
 
 
 def last_claim(registry: Registry, workspace_id: str) -> str | None:
     """When somebody claimed the seat for the last time. None if nobody ever did."""
+    return _claimed(registry, workspace_id)[1]
+
+
+def _claimed(registry: Registry, workspace_id: str) -> tuple[str | None, str | None]:
+    query = "SELECT min(claimed_at), max(claimed_at) FROM claims WHERE workspace_id = ?"
     with registry.reading() as db:
-        (moment,) = db.execute("SELECT max(claimed_at) FROM claims WHERE workspace_id = ?", (workspace_id,)).fetchone()
-    return None if moment is None else str(moment)
+        first, last = db.execute(query, (workspace_id,)).fetchone()
+    return first, last
 
 
 def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
@@ -228,12 +231,7 @@ class Claims:
                 f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence",  # noqa: S608 - ours
                 values,
             ).fetchall()
-        return [_claim(row) for row in rows]
-
-
-def _claim(row: Sequence[Any]) -> Claim:
-    seat, seat_name, name, email, claimed_at, released_at, password_due, browser, source = row
-    return Claim(seat, seat_name, name, email, claimed_at, released_at, bool(password_due), browser, source)
+        return [replace(found, password_due=bool(found.password_due)) for found in (Claim(*row) for row in rows)]
 
 
 def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list[dict[str, Any]]:

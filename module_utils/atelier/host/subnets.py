@@ -63,16 +63,9 @@ def name_servers(*configurations: str) -> list[str]:
     return [str(address) for address in sorted(found) if not address.is_loopback]
 
 
-@dataclass(frozen=True)
-class Destinations:
-    """Addresses and networks as texts, by the version of IP."""
-
-    ipv4: list[str]
-    ipv6: list[str]
-
-
-def destinations(texts: Iterable[str]) -> Destinations:
-    """The networks that seats may reach although they are private. Raises VALIDATION_ERROR for one that is none."""
+def destinations(texts: Iterable[str]) -> dict[str, list[str]]:
+    """The networks that seats may reach although they are private, as texts under ``ipv4`` and ``ipv6``. Raises
+    VALIDATION_ERROR for one that is none."""
     found: list[IPv4Network | IPv6Network] = []
     for text in texts:
         try:
@@ -84,10 +77,7 @@ def destinations(texts: Iterable[str]) -> Destinations:
                 field="atelier_network_internal_destinations",
                 remedy="Give addresses and networks only, such as 10.1.2.3 or 10.1.0.0/16.",
             ) from error
-    return Destinations(
-        [str(network) for network in found if network.version == 4],
-        [str(network) for network in found if network.version == 6],
-    )
+    return {f"ipv{version}": [str(network) for network in found if network.version == version] for version in (4, 6)}
 
 
 def lets_names_out(engine_version: str) -> bool:

@@ -38,13 +38,8 @@ _FINGERPRINT = 16
 _FREE = bytes(_FINGERPRINT)
 # What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
 _OF_THEIR_OWN = (
-    "*/.git/index",
-    "*/.git/*.lock",
-    "*/.git/FETCH_HEAD",
-    "*/.git/gc.log",
-    "*/node_modules/.cache/*",
-    "*/node_modules/.vite/*",
-    "*/__pycache__/*",
+    *("*/.git/index", "*/.git/*.lock", "*/.git/FETCH_HEAD", "*/.git/gc.log"),
+    *("*/node_modules/.cache/*", "*/node_modules/.vite/*", "*/__pycache__/*"),
 )
 # A seat's paths may have 4096 bytes.
 _SHOWN_PATH = 200

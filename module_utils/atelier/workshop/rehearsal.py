@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..common.errors import AtelierError, Code
@@ -65,17 +65,8 @@ class Verdict:
 
     def view(self) -> dict[str, object]:
         """As modules return it: seconds, bytes."""
-        return {
-            "go": self.go,
-            "seats": self.seats,
-            "made_in": round(self.made_in, 2),
-            "p50": self.p50 if self.p50 is None else round(self.p50, 3),
-            "p95": self.p95 if self.p95 is None else round(self.p95, 3),
-            "memory_per_seat": self.memory_per_seat,
-            "disk_per_seat": self.disk_per_seat,
-            "first_limit": {"what": self.first_limit.what, "seats": self.first_limit.seats},
-            "reasons": list(self.reasons),
-        }
+        rounded = {"made_in": round(self.made_in, 2), "p50": self.p50 and round(self.p50, 3)}
+        return asdict(self) | rounded | {"p95": self.p95 and round(self.p95, 3), "reasons": list(self.reasons)}
 
 
 def rehearse(platform: Platform, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
