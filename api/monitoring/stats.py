@@ -44,6 +44,7 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         engine: DockerEngine | None = None
+        psutil.cpu_percent()  # counts from here on, in this thread
         while not self._stopped.wait(_EVERY_SECONDS):
             self.host_cpu = self.cores * psutil.cpu_percent() / 100  # since the call before
             if not self._watcher.available:
