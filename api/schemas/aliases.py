@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from atelier.common.models import IDE_PORT
 from atelier.gateway.aliases import (
@@ -16,7 +16,7 @@ from atelier.gateway.aliases import (
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, example
+from .common import Body, Success, eg, example
 from .fields import PRINTABLE, Text, Whole, checked
 
 Port = Annotated[
@@ -39,11 +39,7 @@ class BasicAuth(Body):
     )
     password: Annotated[Text, checked(check_alias_password)] = Field(
         examples=["guests-only"],
-        json_schema_extra={
-            "minLength": PASSWORD_LENGTH[0],
-            "maxLength": PASSWORD_LENGTH[1],
-            "pattern": PRINTABLE,
-        },
+        json_schema_extra={"minLength": PASSWORD_LENGTH[0], "maxLength": PASSWORD_LENGTH[1], "pattern": PRINTABLE},
     )
 
 
@@ -85,42 +81,38 @@ class ChangeAlias(Body):
 
 
 class AliasView(TypedDict):
-    subdomain: Annotated[str, Field(examples=["demo"])]
-    port: Annotated[int, Field(examples=[3000])]
-    url: Annotated[str, Field(examples=["http://demo.localhost/"])]
+    subdomain: Annotated[str, eg("demo")]
+    port: Annotated[int, eg(3000)]
+    url: Annotated[str, eg("http://demo.localhost/")]
     basicAuth: bool
     user: str | None
     createdAt: str
 
 
-class AliasList(TypedDict):
-    success: Literal[True]
+class AliasList(Success):
     aliases: list[AliasView]
 
 
-class OneAlias(TypedDict):
-    success: Literal[True]
+class OneAlias(Success):
     alias: AliasView
 
 
 class OpenPort(TypedDict):
-    port: Annotated[int, Field(examples=[3000])]
+    port: Annotated[int, eg(3000)]
     reachable: bool
-    url: Annotated[str, Field(examples=["http://abc123def456-3000.localhost/"])]
+    url: Annotated[str, eg("http://abc123def456-3000.localhost/")]
     shared: bool
     passwordRequired: bool
 
 
-class Ports(TypedDict):
-    success: Literal[True]
-    ports: Annotated[list[int], Field(examples=[[3000, 5173]])]
+class Ports(Success):
+    ports: Annotated[list[int], eg([3000, 5173])]
     listening: list[OpenPort]
-    shared: Annotated[list[int], Field(examples=[[3000]])]
+    shared: Annotated[list[int], eg([3000])]
 
 
-class SharedPort(TypedDict):
-    success: Literal[True]
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
-    port: Annotated[int, Field(examples=[3000])]
+class SharedPort(Success):
+    projectId: Annotated[str, eg("abc123def456")]
+    port: Annotated[int, eg(3000)]
     shared: bool
-    url: Annotated[str, Field(examples=["http://abc123def456-3000.localhost/"])]
+    url: Annotated[str, eg("http://abc123def456-3000.localhost/")]

@@ -19,6 +19,11 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel)
 
 
+def eg(example: Any, description: str | None = None) -> Any:
+    """A key's example and description, as ``Annotated`` takes them."""
+    return Field(description=description, examples=[example])
+
+
 def example(body: dict[str, Any]) -> ConfigDict:
     """A body as the documentation shows it."""
     return ConfigDict(json_schema_extra={"examples": [body]})
@@ -28,9 +33,9 @@ class Coded(TypedDict):
     codes: NotRequired[
         Annotated[
             dict[str, Any],
-            Field(
-                description="By key, code and parameters of each sentence that has one. Missing where none has.",
-                examples=[{"error": {"id": "container_gone", "params": {}}}],
+            eg(
+                {"error": {"id": "container_gone", "params": {}}},
+                "By key, code and parameters of each sentence that has one. Missing where none has.",
             ),
         ]
     ]
@@ -38,16 +43,19 @@ class Coded(TypedDict):
 
 class Error(TypedDict):
     success: Literal[False]
-    error: Annotated[str, Field(examples=["Project name already exists"])]
+    error: Annotated[str, eg("Project name already exists")]
     message: str
-    code: Annotated[str, Field(examples=["PROJECT_EXISTS"])]
+    code: Annotated[str, eg("PROJECT_EXISTS")]
     details: Annotated[dict[str, Any], Field(description="Errors by field, and values that belong to the code.")]
 
 
-class Done(TypedDict):
+class Success(TypedDict):
     success: Literal[True]
-    message: Annotated[str, Field(examples=["Notes updated successfully"])]
+
+
+class Done(Success):
+    message: Annotated[str, eg("Notes updated successfully")]
 
 
 class DoneOnProject(Done):
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    projectId: Annotated[str, eg("abc123def456")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, example
+from .common import Body, Success, eg, example
 from .fields import Group, Text
 
 
@@ -39,36 +39,34 @@ class GenerateDocumentation(Body):
 
 
 class LogLine(TypedDict):
-    timestamp: Annotated[str, Field(examples=["1733234567.123"])]
-    duration: Annotated[str, Field(examples=["4233"])]
-    clientIP: Annotated[str, Field(examples=["172.30.0.16"])]
-    status: Annotated[str, Field(examples=["TCP_TUNNEL/200"])]
-    bytes: Annotated[str, Field(examples=["5688"])]
-    method: Annotated[str, Field(examples=["CONNECT"])]
-    url: Annotated[str, Field(examples=["opencode.ai:443"])]
+    timestamp: Annotated[str, eg("1733234567.123")]
+    duration: Annotated[str, eg("4233")]
+    clientIP: Annotated[str, eg("172.30.0.16")]
+    status: Annotated[str, eg("TCP_TUNNEL/200")]
+    bytes: Annotated[str, eg("5688")]
+    method: Annotated[str, eg("CONNECT")]
+    url: Annotated[str, eg("opencode.ai:443")]
     rawLine: str
 
 
-class SquidLogs(TypedDict):
-    success: Literal[True]
-    ipAddress: Annotated[str, Field(examples=["172.30.0.16"])]
+class SquidLogs(Success):
+    ipAddress: Annotated[str, eg("172.30.0.16")]
     logs: list[LogLine]
 
 
 class RecordedDomain(TypedDict):
     count: int
-    first_seen: Annotated[str, Field(examples=["2026-02-14T10:00:00.000Z"])]
-    last_seen: Annotated[str, Field(examples=["2026-02-14T11:30:00.000Z"])]
+    first_seen: Annotated[str, eg("2026-02-14T10:00:00.000Z")]
+    last_seen: Annotated[str, eg("2026-02-14T11:30:00.000Z")]
 
 
 class CategorizedDomain(RecordedDomain):
-    domain: Annotated[str, Field(examples=["api.anthropic.com"])]
+    domain: Annotated[str, eg("api.anthropic.com")]
 
 
-class RecordedDomains(TypedDict):
-    success: Literal[True]
+class RecordedDomains(Success):
     projectId: str
-    ipAddress: Annotated[str, Field(examples=["172.29.0.16"])]
+    ipAddress: Annotated[str, eg("172.29.0.16")]
     domains: dict[str, RecordedDomain]
     categorized: dict[str, list[CategorizedDomain]]
     totalDomains: int
@@ -76,16 +74,12 @@ class RecordedDomains(TypedDict):
 
 class Conversation(TypedDict):
     timestamp: Annotated[
-        str,
-        Field(
-            description="When it began; DELETE takes it as the conversation's name.",
-            examples=["2026-02-14T10:05:00.123Z"],
-        ),
+        str, eg("2026-02-14T10:05:00.123Z", "When it began; DELETE takes it as the conversation's name.")
     ]
     model: str
-    provider: Annotated[str, Field(description="Whose API it looks like.", examples=["anthropic"])]
-    method: Annotated[str, Field(examples=["POST"])]
-    url: Annotated[str, Field(examples=["https://api.anthropic.com/v1/messages"])]
+    provider: Annotated[str, eg("anthropic", "Whose API it looks like.")]
+    method: Annotated[str, eg("POST")]
+    url: Annotated[str, eg("https://api.anthropic.com/v1/messages")]
     status: int
     duration_ms: int | None
     first_byte_ms: int | None
@@ -102,17 +96,15 @@ class Conversation(TypedDict):
     raw_response: Annotated[str | None, Field(description="Text that could not be parsed.")]
 
 
-class Conversations(TypedDict):
-    success: Literal[True]
+class Conversations(Success):
     projectId: str
-    ipAddress: Annotated[str, Field(examples=["172.29.0.16"])]
+    ipAddress: Annotated[str, eg("172.29.0.16")]
     conversations: list[Conversation]
     count: int
     total: int
 
 
-class Documentation(TypedDict):
-    success: Literal[True]
+class Documentation(Success):
     projectId: str
     format: Literal["markdown"]
     type: Literal["clean", "detailed"]
@@ -120,24 +112,18 @@ class Documentation(TypedDict):
     conversationCount: int
 
 
-class Whitelist(TypedDict):
-    success: Literal[True]
-    domains: Annotated[Sequence[str], Field(examples=[[".debian.org", ".github.com"]])]
+class Whitelist(Success):
+    domains: Annotated[Sequence[str], eg([".debian.org", ".github.com"])]
     raw: str
     groups: Mapping[str, Sequence[str]]
 
 
-class WhitelistChanged(TypedDict):
-    success: Literal[True]
+class WhitelistChanged(Success):
     domainCount: int
-    domains: Annotated[Sequence[str], Field(examples=[[".debian.org", ".github.com"]])]
+    domains: Annotated[Sequence[str], eg([".debian.org", ".github.com"])]
 
 
 class RecordedWhitelisted(WhitelistChanged):
     skipped: Annotated[
-        Sequence[str],
-        Field(
-            description="Recorded hosts that cannot be whitelisted, such as bare addresses.",
-            examples=[["10.0.0.7"]],
-        ),
+        Sequence[str], eg(["10.0.0.7"], "Recorded hosts that cannot be whitelisted, such as bare addresses.")
     ]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, example
+from .common import Body, Coded, Success, eg, example
 from .jobs import JobAnswer
 
 
@@ -25,14 +25,14 @@ class TearDown(Body):
 
 
 class CollectedSeat(Coded):
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
-    projectName: Annotated[str, Field(examples=["Workshop 1"])]
-    state: Annotated[str, Field(description="Its state when it was collected.", examples=["running"])]
-    collectedAt: Annotated[str | None, Field(examples=["2026-04-19T17:30:00.000Z"])]
-    file: Annotated[str | None, Field(examples=["Workshop-1_abc123def456_9f86d081884c.tar.zst"])]
-    bytes: Annotated[int, Field(examples=[1048576])]
+    projectId: Annotated[str, eg("abc123def456")]
+    projectName: Annotated[str, eg("Workshop 1")]
+    state: Annotated[str, eg("running", "Its state when it was collected.")]
+    collectedAt: Annotated[str | None, eg("2026-04-19T17:30:00.000Z")]
+    file: Annotated[str | None, eg("Workshop-1_abc123def456_9f86d081884c.tar.zst")]
+    bytes: Annotated[int, eg(1048576)]
     sha256: str | None
-    branch: Annotated[str | None, Field(examples=["clone/Workshop-1"])]
+    branch: Annotated[str | None, eg("clone/Workshop-1")]
     commit: str | None
     committed: bool
     pushed: bool
@@ -49,8 +49,7 @@ class ToRemove(TypedDict):
     collected: bool
 
 
-class Collected(TypedDict):
-    success: Literal[True]
+class Collected(Success):
     seats: Annotated[list[CollectedSeat], Field(description="All archives, including those of removed seats.")]
     workspaces: Annotated[list[ToRemove], Field(description="The workshop's present workspaces.")]
     job: Annotated[JobAnswer | None, Field(description="The newest collect.")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from .common import Body, example
+from .common import Body, Success, eg, example
 from .fields import Text
 
 
@@ -17,34 +17,29 @@ class CreateRepository(Body):
     model_config = example({"name": "new-project", "description": "My new project repository", "private": False})
 
     name: Text = Field(
-        examples=["new-project"],
-        json_schema_extra={"pattern": "^[A-Za-z0-9_.-]+$", "minLength": 1, "maxLength": 100},
+        examples=["new-project"], json_schema_extra={"pattern": "^[A-Za-z0-9_.-]+$", "minLength": 1, "maxLength": 100}
     )
     description: Text | None = Field(default=None, examples=["My new project repository"])
     private: StrictBool | None = None
 
 
 class Repository(TypedDict):
-    name: Annotated[str, Field(examples=["my-flask-app"])]
-    fullName: Annotated[str, Field(examples=["developer/my-flask-app"])]
+    name: Annotated[str, eg("my-flask-app")]
+    fullName: Annotated[str, eg("developer/my-flask-app")]
     description: str
-    url: Annotated[str, Field(examples=["http://localhost/git/developer/my-flask-app"])]
-    cloneUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-flask-app.git"])]
+    url: Annotated[str, eg("http://localhost/git/developer/my-flask-app")]
+    cloneUrl: Annotated[str, eg("http://localhost/git/developer/my-flask-app.git")]
     private: bool
-    createdAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
-    updatedAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
-    defaultBranch: Annotated[str, Field(examples=["main"])]
-    branches: Annotated[list[str], Field(examples=[["clone/my-flask-app-1", "main"]])]
-    problem: Annotated[
-        str | None, Field(examples=[None], description="Why the branches of a damaged repository cannot be read.")
-    ]
+    createdAt: Annotated[str, eg("2024-01-15T10:30:00.000Z")]
+    updatedAt: Annotated[str, eg("2024-01-15T10:30:00.000Z")]
+    defaultBranch: Annotated[str, eg("main")]
+    branches: Annotated[list[str], eg(["clone/my-flask-app-1", "main"])]
+    problem: Annotated[str | None, eg(None, "Why the branches of a damaged repository cannot be read.")]
 
 
-class Repositories(TypedDict):
-    success: Literal[True]
+class Repositories(Success):
     repositories: list[Repository]
 
 
-class RepositoryCreated(TypedDict):
-    success: Literal[True]
+class RepositoryCreated(Success):
     repository: Repository

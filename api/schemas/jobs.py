@@ -9,7 +9,7 @@ from atelier.database.job_store import JobState
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Coded, Done
+from .common import Coded, Done, Success, eg
 
 
 class JobProgress(TypedDict):
@@ -20,7 +20,7 @@ class JobProgress(TypedDict):
 class JobSeat(Coded):
     """What a job did to one workspace."""
 
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
+    projectId: Annotated[str, eg("abc123def456")]
     projectName: Annotated[str | None, Field(description="Null for a deleted workspace.")]
     status: Annotated[Status | Literal["deleted"], Field(description="deleted: the workspace is gone.")]
     error: str | None
@@ -40,13 +40,11 @@ class JobAnswer(Coded):
     error: str | None
 
 
-class OneJob(TypedDict):
-    success: Literal[True]
+class OneJob(Success):
     job: JobAnswer
 
 
-class JobList(TypedDict):
-    success: Literal[True]
+class JobList(Success):
     jobs: list[JobAnswer]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, NotRequired
 
 from atelier.common.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
 from atelier.common.errors import AtelierError
@@ -13,7 +13,7 @@ from pydantic import Field, StrictBool, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
 from .aliases import AliasView
-from .common import Body, Coded, Done, DoneOnProject, example
+from .common import Body, Coded, Done, DoneOnProject, Success, eg, example
 from .fields import (
     GIT_CLONE,
     GIT_TEMPLATE,
@@ -177,59 +177,54 @@ def _checked_password(value: str) -> str:
 
 
 class GitRepository(TypedDict):
-    name: Annotated[str, Field(examples=["my-awesome-project"])]
-    fullName: Annotated[str, Field(examples=["developer/my-awesome-project"])]
-    cloneUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-awesome-project.git"])]
-    webUrl: Annotated[str, Field(examples=["http://localhost/git/developer/my-awesome-project"])]
-    branch: Annotated[str, Field(description="The branch that this workspace works on.", examples=["main"])]
+    name: Annotated[str, eg("my-awesome-project")]
+    fullName: Annotated[str, eg("developer/my-awesome-project")]
+    cloneUrl: Annotated[str, eg("http://localhost/git/developer/my-awesome-project.git")]
+    webUrl: Annotated[str, eg("http://localhost/git/developer/my-awesome-project")]
+    branch: Annotated[str, eg("main", "The branch that this workspace works on.")]
 
 
 class Project(Coded):
-    id: Annotated[str, Field(examples=["abc123def456"])]
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
-    name: Annotated[str, Field(examples=["my-awesome-project"])]
-    projectName: Annotated[str, Field(examples=["my-awesome-project"])]
-    type: Annotated[str, Field(examples=["python-flask"])]
-    projectType: Annotated[str, Field(examples=["python-flask"])]
+    id: Annotated[str, eg("abc123def456")]
+    projectId: Annotated[str, eg("abc123def456")]
+    name: Annotated[str, eg("my-awesome-project")]
+    projectName: Annotated[str, eg("my-awesome-project")]
+    type: Annotated[str, eg("python-flask")]
+    projectType: Annotated[str, eg("python-flask")]
     status: Status
     error: Annotated[
-        str | None,
-        Field(
-            description="Why its status is error, or why it was stopped for its disk. Null otherwise.", examples=[None]
-        ),
+        str | None, eg(None, "Why its status is error, or why it was stopped for its disk. Null otherwise.")
     ]
-    createdAt: Annotated[str, Field(examples=["2024-01-15T10:30:00.000Z"])]
-    lastActivity: Annotated[str, Field(examples=["2024-01-15T14:22:00.000Z"])]
-    lastAccessed: Annotated[
-        str, Field(description="The same as lastActivity, for older clients.", examples=["2024-01-15T14:22:00.000Z"])
-    ]
-    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    createdAt: Annotated[str, eg("2024-01-15T10:30:00.000Z")]
+    lastActivity: Annotated[str, eg("2024-01-15T14:22:00.000Z")]
+    lastAccessed: Annotated[str, eg("2024-01-15T14:22:00.000Z", "The same as lastActivity, for older clients.")]
+    workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
     passwordProtected: bool
     hasGitRepo: bool
     gitRepoUrl: str | None
     gitRepository: GitRepository | None
     gitUrl: str | None
-    group: Annotated[str, Field(examples=["workshop-2026"])]
-    memoryLimit: Annotated[str, Field(examples=["2g"])]
-    cpuCores: Annotated[str, Field(examples=["2"])]
+    group: Annotated[str, eg("workshop-2026")]
+    memoryLimit: Annotated[str, eg("2g")]
+    cpuCores: Annotated[str, eg("2")]
     proxyMode: ProxyMode
     notes: str
     clonedFrom: str | None
     aliases: list[AliasView]
     diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
-    diskWarning: Annotated[str | None, Field(description="A warning about its disk use.", examples=[None])]
+    diskWarning: Annotated[str | None, eg(None, "A warning about its disk use.")]
     warnings: list[str]
 
 
 class Resources(TypedDict):
-    cpu: Annotated[str, Field(examples=["0.8%"])]
-    memory: Annotated[str, Field(examples=["1.2GB"])]
+    cpu: Annotated[str, eg("0.8%")]
+    memory: Annotated[str, eg("1.2GB")]
 
 
 class ProjectContainer(TypedDict):
-    status: Annotated[str, Field(examples=["running"])]
-    health: Annotated[str, Field(examples=["healthy"])]
-    uptime: Annotated[str, Field(examples=["4h 15m"])]
+    status: Annotated[str, eg("running")]
+    health: Annotated[str, eg("healthy")]
+    uptime: Annotated[str, eg("4h 15m")]
     resources: Resources
 
 
@@ -237,19 +232,16 @@ class DetailedProject(Project):
     container: ProjectContainer
 
 
-class ProjectList(TypedDict):
-    success: Literal[True]
+class ProjectList(Success):
     projects: list[Project]
     count: int
 
 
-class OneProject(TypedDict):
-    success: Literal[True]
+class OneProject(Success):
     project: DetailedProject
 
 
-class CreatedProject(TypedDict):
-    success: Literal[True]
+class CreatedProject(Success):
     project: Project
     password: NotRequired[
         Annotated[
@@ -286,40 +278,36 @@ class CloneBegun(Done):
     jobId: str
 
 
-class Groups(TypedDict):
-    success: Literal[True]
-    groups: Annotated[list[str], Field(examples=[["team-alpha", "workshop-2026"]])]
+class Groups(Success):
+    groups: Annotated[list[str], eg(["team-alpha", "workshop-2026"])]
 
 
 class DiskUsageFigures(TypedDict):
-    bytes: Annotated[int, Field(examples=[1234567890])]
-    totalBytes: Annotated[int, Field(examples=[9876543210])]
-    readable: Annotated[str, Field(examples=["1.1 GB"])]
-    totalReadable: Annotated[str, Field(examples=["9.2 GB"])]
-    checkpoints: Annotated[int, Field(examples=[2])]
-    checkpointBytes: Annotated[int, Field(examples=[1234567])]
-    keptBytes: Annotated[int, Field(description="Size of containers that resets replaced.", examples=[1234567])]
-    limitBytes: Annotated[int | None, Field(description="Limit of ``bytes``; null: no limit.", examples=[21474836480])]
-    limitReadable: Annotated[str | None, Field(examples=["20.0 GB"])]
-    percent: Annotated[float | None, Field(description="``bytes`` of the limit.", examples=[5.7])]
+    bytes: Annotated[int, eg(1234567890)]
+    totalBytes: Annotated[int, eg(9876543210)]
+    readable: Annotated[str, eg("1.1 GB")]
+    totalReadable: Annotated[str, eg("9.2 GB")]
+    checkpoints: Annotated[int, eg(2)]
+    checkpointBytes: Annotated[int, eg(1234567)]
+    keptBytes: Annotated[int, eg(1234567, "Size of containers that resets replaced.")]
+    limitBytes: Annotated[int | None, eg(21474836480, "Limit of ``bytes``; null: no limit.")]
+    limitReadable: Annotated[str | None, eg("20.0 GB")]
+    percent: Annotated[float | None, eg(5.7, "``bytes`` of the limit.")]
 
 
-class DiskUsage(TypedDict):
-    success: Literal[True]
+class DiskUsage(Success):
     diskUsage: DiskUsageFigures
 
 
-class NotesAnswer(TypedDict):
-    success: Literal[True]
+class NotesAnswer(Success):
     notes: str
 
 
 class CheckpointView(TypedDict):
-    takenAt: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
+    takenAt: Annotated[str, eg("2026-04-19T10:00:00.000Z")]
 
 
-class Checkpoints(TypedDict):
-    success: Literal[True]
+class Checkpoints(Success):
     checkpoints: list[CheckpointView]
 
 
@@ -328,4 +316,4 @@ class CheckpointTaken(DoneOnProject):
 
 
 class Extended(DoneOnProject):
-    extendedUntil: Annotated[str, Field(examples=["2026-04-19T18:30:00.000Z"])]
+    extendedUntil: Annotated[str, eg("2026-04-19T18:30:00.000Z")]

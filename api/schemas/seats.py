@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from atelier.common.models import Status
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, example
+from .common import Body, Coded, Success, eg, example
 from .fields import ID, Text
 
 
@@ -24,14 +24,14 @@ class MakeCards(Body):
 
 
 class DeniedDomain(TypedDict):
-    domain: Annotated[str, Field(examples=["example.org"])]
+    domain: Annotated[str, eg("example.org")]
     count: int
 
 
 class Seat(Coded):
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
-    projectName: Annotated[str, Field(examples=["Workshop 1"])]
-    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
+    projectId: Annotated[str, eg("abc123def456")]
+    projectName: Annotated[str, eg("Workshop 1")]
+    workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
     status: Status
     lastHeartbeat: Annotated[str | None, Field(description="When its IDE was last used.")]
     lastCommit: Annotated[str | None, Field(description="Time of the last commit in its /workspace.")]
@@ -46,13 +46,11 @@ class Seat(Coded):
     claimedAt: str | None
 
 
-class SeatList(TypedDict):
-    success: Literal[True]
+class SeatList(Success):
     seats: list[Seat]
 
 
-class SeatPassword(TypedDict):
-    success: Literal[True]
+class SeatPassword(Success):
     projectId: str
     password: str
 
@@ -66,6 +64,5 @@ class Card(Coded):
     error: str | None
 
 
-class Cards(TypedDict):
-    success: Literal[True]
+class Cards(Success):
     cards: list[Card]

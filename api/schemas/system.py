@@ -7,14 +7,14 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Done
+from .common import Done, Success, eg
 
 
 class Health(TypedDict):
     status: Literal["ok"]
     timestamp: str
     version: str
-    uptime: Annotated[str, Field(examples=["2d 14h 22m"])]
+    uptime: Annotated[str, eg("2d 14h 22m")]
     docker: NotRequired[
         Annotated[Literal["unavailable"], Field(description="Present only while the Docker Engine does not answer.")]
     ]
@@ -35,20 +35,15 @@ class Features(TypedDict):
 
 class ConfiguredLimits(TypedDict):
     maxWorkspacesPerUser: int
-    workspaceTimeout: Annotated[
-        int, Field(description="Minutes until an idle workspace is stopped; 0: never.", examples=[120])
-    ]
-    maxMemoryPerWorkspace: Annotated[str, Field(examples=["4GB"])]
+    workspaceTimeout: Annotated[int, eg(120, "Minutes until an idle workspace is stopped; 0: never.")]
+    maxMemoryPerWorkspace: Annotated[str, eg("4GB")]
     maxCPUPerWorkspace: float
 
 
 class GitServer(TypedDict):
     enabled: bool
-    url: Annotated[str, Field(examples=["http://localhost/git/"])]
-    version: Annotated[
-        str | None,
-        Field(description="Null if the git server does not answer or is not installed.", examples=["Forgejo 9.0"]),
-    ]
+    url: Annotated[str, eg("http://localhost/git/")]
+    version: Annotated[str | None, eg("Forgejo 9.0", "Null if the git server does not answer or is not installed.")]
 
 
 class Implementation(TypedDict):
@@ -58,26 +53,21 @@ class Implementation(TypedDict):
 
 class FlatConfiguration(TypedDict):
     gitServerEnabled: bool
-    gitServerUrl: Annotated[str, Field(examples=["http://localhost/git/"])]
+    gitServerUrl: Annotated[str, eg("http://localhost/git/")]
     showDiskUsage: bool
     enableProxy: bool
-    baseDomain: Annotated[str, Field(examples=["localhost"])]
+    baseDomain: Annotated[str, eg("localhost")]
     basePort: int
     protocol: Literal["http", "https"]
 
 
 class Configuration(FlatConfiguration):
-    platform: Annotated[
-        str, Field(description="The dialect of the API that clients look for.", examples=["XaresAICoder"])
-    ]
-    version: Annotated[str, Field(description="The version of the dialect.", examples=["4.2.0"])]
+    platform: Annotated[str, eg("XaresAICoder", "The dialect of the API that clients look for.")]
+    version: Annotated[str, eg("4.2.0", "The version of the dialect.")]
     features: Features
     limits: ConfiguredLimits
     gitServer: GitServer
-    templates: Annotated[
-        list[str],
-        Field(description="The templates that a create takes as projectType.", examples=[["empty", "python-flask"]]),
-    ]
+    templates: Annotated[list[str], eg(["empty", "python-flask"], "The templates that a create takes as projectType.")]
     implementation: Implementation
 
 
@@ -87,11 +77,11 @@ class Config(FlatConfiguration):
 
 
 class SystemResources(TypedDict):
-    totalMemory: Annotated[str, Field(examples=["16GB"])]
-    usedMemory: Annotated[str, Field(examples=["8.2GB"])]
-    totalCPU: Annotated[str, Field(examples=["8 cores"])]
-    usedCPU: Annotated[str, Field(examples=["3.2 cores"])]
-    diskUsage: Annotated[str, Field(description="Of the disk with the state folder.", examples=["45GB / 500GB"])]
+    totalMemory: Annotated[str, eg("16GB")]
+    usedMemory: Annotated[str, eg("8.2GB")]
+    totalCPU: Annotated[str, eg("8 cores")]
+    usedCPU: Annotated[str, eg("3.2 cores")]
+    diskUsage: Annotated[str, eg("45GB / 500GB", "Of the disk with the state folder.")]
 
 
 class Statistics(TypedDict):
@@ -104,8 +94,7 @@ class Statistics(TypedDict):
     systemResources: SystemResources
 
 
-class Stats(TypedDict):
-    success: Literal[True]
+class Stats(Success):
     stats: Statistics
 
 
@@ -114,11 +103,11 @@ class Cleanup(Done):
 
 
 class AuditEntry(TypedDict):
-    at: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
-    who: Annotated[str, Field(examples=["loopback"])]
-    what: Annotated[str, Field(examples=["create"])]
+    at: Annotated[str, eg("2026-04-19T10:00:00.000Z")]
+    who: Annotated[str, eg("loopback")]
+    what: Annotated[str, eg("create")]
     workspace: Annotated[str | None, Field(description="Its id; null if the change concerns no workspace.")]
-    outcome: Annotated[str, Field(examples=["successful"])]
+    outcome: Annotated[str, eg("successful")]
     job: str | None
     sequence: Annotated[int, Field(description="Grows with each entry, also after the clock was set back.")]
     source: NotRequired[
@@ -136,6 +125,5 @@ class AuditEntry(TypedDict):
     ]
 
 
-class AuditEntries(TypedDict):
-    success: Literal[True]
+class AuditEntries(Success):
     entries: list[AuditEntry]

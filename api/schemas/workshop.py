@@ -10,7 +10,7 @@ from atelier.workshop.rehearsal import MOST_SEATS
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, Coded, Error, example
+from .common import Body, Coded, Error, Success, eg, example
 from .fields import ID, Text, Whole, checked
 from .jobs import JobAnswer
 
@@ -44,17 +44,15 @@ class ClaimSeat(Body):
 
 
 class WorkshopStatus(TypedDict):
-    available: Annotated[int, Field(examples=[15])]
-    total: Annotated[int, Field(examples=[20])]
-    claimed: Annotated[int, Field(examples=[5])]
-    endsAt: NotRequired[
-        Annotated[str, Field(description="Missing where no end is set.", examples=["2026-04-19T17:00:00.000Z"])]
-    ]
+    available: Annotated[int, eg(15)]
+    total: Annotated[int, eg(20)]
+    claimed: Annotated[int, eg(5)]
+    endsAt: NotRequired[Annotated[str, eg("2026-04-19T17:00:00.000Z", "Missing where no end is set.")]]
 
 
 class ClaimedSeat(Coded):
-    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
-    projectName: Annotated[str, Field(examples=["Workshop 1"])]
+    workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
+    projectName: Annotated[str, eg("Workshop 1")]
     diskWarning: NotRequired[Annotated[str, Field(description="A warning about its disk use; missing otherwise.")]]
     password: NotRequired[
         Annotated[
@@ -67,26 +65,24 @@ class ClaimedSeat(Coded):
 class ClaimRefused(Error, Coded):
     """Whoever has a seat already (ALREADY_CLAIMED) is told which one."""
 
-    workspaceUrl: NotRequired[
-        Annotated[str, Field(description="Only with ALREADY_CLAIMED.", examples=["http://abc123def456.localhost/"])]
-    ]
-    projectName: NotRequired[Annotated[str, Field(description="Only with ALREADY_CLAIMED.", examples=["Workshop 1"])]]
+    workspaceUrl: NotRequired[Annotated[str, eg("http://abc123def456.localhost/", "Only with ALREADY_CLAIMED.")]]
+    projectName: NotRequired[Annotated[str, eg("Workshop 1", "Only with ALREADY_CLAIMED.")]]
     diskWarning: NotRequired[
         Annotated[str, Field(description="As in the answer to a claim; only with ALREADY_CLAIMED.")]
     ]
 
 
 class ClaimView(TypedDict):
-    projectId: Annotated[str, Field(examples=["abc123def456"])]
-    name: Annotated[str, Field(examples=["Max Mustermann"])]
-    email: Annotated[str, Field(examples=["max@example.com"])]
-    projectName: Annotated[str, Field(examples=["Workshop 1"])]
-    workspaceUrl: Annotated[str, Field(examples=["http://abc123def456.localhost/"])]
-    claimedAt: Annotated[str, Field(examples=["2026-04-19T10:00:00.000Z"])]
+    projectId: Annotated[str, eg("abc123def456")]
+    name: Annotated[str, eg("Max Mustermann")]
+    email: Annotated[str, eg("max@example.com")]
+    projectName: Annotated[str, eg("Workshop 1")]
+    workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
+    claimedAt: Annotated[str, eg("2026-04-19T10:00:00.000Z")]
 
 
 class EndedClaim(ClaimView):
-    releasedAt: Annotated[str, Field(examples=["2026-04-19T17:00:00.000Z"])]
+    releasedAt: Annotated[str, eg("2026-04-19T17:00:00.000Z")]
 
 
 class ClaimList(TypedDict):
@@ -94,8 +90,7 @@ class ClaimList(TypedDict):
     history: Sequence[EndedClaim]
 
 
-class ReleasedSeat(TypedDict):
-    success: Literal[True]
+class ReleasedSeat(Success):
     released: ClaimView
     sessions: Annotated[
         Literal["ended"], Field(description="Every session and process of the former participant has ended.")
@@ -110,16 +105,16 @@ class ReleasedSeat(TypedDict):
     files: Literal["kept", "reset"]
     keptContainer: Annotated[
         str | None,
-        Field(
-            description="The stopped container with the old files, if they were reset.",
-            examples=["atelier-abc123def456-kept-20270301t160000000000z"],
+        eg(
+            "atelier-abc123def456-kept-20270301t160000000000z",
+            "The stopped container with the old files, if they were reset.",
         ),
     ]
 
 
 class FirstLimit(TypedDict):
-    what: Annotated[str, Field(examples=["memory"])]
-    seats: Annotated[int, Field(examples=[37])]
+    what: Annotated[str, eg("memory")]
+    seats: Annotated[int, eg(37)]
 
 
 class RehearsalVerdict(Coded):
@@ -134,7 +129,6 @@ class RehearsalVerdict(Coded):
     reasons: list[str]
 
 
-class LastRehearsal(TypedDict):
-    success: Literal[True]
+class LastRehearsal(Success):
     job: JobAnswer | None
     verdict: RehearsalVerdict | None
