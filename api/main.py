@@ -41,7 +41,7 @@ from .core.event_streams import Streams
 from .core.openapi import document
 from .core.rate_limit import Limiter
 from .dependencies import Services
-from .jobs.operations import leaving, operations
+from .jobs.operations import OPERATIONS, leaving
 from .monitoring.disk_gauge import DiskGauge
 from .monitoring.docker_events import Watcher
 from .monitoring.seat_activity import Activities
@@ -134,7 +134,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             reads=reads,
             locks=locks,
             jobs=job_records,
-            queue=Queue(settings, job_records, operations(registry, job_records), watcher),
+            queue=Queue(settings, job_records, OPERATIONS, watcher),
             watcher=watcher,
             sampler=sampler,
             disk=DiskGauge(site.engine_url),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from atelier.common.errors import AtelierError
@@ -13,7 +14,6 @@ from atelier.database.job_store import Job, Jobs
 from atelier.database.workspace_store import Registry
 
 from ..runner.adapter import Ended, error_from
-from ..runner.queue import Operation
 
 # The event of a rehearsal's job that has what it found.
 VERDICT = "verdict"
@@ -21,141 +21,198 @@ COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
 RELEASE = "release"
+Outcomes = list[dict[str, Any]]
 _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
 
-def operations(registry: Registry, jobs: Jobs) -> Mapping[str, Operation]:
-    """The table, by name. A job's variables hold ids and hashes only: what else a playbook needs stands in the rows."""
+def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
+    """Workspaces of the job that are still ``creating`` and that no other job works on."""
+    others = jobs.promised_ids(but=job.id)
+    rows = (jobs.registry.find(id=id) for id in job.project_ids if id not in others)
+    return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
-    def unfinished(job: Job) -> Sequence[str]:
-        """Workspaces of the job that are still ``creating``, and that no other job is at."""
-        others = {id for other in jobs.unfinished() if other.id != job.id for id in other.project_ids}
-        rows = (registry.find(id=id) for id in job.project_ids if id not in others)
-        return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
-    def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        """What the run did not finish is in error, with its reason: nothing stays ``creating`` for ever."""
-        reason = ended.error.sentence if ended.error else Message("run_ended_before")
-        for id in unfinished(job):
-            registry.update(id, status=Status.ERROR, error=reason)
-        return [_outcome(registry, id) for id in job.project_ids]
+def _settle(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    """Sets what the run did not finish to error, with its reason: nothing stays ``creating`` forever."""
+    reason = ended.error.sentence if ended.error else Message("run_ended_before")
+    for id in _unfinished(jobs, job):
+        jobs.registry.update(id, status=Status.ERROR, error=reason)
+    return _outcomes(jobs, job, ended)
 
-    def of_one(job: Job) -> Mapping[str, Any]:
-        return {"workspace_id": job.project_ids[0], **job.variables}
 
-    def of_one_or_more(job: Job) -> Mapping[str, Any]:
-        return job.variables if HASHES in job.variables else of_one(job)
+def _outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    return [_outcome(jobs.registry, id) for id in job.project_ids]
 
-    def one(name: str, *, lane: str = "person", divisible: bool = True) -> Operation:
-        return Operation(name, f"workspace_{name}", lane, of_one, unfinished, settle, divisible=divisible)
 
-    # By its id, the playbook of a job that is taken up after a crash knows what it has done already.
-    def reset_variables(job: Job) -> Mapping[str, Any]:
-        return {**of_one(job), "reset_id": job.id}
+def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
+    return {"workspace_id": job.project_ids[0], **job.variables}
 
-    def release_variables(job: Job) -> Mapping[str, Any]:
-        return {**of_one(job), "release_id": job.id}
 
-    def checkpoint_variables(job: Job) -> Mapping[str, Any]:
-        return {**of_one(job), "checkpoint_id": job.id}
+def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
+    """The job's id as a variable: by it, the playbook of a job that is run again after a crash knows what is done."""
+    return lambda jobs, job: {**_of_one(jobs, job), name: job.id}
 
-    def clone_variables(job: Job) -> Mapping[str, Any]:
-        return {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)}
 
-    def of_rehearsal(job: Job) -> Mapping[str, Any]:
-        return {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables}
+def _as_asked(jobs: Jobs, job: Job) -> Mapping[str, Any]:
+    return job.variables
 
-    def of_those_left(job: Job) -> Mapping[str, Any]:
-        # After a crash some are gone already.
-        return {"workshop_ids": [id for id in job.project_ids if registry.find(id=id)], **job.variables}
 
-    def collected(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        entries = {entry["id"]: entry for entry in _seats_of(ended, "workspace_archive")}
-        return [_collected(_outcome(registry, id), entries.get(id), ended) for id in job.project_ids]
+@dataclass(frozen=True)
+class Operation:
+    """What a job runs. Its variables hold ids and hashes only: what else a playbook needs is in the rows."""
 
-    def passwords_set(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        errors = password_errors(ended) or {}
-        why = {id: {"error": error.sentence} for id, error in errors.items()}
-        return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
+    name: str
+    playbook: str
+    lane: str = "person"
+    variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
+    # Which of its workspaces its end leaves half-made.
+    unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
+    # Brings the registry to what became of the workspaces, and returns the outcome of each.
+    settle: Callable[[Jobs, Job, Ended], Outcomes] = _settle
+    # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
+    leaves_traces: bool = False
+    # Whether it may be ended while it runs: not what would leave a workspace between two states.
+    divisible: bool = True
+    # What each of its workspaces adds to the time that it may take.
+    seconds_each: float = 0
 
-    def of_several(job: Job) -> Mapping[str, Any]:
-        return {"workspace_ids": list(job.project_ids), **job.variables}
 
-    def revived(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        found = _seats_of(ended, "workspace_revive")
-        why = {seat["id"]: {"error": seat["error"]} for seat in found if seat["error"]}
-        return [seat | why.get(seat["projectId"], {}) for seat in settle(job, ended)]
+def _of_one_or_more(jobs: Jobs, job: Job) -> Mapping[str, Any]:
+    return job.variables if HASHES in job.variables else _of_one(jobs, job)
 
-    def seat_released(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        # Also where the run never came to the seat: its claim has ended, and it holds what its participant left.
-        row = registry.find(id=job.project_ids[0])
-        if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
-            release_failed(registry, row.id, ended.error.message)
-        return settle(job, ended)
 
-    def removed(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        return [_outcome(registry, id) for id in job.project_ids]
+def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
+    # After a crash some are gone already.
+    return {"workshop_ids": [id for id in job.project_ids if jobs.registry.find(id=id)], **job.variables}
 
-    def nothing(job: Job) -> Sequence[str]:
-        return ()
 
-    def told(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        verdict = ended.results.get("rehearse", {}).get("verdict")
-        if verdict:
-            jobs.note(job.id, VERDICT, verdict)
-        return settle(job, ended)
+def _passwords_set(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    errors = password_errors(ended) or {}
+    return _with_errors(_settle(jobs, job, ended), {id: error.sentence for id, error in errors.items()})
 
-    def as_asked(job: Job) -> Mapping[str, Any]:
-        return job.variables
 
-    table = [
-        one("create", lane="create"),
-        one("start"),
-        one("stop"),
-        one("delete", divisible=False),
+def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    errors = {seat["id"]: seat["error"] for seat in _seats_of(ended, "workspace_revive") if seat["error"]}
+    return _with_errors(_settle(jobs, job, ended), errors)
+
+
+def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    # Also where the run never came to the seat: its claim has ended, and it holds what its participant left.
+    row = jobs.registry.find(id=job.project_ids[0])
+    if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
+        release_failed(jobs.registry, row.id, ended.error.message)
+    return _settle(jobs, job, ended)
+
+
+def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    verdict = ended.results.get("rehearse", {}).get("verdict")
+    if verdict:
+        jobs.note(job.id, VERDICT, verdict)
+    return _settle(jobs, job, ended)
+
+
+def _collected(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    """The outcome of each seat of a collect: an error of the seat, or of the run that did not get to it."""
+    entries = {entry["id"]: entry for entry in _seats_of(ended, "workspace_archive")}
+    outcomes = []
+    for outcome in _outcomes(jobs, job, ended):
+        entry = entries.get(outcome["projectId"])
+        error = entry["error"] if entry else ended.error.sentence if ended.error else None
+        if error:
+            outcomes.append({**outcome, "status": "error", "error": error})
+        else:
+            note = entry["note"] if entry else None
+            outcomes.append({**outcome, "error": None, "warnings": [note] if note else []})
+    return outcomes
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("create", "workspace_create", "create"),
+        Operation("start", "workspace_start"),
+        Operation("stop", "workspace_stop"),
+        Operation("delete", "workspace_delete", divisible=False),
         Operation(
-            *("password", "workspace_password", "person", of_one_or_more, unfinished, passwords_set),
+            "password",
+            "workspace_password",
+            variables=_of_one_or_more,
+            settle=_passwords_set,
             divisible=False,
             seconds_each=10,
         ),
         Operation(
-            *("checkpoint", "workspace_checkpoint", "person", checkpoint_variables, unfinished, settle),
-            leaves_traces=True,
+            "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), leaves_traces=True
         ),
         Operation(
-            *("reset", "workspace_reset", "person", reset_variables, unfinished, settle),
+            "reset",
+            "workspace_reset",
+            variables=_of_one_with_run("reset_id"),
             leaves_traces=True,
             divisible=False,
         ),
         Operation(
-            *(RELEASE, "workspace_release", "person", release_variables, unfinished, seat_released),
+            RELEASE,
+            "workspace_release",
+            variables=_of_one_with_run("release_id"),
+            settle=_released,
             leaves_traces=True,
             divisible=False,
         ),
-        Operation("clone", "workspace_clone", "clone", clone_variables, unfinished, settle, leaves_traces=True),
-        one("alias"),
-        Operation("rehearse", "workshop_rehearse", "clone", of_rehearsal, unfinished, told, leaves_traces=True),
+        Operation(
+            "clone",
+            "workspace_clone",
+            "clone",
+            lambda _, job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
+            leaves_traces=True,
+        ),
+        Operation("alias", "workspace_alias"),
+        Operation(
+            "rehearse",
+            "workshop_rehearse",
+            "clone",
+            lambda _, job: {
+                "rehearse_source_id": job.project_ids[0],
+                "rehearse_report_only": True,
+                **job.variables,
+            },
+            settle=_rehearsed,
+            leaves_traces=True,
+        ),
         # One after the other: what is being collected is not removed meanwhile.
         Operation(
-            *(COLLECT, "workshop_collect", "clone", of_those_left, nothing, collected),
+            COLLECT,
+            "workshop_collect",
+            "clone",
+            _of_those_left,
+            unfinished=lambda *_: (),
+            settle=_collected,
             leaves_traces=True,
             seconds_each=60,
         ),
         Operation(
-            *(TEARDOWN, "workshop_teardown", "clone", of_those_left, nothing, removed),
+            TEARDOWN,
+            "workshop_teardown",
+            "clone",
+            _of_those_left,
+            unfinished=lambda *_: (),
+            settle=_outcomes,
             divisible=False,
             leaves_traces=True,
             seconds_each=60,
         ),
-        Operation("whitelist", "whitelist_set", "person", as_asked, unfinished, settle),
-        Operation("repository", "repository_create", "person", as_asked, unfinished, settle),
+        Operation("whitelist", "whitelist_set", variables=_as_asked),
+        Operation("repository", "repository_create", variables=_as_asked),
         Operation(
-            *("revive", "workspace_revive", "person", of_several, unfinished, revived),
+            "revive",
+            "workspace_revive",
+            variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
+            settle=_revived,
             seconds_each=10,
         ),
-        Operation("repair", "reconcile", "person", lambda job: {"repair": True}, unfinished, settle),
-    ]
-    return {operation.name: operation for operation in table}
+        Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),
+    )
+}
 
 
 def leaving(jobs: Jobs) -> set[str]:
@@ -175,13 +232,8 @@ def _outcome(registry: Registry, id: str) -> dict[str, Any]:
     }
 
 
-def _collected(outcome: dict[str, Any], entry: Mapping[str, Any] | None, ended: Ended) -> dict[str, Any]:
-    """A seat's outcome of a collect: an error of its own, or of the run that did not get to it."""
-    error = entry["error"] if entry else ended.error.sentence if ended.error else None
-    if error:
-        return {**outcome, "status": "error", "error": error}
-    note = entry["note"] if entry else None
-    return {**outcome, "error": None, "warnings": [note] if note else []}
+def _with_errors(outcomes: Outcomes, errors: Mapping[str, str]) -> Outcomes:
+    return [{**seat, "error": errors[seat["projectId"]]} if seat["projectId"] in errors else seat for seat in outcomes]
 
 
 def password_errors(ended: Ended) -> dict[str, AtelierError] | None:

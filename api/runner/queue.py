@@ -22,6 +22,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.database.job_store import Job, Jobs, JobState
 
+from ..jobs.operations import Operation
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute
 
@@ -34,25 +35,6 @@ _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
 # Seconds between two tries to write a job's end.
 _FIRST_RETRY, _LONGEST_RETRY = 0.5, 15.0
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What a job runs. ``unfinished`` tells which of its workspaces its end leaves half-made, and ``settle`` brings the
-    registry to what became of it and returns the outcome of each seat."""
-
-    name: str
-    playbook: str
-    lane: str
-    variables: Callable[[Job], Mapping[str, Any]]
-    unfinished: Callable[[Job], Sequence[str]]
-    settle: Callable[[Job, Ended], list[dict[str, Any]]]
-    # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
-    leaves_traces: bool = False
-    # Whether it may be ended while it runs: not what would leave a workspace between two states.
-    divisible: bool = True
-    # What each of its workspaces adds to the time that it may take.
-    seconds_each: float = 0
 
 
 @dataclass
@@ -201,7 +183,7 @@ class Queue:
             if ticket.canceled.is_set():
                 ended = _canceled("canceled")
             else:
-                variables = {**operation.variables(job), **ticket.secrets}
+                variables = {**operation.variables(self._jobs, job), **ticket.secrets}
                 ended = await self._insist(operation.playbook, variables, job, ticket, ticket.canceled)
         except Exception as error:  # the boundary: whoever waits for the job must learn its end
             log.exception("job %s could not be run", job.id)
@@ -215,7 +197,7 @@ class Queue:
 
     async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
         """Takes away what a run that did not end well left half-made."""
-        unfinished = await asyncio.to_thread(ticket.operation.unfinished, job)
+        unfinished = await asyncio.to_thread(ticket.operation.unfinished, self._jobs, job)
         if unfinished or ticket.operation.leaves_traces:
             variables = {"repair": True, "given_up": list(unfinished), "after_job": job.id}
             ended = await self._insist("reconcile", variables, job, ticket, ticket.dropped)
@@ -286,7 +268,7 @@ class Queue:
 
     async def _finish(self, job: Job, ticket: _Ticket, ended: Ended) -> None:
         def write() -> None:
-            seats = ticket.operation.settle(job, ended)
+            seats = ticket.operation.settle(self._jobs, job, ended)
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)

@@ -32,7 +32,7 @@ from atelier.workspaces import disk_limits
 from support import order, site
 
 from api.dependencies import Services
-from api.jobs.operations import VERDICT, operations
+from api.jobs.operations import OPERATIONS, VERDICT
 from api.main import create_app
 from api.monitoring.docker_events import Watcher
 from api.routers import git
@@ -160,11 +160,10 @@ def _fill(folder: Path, registry: Registry) -> dict[str, str]:
     claims.claim([Applicant("Max", "max@example.com"), Applicant("Eva", "eva@example.com")])
     claims.release(seats[1].id)
     jobs = Jobs(registry)
-    table = operations(registry, jobs)
     for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
         job = jobs.open(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
         jobs.note(job.id, VERDICT, _verdict())
-        jobs.ended(job.id, JobState.SUCCESSFUL, seats=table[operation].settle(job, _SUCCESSFUL))
+        jobs.ended(job.id, JobState.SUCCESSFUL, seats=OPERATIONS[operation].settle(jobs, job, _SUCCESSFUL))
     entry = Entry(seats[0].id, "day 1", "running", "2026-04-19T17:30:00.000Z", file="x.tar.zst", note="No git.")
     archives = folder_of(folder, "day")
     archives.mkdir(parents=True)

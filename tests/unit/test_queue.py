@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, id_of
-from atelier.database.job_store import Job, Jobs, JobState
+from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY
 
+from api.jobs.operations import Operation
 from api.runner import queue as queue_module
 from api.runner.adapter import Ended
-from api.runner.queue import Operation, Queue
+from api.runner.queue import Queue
 
 
 @pytest.fixture
@@ -32,17 +33,9 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def made(registry: Registry) -> Queue:
-    def nothing(job: Job) -> Sequence[str]:
-        return ()
-
-    def variables(job: Job) -> Mapping[str, Any]:
-        return {}
-
-    def settle(job: Job, ended: Ended) -> list[dict[str, Any]]:
-        return []
-
-    stop = Operation("stop", "workspace_stop", "person", variables, nothing, settle)
-    create = Operation("create", "workspace_create", "create", variables, nothing, settle)
+    empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "settle": lambda *_: []}
+    stop = Operation("stop", "workspace_stop", **empty)
+    create = Operation("create", "workspace_create", "create", **empty)
     settings = SimpleNamespace(
         playbooks=Path("/"),
         inventory=Path("/"),
