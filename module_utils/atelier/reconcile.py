@@ -89,7 +89,7 @@ def find_drift(
     containers = containers_by_id(platform, renamed)
     rows = platform.registry.all()
     by_id = {row.id: row for row in rows}
-    busy = partial(_in_hand, platform, after_job)
+    busy = partial(_in_hand, platform, Jobs(platform.registry).promised_ids(but=after_job))
     return [
         *(_wrong_name(platform, found, names[found.name]) for found in present if found.name in names),
         *_interrupted_snapshots(platform, by_id, busy),
@@ -285,7 +285,11 @@ def _unfinished(platform: Platform, row: Workspace) -> Drift:
         with platform.locks.workspace(row.id, platform.lock_wait):
             # It may have been finished since it was found, and hold somebody's files by now.
             present = platform.registry.find(id=row.id)
-            if present is not None and present.status is Status.CREATING and not _is_promised(platform, present):
+            if (
+                present is not None
+                and present.status is Status.CREATING
+                and not _is_promised(platform, Jobs(platform.registry).promised_ids(), present)
+            ):
                 discard_container(platform, present)
                 platform.registry.delete(present.id)
 
@@ -412,14 +416,10 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
     return []
 
 
-def _in_hand(platform: Platform, after_job: str | None, row: Workspace) -> bool:
-    """Returns whether the workspace or its batch is locked, or an unfinished job other than ``after_job`` is for it."""
-    if not platform.locks.workspace_free(row.id):
-        return True
-    return _is_promised(platform, row, after_job)
+def _in_hand(platform: Platform, promised: Collection[str], row: Workspace) -> bool:
+    """Returns whether the workspace or its batch is locked, or is one of ``promised``: an unfinished job is for it."""
+    return not platform.locks.workspace_free(row.id) or _is_promised(platform, promised, row)
 
 
-def _is_promised(platform: Platform, row: Workspace, after_job: str | None = None) -> bool:
-    if row.batch is not None and not platform.locks.batch_free(row.batch):
-        return True
-    return row.id in Jobs(platform.registry).promised_ids(but=after_job)
+def _is_promised(platform: Platform, promised: Collection[str], row: Workspace) -> bool:
+    return row.id in promised or (row.batch is not None and not platform.locks.batch_free(row.batch))
