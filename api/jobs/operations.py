@@ -145,11 +145,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), leaves_traces=True
         ),
         Operation(
-            "reset",
-            "workspace_reset",
-            variables=_of_one_with_run("reset_id"),
-            leaves_traces=True,
-            divisible=False,
+            "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), leaves_traces=True, divisible=False
         ),
         Operation(
             RELEASE,
@@ -171,11 +167,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "rehearse",
             "workshop_rehearse",
             "clone",
-            lambda _, job: {
-                "rehearse_source_id": job.project_ids[0],
-                "rehearse_report_only": True,
-                **job.variables,
-            },
+            lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
             settle=_rehearsed,
             leaves_traces=True,
         ),

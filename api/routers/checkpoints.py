@@ -29,12 +29,7 @@ async def take_checkpoint(project_id: ProjectId, platform: Platform, caller: Who
     row = _made(platform.row(project_id))
     await change(platform, caller, "checkpoint", row)
     listed = await _listed(platform, row)
-    return {
-        "success": True,
-        "message": "Checkpoint taken successfully",
-        "projectId": row.id,
-        "checkpoints": listed,
-    }
+    return {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id, "checkpoints": listed}
 
 
 @router.post("/reset", responses=errors(404, 409, 500, 503))

@@ -68,15 +68,9 @@ async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Rec
     }
 
 
-@router.post(
-    f"{_PROJECT}/recorded-domains/whitelist",
-    responses=errors(404, 409, 500, 503),
-)
+@router.post(f"{_PROJECT}/recorded-domains/whitelist", responses=errors(404, 409, 500, 503))
 async def whitelist_recorded_domains(
-    project_id: ProjectId,
-    platform: Platform,
-    caller: Who,
-    body: Annotated[WhitelistOfRecorded | None, Body()] = None,
+    project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[WhitelistOfRecorded | None, Body()] = None
 ) -> RecordedWhitelisted:
     """Adds what the workspace's recording needed to the whitelist, or to its group's. ``skipped`` are those that can't
     stand on one, such as bare addresses."""

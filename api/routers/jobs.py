@@ -48,10 +48,7 @@ async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> OneJob:
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
 async def job_events(
-    job_id: JobId,
-    platform: Platform,
-    caller: Who,
-    last_event_id: Annotated[str | None, Header()] = None,
+    job_id: JobId, platform: Platform, caller: Who, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
     """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
     with the job."""

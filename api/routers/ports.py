@@ -56,11 +56,7 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Ports:
 
 @router.post(_SHARE, responses=errors(401, 404, 409, 429, 500))
 async def share(
-    project_id: ProjectId,
-    port: Port,
-    platform: Platform,
-    caller: Who,
-    body: Annotated[SharePort | None, Body()] = None,
+    project_id: ProjectId, port: Port, platform: Platform, caller: Who, body: Annotated[SharePort | None, Body()] = None
 ) -> SharedPort:
     """Opens the port's address to everybody who knows it, the other seats included. Whoever is not the operator sends
     the workspace's password."""
@@ -69,11 +65,7 @@ async def share(
 
 @router.delete(_SHARE, responses=errors(401, 404, 429, 500))
 async def unshare(
-    project_id: ProjectId,
-    port: Port,
-    platform: Platform,
-    caller: Who,
-    body: Annotated[SharePort | None, Body()] = None,
+    project_id: ProjectId, port: Port, platform: Platform, caller: Who, body: Annotated[SharePort | None, Body()] = None
 ) -> SharedPort:
     """Ends the sharing: other seats get 403, and people need the workspace's password."""
     return await _set_shared(platform, caller, project_id, port, body, shared=False)

@@ -89,11 +89,7 @@ async def extend_seat(
     return await projects.extend_project(_seat(platform, project_id).id, platform, caller, body)
 
 
-@router.post(
-    "/seats/{project_id}/password",
-    response_model=SeatPassword,
-    responses=errors(404, 409, 429, 500, 503),
-)
+@router.post("/seats/{project_id}/password", response_model=SeatPassword, responses=errors(404, 409, 429, 500, 503))
 async def renew_password(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""
     row = _seat(platform, project_id)

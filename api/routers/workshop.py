@@ -80,10 +80,7 @@ async def get_workshop_status(platform: Platform) -> WorkshopStatus:
 @router.post(
     "/claim",
     response_model=ClaimedSeat,
-    responses={
-        **errors(429, 500, 503),
-        409: {**errors(409)[409], "model": ClaimRefused},
-    },
+    responses={**errors(429, 500, 503), 409: {**errors(409)[409], "model": ClaimRefused}},
 )
 async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, request: Request) -> Response:
     """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
@@ -139,11 +136,7 @@ async def export_claims(platform: Platform) -> Response:
     )
 
 
-@router.post(
-    "/claims/{project_id}/release",
-    responses=errors(404, 409, 429, 500, 503),
-    dependencies=ADMIN,
-)
+@router.post("/claims/{project_id}/release", responses=errors(404, 409, 429, 500, 503), dependencies=ADMIN)
 async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> ReleasedSeat:
     """Gives a seat back to the pool. All sessions and processes of the participant who had it have ended when this
     answers. Where the workshop makes passwords, the seat gets one that nobody knows. Depending on the platform's

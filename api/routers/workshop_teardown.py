@@ -49,12 +49,7 @@ async def collected_work(platform: Platform) -> Collected:
         "success": True,
         "seats": [_seat(entry) for entry in entries.values()],
         "workspaces": [
-            {
-                "projectId": row.id,
-                "projectName": row.name,
-                "isBase": _is_base(row),
-                "collected": row.id not in faults,
-            }
+            {"projectId": row.id, "projectName": row.name, "isBase": _is_base(row), "collected": row.id not in faults}
             for row in rows
         ],
         "job": _newest(platform, COLLECT),

@@ -163,12 +163,7 @@ def facts(project: DetailedProject, extended: str, reader: Words) -> list[dict[s
         *([("fact.extended", "", extended)] if extended else ()),
     ]
     return [
-        {
-            "name": reader(key),
-            "value": value,
-            "time": moment,
-            "exact": key == "fact.extended",
-        }
+        {"name": reader(key), "value": value, "time": moment, "exact": key == "fact.extended"}
         for key, value, moment in shown
     ]
 
