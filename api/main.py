@@ -41,7 +41,6 @@ from .core.event_streams import Streams
 from .core.openapi import document
 from .core.rate_limit import Limiter
 from .dependencies import Services
-from .jobs.operations import OPERATIONS, leaving
 from .monitoring.disk_gauge import DiskGauge
 from .monitoring.docker_events import Watcher
 from .monitoring.seat_activity import Activities
@@ -62,6 +61,7 @@ from .routers import (
     workshop,
     workshop_teardown,
 )
+from .runner.operations import OPERATIONS, leaving
 from .runner.queue import Queue
 from .schemas.fields import GIT_CLONE
 from .services.claim_batcher import ClaimDesk

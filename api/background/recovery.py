@@ -15,9 +15,9 @@ from atelier.database.job_store import ENDED, Job, JobState
 
 from ..auth.middleware import Caller
 from ..dependencies import Services
-from ..jobs.operations import HASHES
 from ..jobs.service import CANCELING, begin
 from ..runner.adapter import Ended, end_leftover
+from ..runner.operations import HASHES
 from .cleanup import REPAIR
 
 log = logging.getLogger("atelier")

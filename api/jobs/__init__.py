@@ -1,1 +1,1 @@
-"""Changes as jobs: the playbook of each, and how routes submit it."""
+"""Changes as jobs: how routes submit them and wait for them."""

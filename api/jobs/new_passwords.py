@@ -10,7 +10,7 @@ from atelier.common.passwords import generate_password, hash_password
 
 from ..auth.middleware import Caller
 from ..dependencies import Services
-from .operations import HASHES, password_errors, raise_for
+from ..runner.operations import HASHES, password_errors, raise_for
 from .service import follow
 
 

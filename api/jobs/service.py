@@ -13,7 +13,7 @@ from atelier.database.job_store import Job
 from ..auth.middleware import Caller
 from ..dependencies import Services
 from ..runner.adapter import Ended
-from .operations import raise_for
+from ..runner.operations import raise_for
 
 # The event that a job has from the moment on that it was asked to end.
 CANCELING = "canceling"

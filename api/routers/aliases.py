@@ -15,8 +15,8 @@ from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import Platform, ProjectId, Services, Who
-from ..jobs.operations import raise_for
 from ..jobs.service import change, follow, reserve
+from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
 from ..schemas.common import DoneOnProject
 from ..services.projects import alias_view

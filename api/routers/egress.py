@@ -19,8 +19,8 @@ from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import Platform, ProjectId, Services, Who
-from ..jobs.operations import raise_for
 from ..jobs.service import follow
+from ..runner.operations import raise_for
 from ..schemas.common import Done
 from ..schemas.egress import (
     ChangeWhitelist,

@@ -14,8 +14,8 @@ from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import Platform, Who
-from ..jobs.operations import raise_for
 from ..jobs.service import follow
+from ..runner.operations import raise_for
 from ..schemas.git import CreateRepository, Repositories, Repository, RepositoryCreated
 
 router = APIRouter(route_class=Route, tags=["git"])

@@ -20,8 +20,8 @@ from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
 from ..dependencies import Platform, ProjectId, Services, Who
-from ..jobs.operations import raise_for
 from ..jobs.service import begin, change, follow, reserve
+from ..runner.operations import raise_for
 from ..schemas.common import Done, DoneOnProject
 from ..schemas.projects import (
     ChangeGroup,

@@ -26,8 +26,8 @@ from ..core.rate_limit import network_of
 from ..core.responses import JSON, Route
 from ..dependencies import Platform, ProjectId, Services, Who
 from ..jobs.new_passwords import new_password
-from ..jobs.operations import RELEASE, VERDICT, raise_for
 from ..jobs.service import begin, follow, reserve
+from ..runner.operations import RELEASE, VERDICT, raise_for
 from ..schemas.jobs import JobBegun
 from ..schemas.workshop import (
     ClaimedSeat,

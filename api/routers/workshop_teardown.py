@@ -20,8 +20,8 @@ from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
 from ..dependencies import Platform, ProjectId, Services, Who
-from ..jobs.operations import COLLECT, TEARDOWN
 from ..jobs.service import begin
+from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.ending import Collected, CollectedSeat, TearDown
 from ..schemas.jobs import JobAnswer, JobBegun
 from .jobs import job_answer

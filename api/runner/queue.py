@@ -22,9 +22,9 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.database.job_store import Job, Jobs, JobState
 
-from ..jobs.operations import Operation
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute
+from .operations import Operation
 
 log = logging.getLogger(__name__)
 

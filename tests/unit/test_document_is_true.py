@@ -32,12 +32,12 @@ from atelier.workspaces import disk_limits
 from support import order, site
 
 from api.dependencies import Services
-from api.jobs.operations import OPERATIONS, VERDICT
 from api.main import create_app
 from api.monitoring.docker_events import Watcher
 from api.routers import git
 from api.runner import queue
 from api.runner.adapter import Ended
+from api.runner.operations import OPERATIONS, VERDICT
 from api.services import containers as containers_service
 from api.services import git_server
 from api.settings import Settings, load_settings

@@ -16,7 +16,7 @@ from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY, order
 
 from api.background.recovery import still_wanted
-from api.jobs.operations import HASHES
+from api.runner.operations import HASHES
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import Registry
 from support import NETWORKS, ROOMY
 
-from api.jobs.operations import Operation
 from api.runner import queue as queue_module
 from api.runner.adapter import Ended
+from api.runner.operations import Operation
 from api.runner.queue import Queue
 
 

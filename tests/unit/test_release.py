@@ -21,8 +21,8 @@ from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
 from atelier.workspaces import checkpoints
 from support import container, open_registry, order, site
 
-from api.jobs.operations import OPERATIONS, RELEASE
 from api.runner.adapter import Ended
+from api.runner.operations import OPERATIONS, RELEASE
 
 
 class Engine:

@@ -13,7 +13,7 @@ from atelier.containers.container import is_unreleased, release_failed
 from atelier.database.job_store import Job, Jobs
 from atelier.database.workspace_store import Registry
 
-from ..runner.adapter import Ended, error_from
+from .adapter import Ended, error_from
 
 # The event of a rehearsal's job that has what it found.
 VERDICT = "verdict"
