@@ -218,6 +218,55 @@ def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:
     assert "Nothing answers on this port" in body
 
 
+WORDS = {
+    file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "api/pages/words").glob("*.json")
+}
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_the_gateways_pages_are_in_the_readers_language(gateway: Gateway, language: str) -> None:
+    for key, status, host in (
+        ("no_workspace.title", 404, "bbbbbbbbbbbb.localhost"),
+        ("no_workspace.text", 404, "bbbbbbbbbbbb.localhost"),
+        ("stopped.title", 503, f"{STOPPED}.localhost"),
+        ("stopped.text", 503, f"{STOPPED}.localhost"),
+        ("silent_port.text", 503, f"{IDS[0]}-4001.localhost"),
+        ("starting.text", 503, "localhost"),
+        ("sign_in.title", 401, f"{IDS[1]}-3000.localhost"),
+        ("sign_in.open", 401, f"{IDS[1]}-3000.localhost"),
+    ):
+        found, body = gateway.get(host, **{"Accept-Language": f"{language};q=0.9, is;q=0.8"})
+        assert (found, f">{WORDS[language][f'gateway.{key}']}<" in body) == (status, True), body
+        assert f'<html lang="{language}">' in body
+    for query, key in (("wrong", "sign_in.wrong"), ("later", "sign_in.later")):
+        path = f"/.atelier/sign-in?{query}=1"
+        _, body = gateway.get(f"{IDS[1]}-3000.localhost", path, **{"Accept-Language": language})
+        assert f"<p>{WORDS[language][f'gateway.{key}']}</p>" in body
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("fr-CA, en;q=0.5", "fr"),
+        ("FR", "fr"),
+        ("is, fr;q=0.2, de;q=0.1", "fr"),
+        ("de;q=0.1, en-GB;q=0.2", "en"),
+        ("is", "en"),
+        ("*", "en"),
+        ("", "en"),
+        (",;=q,,;q=fr,", "en"),
+        ("\xff\xfe%[src]'\"<script>", "en"),
+        ("-" * 6000 + ",de", "de"),
+        (", ".join(f"x{number}" for number in range(900)), "en"),
+    ],
+)
+def test_the_readers_language(gateway: Gateway, accepted: str, language: str) -> None:
+    status, body = gateway.get("bbbbbbbbbbbb.localhost", **{"Accept-Language": accepted})
+    assert (status, body.startswith(f'<!doctype html><html lang="{language}">')) == (404, True)
+    assert "<h1>{}</h1>".format(WORDS[language]["gateway.no_workspace.title"]) in body
+
+
 def test_what_callers_claim_about_themselves_is_replaced(gateway: Gateway) -> None:
     claims = {
         "X-Forwarded-For": "9.9.9.9",
