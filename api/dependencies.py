@@ -7,6 +7,7 @@ from typing import Annotated
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.common.steady_clock import SteadyClock
 from atelier.database.claims import Claims
@@ -92,7 +93,9 @@ class Services:
         """The workspace. Raises PROJECT_NOT_FOUND, also for what can't be an id."""
         row = self.reads.find(id=project_id) if len(project_id) == 12 else None
         if row is None:
-            raise AtelierError(Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=project_id[:40])
+            raise AtelierError(
+                Code.PROJECT_NOT_FOUND, Message("api.no_project"), field="projectId", value=project_id[:40]
+            )
         return row
 
     def tell_proxies(self) -> None:
@@ -118,17 +121,13 @@ class Services:
     def job(self, job_id: str) -> Job:
         job = self.read_jobs.find(job_id)
         if job is None:
-            raise AtelierError(Code.NOT_FOUND, "There is no such job.", field="jobId", value=job_id[:40])
+            raise AtelierError(Code.NOT_FOUND, Message("api.no_job"), field="jobId", value=job_id[:40])
         return job
 
     def require_docker(self) -> None:
         """Raises SERVICE_UNAVAILABLE while Docker does not answer."""
         if not self.watcher.available:
-            raise AtelierError(
-                Code.SERVICE_UNAVAILABLE,
-                "The Docker Engine does not answer; nothing can be changed now.",
-                remedy="Start it, then try again.",
-            )
+            raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("api.docker_away"))
 
 
 # Both are coroutines: a plain function would be sent to another thread for each request.

@@ -8,6 +8,7 @@ from typing import Any
 
 from atelier.common.atomic_files import no_space
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, is_coded
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -88,13 +89,21 @@ _CLONE_REFUSED = "Failed to clone project"
 
 
 def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
-    return {
-        "success": False,
-        "error": str(sentence),
-        "message": str(message or sentence),
-        "code": str(code),
-        "details": dict(details),
-    }
+    """The answer's keys. ``codes`` has the codes of its sentences by key, and those in ``details`` under that."""
+    texts = {"error": sentence, "message": message or sentence}
+    codes: dict[str, Any] = _codes(texts)
+    if in_details := _codes(details):
+        codes["details"] = in_details
+    body = {"success": False, **_plain(texts), "code": str(code), "details": _plain(details)}
+    return body | {"codes": codes} if codes else body
+
+
+def _codes(texts: Mapping[str, object]) -> dict[str, Any]:
+    return {key: text.data() for key, text in texts.items() if isinstance(text, Message) and is_coded(text)}
+
+
+def _plain(texts: Mapping[str, object]) -> dict[str, object]:
+    return {key: str(text) if isinstance(text, Message) else text for key, text in texts.items()}
 
 
 def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
@@ -103,10 +112,10 @@ def error_response(error: AtelierError, headers: Mapping[str, str] | None = None
     details = {key: value for key, value in error.details.items() if key != "field"}
     field = error.details.get("field")
     if isinstance(field, str):
-        details.setdefault(_FIELD_NAMES.get(field, field) if of_project else field, str(error))
+        details.setdefault(_FIELD_NAMES.get(field, field) if of_project else field, error.sentence)
     code = _CODES.get(error.code, error.code)
     retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
-    body = error_body(code, error.message, details, str(error))
+    body = error_body(code, error.message, details, error.sentence)
     return JSON(body, STATUS.get(code, 500), headers={**retry, **(headers or {})})
 
 
@@ -143,12 +152,13 @@ def _field(finding: Mapping[str, Any]) -> str:
 
 def _sentence(finding: Mapping[str, Any]) -> str:
     if finding["type"] == "missing":
-        return "This field is required."
+        return Message("input.required")
     if finding["type"] == "json_invalid":
-        return "The body is not JSON."
+        return Message("input.no_json")
     if finding["type"] in ("model_attributes_type", "dict_type", "model_type"):
-        return "The body must be a JSON object."
-    return str(finding["msg"]).removeprefix("Value error, ")
+        return Message("input.no_object")
+    own = finding.get("ctx", {}).get("error")
+    return own.args[0] if isinstance(own, ValueError) else str(finding["msg"])
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:

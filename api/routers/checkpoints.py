@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
 from fastapi import APIRouter
 
@@ -45,12 +46,7 @@ async def reset_project(project_id: ProjectId, platform: Platform, caller: Who) 
 
 def _made(row: Workspace) -> Workspace:
     if row.status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            "The workspace is still being created.",
-            field="projectId",
-            remedy="Wait until it is running.",
-        )
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
     return row
 
 

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.git.client import open_forge, require_git
 from atelier.git.repository import Listed, RepositorySpec, check, with_branches
 from fastapi import APIRouter, Depends
@@ -57,12 +58,7 @@ async def create_git_repository(body: CreateRepository, platform: Platform, call
     raise_for(ended)
     made = await asyncio.to_thread(forge.repository, body.name)
     if made is None:
-        raise AtelierError(
-            Code.GIT_REPO_CREATE_FAILED,
-            f"The repository {body.name!r} was created and deleted immediately.",
-            field="name",
-            remedy="Create it again.",
-        )
+        raise AtelierError(Code.GIT_REPO_CREATE_FAILED, Message("api.repository_deleted", name=body.name), field="name")
     return {"success": True, "repository": _shown(Listed(made))}
 
 

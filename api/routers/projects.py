@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
 from atelier.common.passwords import hash_password
 from atelier.common.validation import check_limits, check_proxy_mode
@@ -195,7 +196,7 @@ async def clone_project(project_id: ProjectId, body: CloneProject, platform: Pla
     """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
     source = platform.row(project_id)
     if source.status is Status.CREATING:
-        raise AtelierError(Code.VALIDATION_ERROR, "The source workspace is still being created", field="projectId")
+        raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
@@ -304,7 +305,7 @@ def _created(platform: Services, body: CreateProject, id: str) -> CreatedProject
     if answer["project"]["warnings"]:
         answer["warnings"] = answer["project"]["warnings"]
     elif body.create_git_repo and platform.settings.site.git is None:
-        answer["warnings"] = ["No repository was created: the git server is not enabled on this platform."]
+        answer["warnings"] = [Message("no_git_server_for", name=body.project_name)]
     return answer
 
 

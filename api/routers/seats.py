@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Body, Response
@@ -119,13 +120,7 @@ def _seat(platform: Services, project_id: str) -> Workspace:
     """The admin password opens the workshop's seats, and no other workspace."""
     row = platform.row(project_id)
     if row.id not in {seat.id for seat in platform.read_claims.seats()}:
-        raise AtelierError(
-            Code.PROJECT_NOT_FOUND,
-            "The workspace is not a seat of the workshop.",
-            field="projectId",
-            value=project_id,
-            remedy="GET /api/workshop/seats lists them.",
-        )
+        raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.no_seat"), field="projectId", value=project_id)
     return row
 
 
@@ -135,11 +130,7 @@ def _chosen(rows: list[Workspace], ids: list[str] | None) -> list[Workspace]:
     unknown = set(ids) - {row.id for row in rows}
     if unknown:
         raise AtelierError(
-            Code.PROJECT_NOT_FOUND,
-            "Not all of these workspaces are seats of the workshop.",
-            field="projectIds",
-            value=sorted(unknown)[0][:40],
-            remedy="GET /api/workshop/seats lists them.",
+            Code.PROJECT_NOT_FOUND, Message("api.not_all_seats"), field="projectIds", value=sorted(unknown)[0][:40]
         )
     return [row for row in rows if row.id in ids]
 

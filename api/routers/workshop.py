@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, cast
 
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import untagged
+from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
 from atelier.common.passwords import generate_password, hash_password
 from atelier.database.claims import Applicant, Claim, ClaimStatus, sheet, views
@@ -179,29 +179,13 @@ async def rehearse_workshop(
     seats = platform.read_claims.seats()
     source = wanted.project_id or next((seat.cloned_from for seat in seats if seat.cloned_from), None)
     if source is None:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            "The workshop has no cloned seats, so the base for a rehearsal is unknown.",
-            field="projectId",
-            remedy="Name the workspace to clone the seats from.",
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("api.nothing_to_rehearse"), field="projectId")
     row = platform.row(source)
     if not caller.operator and row not in platform.read_claims.members():
         # Its clones would be open to whoever sees their addresses.
-        raise AtelierError(
-            Code.PROJECT_NOT_FOUND,
-            "This workspace does not belong to the workshop.",
-            field="projectId",
-            value=row.id,
-            remedy="Omit projectId to use the base of the workshop's seats.",
-        )
+        raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
     if row.status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY,
-            "The workspace is still being created.",
-            field="projectId",
-            remedy="Try again when it is running.",
-        )
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
     platform.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job = await asyncio.to_thread(platform.jobs.open, "rehearse", [row.id], variables, caller.name)

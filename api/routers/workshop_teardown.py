@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.database.job_store import OPEN, Job
 from atelier.workshop.manifest import Entry, fault_of, folder_of, read_manifest
@@ -72,13 +73,7 @@ async def download_archive(project_id: ProjectId, platform: Platform) -> Respons
     entry = (await asyncio.to_thread(read_manifest, folder)).get(project_id)
     path = folder / entry.file if entry and entry.file else None
     if path is None or not path.is_file():
-        raise AtelierError(
-            Code.NOT_FOUND,
-            "There is no archive of this workspace.",
-            field="projectId",
-            value=project_id[:40],
-            remedy="GET /api/workshop/collect lists the archives; POST collects.",
-        )
+        raise AtelierError(Code.NOT_FOUND, Message("api.no_archive"), field="projectId", value=project_id[:40])
     return FileResponse(path, media_type="application/zstd", filename=path.name, headers={"Cache-Control": "no-store"})
 
 
@@ -106,16 +101,11 @@ async def _begin(
     if under_way is not None:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
-            f"The workshop's {under_way.operation} is running.",
-            remedy=f"Wait for the job {under_way.id} to end.",
+            Message("api.ending_under_way", operation=under_way.operation, job=under_way.id),
             job=under_way.id,
         )
     if not rows:
-        raise AtelierError(
-            Code.NOT_FOUND,
-            f"There are no seats in the group {platform.settings.workshop.group}.",
-            remedy="Set WORKSHOP_GROUP if the workshop has another group.",
-        )
+        raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=platform.settings.workshop.group))
     ids = [row.id for row in rows]
     ordered = {"workshop_archive": str(_folder(platform)), **variables}
     job = await asyncio.to_thread(platform.jobs.open, operation, ids, ordered, caller.name)
@@ -154,8 +144,7 @@ def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> Non
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise AtelierError(
             Code.NOT_COLLECTED,
-            f"The work in {len(missing)} of {len(rows)} workspaces is not collected: {shown}.",
-            remedy='Collect it first, or send "collected": "ignore" to lose it.',
+            Message("api.not_collected", missing=len(missing), total=len(rows), names=shown),
             missing=missing,
         )
 

@@ -116,15 +116,10 @@ class Queue:
         """Asks a job to end. Raises WORKSPACE_BUSY when it is at its end, or at what must not be left half-done."""
         ticket = self._tickets.get(job_id)
         if ticket is None or ticket.task is None:
-            raise AtelierError(
-                Code.WORKSPACE_BUSY, "The job has ended already.", field="jobId", remedy="Nothing needs to be done."
-            )
+            raise AtelierError(Code.WORKSPACE_BUSY, Message("api.job_ended"), field="jobId")
         if ticket.begun and not ticket.operation.divisible:
             raise AtelierError(
-                Code.WORKSPACE_BUSY,
-                f"The {ticket.operation.name} has begun and cannot be interrupted.",
-                field="jobId",
-                remedy="Wait a few seconds for its end.",
+                Code.WORKSPACE_BUSY, Message("api.job_begun", operation=ticket.operation.name), field="jobId"
             )
         ticket.canceled.set()
         if not ticket.begun:

@@ -35,13 +35,14 @@ class Coded(TypedDict):
             dict[str, Any],
             eg(
                 {"error": {"id": "container_gone", "params": {}}},
-                "By key, code and parameters of each sentence that has one. Missing where none has.",
+                "By key, code and parameters of each sentence that has one; of those in an error's details, under details."
+                " Missing where none has.",
             ),
         ]
     ]
 
 
-class Error(TypedDict):
+class Error(Coded):
     success: Literal[False]
     error: Annotated[str, eg("Project name already exists")]
     message: str

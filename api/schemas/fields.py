@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError
+from atelier.common.messages import Message
 from atelier.common.models import CPU_COUNTS, MEMORY_SIZES, ProxyMode
 from atelier.common.validation import (
     CLONE_COUNT,
@@ -44,7 +45,7 @@ def checked(check: Callable[[Any], Any]) -> AfterValidator:
         try:
             return check(value)
         except AtelierError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(error.sentence) from error
 
     return AfterValidator(validate)
 
@@ -54,9 +55,9 @@ def _writable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("The text holds half a character (a lone surrogate).") from error
+        raise ValueError(Message("input.half_character")) from error
     if "\0" in value:
-        raise ValueError("The text holds a NUL character.")
+        raise ValueError(Message("input.nul"))
     return value
 
 
@@ -65,7 +66,7 @@ def _on_offer(template: str) -> str:
     if template == GIT_CLONE and GIT_TEMPLATE in known:
         return template
     if template not in known:
-        raise ValueError(f"Unknown template {template[:60]!r}. Use one of: {', '.join(known)}.")
+        raise ValueError(Message("input.template", value=template[:60], known=", ".join(known)))
     return template
 
 
@@ -79,7 +80,7 @@ def _cpus_as_text(value: object) -> object:
 def _one_of(*known: str) -> AfterValidator:
     def validate(value: str) -> str:
         if value not in known:
-            raise ValueError(f"{value[:20]!r} is not available. Use one of: {', '.join(known)}.")
+            raise ValueError(Message("input.one_of", value=value[:20], known=", ".join(known)))
         return value
 
     return AfterValidator(validate)
@@ -87,7 +88,7 @@ def _one_of(*known: str) -> AfterValidator:
 
 def _mode(value: object) -> ProxyMode:
     if not isinstance(value, str) or value not in {str(mode) for mode in ProxyMode}:
-        raise ValueError(f"Use one of: {', '.join(ProxyMode)}.")
+        raise ValueError(Message("input.mode", known=", ".join(ProxyMode)))
     return ProxyMode(value)
 
 

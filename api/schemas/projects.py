@@ -88,7 +88,7 @@ class CreateProject(Body):
         try:
             access = check_git_access(info.data.get("git_username"), value)
         except AtelierError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(error.sentence) from error
         if access is not None and "git_url" in info.data and info.data["git_url"] is None:
             raise ValueError("A gitToken requires a gitUrl.")
         return value or None
@@ -173,7 +173,7 @@ def _checked_password(value: str) -> str:
     try:
         return check_password(value)
     except AtelierError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error.sentence) from error
 
 
 class GitRepository(TypedDict):
@@ -241,7 +241,7 @@ class OneProject(Success):
     project: DetailedProject
 
 
-class CreatedProject(Success):
+class CreatedProject(Success, Coded):
     project: Project
     password: NotRequired[
         Annotated[

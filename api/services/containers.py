@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.engine.client import DockerEngine
@@ -38,13 +39,7 @@ def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
         checkpoints = _checkpoints(engine, settings, row)
         taken = sum(engine.layer_size(checkpoint.tag) for checkpoint in checkpoints)
     if name not in found:
-        raise AtelierError(
-            Code.PROJECT_NOT_FOUND,
-            "The workspace has no container.",
-            field="projectId",
-            value=row.id,
-            remedy="Start the workspace to re-create it.",
-        )
+        raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.no_container"), field="projectId", value=row.id)
     own, total = found[name].own, found[name].total
     return {
         "bytes": own,

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from atelier.common.messages import Message
+from atelier.common.messages import Message, read
 from atelier.common.texts import TEXTS
 from babel import Locale, UnknownLocaleError, negotiate_locale
 from babel.numbers import format_decimal, get_decimal_symbol
@@ -54,6 +54,17 @@ class Words:
         if "what" in values:  # one of the limits, which have words
             values["what"] = self.texts.get(f"limit.{values['what']}", values["what"])
         return self(f"told.{sentence.id}", **values)
+
+    def told_codes(self, codes: Any) -> Any:
+        """The ``codes`` of an answer with the text in place of each; None for what is no code of this version."""
+        try:
+            if isinstance(codes, list):
+                return [self.told_codes(each) for each in codes]
+            if codes.keys() != {"id", "params"}:
+                return {key: self.told_codes(each) for key, each in codes.items()}
+            return self.told(read(codes))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+            return None
 
     def of(self, prefix: str) -> dict[str, str]:
         """The texts whose keys begin so, by what follows the beginning."""

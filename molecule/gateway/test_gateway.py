@@ -219,7 +219,7 @@ def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:
 
 
 WORDS = {
-    file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "api/pages/words").glob("*.json")
+    file.stem: json.loads(file.read_text()) for file in (Path(__file__).parents[2] / "api/web/locales").glob("*.json")
 }
 
 

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,10 +66,35 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
         assert not re.findall(r"<[a-z_]+(?:\.[a-z_]+)*>", shown(api, path, german)), path
     assert "Der Container bleibt: Sehen Sie hinein" in html.unescape(cards.text)
     assert (failed["error"], failed["codes"]["error"]["params"]) == ("<seats_failed>", {"failed": 1, "count": 1})
+    # What the API refuses, and a warning beside a success: the pages' scripts have them told by their codes.
+    for method, path, body, sentence in (
+        ("POST", f"/api/projects/{ids[0]}/clone", {"count": 0}, "0 Klone sind nicht erlaubt. Erlaubt sind 1 bis 50"),
+        ("POST", "/api/workshop/rehearse", {"projectId": "0" * 12}, "Diesen Workspace gibt es nicht."),
+        ("GET", "/api/jobs/none", None, "Diesen Auftrag gibt es nicht."),
+        (
+            "POST",
+            "/api/projects",
+            {"projectName": "x", "projectType": "empty"},
+            "„x“ ist kein Name für einen Workspace",
+        ),
+    ):
+        refused = api.client.request(method, path, json=body, headers=ADMIN)
+        assert not refused.is_success, path
+        assert sentence in told(api, refused.json()["codes"]), path
+    made = api.post("/api/projects", {"projectName": "warned", "projectType": "empty", "createGitRepo": True}).json()
+    assert made["warnings"] == ["<no_git_server_for>"]
+    assert "Für 'warned' wurde kein Repository angelegt" in told(api, made["codes"])
     # Programs have the code and its parameters beside the text.
     (seat,) = [seat for seat in failed["seats"] if seat["projectId"] == ids[0]]
     assert seat["codes"]["error"]["id"] == "sentences"
     assert seat["codes"]["error"]["params"]["first"]["params"]["why"]["params"]["name"] == "Workshop 1"
+
+
+def told(api: Api, codes: dict[str, Any]) -> str:
+    """What the pages' scripts get for the codes."""
+    answer = api.post("/pages/workshop/told", codes, headers=GERMAN)
+    assert answer.status_code == 200
+    return str(answer.json())
 
 
 def shown(api: Api, path: str, headers: dict[str, str]) -> str:

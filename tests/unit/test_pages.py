@@ -10,10 +10,13 @@ from string import Formatter
 from typing import Any
 
 import pytest
-from atelier.common.errors import Code
+from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
 from atelier.common.texts import TEXTS
+from pydantic import ValidationError
 
+from api.core.errors import error_response, validation_response
+from api.schemas.projects import CreateProject
 from api.web.i18n import FOLDER, choose_language, languages, read_languages, words
 from api.web.presenters import aliases as addresses
 from api.web.presenters import egress, git, jobs, workspaces
@@ -184,6 +187,50 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     assert german.told(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
     assert words("fr").told(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
+
+
+def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
+    with pytest.raises(ValidationError) as refused:
+        CreateProject.model_validate({"projectName": "a b", "projectType": "empty", "password": "canary"})
+    answers = [validation_response(refused.value.errors())]
+    fault = Message("input.group", value="a/b", low=1, high=50)
+    answers.append(error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group")))
+    told = [words("de").told_codes(json.loads(bytes(answer.body))["codes"]) for answer in answers]
+    name, password = told[0]["details"]["projectName"], told[0]["details"]["password"]
+    assert (name.startswith("„a b“ ist kein Name für einen Workspace"), "3 bis 50 Buchstaben" in name) == (True, True)
+    assert password == "Das Passwort hat 6 Zeichen (password). Nehmen Sie 8 bis 50."
+    group = "„a/b“ ist kein Name für eine Gruppe. "
+    assert told[1]["error"] == group.strip()
+    assert told[1]["message"] == told[1]["details"]["group"]
+    assert told[1]["message"].startswith(group + "Nehmen Sie 1 bis 50 Buchstaben")
+    # A sentence of which a part has no code is not told by halves.
+    partly = error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group", remedy="Ask again."))
+    assert json.loads(bytes(partly.body))["codes"].keys() == {"error"}
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        None,
+        1,
+        "canceled",
+        {"id": "canceled", "params": None},
+        {"id": "no_such", "params": {}},
+        {"id": ["canceled"], "params": {}},
+        {"id": "clones", "params": {}},
+        {"id": "took_longer", "params": {"seconds": "x", "said": {"id": "canceled"}}},
+    ],
+)
+def test_codes_that_there_are_none_of_have_no_words(codes: Any) -> None:
+    assert EN.told_codes(codes) is None
+    assert EN.told_codes({"a": [codes]}) == {"a": [None]}
+
+
+def test_codes_within_codes_end() -> None:
+    nested: Any = {"id": "canceled", "params": {}}
+    for _ in range(5000):
+        nested = {"id": "list", "params": {"first": nested, "then": "x"}}
+    assert EN.told_codes(nested) is None
 
 
 def test_every_error_has_words() -> None:

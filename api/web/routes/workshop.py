@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from atelier.common.errors import AtelierError, Code
 from fastapi import APIRouter, Body, Depends, Response
 
+from ...core.responses import JSON
 from ...dependencies import Platform, Services, Who
 from ...routers import seats as seats_api
 from ...routers import workshop as workshop_api
@@ -81,6 +82,12 @@ async def cards_fragment(
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
     made = await seats_api.cards(platform, caller, body or MakeCards())
     return page("cards.html", reader, **workshop.cards(made, reader))
+
+
+@for_all.post("/pages/workshop/told")
+async def told(reader: Reader, codes: Annotated[Any, Body()]) -> Response:
+    """The sentences of an API answer in the reader's language, by its ``codes``."""
+    return JSON(reader.told_codes(codes))
 
 
 async def _seats(platform: Services, found: list[Seat], reader: Words) -> dict[str, Any]:

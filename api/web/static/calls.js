@@ -12,11 +12,19 @@ async function call(method, url, body, headers = {}) {
     let data = {}
     if (answer.headers.get('content-type')?.startsWith('text/html')) return { ok: answer.ok, status: answer.status, data: { html: text } }
     try { data = text ? JSON.parse(text) : {} } catch { data = { code: 'offline' } }
+    if (data.codes && language !== 'en') await translate(data)
     if (answer.ok && standing.dataset.what === 'signed_out') stand()
     return { ok: answer.ok, status: answer.status, data }
   } catch {
     return { ok: false, status: 0, data: { code: 'offline' } }
   }
+}
+
+// Puts what an answer says into the reader's language: ``told`` has the sentences that have a code, by their keys.
+async function translate(data) {
+  const answer = await fetch('/pages/workshop/told', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(data.codes) })
+  data.told = answer.ok ? await answer.json() : {}
+  data.warnings = data.warnings?.map((text, at) => data.told.warnings?.[at] ?? text)
 }
 
 // What a button or form stands for: "POST /api/projects/{id}/stop", with the values of what it was opened for.
@@ -212,7 +220,8 @@ function faultOf(field, name, text, answer) {
   if (rule && own) return words.fault[own]
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()
   if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
-  return (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
+  const told = plain.includes(answer.code) ? undefined : answer.told?.details?.[name]
+  return told ?? (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
 }
 
 function showFaults(form, answer) {

@@ -66,13 +66,13 @@ function isTyped(field) {
 const plain = ['WORKSHOP_FULL', 'WORKSHOP_OVER', 'TOO_MANY_SEATS', 'ALREADY_CLAIMED', 'WRONG_ACCESS_CODE', 'TOO_MANY_ATTEMPTS', 'UNAUTHORIZED',
   'INVALID_WORKSPACE_PASSWORD', 'offline']
 
-// Other errors of the API are English sentences with details; readers of another language get theirs first.
+// Other errors of the API are English sentences; readers of another language get those that have a code in theirs, and
+// the words for the kind of error in place of all others.
 function sentence(answer) {
   const own = words.error[answer.code]
-  const detail = answer.message || answer.error
   if (own && plain.includes(answer.code)) return own
-  if (!own) return detail || words.error.unknown
-  return language === 'en' ? detail || own : own + (detail ? ` (${detail})` : '')
+  if (language === 'en') return answer.message || answer.error || own || words.error.unknown
+  return answer.told?.message || Object.values(answer.told?.details ?? {}).join(' ') || own || words.error.unknown
 }
 
 // What is to be said goes along to the page that comes.

@@ -17,6 +17,8 @@ from .plain_text import plain
 from .texts import TEXTS
 
 _KEY = "codes"
+# The parameters that join sentences.
+_PARTS = {"first", "then"}
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
@@ -45,12 +47,17 @@ class Message(str):
         return {"id": self.id, "params": values}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _read, (self.data(),)
+        return read, (self.data(),)
 
 
 def id_of(text: str | None) -> str | None:
     """The code of a sentence; None for one that has none."""
     return text.id if isinstance(text, Message) else None
+
+
+def is_coded(text: object) -> bool:
+    """Whether a sentence, and each of which it is made, has a code: then it can be told in another language."""
+    return isinstance(text, Message) and all(is_coded(text.params[part]) for part in _PARTS & text.params.keys())
 
 
 def chain(id: str, messages: Iterable[str]) -> str:
@@ -96,7 +103,7 @@ def restored(text: str | None) -> str | None:
     if text is None or not text.startswith('{"id":'):
         return text
     try:
-        return _read(json.loads(text))
+        return read(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError):
         return text
 
@@ -124,11 +131,12 @@ def _restored(text: Any, code: Any) -> Any:
     if isinstance(text, list) and isinstance(code, list):
         return [_restored(*each) for each in zip(text, code, strict=False)] if len(text) == len(code) else text
     try:
-        return _read(code)
+        return read(code)
     except (KeyError, TypeError, AttributeError, ValueError):
         return text
 
 
-def _read(data: Mapping[str, Any]) -> Message:
-    values = {name: _read(value) if isinstance(value, Mapping) else value for name, value in data["params"].items()}
+def read(data: Mapping[str, Any]) -> Message:
+    """The message of ``Message.data``. Raises KeyError, TypeError, AttributeError or ValueError for anything else."""
+    values = {name: read(value) if isinstance(value, Mapping) else value for name, value in data["params"].items()}
     return Message(data["id"], **values)

@@ -40,10 +40,9 @@ def check_name(name: str, field: str = "name") -> str:
     if not low <= len(name) <= high or not _NAME.fullmatch(name):
         raise AtelierError(
             Code.INVALID_PROJECT_NAME,
-            f"The {field} {name[:60]!r} is not a workspace name.",
+            Message("input.name", field=field, value=name[:60], low=low, high=high),
             field=field,
             value=name[:60],
-            remedy=f"Use {low} to {high} letters, digits, hyphens or underscores.",
         )
     return name
 
@@ -54,10 +53,9 @@ def check_title(name: str, field: str = "name") -> str:
     if not low <= len(name) <= high or not _TITLE.fullmatch(name):
         raise AtelierError(
             Code.INVALID_PROJECT_NAME,
-            f"The {field} {name[:110]!r} is not a workspace name.",
+            Message("input.title", field=field, value=name[:110], low=low, high=high),
             field=field,
             value=name[:110],
-            remedy=f"Use {low} to {high} letters, digits, spaces inside, hyphens or underscores.",
         )
     return name
 
@@ -69,11 +67,7 @@ def is_id(text: str) -> bool:
 def check_id(workspace_id: str) -> str:
     if not is_id(workspace_id):
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"Invalid workspace id {workspace_id[:40]!r}.",
-            field="id",
-            value=workspace_id[:40],
-            remedy="An id is 12 lower-case hexadecimal characters.",
+            Code.VALIDATION_ERROR, Message("input.id", value=workspace_id[:40]), field="id", value=workspace_id[:40]
         )
     return workspace_id
 
@@ -88,10 +82,9 @@ def check_template(template: str) -> str:
     if not is_template(template):
         raise AtelierError(
             Code.INVALID_PROJECT_TYPE,
-            f"Invalid template name {template[:60]!r}.",
+            Message("input.template_name", value=template[:60]),
             field="template",
             value=template[:60],
-            remedy="Use the name of a template, such as empty.",
         )
     return template
 
@@ -127,17 +120,11 @@ def check_password(password: str, field: str = "password") -> str:
     if not low <= len(password) <= high:
         raise AtelierError(
             Code.INVALID_PASSWORD,
-            f"The {field} has {len(password)} characters.",
+            Message("input.password_length", field=field, count=len(password), low=low, high=high),
             field=field,
-            remedy=f"Use {low} to {high}.",
         )
     if _CONTROL.search(password):
-        raise AtelierError(
-            Code.INVALID_PASSWORD,
-            f"The {field} holds a control character, which no login form can send.",
-            field=field,
-            remedy="Use letters, digits, signs and spaces.",
-        )
+        raise AtelierError(Code.INVALID_PASSWORD, Message("input.password_control", field=field), field=field)
     return password
 
 
@@ -146,10 +133,9 @@ def check_group(group: str) -> str:
     if not low <= len(group) <= high or not _GROUP.fullmatch(group):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The group {group[:60]!r} is not a group name.",
+            Message("input.group", value=group[:60], low=low, high=high),
             field="group",
             value=group[:60],
-            remedy=f"Use {low} to {high} letters, digits, spaces, hyphens or underscores.",
         )
     return group
 
@@ -157,12 +143,7 @@ def check_group(group: str) -> str:
 def check_notes(notes: str) -> str:
     size = len(notes.encode())
     if size > NOTES_BYTES:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"The notes take {size} bytes.",
-            field="notes",
-            remedy=f"Keep them within {NOTES_BYTES} bytes (10 KB).",
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("input.notes", size=size, most=NOTES_BYTES), field="notes")
     return notes
 
 
@@ -171,10 +152,9 @@ def check_extension(minutes: int) -> int:
     if not low <= minutes <= high:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The minutes {minutes} are out of range.",
+            Message("input.minutes", value=minutes, low=low, high=high),
             field="minutes",
             value=minutes,
-            remedy=f"Ask for {low} to {high}, which is a week; extend again later.",
         )
     return minutes
 
@@ -185,14 +165,14 @@ def check_person(name: str) -> str:
     words = " ".join(name.split())
     seen = _JOINERS.sub("", words)
     if not seen or not low <= len(words) <= high:
-        fault = f"The name has {len(words)} characters." if seen else "The name is empty."
+        fault = Message("input.person_length", count=len(words)) if seen else Message("input.person_empty")
     elif not seen.isprintable():
         hidden = next(character for character in seen if not character.isprintable())
-        fault = f"The name holds a character that can't be shown, U+{ord(hidden):04X}."
+        fault = Message("input.person_hidden", character=f"U+{ord(hidden):04X}")
     else:
         return words
     raise AtelierError(
-        Code.VALIDATION_ERROR, fault, field="name", remedy=f"Use {low} to {high} letters, spaces and signs."
+        Code.VALIDATION_ERROR, fault, field="name", remedy=Message("input.person_use", low=low, high=high)
     )
 
 
@@ -200,12 +180,7 @@ def check_email(email: str) -> str:
     """A participant's e-mail address, as it was typed but for spaces around it."""
     address = email.strip()
     if len(address) > EMAIL_LENGTH or not _EMAIL.fullmatch(address):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            "The email is not an e-mail address.",
-            field="email",
-            remedy=f"Use one such as max@example.com, of at most {EMAIL_LENGTH} characters.",
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("input.email", most=EMAIL_LENGTH), field="email")
     return address
 
 
@@ -213,11 +188,7 @@ def check_count(count: int) -> int:
     low, high = CLONE_COUNT
     if not low <= count <= high:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"The count {count} is out of range.",
-            field="count",
-            value=count,
-            remedy=f"Ask for {low} to {high} clones; for more, clone again.",
+            Code.VALIDATION_ERROR, Message("input.count", value=count, low=low, high=high), field="count", value=count
         )
     return count
 
@@ -237,8 +208,7 @@ def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> Proxy
 def _not_one_of(field: str, value: str, known: Collection[str]) -> AtelierError:
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"The {field} {value[:20]!r} is not an available size.",
+        Message("input.size", field=field, value=value[:20], known=", ".join(known)),
         field=field,
         value=value[:20],
-        remedy=f"Use one of: {', '.join(known)}.",
     )

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from ..common.models import Site, Status, Workspace
 from .workspace_store import Registry, now
 
@@ -185,10 +186,9 @@ class Claims:
             if claim is None:
                 raise AtelierError(
                     Code.NOT_FOUND,
-                    f"Nobody has claimed the workspace {workspace_id}.",
+                    Message("api.unclaimed", workspace=workspace_id),
                     field="projectId",
                     value=workspace_id,
-                    remedy="GET /api/workshop/claims lists the claimed seats.",
                 )
             db.execute(
                 "UPDATE claims SET released_at = ?, password_due = 0 WHERE workspace_id = ? AND released_at IS NULL",

@@ -99,15 +99,9 @@ def plan(
     for entry in named:
         above = covering(kept, entry)
         if above is not None:
-            reason = "is always allowed" if above in base else f"is below {above}, which is allowed"
-            remedy = "Leave it out." if above in base else f"Remove {above}, and add the subdomains to keep."
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                f"The domain {entry} can't be removed: it {reason}.",
-                field="domains",
-                value=entry,
-                remedy=remedy,
-            )
+            fault = "domain_in_base" if above in base else "domain_below"
+            message = Message(fault, entry=entry, **({} if above in base else {"above": above}))
+            raise AtelierError(Code.VALIDATION_ERROR, message, field="domains", value=entry)
         below = [other for other in base if covering({entry}, other)]
         if below:
             raise AtelierError(
@@ -144,9 +138,8 @@ def _checked_size(entries: tuple[str, ...]) -> tuple[str, ...]:
 def _too_many(count: int, field: str) -> AtelierError:
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"The {field} would be {count}; a whitelist has at most {MAX_DOMAINS}.",
+        Message("input.too_many_domains", field=field, count=count, most=MAX_DOMAINS),
         field=field,
-        remedy="Name domains instead of the hosts below them.",
     )
 
 

@@ -51,18 +51,13 @@ def check_subdomain(subdomain: str) -> str:
     if not low <= len(subdomain) <= high or not _SUBDOMAIN.fullmatch(subdomain):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"Invalid subdomain {subdomain[:40]!r}.",
+            Message("alias.subdomain", value=subdomain[:40], low=low, high=high),
             field="subdomain",
             value=subdomain[:40],
-            remedy=f"Use {low} to {high} lower-case letters, digits and hyphens; a letter first, no hyphen last.",
         )
     if subdomain in RESERVED or _WORKSPACE_NAME.fullmatch(subdomain):
         raise AtelierError(
-            Code.ALIAS_RESERVED,
-            f"The subdomain {subdomain!r} is reserved.",
-            field="subdomain",
-            value=subdomain,
-            remedy="Choose another.",
+            Code.ALIAS_RESERVED, Message("alias.reserved", value=subdomain), field="subdomain", value=subdomain
         )
     return subdomain
 
@@ -70,11 +65,7 @@ def check_subdomain(subdomain: str) -> str:
 def check_port(port: int) -> int:
     if not 1 <= port <= 65535 or port == IDE_PORT:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"The port {port} can't have an alias.",
-            field="port",
-            value=port,
-            remedy=f"Use one of 1 to 65535, but {IDE_PORT}: the IDE has one address.",
+            Code.VALIDATION_ERROR, Message("alias.port", port=port, ide=IDE_PORT), field="port", value=port
         )
     return port
 
@@ -83,12 +74,7 @@ def check_user(user: str) -> str:
     """The name that basic auth asks for: 1-64 printable characters, no colon, which would end it."""
     low, high = USER_LENGTH
     if not low <= len(user) <= high or not user.isprintable() or ":" in user:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            "The user is not a name that a browser can send.",
-            field="user",
-            remedy=f"Use {low} to {high} printable characters without a colon.",
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("alias.user", low=low, high=high), field="user")
     return user
 
 
@@ -96,10 +82,7 @@ def check_alias_password(password: str) -> str:
     low, high = PASSWORD_LENGTH
     if not low <= len(password) <= high or not password.isprintable():
         raise AtelierError(
-            Code.INVALID_PASSWORD,
-            f"The password has {len(password)} characters, or some that no login form can send.",
-            field="password",
-            remedy=f"Use {low} to {high} printable ones.",
+            Code.INVALID_PASSWORD, Message("alias.password", count=len(password), low=low, high=high), field="password"
         )
     return password
 
@@ -154,11 +137,7 @@ def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
     found = find_alias(registry, subdomain)
     if found is None or found.workspace_id != workspace_id:
         raise AtelierError(
-            Code.NOT_FOUND,
-            f"The workspace has no alias {subdomain[:40]!r}.",
-            field="subdomain",
-            value=subdomain[:40],
-            remedy="List its aliases.",
+            Code.NOT_FOUND, Message("alias.none", value=subdomain[:40]), field="subdomain", value=subdomain[:40]
         )
     return found
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from ..common.models import Workspace
 from ..database.workspace_store import Registry, now
 from .aliases import all_aliases
@@ -58,10 +59,9 @@ def share_port(registry: Registry, workspace_id: str, port: int) -> bool:
         if guarding:
             raise AtelierError(
                 Code.PORT_GUARDED,
-                f"The alias {guarding[0].subdomain!r} asks for a password for port {port}.",
+                Message("alias.guards", subdomain=guarding[0].subdomain, port=port),
                 field="port",
                 value=port,
-                remedy="Remove its password or delete it, then share the port.",
             )
         try:
             cursor = db.execute(
@@ -70,7 +70,7 @@ def share_port(registry: Registry, workspace_id: str, port: int) -> bool:
             )
         except sqlite3.IntegrityError as error:
             raise AtelierError(
-                Code.PROJECT_NOT_FOUND, "Project not found", field="projectId", value=workspace_id
+                Code.PROJECT_NOT_FOUND, Message("api.no_project"), field="projectId", value=workspace_id
             ) from error
         return cursor.rowcount == 1
 

@@ -333,9 +333,8 @@ def check_description(description: str) -> str:
     if len(description) > _DESCRIPTION_LENGTH:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The description has {len(description)} characters.",
+            Message("input.description", count=len(description), most=_DESCRIPTION_LENGTH),
             field="description",
-            remedy=f"Keep it within {_DESCRIPTION_LENGTH}.",
         )
     return description
 

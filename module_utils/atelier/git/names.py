@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 
 # Forgejo's own numbers and words: CreateRepoOption's binding, and models/repo's reserved names and patterns.
 LONGEST_NAME = 100
@@ -40,21 +41,15 @@ def check_repository_name(name: str, field: str = "name") -> str:
 
     Raises VALIDATION_ERROR.
     """
-    fault = None
     if not 1 <= len(name) <= LONGEST_NAME or not _REPOSITORY.fullmatch(name):
-        fault = "is not a repository's name"
+        fault = "input.repository"
     elif name.lower() in _RESERVED or name.lower().endswith(_RESERVED_ENDS) or ".." in name:
-        fault = "is reserved on the git server"
-    if fault is None:
+        fault = "input.repository_reserved"
+    else:
         return name
-    raise AtelierError(
-        Code.VALIDATION_ERROR,
-        f"The {field} {name[:110]!r} {fault}.",
-        field=field,
-        value=name[:110],
-        remedy=f"Use 1 to {LONGEST_NAME} letters, digits, hyphens, underscores and single dots, and none of the ends "
-        f"{', '.join(_RESERVED_ENDS)}.",
-    )
+    shown, ends = name[:110], ", ".join(_RESERVED_ENDS)
+    message = Message(fault, field=field, value=shown, most=LONGEST_NAME, ends=ends)
+    raise AtelierError(Code.VALIDATION_ERROR, message, field=field, value=shown)
 
 
 def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
@@ -91,10 +86,9 @@ def check_branch(branch: str, field: str = "branch") -> str:
     ):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The {field} {branch[:110]!r} is not a branch's name.",
+            Message("input.branch", field=field, value=branch[:110], most=LONGEST_NAME),
             field=field,
             value=branch[:110],
-            remedy=f"Use 1 to {LONGEST_NAME} letters, digits, hyphens, underscores, and slashes inside.",
         )
     return branch
 

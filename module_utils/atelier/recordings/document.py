@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from .markdown import code, fenced
 
 KINDS = ("clean", "detailed")
@@ -46,10 +47,9 @@ def check_kind(kind: str) -> str:
     if kind not in KINDS:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The type {kind[:20]!r} is not a kind of document.",
+            Message("input.document", value=kind[:20], known=", ".join(KINDS)),
             field="type",
             value=kind[:20],
-            remedy=f"Use one of: {', '.join(KINDS)}.",
         )
     return kind
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..common.egress_modes import Capability, modes_that_can
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from ..common.models import Workspace
 from ..egress.categories import Categories
 from .document import check_kind, write_document
@@ -20,10 +21,9 @@ def check_recorded(workspace: Workspace) -> Workspace:
         modes = " or ".join(modes_that_can(Capability.RECORD))
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The workspace {workspace.name} has the proxy mode {workspace.proxy_mode}: it is not recorded.",
+            Message("nothing_recorded", name=workspace.name, mode=workspace.proxy_mode, modes=modes),
             field="name",
             value=workspace.name,
-            remedy=f"Record with a workspace that was created with the proxy mode {modes}.",
         )
     return workspace
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from ..common.validation import check_id
 from .plain_json import plain
 
@@ -96,11 +97,7 @@ def check_timestamp(timestamp: str) -> str:
     if _TIMESTAMP.fullmatch(timestamp) and _is_time(timestamp):
         return timestamp
     raise AtelierError(
-        Code.VALIDATION_ERROR,
-        f"Invalid timestamp {timestamp[:40]!r}.",
-        field="timestamp",
-        value=timestamp[:40],
-        remedy="Use a conversation's own, such as 2026-02-14T10:05:00.123Z.",
+        Code.VALIDATION_ERROR, Message("input.timestamp", value=timestamp[:40]), field="timestamp", value=timestamp[:40]
     )
 
 
@@ -111,10 +108,7 @@ def delete_conversation(state_dir: Path, workspace_id: str, timestamp: str) -> N
         (_folder(state_dir, workspace_id) / "conversations" / name).unlink()
     except FileNotFoundError as error:
         raise AtelierError(
-            Code.NOT_FOUND,
-            f"The workspace {workspace_id} has no conversation of {timestamp}.",
-            field="timestamp",
-            remedy="List its conversations; it may be deleted already.",
+            Code.NOT_FOUND, Message("no_conversation", workspace=workspace_id, timestamp=timestamp), field="timestamp"
         ) from error
     except OSError as error:
         raise _unusable(error) from error
@@ -228,11 +222,7 @@ def _bound(date: str, field: str, whole_day: str) -> str:
         moment = datetime.fromisoformat(date)
     except ValueError as error:
         raise AtelierError(
-            Code.VALIDATION_ERROR,
-            f"Invalid date {date[:40]!r}.",
-            field=field,
-            value=date[:40],
-            remedy="Use ISO 8601, such as 2026-02-14 or 2026-02-14T10:05:00Z.",
+            Code.VALIDATION_ERROR, Message("input.date", value=date[:40]), field=field, value=date[:40]
         ) from error
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
@@ -242,16 +232,11 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The {field} {value} is out of range.",
+            Message("input.range", field=field, value=value, low=low, high=high),
             field=field,
             value=value,
-            remedy=f"Use {low} to {high}.",
         )
 
 
 def _unusable(error: OSError) -> AtelierError:
-    return AtelierError(
-        Code.INTERNAL_ERROR,
-        f"The recordings can't be used: {error.strerror}.",
-        remedy="Check that the state folder's recordings are readable and writable for this user.",
-    )
+    return AtelierError(Code.INTERNAL_ERROR, Message("recordings_unusable", why=error.strerror))
