@@ -46,9 +46,10 @@ options:
     description: CPU limit in cores, V(2) if not given. On a smaller machine the container gets all cores.
     type: str
   proxy_mode:
-    description: Network access, V(none) (unrestricted) if not given. Cannot be changed later.
+    description:
+      - Network access, V(none) (unrestricted) if not given. Cannot be changed later.
+      - One of the modes in the table of C(egress_modes.py), such as V(logging) or V(security). Others are refused.
     type: str
-    choices: [none, logging, security]
   git_url:
     description:
       - Address of a repository, http or https, to use instead of the template's files. Cannot be changed later.

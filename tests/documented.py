@@ -38,7 +38,7 @@ class Documented:
         operation = self._operations.get(template, {}).get(method.lower())
         where = f"{method} {template or path} answered {status}"
         if operation is None:
-            if kind == "application/json" and path != _ITSELF and method != "HEAD":
+            if kind == "application/json" and not path.startswith((_ITSELF, "/pages/")) and method != "HEAD":
                 assert status >= 400, f"{where}, and the document has no such operation"
                 self._hold(where, _ERROR, body)
             return

@@ -21,8 +21,14 @@ def home(tmp_path: Path) -> Path:
     made = project_copy(tmp_path)
     with (made / "module_utils" / "atelier" / "texts.py").open("a") as file:
         # What joins or wraps others is no sentence.
-        file.write('\n_WRAPS = {"sentences", "list", "fault"}\n')
-        file.write('TEXTS.update({code: f"<{code}>" for code in TEXTS if code not in _WRAPS})\n')
+        file.write('\nfrom string import Formatter\n_WRAPS = {"sentences", "list", "fault"}\n')
+        # With the placeholders, since a file of words must have the same; nothing is shown of them.
+        file.write(
+            "_HIDDEN = lambda text: ''.join('{%s!s:.0}' % name for _, name, _, _ in Formatter().parse(text) if name)\n"
+        )
+        file.write(
+            'TEXTS.update({code: f"<{code}>{_HIDDEN(text)}" for code, text in TEXTS.items() if code not in _WRAPS})\n'
+        )
     return made
 
 

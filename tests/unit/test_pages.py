@@ -10,6 +10,7 @@ from string import Formatter
 from typing import Any
 
 import pytest
+import yaml
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
 from atelier.common.texts import TEXTS
@@ -22,6 +23,7 @@ from api.web.presenters import aliases as addresses
 from api.web.presenters import egress, git, jobs, workspaces
 from api.web.templating import STATIC, rendered
 
+ROOT = Path(__file__).parents[2]
 WEB = Path(egress.__file__).parents[1]
 TEMPLATES = WEB / "templates"
 EN = words("en")
@@ -107,6 +109,18 @@ def test_a_file_that_is_no_language_is_refused(folder: Path) -> None:
         with pytest.raises(ValueError, match=fault):
             read_languages(folder)
         (folder / f"{name}.json").unlink()
+
+
+def test_the_gateway_has_the_words_of_the_same_files() -> None:
+    variables = yaml.safe_load((ROOT / "roles/gateway/vars/main.yml").read_text())["atelier_gateway_words"]
+    (glob,) = re.findall(r"role_path \+ '/([^']+)'", variables)
+    assert (ROOT / "roles/gateway" / glob).resolve().parent == FOLDER
+    used = set()
+    for template in (ROOT / "roles/gateway/templates").iterdir():
+        used |= set(re.findall(r"""(?:page|sign_in|text|password_form)\('([a-z_.]+)'""", template.read_text()))
+    said = EN.of("gateway.").keys()
+    assert {"no_workspace", "stopped", "password"} <= used
+    assert all(key in said or f"{key}.title" in said for key in used)
 
 
 def test_french_writes_as_the_french_do() -> None:
