@@ -19,7 +19,7 @@ GERMAN = {"Accept-Language": "de", "Accept": "text/html"}
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     made = project_copy(tmp_path)
-    with (made / "module_utils" / "atelier" / "texts.py").open("a") as file:
+    with (made / "module_utils" / "atelier" / "common" / "texts.py").open("a") as file:
         # What joins or wraps others is no sentence.
         file.write('\nfrom string import Formatter\n_WRAPS = {"sentences", "list", "fault"}\n')
         # With the placeholders, since a file of words must have the same; nothing is shown of them.
@@ -79,7 +79,7 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
         ("GET", "/api/jobs/none", None, "Diesen Auftrag gibt es nicht."),
         (
             "POST",
-            "/api/projects",
+            "/api/projects/create",
             {"projectName": "x", "projectType": "empty"},
             "„x“ ist kein Name für einen Workspace",
         ),
@@ -87,7 +87,9 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
         refused = api.client.request(method, path, json=body, headers=ADMIN)
         assert not refused.is_success, path
         assert sentence in told(api, refused.json()["codes"]), path
-    made = api.post("/api/projects", {"projectName": "warned", "projectType": "empty", "createGitRepo": True}).json()
+    made = api.post(
+        "/api/projects/create", {"projectName": "warned", "projectType": "empty", "createGitRepo": True}
+    ).json()
     assert made["warnings"] == ["<no_git_server_for>"]
     assert "Für 'warned' wurde kein Repository angelegt" in told(api, made["codes"])
     # Programs have the code and its parameters beside the text.
