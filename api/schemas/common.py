@@ -35,8 +35,8 @@ class Coded(TypedDict):
             dict[str, Any],
             eg(
                 {"error": {"id": "container_gone", "params": {}}},
-                "By key, code and parameters of each sentence that has one; of those in an error's details, under details."
-                " Missing where none has.",
+                "By key, code and parameters of each sentence that has one; of those in an error's details, under"
+                " details. Missing where none has.",
             ),
         ]
     ]

@@ -217,6 +217,10 @@ def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
     assert told[1]["error"] == group.strip()
     assert told[1]["message"] == told[1]["details"]["group"]
     assert told[1]["message"].startswith(group + "Nehmen Sie 1 bis 50 Buchstaben")
+    # JSON holds no larger numbers.
+    huge = Message("input.count", value=10**30, low=1, high=50)
+    body = json.loads(bytes(error_response(AtelierError(Code.VALIDATION_ERROR, huge, field="count")).body))
+    assert words("de").told_codes(body["codes"])["error"] == f"{10**30} Klone sind nicht erlaubt."
     # A sentence of which a part has no code is not told by halves.
     partly = error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group", remedy="Ask again."))
     assert json.loads(bytes(partly.body))["codes"].keys() == {"error"}

@@ -109,7 +109,8 @@ def restored(text: str | None) -> str | None:
 
 
 def _value(value: object) -> object:
-    if value is None or isinstance(value, Message | int | float):
+    """What JSON can hold: a larger number is a text."""
+    if value is None or isinstance(value, Message | float) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     return plain(str(value))
 
