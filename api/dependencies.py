@@ -141,7 +141,7 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-Platform = Annotated[Services, Depends(_services)]
+ServicesDependency = Annotated[Services, Depends(_services)]
 Who = Annotated[Caller, Depends(_caller)]
 ProjectId = Annotated[str, Path(description="The workspace's id.", examples=["abc123def456"])]
 JobId = Annotated[str, Path(description="The job's id.", examples=["0f3c9a1b77de"])]

@@ -128,7 +128,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         watcher = Watcher(site, registry, locks)
         sampler = Sampler(site.engine_url, watcher)
         job_records = Jobs(registry)
-        platform = Services(
+        services = Services(
             settings=settings,
             registry=registry,
             reads=reads,
@@ -158,34 +158,34 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             domain_categories=read_categories(settings.domain_categories),
             started=time.monotonic(),
         )
-        app.state.services = platform
+        app.state.services = services
         app.state.project_list = ProjectList()
         topics = Topics()
-        app.state.feed = Feed(lambda: topics.states(platform, app.state.project_list))
-        app.state.metrics = collector(platform)
+        app.state.feed = Feed(lambda: topics.states(services, app.state.project_list))
+        app.state.metrics = collector(services)
         watcher.start()
         sampler.start()
         tasks = [
-            recover(platform, must_rename),
-            asyncio.create_task(Revival(platform).run(), name="revival"),
+            recover(services, must_rename),
+            asyncio.create_task(Revival(services).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
-            asyncio.create_task(Expiry(platform).run(), name="expiry"),
-            asyncio.create_task(cleanup.run(platform), name="cleanup"),
-            asyncio.create_task(DiskWatch(platform).run(), name="disk"),
-            asyncio.create_task(platform.audit.run(), name="audit"),
-            asyncio.create_task(_sync_ports(platform), name="ports"),
+            asyncio.create_task(Expiry(services).run(), name="expiry"),
+            asyncio.create_task(cleanup.run(services), name="cleanup"),
+            asyncio.create_task(DiskWatch(services).run(), name="disk"),
+            asyncio.create_task(services.audit.run(), name="audit"),
+            asyncio.create_task(_sync_ports(services), name="ports"),
         ]
         yield
         for task in tasks:
             if task is not None:
                 task.cancel()
-        platform.activities.close()
-        platform.seat_threads.close()
-        await platform.queue.drain()
+        services.activities.close()
+        services.seat_threads.close()
+        await services.queue.drain()
         watcher.stop()
         sampler.stop()
-        platform.hashing.close()
-        platform.audit.close()
+        services.hashing.close()
+        services.audit.close()
 
 
 def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[Settings, bool]:
@@ -213,9 +213,9 @@ def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
     return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 
-async def _sync_ports(platform: Services) -> None:
+async def _sync_ports(services: Services) -> None:
     """Fills the gateway's table for installations that were made before there was one."""
     try:
-        await asyncio.to_thread(platform.sync_ports)
+        await asyncio.to_thread(services.sync_ports)
     except AtelierError as error:
         log.warning("the gateway was not told of the workspaces' ports: %s", error)

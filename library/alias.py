@@ -60,7 +60,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import run_on_platform
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.gateway.aliases import (
     Alias,
     check_alias_password,
@@ -84,22 +84,22 @@ def main() -> None:
     )
 
 
-def _apply(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _apply(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
     subdomain = check_subdomain(given["subdomain"])
-    row = platform.registry.get(id=given["id"], name=given["name"])
+    row = context.registry.get(id=given["id"], name=given["name"])
     if given["state"] == "absent":
-        changed = drop_alias(platform.registry, row.id, subdomain)
+        changed = drop_alias(context.registry, row.id, subdomain)
     else:
         user = check_user(given["user"]) if given["user"] is not None else None
-        password_hash = _hash(platform, subdomain, given) if user else None
+        password_hash = _hash(context, subdomain, given) if user else None
         alias = Alias(subdomain, row.id, check_port(given["port"]), user, password_hash)
-        changed = put_alias(platform.registry, alias)
-    platform.sync_aliases()
-    return {"changed": changed, "url": platform.site.workspace_url(subdomain)}
+        changed = put_alias(context.registry, alias)
+    context.sync_aliases()
+    return {"changed": changed, "url": context.site.workspace_url(subdomain)}
 
 
-def _hash(platform: Platform, subdomain: str, given: dict[str, Any]) -> str:
+def _hash(context: Context, subdomain: str, given: dict[str, Any]) -> str:
     """The hash to keep: the present one where the password is the same, so that a second run changes nothing."""
     if given["password_hash"] is not None:
         return str(given["password_hash"])
@@ -108,7 +108,7 @@ def _hash(platform: Platform, subdomain: str, given: dict[str, Any]) -> str:
             Code.VALIDATION_ERROR, "The user has no password.", field="password", remedy="Give one, or no user."
         )
     password = check_alias_password(given["password"])
-    present = find_alias(platform.registry, subdomain)
+    present = find_alias(context.registry, subdomain)
     if present and present.password_hash and verify_password(present.password_hash, password):
         return present.password_hash
     return hash_password(password)

@@ -42,7 +42,7 @@ checkpoints:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.checkpoints import take_checkpoint
 from ansible.module_utils.basic import AnsibleModule
 
@@ -51,8 +51,8 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _take, required_one_of=[("name", "id")])
 
 
-def _take(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    taken, found = take_checkpoint(platform, **own_options(module), check_mode=module.check_mode)
+def _take(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    taken, found = take_checkpoint(context, **own_options(module), check_mode=module.check_mode)
     shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in found]
     return {"changed": taken, "checkpoints": shown}
 

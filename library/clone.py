@@ -106,7 +106,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
 from ansible.module_utils.basic import AnsibleModule
@@ -116,7 +116,7 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _clone, required_one_of=[("source", "source_id")])
 
 
-def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
     csv = given["seats_csv"]
     order = CloneOrder(
@@ -128,10 +128,10 @@ def _clone(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         password=given["password"],
         passwords=given["passwords"],
         generate_passwords=given["generate_passwords"],
-        sheet=SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None,
+        sheet=SeatSheet(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
         max_layers=given["flatten_at"],
     )
-    outcome = clone(platform, order, check_mode=module.check_mode)
+    outcome = clone(context, order, check_mode=module.check_mode)
     changed = [str(seat["name"]) for seat in outcome.seats if seat["changed"]]
     return {
         "changed": outcome.changed,

@@ -65,7 +65,7 @@ drift:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
 
@@ -74,9 +74,9 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _reconcile)
 
 
-def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
     drift = find_drift(
-        platform,
+        context,
         module.params["given_up"],
         after_job=module.params["after_job"],
         keep_hours=module.params["keep_hours"],
@@ -87,7 +87,7 @@ def _reconcile(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         for difference in drift:
             difference.repair()
         # Adopted and removed rows change what the routes should be.
-        platform.sync_routes()
+        context.sync_routes()
     return {
         "changed": repair and bool(drift),
         "drift": [

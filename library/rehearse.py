@@ -51,7 +51,7 @@ verdict:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.rehearsal import rehearse
 from ansible.module_utils.basic import AnsibleModule
 
@@ -60,9 +60,9 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _rehearse, required_one_of=[("source", "source_id")])
 
 
-def _rehearse(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _rehearse(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
-    verdict = rehearse(platform, source_id=given["source_id"], source_name=given["source"], seats=given["seats"])
+    verdict = rehearse(context, source_id=given["source_id"], source_name=given["source"], seats=given["seats"])
     # All that it made is gone again.
     return {"changed": False, "verdict": verdict.view()}
 

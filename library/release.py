@@ -63,7 +63,7 @@ kept:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.release import Wanted, release
 from ansible.module_utils.basic import AnsibleModule
 
@@ -72,10 +72,10 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _release, required_one_of=[("name", "id")])
 
 
-def _release(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _release(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
     wanted = Wanted(given["password_hash"], given["files"], given["keep_hours"], given["run_id"])
-    outcome = release(platform, id=given["id"], name=given["name"], wanted=wanted, check_mode=module.check_mode)
+    outcome = release(context, id=given["id"], name=given["name"], wanted=wanted, check_mode=module.check_mode)
     return outcome.view()
 
 

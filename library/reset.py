@@ -55,7 +55,7 @@ kept:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.checkpoints import reset
 from ansible.module_utils.basic import AnsibleModule
 
@@ -64,8 +64,8 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _reset, required_one_of=[("name", "id")])
 
 
-def _reset(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    return reset(platform, **own_options(module), check_mode=module.check_mode).view()
+def _reset(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    return reset(context, **own_options(module), check_mode=module.check_mode).view()
 
 
 if __name__ == "__main__":

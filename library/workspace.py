@@ -168,7 +168,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.models import ProxyMode
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
 from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
@@ -182,7 +182,7 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")])
 
 
-def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = own_options(module)
     if given["password"] is not None and given["remove_password"]:
         message = "password and remove_password exclude each other."
@@ -190,7 +190,7 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     mode = given.pop("proxy_mode")
     state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")
-    sheet = SeatSheet(Path(csv), folder_to_be_made=platform.site.state_dir) if csv else None
+    sheet = SeatSheet(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
     user, token = given.pop("git_username"), given.pop("git_token")
     desired = WorkspaceSpec(
         state=state,
@@ -199,7 +199,7 @@ def _ensure(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
         sheet=sheet,
         **given,
     )
-    outcome = ensure(platform, desired, check_mode=module.check_mode)
+    outcome = ensure(context, desired, check_mode=module.check_mode)
     for warning in outcome.warnings:
         module.warn(str(warning))
     return {

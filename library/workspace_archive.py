@@ -100,7 +100,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.collect import collect, verify
 from ansible.module_utils.atelier.workshop.manifest import NAME
 from ansible.module_utils.atelier.workshop.removal import remove_collected
@@ -111,14 +111,14 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _archive)
 
 
-def _archive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _archive(module: AnsibleModule, context: Context) -> dict[str, Any]:
     ids, folder = module.params["ids"], Path(module.params["folder"])
     if module.params["state"] == "removed":
-        return _remove(module, platform, ids, folder)
+        return _remove(module, context, ids, folder)
     if module.params["state"] == "verified":
-        done = verify(platform, ids, folder)
+        done = verify(context, ids, folder)
     else:
-        done = collect(platform, ids, folder, check_mode=module.check_mode)
+        done = collect(context, ids, folder, check_mode=module.check_mode)
     for trace in done.tracebacks:
         module.warn(trace)
     failed = [seat.name for seat in done.seats if seat.error is not None]
@@ -132,8 +132,8 @@ def _archive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
     }
 
 
-def _remove(module: AnsibleModule, platform: Platform, ids: list[str], folder: Path) -> dict[str, Any]:
-    removed = remove_collected(platform, ids, folder, check_mode=module.check_mode)
+def _remove(module: AnsibleModule, context: Context, ids: list[str], folder: Path) -> dict[str, Any]:
+    removed = remove_collected(context, ids, folder, check_mode=module.check_mode)
     for problem in removed.problems:
         module.warn(problem)
     return {

@@ -47,7 +47,7 @@ workspaces:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.listing import list_workspaces
 from ansible.module_utils.basic import AnsibleModule
 
@@ -58,9 +58,9 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _list)
 
 
-def _list(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
+def _list(module: AnsibleModule, context: Context) -> dict[str, Any]:
     wanted = {name: module.params[name] for name in _FILTERS if module.params[name] is not None}
-    return {"changed": False, "workspaces": list_workspaces(platform, **wanted)}
+    return {"changed": False, "workspaces": list_workspaces(context, **wanted)}
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ failed_seats:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
 
@@ -59,8 +59,8 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _set)
 
 
-def _set(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    return seats_result(set_passwords(platform, module.params["hashes"], check_mode=module.check_mode), "changed")
+def _set(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    return seats_result(set_passwords(context, module.params["hashes"], check_mode=module.check_mode), "changed")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ failed_seats:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
-from ansible.module_utils.atelier.containers.context import Platform
+from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
@@ -58,8 +58,8 @@ def main() -> None:
     run_on_platform(DOCUMENTATION, _revive)
 
 
-def _revive(module: AnsibleModule, platform: Platform) -> dict[str, Any]:
-    return seats_result(revive(platform, module.params["ids"]), "started")
+def _revive(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    return seats_result(revive(context, module.params["ids"]), "started")
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ _CALLER = Caller("127.0.0.1", "sweep")
 REPAIR = "repair"
 
 
-async def run(platform: Services) -> None:
+async def run(services: Services) -> None:
     """As a task for as long as the API lives. What it finds a repair removes: a seat that is never reset again would
     keep what it had for ever."""
-    wait = min(_EVERY_SECONDS, max(platform.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
+    wait = min(_EVERY_SECONDS, max(services.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
 
     async def look() -> None:
-        if await asyncio.to_thread(is_past_kept, platform.settings):
-            job = await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _CALLER.name)
-            await begin(platform, _CALLER, job)
+        if await asyncio.to_thread(is_past_kept, services.settings):
+            job = await asyncio.to_thread(services.jobs.open, REPAIR, [], {}, _CALLER.name)
+            await begin(services, _CALLER, job)
 
     await asyncio.sleep(wait)
-    await run_periodically(log, "removing containers that were kept long enough", wait, look, platform.watcher)
+    await run_periodically(log, "removing containers that were kept long enough", wait, look, services.watcher)

@@ -46,11 +46,11 @@ _CALLER = Caller("127.0.0.1", "disk")
 class DiskWatch:
     """Runs as a task for as long as the API does."""
 
-    def __init__(self, platform: Services) -> None:
-        self._platform = platform
-        self._gauge = platform.disk
-        self._limit = platform.settings.site.seat_disk
-        self._reserve = platform.settings.disk_reserve
+    def __init__(self, services: Services) -> None:
+        self._platform = services
+        self._gauge = services.disk
+        self._limit = services.settings.site.seat_disk
+        self._reserve = services.settings.disk_reserve
         self._drop = max(4 * NEED_BYTES, self._limit // _LIMIT_SHARE)
         # When seats are measured whatever happens, and before when they are not, however fast the disk fills.
         self._next = 0.0
@@ -103,14 +103,14 @@ class DiskWatch:
 
     async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
         """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
-        platform = self._platform
-        seen = dict(platform.watcher.seen)
+        services = self._platform
+        seen = dict(services.watcher.seen)
         old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
         if old:
             await asyncio.to_thread(self._gauge.renew_shares, old)
         return {
             row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
-            for row in platform.reads.all()
+            for row in services.reads.all()
             if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
         }
 
@@ -173,7 +173,7 @@ class DiskWatch:
         self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool = False
     ) -> None:
         row, container, _ = seat
-        platform = self._platform
+        services = self._platform
         self._stopping.add(row.id)
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
@@ -181,12 +181,12 @@ class DiskWatch:
             if at_once:
                 await asyncio.to_thread(self._gauge.kill, container)
             await self._tell()
-            job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            job = await asyncio.to_thread(services.jobs.open, "stop", [row.id], {}, _CALLER.name)
         except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)
             return
-        begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        begin(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _tell(self) -> None:
         for id, (reason, used) in list(self._untold.items()):

@@ -29,12 +29,12 @@ _CALLER = Caller("127.0.0.1", "expiry")
 class Expiry:
     """Runs as a task for as long as the API does; nothing to do where neither a timeout nor an end is set."""
 
-    def __init__(self, platform: Services) -> None:
-        self._platform = platform
-        minutes = platform.settings.workspace_timeout
+    def __init__(self, services: Services) -> None:
+        self._platform = services
+        minutes = services.settings.workspace_timeout
         self._idle = timedelta(minutes=minutes) if minutes else None
-        self._end = platform.settings.workshop.end
-        self._clock = platform.clock
+        self._end = services.settings.workshop.end
+        self._clock = services.clock
         self._jumps = self._clock.jumps
         self._since = self._clock.now()
         self._used: dict[str, datetime] = {}
@@ -48,22 +48,22 @@ class Expiry:
         await run_periodically(log, "stopping unused workspaces", wait, self._look, self._platform.watcher)
 
     async def _look(self) -> None:
-        platform = self._platform
-        rows = {row.id: row for row in platform.reads.all()}
+        services = self._platform
+        rows = {row.id: row for row in services.reads.all()}
         running = {
             id: container.started_at
-            for id, container in list(platform.watcher.seen.items())
+            for id, container in list(services.watcher.seen.items())
             if id in rows and container.status == "running" and id not in self._stopping
         }
         connected = await asyncio.to_thread(connections)
-        beats = await platform.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
-        kept = extensions(platform.reads)
-        seats = {row.id for row in pool(list(rows.values()), platform.settings.workshop.group)}
+        beats = await services.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
+        kept = extensions(services.reads)
+        seats = {row.id for row in pool(list(rows.values()), services.settings.workshop.group)}
         moment = self._now()
         self._used = {id: used for id, used in self._used.items() if id in running}
         self._note_beats({id: beat for id, beat in beats.items() if beat is not None}, moment)
         for id, started_at in running.items():
-            usage = platform.sampler.usage.get(id)
+            usage = services.sampler.usage.get(id)
             try:
                 signs = Signs(
                     started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
@@ -101,12 +101,12 @@ class Expiry:
         return moment
 
     async def _stop(self, row: Workspace, reason: str) -> None:
-        platform = self._platform
+        services = self._platform
         self._stopping.add(row.id)
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:
-            job = await asyncio.to_thread(platform.jobs.open, "stop", [row.id], {}, _CALLER.name)
-            begin(platform, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+            job = await asyncio.to_thread(services.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            begin(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
         except Exception:
             self._stopping.discard(row.id)  # the next look tries again
             raise

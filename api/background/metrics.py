@@ -13,33 +13,33 @@ from ..monitoring.disk_gauge import space
 
 
 class _Collector:
-    def __init__(self, platform: Services) -> None:
-        self._platform = platform
+    def __init__(self, services: Services) -> None:
+        self._platform = services
 
     def collect(self) -> Iterable[Metric]:
-        platform = self._platform
+        services = self._platform
         workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
-        statuses = Counter(str(platform.presenter.status(row)[0]) for row in platform.reads.all())
+        statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
         for status in ("creating", "running", "stopped", "error"):
             workspaces.add_metric([status], statuses[status])
         jobs = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
-        for state, count in Counter(str(job.state) for job in platform.read_jobs.all(1000)).items():
+        for state, count in Counter(str(job.state) for job in services.read_jobs.all(1000)).items():
             jobs.add_metric([state], count)
         memory = GaugeMetricFamily("atelier_workspace_memory_bytes", "Memory of a running seat", labels=["workspace"])
         cpu = GaugeMetricFamily("atelier_workspace_cpu_cores", "Cores a running seat uses", labels=["workspace"])
-        for id, usage in platform.sampler.usage.items():
+        for id, usage in services.sampler.usage.items():
             memory.add_metric([id], usage.memory)
             cpu.add_metric([id], usage.cpu)
         disk = GaugeMetricFamily("atelier_seat_disk_bytes", "Files of a running seat", labels=["workspace"])
-        for id, used in platform.disk.sizes.items():
+        for id, used in services.disk.sizes.items():
             disk.add_metric([id], used)
         free = GaugeMetricFamily("atelier_disk_free_bytes", "Free space on Docker's disk", space().free)
-        answers = float(platform.watcher.available)
+        answers = float(services.watcher.available)
         docker = GaugeMetricFamily("atelier_docker_up", "Whether the Docker Engine answers", answers)
         return [workspaces, jobs, memory, cpu, disk, free, docker]
 
 
-def collector(platform: Services) -> CollectorRegistry:
+def collector(services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(_Collector(platform))
+    registry.register(_Collector(services))
     return registry

@@ -15,11 +15,11 @@ class ProjectList:
         self._key: tuple[object, ...] = ()
         self._body = b""
 
-    def body(self, platform: Services) -> bytes:
+    def body(self, services: Services) -> bytes:
         """``{success, projects, count}``. Dashboards ask every second, mostly to learn that all is as it was."""
-        key = (platform.reads.version(), platform.watcher.version)
+        key = (services.reads.version(), services.watcher.version)
         if key != self._key:
-            projects = [platform.presenter.project(row) for row in platform.reads.all()]
+            projects = [services.presenter.project(row) for row in services.reads.all()]
             self._body = orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
             self._key = key
         return self._body
@@ -33,11 +33,11 @@ class Topics:
         self._version: tuple[int, int] | None = None
         self._written: dict[str, object] = {}
 
-    def states(self, platform: Services, projects: ProjectList) -> dict[str, object]:
-        version = platform.reads.version()
+    def states(self, services: Services, projects: ProjectList) -> dict[str, object]:
+        version = services.reads.version()
         if version != self._version:
-            jobs = [(job.id, job.state, job.done, job.total) for job in platform.read_jobs.all()]
-            self._written = {"jobs": jobs, "claims": platform.read_claims.open()}
+            jobs = [(job.id, job.state, job.done, job.total) for job in services.read_jobs.all()]
+            self._written = {"jobs": jobs, "claims": services.read_claims.open()}
             self._version = version
         # Whether Docker answers is seen beside each of them.
-        return {"workspaces": (platform.watcher.available, projects.body(platform)), **self._written}
+        return {"workspaces": (services.watcher.available, projects.body(services)), **self._written}

@@ -26,33 +26,33 @@ _RECOVERY = Caller("127.0.0.1", "recovery")
 _WANTED = {"start": "running", "stop": "stopped"}
 
 
-def recover(platform: Services, must_repair: bool) -> asyncio.Task[None] | None:
+def recover(services: Services, must_repair: bool) -> asyncio.Task[None] | None:
     """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
 
     The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
     outlived the API, and what is half-made be repaired."""
-    unfinished = platform.jobs.unfinished()
+    unfinished = services.jobs.unfinished()
     if not unfinished and not must_repair:
         return None
     log.warning("taking up %d jobs that were interrupted", len(unfinished))
     repaired = asyncio.Event()
     for job in unfinished:
         if job.operation != REPAIR:
-            _take_up(platform, job, repaired)
-    return asyncio.create_task(_repair(platform, unfinished, repaired), name="recovery")
+            _take_up(services, job, repaired)
+    return asyncio.create_task(_repair(services, unfinished, repaired), name="recovery")
 
 
-def _take_up(platform: Services, job: Job, repaired: asyncio.Event) -> None:
-    events = platform.jobs.events(job.id)
+def _take_up(services: Services, job: Job, repaired: asyncio.Event) -> None:
+    events = services.jobs.events(job.id)
     end = next((event for event in events if event.kind == ENDED), None)
     if end is not None:
         outcome: Ended | None = _ended(untagged(end.data))
     else:
-        job, outcome = still_wanted(job, present(platform.registry, job.project_ids), platform.jobs.later(job))
+        job, outcome = still_wanted(job, present(services.registry, job.project_ids), services.jobs.later(job))
         text = Message("step.taken_up" if outcome is None else "step.not_repeated")
-        platform.jobs.note(job.id, "resumed", {"text": text})
+        services.jobs.note(job.id, "resumed", {"text": text})
     canceled = any(event.kind == CANCELING for event in events)
-    begin(platform, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
+    begin(services, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
 
 
 def still_wanted(job: Job, rows: dict[str, Present], later: Sequence[Job]) -> tuple[Job, Ended | None]:
@@ -111,15 +111,15 @@ def _ended(told: Mapping[str, Any]) -> Ended:
     return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, told["error"] or told["state"]))
 
 
-async def _repair(platform: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:
+async def _repair(services: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:
     try:
         for job in unfinished:
             await asyncio.to_thread(end_leftover, job.id)
-        while not platform.watcher.available:
+        while not services.watcher.available:
             await asyncio.sleep(0.2)
         repairs = [job for job in unfinished if job.operation == REPAIR]
-        for repair in repairs or [await asyncio.to_thread(platform.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
-            await begin(platform, _RECOVERY, repair)
+        for repair in repairs or [await asyncio.to_thread(services.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
+            await begin(services, _RECOVERY, repair)
     except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
         log.exception("the repair after an interruption failed")
     repaired.set()

@@ -49,11 +49,11 @@ class _Tries:
 class Revival:
     """Runs as a task for as long as the API does."""
 
-    def __init__(self, platform: Services) -> None:
-        self._platform = platform
-        self._locks = platform.locks
+    def __init__(self, services: Services) -> None:
+        self._platform = services
+        self._locks = services.locks
         self._tries: dict[str, _Tries] = {}
-        self._outages = platform.watcher.outages
+        self._outages = services.watcher.outages
         # As of which versions of containers and rows there was nothing to do; the loop is to cost nothing then.
         self._nothing_at: tuple[int, ...] = ()
 

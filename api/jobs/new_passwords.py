@@ -14,25 +14,25 @@ from ..runner.operations import HASHES, password_errors, raise_for
 from .service import follow
 
 
-async def new_password(platform: Services, caller: Caller, workspace_id: str) -> str:
+async def new_password(services: Services, caller: Caller, workspace_id: str) -> str:
     """Sets a password that was made up on the workspace, by the playbook that PUT password runs; returns it. Raises
     what the playbook says of this workspace, or failed with."""
 
     async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
-        platform.require_docker()
-        job = await asyncio.to_thread(platform.jobs.open, "password", list(hashes), {HASHES: hashes}, caller.name)
-        ended = await follow(platform, caller, job)
+        services.require_docker()
+        job = await asyncio.to_thread(services.jobs.open, "password", list(hashes), {HASHES: hashes}, caller.name)
+        ended = await follow(services, caller, job)
         errors = password_errors(ended)
         if errors is None:
             raise_for(ended)
         return errors or {}
 
     def applied(hashes: Mapping[str, str]) -> Collection[str]:
-        rows = {id: platform.reads.find(id=id) for id in hashes}
+        rows = {id: services.reads.find(id=id) for id in hashes}
         return [id for id, row in rows.items() if row is not None and row.password_hash == hashes[id]]
 
     password = generate_password()
     password_hash = await asyncio.to_thread(hash_password, password)
-    row = platform.row(workspace_id)
-    await platform.password_desk.change(caller.name, row.id, password_hash, run, applied)
+    row = services.row(workspace_id)
+    await services.password_desk.change(caller.name, row.id, password_hash, run, applied)
     return password

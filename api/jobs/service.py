@@ -20,16 +20,16 @@ CANCELING = "canceling"
 
 
 async def change(
-    platform: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
+    services: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
 ) -> None:
     """Runs one operation on one workspace to its end. Raises what the playbook failed with."""
-    platform.require_docker()
-    job = await asyncio.to_thread(platform.jobs.open, operation, [row.id], variables or {}, caller.name)
-    raise_for(await follow(platform, caller, job))
+    services.require_docker()
+    job = await asyncio.to_thread(services.jobs.open, operation, [row.id], variables or {}, caller.name)
+    raise_for(await follow(services, caller, job))
 
 
 async def reserve(
-    platform: Services,
+    services: Services,
     caller: Caller,
     operation: str,
     ids: Sequence[str],
@@ -39,30 +39,30 @@ async def reserve(
 ) -> Job:
     """Writes a job down together with the reservation that it is for, in one transaction: a crash or a full disk
     leaves both or neither."""
-    platform.require_docker()
+    services.require_docker()
 
     def write() -> Job:
-        with platform.registry.transaction():
-            job = platform.jobs.open(operation, ids, variables, caller.name)
+        with services.registry.transaction():
+            job = services.jobs.open(operation, ids, variables, caller.name)
             reservation()
         return job
 
     try:
         return await asyncio.to_thread(write)
     except AtelierError as error:
-        platform.audit.write(caller.name, operation, source, f"refused: {error.code}")
+        services.audit.write(caller.name, operation, source, f"refused: {error.code}")
         raise
 
 
-async def follow(platform: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None) -> Ended:
+async def follow(services: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None) -> Ended:
     """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
     Docker went away in the middle."""
-    begin(platform, caller, job, secrets=secrets)
-    return await asyncio.shield(platform.queue.first_word(job.id))
+    begin(services, caller, job, secrets=secrets)
+    return await asyncio.shield(services.queue.first_word(job.id))
 
 
 def begin(
-    platform: Services,
+    services: Services,
     caller: Caller,
     job: Job,
     *,
@@ -72,19 +72,19 @@ def begin(
     outcome: Ended | None = None,
 ) -> asyncio.Future[Ended]:
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
-    future = platform.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
+    future = services.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
 
     def told(done: asyncio.Future[Ended]) -> None:
         if done.cancelled():
             return
         ended = done.result()
         outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
-        record = platform.read_jobs.find(job.id)
+        record = services.read_jobs.find(job.id)
         failed = {seat["projectId"] for seat in (record.seats if record else ()) if seat["status"] == "error"}
         more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
         for id in job.project_ids:
             here = "error" if ended.error is None and id in failed else outcome
-            platform.audit.write(caller.name, job.operation, id, here, job.id, **more)
+            services.audit.write(caller.name, job.operation, id, here, job.id, **more)
 
     future.add_done_callback(told)
     return future

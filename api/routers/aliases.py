@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Path, Response
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.service import change, follow, reserve
 from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
@@ -28,40 +28,42 @@ Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo
 
 
 @router.get(_ALIASES, responses=errors(404))
-async def list_aliases(project_id: ProjectId, platform: Platform) -> AliasList:
+async def list_aliases(project_id: ProjectId, services: ServicesDependency) -> AliasList:
     """The workspace's aliases, by name."""
-    row = platform.row(project_id)
-    found = all_aliases(platform.reads).get(row.id, ())
-    return {"success": True, "aliases": [alias_view(platform.settings.site, alias) for alias in found]}
+    row = services.row(project_id)
+    found = all_aliases(services.reads).get(row.id, ())
+    return {"success": True, "aliases": [alias_view(services.settings.site, alias) for alias in found]}
 
 
 @router.post(_ALIASES, status_code=201, responses=errors(404, 409, 422, 500, 503))
-async def create_alias(project_id: ProjectId, body: CreateAlias, platform: Platform, caller: Who) -> OneAlias:
+async def create_alias(project_id: ProjectId, body: CreateAlias, services: ServicesDependency, caller: Who) -> OneAlias:
     """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
-    row = platform.row(project_id)
+    row = services.row(project_id)
     wanted = await _with_auth(Alias(check_subdomain(body.subdomain), row.id, body.port, None, None), body.basic_auth)
-    return await _put(platform, caller, wanted, new=True)
+    return await _put(services, caller, wanted, new=True)
 
 
 @router.put(_ONE, responses=errors(404, 409, 500, 503))
 async def change_alias(
-    project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, platform: Platform, caller: Who
+    project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, services: ServicesDependency, caller: Who
 ) -> OneAlias:
     """Leads the alias to another port, or changes what it asks for."""
-    row = platform.row(project_id)
-    present = get_alias(platform.reads, row.id, subdomain)
+    row = services.row(project_id)
+    present = get_alias(services.reads, row.id, subdomain)
     wanted = replace(present, port=body.port or present.port)
     if "basic_auth" in body.model_fields_set:
         wanted = await _with_auth(wanted, body.basic_auth)
-    return await _put(platform, caller, wanted)
+    return await _put(services, caller, wanted)
 
 
 @router.delete(_ONE, responses=errors(404, 409, 500, 503))
-async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Platform, caller: Who) -> DoneOnProject:
+async def delete_alias(
+    project_id: ProjectId, subdomain: Subdomain, services: ServicesDependency, caller: Who
+) -> DoneOnProject:
     """Takes the alias away; the port keeps its address by the workspace's id."""
-    row = platform.row(project_id)
-    present = get_alias(platform.reads, row.id, subdomain)
-    await change(platform, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
+    row = services.row(project_id)
+    present = get_alias(services.reads, row.id, subdomain)
+    await change(services, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
     return {"success": True, "message": "Alias deleted successfully", "projectId": row.id}
 
 
@@ -69,17 +71,17 @@ async def delete_alias(project_id: ProjectId, subdomain: Subdomain, platform: Pl
 @router.get("/api/aliases/{subdomain}/admission", include_in_schema=False)
 async def admission(
     subdomain: str,
-    platform: Platform,
+    services: ServicesDependency,
     authorization: Annotated[str, Header()] = "",
     x_alias_caller: Annotated[str, Header()] = "",
 ) -> Response:
     """204 where the Authorization header has the alias's name and password."""
-    alias = find_alias(platform.reads, subdomain)
+    alias = find_alias(services.reads, subdomain)
     if alias is None:
         return Response(status_code=404)
     try:
-        status = await platform.hashing.run(
-            lambda: platform.alias_guard.admission(alias, authorization, x_alias_caller)
+        status = await services.hashing.run(
+            lambda: services.alias_guard.admission(alias, authorization, x_alias_caller)
         )
     except AtelierError:
         status = 429
@@ -92,20 +94,20 @@ async def _with_auth(alias: Alias, auth: BasicAuth | None) -> Alias:
     return replace(alias, user=auth.user, password_hash=await asyncio.to_thread(hash_password, auth.password))
 
 
-async def _put(platform: Services, caller: Caller, wanted: Alias, *, new: bool = False) -> OneAlias:
+async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool = False) -> OneAlias:
     given = {"user": wanted.user, "password_hash": wanted.password_hash}
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
     variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
     # The row is decided here, in one transaction; the playbook finds it as it shall be, and tells the gateway.
     job = await reserve(
-        platform,
+        services,
         caller,
         "alias",
         [wanted.workspace_id],
         variables,
-        lambda: put_alias(platform.registry, wanted, new=new),
+        lambda: put_alias(services.registry, wanted, new=new),
         wanted.workspace_id,
     )
-    raise_for(await follow(platform, caller, job))
-    made = get_alias(platform.reads, wanted.workspace_id, wanted.subdomain)
-    return {"success": True, "alias": alias_view(platform.settings.site, made)}
+    raise_for(await follow(services, caller, job))
+    made = get_alias(services.reads, wanted.workspace_id, wanted.subdomain)
+    return {"success": True, "alias": alias_view(services.settings.site, made)}

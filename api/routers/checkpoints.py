@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.service import change
 from ..schemas.projects import Checkpoints, CheckpointTaken, CheckpointView, StartedProject
 from ..services import containers
@@ -18,29 +18,29 @@ router = APIRouter(route_class=Route, prefix="/api/projects/{project_id}", tags=
 
 
 @router.get("/checkpoints", responses=errors(404, 503))
-async def list_checkpoints(project_id: ProjectId, platform: Platform) -> Checkpoints:
+async def list_checkpoints(project_id: ProjectId, services: ServicesDependency) -> Checkpoints:
     """The workspace's checkpoints, newest last. Five are kept."""
-    return {"success": True, "checkpoints": await _listed(platform, platform.row(project_id))}
+    return {"success": True, "checkpoints": await _listed(services, services.row(project_id))}
 
 
 @router.post("/checkpoint", responses=errors(404, 409, 500, 503))
-async def take_checkpoint(project_id: ProjectId, platform: Platform, caller: Who) -> CheckpointTaken:
+async def take_checkpoint(project_id: ProjectId, services: ServicesDependency, caller: Who) -> CheckpointTaken:
     """Takes a checkpoint, which later resets begin from; the oldest beyond five goes. Secrets in known places (keys,
     tokens, shell history) are not in it."""
-    row = _made(platform.row(project_id))
-    await change(platform, caller, "checkpoint", row)
-    listed = await _listed(platform, row)
+    row = _made(services.row(project_id))
+    await change(services, caller, "checkpoint", row)
+    listed = await _listed(services, row)
     return {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id, "checkpoints": listed}
 
 
 @router.post("/reset", responses=errors(404, 409, 500, 503))
-async def reset_project(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
+async def reset_project(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
     """Begins the workspace again from its last checkpoint, or else from its base: same id, address, claim and password.
     What it had is kept for a while, stopped. It answers when the IDE does."""
-    row = _made(platform.row(project_id))
-    platform.reads.check_running_slot(row.id)
-    await change(platform, caller, "reset", row)
-    project = platform.presenter.project(platform.row(project_id))
+    row = _made(services.row(project_id))
+    services.reads.check_running_slot(row.id)
+    await change(services, caller, "reset", row)
+    project = services.presenter.project(services.row(project_id))
     return {"success": True, "message": "Workspace reset successfully", "project": project}
 
 
@@ -50,6 +50,6 @@ def _made(row: Workspace) -> Workspace:
     return row
 
 
-async def _listed(platform: Services, row: Workspace) -> list[CheckpointView]:
-    found = await platform.seat_threads.ask(("checkpoints", row.id), containers.checkpoints, platform.settings, row)
+async def _listed(services: Services, row: Workspace) -> list[CheckpointView]:
+    found = await services.seat_threads.ask(("checkpoints", row.id), containers.checkpoints, services.settings, row)
     return [{"takenAt": checkpoint.taken_at} for checkpoint in found]

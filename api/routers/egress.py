@@ -18,7 +18,7 @@ from fastapi import APIRouter, Body, Query
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.service import follow
 from ..runner.operations import raise_for
 from ..schemas.common import Done
@@ -45,19 +45,19 @@ _DATE: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"
 
 @router.get(f"{_PROJECT}/squid-logs", responses=errors(404))
 async def get_squid_logs(
-    project_id: ProjectId, platform: Platform, lines: Annotated[int, Query(ge=1, le=500)] = 50
+    project_id: ProjectId, services: ServicesDependency, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
-    row = _that_can(platform, project_id, Capability.LOG, "Workspace not found or not using proxy")
-    entries = await asyncio.to_thread(last_requests, platform.settings.site.state_dir, row, lines)
+    row = _that_can(services, project_id, Capability.LOG, "Workspace not found or not using proxy")
+    entries = await asyncio.to_thread(last_requests, services.settings.site.state_dir, row, lines)
     return {"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]}
 
 
 @router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
-async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> RecordedDomains:
+async def get_recorded_domains(project_id: ProjectId, services: ServicesDependency) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
-    row = _recorded(platform, project_id)
-    found = await asyncio.to_thread(recorded_domains, platform.settings.site.state_dir, row, platform.domain_categories)
+    row = _recorded(services, project_id)
+    found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
     return {
         "success": True,
         "projectId": row.id,
@@ -70,22 +70,25 @@ async def get_recorded_domains(project_id: ProjectId, platform: Platform) -> Rec
 
 @router.post(f"{_PROJECT}/recorded-domains/whitelist", responses=errors(404, 409, 500, 503))
 async def whitelist_recorded_domains(
-    project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[WhitelistOfRecorded | None, Body()] = None
+    project_id: ProjectId,
+    services: ServicesDependency,
+    caller: Who,
+    body: Annotated[WhitelistOfRecorded | None, Body()] = None,
 ) -> RecordedWhitelisted:
     """Adds what the workspace's recording needed to the whitelist, or to its group's. ``skipped`` are those that can't
     stand on one, such as bare addresses."""
-    row = _recorded(platform, project_id)
-    found = await asyncio.to_thread(recordings.domains, platform.settings.site.state_dir, row.id)
+    row = _recorded(services, project_id)
+    found = await asyncio.to_thread(recordings.domains, services.settings.site.state_dir, row.id)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
-    changed = await _changed(platform, caller, entries, WhitelistMode.PRESENT, group)
+    changed = await _changed(services, caller, entries, WhitelistMode.PRESENT, group)
     return {**changed, "skipped": skipped}
 
 
 @router.get(f"{_PROJECT}/llm-conversations", responses=errors(404))
 async def get_llm_conversations(
     project_id: ProjectId,
-    platform: Platform,
+    services: ServicesDependency,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     model: str | None = None,
@@ -94,10 +97,10 @@ async def get_llm_conversations(
 ) -> Conversations:
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
-    row = _recorded(platform, project_id)
+    row = _recorded(services, project_id)
     page = await asyncio.to_thread(
         lambda: recordings.conversations(
-            platform.settings.site.state_dir,
+            services.settings.site.state_dir,
             row.id,
             limit=limit,
             offset=offset,
@@ -118,29 +121,31 @@ async def get_llm_conversations(
 
 
 @router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
-async def delete_llm_conversations(project_id: ProjectId, platform: Platform, caller: Who) -> Done:
+async def delete_llm_conversations(project_id: ProjectId, services: ServicesDependency, caller: Who) -> Done:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
-    row = _recorded(platform, project_id)
-    await _forget(platform, caller, row, recordings.delete_conversations)
+    row = _recorded(services, project_id)
+    await _forget(services, caller, row, recordings.delete_conversations)
     return {"success": True, "message": "All conversations deleted successfully"}
 
 
 @router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404))
-async def delete_llm_conversation(project_id: ProjectId, timestamp: str, platform: Platform, caller: Who) -> Done:
+async def delete_llm_conversation(
+    project_id: ProjectId, timestamp: str, services: ServicesDependency, caller: Who
+) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
-    row = _recorded(platform, project_id)
-    await _forget(platform, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
+    row = _recorded(services, project_id)
+    await _forget(services, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
     return {"success": True, "message": "Conversation deleted successfully"}
 
 
 @router.post(f"{_PROJECT}/generate-documentation", responses=errors(404))
 async def generate_documentation(
-    project_id: ProjectId, platform: Platform, body: Annotated[GenerateDocumentation | None, Body()] = None
+    project_id: ProjectId, services: ServicesDependency, body: Annotated[GenerateDocumentation | None, Body()] = None
 ) -> Documentation:
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
-    row = _recorded(platform, project_id)
+    row = _recorded(services, project_id)
     wanted = body or GenerateDocumentation()
-    written = await asyncio.to_thread(document, platform.settings.site.state_dir, row, wanted.type)
+    written = await asyncio.to_thread(document, services.settings.site.state_dir, row, wanted.type)
     return {
         "success": True,
         "projectId": row.id,
@@ -152,57 +157,57 @@ async def generate_documentation(
 
 
 @router.get("/api/whitelist", responses=errors(503))
-async def get_whitelist(platform: Platform) -> Whitelist:
+async def get_whitelist(services: ServicesDependency) -> Whitelist:
     """What workspaces of the mode security may reach: all of them, and those of each group besides."""
-    squid = platform.squid()
+    squid = services.squid()
     live = await asyncio.to_thread(squid.whitelist)
-    groups = await asyncio.to_thread(platform.group_whitelists().all)
+    groups = await asyncio.to_thread(services.group_whitelists().all)
     return {"success": True, "domains": live.entries, "raw": live.section, "groups": groups}
 
 
 @router.put("/api/whitelist", responses=errors(409, 500, 503))
-async def put_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
+async def put_whitelist(body: ChangeWhitelist, services: ServicesDependency, caller: Who) -> WhitelistChanged:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, WhitelistMode.EXACT, body.group)
+    return await _changed(services, caller, entries, WhitelistMode.EXACT, body.group)
 
 
 @router.post("/api/whitelist", responses=errors(409, 500, 503))
-async def add_to_whitelist(body: ChangeWhitelist, platform: Platform, caller: Who) -> WhitelistChanged:
+async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDependency, caller: Who) -> WhitelistChanged:
     """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(platform, caller, entries, WhitelistMode.PRESENT, body.group)
+    return await _changed(services, caller, entries, WhitelistMode.PRESENT, body.group)
 
 
 async def _changed(
-    platform: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
+    services: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
 ) -> WhitelistChanged:
-    platform.require_docker()
-    await asyncio.to_thread(platform.squid().whitelist)  # refuses at once where there is no Squid
+    services.require_docker()
+    await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
-    job = await asyncio.to_thread(platform.jobs.open, "whitelist", [], variables, caller.name)
-    ended = await follow(platform, caller, job)
-    platform.audit.write(caller.name, "whitelist", None, ended.state, job.id)
+    job = await asyncio.to_thread(services.jobs.open, "whitelist", [], variables, caller.name)
+    ended = await follow(services, caller, job)
+    services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
     raise_for(ended)
     if group is None:
-        domains = (await asyncio.to_thread(platform.squid().whitelist)).entries
+        domains = (await asyncio.to_thread(services.squid().whitelist)).entries
     else:
-        domains = (await asyncio.to_thread(platform.group_whitelists().all)).get(group, ())
+        domains = (await asyncio.to_thread(services.group_whitelists().all)).get(group, ())
     return {"success": True, "domainCount": len(domains), "domains": domains}
 
 
-async def _forget(platform: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
-    await asyncio.to_thread(delete, platform.settings.site.state_dir, row.id)
-    platform.audit.write(caller.name, "delete-conversations", row.id, "successful")
+async def _forget(services: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
+    await asyncio.to_thread(delete, services.settings.site.state_dir, row.id)
+    services.audit.write(caller.name, "delete-conversations", row.id, "successful")
 
 
-def _recorded(platform: Services, project_id: str) -> Workspace:
-    return _that_can(platform, project_id, Capability.RECORD, "Workspace not found or not recorded")
+def _recorded(services: Services, project_id: str) -> Workspace:
+    return _that_can(services, project_id, Capability.RECORD, "Workspace not found or not recorded")
 
 
-def _that_can(platform: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
+def _that_can(services: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
     """The workspace, if its egress mode has the capability. Raises PROJECT_NOT_FOUND with these words for any other."""
-    row = platform.reads.find(id=project_id) if len(project_id) == 12 else None
+    row = services.reads.find(id=project_id) if len(project_id) == 12 else None
     if row is None or not row.proxy_mode.can(capability):
         raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])
     return row

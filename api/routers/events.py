@@ -11,17 +11,17 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from ..background.change_feed import Feed
 from ..core.event_streams import Streams
 from ..core.openapi import STREAM, errors
-from ..dependencies import Platform, Who
+from ..dependencies import ServicesDependency, Who
 
 router = APIRouter(tags=["system"])
 
 
 @router.get("/api/events", response_class=EventSourceResponse, responses={**STREAM, **errors(429)})
-async def events(request: Request, platform: Platform, caller: Who) -> Response:
+async def events(request: Request, services: ServicesDependency, caller: Who) -> Response:
     """An event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever something
     of it changed. It says no more than that: ask for what you show."""
-    platform.streams.check(caller.address)
-    return EventSourceResponse(_events(request.app.state.feed, platform.streams, caller.address), ping=15)
+    services.streams.check(caller.address)
+    return EventSourceResponse(_events(request.app.state.feed, services.streams, caller.address), ping=15)
 
 
 async def _events(feed: Feed, streams: Streams, address: str) -> AsyncIterator[ServerSentEvent]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, Who
+from ..dependencies import ServicesDependency, Who
 from ..jobs.service import follow
 from ..runner.operations import raise_for
 from ..schemas.git import CreateRepository, Repositories, Repository, RepositoryCreated
@@ -22,14 +22,14 @@ from ..schemas.git import CreateRepository, Repositories, Repository, Repository
 router = APIRouter(route_class=Route, tags=["git"])
 
 
-def _require_git(platform: Platform) -> None:
-    require_git(platform.settings.site)
+def _require_git(services: ServicesDependency) -> None:
+    require_git(services.settings.site)
 
 
 @router.get("/api/git/repositories", responses=errors(500, 503))
-async def list_git_repositories(platform: Platform) -> Repositories:
+async def list_git_repositories(services: ServicesDependency) -> Repositories:
     """All repositories, by name, with their branches. A damaged one has a `problem` instead."""
-    forge = open_forge(platform.settings.site)
+    forge = open_forge(services.settings.site)
     found = await asyncio.to_thread(forge.repositories)
     looked_at = await asyncio.gather(*(asyncio.to_thread(with_branches, forge, repository) for repository in found))
     return {"success": True, "repositories": [_shown(listed) for listed in looked_at if listed]}
@@ -42,19 +42,19 @@ async def list_git_repositories(platform: Platform) -> Repositories:
     # Before the body is looked at.
     dependencies=[Depends(_require_git)],
 )
-async def create_git_repository(body: CreateRepository, platform: Platform, caller: Who) -> RepositoryCreated:
+async def create_git_repository(body: CreateRepository, services: ServicesDependency, caller: Who) -> RepositoryCreated:
     """A new, empty repository. A name that is in use is refused with 409."""
     check(RepositorySpec(body.name, description=body.description))
-    forge = open_forge(platform.settings.site)
+    forge = open_forge(services.settings.site)
     variables = {
         "repository_name": body.name,
         "repository_description": body.description or "",
         "repository_private": bool(body.private),
     }
-    job = await asyncio.to_thread(platform.jobs.open, "repository", [], variables, caller.name)
-    ended = await follow(platform, caller, job)
+    job = await asyncio.to_thread(services.jobs.open, "repository", [], variables, caller.name)
+    ended = await follow(services, caller, job)
     outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
-    platform.audit.write(caller.name, "repository", None, outcome, job.id)
+    services.audit.write(caller.name, "repository", None, outcome, job.id)
     raise_for(ended)
     made = await asyncio.to_thread(forge.repository, body.name)
     if made is None:

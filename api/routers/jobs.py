@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..core.openapi import STREAM, errors
 from ..core.responses import Route
-from ..dependencies import JobId, Platform, Services, Who
+from ..dependencies import JobId, Services, ServicesDependency, Who
 from ..jobs.service import CANCELING
 from ..schemas.jobs import JobAnswer, JobList, JobSeat, OneJob
 
@@ -25,53 +25,53 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}")
 
 
 @router.get("", responses=errors())
-async def list_jobs(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
+async def list_jobs(services: ServicesDependency, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
     """The newest jobs, newest first."""
-    return {"success": True, "jobs": [job_answer(job) for job in platform.read_jobs.all(limit)]}
+    return {"success": True, "jobs": [job_answer(job) for job in services.read_jobs.all(limit)]}
 
 
 @router.get("/{job_id}", responses=errors(404))
-async def get_job(job_id: JobId, platform: Platform) -> OneJob:
+async def get_job(job_id: JobId, services: ServicesDependency) -> OneJob:
     """One job: how far it is, and what became of each of its workspaces."""
-    return {"success": True, "job": job_answer(platform.job(job_id))}
+    return {"success": True, "job": job_answer(services.job(job_id))}
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
-async def cancel_job(job_id: JobId, platform: Platform, caller: Who) -> OneJob:
+async def cancel_job(job_id: JobId, services: ServicesDependency, caller: Who) -> OneJob:
     """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
-    job = platform.job(job_id)
-    platform.queue.cancel(job.id)
-    await asyncio.to_thread(platform.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
-    platform.audit.write(caller.name, "cancel", None, "asked for", job.id)
+    job = services.job(job_id)
+    services.queue.cancel(job.id)
+    await asyncio.to_thread(services.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
+    services.audit.write(caller.name, "cancel", None, "asked for", job.id)
     return {"success": True, "job": job_answer(job)}
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
 async def job_events(
-    job_id: JobId, platform: Platform, caller: Who, last_event_id: Annotated[str | None, Header()] = None
+    job_id: JobId, services: ServicesDependency, caller: Who, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
     """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
     with the job."""
-    job = platform.job(job_id)
+    job = services.job(job_id)
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
-    platform.streams.check(caller.address)
-    return EventSourceResponse(_held(platform, caller.address, job.id, after), ping=15)
+    services.streams.check(caller.address)
+    return EventSourceResponse(_held(services, caller.address, job.id, after), ping=15)
 
 
-async def _held(platform: Services, address: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    with platform.streams.held(address):
-        async for event in _events(platform, job_id, after):
+async def _held(services: Services, address: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    with services.streams.held(address):
+        async for event in _events(services, job_id, after):
             yield event
 
 
-async def _events(platform: Services, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+async def _events(services: Services, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
     while True:
         # Asked for before the look, so that a change right after it is not missed.
-        changed = asyncio.ensure_future(platform.queue.next_change())
+        changed = asyncio.ensure_future(services.queue.next_change())
         try:
             # The state before the events: once it has ended, its last event is there.
-            over = platform.job(job_id).state not in OPEN
-            for event in platform.read_jobs.events(job_id, after):
+            over = services.job(job_id).state not in OPEN
+            for event in services.read_jobs.events(job_id, after):
                 after = event.sequence
                 data: dict[str, Any] = {"at": event.at, **event.data}
                 yield ServerSentEvent(orjson.dumps(data).decode(), event=event.kind, id=str(event.sequence))

@@ -17,7 +17,7 @@ from ..auth.alias_auth import credentials
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..schemas.aliases import OpenPort, Ports, SharedPort, SharePort
 from ..services import containers
 
@@ -31,21 +31,21 @@ Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65
 
 
 @router.get("/api/projects/{project_id}/ports", responses=errors(404, 500, 503))
-async def list_ports(project_id: ProjectId, platform: Platform) -> Ports:
+async def list_ports(project_id: ProjectId, services: ServicesDependency) -> Ports:
     """The ports that programs in the running workspace listen on, except the IDE's port. ``ports`` are the numbers,
     sorted; ``listening`` has an entry with more for each. A port that is open on localhost only is not ``reachable``.
     ``shared`` lists all shared ports, in use or not."""
-    row = platform.row(project_id)
-    platform.require_docker()
-    found = await platform.seat_threads.ask(("ports", row.id), containers.open_ports, platform.settings, row)
-    shared = shared_ports(platform.reads, row.id)
+    row = services.row(project_id)
+    services.require_docker()
+    found = await services.seat_threads.ask(("ports", row.id), containers.open_ports, services.settings, row)
+    shared = shared_ports(services.reads, row.id)
     listening: list[OpenPort] = [
         {
             "port": port,
             "reachable": reachable,
-            "url": platform.settings.site.workspace_url(f"{row.id}-{port}"),
+            "url": services.settings.site.workspace_url(f"{row.id}-{port}"),
             "shared": port in shared,
-            "passwordRequired": _wants_password(platform, row, port),
+            "passwordRequired": _wants_password(services, row, port),
         }
         for port, reachable in sorted(found.items())
         if port != IDE_PORT
@@ -56,45 +56,53 @@ async def list_ports(project_id: ProjectId, platform: Platform) -> Ports:
 
 @router.post(_SHARE, responses=errors(401, 404, 409, 429, 500))
 async def share(
-    project_id: ProjectId, port: Port, platform: Platform, caller: Who, body: Annotated[SharePort | None, Body()] = None
+    project_id: ProjectId,
+    port: Port,
+    services: ServicesDependency,
+    caller: Who,
+    body: Annotated[SharePort | None, Body()] = None,
 ) -> SharedPort:
     """Opens the port's address to everybody who knows it, the other seats included. Whoever is not the operator sends
     the workspace's password."""
-    return await _set_shared(platform, caller, project_id, port, body, shared=True)
+    return await _set_shared(services, caller, project_id, port, body, shared=True)
 
 
 @router.delete(_SHARE, responses=errors(401, 404, 429, 500))
 async def unshare(
-    project_id: ProjectId, port: Port, platform: Platform, caller: Who, body: Annotated[SharePort | None, Body()] = None
+    project_id: ProjectId,
+    port: Port,
+    services: ServicesDependency,
+    caller: Who,
+    body: Annotated[SharePort | None, Body()] = None,
 ) -> SharedPort:
     """Ends the sharing: other seats get 403, and people need the workspace's password."""
-    return await _set_shared(platform, caller, project_id, port, body, shared=False)
+    return await _set_shared(services, caller, project_id, port, body, shared=False)
 
 
 # The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
 @router.get("/api/ports/{project_id}/admission", include_in_schema=False)
 async def admission(
     project_id: str,
-    platform: Platform,
+    services: ServicesDependency,
     authorization: Annotated[str, Header()] = "",
     x_alias_caller: Annotated[str, Header()] = "",
 ) -> Response:
     """204 where the Authorization header has the workspace's password, with any name."""
-    row = platform.row(project_id)
-    return Response(status_code=await _check(platform, row, authorization, x_alias_caller))
+    row = services.row(project_id)
+    return Response(status_code=await _check(services, row, authorization, x_alias_caller))
 
 
 # The gateway sends the form of /.atelier/sign-in here, from any host <id>-<port>.<domain>.
 @router.post("/api/ports/{project_id}-{port}/sign-in", include_in_schema=False)
-async def sign_in(project_id: str, port: Port, request: Request, platform: Platform, caller: Who) -> Response:
+async def sign_in(project_id: str, port: Port, request: Request, services: ServicesDependency, caller: Who) -> Response:
     """Answers the right password with a pass for this port as a cookie, and leads back to what was asked for."""
-    row = platform.row(project_id)
-    status = await _check(platform, row, _basic(password_in(await request.body())), caller.address)
+    row = services.row(project_id)
+    status = await _check(services, row, _basic(password_in(await request.body())), caller.address)
     target = _target(request.headers.get("referer", ""))
     proof = port_pass(row, port)
     if status == 204 and proof is not None:
         answer = Response(status_code=303, headers={"Location": target, "Cache-Control": "no-store"})
-        is_https = platform.settings.site.protocol == "https"
+        is_https = services.settings.site.protocol == "https"
         answer.set_cookie(
             f"{'__Host-' if is_https else ''}atelier-port",
             proof,
@@ -110,38 +118,38 @@ async def sign_in(project_id: str, port: Port, request: Request, platform: Platf
 
 
 async def _set_shared(
-    platform: Services, caller: Caller, project_id: str, port: int, body: SharePort | None, *, shared: bool
+    services: Services, caller: Caller, project_id: str, port: int, body: SharePort | None, *, shared: bool
 ) -> SharedPort:
-    row = platform.row(project_id)
+    row = services.row(project_id)
     check_port(port)
     operation = "share-port" if shared else "unshare-port"
     try:
         if not caller.operator:
-            await _prove_ownership(platform, row, (body or SharePort()).password, caller.address)
-            platform.shares.check(row.id)
-            platform.shares.count(row.id)
+            await _prove_ownership(services, row, (body or SharePort()).password, caller.address)
+            services.shares.check(row.id)
+            services.shares.count(row.id)
         if shared:
-            await asyncio.to_thread(share_port, platform.registry, row.id, port)
+            await asyncio.to_thread(share_port, services.registry, row.id, port)
         else:
-            await asyncio.to_thread(unshare_ports, platform.registry, row.id, [port])
-        await asyncio.to_thread(platform.sync_ports)
+            await asyncio.to_thread(unshare_ports, services.registry, row.id, [port])
+        await asyncio.to_thread(services.sync_ports)
     except AtelierError as error:
-        platform.audit.refuse(caller, operation, error.code, project=row.id, port=port)
+        services.audit.refuse(caller, operation, error.code, project=row.id, port=port)
         raise
     if caller.operator:
-        platform.audit.write(caller.name, operation, row.id, "successful", port=port)
+        services.audit.write(caller.name, operation, row.id, "successful", port=port)
     else:
-        platform.audit.note(caller.name, operation, row.id, "successful", port=port)
-    url = platform.settings.site.workspace_url(f"{row.id}-{port}")
+        services.audit.note(caller.name, operation, row.id, "successful", port=port)
+    url = services.settings.site.workspace_url(f"{row.id}-{port}")
     return {"success": True, "projectId": row.id, "port": port, "shared": shared, "url": url}
 
 
-async def _prove_ownership(platform: Services, row: Workspace, password: str | None, address: str) -> None:
+async def _prove_ownership(services: Services, row: Workspace, password: str | None, address: str) -> None:
     """Raises INVALID_WORKSPACE_PASSWORD or TOO_MANY_ATTEMPTS for a caller who does not know the password."""
     if row.password_hash is None or password is None:
         status = 401
     else:
-        status = await _check(platform, row, _basic(password), address)
+        status = await _check(services, row, _basic(password), address)
     if status == 429:
         raise AtelierError(Code.TOO_MANY_ATTEMPTS, "Too many wrong passwords; wait a minute.", retry_after=60)
     if status != 204:
@@ -152,23 +160,23 @@ async def _prove_ownership(platform: Services, row: Workspace, password: str | N
         )
 
 
-async def _check(platform: Services, row: Workspace, authorization: str, caller: str) -> int:
+async def _check(services: Services, row: Workspace, authorization: str, caller: str) -> int:
     """204 for the workspace's password, 401 for another, 429 for too many wrong ones. The name does not matter."""
     user, _ = credentials(authorization)
     door = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
     try:
-        return await platform.hashing.run(lambda: platform.alias_guard.admission(door, authorization, caller))
+        return await services.hashing.run(lambda: services.alias_guard.admission(door, authorization, caller))
     except AtelierError:
         return 429
 
 
-def _wants_password(platform: Services, row: Workspace, port: int) -> bool:
+def _wants_password(services: Services, row: Workspace, port: int) -> bool:
     """Whether people need the workspace's password for the port's own address."""
     if row.password_hash is None:
         return False
-    if port in guarded_ports(platform.reads, row.id):
+    if port in guarded_ports(services.reads, row.id):
         return True
-    return platform.settings.ports_want_password and port not in shared_ports(platform.reads, row.id)
+    return services.settings.ports_want_password and port not in shared_ports(services.reads, row.id)
 
 
 def password_in(form: bytes) -> str:

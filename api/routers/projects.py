@@ -20,7 +20,7 @@ from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.service import begin, change, follow, reserve
 from ..runner.operations import raise_for
 from ..schemas.common import Done, DoneOnProject
@@ -56,15 +56,15 @@ OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 @router.get("/", response_model=ProjectList, responses=errors())
 @router.get("", response_model=ProjectList, include_in_schema=False)
-async def list_projects(request: Request, platform: Platform) -> Response:
+async def list_projects(request: Request, services: ServicesDependency) -> Response:
     """All workspaces with their current status."""
-    return JSON(request.app.state.project_list.body(platform))
+    return JSON(request.app.state.project_list.body(services))
 
 
 @router.get("/groups", responses=errors())
-async def list_groups(platform: Platform) -> Groups:
+async def list_groups(services: ServicesDependency) -> Groups:
     """All group names in use, sorted; a workspace without one is in Uncategorized."""
-    groups = sorted({row.group or UNGROUPED for row in platform.reads.all()})
+    groups = sorted({row.group or UNGROUPED for row in services.reads.all()})
     return {"success": True, "groups": groups}
 
 
@@ -75,7 +75,7 @@ async def list_groups(platform: Platform) -> Groups:
     responses={202: {"model": CreatedProject, "description": "Asked for."}, **errors(409, 500, 503)},
 )
 async def create_project(
-    body: CreateProject, platform: Platform, caller: Who, prefer: Annotated[str | None, Header()] = None
+    body: CreateProject, services: ServicesDependency, caller: Who, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
     """Makes a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
     the job's address in ``Location``."""
@@ -84,21 +84,21 @@ async def create_project(
         id=id,
         name=body.project_name,
         template=body.template,
-        limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", platform.settings.site.quotas),
-        proxy_mode=check_proxy_mode(body.mode, platform.settings.site.networks),
+        limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", services.settings.site.quotas),
+        proxy_mode=check_proxy_mode(body.mode, services.settings.site.networks),
         group=body.group,
         git_url=body.git_url,
         notes=body.notes or "",
         password_hash=await _hashed(body.password),
     )
-    with_repository = bool(body.create_git_repo) and platform.settings.site.git is not None
+    with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
-    job = await reserve(platform, caller, "create", [id], variables, lambda: platform.registry.reserve([order]))
+    job = await reserve(services, caller, "create", [id], variables, lambda: services.registry.reserve([order]))
     if prefer is not None and "respond-async" in prefer.lower():
-        begin(platform, caller, job, secrets=body.secrets)
-        return JSON(_created(platform, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
-    raise_for(await follow(platform, caller, job, secrets=body.secrets))
-    return JSON(_created(platform, body, id), 201)
+        begin(services, caller, job, secrets=body.secrets)
+        return JSON(_created(services, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
+    raise_for(await follow(services, caller, job, secrets=body.secrets))
+    return JSON(_created(services, body, id), 201)
 
 
 @router.api_route("/create", methods=sorted(_METHODS - {"POST"}), include_in_schema=False)
@@ -110,56 +110,56 @@ async def no_project(request: Request) -> Response:
 
 
 @router.get("/{project_id}", responses=errors(404))
-async def get_project(project_id: ProjectId, platform: Platform) -> OneProject:
+async def get_project(project_id: ProjectId, services: ServicesDependency) -> OneProject:
     """One workspace, with its container's state and the figures of the last sample."""
-    return {"success": True, "project": platform.presenter.detailed(platform.row(project_id))}
+    return {"success": True, "project": services.presenter.detailed(services.row(project_id))}
 
 
 @router.delete("/{project_id}", responses=errors(404, 409, 429, 500, 503))
 async def delete_project(
-    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
 ) -> DoneOnProject:
     """Removes the workspace with all its files. A protected one wants its password."""
-    row = platform.row(project_id)
-    await _check_password(platform, caller, "delete", row, body.password if body else None)
-    await change(platform, caller, "delete", row)
-    platform.passwords.forget(row.id)
+    row = services.row(project_id)
+    await _check_password(services, caller, "delete", row, body.password if body else None)
+    await change(services, caller, "delete", row)
+    services.passwords.forget(row.id)
     return {"success": True, "message": "Project deleted successfully", "projectId": row.id}
 
 
 @router.post("/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_project(
-    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
 ) -> StartedProject:
     """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
-    row = platform.row(project_id)
+    row = services.row(project_id)
     if body is not None and body.password is not None:
-        await _check_password(platform, caller, "start", row, body.password)
-    if platform.presenter.status(row)[0] is not Status.RUNNING:
-        platform.reads.check_running_slot(row.id)
-        await change(platform, caller, "start", row)
-    project = platform.presenter.project(platform.row(project_id))
+        await _check_password(services, caller, "start", row, body.password)
+    if services.presenter.status(row)[0] is not Status.RUNNING:
+        services.reads.check_running_slot(row.id)
+        await change(services, caller, "start", row)
+    project = services.presenter.project(services.row(project_id))
     return {"success": True, "message": "Workspace started successfully", "project": project}
 
 
 @router.post("/{project_id}/stop", responses=errors(404, 409, 429, 500, 503))
 async def stop_project(
-    project_id: ProjectId, platform: Platform, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
 ) -> DoneOnProject:
     """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
-    row = platform.row(project_id)
-    await _check_password(platform, caller, "stop", row, body.password if body else None)
-    if platform.presenter.status(row)[0] is not Status.STOPPED:
-        await change(platform, caller, "stop", row)
+    row = services.row(project_id)
+    await _check_password(services, caller, "stop", row, body.password if body else None)
+    if services.presenter.status(row)[0] is not Status.STOPPED:
+        await change(services, caller, "stop", row)
     return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 
 
 @router.put("/{project_id}/password", responses=errors(404, 409, 429, 500, 503))
 async def change_password(
-    project_id: ProjectId, body: ChangePassword, platform: Platform, caller: Who
+    project_id: ProjectId, body: ChangePassword, services: ServicesDependency, caller: Who
 ) -> PasswordChanged:
     """Sets another password, or removes it. A running IDE takes it at once."""
-    row = platform.row(project_id)
+    row = services.row(project_id)
     if (body.new_password is None) is not bool(body.remove_password):
         raise AtelierError(
             Code.VALIDATION_ERROR,
@@ -167,22 +167,25 @@ async def change_password(
             field="newPassword",
             remedy="Send one of the two.",
         )
-    await _check_password(platform, caller, "password", row, body.current_password)
+    await _check_password(services, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
-    await change(platform, caller, "password", row, variables)
+    await change(services, caller, "password", row, variables)
     return {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
 
 
 @router.post("/{project_id}/extend", responses=errors(404))
 async def extend_project(
-    project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[ExtendProject | None, Body()] = None
+    project_id: ProjectId,
+    services: ServicesDependency,
+    caller: Who,
+    body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """Keeps the workspace from being stopped for being idle, or because its workshop is over, for so many minutes."""
-    row = platform.row(project_id)
-    minutes = (body.minutes if body else None) or math.ceil(platform.settings.workspace_timeout) or 60
-    until = await asyncio.to_thread(extend, platform.registry, row.id, minutes)
-    platform.audit.write(caller.name, "extend", row.id, "successful")
+    row = services.row(project_id)
+    minutes = (body.minutes if body else None) or math.ceil(services.settings.workspace_timeout) or 60
+    until = await asyncio.to_thread(extend, services.registry, row.id, minutes)
+    services.audit.write(caller.name, "extend", row.id, "successful")
     return {
         "success": True,
         "message": "Workspace extended successfully",
@@ -192,31 +195,33 @@ async def extend_project(
 
 
 @router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 503))
-async def clone_project(project_id: ProjectId, body: CloneProject, platform: Platform, caller: Who) -> Response:
+async def clone_project(
+    project_id: ProjectId, body: CloneProject, services: ServicesDependency, caller: Who
+) -> Response:
     """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
-    source = platform.row(project_id)
+    source = services.row(project_id)
     if source.status is Status.CREATING:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
     job = await reserve(
-        platform,
+        services,
         caller,
         "clone",
         ids,
         {"source_id": source.id},
-        lambda: platform.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
+        lambda: services.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
         source.id,
     )
-    begin(platform, caller, job)
+    begin(services, caller, job)
     return JSON(
         {
             "success": True,
             "message": f'Cloning {body.count} workspaces from "{source.name}"',
             "sourceProjectId": source.id,
             "sourceProjectName": source.name,
-            "clones": [_seat(platform.row(id)) for id in ids],
+            "clones": [_seat(services.row(id)) for id in ids],
             "totalCount": body.count,
             "jobId": job.id,
         },
@@ -226,44 +231,44 @@ async def clone_project(project_id: ProjectId, body: CloneProject, platform: Pla
 
 
 @router.get("/{project_id}/disk-usage", responses=errors(404, 503))
-async def get_disk_usage(project_id: ProjectId, platform: Platform) -> DiskUsage:
+async def get_disk_usage(project_id: ProjectId, services: ServicesDependency) -> DiskUsage:
     """Bytes of the workspace's own layer, and with its image."""
-    row = platform.row(project_id)
-    platform.require_docker()
-    found = await platform.seat_threads.ask(("disk", row.id), disk_usage, platform.settings, row)
+    row = services.row(project_id)
+    services.require_docker()
+    found = await services.seat_threads.ask(("disk", row.id), disk_usage, services.settings, row)
     return {"success": True, "diskUsage": found}
 
 
 @router.get("/{project_id}/notes", responses=errors(404))
-async def get_notes(project_id: ProjectId, platform: Platform) -> NotesAnswer:
+async def get_notes(project_id: ProjectId, services: ServicesDependency) -> NotesAnswer:
     """The notes that somebody wrote on the workspace."""
-    return {"success": True, "notes": platform.row(project_id).notes}
+    return {"success": True, "notes": services.row(project_id).notes}
 
 
 @router.put("/{project_id}/notes", responses=errors(404))
-async def put_notes(project_id: ProjectId, body: ChangeNotes, platform: Platform, caller: Who) -> Done:
+async def put_notes(project_id: ProjectId, body: ChangeNotes, services: ServicesDependency, caller: Who) -> Done:
     """Replaces the notes, at most 10,240 bytes of UTF-8."""
-    await _update(platform, caller, "notes", platform.row(project_id), notes=body.notes)
+    await _update(services, caller, "notes", services.row(project_id), notes=body.notes)
     return {"success": True, "message": "Notes updated successfully"}
 
 
 @router.put("/{project_id}/name", responses=errors(404))
-async def rename_project(project_id: ProjectId, body: Rename, platform: Platform, caller: Who) -> Done:
+async def rename_project(project_id: ProjectId, body: Rename, services: ServicesDependency, caller: Who) -> Done:
     """Gives the workspace another display name, which no other has; its address stays."""
-    await _update(platform, caller, "rename", platform.row(project_id), name=body.name)
+    await _update(services, caller, "rename", services.row(project_id), name=body.name)
     return {"success": True, "message": "Project name updated successfully"}
 
 
 @router.put("/{project_id}/group", responses=errors(404))
-async def put_group(project_id: ProjectId, body: ChangeGroup, platform: Platform, caller: Who) -> Done:
+async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDependency, caller: Who) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
-    await _update(platform, caller, "group", platform.row(project_id), platform.tell_proxies, group_name=group)
+    await _update(services, caller, "group", services.row(project_id), services.tell_proxies, group_name=group)
     return {"success": True, "message": "Project group updated successfully"}
 
 
 async def _update(
-    platform: Services,
+    services: Services,
     caller: Who,
     what: str,
     row: Workspace,
@@ -273,24 +278,24 @@ async def _update(
     """Sets columns of the row. What can't be announced is not kept either."""
 
     def write() -> None:
-        with platform.registry.transaction():
-            platform.registry.update(row.id, **values)
+        with services.registry.transaction():
+            services.registry.update(row.id, **values)
             if announce is not None:
                 announce()
 
     await asyncio.to_thread(write)
-    platform.audit.write(caller.name, what, row.id, "successful")
+    services.audit.write(caller.name, what, row.id, "successful")
 
 
 async def _check_password(
-    platform: Services, caller: Who, operation: str, row: Workspace, password: str | None
+    services: Services, caller: Who, operation: str, row: Workspace, password: str | None
 ) -> None:
     if not row.password_protected:
         return
     try:
-        await asyncio.to_thread(platform.passwords.check, row, password)
+        await asyncio.to_thread(services.passwords.check, row, password)
     except AtelierError as error:
-        platform.audit.write(caller.name, operation, row.id, f"refused: {error.code}")
+        services.audit.write(caller.name, operation, row.id, f"refused: {error.code}")
         raise
 
 
@@ -298,13 +303,13 @@ async def _hashed(password: str | None) -> str | None:
     return await asyncio.to_thread(hash_password, password) if password is not None else None
 
 
-def _created(platform: Services, body: CreateProject, id: str) -> CreatedProject:
-    answer: CreatedProject = {"success": True, "project": platform.presenter.project(platform.row(id))}
+def _created(services: Services, body: CreateProject, id: str) -> CreatedProject:
+    answer: CreatedProject = {"success": True, "project": services.presenter.project(services.row(id))}
     if body.password is not None:
         answer["password"] = body.password
     if answer["project"]["warnings"]:
         answer["warnings"] = answer["project"]["warnings"]
-    elif body.create_git_repo and platform.settings.site.git is None:
+    elif body.create_git_repo and services.settings.site.git is None:
         answer["warnings"] = [Message("no_git_server_for", name=body.project_name)]
     return answer
 

@@ -16,7 +16,7 @@ from ..auth.middleware import Caller
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.new_passwords import new_password
 from ..monitoring.connections import connections
 from ..monitoring.seat_activity import Activity
@@ -30,17 +30,17 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"],
 
 
 @router.get("/seats", responses=errors(429))
-async def list_seats(platform: Platform) -> SeatList:
+async def list_seats(services: ServicesDependency) -> SeatList:
     """The workshop's seats in the order in which they are claimed: whose each is, and what goes on there."""
-    rows = await asyncio.to_thread(platform.read_claims.seats)
-    return {"success": True, "seats": seats(platform, rows, await platform.activities.of(rows))}
+    rows = await asyncio.to_thread(services.read_claims.seats)
+    return {"success": True, "seats": seats(services, rows, await services.activities.of(rows))}
 
 
-def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[Seat]:
+def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[Seat]:
     """Seats as this API shows them; nothing is known of those that ``activities`` lacks."""
     connected = connections()
-    claims = {claim.workspace_id: claim for claim in platform.read_claims.open()}
-    extended = extensions(platform.reads)
+    claims = {claim.workspace_id: claim for claim in services.read_claims.open()}
+    extended = extensions(services.reads)
     shown: list[Seat] = []
     for row in rows:
         claim, activity = claims.get(row.id), activities.get(row.id, Activity())
@@ -48,14 +48,14 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
             {
                 "projectId": row.id,
                 "projectName": row.name,
-                "workspaceUrl": platform.settings.site.workspace_url(row.id),
-                "status": platform.presenter.status(row)[0],
+                "workspaceUrl": services.settings.site.workspace_url(row.id),
+                "status": services.presenter.status(row)[0],
                 "lastHeartbeat": activity.last_heartbeat,
                 "lastCommit": activity.last_commit,
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
                 "connections": connected[row.address],
                 "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
-                "diskWarning": platform.presenter.disk_warning(row),
+                "diskWarning": services.presenter.disk_warning(row),
                 "name": claim.name if claim else None,
                 "email": claim.email if claim else None,
                 "claimedAt": claim.claimed_at if claim else None,
@@ -65,61 +65,66 @@ def seats(platform: Services, rows: Sequence[Workspace], activities: Mapping[str
 
 
 @router.post("/seats/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
-async def start_seat(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
+async def start_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
-    return await projects.start_project(_seat(platform, project_id).id, platform, caller)
+    return await projects.start_project(_seat(services, project_id).id, services, caller)
 
 
 @router.post("/seats/{project_id}/checkpoint", responses=errors(404, 409, 429, 500, 503))
-async def checkpoint_seat(project_id: ProjectId, platform: Platform, caller: Who) -> CheckpointTaken:
+async def checkpoint_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> CheckpointTaken:
     """As for any project, for one of the workshop's seats."""
-    return await checkpoints.take_checkpoint(_seat(platform, project_id).id, platform, caller)
+    return await checkpoints.take_checkpoint(_seat(services, project_id).id, services, caller)
 
 
 @router.post("/seats/{project_id}/reset", responses=errors(404, 409, 429, 500, 503))
-async def reset_seat(project_id: ProjectId, platform: Platform, caller: Who) -> StartedProject:
+async def reset_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
-    return await checkpoints.reset_project(_seat(platform, project_id).id, platform, caller)
+    return await checkpoints.reset_project(_seat(services, project_id).id, services, caller)
 
 
 @router.post("/seats/{project_id}/extend", responses=errors(404, 429))
 async def extend_seat(
-    project_id: ProjectId, platform: Platform, caller: Who, body: Annotated[ExtendProject | None, Body()] = None
+    project_id: ProjectId,
+    services: ServicesDependency,
+    caller: Who,
+    body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """As for any project, for one of the workshop's seats."""
-    return await projects.extend_project(_seat(platform, project_id).id, platform, caller, body)
+    return await projects.extend_project(_seat(services, project_id).id, services, caller, body)
 
 
 @router.post("/seats/{project_id}/password", response_model=SeatPassword, responses=errors(404, 409, 429, 500, 503))
-async def renew_password(project_id: ProjectId, platform: Platform, caller: Who) -> Response:
+async def renew_password(project_id: ProjectId, services: ServicesDependency, caller: Who) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""
-    row = _seat(platform, project_id)
-    password = await new_password(platform, caller, row.id)
+    row = _seat(services, project_id)
+    password = await new_password(services, caller, row.id)
     return JSON({"success": True, "projectId": row.id, "password": password}, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/cards", response_model=Cards, responses=errors(404, 429, 503))
-async def make_cards(platform: Platform, caller: Who, body: Annotated[MakeCards | None, Body()] = None) -> Response:
+async def make_cards(
+    services: ServicesDependency, caller: Who, body: Annotated[MakeCards | None, Body()] = None
+) -> Response:
     """What stands on the seats' cards. With ``newPasswords`` each seat gets another password, which this answer alone
     tells; the former one, and whoever is signed in with it, is out. Wants the admin password."""
-    return JSON({"success": True, "cards": await cards(platform, caller, body or MakeCards())}, headers=_SECRET)
+    return JSON({"success": True, "cards": await cards(services, caller, body or MakeCards())}, headers=_SECRET)
 
 
-async def cards(platform: Services, caller: Caller, wanted: MakeCards) -> list[Card]:
+async def cards(services: Services, caller: Caller, wanted: MakeCards) -> list[Card]:
     """The cards that are wanted; a seat that can't get another password says so on its card: the others have theirs."""
-    rows = _chosen(await asyncio.to_thread(platform.read_claims.seats), wanted.project_ids)
-    names = {claim.workspace_id: claim.name for claim in platform.read_claims.open()}
-    made = [_card(platform, row, names.get(row.id)) for row in rows]
+    rows = _chosen(await asyncio.to_thread(services.read_claims.seats), wanted.project_ids)
+    names = {claim.workspace_id: claim.name for claim in services.read_claims.open()}
+    made = [_card(services, row, names.get(row.id)) for row in rows]
     if wanted.new_passwords:
-        platform.require_docker()
-        await asyncio.gather(*(_set_password(platform, caller, card) for card in made))
+        services.require_docker()
+        await asyncio.gather(*(_set_password(services, caller, card) for card in made))
     return made
 
 
-def _seat(platform: Services, project_id: str) -> Workspace:
+def _seat(services: Services, project_id: str) -> Workspace:
     """The admin password opens the workshop's seats, and no other workspace."""
-    row = platform.row(project_id)
-    if row.id not in {seat.id for seat in platform.read_claims.seats()}:
+    row = services.row(project_id)
+    if row.id not in {seat.id for seat in services.read_claims.seats()}:
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.no_seat"), field="projectId", value=project_id)
     return row
 
@@ -135,18 +140,18 @@ def _chosen(rows: list[Workspace], ids: list[str] | None) -> list[Workspace]:
     return [row for row in rows if row.id in ids]
 
 
-async def _set_password(platform: Services, caller: Caller, card: Card) -> None:
+async def _set_password(services: Services, caller: Caller, card: Card) -> None:
     try:
-        card["password"] = await new_password(platform, caller, card["projectId"])
+        card["password"] = await new_password(services, caller, card["projectId"])
     except AtelierError as error:
         card["error"] = error.sentence
 
 
-def _card(platform: Services, row: Workspace, participant: str | None) -> Card:
+def _card(services: Services, row: Workspace, participant: str | None) -> Card:
     return {
         "projectId": row.id,
         "projectName": row.name,
-        "workspaceUrl": platform.settings.site.workspace_url(row.id),
+        "workspaceUrl": services.settings.site.workspace_url(row.id),
         "participant": participant,
         "password": None,
         "error": None,

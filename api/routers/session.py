@@ -13,7 +13,7 @@ from ..auth.middleware import Caller
 from ..auth.sessions import LIFETIME_SECONDS, Role
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import Platform, Services, Who
+from ..dependencies import Services, ServicesDependency, Who
 from ..schemas.common import Done
 from ..schemas.session import SignIn
 
@@ -21,7 +21,7 @@ router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 
 
 @router.post("", response_model=Done, responses=errors(429))
-async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Who) -> Response:
+async def sign_in(body: SignIn, request: Request, services: ServicesDependency, caller: Who) -> Response:
     """Checks the token, or the workshop's password, and answers with a cookie that stands for it for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
         raise AtelierError(
@@ -33,54 +33,54 @@ async def sign_in(body: SignIn, request: Request, platform: Platform, caller: Wh
     role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
     try:
         if body.token is not None:
-            _check_token(platform, caller, body.token.strip())
+            _check_token(services, caller, body.token.strip())
         else:
-            platform.admin_door.check(caller.address, request.headers, [body.workshop_password or ""])
+            services.admin_door.check(caller.address, request.headers, [body.workshop_password or ""])
     except AtelierError as error:
-        platform.audit.refuse(caller, "sign-in", error.code, role=role)
+        services.audit.refuse(caller, "sign-in", error.code, role=role)
         raise
-    id = await asyncio.to_thread(platform.sessions.open, role)
-    platform.audit.write(caller.name, "sign-in", None, "successful", role=role)
+    id = await asyncio.to_thread(services.sessions.open, role)
+    services.audit.write(caller.name, "sign-in", None, "successful", role=role)
     answer = JSON({"success": True, "message": "Signed in"})
     answer.set_cookie(
-        cookie_name(role, platform.settings.site.protocol),
+        cookie_name(role, services.settings.site.protocol),
         id,
         max_age=LIFETIME_SECONDS,
         path="/",
-        secure=platform.settings.site.protocol == "https",
+        secure=services.settings.site.protocol == "https",
         httponly=True,
         samesite="strict",
     )
     if role is Role.WORKSHOP:
-        platform.admin_door.browsers.remember(answer)
+        services.admin_door.browsers.remember(answer)
     return answer
 
 
 @router.delete("", response_model=Done, responses=errors())
-async def sign_out(request: Request, platform: Platform, caller: Who) -> Response:
+async def sign_out(request: Request, services: ServicesDependency, caller: Who) -> Response:
     """Ends all sessions whose cookies the browser sends; the cookies are worth nothing from then on."""
     answer = JSON({"success": True, "message": "Signed out"})
     sent = cookies_of(request.headers)
     closed = 0
     for role in Role:
-        name = cookie_name(role, platform.settings.site.protocol)
+        name = cookie_name(role, services.settings.site.protocol)
         if name in sent:
-            closed += await asyncio.to_thread(platform.sessions.close, role, sent[name])
-            secure = platform.settings.site.protocol == "https"
+            closed += await asyncio.to_thread(services.sessions.close, role, sent[name])
+            secure = services.settings.site.protocol == "https"
             answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
     # Anybody may call this, so a call that ended nothing gets no line.
     if closed:
-        platform.audit.write(caller.name, "sign-out", None, "successful")
+        services.audit.write(caller.name, "sign-out", None, "successful")
     return answer
 
 
-def _check_token(platform: Services, caller: Caller, token: str) -> None:
+def _check_token(services: Services, caller: Caller, token: str) -> None:
     """Compares before it counts: nobody guesses a random token, so the right one is let in at any rate of wrong ones
     from the same address. The limit keeps programs with a wrong token from asking all the time."""
-    if hmac.compare_digest(token.encode(errors="replace"), platform.settings.token.encode()):
+    if hmac.compare_digest(token.encode(errors="replace"), services.settings.token.encode()):
         return
-    platform.sign_ins.check(caller.address)
-    platform.sign_ins.count(caller.address)
+    services.sign_ins.check(caller.address)
+    services.sign_ins.count(caller.address)
     raise AtelierError(
         Code.UNAUTHORIZED,
         "The token is wrong.",

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ..core.formatting import duration, size
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import Platform, Who
+from ..dependencies import ServicesDependency, Who
 from ..jobs.service import change
 from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
 
@@ -29,23 +29,23 @@ _DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
 
 
 @router.get("/api/health", responses=errors())
-async def health(platform: Platform) -> Health:
+async def health(services: ServicesDependency) -> Health:
     """200 also while Docker does not answer, which is then said."""
     answer: Health = {
         "status": "ok",
         "timestamp": now(),
-        "version": platform.settings.api_version,
-        "uptime": duration(time.monotonic() - platform.started),
+        "version": services.settings.api_version,
+        "uptime": duration(time.monotonic() - services.started),
     }
-    if not platform.watcher.available:
+    if not services.watcher.available:
         answer["docker"] = "unavailable"
     return answer
 
 
 @router.get("/api/limits", responses=errors())
-async def limits(platform: Platform) -> Limits:
+async def limits(services: ServicesDependency) -> Limits:
     """How many workspaces may run, and what one may have of the machine."""
-    quotas = platform.settings.site.quotas
+    quotas = services.settings.site.quotas
     return {
         "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
         "cpuPerWorkspace": quotas.cpu_per_workspace,
@@ -55,12 +55,12 @@ async def limits(platform: Platform) -> Limits:
 
 
 @router.get("/api/config", responses=errors())
-async def config(platform: Platform) -> Config:
+async def config(services: ServicesDependency) -> Config:
     """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
     because clients read them in both places."""
-    settings, quotas = platform.settings, platform.settings.site.quotas
+    settings, quotas = services.settings, services.settings.site.quotas
     git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
-    git_version = await asyncio.to_thread(platform.git_version.read)
+    git_version = await asyncio.to_thread(services.git_version.read)
     flat: FlatConfiguration = {
         "gitServerEnabled": settings.git_server_enabled,
         "gitServerUrl": git_url,
@@ -96,12 +96,12 @@ async def config(platform: Platform) -> Config:
 
 
 @router.get("/api/workspace/stats", responses=errors())
-async def stats(platform: Platform) -> Stats:
+async def stats(services: ServicesDependency) -> Stats:
     """Workspaces by status, and what the host has and uses, from the last sample."""
-    rows = platform.reads.all()
-    statuses = [platform.presenter.status(row)[0] for row in rows]
+    rows = services.reads.all()
+    statuses = [services.presenter.status(row)[0] for row in rows]
     memory = psutil.virtual_memory()
-    disk = shutil.disk_usage(platform.settings.site.state_dir)
+    disk = shutil.disk_usage(services.settings.site.state_dir)
     return {
         "success": True,
         "stats": {
@@ -114,8 +114,8 @@ async def stats(platform: Platform) -> Stats:
             "systemResources": {
                 "totalMemory": size(memory.total),
                 "usedMemory": size(memory.total - memory.available),
-                "totalCPU": f"{platform.sampler.cores} cores",
-                "usedCPU": f"{platform.sampler.host_cpu:.1f} cores",
+                "totalCPU": f"{services.sampler.cores} cores",
+                "usedCPU": f"{services.sampler.host_cpu:.1f} cores",
                 "diskUsage": f"{size(disk.used)} / {size(disk.total)}",
             },
         },
@@ -123,22 +123,22 @@ async def stats(platform: Platform) -> Stats:
 
 
 @router.post("/api/workspace/cleanup", responses=errors(409, 500, 503))
-async def cleanup(platform: Platform, caller: Who) -> Cleanup:
+async def cleanup(services: ServicesDependency, caller: Who) -> Cleanup:
     """Drops the rows whose container is gone."""
-    platform.require_docker()
+    services.require_docker()
     dropped = [
-        row for row in platform.reads.all() if row.status is not Status.CREATING and platform.watcher.is_gone(row.id)
+        row for row in services.reads.all() if row.status is not Status.CREATING and services.watcher.is_gone(row.id)
     ]
     # Each with what it left: its route and the volume of its configuration.
-    await asyncio.gather(*(change(platform, caller, "delete", row) for row in dropped))
+    await asyncio.gather(*(change(services, caller, "delete", row) for row in dropped))
     return {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
 
 
 @router.get("/api/audit", responses=errors())
-async def audit(platform: Platform, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
+async def audit(services: ServicesDependency, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
     """The newest entries of the audit log, newest first. Refusals of strangers take at most a quarter of them where
     there are enough changes; ``count`` stands for as many equal refusals within a minute."""
-    return {"success": True, "entries": await asyncio.to_thread(platform.audit.newest, limit)}
+    return {"success": True, "entries": await asyncio.to_thread(services.audit.newest, limit)}
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=errors())

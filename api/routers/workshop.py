@@ -24,7 +24,7 @@ from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.rate_limit import network_of
 from ..core.responses import JSON, Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.new_passwords import new_password
 from ..jobs.service import begin, follow, reserve
 from ..runner.operations import RELEASE, VERDICT, raise_for
@@ -53,12 +53,12 @@ _OVER = "Der Workshop ist beendet."
 _WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
 
 
-async def _admin(request: Request, platform: Platform, caller: Who) -> None:
+async def _admin(request: Request, services: ServicesDependency, caller: Who) -> None:
     """Lets through whoever sends the admin password, or signed in with it."""
     if caller.workshop_admin:
         return
-    words = words_of(request.headers, request.scope["query_string"], platform.settings.token)
-    platform.admin_door.check(caller.address, request.headers, words)
+    words = words_of(request.headers, request.scope["query_string"], services.settings.token)
+    services.admin_door.check(caller.address, request.headers, words)
 
 
 # The two that the documentation offers; the check itself is _admin's.
@@ -67,10 +67,10 @@ ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 
 
 @router.get("/status", responses=errors())
-async def get_workshop_status(platform: Platform) -> WorkshopStatus:
+async def get_workshop_status(services: ServicesDependency) -> WorkshopStatus:
     """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
-    now = await asyncio.to_thread(platform.read_claims.occupancy)
-    end = platform.settings.workshop.end
+    now = await asyncio.to_thread(services.read_claims.occupancy)
+    end = services.settings.workshop.end
     status: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
     if end:
         status["endsAt"] = timestamp(end)
@@ -82,40 +82,40 @@ async def get_workshop_status(platform: Platform) -> WorkshopStatus:
     response_model=ClaimedSeat,
     responses={**errors(429, 500, 503), 409: {**errors(409)[409], "model": ClaimRefused}},
 )
-async def claim_workspace(body: ClaimSeat, platform: Platform, caller: Who, request: Request) -> Response:
+async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller: Who, request: Request) -> Response:
     """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
 
     Where the workshop makes passwords, a claim sets one and shows it this once."""
-    settings = platform.settings.workshop
+    settings = services.settings.workshop
     if caller.name != "loopback":
         try:
-            platform.desk.limiter.check(caller.address)
+            services.desk.limiter.check(caller.address)
         except AtelierError as error:
-            platform.audit.refuse(caller, "claim", error.code)
+            services.audit.refuse(caller, "claim", error.code)
             raise
-        platform.desk.limiter.count(caller.address)
-    if settings.end is not None and platform.clock.now() >= settings.end:
-        return _refused(platform, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
+        services.desk.limiter.count(caller.address)
+    if settings.end is not None and services.clock.now() >= settings.end:
+        return _refused(services, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
     if not _is_code(settings.access_code, body.access_code):
         # Before anything else: without the code nobody learns who has a seat.
         hint = "Send the workshop's access code as accessCode."
-        return _refused(platform, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, accessCode=hint)
+        return _refused(services, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, accessCode=hint)
     if settings.generate_passwords:
-        platform.require_docker()
+        services.require_docker()
     if caller.operator or caller.workshop_admin:  # who may register whom they like
-        return await _claim(platform, caller, Applicant(body.name, body.email))
-    known = platform.claimants.known(request.headers)
-    browser = known or platform.claimants.new()
-    answer = await _claim(platform, caller, Applicant(body.name, body.email, browser, network_of(caller.address)))
+        return await _claim(services, caller, Applicant(body.name, body.email))
+    known = services.claimants.known(request.headers)
+    browser = known or services.claimants.new()
+    answer = await _claim(services, caller, Applicant(body.name, body.email, browser, network_of(caller.address)))
     if known is None and answer.status_code == 200:
-        platform.claimants.remember(answer, browser)
+        services.claimants.remember(answer, browser)
     return answer
 
 
 @router.get("/claims", responses=errors(429), dependencies=ADMIN)
-async def list_claims(platform: Platform) -> ClaimList:
+async def list_claims(services: ServicesDependency) -> ClaimList:
     """Who has which seat, and who had one before. Wants the admin password."""
-    opened, ended = await asyncio.to_thread(_all_claims, platform)
+    opened, ended = await asyncio.to_thread(_all_claims, services)
     return {"claims": opened, "history": ended}
 
 
@@ -125,9 +125,9 @@ async def list_claims(platform: Platform) -> ClaimList:
     responses={200: {"content": {"text/csv": {}}, "description": "The sheet."}, **errors(429)},
     dependencies=ADMIN,
 )
-async def export_claims(platform: Platform) -> Response:
+async def export_claims(services: ServicesDependency) -> Response:
     """The same as a sheet of comma-separated values, for spreadsheets. Wants the admin password."""
-    opened, ended = await asyncio.to_thread(_all_claims, platform)
+    opened, ended = await asyncio.to_thread(_all_claims, services)
     return Response(
         # With the mark by which spreadsheets know UTF-8.
         sheet([*opened, *ended]).encode("utf-8-sig"),
@@ -137,26 +137,26 @@ async def export_claims(platform: Platform) -> Response:
 
 
 @router.post("/claims/{project_id}/release", responses=errors(404, 409, 429, 500, 503), dependencies=ADMIN)
-async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) -> ReleasedSeat:
+async def release_claim(project_id: ProjectId, services: ServicesDependency, caller: Who) -> ReleasedSeat:
     """Gives a seat back to the pool. All sessions and processes of the participant who had it have ended when this
     answers. Where the workshop makes passwords, the seat gets one that nobody knows. Depending on the platform's
     settings, the seat's files are reset, too. If this fails, nobody gets the seat until it is started or reset. Wants
     the admin password."""
-    row = platform.row(project_id)
-    workshop = platform.settings.workshop
+    row = services.row(project_id)
+    workshop = services.settings.workshop
     released: list[Claim] = []
 
     def release() -> None:
-        released.append(platform.desk.claims.release(row.id))
+        released.append(services.desk.claims.release(row.id))
 
     variables = {"release_files": RESET_FILES if workshop.reset_on_release else KEEP_FILES}
     if workshop.generate_passwords:
         variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
     # The job is written before the claim ends. Until the job has ended, nobody is given the seat.
-    job = await reserve(platform, caller, RELEASE, [row.id], variables, release, row.id)
-    ended = await follow(platform, caller, job)
+    job = await reserve(services, caller, RELEASE, [row.id], variables, release, row.id)
+    ended = await follow(services, caller, job)
     raise_for(ended)
-    (shown,) = _views(platform, released, {row.id: row.name})
+    (shown,) = _views(services, released, {row.id: row.name})
     result = ended.results.get("release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
     return {
@@ -171,35 +171,35 @@ async def release_claim(project_id: ProjectId, platform: Platform, caller: Who) 
 
 @router.post("/rehearse", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def rehearse_workshop(
-    platform: Platform, caller: Who, body: Annotated[Rehearse | None, Body()] = None
+    services: ServicesDependency, caller: Who, body: Annotated[Rehearse | None, Body()] = None
 ) -> Response:
     """Begins a rehearsal: seats are made, opened all at once through the gateway, and removed. The verdict comes with
     the job's end: GET on this address, or the job's event ``verdict``."""
     wanted = body or Rehearse()
-    seats = platform.read_claims.seats()
+    seats = services.read_claims.seats()
     source = wanted.project_id or next((seat.cloned_from for seat in seats if seat.cloned_from), None)
     if source is None:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.nothing_to_rehearse"), field="projectId")
-    row = platform.row(source)
-    if not caller.operator and row not in platform.read_claims.members():
+    row = services.row(source)
+    if not caller.operator and row not in services.read_claims.members():
         # Its clones would be open to whoever sees their addresses.
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
     if row.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
-    platform.require_docker()
+    services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
-    job = await asyncio.to_thread(platform.jobs.open, "rehearse", [row.id], variables, caller.name)
-    begin(platform, caller, job)
+    job = await asyncio.to_thread(services.jobs.open, "rehearse", [row.id], variables, caller.name)
+    begin(services, caller, job)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
     answer = {"success": True, "message": message, "jobId": job.id}
     return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
 @router.get("/rehearse", responses=errors(429))
-async def last_rehearsal(platform: Platform) -> LastRehearsal:
+async def last_rehearsal(services: ServicesDependency) -> LastRehearsal:
     """The newest rehearsal's job, and its verdict once it has one."""
-    job = next((job for job in platform.read_jobs.all(1000) if job.operation == "rehearse"), None)
-    events = platform.read_jobs.events(job.id) if job else []
+    job = next((job for job in services.read_jobs.all(1000) if job.operation == "rehearse"), None)
+    events = services.read_jobs.events(job.id) if job else []
     found = next((event.data for event in events if event.kind == VERDICT), None)
     verdict = {to_camel(key): value for key, value in untagged(found).items()} if found else None
     return {
@@ -209,49 +209,49 @@ async def last_rehearsal(platform: Platform) -> LastRehearsal:
     }
 
 
-async def _claim(platform: Services, caller: Caller, applicant: Applicant) -> Response:
-    outcome = await platform.desk.claim(applicant)
+async def _claim(services: Services, caller: Caller, applicant: Applicant) -> Response:
+    outcome = await services.desk.claim(applicant)
     claim = outcome.claim
     if outcome.answer is ClaimStatus.TOO_MANY:
         hint = "The workshop's admin can release a seat."
-        return _refused(platform, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
+        return _refused(services, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
-        return _refused(platform, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
+        return _refused(services, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
     if claim.password_due:
-        with platform.desk.telling(claim) as ours:
+        with services.desk.telling(claim) as ours:
             if ours:
                 try:
-                    return await _seat_with_password(platform, caller, claim)
+                    return await _seat_with_password(services, caller, claim)
                 except AtelierError:
-                    if platform.reads.find(id=claim.workspace_id) is not None:
+                    if services.reads.find(id=claim.workspace_id) is not None:
                         raise
                 # The seat was removed meanwhile, and the claim with it.
-                return await _claim(platform, caller, applicant)
+                return await _claim(services, caller, applicant)
     if outcome.answer is ClaimStatus.KNOWN:
-        seat = _seat(platform, claim)
-        return _refused(platform, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
-    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
-    return JSON(_seat(platform, claim))
+        seat = _seat(services, claim)
+        return _refused(services, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
+    services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    return JSON(_seat(services, claim))
 
 
-def _all_claims(platform: Services) -> tuple[list[EndedClaim], list[EndedClaim]]:
-    claims = platform.read_claims
-    names = {row.id: row.name for row in platform.reads.all()}
+def _all_claims(services: Services) -> tuple[list[EndedClaim], list[EndedClaim]]:
+    claims = services.read_claims
+    names = {row.id: row.name for row in services.reads.all()}
     # A seat of the past may have another name by now; history keeps the one that was claimed.
-    return _views(platform, claims.open(), names), _views(platform, claims.ended(), {})
+    return _views(services, claims.open(), names), _views(services, claims.ended(), {})
 
 
-def _views(platform: Services, claims: Iterable[Claim], names: Mapping[str, str]) -> list[EndedClaim]:
-    return cast("list[EndedClaim]", views(platform.settings.site, claims, names))
+def _views(services: Services, claims: Iterable[Claim], names: Mapping[str, str]) -> list[EndedClaim]:
+    return cast("list[EndedClaim]", views(services.settings.site, claims, names))
 
 
-async def _seat_with_password(platform: Services, caller: Caller, claim: Claim) -> Response:
+async def _seat_with_password(services: Services, caller: Caller, claim: Claim) -> Response:
     """Sets a fresh password on the seat and tells it. What was begun and not told, since the machine or Docker went
     down, is begun anew by the participant's next try."""
-    password = await new_password(platform, caller, claim.workspace_id)
-    await asyncio.to_thread(platform.desk.claims.password_told, claim)
-    platform.audit.write(caller.name, "claim", claim.workspace_id, "successful")
-    return JSON({**_seat(platform, claim), "password": password}, headers={"Cache-Control": "no-store"})
+    password = await new_password(services, caller, claim.workspace_id)
+    await asyncio.to_thread(services.desk.claims.password_told, claim)
+    services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
 
 
 def _is_code(code: str, given: str | None) -> bool:
@@ -259,7 +259,7 @@ def _is_code(code: str, given: str | None) -> bool:
 
 
 def _refused(
-    platform: Services,
+    services: Services,
     caller: Caller,
     code: Code,
     sentence: str,
@@ -267,16 +267,16 @@ def _refused(
     seat: ClaimedSeat | None = None,
     **details: str,
 ) -> JSON:
-    platform.audit.refuse(caller, "claim", code)
+    services.audit.refuse(caller, "claim", code)
     return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **(seat or {})}, STATUS[code])
 
 
-def _seat(platform: Services, claim: Claim) -> ClaimedSeat:
-    row = platform.reads.find(id=claim.workspace_id)
+def _seat(services: Services, claim: Claim) -> ClaimedSeat:
+    row = services.reads.find(id=claim.workspace_id)
     seat: ClaimedSeat = {
-        "workspaceUrl": platform.settings.site.workspace_url(claim.workspace_id),
+        "workspaceUrl": services.settings.site.workspace_url(claim.workspace_id),
         "projectName": row.name if row else claim.seat_name,
     }
-    if row and (warning := platform.presenter.disk_warning(row)):
+    if row and (warning := services.presenter.disk_warning(row)):
         seat["diskWarning"] = warning
     return seat

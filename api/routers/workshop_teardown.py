@@ -20,7 +20,7 @@ from starlette.responses import FileResponse
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import Platform, ProjectId, Services, Who
+from ..dependencies import ProjectId, Services, ServicesDependency, Who
 from ..jobs.service import begin
 from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.ending import Collected, CollectedSeat, TearDown
@@ -31,20 +31,20 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 
 @router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def collect_workshop(platform: Platform, caller: Who) -> Response:
+async def collect_workshop(services: ServicesDependency, caller: Who) -> Response:
     """Begins to collect: the work in each seat, and in their base, is committed and pushed where that can be done, and
     goes into an archive. Again at any time: archives are then taken anew."""
-    platform.require_docker()
-    rows = _members(platform)
-    return await _begin(platform, caller, COLLECT, rows, {"workshop_report_only": True})
+    services.require_docker()
+    rows = _members(services)
+    return await _begin(services, caller, COLLECT, rows, {"workshop_report_only": True})
 
 
 @router.get("/collect", responses=errors(429))
-async def collected_work(platform: Platform) -> Collected:
+async def collected_work(services: ServicesDependency) -> Collected:
     """What was collected, seat by seat, and what the workshop consists of now."""
-    folder = _folder(platform)
+    folder = _folder(services)
     entries = await asyncio.to_thread(read_manifest, folder)
-    rows = _members(platform)
+    rows = _members(services)
     faults = await asyncio.to_thread(_faults, folder, entries, rows)
     return {
         "success": True,
@@ -53,8 +53,8 @@ async def collected_work(platform: Platform) -> Collected:
             {"projectId": row.id, "projectName": row.name, "isBase": _is_base(row), "collected": row.id not in faults}
             for row in rows
         ],
-        "job": _newest(platform, COLLECT),
-        "teardown": _newest(platform, TEARDOWN),
+        "job": _newest(services, COLLECT),
+        "teardown": _newest(services, TEARDOWN),
     }
 
 
@@ -66,10 +66,10 @@ async def collected_work(platform: Platform) -> Collected:
         **errors(404, 429),
     },
 )
-async def download_archive(project_id: ProjectId, platform: Platform) -> Response:
+async def download_archive(project_id: ProjectId, services: ServicesDependency) -> Response:
     """One seat's archive, also of a seat that is gone. It holds a stranger's files: docs/git.md says how to look into
     it safely."""
-    folder = _folder(platform)
+    folder = _folder(services)
     entry = (await asyncio.to_thread(read_manifest, folder)).get(project_id)
     path = folder / entry.file if entry and entry.file else None
     if path is None or not path.is_file():
@@ -79,25 +79,25 @@ async def download_archive(project_id: ProjectId, platform: Platform) -> Respons
 
 @router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def tear_workshop_down(
-    platform: Platform, caller: Who, body: Annotated[TearDown | None, Body()] = None
+    services: ServicesDependency, caller: Who, body: Annotated[TearDown | None, Body()] = None
 ) -> Response:
     """Begins to remove the seats, whoever has them. What is not collected keeps all of them (409), unless it may be
     lost. What was not cloned, the base above all, stays unless that is wanted, too."""
-    platform.require_docker()
+    services.require_docker()
     wanted = body or TearDown()
-    rows = [row for row in _members(platform) if wanted.base or not _is_base(row)]
-    folder = _folder(platform)
+    rows = [row for row in _members(services) if wanted.base or not _is_base(row)]
+    folder = _folder(services)
     if wanted.collected != "ignore":
         entries = await asyncio.to_thread(read_manifest, folder)
         _refuse_missing(await asyncio.to_thread(_faults, folder, entries, rows), rows)
     variables = {"confirm": True, "collected": wanted.collected or ""}
-    return await _begin(platform, caller, TEARDOWN, rows, variables)
+    return await _begin(services, caller, TEARDOWN, rows, variables)
 
 
 async def _begin(
-    platform: Services, caller: Caller, operation: str, rows: Sequence[Workspace], variables: Mapping[str, Any]
+    services: Services, caller: Caller, operation: str, rows: Sequence[Workspace], variables: Mapping[str, Any]
 ) -> Response:
-    under_way = next((job for job in platform.read_jobs.unfinished() if job.operation in (COLLECT, TEARDOWN)), None)
+    under_way = next((job for job in services.read_jobs.unfinished() if job.operation in (COLLECT, TEARDOWN)), None)
     if under_way is not None:
         raise AtelierError(
             Code.WORKSPACE_BUSY,
@@ -105,21 +105,21 @@ async def _begin(
             job=under_way.id,
         )
     if not rows:
-        raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=platform.settings.workshop.group))
+        raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=services.settings.workshop.group))
     ids = [row.id for row in rows]
-    ordered = {"workshop_archive": str(_folder(platform)), **variables}
-    job = await asyncio.to_thread(platform.jobs.open, operation, ids, ordered, caller.name)
-    begin(platform, caller, job)
+    ordered = {"workshop_archive": str(_folder(services)), **variables}
+    job = await asyncio.to_thread(services.jobs.open, operation, ids, ordered, caller.name)
+    begin(services, caller, job)
     message = f"The {operation} of {len(ids)} workspaces has begun"
     answer = {"success": True, "message": message, "jobId": job.id}
     return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
 
 
-def _members(platform: Services) -> list[Workspace]:
+def _members(services: Services) -> list[Workspace]:
     """The seats in the order in which they are claimed, then what they were cloned from."""
-    seats = platform.read_claims.seats()
+    seats = services.read_claims.seats()
     known = {row.id for row in seats}
-    return seats + [row for row in platform.read_claims.members() if row.id not in known]
+    return seats + [row for row in services.read_claims.members() if row.id not in known]
 
 
 def _is_base(row: Workspace) -> bool:
@@ -127,8 +127,8 @@ def _is_base(row: Workspace) -> bool:
     return row.cloned_from is None
 
 
-def _folder(platform: Services) -> Path:
-    return folder_of(platform.settings.site.state_dir, platform.settings.workshop.group)
+def _folder(services: Services) -> Path:
+    return folder_of(services.settings.site.state_dir, services.settings.workshop.group)
 
 
 def _faults(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
@@ -149,16 +149,16 @@ def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> Non
         )
 
 
-def _newest(platform: Services, operation: str) -> JobAnswer | None:
-    job = next((job for job in platform.read_jobs.all(1000) if job.operation == operation), None)
-    return _shown(platform, job) if job else None
+def _newest(services: Services, operation: str) -> JobAnswer | None:
+    job = next((job for job in services.read_jobs.all(1000) if job.operation == operation), None)
+    return _shown(services, job) if job else None
 
 
-def _shown(platform: Services, job: Job) -> JobAnswer:
+def _shown(services: Services, job: Job) -> JobAnswer:
     """A job; how far a teardown is, its rows tell."""
     answer = job_answer(job)
     if job.operation == TEARDOWN and job.state in OPEN:
-        gone = sum(platform.reads.find(id=id) is None for id in job.project_ids)
+        gone = sum(services.reads.find(id=id) is None for id in job.project_ids)
         answer["progress"] = {"done": gone, "total": len(job.project_ids)}
     return answer
 

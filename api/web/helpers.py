@@ -11,17 +11,17 @@ from ..dependencies import Services
 from .i18n import Words
 
 
-def frame(platform: Services, caller: Caller, here: str) -> dict[str, Any]:
+def frame(services: Services, caller: Caller, here: str) -> dict[str, Any]:
     """What the frame around each of the operator's pages needs."""
     return {
         "here": here,
-        "egress": any(mode.can(Capability.WHITELIST) for mode in platform.settings.site.networks),
-        "git": platform.settings.git_server_enabled,
-        "workshop": bool(platform.settings.workshop.admin_password),
+        "egress": any(mode.can(Capability.WHITELIST) for mode in services.settings.site.networks),
+        "git": services.settings.git_server_enabled,
+        "workshop": bool(services.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),
     }
 
 
-def docker_away(platform: Services, reader: Words) -> str:
+def docker_away(services: Services, reader: Words) -> str:
     """The sentence while Docker does not answer."""
-    return "" if platform.watcher.available else reader("docker.away")
+    return "" if services.watcher.available else reader("docker.away")

@@ -28,7 +28,7 @@ from .common.errors import AtelierError, Code
 from .common.messages import tagged
 from .common.models import GitServer, Network, ProxyMode, Site, address
 from .containers.container_names import read_names_key
-from .containers.context import Platform, Progress, open_platform
+from .containers.context import Context, Progress, open_platform
 from .git.names import check_owner
 
 SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": options(Site)}
@@ -177,9 +177,7 @@ def _fail(module: AnsibleModule, error: AtelierError) -> None:
     module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
 
 
-def run_on_platform(
-    documentation: str, call: Callable[[AnsibleModule, Platform], dict[str, Any]], **rules: Any
-) -> None:
+def run_on_platform(documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any) -> None:
     """As ``run``, with the installation that the module's SHARED_SPEC parameters name opened for the call."""
 
     def opened(module: AnsibleModule) -> dict[str, Any]:
@@ -188,8 +186,8 @@ def run_on_platform(
             ready_timeout=module.params["ready_timeout"],
             progress=progress_reporter(),
             check_mode=module.check_mode,
-        ) as platform:
-            return call(module, platform)
+        ) as context:
+            return call(module, context)
 
     run(documentation, opened, **rules)
 

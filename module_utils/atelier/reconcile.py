@@ -16,7 +16,7 @@ from .common.errors import AtelierError
 from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
-from .containers.context import Platform
+from .containers.context import Context
 from .containers.snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
 from .database.job_store import Jobs
 from .database.rows import Batch
@@ -69,7 +69,7 @@ class Drift:
 
 
 def find_drift(
-    platform: Platform,
+    context: Context,
     given_up: Collection[str] = (),
     *,
     after_job: str | None = None,
@@ -82,37 +82,37 @@ def find_drift(
     ``keep_hours``. Others work meanwhile, so what comes first in a making is looked at last, and each repair looks
     once more.
     """
-    volumes = platform.engine.volumes(f"atelier.instance={platform.site.instance}")
-    present = platform.engine.containers(f"atelier.instance={platform.site.instance}")
-    names = misnamed(platform.site, present)
+    volumes = context.engine.volumes(f"atelier.instance={context.site.instance}")
+    present = context.engine.containers(f"atelier.instance={context.site.instance}")
+    names = misnamed(context.site, present)
     renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
-    containers = containers_by_id(platform, renamed)
-    rows = platform.registry.all()
+    containers = containers_by_id(context, renamed)
+    rows = context.registry.all()
     by_id = {row.id: row for row in rows}
-    busy = partial(_in_hand, platform, Jobs(platform.registry).promised_ids(but=after_job))
+    busy = partial(_in_hand, context, Jobs(context.registry).promised_ids(but=after_job))
     return [
-        *(_wrong_name(platform, found, names[found.name]) for found in present if found.name in names),
-        *_interrupted_snapshots(platform, by_id, busy),
-        *_interrupted_resets(platform, by_id, busy),
-        *(_orphan(platform, id, container) for id, container in containers.items() if id not in by_id),
-        *_rehearsals(platform),
-        *_row_drift(platform, rows, containers, given_up, busy),
-        *_abandoned_batches(platform),
-        *_leftover_snapshots(platform),
-        *_past(platform, by_id, by_id.keys() | containers.keys(), keep_hours, busy),
-        *_leftover_volumes(platform, volumes, rows, containers),
-        *_leftover_git_access(platform),
-        *_wrong_routes(platform, rows),
+        *(_wrong_name(context, found, names[found.name]) for found in present if found.name in names),
+        *_interrupted_snapshots(context, by_id, busy),
+        *_interrupted_resets(context, by_id, busy),
+        *(_orphan(context, id, container) for id, container in containers.items() if id not in by_id),
+        *_rehearsals(context),
+        *_row_drift(context, rows, containers, given_up, busy),
+        *_abandoned_batches(context),
+        *_leftover_snapshots(context),
+        *_past(context, by_id, by_id.keys() | containers.keys(), keep_hours, busy),
+        *_leftover_volumes(context, volumes, rows, containers),
+        *_leftover_git_access(context),
+        *_wrong_routes(context, rows),
     ]
 
 
-def _wrong_name(platform: Platform, container: Container, wanted: str) -> Drift:
+def _wrong_name(context: Context, container: Container, wanted: str) -> Drift:
     """A seat's container by a name of before: an older Atelier made it, or the key for names was lost."""
 
     def mend() -> None:
-        with platform.locks.workspace(container.labels["atelier.workspace"], platform.lock_wait):
-            if platform.engine.inspect(container.name) is not None and platform.engine.inspect(wanted) is None:
-                platform.engine.rename(container.name, wanted)
+        with context.locks.workspace(container.labels["atelier.workspace"], context.lock_wait):
+            if context.engine.inspect(container.name) is not None and context.engine.inspect(wanted) is None:
+                context.engine.rename(container.name, wanted)
 
     return Drift(
         Kind.WRONG_NAME,
@@ -123,20 +123,20 @@ def _wrong_name(platform: Platform, container: Container, wanted: str) -> Drift:
     )
 
 
-def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     found: list[Drift] = []
-    for id in interrupted(platform):
+    for id in interrupted(context):
         row = rows.get(id)
         if row is not None and busy(row):
             continue
 
         def repair(id: str = id) -> None:
-            with platform.locks.workspace(id, platform.lock_wait):
-                present = platform.registry.find(id=id)
+            with context.locks.workspace(id, context.lock_wait):
+                present = context.registry.find(id=id)
                 if present is None:
-                    forget(platform, id)
+                    forget(context, id)
                 else:
-                    recover(platform, present)
+                    recover(context, present)
 
         found.append(
             Drift(
@@ -152,11 +152,11 @@ def _interrupted_snapshots(platform: Platform, rows: Mapping[str, Workspace], bu
     return found
 
 
-def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     def repair(row: Workspace) -> None:
-        with platform.locks.workspace(row.id, platform.lock_wait):
-            if platform.registry.find(id=row.id) is not None:
-                bring_back(platform, row)
+        with context.locks.workspace(row.id, context.lock_wait):
+            if context.registry.find(id=row.id) is not None:
+                bring_back(context, row)
 
     return [
         Drift(
@@ -166,20 +166,20 @@ def _interrupted_resets(platform: Platform, rows: Mapping[str, Workspace], busy:
             "Restore that container, stopped. (Re-running the reset would complete it instead.)",
             lambda row=row: repair(row),  # type: ignore[misc]
         )
-        for id, moved in interrupted_resets(platform).items()
+        for id, moved in interrupted_resets(context).items()
         if (row := rows.get(id)) is not None and row.status is not Status.CREATING and not busy(row)
     ]
 
 
 def _past(
-    platform: Platform, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
+    context: Context, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
 ) -> list[Drift]:
     """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
     those whose row was lost and is made anew."""
 
     def remove(name: str, id: str) -> None:
-        with platform.locks.workspace(id, platform.lock_wait):
-            remove_container(platform, name)
+        with context.locks.workspace(id, context.lock_wait):
+            remove_container(context, name)
 
     containers = [
         Drift(
@@ -189,7 +189,7 @@ def _past(
             "Remove it.",
             lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
         )
-        for name, (id, over) in containers_of_the_past(platform, keep_hours).items()
+        for name, (id, over) in containers_of_the_past(context, keep_hours).items()
         if (over or id not in living) and not (id in rows and busy(rows[id]))
     ]
     checkpoints = [
@@ -198,34 +198,34 @@ def _past(
             checkpoint.tag,
             f"The checkpoint {checkpoint.tag} belongs to a workspace that is gone.",
             "Remove it.",
-            lambda checkpoint=checkpoint: drop_checkpoint(platform, checkpoint),  # type: ignore[misc]
+            lambda checkpoint=checkpoint: drop_checkpoint(context, checkpoint),  # type: ignore[misc]
         )
-        for checkpoint in all_checkpoints(platform)
+        for checkpoint in all_checkpoints(context)
         if checkpoint.workspace_id not in living
     ]
     return containers + checkpoints
 
 
-def _rehearsals(platform: Platform) -> list[Drift]:
+def _rehearsals(context: Context) -> list[Drift]:
     """Seats of a rehearsal that was killed."""
 
     def clear() -> None:
-        with suppress(AtelierError), platform.locks.rehearsal():  # one that has begun since does it itself
-            rehearsal.remove_leftovers(platform)
+        with suppress(AtelierError), context.locks.rehearsal():  # one that has begun since does it itself
+            rehearsal.remove_leftovers(context)
 
-    seats = rehearsal.leftovers(platform) if platform.locks.rehearsal_free() else []
+    seats = rehearsal.leftovers(context) if context.locks.rehearsal_free() else []
     if not seats:
         return []
     message = f"{len(seats)} seats of an interrupted rehearsal still exist."
     return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, "Remove them.", clear)]
 
 
-def _orphan(platform: Platform, id: str, container: Container) -> Drift:
+def _orphan(context: Context, id: str, container: Container) -> Drift:
     def adopt() -> None:
-        with platform.locks.workspace(id, platform.lock_wait):
-            present = platform.engine.inspect(container.name)
-            if present is not None and platform.registry.find(id=id) is None:
-                platform.registry.adopt(row_from_container(platform, id, present))
+        with context.locks.workspace(id, context.lock_wait):
+            present = context.engine.inspect(container.name)
+            if present is not None and context.registry.find(id=id) is None:
+                context.registry.adopt(row_from_container(context, id, present))
 
     return Drift(
         Kind.ORPHAN_CONTAINER,
@@ -237,7 +237,7 @@ def _orphan(platform: Platform, id: str, container: Container) -> Drift:
 
 
 def _row_drift(
-    platform: Platform,
+    context: Context,
     rows: Sequence[Workspace],
     containers: Mapping[str, Container],
     given_up: Collection[str],
@@ -247,26 +247,26 @@ def _row_drift(
     for row in rows:
         container = containers.get(row.id)
         if row.status is Status.CREATING and row.id in given_up:
-            found.append(_given_up(platform, row))
+            found.append(_given_up(context, row))
             continue
         if busy(row):
             continue
         status, error = observed_status(row, container)
         if row.status is Status.CREATING:
-            found.append(_unfinished(platform, row))
+            found.append(_unfinished(context, row))
         elif status is not row.status or error != row.error:
-            found.append(_wrong_status(platform, row, container, status))
+            found.append(_wrong_status(context, row, container, status))
     return found
 
 
-def _wrong_status(platform: Platform, row: Workspace, container: Container | None, status: Status) -> Drift:
+def _wrong_status(context: Context, row: Workspace, container: Container | None, status: Status) -> Drift:
     def set_status() -> None:
-        with platform.locks.workspace(row.id, platform.lock_wait):
-            present = platform.registry.find(id=row.id)
+        with context.locks.workspace(row.id, context.lock_wait):
+            present = context.registry.find(id=row.id)
             if present is not None:
-                seen = platform.engine.inspect(platform.site.container_name(row.id))
+                seen = context.engine.inspect(context.site.container_name(row.id))
                 now_status, error = observed_status(present, seen)
-                platform.registry.observe(present, now_status, error)
+                context.registry.observe(present, now_status, error)
 
     gone = container is None
     return Drift(
@@ -280,18 +280,18 @@ def _wrong_status(platform: Platform, row: Workspace, container: Container | Non
     )
 
 
-def _unfinished(platform: Platform, row: Workspace) -> Drift:
+def _unfinished(context: Context, row: Workspace) -> Drift:
     def remove() -> None:
-        with platform.locks.workspace(row.id, platform.lock_wait):
+        with context.locks.workspace(row.id, context.lock_wait):
             # It may have been finished since it was found, and hold somebody's files by now.
-            present = platform.registry.find(id=row.id)
+            present = context.registry.find(id=row.id)
             if (
                 present is not None
                 and present.status is Status.CREATING
-                and not _is_promised(platform, Jobs(platform.registry).promised_ids(), present)
+                and not _is_promised(context, Jobs(context.registry).promised_ids(), present)
             ):
-                discard_container(platform, present)
-                platform.registry.delete(present.id)
+                discard_container(context, present)
+                context.registry.delete(present.id)
 
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
@@ -302,12 +302,12 @@ def _unfinished(platform: Platform, row: Workspace) -> Drift:
     )
 
 
-def _given_up(platform: Platform, row: Workspace) -> Drift:
+def _given_up(context: Context, row: Workspace) -> Drift:
     def discard() -> None:
-        with platform.locks.workspace(row.id, platform.lock_wait):
-            present = platform.registry.find(id=row.id)
+        with context.locks.workspace(row.id, context.lock_wait):
+            present = context.registry.find(id=row.id)
             if present is not None and present.status is Status.CREATING:
-                discard_container(platform, present)
+                discard_container(context, present)
 
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
@@ -318,13 +318,13 @@ def _given_up(platform: Platform, row: Workspace) -> Drift:
     )
 
 
-def _abandoned_batches(platform: Platform) -> list[Drift]:
+def _abandoned_batches(context: Context) -> list[Drift]:
     """Clone orders that were interrupted and that nobody took up again: the next one of the same size would."""
 
     def close(batch: Batch) -> None:
-        with platform.locks.batch(batch.id) as held:
+        with context.locks.batch(batch.id) as held:
             if held:
-                platform.registry.close_batch(batch.id)
+                context.registry.close_batch(batch.id)
 
     return [
         Drift(
@@ -334,31 +334,31 @@ def _abandoned_batches(platform: Platform) -> list[Drift]:
             "Treat the existing clones as complete. (Re-running the interrupted playbook would complete it instead.)",
             lambda batch=batch: close(batch),  # type: ignore[misc]
         )
-        for batch in platform.registry.open_batches()
-        if platform.locks.batch_free(batch.id)
+        for batch in context.registry.open_batches()
+        if context.locks.batch_free(batch.id)
     ]
 
 
-def _leftover_snapshots(platform: Platform) -> list[Drift]:
+def _leftover_snapshots(context: Context) -> list[Drift]:
     return [
         Drift(
             Kind.LEFTOVER_SNAPSHOT,
             ", ".join(image.tags) or image.id,
             "An unused snapshot still exists.",
             "Remove it.",
-            lambda image=image: remove_leftovers(platform, [image]),  # type: ignore[misc]
+            lambda image=image: remove_leftovers(context, [image]),  # type: ignore[misc]
         )
-        for image in leftover_snapshots(platform)
+        for image in leftover_snapshots(context)
     ]
 
 
 def _leftover_volumes(
-    platform: Platform, volumes: Sequence[str], rows: Sequence[Workspace], containers: Mapping[str, Container]
+    context: Context, volumes: Sequence[str], rows: Sequence[Workspace], containers: Mapping[str, Container]
 ) -> list[Drift]:
     def remove(volume: str) -> None:
-        platform.engine.remove_volume(volume)
+        context.engine.remove_volume(volume)
 
-    used = {platform.site.volume_name(id) for id in (*containers, *(row.id for row in rows))}
+    used = {context.site.volume_name(id) for id in (*containers, *(row.id for row in rows))}
     return [
         Drift(
             Kind.LEFTOVER_VOLUME,
@@ -372,14 +372,14 @@ def _leftover_volumes(
     ]
 
 
-def _leftover_git_access(platform: Platform) -> list[Drift]:
+def _leftover_git_access(context: Context) -> list[Drift]:
     """Of workspaces that were removed while the git server could not be asked."""
-    if platform.site.git is None:
+    if context.site.git is None:
         return []
 
     def end(id: str) -> None:
-        open_forge(platform.site).revoke_seat(*seats_of(platform.site, id))
-        platform.registry.revoked(id)
+        open_forge(context.site).revoke_seat(*seats_of(context.site, id))
+        context.registry.revoked(id)
 
     return [
         Drift(
@@ -389,15 +389,15 @@ def _leftover_git_access(platform: Platform) -> list[Drift]:
             "End it.",
             lambda id=id: end(id),  # type: ignore[misc]
         )
-        for id, repository in platform.registry.unrevoked().items()
+        for id, repository in context.registry.unrevoked().items()
     ]
 
 
-def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
+def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
     maps = (
-        (platform.gateway, {row.id: row.address for row in rows}, "routes"),
-        (platform.aliases, alias_routes(platform.registry), "aliases"),
-        (platform.ports, port_routes(platform.registry), "port settings"),
+        (context.gateway, {row.id: row.address for row in rows}, "routes"),
+        (context.aliases, alias_routes(context.registry), "aliases"),
+        (context.ports, port_routes(context.registry), "port settings"),
     )
     for table, wanted, what in maps:
         for place, present in (("file", table.saved()), ("running gateway", table.running())):
@@ -410,16 +410,16 @@ def _wrong_routes(platform: Platform, rows: Sequence[Workspace]) -> list[Drift]:
                         ", ".join(wrong)[:200],
                         f"The gateway's {place} has {len(wrong)} wrong, missing or left-over {what}.",
                         "Write the entries of the registry.",
-                        platform.sync_routes,
+                        context.sync_routes,
                     )
                 ]
     return []
 
 
-def _in_hand(platform: Platform, promised: Collection[str], row: Workspace) -> bool:
+def _in_hand(context: Context, promised: Collection[str], row: Workspace) -> bool:
     """Returns whether the workspace or its batch is locked, or is one of ``promised``: an unfinished job is for it."""
-    return not platform.locks.workspace_free(row.id) or _is_promised(platform, promised, row)
+    return not context.locks.workspace_free(row.id) or _is_promised(context, promised, row)
 
 
-def _is_promised(platform: Platform, promised: Collection[str], row: Workspace) -> bool:
-    return row.id in promised or (row.batch is not None and not platform.locks.batch_free(row.batch))
+def _is_promised(context: Context, promised: Collection[str], row: Workspace) -> bool:
+    return row.id in promised or (row.batch is not None and not context.locks.batch_free(row.batch))

@@ -13,7 +13,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import ArchiveLimits, Status, Workspace
-from atelier.containers.context import Platform
+from atelier.containers.context import Context
 from atelier.engine.interface import Container
 from atelier.gateway.haproxy import Gateway
 from atelier.workshop import archives
@@ -106,15 +106,15 @@ def seats() -> Seats:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, seats: Seats) -> Platform:
+def platform(tmp_path: Path, seats: Seats) -> Context:
     here, locks = site(tmp_path), Locks(tmp_path)
     gateway = Gateway(tmp_path, locks)
     engine: Any = seats
-    return Platform(here, open_registry(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
+    return Context(here, open_registry(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
 
 
 @pytest.fixture
-def rows(platform: Platform, seats: Seats) -> list[Workspace]:
+def rows(platform: Context, seats: Seats) -> list[Workspace]:
     made = platform.registry.reserve([order("Course 1"), order("Course 2")])
     for row in made:
         platform.registry.update(row.id, status=Status.STOPPED)
@@ -128,7 +128,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_archive_of_a_seat_that_is_gone_stays(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids = [row.id for row in rows]
     first = {seat.id: seat for seat in collect(platform, ids, folder).seats}
@@ -149,7 +149,7 @@ def test_the_archive_of_a_seat_that_is_gone_stays(
 
 
 def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids = [row.id for row in rows]
     seats.gone.add(platform.site.container_name(ids[0]))
@@ -164,7 +164,7 @@ def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
 
 
 def test_an_archive_that_the_manifest_forgot_is_not_removed_for_a_seat_that_is_gone(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     file = collect(platform, [rows[0].id], folder).seats[0].file
     (folder / NAME).unlink()
@@ -174,7 +174,7 @@ def test_an_archive_that_the_manifest_forgot_is_not_removed_for_a_seat_that_is_g
 
 
 def test_a_newer_archive_takes_the_olders_place(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     first = collect(platform, [rows[0].id], folder).seats[0]
     seats.files[platform.site.container_name(rows[0].id)]["more.txt"] = b"more"
@@ -184,7 +184,7 @@ def test_a_newer_archive_takes_the_olders_place(
 
 
 def test_the_archive_of_a_container_that_the_seat_has_no_more_stays(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     """It was reset, or lost and made again: what the new one holds does not stand for what the old one held."""
     name = platform.site.container_name(rows[0].id)
@@ -210,7 +210,7 @@ def _with_container(seats: Seats, name: str, id: str, work: bytes) -> None:
 
 
 def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     collect(platform, [rows[0].id], folder)
     entries = read_manifest(folder)
@@ -222,7 +222,7 @@ def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
 
 
 def test_work_that_is_newer_than_its_archive_is_not_collected(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
     entries = collect(platform, ids, folder).seats
@@ -261,7 +261,7 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
 
 
 def test_what_a_seat_calls_its_files_makes_no_long_error(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     name = platform.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
@@ -276,7 +276,7 @@ def test_what_a_seat_calls_its_files_makes_no_long_error(
 
 
 def test_a_clock_that_went_back_hides_no_work(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     """Files of now look older than the archive then, and so does the end of a run that came after it."""
     first, second = (platform.site.container_name(row.id) for row in rows)
@@ -293,7 +293,7 @@ def test_a_clock_that_went_back_hides_no_work(
 
 
 def test_a_seat_goes_on_before_its_archive_is_read_again(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = platform.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
@@ -304,7 +304,7 @@ def test_a_seat_goes_on_before_its_archive_is_read_again(
 
 
 def test_a_seat_beyond_a_limit_fails_alone_and_goes_on(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     name = platform.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
@@ -320,7 +320,7 @@ def test_a_seat_beyond_a_limit_fails_alone_and_goes_on(
 
 
 def test_an_error_that_nobody_thought_of_is_one_seats_alone(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     seats.files[platform.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
     done = collect(platform, [row.id for row in rows], folder)
@@ -333,7 +333,7 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
 
 
 def test_work_between_the_check_and_the_removal_keeps_the_seat(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
     seats.states = {first: {"status": "running"}, second: {"status": "running"}}
@@ -355,7 +355,7 @@ def test_work_between_the_check_and_the_removal_keeps_the_seat(
 
 
 def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     name = platform.site.container_name(rows[0].id)
     collect(platform, [rows[0].id], folder)
@@ -376,7 +376,7 @@ def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
 
 
 def test_a_removal_that_was_killed_is_finished_by_another(
-    platform: Platform, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its container and its row, and while it was held still."""
     name = platform.site.container_name(rows[0].id)

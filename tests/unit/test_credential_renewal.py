@@ -12,7 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import GitServer
 from atelier.containers import git_provisioning
-from atelier.containers.context import Platform
+from atelier.containers.context import Context
 from atelier.containers.git_provisioning import renew_credential
 from atelier.database.workspace_store import Registry
 from atelier.engine.interface import File
@@ -52,7 +52,7 @@ class Renewal:
         self.files += files
 
     def renew(self, row: Any) -> None:
-        renew_credential(cast(Platform, self.platform), row)
+        renew_credential(cast(Context, self.platform), row)
 
 
 def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

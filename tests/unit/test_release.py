@@ -13,7 +13,7 @@ from atelier.common.locks import Locks
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
-from atelier.containers.context import Platform
+from atelier.containers.context import Context
 from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import Registry
 from atelier.engine.interface import Container, File
@@ -61,7 +61,7 @@ def released(
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = registry.find(name="Seat")
     assert row is not None
-    release(cast(Platform, platform), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
+    release(cast(Context, platform), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
 
 
 def seat(registry: Registry, status: Status = Status.RUNNING) -> str:

@@ -12,7 +12,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import Status
 from atelier.containers import container as seats
-from atelier.containers.context import Platform
+from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.interface import Container, File, Image, SeatSpec
 from atelier.workspaces.checkpoints import reset
@@ -81,7 +81,7 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
             progress=lambda *_: None,
         )  # fmt: skip
         with pytest.raises(AtelierError, match=f"does not {broken}"):
-            reset(cast(Platform, platform), id=row.id, name=None, keep_hours=24)
+            reset(cast(Context, platform), id=row.id, name=None, keep_hours=24)
         assert engine.containers[name] == before
         assert (row.id in wanted_up(registry)) is (before == "running")
         assert registry.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
-from atelier.containers.context import Platform
+from atelier.containers.context import Context
 from atelier.containers.held_secrets import Secret, find_secrets
 from atelier.containers.snapshots import _put, _put_back, leftover_snapshots
 from atelier.engine.interface import File, Image
@@ -42,7 +42,7 @@ def image(id: str, *tags: str, **labels: str) -> Image:
 
 def leftovers(folder: Path, engine: Engine) -> list[str]:
     found = SimpleNamespace(site=site(folder), engine=engine, locks=Locks(folder))
-    return [image.id for image in leftover_snapshots(cast(Platform, found))]
+    return [image.id for image in leftover_snapshots(cast(Context, found))]
 
 
 def test_what_a_dead_run_tagged_and_what_nobody_stands_on(tmp_path: Path) -> None:

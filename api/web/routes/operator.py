@@ -12,7 +12,7 @@ from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...core.formatting import timestamp
-from ...dependencies import Platform, ProjectId, Services, Who
+from ...dependencies import ProjectId, Services, ServicesDependency, Who
 from ...routers import aliases as aliases_api
 from ...routers import egress as egress_api
 from ...routers import git as git_api
@@ -43,49 +43,51 @@ Group = Annotated[str, Query(max_length=100)]
 
 @router.get("/")
 async def workspaces_page(
-    request: Request, platform: Platform, caller: Who, reader: Reader, group: Group = ""
+    request: Request, services: ServicesDependency, caller: Who, reader: Reader, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
-    config = (await system_api.config(platform))["config"]
-    groups = (await projects_api.list_groups(platform))["groups"]
+    config = (await system_api.config(services))["config"]
+    groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspaces.html",
         reader,
-        listing=await _listing(request, platform, reader, group),
+        listing=await _listing(request, services, reader, group),
         form=workspaces.create_form(config, groups, reader),
-        **frame(platform, caller, "workspaces"),
+        **frame(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces")
-async def workspaces_fragment(request: Request, platform: Platform, reader: Reader, group: Group = "") -> Response:
-    return html(await _listing(request, platform, reader, group))
+async def workspaces_fragment(
+    request: Request, services: ServicesDependency, reader: Reader, group: Group = ""
+) -> Response:
+    return html(await _listing(request, services, reader, group))
 
 
 @router.get("/workspaces/{project_id}")
-async def workspace_page(project_id: ProjectId, platform: Platform, caller: Who, reader: Reader) -> Response:
+async def workspace_page(project_id: ProjectId, services: ServicesDependency, caller: Who, reader: Reader) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
-    groups = (await projects_api.list_groups(platform))["groups"]
+    groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspace.html",
         reader,
-        **await _workspace(platform, project_id, reader),
-        **await _aliases(platform, project_id, reader),
+        **await _workspace(services, project_id, reader),
+        **await _aliases(services, project_id, reader),
         form={"groups": groups},
-        **frame(platform, caller, "workspaces"),
+        **frame(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces/{project_id}")
-async def workspace_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    return page("workspace_facts.html", reader, **await _workspace(platform, project_id, reader))
+async def workspace_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+    return page("workspace_facts.html", reader, **await _workspace(services, project_id, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/disk")
-async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+async def disk_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
     """Asked for by itself, since Docker takes its time to measure."""
     try:
-        usage = (await projects_api.get_disk_usage(project_id, platform))["diskUsage"]
+        usage = (await projects_api.get_disk_usage(project_id, services))["diskUsage"]
     except AtelierError as error:
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
@@ -99,39 +101,42 @@ async def disk_fragment(project_id: ProjectId, platform: Platform, reader: Reade
 
 
 @router.get("/pages/workspaces/{project_id}/aliases")
-async def aliases_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    return page("aliases.html", reader, **await _aliases(platform, project_id, reader))
+async def aliases_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+    return page("aliases.html", reader, **await _aliases(services, project_id, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/ports")
-async def ports_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
+async def ports_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
     """Asked for by itself, since Docker is asked."""
-    status, _ = platform.presenter.status(platform.row(project_id))
-    found = await ports_api.list_ports(project_id, platform)
+    status, _ = services.presenter.status(services.row(project_id))
+    found = await ports_api.list_ports(project_id, services)
     rows = aliases.ports(found["listening"], found["shared"], status, reader)
     return page("ports.html", reader, id=project_id, ports=rows)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
-async def log_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    logs = (await egress_api.get_squid_logs(project_id, platform, lines=200))["logs"]
-    allowed = await _allowed(platform, project_id)
+async def log_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+    logs = (await egress_api.get_squid_logs(project_id, services, lines=200))["logs"]
+    allowed = await _allowed(services, project_id)
     return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
-async def domains_fragment(project_id: ProjectId, platform: Platform, reader: Reader) -> Response:
-    found = await egress_api.get_recorded_domains(project_id, platform)
-    project = workspaces.row(platform.presenter.project(platform.row(project_id)), reader)
-    categories = egress.domain_categories(found, await _allowed(platform, project_id), reader)
+async def domains_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+    found = await egress_api.get_recorded_domains(project_id, services)
+    project = workspaces.row(services.presenter.project(services.row(project_id)), reader)
+    categories = egress.domain_categories(found, await _allowed(services, project_id), reader)
     return page("domains.html", reader, categories=categories, workspace=project)
 
 
 @router.get("/pages/workspaces/{project_id}/conversations")
 async def conversations_fragment(
-    project_id: ProjectId, platform: Platform, reader: Reader, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
+    project_id: ProjectId,
+    services: ServicesDependency,
+    reader: Reader,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
-    found = await egress_api.get_llm_conversations(project_id, platform, limit=_CONVERSATIONS, offset=offset)
+    found = await egress_api.get_llm_conversations(project_id, services, limit=_CONVERSATIONS, offset=offset)
     following = offset + found["count"]
     return page(
         "conversations.html",
@@ -145,66 +150,66 @@ async def conversations_fragment(
 
 
 @router.get("/whitelist")
-async def whitelist_page(platform: Platform, caller: Who, reader: Reader, group: Group = "") -> Response:
+async def whitelist_page(services: ServicesDependency, caller: Who, reader: Reader, group: Group = "") -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
-    answer = await egress_api.get_whitelist(platform)
-    groups = (await projects_api.list_groups(platform))["groups"]
-    recorded = [row for row in _projects(platform) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
+    answer = await egress_api.get_whitelist(services)
+    groups = (await projects_api.list_groups(services))["groups"]
+    recorded = [row for row in _projects(services) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
     return page(
         "whitelist.html",
         reader,
         whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), reader),
         recorded=[workspaces.row(project, reader) for project in recorded],
-        **frame(platform, caller, "whitelist"),
+        **frame(services, caller, "whitelist"),
     )
 
 
 @router.get("/repositories")
-async def repositories_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+async def repositories_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
     """What is on the git server; there is no such page without one."""
-    require_git(platform.settings.site)
-    found = await _repositories(platform, reader)
-    return page("repositories.html", reader, **found, **frame(platform, caller, "repositories"))
+    require_git(services.settings.site)
+    found = await _repositories(services, reader)
+    return page("repositories.html", reader, **found, **frame(services, caller, "repositories"))
 
 
 @router.get("/pages/repositories")
-async def repositories_fragment(platform: Platform, reader: Reader) -> Response:
-    return page("repositories_list.html", reader, **await _repositories(platform, reader))
+async def repositories_fragment(services: ServicesDependency, reader: Reader) -> Response:
+    return page("repositories_list.html", reader, **await _repositories(services, reader))
 
 
 @router.get("/jobs")
-async def jobs_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+async def jobs_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
     """The newest jobs, live."""
-    return page("jobs.html", reader, jobs=await _jobs(platform, reader), **frame(platform, caller, "jobs"))
+    return page("jobs.html", reader, jobs=await _jobs(services, reader), **frame(services, caller, "jobs"))
 
 
 @router.get("/pages/jobs")
-async def jobs_fragment(platform: Platform, reader: Reader) -> Response:
-    return page("jobs_table.html", reader, jobs=await _jobs(platform, reader))
+async def jobs_fragment(services: ServicesDependency, reader: Reader) -> Response:
+    return page("jobs_table.html", reader, jobs=await _jobs(services, reader))
 
 
 @router.get("/jobs/{job_id}")
-async def job_page(job_id: str, platform: Platform, caller: Who, reader: Reader) -> Response:
+async def job_page(job_id: str, services: ServicesDependency, caller: Who, reader: Reader) -> Response:
     """One job, with its output as it comes."""
-    return page("job.html", reader, job=await _job(platform, job_id, reader), **frame(platform, caller, "jobs"))
+    return page("job.html", reader, job=await _job(services, job_id, reader), **frame(services, caller, "jobs"))
 
 
 @router.get("/pages/jobs/{job_id}")
-async def job_fragment(job_id: str, platform: Platform, reader: Reader) -> Response:
-    return page("job_state.html", reader, job=await _job(platform, job_id, reader))
+async def job_fragment(job_id: str, services: ServicesDependency, reader: Reader) -> Response:
+    return page("job_state.html", reader, job=await _job(services, job_id, reader))
 
 
-async def _listing(request: Request, platform: Services, reader: Words, group: str) -> str:
+async def _listing(request: Request, services: Services, reader: Words, group: str) -> str:
     """The table as HTML, made once for all who look at the same state in the same language."""
     remembered: Remembered = request.app.state.pages
-    key = (platform.reads.version(), platform.watcher.version)
-    return remembered.get(key, (reader.language, group), lambda: _make_listing(platform, reader, group))
+    key = (services.reads.version(), services.watcher.version)
+    return remembered.get(key, (reader.language, group), lambda: _make_listing(services, reader, group))
 
 
-def _make_listing(platform: Services, reader: Words, group: str) -> str:
-    projects = _projects(platform)
+def _make_listing(services: Services, reader: Words, group: str) -> str:
+    projects = _projects(services)
     names = {project["id"]: project["name"] for project in projects}
-    unfinished = [jobs_api.job_answer(job) for job in platform.read_jobs.unfinished()]
+    unfinished = [jobs_api.job_answer(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         reader,
@@ -212,70 +217,70 @@ def _make_listing(platform: Services, reader: Words, group: str) -> str:
         counts=workspaces.counts(projects, reader),
         groups=workspaces.group_options(projects, group, reader),
         activity=jobs.rows(unfinished, names, reader),
-        docker=docker_away(platform, reader),
+        docker=docker_away(services, reader),
     )
 
 
-async def _workspace(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    project = (await projects_api.get_project(project_id, platform))["project"]
+async def _workspace(services: Services, project_id: str, reader: Words) -> dict[str, Any]:
+    project = (await projects_api.get_project(project_id, services))["project"]
     return {
         "workspace": workspaces.row(project, reader),
-        "docker": docker_away(platform, reader),
-        "facts": workspaces.facts(project, _extended(platform, project_id), reader),
-        "repository": git.repository(project, reader, browsable=_browsable(platform)),
+        "docker": docker_away(services, reader),
+        "facts": workspaces.facts(project, _extended(services, project_id), reader),
+        "repository": git.repository(project, reader, browsable=_browsable(services)),
     }
 
 
-def _extended(platform: Services, project_id: str) -> str:
-    until = extensions(platform.reads).get(project_id)
+def _extended(services: Services, project_id: str) -> str:
+    until = extensions(services.reads).get(project_id)
     return timestamp(until) if until is not None and until > workshop.moment() else ""
 
 
-async def _allowed(platform: Services, project_id: str) -> list[str] | None:
+async def _allowed(services: Services, project_id: str) -> list[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     try:
-        answer = await egress_api.get_whitelist(platform)
+        answer = await egress_api.get_whitelist(services)
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
         return None
-    return [*answer["domains"], *answer["groups"].get(platform.row(project_id).group or "", ())]
+    return [*answer["domains"], *answer["groups"].get(services.row(project_id).group or "", ())]
 
 
-async def _aliases(platform: Services, project_id: str, reader: Words) -> dict[str, Any]:
-    found = (await aliases_api.list_aliases(project_id, platform))["aliases"]
+async def _aliases(services: Services, project_id: str, reader: Words) -> dict[str, Any]:
+    found = (await aliases_api.list_aliases(project_id, services))["aliases"]
     return {"id": project_id, "aliases": aliases.aliases(found, reader)}
 
 
-def _browsable(platform: Services) -> bool:
+def _browsable(services: Services) -> bool:
     """Whether the git server has pages: the embedded one answers git and programs only."""
-    server = platform.settings.site.git
+    server = services.settings.site.git
     return server is not None and server.service == "forgejo"
 
 
-async def _repositories(platform: Services, reader: Words) -> dict[str, Any]:
+async def _repositories(services: Services, reader: Words) -> dict[str, Any]:
     """The list, or the sentence when the git server does not answer: the page is there all the same."""
     try:
-        found = (await git_api.list_git_repositories(platform))["repositories"]
+        found = (await git_api.list_git_repositories(services))["repositories"]
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
         return {"away": reader("repositories.away"), "repositories": []}
-    return {"away": "", "repositories": git.repositories(found, browsable=_browsable(platform))}
+    return {"away": "", "repositories": git.repositories(found, browsable=_browsable(services))}
 
 
-async def _jobs(platform: Services, reader: Words) -> list[dict[str, Any]]:
-    answer = await jobs_api.list_jobs(platform, limit=_SHOWN_JOBS)
-    return jobs.rows(answer["jobs"], _names(platform), reader)
+async def _jobs(services: Services, reader: Words) -> list[dict[str, Any]]:
+    answer = await jobs_api.list_jobs(services, limit=_SHOWN_JOBS)
+    return jobs.rows(answer["jobs"], _names(services), reader)
 
 
-async def _job(platform: Services, job_id: str, reader: Words) -> dict[str, Any]:
-    return jobs.row((await jobs_api.get_job(job_id, platform))["job"], _names(platform), reader)
+async def _job(services: Services, job_id: str, reader: Words) -> dict[str, Any]:
+    return jobs.row((await jobs_api.get_job(job_id, services))["job"], _names(services), reader)
 
 
-def _names(platform: Services) -> dict[str, str]:
-    return {row.id: row.name for row in platform.reads.all()}
+def _names(services: Services) -> dict[str, str]:
+    return {row.id: row.name for row in services.reads.all()}
 
 
-def _projects(platform: Services) -> list[Project]:
-    return [platform.presenter.project(row) for row in platform.reads.all()]
+def _projects(services: Services) -> list[Project]:
+    return [services.presenter.project(row) for row in services.reads.all()]

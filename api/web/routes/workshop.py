@@ -8,7 +8,7 @@ from atelier.common.errors import AtelierError, Code
 from fastapi import APIRouter, Body, Depends, Response
 
 from ...core.responses import JSON
-from ...dependencies import Platform, Services, Who
+from ...dependencies import Services, ServicesDependency, Who
 from ...routers import seats as seats_api
 from ...routers import workshop as workshop_api
 from ...routers import workshop_teardown as teardown_api
@@ -20,8 +20,8 @@ from ..presenters import workshop, workshop_teardown
 from ..templating import Reader, page
 
 
-async def _workshop_admin(platform: Platform, caller: Who) -> None:
-    if not platform.settings.workshop.admin_password:
+async def _workshop_admin(services: ServicesDependency, caller: Who) -> None:
+    if not services.settings.workshop.admin_password:
         raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
     if not caller.workshop_admin:
         raise AtelierError(Code.UNAUTHORIZED, "This page is for the workshop's admin.")
@@ -32,10 +32,10 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 
 
 @for_all.get("/workshop")
-async def workshop_page(platform: Platform, reader: Reader) -> Response:
+async def workshop_page(services: ServicesDependency, reader: Reader) -> Response:
     """Where participants get their seat; it tells of no workspace."""
-    status = await workshop_api.get_workshop_status(platform)
-    configured = platform.settings.workshop
+    status = await workshop_api.get_workshop_status(services)
+    configured = services.settings.workshop
     return page(
         "workshop.html",
         reader,
@@ -46,41 +46,41 @@ async def workshop_page(platform: Platform, reader: Reader) -> Response:
 
 
 @for_workshop.get("/workshop/admin")
-async def workshop_admin_page(platform: Platform, caller: Who, reader: Reader) -> Response:
+async def workshop_admin_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
     """The seats, at first without what goes on in them: the page asks for that when it is there."""
-    rows = platform.read_claims.seats()
-    found = seats_api.seats(platform, rows, {})
-    address = f"{platform.settings.base_url}/workshop"
-    surroundings = {**frame(platform, caller, "workshop"), "is_operator": caller.operator}
-    told = workshop.at_release(platform.settings.workshop, platform.settings.reset_keep_hours, reader)
-    shown = await _seats(platform, found, reader)
+    rows = services.read_claims.seats()
+    found = seats_api.seats(services, rows, {})
+    address = f"{services.settings.base_url}/workshop"
+    surroundings = {**frame(services, caller, "workshop"), "is_operator": caller.operator}
+    told = workshop.at_release(services.settings.workshop, services.settings.reset_keep_hours, reader)
+    shown = await _seats(services, found, reader)
     return page("admin.html", reader, address=address, at_release=told, **surroundings, **shown)
 
 
 @for_workshop.get("/pages/workshop/seats")
-async def seats_fragment(platform: Platform, reader: Reader) -> Response:
-    found = (await seats_api.list_seats(platform))["seats"]
-    return page("seats.html", reader, **await _seats(platform, found, reader))
+async def seats_fragment(services: ServicesDependency, reader: Reader) -> Response:
+    found = (await seats_api.list_seats(services))["seats"]
+    return page("seats.html", reader, **await _seats(services, found, reader))
 
 
 @for_workshop.get("/pages/workshop/rehearsal")
-async def rehearsal_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = await workshop_api.last_rehearsal(platform)
+async def rehearsal_fragment(services: ServicesDependency, reader: Reader) -> Response:
+    answer = await workshop_api.last_rehearsal(services)
     return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
 
 
 @for_workshop.get("/pages/workshop/ending")
-async def ending_fragment(platform: Platform, reader: Reader) -> Response:
-    answer = await teardown_api.collected_work(platform)
+async def ending_fragment(services: ServicesDependency, reader: Reader) -> Response:
+    answer = await teardown_api.collected_work(services)
     return page("ending.html", reader, ending=workshop_teardown.ending(answer, reader))
 
 
 @for_workshop.post("/pages/workshop/cards")
 async def cards_fragment(
-    platform: Platform, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
+    services: ServicesDependency, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
 ) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
-    made = await seats_api.cards(platform, caller, body or MakeCards())
+    made = await seats_api.cards(services, caller, body or MakeCards())
     return page("cards.html", reader, **workshop.cards(made, reader))
 
 
@@ -90,13 +90,13 @@ async def told(reader: Reader, codes: Annotated[Any, Body()]) -> Response:
     return JSON(reader.told_codes(codes))
 
 
-async def _seats(platform: Services, found: list[Seat], reader: Words) -> dict[str, Any]:
-    claims = await workshop_api.list_claims(platform)
+async def _seats(services: Services, found: list[Seat], reader: Words) -> dict[str, Any]:
+    claims = await workshop_api.list_claims(services)
     ids = {seat["projectId"] for seat in found}
-    faults = {row.id: platform.presenter.fault(row) for row in platform.reads.all() if row.id in ids}
+    faults = {row.id: services.presenter.fault(row) for row in services.reads.all() if row.id in ids}
     return {
         "seats": workshop.seats(found, faults, workshop.moment(), reader),
         "history": workshop.history(claims["history"]),
-        "group": platform.settings.workshop.group,
-        "docker": docker_away(platform, reader),
+        "group": services.settings.workshop.group,
+        "docker": docker_away(services, reader),
     }

@@ -18,7 +18,7 @@ from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
 from ..database.workspace_store import Registry
 from ..engine.interface import Container, File, SeatSpec
-from .context import Platform
+from .context import Context
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
 from .seat_http import SeatResponse, ask
 
@@ -35,7 +35,7 @@ _LOG_LINES = 15
 _LOG_LENGTH = 4000
 
 
-def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
+def make_seat(context: Context, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
     """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
     Until then it is ``creating``, also one that was made before and whose container is gone: so an attempt that is
@@ -43,18 +43,18 @@ def make_seat(platform: Platform, workspace: Workspace, image: str, fill: Callab
     IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause. So it is when
     ``fill`` raises after having said so in the row.
     """
-    name = platform.site.container_name(workspace.id)
-    platform.registry.claim_running_slot(workspace.id, Status.CREATING)
-    discard_container(platform, workspace)
-    platform.engine.create(seat_spec(platform, workspace, image, name))
-    start_seat(platform, workspace, fill)
+    name = context.site.container_name(workspace.id)
+    context.registry.claim_running_slot(workspace.id, Status.CREATING)
+    discard_container(context, workspace)
+    context.engine.create(seat_spec(context, workspace, image, name))
+    start_seat(context, workspace, fill)
 
 
 def seat_spec(
-    platform: Platform, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
+    context: Context, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
 ) -> SeatSpec:
     """The container of a row, under that name and with these labels besides its own."""
-    network = platform.site.networks[check_proxy_mode(workspace.proxy_mode, platform.site.networks)]
+    network = context.site.networks[check_proxy_mode(workspace.proxy_mode, context.site.networks)]
     return SeatSpec(
         name=name,
         hostname=workspace.id,  # what the prompt shows, as in the URL
@@ -63,51 +63,51 @@ def seat_spec(
         address=workspace.address,
         memory=workspace.limits.memory_bytes,
         cpus=float(workspace.limits.cpus),
-        labels={**labels_of(platform, workspace), **labels},
-        volume=platform.site.volume_name(workspace.id),
+        labels={**labels_of(context, workspace), **labels},
+        volume=context.site.volume_name(workspace.id),
         volume_path=CONFIG_FOLDER,
-        environment=proxy_environment(platform.site, workspace.proxy_mode),
-        hosts={GIT_HOST: network.host_address} if platform.site.git else {},
-        disk=platform.site.seat_disk,
-        file_size=platform.site.seat_file_size,
+        environment=proxy_environment(context.site, workspace.proxy_mode),
+        hosts={GIT_HOST: network.host_address} if context.site.git else {},
+        disk=context.site.seat_disk,
+        file_size=context.site.seat_file_size,
     )
 
 
-def start_seat(platform: Platform, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
+def start_seat(context: Context, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
     """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
     ``make_seat``."""
-    name = platform.site.container_name(workspace.id)
-    put_ide_config(platform, workspace)
-    is_news = put_proxy_ca(platform, workspace)
-    platform.engine.start(name)
+    name = context.site.container_name(workspace.id)
+    put_ide_config(context, workspace)
+    is_news = put_proxy_ca(context, workspace)
+    context.engine.start(name)
     if is_news:
-        trust_proxy_ca(platform, name)
-    await_ide(platform, workspace)
+        trust_proxy_ca(context, name)
+    await_ide(context, workspace)
     fill()
-    platform.registry.update(workspace.id, status=Status.RUNNING, error=None)
+    context.registry.update(workspace.id, status=Status.RUNNING, error=None)
 
 
-def discard_container(platform: Platform, workspace: Workspace) -> None:
+def discard_container(context: Context, workspace: Workspace) -> None:
     """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
-    remove_container(platform, platform.site.container_name(workspace.id))
-    platform.engine.remove_volume(platform.site.volume_name(workspace.id))
+    remove_container(context, context.site.container_name(workspace.id))
+    context.engine.remove_volume(context.site.volume_name(workspace.id))
 
 
-def remove_container(platform: Platform, name: str) -> None:
+def remove_container(context: Context, name: str) -> None:
     """Removes a container, if there is one, and the snapshot it stood on if it was the last one."""
-    container = platform.engine.inspect(name)
+    container = context.engine.inspect(name)
     if container is None:
         return
-    platform.engine.remove(name)
-    image = platform.engine.image(container.image_id)
+    context.engine.remove(name)
+    image = context.engine.image(container.image_id)
     if image is not None and SNAPSHOT_LABEL in image.labels and not image.tags:
-        platform.engine.remove_image(image.id)
+        context.engine.remove_image(image.id)
 
 
-def labels_of(platform: Platform, workspace: Workspace) -> dict[str, str]:
+def labels_of(context: Context, workspace: Workspace) -> dict[str, str]:
     """What a lost registry can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
     labels = {
-        "atelier.instance": platform.site.instance,
+        "atelier.instance": context.site.instance,
         "atelier.workspace": workspace.id,
         "atelier.name": workspace.name,
         "atelier.template": workspace.template,
@@ -138,7 +138,7 @@ def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
     return f'auth: password\nhashed-password: "{password_hash}"\n{suffix}cert: false\n'.encode()
 
 
-def put_ide_config(platform: Platform, workspace: Workspace) -> None:
+def put_ide_config(context: Context, workspace: Workspace) -> None:
     """Writes the configuration from the row's password hash. A running IDE reads it when it starts."""
     file = File(
         path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
@@ -147,20 +147,20 @@ def put_ide_config(platform: Platform, workspace: Workspace) -> None:
         gid=CONFIG_GID,
         mode=0o640,
     )
-    platform.engine.put(platform.site.container_name(workspace.id), CONFIG_FOLDER, [file])
+    context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, [file])
 
 
-def restart_seat(platform: Platform, workspace: Workspace) -> None:
+def restart_seat(context: Context, workspace: Workspace) -> None:
     """Ends everything that runs in the seat, and starts its IDE with the row's password and sessions.
 
     The container is restarted from outside: a program in the seat is run by the seat's user, who may have replaced it.
     Raises IDE_NOT_READY, CONTAINER_CREATE_FAILED.
     """
-    name = platform.site.container_name(workspace.id)
-    put_ide_config(platform, workspace)
-    before = platform.engine.inspect(name)
-    platform.engine.restart(name)
-    after = platform.engine.inspect(name)
+    name = context.site.container_name(workspace.id)
+    put_ide_config(context, workspace)
+    before = context.engine.inspect(name)
+    context.engine.restart(name)
+    after = context.engine.inspect(name)
     # Docker's own record, which nobody in the seat can write.
     if before is None or after is None or after.started_at == before.started_at:
         raise AtelierError(
@@ -169,31 +169,31 @@ def restart_seat(platform: Platform, workspace: Workspace) -> None:
             workspace=workspace.id,
             container=name,
         )
-    await_ide(platform, workspace)
+    await_ide(context, workspace)
 
 
-def apply_ide_config(platform: Platform, workspace: Workspace, container: Container) -> None:
+def apply_ide_config(context: Context, workspace: Workspace, container: Container) -> None:
     """Gives the IDE the row's password and sessions. In a container that is not stopped this ends everything that runs.
     Raises as ``restart_seat``."""
     if container.status in STOPPED:
-        put_ide_config(platform, workspace)
+        put_ide_config(context, workspace)
     else:
-        restart_seat(platform, workspace)
+        restart_seat(context, workspace)
 
 
-def await_ide(platform: Platform, workspace: Workspace) -> None:
+def await_ide(context: Context, workspace: Workspace) -> None:
     """Returns when the IDE answers HTTP. Otherwise marks the row ``error`` and raises IDE_NOT_READY with its log."""
-    name = platform.site.container_name(workspace.id)
+    name = context.site.container_name(workspace.id)
 
     def still_up() -> bool:
-        container = platform.engine.inspect(name)
+        container = context.engine.inspect(name)
         return container is not None and container.status == "running"
 
-    if answers_in_time(workspace.address, platform.ready_timeout, still_up):
+    if answers_in_time(workspace.address, context.ready_timeout, still_up):
         return
-    log = last_of(platform.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
-    why = Message("ide_silent", name=workspace.name, seconds=platform.ready_timeout)
-    platform.registry.update(workspace.id, status=Status.ERROR, error=why)
+    log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
+    why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
+    context.registry.update(workspace.id, status=Status.ERROR, error=why)
     raise AtelierError(
         Code.IDE_NOT_READY, Message("ide_silent_log", why=why, log=log), workspace=workspace.id, container=name
     )

@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Platform:
+class Context:
     """The ports of one installation. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
 
     site: Site
@@ -58,14 +58,14 @@ class Platform:
 @contextmanager
 def open_platform(
     site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
-) -> Iterator[Platform]:
+) -> Iterator[Context]:
     """Opens the engine and the registry. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
     engine = DockerEngine(site.engine_url)
     with Registry(site.state_dir, site.networks, site.quotas, create=not check_mode) as registry:
         locks = Locks(site.state_dir)
         if not check_mode:
             site = with_names(site, engine, locks, ready_timeout + 60)
-        yield Platform(
+        yield Context(
             site=site,
             registry=registry,
             engine=engine,

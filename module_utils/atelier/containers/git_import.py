@@ -15,7 +15,7 @@ from ..common.plain_text import last_of
 from ..engine.interface import File
 from ..git.urls import GitAccess
 from .container import CONFIG_FOLDER, CONFIG_GID
-from .context import Platform
+from .context import Context
 from .save_work import cause
 
 # In the volume that no commit of the container contains, and for no longer than git needs it.
@@ -28,7 +28,7 @@ _REMOVE_SECONDS = 15.0
 _FETCH = Path(__file__).parent / "scripts" / "fetch_repository.sh"
 
 
-def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
+def fetch(context: Context, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
     """Replaces what the template put into ``/workspace`` by the repository at the row's ``git_url``.
 
     Git may take ``seconds``. A failure marks the row ``error`` and raises GIT_CLONE_FAILED with git's message, from
@@ -36,26 +36,26 @@ def fetch(platform: Platform, workspace: Workspace, access: GitAccess | None, se
     """
     if workspace.git_url is None:
         return
-    platform.progress(Message("step.fetch", name=workspace.name), 0, 1)
-    name = platform.site.container_name(workspace.id)
+    context.progress(Message("step.fetch", name=workspace.name), 0, 1)
+    name = context.site.container_name(workspace.id)
     parts = urlsplit(workspace.git_url)
     origin = f"{parts.scheme.lower()}://{parts.netloc}"
     order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
-    with _access_in_seat(platform, name, access):
-        code, output = _fetched(platform, name, order, seconds + _MOVE_SECONDS)
+    with _access_in_seat(context, name, access):
+        code, output = _fetched(context, name, order, seconds + _MOVE_SECONDS)
     if code == 0:
-        platform.registry.update(workspace.id, git_pending=None)
+        context.registry.update(workspace.id, git_pending=None)
         return
     said = last_of(_without(access, output), _MESSAGE_LENGTH)
     message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
-    platform.registry.update(workspace.id, status=Status.ERROR, error=message)
+    context.registry.update(workspace.id, status=Status.ERROR, error=message)
     raise AtelierError(Code.GIT_CLONE_FAILED, message, field="git_url", workspace=workspace.id, container=name)
 
 
-def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
+def _fetched(context: Context, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
     """Exit code and output; a run that did not keep a limit has failed like any other."""
     try:
-        return platform.engine.execute(
+        return context.engine.execute(
             container, ["/bin/sh", "-c", _FETCH.read_text(), "fetch", *order], seconds=seconds
         )
     except AtelierError as error:
@@ -65,22 +65,22 @@ def _fetched(platform: Platform, container: str, order: Sequence[str], seconds: 
 
 
 @contextmanager
-def _access_in_seat(platform: Platform, container: str, access: GitAccess | None) -> Iterator[None]:
+def _access_in_seat(context: Context, container: str, access: GitAccess | None) -> Iterator[None]:
     """For the length of the block the seat has the file that git asks for user and token."""
     if access is None:
         yield
         return
     data = f"username={access.user}\npassword={access.token}\n".encode()
     try:
-        platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
+        context.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
         yield
     finally:
         # Emptied first: the seat may keep every program from being started in it. Where the engine is gone the seat is
         # made anew, and its volume with it.
         with suppress(AtelierError):
-            platform.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
+            context.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
             command = ["/bin/rm", "-f", str(_ACCESS_FILE)]
-            platform.engine.execute(container, command, seconds=_REMOVE_SECONDS, user="root")
+            context.engine.execute(container, command, seconds=_REMOVE_SECONDS, user="root")
 
 
 def _without(access: GitAccess | None, text: str) -> str:

@@ -22,7 +22,7 @@ from ..engine.interface import File
 from ..git.client import Credential, Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
 from .container import CONFIG_FOLDER, CONFIG_GID
-from .context import Platform
+from .context import Context
 from .save_work import cause, seat_email
 
 # Seconds for one answer of the git server: nobody's workspace waits for longer.
@@ -39,7 +39,7 @@ _CONNECT = Path(__file__).parent / "scripts" / "connect_repository.sh"
 
 @contextmanager
 def repository_for(
-    platform: Platform, workspace: Workspace, wanted: bool, *, restore: bool = False
+    context: Context, workspace: Workspace, wanted: bool, *, restore: bool = False
 ) -> Iterator[Callable[[], None]]:
     """Has the git server get ready for the workspace while its container is being made in the block.
 
@@ -48,25 +48,25 @@ def repository_for(
     """
     if not wanted:
         yield lambda: None
-    elif platform.site.git is None:
+    elif context.site.git is None:
         # What was pushed before the git server was turned off is no news.
         problem = None if workspace.repository else not_installed(workspace)
-        yield lambda: platform.registry.update(workspace.id, git_problem=problem)
+        yield lambda: context.registry.update(workspace.id, git_problem=problem)
     else:
         with ThreadPoolExecutor(1) as beside:
-            promise = beside.submit(grant, platform, workspace)
-            yield lambda: _push(platform, workspace, promise, restore)
+            promise = beside.submit(grant, context, workspace)
+            yield lambda: _push(context, workspace, promise, restore)
 
 
-def _push(platform: Platform, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
-    platform.progress(Message("step.push", name=workspace.name), 0, 1)
+def _push(context: Context, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
+    context.progress(Message("step.push", name=workspace.name), 0, 1)
     try:
-        connect(platform, workspace, promise.result(), restore=restore)
+        connect(context, workspace, promise.result(), restore=restore)
     except AtelierError as error:
         # Not git's: then the making itself is interrupted.
         if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
             raise
-        platform.registry.update(workspace.id, git_problem=problem_of(workspace, error))
+        context.registry.update(workspace.id, git_problem=problem_of(workspace, error))
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,16 @@ class Grant:
     credential: Credential
 
 
-def grant(platform: Platform, workspace: Workspace) -> Grant:
+def grant(context: Context, workspace: Workspace) -> Grant:
     """Makes the workspace's repository, or a clone's branch in its source's, and lets the seat push there; this is all
     that the git server has to do, and needs no container. Safe to do again. Raises what ``forge`` raises."""
-    forge = open_forge(platform.site, _PATIENCE)
+    forge = open_forge(context.site, _PATIENCE)
     if workspace.cloned_from is not None and workspace.repository is not None:
-        repository, branch = workspace.repository, _own_branch(platform, forge, workspace)
+        repository, branch = workspace.repository, _own_branch(context, forge, workspace)
     else:
-        repository, branch = workspace.repository or _own_repository(platform, forge, workspace), MAIN
-        platform.registry.update(workspace.id, repository=repository)
-    user, former_user = seats_of(platform.site, workspace.id)
+        repository, branch = workspace.repository or _own_repository(context, forge, workspace), MAIN
+        context.registry.update(workspace.id, repository=repository)
+    user, former_user = seats_of(context.site, workspace.id)
     granted = Grant(repository, branch, forge.grant_seat(repository, user, branch))
     if workspace.branch is not None and former_user != user:
         # An older Atelier gave the seat a token of a user with the workspace's id.
@@ -95,46 +95,46 @@ def grant(platform: Platform, workspace: Workspace) -> Grant:
     return granted
 
 
-def renew_credential(platform: Platform, workspace: Workspace) -> None:
+def renew_credential(context: Context, workspace: Workspace) -> None:
     """Ends the token that the seat pushes with, which its user may have copied, and puts another into the container,
     which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row."""
-    if platform.site.git is None or workspace.branch is None:
+    if context.site.git is None or workspace.branch is None:
         return
     try:
-        granted = grant(platform, workspace)
+        granted = grant(context, workspace)
     except AtelierError as error:
         if error.code is Code.REGISTRY_ERROR:
             raise
         problem = Message("keeps_access", name=workspace.name, said=error.message)
-        platform.registry.update(workspace.id, git_problem=problem)
+        context.registry.update(workspace.id, git_problem=problem)
         return
-    _put_git_files(platform, workspace, granted)
+    _put_git_files(context, workspace, granted)
     if id_of(workspace.git_problem) == "keeps_access":
-        platform.registry.update(workspace.id, git_problem=None)
+        context.registry.update(workspace.id, git_problem=None)
 
 
-def connect(platform: Platform, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
+def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
     """Tells the running seat who it is, what its origin is and what it pushes with, and has it push its branch.
 
     Raises GIT_ERROR with git's message when the push does not come about; the seat works on without.
     """
-    name = platform.site.container_name(workspace.id)
-    git = require_git(platform.site)
-    _put_git_files(platform, workspace, granted)
+    name = context.site.container_name(workspace.id)
+    git = require_git(context.site)
+    _put_git_files(context, workspace, granted)
     order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
-    code, output = platform.engine.execute(
+    code, output = context.engine.execute(
         name, ["/bin/sh", "-c", _CONNECT.read_text(), "connect", *order], seconds=_CONNECT_SECONDS
     )
     if code != 0:
         said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
         raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
-    platform.registry.update(workspace.id, branch=granted.branch, git_problem=None)
+    context.registry.update(workspace.id, branch=granted.branch, git_problem=None)
 
 
-def _put_git_files(platform: Platform, workspace: Workspace, granted: Grant) -> None:
-    files = {"gitconfig": seat_gitconfig(platform, workspace), "git-credential": _answer(granted.credential)}
-    platform.engine.put(
-        platform.site.container_name(workspace.id),
+def _put_git_files(context: Context, workspace: Workspace, granted: Grant) -> None:
+    files = {"gitconfig": seat_gitconfig(context, workspace), "git-credential": _answer(granted.credential)}
+    context.engine.put(
+        context.site.container_name(workspace.id),
         CONFIG_FOLDER,
         [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
     )
@@ -151,38 +151,38 @@ def not_installed(workspace: Workspace) -> str:
     return Message("no_git_server_for", name=workspace.name)
 
 
-def end_access(platform: Platform, workspace_id: str) -> str | None:
+def end_access(context: Context, workspace_id: str) -> str | None:
     """Takes a workspace that is gone its access, as soon as the git server can be asked. What it pushed stays.
 
     Returns the sentence to say when it can't; ``reconcile`` does it then.
     """
-    if workspace_id not in platform.registry.unrevoked() or platform.site.git is None:
+    if workspace_id not in context.registry.unrevoked() or context.site.git is None:
         return None
     try:
-        open_forge(platform.site, _PATIENCE).revoke_seat(*seats_of(platform.site, workspace_id))
+        open_forge(context.site, _PATIENCE).revoke_seat(*seats_of(context.site, workspace_id))
     except AtelierError as error:
         return (
             f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
             " The playbook reconcile, with repair=true, does it."
         )
-    platform.registry.revoked(workspace_id)
+    context.registry.revoked(workspace_id)
     return None
 
 
-def seat_gitconfig(platform: Platform, workspace: Workspace) -> bytes:
+def seat_gitconfig(context: Context, workspace: Workspace) -> bytes:
     """Git's settings of one seat, which the image's own include. The user's go before them."""
-    server = f"http://{GIT_HOST}:{require_git(platform.site).seat_port}"
+    server = f"http://{GIT_HOST}:{require_git(context.site).seat_port}"
     # proactiveAuth: git need not be refused once before it asks the helper.
     return (
-        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(platform, workspace)}\n"
+        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(context, workspace)}\n"
         f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
     ).encode()
 
 
-def _own_repository(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+def _own_repository(context: Context, forge: Forge, workspace: Workspace) -> str:
     """Its name: one that a killed run made for this workspace, or a new one. It is known by the mark in it, which seats
     may read."""
-    mark = f"({platform.site.public_name(workspace.id)})"
+    mark = f"({context.site.public_name(workspace.id)})"
     name = repository_name(workspace.name)
     for candidate in islice(candidates(name), _TRIED_NAMES):
         present = forge.repository(candidate)
@@ -194,7 +194,7 @@ def _own_repository(platform: Platform, forge: Forge, workspace: Workspace) -> s
     return forge.create_repository(name, description=description, private=True, suffix=True).name
 
 
-def _own_branch(platform: Platform, forge: Forge, workspace: Workspace) -> str:
+def _own_branch(context: Context, forge: Forge, workspace: Workspace) -> str:
     """Its branch, which is made. One of that name that is there already is taken if nobody works on it: it may be of an
     earlier workshop, or of a seat whose name differs in capitals only."""
     repository = str(workspace.repository)
@@ -202,19 +202,19 @@ def _own_branch(platform: Platform, forge: Forge, workspace: Workspace) -> str:
         forge.ensure_branch(repository, workspace.branch)
         return workspace.branch
     branch = seat_branch(workspace.name)
-    if forge.ensure_branch(repository, branch) or _is_unused(platform, forge, workspace, branch):
+    if forge.ensure_branch(repository, branch) or _is_unused(context, forge, workspace, branch):
         return branch
-    branch = f"{branch[:90]}-{platform.site.public_name(workspace.id)[:6]}"
+    branch = f"{branch[:90]}-{context.site.public_name(workspace.id)[:6]}"
     forge.ensure_branch(repository, branch)
     return branch
 
 
-def _is_unused(platform: Platform, forge: Forge, workspace: Workspace, branch: str) -> bool:
+def _is_unused(context: Context, forge: Forge, workspace: Workspace, branch: str) -> bool:
     """Whether the branch holds nothing beyond main, and no other workspace has it or could have had it made."""
     commits = {found.name: found.commit for found in forge.branches(str(workspace.repository))}
     return commits.get(branch) == commits.get(MAIN) and not any(
         branch in (other.branch, seat_branch(other.name))
-        for other in platform.registry.all()
+        for other in context.registry.all()
         if other.repository == workspace.repository and other.id != workspace.id
     )
 

@@ -9,7 +9,7 @@ from ..common.messages import Message
 from ..common.models import GIT_HOST, ProxyMode, Site, Workspace
 from ..common.plain_text import last_of
 from ..engine.interface import File
-from .context import Platform
+from .context import Context
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATE = 1024**2
@@ -46,7 +46,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     return environment
 
 
-def put_proxy_ca(platform: Platform, workspace: Workspace) -> bool:
+def put_proxy_ca(context: Context, workspace: Workspace) -> bool:
     """Puts the certificate of its proxy's authority into a seat before its start, if the proxy opens TLS. Returns
     whether the seat lacked it: a clone's snapshot may have it already."""
     mode = workspace.proxy_mode
@@ -54,23 +54,23 @@ def put_proxy_ca(platform: Platform, workspace: Workspace) -> bool:
         return False
     inside = _ca_in_seat(mode)
     try:
-        certificate = (mode.proxy_folder(platform.site.state_dir) / "ca.pem").read_bytes()
+        certificate = (mode.proxy_folder(context.site.state_dir) / "ca.pem").read_bytes()
     except OSError as error:
         raise AtelierError(
             Code.EGRESS_ERROR, Message("proxy_ca_unreadable", proxy=mode.proxy, why=error), field="proxy_mode"
         ) from error
-    name = platform.site.container_name(workspace.id)
-    present = platform.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
+    name = context.site.container_name(workspace.id)
+    present = context.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
     if present is not None and present.first_file() == certificate:
         return False
-    platform.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
+    context.engine.put(name, str(inside.parent), [File(inside, certificate, 0, 0, 0o644)])
     return True
 
 
-def trust_proxy_ca(platform: Platform, container: str) -> None:
+def trust_proxy_ca(context: Context, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
     # All that it runs and reads is root's: the engine gives it a PATH without a folder of the seat's user.
-    code, output = platform.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
+    code, output = context.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(
             Code.EGRESS_ERROR, Message("proxy_ca_refused", container=container, said=last_of(output, 300))

@@ -10,7 +10,7 @@ from ..common.errors import AtelierError
 from ..common.messages import Message, chain
 from ..common.models import Workspace
 from ..common.plain_text import first_of, last_of, on_one_line
-from .context import Platform
+from .context import Context
 
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
 _NOTE = re.compile(r"^atelier: note (\w+) ?(.*)$", re.MULTILINE)
@@ -47,18 +47,18 @@ class Saved:
     note: str | None = None
 
 
-def save_work(platform: Platform, workspace: Workspace) -> Saved:
+def save_work(context: Context, workspace: Workspace) -> Saved:
     """Commits what a running seat has not committed, on the branch that it is on, and pushes to the seat's own. Never
     raises for what git says: the files are there in any case."""
-    git, repository = platform.site.git, workspace.repository
+    git, repository = context.site.git, workspace.repository
     order = [
-        *(workspace.branch or "", workspace.name, seat_email(platform, workspace)),
+        *(workspace.branch or "", workspace.name, seat_email(context, workspace)),
         *(f"Work of {workspace.name}, collected", str(_COMMIT_SECONDS), str(_PUSH_SECONDS)),
         git.seat_url(repository) if git and repository else "",
     ]
     try:
-        code, output = platform.engine.execute(
-            platform.site.container_name(workspace.id),
+        code, output = context.engine.execute(
+            context.site.container_name(workspace.id),
             ["/bin/bash", "-c", SCRIPT.read_text(), "save", *order],
             seconds=_SECONDS,
         )
@@ -67,9 +67,9 @@ def save_work(platform: Platform, workspace: Workspace) -> Saved:
     return saved_from(code, output)
 
 
-def seat_email(platform: Platform, workspace: Workspace) -> str:
+def seat_email(context: Context, workspace: Workspace) -> str:
     """An address for the seat's commits, which other seats fetch: without its id."""
-    return f"{platform.site.public_name(workspace.id)}@seats.{platform.site.domain}"
+    return f"{context.site.public_name(workspace.id)}@seats.{context.site.domain}"
 
 
 def cause(said: str, code: int, seconds: float) -> str:

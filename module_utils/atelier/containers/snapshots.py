@@ -21,7 +21,7 @@ from ..common.models import MIB, Workspace
 from ..common.validation import is_id
 from ..engine.interface import Container, Engine, File, Image, is_too_large
 from .container import SNAPSHOT_LABEL
-from .context import Platform
+from .context import Context
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
 from .secret_paths import HOME
 
@@ -30,7 +30,7 @@ MAX_LAYERS = 110
 
 
 @contextmanager
-def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
+def snapshot(context: Context, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
     """Takes a snapshot of the source for the length of the block, then removes its tag.
 
     The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
@@ -39,171 +39,171 @@ def snapshot(platform: Platform, source: Workspace, run_id: str, *, max_layers: 
     """
     # A name of its own each time: Docker finishes a commit whose client was killed, and that image, which may have seen
     # the secrets being put back, must not come to be called what the same run makes when it is taken up.
-    tag = f"{platform.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
+    tag = f"{context.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
     try:
-        with platform.locks.workspace(source.id, platform.lock_wait):
-            image = _take(platform, source, tag, max_layers)
+        with context.locks.workspace(source.id, context.lock_wait):
+            image = _take(context, source, tag, max_layers)
         yield image
     finally:
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
         with suppress(AtelierError):
-            _remove_tags_of(platform, run_id)
+            _remove_tags_of(context, run_id)
             # Those of other runs that were killed, too: their commits may have come to an end only now.
-            remove_leftovers(platform, leftover_snapshots(platform))
+            remove_leftovers(context, leftover_snapshots(context))
 
 
-def leftover_snapshots(platform: Platform) -> list[Image]:
+def leftover_snapshots(context: Context) -> list[Image]:
     """Snapshots that nobody uses: tagged by a run that is dead, or without a tag and without a clone."""
-    instance = platform.site.instance
+    instance = context.site.instance
     found = [
         image
-        for image in platform.engine.images(SNAPSHOT_LABEL)
+        for image in context.engine.images(SNAPSHOT_LABEL)
         if image.labels.get("atelier.instance") == instance and is_id(image.labels[SNAPSHOT_LABEL])
     ]
     # Looked at after the images, so that a clone that is made meanwhile counts.
-    in_use = {container.image_id for container in platform.engine.containers(f"atelier.instance={instance}")}
+    in_use = {container.image_id for container in context.engine.containers(f"atelier.instance={instance}")}
     leftovers: list[Image] = []
     for image in found:
-        runs = _runs(platform, image.tags).values()
-        if (runs and all(platform.locks.batch_free(run) for run in runs)) or (
-            not image.tags and image.id not in in_use and not _is_being_made(platform, image)
+        runs = _runs(context, image.tags).values()
+        if (runs and all(context.locks.batch_free(run) for run in runs)) or (
+            not image.tags and image.id not in in_use and not _is_being_made(context, image)
         ):
             leftovers.append(image)
     return leftovers
 
 
-def _is_being_made(platform: Platform, image: Image) -> bool:
+def _is_being_made(context: Context, image: Image) -> bool:
     """Docker's own commit has no tag yet for a moment, and loses it to the snapshot that is made of it a moment before
     it is removed. Whoever makes one holds the source; where nobody does any more, both moments are over."""
-    if not platform.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
+    if not context.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
         return True
-    now = platform.engine.image(image.id)
+    now = context.engine.image(image.id)
     return now is None or bool(now.tags)
 
 
-def remove_leftovers(platform: Platform, leftovers: list[Image]) -> None:
+def remove_leftovers(context: Context, leftovers: list[Image]) -> None:
     for image in leftovers:
         if not image.tags:
-            platform.engine.remove_image(image.id)
-        for tag, run in _runs(platform, image.tags).items():
+            context.engine.remove_image(image.id)
+        for tag, run in _runs(context, image.tags).items():
             # Whoever takes up the interrupted run removes all its tags in the end.
-            with platform.locks.batch(run) as held:
+            with context.locks.batch(run) as held:
                 if held:
-                    platform.engine.remove_image(tag, force=True)
+                    context.engine.remove_image(tag, force=True)
 
 
-def _remove_tags_of(platform: Platform, run_id: str) -> None:
+def _remove_tags_of(context: Context, run_id: str) -> None:
     """Of this attempt of the run, and of those that were killed."""
-    for tag, run in _runs(platform, platform.engine.image_tags(SNAPSHOT_LABEL)).items():
+    for tag, run in _runs(context, context.engine.image_tags(SNAPSHOT_LABEL)).items():
         if run == run_id:
-            platform.engine.remove_image(tag, force=True)
+            context.engine.remove_image(tag, force=True)
 
 
-def _runs(platform: Platform, tags: Iterable[str]) -> dict[str, str]:
+def _runs(context: Context, tags: Iterable[str]) -> dict[str, str]:
     """Those of snapshots of this installation, with the run of each."""
-    ours = f"{platform.site.instance}/snapshot:"
+    ours = f"{context.site.instance}/snapshot:"
     return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(ours)}
 
 
-def check_source(platform: Platform, source: Workspace) -> tuple[Container, Image]:
+def check_source(context: Context, source: Workspace) -> tuple[Container, Image]:
     """The source's container and the image it was made from. Raises SNAPSHOT_FAILED when either is gone."""
-    container = platform.engine.inspect(platform.site.container_name(source.id))
+    container = context.engine.inspect(context.site.container_name(source.id))
     if container is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_container", source=source.name), field="source")
-    base = platform.engine.image(container.image_id)
+    base = context.engine.image(container.image_id)
     if base is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_image", source=source.name), field="source")
     return container, base
 
 
-def _take(platform: Platform, source: Workspace, tag: str, max_layers: int) -> Image:
+def _take(context: Context, source: Workspace, tag: str, max_layers: int) -> Image:
     # What an interrupted one left undone comes first: it may have left the source paused.
-    recover(platform, source)
-    container, base = check_source(platform, source)
-    labels = {**base.labels, "atelier.instance": platform.site.instance, SNAPSHOT_LABEL: source.id}
-    with _secrets_held_back(platform, source, container):
-        make = platform.engine.commit if len(base.layers) < max_layers else platform.engine.flatten
+    recover(context, source)
+    container, base = check_source(context, source)
+    labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: source.id}
+    with _secrets_held_back(context, source, container):
+        make = context.engine.commit if len(base.layers) < max_layers else context.engine.flatten
         return make(container.id, tag, {**base.config, "Labels": labels})
 
 
-def recover(platform: Platform, source: Workspace) -> bool:
+def recover(context: Context, source: Workspace) -> bool:
     """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
     source's lock. Returns whether there was anything to undo."""
-    journal = _journal(platform, source)
-    _drop_unfinished(platform, source.id)
+    journal = _journal(context, source)
+    _drop_unfinished(context, source.id)
     try:
         record = json.loads(journal.read_bytes())
     except FileNotFoundError:
         return False
-    name = platform.site.container_name(source.id)
-    container = platform.engine.inspect(name)
+    name = context.site.container_name(source.id)
+    container = context.engine.inspect(name)
     if container is not None and container.id == record["container"]:
         try:
-            _put_back(platform.engine, name, [_secret_from(entry) for entry in record["secrets"]])
+            _put_back(context.engine, name, [_secret_from(entry) for entry in record["secrets"]])
         finally:
             # Whatever it was that could not be put back (the journal has it): a seat that stays paused helps nobody.
             if record["paused"] and container.status == "paused":
-                platform.engine.unpause(name)
+                context.engine.unpause(name)
     journal.unlink(missing_ok=True)
     return True
 
 
-def forget(platform: Platform, workspace_id: str) -> None:
+def forget(context: Context, workspace_id: str) -> None:
     """Drops what was held back of a workspace that is gone."""
-    _drop_unfinished(platform, workspace_id)
-    (_journals(platform) / f"{workspace_id}.json").unlink(missing_ok=True)
+    _drop_unfinished(context, workspace_id)
+    (_journals(context) / f"{workspace_id}.json").unlink(missing_ok=True)
 
 
-def _drop_unfinished(platform: Platform, workspace_id: str) -> None:
+def _drop_unfinished(context: Context, workspace_id: str) -> None:
     """Journals whose writer was killed before they had their name: they hold secrets, too."""
-    for unfinished in _journals(platform).glob(f".{workspace_id}.json.*"):
+    for unfinished in _journals(context).glob(f".{workspace_id}.json.*"):
         unfinished.unlink(missing_ok=True)
 
 
-def interrupted(platform: Platform) -> list[str]:
+def interrupted(context: Context) -> list[str]:
     """Ids of workspaces whose snapshot was interrupted (or is being taken right now)."""
-    return sorted(path.stem for path in _journals(platform).glob("*.json"))
+    return sorted(path.stem for path in _journals(context).glob("*.json"))
 
 
-def was_interrupted(platform: Platform, workspace: Workspace) -> bool:
+def was_interrupted(context: Context, workspace: Workspace) -> bool:
     """Whether ``recover`` has anything to undo. The caller holds the workspace's lock, so none is being taken."""
-    return _journal(platform, workspace).exists()
+    return _journal(context, workspace).exists()
 
 
 @contextmanager
-def held_still(platform: Platform, workspace: Workspace, container: Container) -> Iterator[None]:
+def held_still(context: Context, workspace: Workspace, container: Container) -> Iterator[None]:
     """Pauses the container for the block, if it runs. Whoever is killed in between leaves a journal, from which
     ``recover`` lets it go on. The caller holds the workspace's lock."""
     try:
         if container.status == "running":
-            _write_journal(platform, workspace, container, True, [])
-            platform.engine.pause(container.id)
+            _write_journal(context, workspace, container, True, [])
+            context.engine.pause(container.id)
         yield
     finally:
-        recover(platform, workspace)
+        recover(context, workspace)
 
 
 @contextmanager
-def _secrets_held_back(platform: Platform, source: Workspace, container: Container) -> Iterator[None]:
+def _secrets_held_back(context: Context, source: Workspace, container: Container) -> Iterator[None]:
     pause = container.status == "running"
     try:
-        _write_journal(platform, source, container, pause, [])
+        _write_journal(context, source, container, pause, [])
         if pause:
-            platform.engine.pause(container.id)
-        _check_size(platform, source, container)
-        secrets = find_secrets(platform.engine, container.id)
+            context.engine.pause(container.id)
+        _check_size(context, source, container)
+        secrets = find_secrets(context.engine, container.id)
         if secrets:
-            _write_journal(platform, source, container, pause, secrets)
-            platform.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
+            _write_journal(context, source, container, pause, secrets)
+            context.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
         yield
     finally:
-        recover(platform, source)
+        recover(context, source)
 
 
-def _check_size(platform: Platform, source: Workspace, container: Container) -> None:
+def _check_size(context: Context, source: Workspace, container: Container) -> None:
     """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
     a file that is large only by its name would fill it."""
-    written, most = platform.engine.written(container.id), platform.site.archive.content_bytes
+    written, most = context.engine.written(container.id), context.site.archive.content_bytes
     if written > most:
         raise AtelierError(
             Code.SNAPSHOT_FAILED,
@@ -260,16 +260,16 @@ def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
     return archive.first_file() if archive else None
 
 
-def _journals(platform: Platform) -> Path:
-    return platform.site.state_dir / "snapshots"
+def _journals(context: Context) -> Path:
+    return context.site.state_dir / "snapshots"
 
 
-def _journal(platform: Platform, source: Workspace) -> Path:
-    return _journals(platform) / f"{source.id}.json"
+def _journal(context: Context, source: Workspace) -> Path:
+    return _journals(context) / f"{source.id}.json"
 
 
 def _write_journal(
-    platform: Platform, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
+    context: Context, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
 ) -> None:
     record = {
         "container": container.id,
@@ -284,8 +284,8 @@ def _write_journal(
         ],
     }
     try:
-        _journals(platform).mkdir(mode=0o700, exist_ok=True)
-        write_atomically(_journal(platform, source), json.dumps(record).encode(), mode=0o600)
+        _journals(context).mkdir(mode=0o700, exist_ok=True)
+        write_atomically(_journal(context, source), json.dumps(record).encode(), mode=0o600)
     except OSError as error:
         raise AtelierError(
             Code.SNAPSHOT_FAILED, Message("snapshot.not_safe", source=source.name, why=error), field="site.state_dir"

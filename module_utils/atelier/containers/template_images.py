@@ -14,7 +14,7 @@ from ..common.messages import Message
 from ..common.models import Builds, Site
 from ..common.validation import is_template
 from ..engine.interface import Engine, Image, ImageBuild
-from .context import Platform, Progress
+from .context import Context, Progress
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "roles" / "workspace_image" / "files" / "templates"
 _INPUTS = "atelier.inputs"
@@ -54,8 +54,8 @@ class TemplateImages:
     progress: Progress
 
     @classmethod
-    def of(cls, platform: Platform) -> TemplateImages:
-        return cls(platform.site, platform.engine, platform.locks, platform.progress)
+    def of(cls, context: Context) -> TemplateImages:
+        return cls(context.site, context.engine, context.locks, context.progress)
 
     def require(self, template: str, *, check_mode: bool = False) -> None:
         """Builds the template's image if it is missing. Raises INVALID_PROJECT_TYPE for an unknown template, and what

@@ -20,7 +20,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..common.plain_text import first_of
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..database.workspace_store import now
 from ..engine.interface import Container
 from ..engine.parsing import ExportReader
@@ -45,11 +45,11 @@ _OF_THEIR_OWN = (
 _SHOWN_PATH = 200
 
 
-def late_work(platform: Platform, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
+def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
     """Why a seat can't be said to be collected, though its archive is sound; None when it can. Never raises: a seat
     that can't be looked at may hold anything."""
     try:
-        path = _newer(platform, workspace, folder, entry)
+        path = _newer(context, workspace, folder, entry)
     except AtelierError as error:
         return Message("fault.not_comparable", why=error.message)
     except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
@@ -59,9 +59,9 @@ def late_work(platform: Platform, workspace: Workspace, folder: Path, entry: Ent
     return Message("fault.newer_work", when=entry.collected_at, path=first_of(path, _SHOWN_PATH))
 
 
-def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
+def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
     """The path of something in the seat that is newer than its archive."""
-    container = platform.engine.inspect(platform.site.container_name(workspace.id))
+    container = context.engine.inspect(context.site.container_name(workspace.id))
     if container is None or entry.file is None or entry.collected_at is None:
         return None
     rest = rest_of(container)
@@ -69,22 +69,22 @@ def _newer(platform: Platform, workspace: Workspace, folder: Path, entry: Entry)
         return None
     # A clock that went back makes new files look old.
     if container.status == "running" and now() >= entry.collected_at:
-        code, output = _asked(platform, container, entry.collected_at)
+        code, output = _asked(context, container, entry.collected_at)
         if code == 0 and told(output) == (None, False):
             return None
     # Its find names something, which may only be dated in the future, or does not answer; a folder was moved, it ran in
     # between, or it is held still and can't be asked: what both hold is compared.
-    limits = platform.site.archive
+    limits = context.site.archive
     with (
         open_archive(folder / entry.file) as archive,
-        closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)) as chunks,
+        closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)) as chunks,
     ):
         return difference(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
 
 
-def _asked(platform: Platform, container: Container, since: str) -> tuple[int, str]:
+def _asked(context: Context, container: Container, since: str) -> tuple[int, str]:
     try:
-        return platform.engine.execute(container.id, search(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
+        return context.engine.execute(container.id, search(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
     except AtelierError as error:
         if error.code is not Code.ENGINE_ERROR:
             raise

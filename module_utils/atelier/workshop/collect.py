@@ -19,7 +19,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, chain
 from ..common.models import Workspace
 from ..containers.container import observed_status
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.save_work import Saved, save_work
 from ..containers.snapshots import held_still, recover, was_interrupted
 from ..database.workspace_store import now
@@ -46,46 +46,44 @@ class Collected:
     tracebacks: Sequence[str] = ()
 
 
-def collect(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
+def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
     """Collects the workspaces with these ids into the folder, which is made.
 
     Raises PROJECT_NOT_FOUND for an id that there is not, VALIDATION_ERROR for a folder that can't be used,
     WORKSPACE_BUSY when another run works there. What goes wrong with one seat stands in its entry's ``error``.
     """
-    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     if check_mode:
         known = read_manifest(folder)
         return Collected(True, [known.get(row.id, Entry(row.id, row.name, str(row.status))) for row in rows])
-    with _folder(platform, folder):
+    with _folder(context, folder):
         entries = read_manifest(folder)
         before = {id: entry.sha256 for id, entry in entries.items()}
         tracebacks: list[str] = []
         with ThreadPoolExecutor(min(WORKERS, len(rows)) or 1) as pool:
-            futures = [
-                pool.submit(_collect_one, platform, folder, row, entries.get(row.id), tracebacks) for row in rows
-            ]
+            futures = [pool.submit(_collect_one, context, folder, row, entries.get(row.id), tracebacks) for row in rows]
             for done, future in enumerate(as_completed(futures), 1):
                 entry = future.result()
                 entries[entry.id] = entry
-                write_manifest(folder, platform.site.instance, now(), entries.values())
+                write_manifest(folder, context.site.instance, now(), entries.values())
                 # Only now: until here the manifest named the older one.
                 _remove_others(folder, entry)
-                platform.progress(Message("step.seats_collected"), done, len(rows))
+                context.progress(Message("step.seats_collected"), done, len(rows))
     seats = [entries[row.id] for row in rows]
     return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats, tracebacks)
 
 
-def verify(platform: Platform, ids: Sequence[str], folder: Path) -> Collected:
+def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
     """Reads the archives of these workspaces again, and looks whether the seats hold anything that is newer. Raises
     NOT_COLLECTED when the manifest does not name one of them, has no sound archive for it, or an older one than its
     work: then that would be lost with it."""
-    rows = [platform.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     entries = read_manifest(folder)
 
     def fault(row: Workspace) -> str | None:
         entry = entries.get(row.id)
         found = fault_of(folder, entry)
-        return found if found or entry is None else late_work(platform, row, folder, entry)
+        return found if found or entry is None else late_work(context, row, folder, entry)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         faults = list(pool.map(fault, rows))
@@ -111,13 +109,11 @@ def not_collected(
     )
 
 
-def _collect_one(
-    platform: Platform, folder: Path, row: Workspace, before: Entry | None, tracebacks: list[str]
-) -> Entry:
+def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry | None, tracebacks: list[str]) -> Entry:
     entry = before or Entry(row.id, row.name, str(row.status))
     try:
-        with platform.locks.workspace(row.id, platform.lock_wait):
-            return _collect_held(platform, folder, row, before)
+        with context.locks.workspace(row.id, context.lock_wait):
+            return _collect_held(context, folder, row, before)
     except AtelierError as error:
         return replace(entry, name=row.name, error=error.message)
     except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
@@ -125,20 +121,20 @@ def _collect_one(
         return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
 
 
-def _collect_held(platform: Platform, folder: Path, row: Workspace, before: Entry | None) -> Entry:
-    if was_interrupted(platform, row):
-        recover(platform, row)
-    container = platform.engine.inspect(platform.site.container_name(row.id))
+def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry | None) -> Entry:
+    if was_interrupted(context, row):
+        recover(context, row)
+    container = context.engine.inspect(context.site.container_name(row.id))
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
     if container is None:
         return _of_one_that_is_gone(entry, before)
-    saved = save_work(platform, row) if container.status == "running" else _PUSHED_BY_NOBODY
+    saved = save_work(context, row) if container.status == "running" else _PUSHED_BY_NOBODY
     with ExitStack() as held:
         # Still, so that the archive is of one moment. What is read while it changes may come out torn.
-        held.enter_context(held_still(platform, row, container))
-        limits = platform.site.archive
-        chunks = held.enter_context(closing(platform.engine.stream(container.id, _WORKSPACE, limits.seconds)))
+        held.enter_context(held_still(context, row, container))
+        limits = context.site.archive
+        chunks = held.enter_context(closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)))
         # What changes from now on is newer than the archive.
         moment = now()
 
@@ -198,7 +194,7 @@ def _remove_others(folder: Path, entry: Entry) -> None:
 
 
 @contextmanager
-def _folder(platform: Platform, folder: Path) -> Iterator[None]:
+def _folder(context: Context, folder: Path) -> Iterator[None]:
     """Makes the folder, and keeps other runs out of it for the block."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -206,6 +202,6 @@ def _folder(platform: Platform, folder: Path) -> Iterator[None]:
         raise AtelierError(
             Code.VALIDATION_ERROR, Message("folder_not_made", folder=folder, why=error.strerror), field="folder"
         ) from error
-    with platform.locks.archives(folder, platform.lock_wait):
+    with context.locks.archives(folder, context.lock_wait):
         remove_unfinished(folder)
         yield

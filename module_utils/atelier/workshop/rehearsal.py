@@ -19,7 +19,7 @@ from pathlib import Path
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..database.workspace_store import new_id
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
@@ -69,7 +69,7 @@ class Verdict:
         return asdict(self) | rounded | {"p95": self.p95 and round(self.p95, 3), "reasons": list(self.reasons)}
 
 
-def rehearse(platform: Platform, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
+def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
     """Makes that many seats from the source, opens them, measures, removes them. Raises PROJECT_NOT_FOUND,
     WORKSPACE_BUSY while another one is under way, VALIDATION_ERROR for a number out of range, and what making seats
     raises."""
@@ -80,35 +80,35 @@ def rehearse(platform: Platform, *, source_id: str | None, source_name: str | No
             field="seats",
             value=seats,
         )
-    source = platform.registry.get(id=source_id, name=source_name, field="source")
-    with platform.locks.rehearsal():
-        remove_leftovers(platform)
-        room = [Limit(what, count) for what, count in platform.registry.room(source.owner, source.proxy_mode).items()]
+    source = context.registry.get(id=source_id, name=source_name, field="source")
+    with context.locks.rehearsal():
+        remove_leftovers(context)
+        room = [Limit(what, count) for what, count in context.registry.room(source.owner, source.proxy_mode).items()]
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
             reason = Message("room_for", what=tightest.what, seats=tightest.seats, wanted=seats)
             return Verdict(False, seats, 0, None, None, 0, 0, tightest, [reason])
         try:
-            return _perform(platform, source, seats, room)
+            return _perform(context, source, seats, room)
         finally:
-            remove_leftovers(platform)
+            remove_leftovers(context)
 
 
-def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[Limit]) -> Verdict:
+def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit]) -> Verdict:
     memory = _available_memory()
     run_id = new_id()
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
     begin = time.monotonic()
     order = CloneOrder(source_id=source.id, names=names, group=GROUP, owner=source.owner)
-    made = clone(platform, order).seats
+    made = clone(context, order).seats
     seconds = time.monotonic() - begin
     ready = [str(seat["id"]) for seat in made if seat["error"] is None]
     reasons: list[str] = []
     if len(ready) < count:
         reasons.append(Message("not_up", missing=count - len(ready), count=count))
 
-    platform.progress(Message("step.opening"), 0, count)
-    visits = _open_all(platform, ready)
+    context.progress(Message("step.opening"), 0, count)
+    visits = _open_all(context, ready)
     failed = [found for found in visits if found.fault]
     if failed:
         reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
@@ -116,16 +116,16 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     p50, p95 = _quantiles(times)
     if p95 is not None and p95 > _SLOWEST_SECONDS:
         reasons.append(Message("slow", seconds=f"{p95:.1f}"))
-    reasons += _egress_faults(platform, source, ready)
-    platform.progress(Message("step.opening"), count, count)
+    reasons += _egress_faults(context, source, ready)
+    context.progress(Message("step.opening"), count, count)
 
-    taken = _memory_of(platform, ready)
+    taken = _memory_of(context, ready)
     # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
     memory_each = max(memory - _available_memory(), taken) // count
-    sizes = platform.engine.sizes(f"atelier.instance={platform.site.instance}", f"atelier.group={GROUP}")
+    sizes = context.engine.sizes(f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
     written = sum(size.own for size in sizes.values())
     disk_each = written // count
-    disk = _free_disk(platform, ready) + written
+    disk = _free_disk(context, ready) + written
     limits = [
         *room,
         Limit("memory", max(memory - _SPARE_MEMORY, 0) // max(memory_each, 1)),
@@ -137,9 +137,9 @@ def _perform(platform: Platform, source: Workspace, count: int, room: Sequence[L
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
 
 
-def _open_all(platform: Platform, ids: Sequence[str]) -> list[Visit]:
+def _open_all(context: Context, ids: Sequence[str]) -> list[Visit]:
     with ThreadPoolExecutor(max(len(ids), 1)) as visitors:
-        return list(visitors.map(lambda id: visit(platform.site, id, platform.ready_timeout), ids))
+        return list(visitors.map(lambda id: visit(context.site, id, context.ready_timeout), ids))
 
 
 def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
@@ -148,41 +148,41 @@ def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
     return statistics.median(times), times[min(int(len(times) * 0.95), len(times) - 1)]
 
 
-def _egress_faults(platform: Platform, source: Workspace, ids: Sequence[str]) -> list[str]:
+def _egress_faults(context: Context, source: Workspace, ids: Sequence[str]) -> list[str]:
     """Whether the proxy of the source's mode answers a seat; a refusal is an answer, for the name asked for is none."""
     if not source.proxy_mode.proxy or not ids:
         return []
-    output = _asked(platform, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
+    output = _asked(context, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
     code = output.strip()[-3:]
     return [] if code.isdecimal() and code != "000" else [Message("no_proxy", mode=source.proxy_mode)]
 
 
-def _asked(platform: Platform, id: str, command: Sequence[str]) -> str:
+def _asked(context: Context, id: str, command: Sequence[str]) -> str:
     """What a program in the seat prints; nothing when it does not answer."""
-    name = platform.site.container_name(id)
+    name = context.site.container_name(id)
     with suppress(AtelierError):
-        return platform.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
+        return context.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
     return ""
 
 
-def leftovers(platform: Platform) -> list[Workspace]:
+def leftovers(context: Context) -> list[Workspace]:
     """The seats of rehearsals."""
-    return [row for row in platform.registry.all() if row.group == GROUP]
+    return [row for row in context.registry.all() if row.group == GROUP]
 
 
-def remove_leftovers(platform: Platform) -> None:
+def remove_leftovers(context: Context) -> None:
     def clear(row: Workspace) -> None:
         # One that can't be removed now is removed by the next rehearsal: no reason to lose this one's verdict.
-        with suppress(AtelierError), platform.locks.workspace(row.id, platform.lock_wait):
-            remove(platform, row)
+        with suppress(AtelierError), context.locks.workspace(row.id, context.lock_wait):
+            remove(context, row)
 
     with ThreadPoolExecutor(_REMOVERS) as pool:
-        list(pool.map(clear, leftovers(platform)))
+        list(pool.map(clear, leftovers(context)))
 
 
-def _memory_of(platform: Platform, ids: Sequence[str]) -> int:
+def _memory_of(context: Context, ids: Sequence[str]) -> int:
     with ThreadPoolExecutor(_MEASURERS) as pool:
-        found = pool.map(lambda id: platform.engine.stats(platform.site.container_name(id)), ids)
+        found = pool.map(lambda id: context.engine.stats(context.site.container_name(id)), ids)
         return sum(stats.memory for stats in found if stats)
 
 
@@ -191,11 +191,11 @@ def _available_memory() -> int:
     return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
 
 
-def _free_disk(platform: Platform, ids: Sequence[str]) -> int:
+def _free_disk(context: Context, ids: Sequence[str]) -> int:
     """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
-    free = shutil.disk_usage(platform.site.state_dir).free
+    free = shutil.disk_usage(context.site.state_dir).free
     for id in ids[:1]:
-        output = _asked(platform, id, _FREE)
+        output = _asked(context, id, _FREE)
         seen = output.split()[-1:]
         if seen and seen[0].isdecimal():
             free = min(free, int(seen[0]))

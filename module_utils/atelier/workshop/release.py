@@ -13,7 +13,7 @@ from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..containers.container import STOPPED, apply_ide_config, observed_status, release_failed
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
 from ..containers.snapshots import recover
 from ..database.claims import first_claim
@@ -38,77 +38,77 @@ class Wanted:
 
 
 def release(
-    platform: Platform, *, id: str | None, name: str | None, wanted: Wanted, check_mode: bool = False
+    context: Context, *, id: str | None, name: str | None, wanted: Wanted, check_mode: bool = False
 ) -> ResetOutcome:
     """Ends all sessions and processes of the seat, and resets its files if that is wanted.
 
     ``origin`` of the outcome is ``files`` where the files stay. If it fails, the seat is in state ``error``, so that
     nobody is given it. Raises PROJECT_NOT_FOUND, and what restarting or resetting a seat raises.
     """
-    row = platform.registry.get(id=id, name=name, field="id" if id else "name")
+    row = context.registry.get(id=id, name=name, field="id" if id else "name")
     if check_mode:
-        before = _view(platform, row, _container(platform, row))
+        before = _view(context, row, _container(context, row))
         return ResetOutcome(True, before, before, "", None)
     try:
-        before = _lock_out(platform, row.id, wanted)
+        before = _lock_out(context, row.id, wanted)
         if wanted.files == RESET_FILES and row.status is not Status.CREATING:
             outcome = reset(
-                platform,
+                context,
                 id=row.id,
                 name=None,
                 keep_hours=wanted.keep_hours,
                 run_id=wanted.run_id,
                 # A checkpoint that was taken while somebody had the seat holds that person's files.
-                taken_before=first_claim(platform.registry, row.id),
+                taken_before=first_claim(context.registry, row.id),
             )
             return replace(outcome, changed=True, before=before)
-        return _end_sessions(platform, row.id, before)
+        return _end_sessions(context, row.id, before)
     except (AtelierError, OSError) as error:
         # Also where Docker is away or a disk is full: the former participant may still be in, so nobody is given the
         # seat.
         if row.status is not Status.CREATING:
-            release_failed(platform.registry, row.id, error.message if isinstance(error, AtelierError) else str(error))
+            release_failed(context.registry, row.id, error.message if isinstance(error, AtelierError) else str(error))
         raise
 
 
-def _lock_out(platform: Platform, id: str, wanted: Wanted) -> dict[str, object]:
+def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
     """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before."""
-    with platform.locks.workspace(id, platform.lock_wait):
-        row = platform.registry.get(id=id)
-        before = _view(platform, row, _container(platform, row))
-        platform.registry.update(
+    with context.locks.workspace(id, context.lock_wait):
+        row = context.registry.get(id=id)
+        before = _view(context, row, _container(context, row))
+        context.registry.update(
             id,
             # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
             sessions=wanted.run_id or new_id(),
             password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
         )
         # Passes for ports end with that; what the former participant shared is the next one's to share.
-        unshare_ports(platform.registry, id)
-        platform.sync_ports()
+        unshare_ports(context.registry, id)
+        context.sync_ports()
     return before
 
 
-def _end_sessions(platform: Platform, id: str, before: dict[str, object]) -> ResetOutcome:
-    with platform.locks.workspace(id, platform.lock_wait):
-        row = platform.registry.get(id=id)
-        recover(platform, row)
-        container = _container(platform, row)
+def _end_sessions(context: Context, id: str, before: dict[str, object]) -> ResetOutcome:
+    with context.locks.workspace(id, context.lock_wait):
+        row = context.registry.get(id=id)
+        recover(context, row)
+        container = _container(context, row)
         # One that is still being made gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
-            platform.progress(Message("step.end_sessions", name=row.name), 0, 1)
+            context.progress(Message("step.end_sessions", name=row.name), 0, 1)
             # Before the restart: the seat loads it then, and nothing has to be run in it.
-            renew_credential(platform, row)
-            apply_ide_config(platform, row, container)
+            renew_credential(context, row)
+            apply_ide_config(context, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
-            platform.registry.update(id, status=status, error=None)
-            platform.progress(Message("step.end_sessions", name=row.name), 1, 1)
-        after = _view(platform, platform.registry.get(id=id), _container(platform, row))
+            context.registry.update(id, status=status, error=None)
+            context.progress(Message("step.end_sessions", name=row.name), 1, 1)
+        after = _view(context, context.registry.get(id=id), _container(context, row))
     return ResetOutcome(True, before, after, "files", None)
 
 
-def _container(platform: Platform, row: Workspace) -> Container | None:
-    return platform.engine.inspect(platform.site.container_name(row.id))
+def _container(context: Context, row: Workspace) -> Container | None:
+    return context.engine.inspect(context.site.container_name(row.id))
 
 
-def _view(platform: Platform, row: Workspace, container: Container | None) -> dict[str, object]:
-    return view(platform.site, row, *observed_status(row, container))
+def _view(context: Context, row: Workspace, container: Container | None) -> dict[str, object]:
+    return view(context.site, row, *observed_status(row, container))

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Workspace
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.snapshots import held_still, recover, was_interrupted
 from ..engine.interface import Container
 from ..workspaces.service import remove
@@ -30,14 +30,14 @@ class Removed:
     problems: Sequence[str]
 
 
-def remove_collected(platform: Platform, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Removed:
+def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Removed:
     """Removes these workspaces, each with what it holds in the folder; ids that there are not are gone already.
 
     Each is held still from the look at what it holds to its end, so nothing that is saved in between is lost. One whose
     work is newer than its archive, or that can't be looked at, goes on as it was; the others are removed. Raises
     NOT_COLLECTED in the end when there was one.
     """
-    rows = [row for id in dict.fromkeys(ids) if (row := platform.registry.find(id=id)) is not None]
+    rows = [row for id in dict.fromkeys(ids) if (row := context.registry.find(id=id)) is not None]
     if check_mode:
         return Removed(bool(rows), [row.name for row in rows], ())
     entries = read_manifest(folder)
@@ -47,8 +47,8 @@ def remove_collected(platform: Platform, ids: Sequence[str], folder: Path, *, ch
 
     def remove_one(row: Workspace) -> None:
         try:
-            with platform.locks.workspace(row.id, platform.lock_wait):
-                fault = _remove_held(platform, folder, row, entries.get(row.id), problems)
+            with context.locks.workspace(row.id, context.lock_wait):
+                fault = _remove_held(context, folder, row, entries.get(row.id), problems)
         except AtelierError as error:
             fault = Message("fault.not_removed", why=error.message)
         except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are removed
@@ -59,7 +59,7 @@ def remove_collected(platform: Platform, ids: Sequence[str], folder: Path, *, ch
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for done, _ in enumerate(pool.map(remove_one, rows), 1):
-            platform.progress(Message("step.seats_removed"), done, len(rows))
+            context.progress(Message("step.seats_removed"), done, len(rows))
     missing = [row.name for row in rows if row.name in faults]
     if missing:
         raise not_collected(folder, [(name, faults[name]) for name in missing], len(rows), tracebacks)
@@ -67,40 +67,40 @@ def remove_collected(platform: Platform, ids: Sequence[str], folder: Path, *, ch
 
 
 def _remove_held(
-    platform: Platform, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
+    context: Context, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
 ) -> str | None:
     """Why the seat was not removed; None when it was. The caller holds its lock."""
-    if platform.registry.find(id=row.id) is None:
+    if context.registry.find(id=row.id) is None:
         return None
-    if was_interrupted(platform, row):
-        recover(platform, row)
+    if was_interrupted(context, row):
+        recover(context, row)
     # Its archive was read just before (``verify``), and is read again where the seat is compared with it.
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
         return fault
-    container = platform.engine.inspect(platform.site.container_name(row.id))
+    container = context.engine.inspect(context.site.container_name(row.id))
     if container is None:
-        problems += remove(platform, row)
+        problems += remove(context, row)
         return None
-    with _halted(platform, row, container):
-        fault = late_work(platform, row, folder, entry)
+    with _halted(context, row, container):
+        fault = late_work(context, row, folder, entry)
         if fault is None:
-            problems += remove(platform, row)
+            problems += remove(context, row)
     return fault
 
 
 @contextmanager
-def _halted(platform: Platform, row: Workspace, container: Container) -> Iterator[None]:
+def _halted(context: Context, row: Workspace, container: Container) -> Iterator[None]:
     """Keeps the seat from running for the block. Afterwards it goes on as it was, if it is still there."""
     if container.status != "restarting":
-        with held_still(platform, row, container):
+        with held_still(context, row, container):
             yield
         return
     # Docker may start it at any moment, and can't pause it.
-    platform.engine.stop(container.id)
+    context.engine.stop(container.id)
     try:
         yield
     finally:
         # After a kill in between the API starts it: it is still wanted.
-        if platform.engine.inspect(container.id) is not None:
-            platform.engine.start(container.id)
+        if context.engine.inspect(container.id) is not None:
+            context.engine.start(container.id)

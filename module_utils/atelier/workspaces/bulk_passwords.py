@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..containers.context import Platform
+from ..containers.context import Context
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 
@@ -28,22 +28,22 @@ class PasswordSet:
     details: Mapping[str, object] | None = None
 
 
-def set_passwords(platform: Platform, hashes: Mapping[str, str], *, check_mode: bool = False) -> list[PasswordSet]:
+def set_passwords(context: Context, hashes: Mapping[str, str], *, check_mode: bool = False) -> list[PasswordSet]:
     """Gives each workspace, by its id, the password of that argon2id hash, side by side and in the order given. One
     that fails fails alone, and says why. Raises SERVICE_UNAVAILABLE where the engine went away: run it again then."""
     if not hashes:
         return []
-    with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(hashes))) as pool:
-        futures = [pool.submit(_set_one, platform, id, hash, check_mode) for id, hash in hashes.items()]
+    with ThreadPoolExecutor(min(_PER_CORE * context.engine.cpus(), len(hashes))) as pool:
+        futures = [pool.submit(_set_one, context, id, hash, check_mode) for id, hash in hashes.items()]
         for done, _ in enumerate(as_completed(futures), 1):
-            platform.progress(Message("step.passwords_set"), done, len(hashes))
+            context.progress(Message("step.passwords_set"), done, len(hashes))
     return [future.result() for future in futures]
 
 
-def _set_one(platform: Platform, id: str, password_hash: str, check_mode: bool) -> PasswordSet:
+def _set_one(context: Context, id: str, password_hash: str, check_mode: bool) -> PasswordSet:
     wanted = WorkspaceSpec(state=WorkspaceState.PRESENT, id=id, password_hash=password_hash, must_exist=True)
     try:
-        return PasswordSet(id, ensure(platform, wanted, check_mode=check_mode).changed)
+        return PasswordSet(id, ensure(context, wanted, check_mode=check_mode).changed)
     except AtelierError as error:
         if error.code is Code.SERVICE_UNAVAILABLE:
             raise

@@ -21,7 +21,7 @@ from ..common.messages import Message
 from ..common.models import CLONE, Status, Workspace
 from ..common.validation import is_id
 from ..containers.container import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import repository_for
 from ..containers.snapshots import recover, snapshot
@@ -80,7 +80,7 @@ class ResetOutcome:
 
 
 def take_checkpoint(
-    platform: Platform, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
+    context: Context, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
 ) -> tuple[bool, list[Checkpoint]]:
     """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was taken,
     and those that there are.
@@ -88,27 +88,27 @@ def take_checkpoint(
     A ``run_id`` makes it once only: a second run with the same one finds its checkpoint. Raises PROJECT_NOT_FOUND,
     WORKSPACE_BUSY while the workspace is being made, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
     """
-    row = _row(platform, id, name)
+    row = _row(context, id, name)
     _check_run(run_id)
-    present = checkpoints_of(platform, row.id)
+    present = checkpoints_of(context, row.id)
     if run_id and any(checkpoint.run_id == run_id for checkpoint in present):
         return False, present
     if check_mode:
         return True, present
     batch = new_id()
-    platform.progress(Message("step.checkpoint", name=row.name), 0, 1)
+    context.progress(Message("step.checkpoint", name=row.name), 0, 1)
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
-    with platform.locks.batch(batch), snapshot(platform, row, batch) as image:
+    with context.locks.batch(batch), snapshot(context, row, batch) as image:
         run = f"-{run_id}" if run_id else ""
         # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
-        earlier = [found.stamp for found in checkpoints_of(platform, row.id)]
-        claimed = last_claim(platform.registry, row.id)
+        earlier = [found.stamp for found in checkpoints_of(context, row.id)]
+        claimed = last_claim(context.registry, row.id)
         stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
-        platform.engine.tag(image.id, f"{_prefix(platform, row.id)}{stamp}{run}")
-    for old in checkpoints_of(platform, row.id)[:-MOST_CHECKPOINTS]:
-        drop_checkpoint(platform, old)
-    platform.progress(Message("step.checkpoint", name=row.name), 1, 1)
-    return True, checkpoints_of(platform, row.id)
+        context.engine.tag(image.id, f"{_prefix(context, row.id)}{stamp}{run}")
+    for old in checkpoints_of(context, row.id)[:-MOST_CHECKPOINTS]:
+        drop_checkpoint(context, old)
+    context.progress(Message("step.checkpoint", name=row.name), 1, 1)
+    return True, checkpoints_of(context, row.id)
 
 
 def _check_run(run_id: str | None) -> None:
@@ -122,14 +122,14 @@ def _check_run(run_id: str | None) -> None:
         )
 
 
-def checkpoints_of(platform: Platform, workspace_id: str) -> list[Checkpoint]:
+def checkpoints_of(context: Context, workspace_id: str) -> list[Checkpoint]:
     """The workspace's checkpoints, oldest first."""
-    return [checkpoint for checkpoint in all_checkpoints(platform) if checkpoint.workspace_id == workspace_id]
+    return [checkpoint for checkpoint in all_checkpoints(context) if checkpoint.workspace_id == workspace_id]
 
 
-def all_checkpoints(platform: Platform) -> list[Checkpoint]:
+def all_checkpoints(context: Context) -> list[Checkpoint]:
     """All checkpoints of the installation, each workspace's oldest first."""
-    return checkpoints_among(platform.site.instance, platform.engine.image_tags(SNAPSHOT_LABEL))
+    return checkpoints_among(context.site.instance, context.engine.image_tags(SNAPSHOT_LABEL))
 
 
 def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
@@ -142,16 +142,16 @@ def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
     return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
 
 
-def drop_checkpoint(platform: Platform, checkpoint: Checkpoint) -> None:
+def drop_checkpoint(context: Context, checkpoint: Checkpoint) -> None:
     """Takes its name away; its layers go with the last container that stands on them."""
-    platform.engine.remove_image(checkpoint.tag, force=True)
+    context.engine.remove_image(checkpoint.tag, force=True)
 
 
 # --- Beginning again -------------------------------------------------------------------------------------------------
 
 
 def reset(
-    platform: Platform,
+    context: Context,
     *,
     id: str | None,
     name: str | None,
@@ -167,38 +167,38 @@ def reset(
     CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or filled is taken
     back for the old one, which runs again if it did, unless it is its IDE that does not answer.
     """
-    row = _row(platform, id, name)
+    row = _row(context, id, name)
     if check_mode:
-        container = platform.engine.inspect(platform.site.container_name(row.id))
-        before = _view(platform, row, container)
+        container = context.engine.inspect(context.site.container_name(row.id))
+        before = _view(context, row, container)
         return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
-    with platform.locks.workspace(row.id, platform.lock_wait):
-        row = _row(platform, row.id, None)
-        recover(platform, row)
-        container = platform.engine.inspect(platform.site.container_name(row.id))
-        before = _view(platform, row, container)
+    with context.locks.workspace(row.id, context.lock_wait):
+        row = _row(context, row.id, None)
+        recover(context, row)
+        container = context.engine.inspect(context.site.container_name(row.id))
+        before = _view(context, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
-            await_ide(platform, row)
+            await_ide(context, row)
             if row.git_pending:
-                fetch(platform, row, None, _FETCH_SECONDS)
+                fetch(context, row, None, _FETCH_SECONDS)
             if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
-                platform.registry.update(row.id, status=Status.RUNNING, error=None)
-            after = _view(platform, platform.registry.get(id=row.id), container)
+                context.registry.update(row.id, status=Status.RUNNING, error=None)
+            after = _view(context, context.registry.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
-        platform.progress(Message("step.reset", name=row.name), 0, 1)
-        with _stopped_if_it_fails(platform, row), _origin(platform, row, container, taken_before) as (origin, image):
-            kept = _swap(platform, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
-        platform.progress(Message("step.reset", name=row.name), 1, 1)
-        row = platform.registry.get(id=row.id)
-        after = _view(platform, row, platform.engine.inspect(platform.site.container_name(row.id)))
-    sweep(platform, keep_hours)
+        context.progress(Message("step.reset", name=row.name), 0, 1)
+        with _stopped_if_it_fails(context, row), _origin(context, row, container, taken_before) as (origin, image):
+            kept = _swap(context, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
+        context.progress(Message("step.reset", name=row.name), 1, 1)
+        row = context.registry.get(id=row.id)
+        after = _view(context, row, context.engine.inspect(context.site.container_name(row.id)))
+    sweep(context, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
 
 
 @contextmanager
-def _stopped_if_it_fails(platform: Platform, row: Workspace) -> Iterator[None]:
+def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
     """Where the reset of a seat that was stopped on purpose fails, it stays stopped, unless its new container runs."""
-    if row.id in wanted_up(platform.registry):
+    if row.id in wanted_up(context.registry):
         yield
         return
     try:
@@ -206,106 +206,104 @@ def _stopped_if_it_fails(platform: Platform, row: Workspace) -> Iterator[None]:
     except AtelierError as error:
         if error.code is not Code.IDE_NOT_READY:
             with suppress(AtelierError):  # the first error says more
-                if row.id in wanted_up(platform.registry):
-                    stopped_on_purpose(platform.registry, row.id)
+                if row.id in wanted_up(context.registry):
+                    stopped_on_purpose(context.registry, row.id)
         raise
 
 
 @contextmanager
 def _origin(
-    platform: Platform, row: Workspace, container: Container | None, taken_before: str | None
+    context: Context, row: Workspace, container: Container | None, taken_before: str | None
 ) -> Iterator[tuple[str, str]]:
     """What the seat begins again from, in a word and as an image that is there for the length of the block."""
-    base = platform.registry.find(id=row.cloned_from) if row.cloned_from else None
-    own = [found for found in checkpoints_of(platform, row.id) if taken_before is None or found.taken_at < taken_before]
-    bases = checkpoints_of(platform, base.id) if base else []
+    base = context.registry.find(id=row.cloned_from) if row.cloned_from else None
+    own = [found for found in checkpoints_of(context, row.id) if taken_before is None or found.taken_at < taken_before]
+    bases = checkpoints_of(context, base.id) if base else []
     if own:
         yield "checkpoint", own[-1].tag
     elif bases:
         yield "base", bases[-1].tag
-    elif base and platform.engine.inspect(platform.site.container_name(base.id)):
+    elif base and context.engine.inspect(context.site.container_name(base.id)):
         run_id = new_id()
-        with platform.locks.batch(run_id), snapshot(platform, base, run_id) as image:
+        with context.locks.batch(run_id), snapshot(context, base, run_id) as image:
             yield "base", image.id
-    elif row.cloned_from and (former := container or _last_kept(platform, row.id)):
+    elif row.cloned_from and (former := container or _last_kept(context, row.id)):
         # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
         yield "beginning", former.image_id
     else:
-        TemplateImages.of(platform).require(row.template)
-        yield "repository" if row.git_url else "template", platform.site.template_image(row.template)
+        TemplateImages.of(context).require(row.template)
+        yield "repository" if row.git_url else "template", context.site.template_image(row.template)
 
 
 def _swap(
-    platform: Platform, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
+    context: Context, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
 ) -> str | None:
     """Puts a new container of the image in the old one's place, and what is ``pending`` into it; returns the name that
     the old one has now."""
-    name = platform.site.container_name(row.id)
+    name = context.site.container_name(row.id)
     new = name + _NEW_SUFFIX
-    platform.engine.remove(new)  # what an interrupted one left
+    context.engine.remove(new)  # what an interrupted one left
     labels = {_RESET_LABEL: run_id} if run_id else {}
-    platform.engine.create(seat_spec(platform, row, image, new, labels))
+    context.engine.create(seat_spec(context, row, image, new, labels))
     try:
-        platform.registry.claim_running_slot(row.id)
+        context.registry.claim_running_slot(row.id)
     except AtelierError:
-        platform.engine.remove(new)
+        context.engine.remove(new)
         raise
     # What leaves everything as it was has been raised by now; from here on the old one is in hand.
     kept = None
     if old is not None and old.status == "created":
-        platform.engine.remove(name)  # an interrupted reset's, which nobody ever used
+        context.engine.remove(name)  # an interrupted reset's, which nobody ever used
     elif old is not None:
-        earlier = [
-            match["stamp"] for former in kept_among(name, _names(platform)) if (match := _KEPT.fullmatch(former))
-        ]
+        earlier = [match["stamp"] for former in kept_among(name, _names(context)) if (match := _KEPT.fullmatch(former))]
         kept = f"{name}-kept-{stamp_after(earlier)}"
-        platform.engine.stop(name)
-        platform.engine.rename(name, kept)
-    platform.engine.rename(new, name)
+        context.engine.stop(name)
+        context.engine.rename(name, kept)
+    context.engine.rename(new, name)
     try:
         # Not before: the old one, if it comes back, is to be left as it is.
-        platform.registry.update(row.id, git_pending=pending)
+        context.registry.update(row.id, git_pending=pending)
         # On its own branch again, whatever it begins from; what it had pushed stays on the git server.
-        with repository_for(platform, row, wanted=row.repository is not None) as push:
+        with repository_for(context, row, wanted=row.repository is not None) as push:
 
             def fill() -> None:
                 if pending:
-                    fetch(platform, row, None, _FETCH_SECONDS)
+                    fetch(context, row, None, _FETCH_SECONDS)
                 push()
 
-            start_seat(platform, row, fill)
+            start_seat(context, row, fill)
     except AtelierError as error:
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
-                platform.engine.remove(name)
-                bring_back(platform, row)
-                platform.registry.update(row.id, git_pending=row.git_pending)
+                context.engine.remove(name)
+                bring_back(context, row)
+                context.registry.update(row.id, git_pending=row.git_pending)
                 if old is not None and old.status == "running":
-                    start_seat(platform, row)
+                    start_seat(context, row)
         raise
     return kept
 
 
-def interrupted_resets(platform: Platform) -> dict[str, str]:
+def interrupted_resets(context: Context) -> dict[str, str]:
     """For each workspace id whose container a killed reset moved aside and did not replace: the moved one's name."""
-    names = _names(platform)
+    names = _names(context)
     kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
     return {names[moved]: moved for name, moved in kept if name not in names}
 
 
-def bring_back(platform: Platform, row: Workspace) -> None:
+def bring_back(context: Context, row: Workspace) -> None:
     """Gives a seat whose reset was killed in the middle the container back that it had. The caller holds its lock."""
-    former = _last_kept(platform, row.id)
-    if former is not None and platform.engine.inspect(platform.site.container_name(row.id)) is None:
-        platform.engine.rename(former.name, platform.site.container_name(row.id))
-        platform.registry.update(row.id, status=Status.STOPPED, error=None)
+    former = _last_kept(context, row.id)
+    if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
+        context.engine.rename(former.name, context.site.container_name(row.id))
+        context.registry.update(row.id, status=Status.STOPPED, error=None)
 
 
-def containers_of_the_past(platform: Platform, keep_hours: float) -> dict[str, tuple[str, bool]]:
+def containers_of_the_past(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
     """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
     name, and whether its time is over also while the workspace lives."""
-    names = _names(platform)
-    past = kept_longer(platform.site.state_dir, names, keep_hours)
+    names = _names(context)
+    past = kept_longer(context.site.state_dir, names, keep_hours)
     found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
     made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(_NEW_SUFFIX)}
     return dict(sorted({**found, **made}.items()))
@@ -317,12 +315,12 @@ def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set
     return {name for name, age in ages(state_dir, kept).items() if age >= keep_hours * 3600}
 
 
-def sweep(platform: Platform, keep_hours: float) -> None:
+def sweep(context: Context, keep_hours: float) -> None:
     """Removes what resets moved aside longer ago than that."""
-    names = _names(platform)
-    for name in sorted(kept_longer(platform.site.state_dir, names, keep_hours)):
-        remove_container(platform, name)
-    note_kept(platform.site.state_dir, names)
+    names = _names(context)
+    for name in sorted(kept_longer(context.site.state_dir, names, keep_hours)):
+        remove_container(context, name)
+    note_kept(context.site.state_dir, names)
 
 
 def note_kept(state_dir: Path, names: Iterable[str]) -> None:
@@ -335,26 +333,26 @@ def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
 
 
-def forget_past(platform: Platform, workspace_id: str) -> None:
+def forget_past(context: Context, workspace_id: str) -> None:
     """Removes what resets kept of a workspace that is gone, and its checkpoints."""
-    name = platform.site.container_name(workspace_id)
-    for former in (name + _NEW_SUFFIX, *kept_among(name, _names(platform))):
-        remove_container(platform, former)
-    for checkpoint in checkpoints_of(platform, workspace_id):
-        drop_checkpoint(platform, checkpoint)
+    name = context.site.container_name(workspace_id)
+    for former in (name + _NEW_SUFFIX, *kept_among(name, _names(context))):
+        remove_container(context, former)
+    for checkpoint in checkpoints_of(context, workspace_id):
+        drop_checkpoint(context, checkpoint)
 
 
-def _last_kept(platform: Platform, workspace_id: str) -> Container | None:
-    kept = kept_among(platform.site.container_name(workspace_id), _names(platform))
-    return platform.engine.inspect(kept[-1]) if kept else None
+def _last_kept(context: Context, workspace_id: str) -> Container | None:
+    kept = kept_among(context.site.container_name(workspace_id), _names(context))
+    return context.engine.inspect(kept[-1]) if kept else None
 
 
-def _names(platform: Platform) -> dict[str, str]:
-    return platform.engine.container_names(f"atelier.instance={platform.site.instance}")
+def _names(context: Context) -> dict[str, str]:
+    return context.engine.container_names(f"atelier.instance={context.site.instance}")
 
 
-def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
-    row = platform.registry.get(id=id, name=name, field="id" if id else "name")
+def _row(context: Context, id: str | None, name: str | None) -> Workspace:
+    row = context.registry.get(id=id, name=name, field="id" if id else "name")
     if row.status is Status.CREATING:
         raise AtelierError(
             Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"
@@ -362,12 +360,12 @@ def _row(platform: Platform, id: str | None, name: str | None) -> Workspace:
     return row
 
 
-def _view(platform: Platform, row: Workspace, container: Container | None) -> dict[str, object]:
-    return view(platform.site, row, *observed_status(row, container))
+def _view(context: Context, row: Workspace, container: Container | None) -> dict[str, object]:
+    return view(context.site, row, *observed_status(row, container))
 
 
-def _prefix(platform: Platform, workspace_id: str) -> str:
-    return f"{platform.site.instance}/checkpoint:{workspace_id}-"
+def _prefix(context: Context, workspace_id: str) -> str:
+    return f"{context.site.instance}/checkpoint:{workspace_id}-"
 
 
 def stamp_after(earlier: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
 from ..containers.container import discard_container, make_seat
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.rows import Batch, clone_order
@@ -85,7 +85,7 @@ class _Run:
     batch: Batch | None = None
 
 
-def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
+def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
     """Makes the seats that the order asks for and that are not there yet; starts those that are stopped. Running it
     again finishes what is missing.
 
@@ -95,47 +95,45 @@ def clone(platform: Platform, order: CloneOrder, *, check_mode: bool = False) ->
     the next run to finish.
     """
     _check(order)
-    source = platform.registry.get(id=order.source_id, name=order.source_name, field="source")
+    source = context.registry.get(id=order.source_id, name=order.source_name, field="source")
     if source.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
     if check_mode:
-        return _foretold(platform, order, source)
-    held = order.sheet.held(platform.locks, platform.lock_wait) if order.sheet else nullcontext()
-    with held, _run(platform, order, source) as run:
-        seats = _seats(platform, order, source, run)
+        return _foretold(context, order, source)
+    held = order.sheet.held(context.locks, context.lock_wait) if order.sheet else nullcontext()
+    with held, _run(context, order, source) as run:
+        seats = _seats(context, order, source, run)
         try:
-            _note(platform, order, seats)
-            _finish_all(platform, order, source, run, seats)
+            _note(context, order, seats)
+            _finish_all(context, order, source, run, seats)
         except AtelierError as error:
             if error.code is not Code.SERVICE_UNAVAILABLE:
-                _roll_back(platform, run, seats, error)
+                _roll_back(context, run, seats, error)
             raise
-        _note(platform, order, seats)
+        _note(context, order, seats)
         outcome = CloneOutcome(
             changed=any(seat.changed for seat in seats),
             resumed=run.batch is not None,
-            source=view(platform.site, source, source.status),
-            seats=[_seat_view(platform, seat) for seat in seats],
+            source=view(context.site, source, source.status),
+            seats=[_seat_view(context, seat) for seat in seats],
         )
-        platform.registry.close_batch(run.id)
+        context.registry.close_batch(run.id)
     return outcome
 
 
-def _foretold(platform: Platform, order: CloneOrder, source: Workspace) -> CloneOutcome:
+def _foretold(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
     """What the order would do, without anything done."""
-    batch = next(
-        (batch for batch in _interrupted(platform, order, source) if platform.locks.batch_free(batch.id)), None
-    )
-    seats = _seats(platform, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
+    batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
+    seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
     if any(seat.make for seat in seats):
-        check_source(platform, source)
+        check_source(context, source)
     for seat in seats:
-        seat.changed = seat.make or _start(platform, seat, check_mode=True)
+        seat.changed = seat.make or _start(context, seat, check_mode=True)
     return CloneOutcome(
         changed=any(seat.changed for seat in seats),
         resumed=batch is not None,
-        source=view(platform.site, source, source.status),
-        seats=[_foretold_view(platform, seat) for seat in seats],
+        source=view(context.site, source, source.status),
+        seats=[_foretold_view(context, seat) for seat in seats],
     )
 
 
@@ -166,45 +164,45 @@ def _check(order: CloneOrder) -> None:
         )
 
 
-def _interrupted(platform: Platform, order: CloneOrder, source: Workspace) -> list[Batch]:
+def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list[Batch]:
     """Batches of the same kind whose result was never handed over; runs that still live have them locked."""
-    return [batch for batch in platform.registry.open_batches(source.id) if batch.count == order.count]
+    return [batch for batch in context.registry.open_batches(source.id) if batch.count == order.count]
 
 
 @contextmanager
-def _run(platform: Platform, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
+def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
     """Holds the lock of a batch that was interrupted and fits the order, or else of a new run."""
-    remove_leftovers(platform, leftover_snapshots(platform))
-    for batch in _interrupted(platform, order, source):
-        with platform.locks.batch(batch.id) as held:
+    remove_leftovers(context, leftover_snapshots(context))
+    for batch in _interrupted(context, order, source):
+        with context.locks.batch(batch.id) as held:
             # Whoever held it until now may have closed it.
-            if held and batch in platform.registry.open_batches(source.id):
+            if held and batch in context.registry.open_batches(source.id):
                 yield _Run(batch.id, batch)
                 return
     run_id = new_id()
-    with platform.locks.batch(run_id):
+    with context.locks.batch(run_id):
         yield _Run(run_id)
 
 
-def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
+def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
     """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
     if order.ids:
         # Somebody may have deleted some of them since: no reason not to make the others.
-        rows = [row for id in order.ids if (row := platform.registry.find(id=id))]
+        rows = [row for id in order.ids if (row := context.registry.find(id=id))]
         if not rows:
-            platform.registry.get(id=order.ids[0], field="ids")
-        return [_present(platform, order, row) for row in rows]
+            context.registry.get(id=order.ids[0], field="ids")
+        return [_present(context, order, row) for row in rows]
     if order.count is not None:
-        there = [row for row in platform.registry.all() if row.batch == run.id]
+        there = [row for row in context.registry.all() if row.batch == run.id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
-        reserved = platform.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
+        reserved = context.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
         return [
-            *(_present(platform, order, row, forgotten=True) for row in there),
+            *(_present(context, order, row, forgotten=True) for row in there),
             *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
         ]
-    rows_by_name = {name: platform.registry.find(name=name) for name in order.names}
-    seats_by_name = {name: _named(platform, order, source, row) for name, row in rows_by_name.items() if row}
+    rows_by_name = {name: context.registry.find(name=name) for name in order.names}
+    seats_by_name = {name: _named(context, order, source, row) for name, row in rows_by_name.items() if row}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
         clone_order(
@@ -212,14 +210,14 @@ def _seats(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, 
         )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
-    reserved = platform.registry.reserve(orders, keep=keep)
+    reserved = context.registry.reserve(orders, keep=keep)
     seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
     for seat in seats_by_name.values():
         row = seat.workspace
         unfinished = row.status is Status.CREATING and row.batch != run.id
-        if keep and unfinished and not platform.registry.take_over(row, run.id):
+        if keep and unfinished and not context.registry.take_over(row, run.id):
             for reservation in reserved:
-                platform.registry.delete(reservation.id)
+                context.registry.delete(reservation.id)
             raise _busy(row)
     return [seats_by_name[name] for name in order.names]
 
@@ -228,7 +226,7 @@ def _fresh(row: Workspace, password: str | None) -> _Seat:
     return _Seat(row, make=True, password=password, password_hash=row.password_hash, new_password=True, fresh=True)
 
 
-def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Workspace) -> _Seat:
+def _named(context: Context, order: CloneOrder, source: Workspace, row: Workspace) -> _Seat:
     """A seat that the order names and whose row exists. Raises PROJECT_EXISTS for one that is no clone of the source,
     WORKSPACE_BUSY for one that another run is making."""
     if row.cloned_from != source.id:
@@ -238,18 +236,18 @@ def _named(platform: Platform, order: CloneOrder, source: Workspace, row: Worksp
             field="names",
             value=row.name,
         )
-    if row.status is Status.CREATING and row.batch is not None and not platform.locks.batch_free(row.batch):
+    if row.status is Status.CREATING and row.batch is not None and not context.locks.batch_free(row.batch):
         raise _busy(row)
-    return _present(platform, order, row)
+    return _present(context, order, row)
 
 
 def _busy(row: Workspace) -> AtelierError:
     return AtelierError(Code.WORKSPACE_BUSY, Message("seat_being_made", name=row.name), field="names", value=row.name)
 
 
-def _present(platform: Platform, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
+def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
     """A seat whose row exists. ``forgotten``: nobody was ever told the password that it may have been given."""
-    make = _is_unmade(platform, row)
+    make = _is_unmade(context, row)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
@@ -259,8 +257,8 @@ def _present(platform: Platform, order: CloneOrder, row: Workspace, *, forgotten
     return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
 
 
-def _is_unmade(platform: Platform, row: Workspace) -> bool:
-    return row.status is Status.CREATING or platform.engine.inspect(platform.site.container_name(row.id)) is None
+def _is_unmade(context: Context, row: Workspace) -> bool:
+    return row.status is Status.CREATING or context.engine.inspect(context.site.container_name(row.id)) is None
 
 
 def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str | None:
@@ -278,16 +276,16 @@ def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
     return [hashes[password] if password is not None else None for password in passwords]
 
 
-def _finish_all(platform: Platform, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
+def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
     """Makes and starts what is to be. Raises when no seat could be made, or when the engine went away meanwhile."""
     made = [seat for seat in seats if seat.make]
     if made:
-        platform.sync_routes()
-        platform.progress(Message("step.snapshot", name=source.name), 0, 1)
-        with snapshot(platform, source, run.id, max_layers=order.max_layers) as image:
-            _finish(platform, image, seats)
+        context.sync_routes()
+        context.progress(Message("step.snapshot", name=source.name), 0, 1)
+        with snapshot(context, source, run.id, max_layers=order.max_layers) as image:
+            _finish(context, image, seats)
     else:
-        _finish(platform, None, seats)
+        _finish(context, None, seats)
     errors = [seat.error for seat in seats if seat.error]
     gone = next((error for error in errors if error.code is Code.SERVICE_UNAVAILABLE), None)
     if gone:
@@ -296,11 +294,11 @@ def _finish_all(platform: Platform, order: CloneOrder, source: Workspace, run: _
         raise made[0].error
 
 
-def _finish(platform: Platform, image: Image | None, seats: Sequence[_Seat]) -> None:
+def _finish(context: Context, image: Image | None, seats: Sequence[_Seat]) -> None:
     """Makes, starts and awaits all seats in a pool sized from the engine's machine; errors stay with their seat."""
-    workers = min(_SEATS_PER_CORE * platform.engine.cpus(), _MOST_WORKERS, len(seats))
+    workers = min(_SEATS_PER_CORE * context.engine.cpus(), _MOST_WORKERS, len(seats))
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_finish_one, platform, image, seat): seat for seat in seats}
+        futures = {pool.submit(_finish_one, context, image, seat): seat for seat in seats}
         ready = 0
         for future in as_completed(futures):
             seat = futures[future]
@@ -309,44 +307,44 @@ def _finish(platform: Platform, image: Image | None, seats: Sequence[_Seat]) -> 
             except AtelierError as error:
                 seat.changed, seat.error = True, error
             ready += seat.error is None
-            platform.progress(Message("step.seats_ready"), ready, len(seats))
+            context.progress(Message("step.seats_ready"), ready, len(seats))
 
 
-def _finish_one(platform: Platform, image: Image | None, seat: _Seat) -> bool:
+def _finish_one(context: Context, image: Image | None, seat: _Seat) -> bool:
     if seat.make and image is not None:
-        with platform.locks.workspace(seat.workspace.id, platform.lock_wait):
+        with context.locks.workspace(seat.workspace.id, context.lock_wait):
             # It may have been deleted since, or made by another run.
-            row = platform.registry.get(id=seat.workspace.id, field="names")
-            if _is_unmade(platform, row):
-                _make(platform, image, seat, row)
+            row = context.registry.get(id=seat.workspace.id, field="names")
+            if _is_unmade(context, row):
+                _make(context, image, seat, row)
                 return True
-    return _start(platform, seat)
+    return _start(context, seat)
 
 
-def _make(platform: Platform, image: Image, seat: _Seat, row: Workspace) -> None:
+def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
     """Makes the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
     then it is kept. Where the engine is gone the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
-        platform.registry.update(row.id, password_hash=seat.password_hash)
-        platform.sync_ports()
+        context.registry.update(row.id, password_hash=seat.password_hash)
+        context.sync_ports()
         row = row._replace(password_hash=seat.password_hash)
     try:
-        with repository_for(platform, row, wanted=row.repository is not None) as push:
-            make_seat(platform, row, image.id, push)
+        with repository_for(context, row, wanted=row.repository is not None) as push:
+            make_seat(context, row, image.id, push)
     except AtelierError as error:
         if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
-                discard_container(platform, row)
-            platform.registry.update(row.id, status=Status.ERROR, error=error.message)
+                discard_container(context, row)
+            context.registry.update(row.id, status=Status.ERROR, error=error.message)
         raise
 
 
-def _start(platform: Platform, seat: _Seat, *, check_mode: bool = False) -> bool:
+def _start(context: Context, seat: _Seat, *, check_mode: bool = False) -> bool:
     wanted = WorkspaceSpec(WorkspaceState.STARTED, id=seat.workspace.id, password=seat.password)
-    return ensure(platform, wanted, check_mode=check_mode).changed
+    return ensure(context, wanted, check_mode=check_mode).changed
 
 
-def _roll_back(platform: Platform, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
+def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
     """Leaves nothing half-made: fresh rows go, unless their seat is up or its container was kept to be looked into."""
     for seat in seats:
         is_up = seat.changed and not seat.error
@@ -354,34 +352,34 @@ def _roll_back(platform: Platform, run: _Run, seats: Sequence[_Seat], error: Ate
         # A row whose container can't be removed now stays with it, for the next run or reconcile.
         with suppress(AtelierError):
             if seat.fresh and not is_up and not kept:
-                discard_container(platform, seat.workspace)
-                platform.registry.delete(seat.workspace.id)
-                end_access(platform, seat.workspace.id)
+                discard_container(context, seat.workspace)
+                context.registry.delete(seat.workspace.id)
+                end_access(context, seat.workspace.id)
             elif seat.make and not is_up and not kept:
-                platform.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+                context.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
     with suppress(AtelierError):
-        platform.registry.close_batch(run.id)
-        platform.sync_routes()
+        context.registry.close_batch(run.id)
+        context.sync_routes()
 
 
-def _note(platform: Platform, order: CloneOrder, seats: Sequence[_Seat]) -> None:
+def _note(context: Context, order: CloneOrder, seats: Sequence[_Seat]) -> None:
     if order.sheet:
-        order.sheet.write([_seat_view(platform, seat) | {"password": seat.password} for seat in seats])
+        order.sheet.write([_seat_view(context, seat) | {"password": seat.password} for seat in seats])
 
 
-def _seat_view(platform: Platform, seat: _Seat) -> dict[str, object]:
-    row = platform.registry.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
+def _seat_view(context: Context, seat: _Seat) -> dict[str, object]:
+    row = context.registry.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
     return {
-        **view(platform.site, row, row.status, seat.error.message if seat.error else row.error),
+        **view(context.site, row, row.status, seat.error.message if seat.error else row.error),
         "changed": seat.changed,
         "password": seat.password if seat.new_password else None,
     }
 
 
-def _foretold_view(platform: Platform, seat: _Seat) -> dict[str, object]:
+def _foretold_view(context: Context, seat: _Seat) -> dict[str, object]:
     unknown = ("id", "url", "address", "created_at") if seat.make and seat.fresh else ()
     return {
-        **view(platform.site, seat.workspace, Status.RUNNING),
+        **view(context.site, seat.workspace, Status.RUNNING),
         **dict.fromkeys(unknown),  # nobody can know them before they are given
         "changed": seat.changed,
         "password": None,

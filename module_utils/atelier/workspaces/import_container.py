@@ -7,7 +7,7 @@ import re
 from ..common.egress_modes import DEFAULT_MODE
 from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from ..containers.container import CONFIG_FOLDER
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..database.workspace_store import now
 from ..engine.interface import Container
 
@@ -16,16 +16,16 @@ _SESSIONS = re.compile(rb"^cookie-suffix: ([0-9a-z]+)$", re.MULTILINE)
 _CONFIG_BYTES = 65536
 
 
-def row_from_container(platform: Platform, id: str, container: Container) -> Workspace:
+def row_from_container(context: Context, id: str, container: Container) -> Workspace:
     """A row rebuilt from what the container says of itself; unknown words become defaults."""
     labels = container.labels
-    memory, cpus = _limits_of(container, platform.engine.cpus())
+    memory, cpus = _limits_of(container, context.engine.cpus())
     mode = labels.get("atelier.proxy_mode", "")
-    config = platform.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
+    config = context.engine.read(container.id, f"{CONFIG_FOLDER}/config.yaml", _CONFIG_BYTES)
     password = _PASSWORD_HASH.search(config.data) if config else None
     sessions = _SESSIONS.search(config.data) if config else None
     name = labels.get("atelier.name", id)
-    if platform.registry.find(name=name):
+    if context.registry.find(name=name):
         name = f"{name} {id}"
     return Workspace(
         id=id,

@@ -10,7 +10,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Status
 from ..containers.container import is_unreleased
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.snapshots import recover, was_interrupted
 from ..database.intent import wanted_up
 from .service import bring_up
@@ -30,34 +30,34 @@ class Revived:
     error: str | None = None
 
 
-def revive(platform: Platform, ids: Sequence[str]) -> list[Revived]:
+def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
     """Starts those of the workspaces that should run and whose container is down, side by side, and returns what became
     of each in the order given. One that fails fails alone. Raises SERVICE_UNAVAILABLE where the engine went away."""
     if not ids:
         return []
-    with ThreadPoolExecutor(min(_PER_CORE * platform.engine.cpus(), len(ids))) as pool:
-        futures = [pool.submit(_revive_one, platform, id) for id in ids]
+    with ThreadPoolExecutor(min(_PER_CORE * context.engine.cpus(), len(ids))) as pool:
+        futures = [pool.submit(_revive_one, context, id) for id in ids]
         for done, _ in enumerate(as_completed(futures), 1):
-            platform.progress(Message("step.seats_revived"), done, len(ids))
+            context.progress(Message("step.seats_revived"), done, len(ids))
     return [future.result() for future in futures]
 
 
-def _revive_one(platform: Platform, id: str) -> Revived:
+def _revive_one(context: Context, id: str) -> Revived:
     try:
-        with platform.locks.workspace(id, platform.lock_wait):
-            row = platform.registry.find(id=id)
+        with context.locks.workspace(id, context.lock_wait):
+            row = context.registry.find(id=id)
             # Whoever held the lock may have stopped or removed it.
-            if row is None or row.status is Status.CREATING or id not in wanted_up(platform.registry):
+            if row is None or row.status is Status.CREATING or id not in wanted_up(context.registry):
                 return Revived(id)
             # A start would give it back to the pool with what the former participant left.
             if is_unreleased(row):
                 return Revived(id)
-            container = platform.engine.inspect(platform.site.container_name(id))
+            container = context.engine.inspect(context.site.container_name(id))
             if container is None or container.status not in DOWN:
                 return Revived(id)
-            if was_interrupted(platform, row):
-                recover(platform, row)
-            bring_up(platform, row)
+            if was_interrupted(context, row):
+                recover(context, row)
+            bring_up(context, row)
             return Revived(id, started=True)
     except AtelierError as error:
         if error.code is Code.SERVICE_UNAVAILABLE:

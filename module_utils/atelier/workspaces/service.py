@@ -13,7 +13,7 @@ from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
 from ..containers.container import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
-from ..containers.context import Platform
+from ..containers.context import Context
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import end_access, not_installed, repository_for
 from ..containers.snapshots import forget, recover, was_interrupted
@@ -50,32 +50,32 @@ class EnsureResult:
     password: str | None = field(default=None, repr=False)
 
 
-def ensure(platform: Platform, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
+def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
     """Makes one workspace what is wanted, or tells what it would do. Safe to run again after any interruption.
 
     Raises the validation codes for bad input, and what the engine and the registry raise. A workspace that could not
     be built is not left behind; one whose IDE does not answer is, with status ``error``.
     """
-    check_desired(platform.site, desired)
+    check_desired(context.site, desired)
     if desired.sheet is None or check_mode:
-        return _ensure(platform, desired, check_mode)
-    with desired.sheet.held(platform.locks, platform.lock_wait):
-        return _ensure(platform, desired, check_mode)
+        return _ensure(context, desired, check_mode)
+    with desired.sheet.held(context.locks, context.lock_wait):
+        return _ensure(context, desired, check_mode)
 
 
-def _ensure(platform: Platform, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
-    found = platform.registry.find(id=desired.id, name=desired.name)
+def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
+    found = context.registry.find(id=desired.id, name=desired.name)
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
-        platform.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
-    lock = nullcontext() if found is None or check_mode else platform.locks.workspace(found.id, platform.lock_wait)
+        context.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
+    lock = nullcontext() if found is None or check_mode else context.locks.workspace(found.id, context.lock_wait)
     with lock:
         # Read again: whoever held the lock may have changed or removed it.
-        workspace = platform.registry.find(id=found.id) if found else None
+        workspace = context.registry.find(id=found.id) if found else None
         if workspace is None and made_by_id:
-            platform.registry.get(id=desired.id, field="id")
-        container = _container(platform, workspace)
+            context.registry.get(id=desired.id, field="id")
+        container = _container(context, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
         steps = plan(
@@ -83,39 +83,39 @@ def _ensure(platform: Platform, desired: WorkspaceSpec, check_mode: bool) -> Ens
             workspace,
             container,
             password_differs=_password_differs(desired, workspace),
-            interrupted=workspace is not None and was_interrupted(platform, workspace),
+            interrupted=workspace is not None and was_interrupted(context, workspace),
             answers=desired.state is not WorkspaceState.STARTED or _answers(container),
-            git_server=platform.site.git is not None,
+            git_server=context.site.git is not None,
         )
-        before = observed_view(platform.site, workspace, container) if workspace else {}
+        before = observed_view(context.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
-            TemplateImages.of(platform).require(template_of(desired, workspace), check_mode=check_mode)
+            TemplateImages.of(context).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
-            return EnsureResult(bool(steps), before, _predicted(platform, desired, workspace, before, steps))
+            return EnsureResult(bool(steps), before, _predicted(context, desired, workspace, before, steps))
         if not steps:
             if desired.state is WorkspaceState.ABSENT:
-                platform.sync_routes()  # a removal that was killed may have left its route
+                context.sync_routes()  # a removal that was killed may have left its route
             if desired.state is WorkspaceState.STOPPED and workspace is not None:
-                to_stay_stopped(platform.registry, workspace.id)  # an outage may have stopped it, which is not for good
-            return EnsureResult(False, before, before, _git_warnings(platform, desired, workspace))
+                to_stay_stopped(context.registry, workspace.id)  # an outage may have stopped it, which is not for good
+            return EnsureResult(False, before, before, _git_warnings(context, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
             desired.sheet.note(_name_of(desired, found), desired.password)
         try:
             if workspace is not None and Step.REMOVE in steps:
-                warnings += remove(platform, workspace)
+                warnings += remove(context, workspace)
                 workspace = None
             else:
-                workspace = _apply(platform, desired, workspace, steps)
+                workspace = _apply(context, desired, workspace, steps)
         except AtelierError as error:
             if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
                 # Somebody made it since we looked: what is wanted of it is planned anew.
-                return _ensure(platform, desired, check_mode)
+                return _ensure(context, desired, check_mode)
             raise
-        after = observed_view(platform.site, workspace, _container(platform, workspace)) if workspace else {}
+        after = observed_view(context.site, workspace, _container(context, workspace)) if workspace else {}
         if desired.sheet and after:
             desired.sheet.write([after])
-        return EnsureResult(True, before, after, warnings + _git_warnings(platform, desired, workspace), made_up)
+        return EnsureResult(True, before, after, warnings + _git_warnings(context, desired, workspace), made_up)
 
 
 def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[WorkspaceSpec, str | None]:
@@ -135,55 +135,55 @@ def _name_of(desired: WorkspaceSpec, found: Workspace | None) -> str:
 
 
 def _apply(
-    platform: Platform, desired: WorkspaceSpec, workspace: Workspace | None, steps: Sequence[Step]
+    context: Context, desired: WorkspaceSpec, workspace: Workspace | None, steps: Sequence[Step]
 ) -> Workspace | None:
     if Step.RESERVE in steps:
-        return _create(platform, desired, steps)
+        return _create(context, desired, steps)
     if workspace is None:
         return None
-    actions: dict[Step, Callable[[Platform, WorkspaceSpec, Workspace], object]] = {
-        Step.RESTORE: lambda platform, _, workspace: recover(platform, workspace),
+    actions: dict[Step, Callable[[Context, WorkspaceSpec, Workspace], object]] = {
+        Step.RESTORE: lambda context, _, workspace: recover(context, workspace),
         Step.DETAILS: _change_details,
         Step.PASSWORD: _change_password,
         Step.LIMITS: _change_limits,
         Step.BUILD: _build,
-        Step.START: lambda platform, _, workspace: bring_up(platform, workspace),
+        Step.START: lambda context, _, workspace: bring_up(context, workspace),
         Step.FETCH: _fetch,
-        Step.REPOSITORY: lambda platform, _, workspace: _give_repository(platform, workspace),
-        Step.STOP: lambda platform, _, workspace: _stop(platform, workspace),
+        Step.REPOSITORY: lambda context, _, workspace: _give_repository(context, workspace),
+        Step.STOP: lambda context, _, workspace: _stop(context, workspace),
     }
     for step in Step:
         if step in steps:
-            actions[step](platform, desired, workspace)
-            workspace = platform.registry.get(id=workspace.id)
+            actions[step](context, desired, workspace)
+            workspace = context.registry.get(id=workspace.id)
     return workspace
 
 
-def _create(platform: Platform, desired: WorkspaceSpec, steps: Sequence[Step]) -> Workspace:
+def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> Workspace:
     # Locked before there is a row, so that nobody finds one that is "creating" with nobody at it.
     id = new_id()
-    with platform.locks.workspace(id, platform.lock_wait):
-        (workspace,) = platform.registry.reserve([_reservation(platform, desired, id)])
+    with context.locks.workspace(id, context.lock_wait):
+        (workspace,) = context.registry.reserve([_reservation(context, desired, id)])
         try:
-            _build(platform, desired, workspace)
+            _build(context, desired, workspace)
         except AtelierError as error:
             if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
                 # Where the engine is gone this fails too; then the row stays, for the next run to take up.
                 with suppress(AtelierError):
-                    remove(platform, workspace)
+                    remove(context, workspace)
             raise
         if Step.STOP in steps:
-            _stop(platform, workspace)
-    return platform.registry.get(id=workspace.id)
+            _stop(context, workspace)
+    return context.registry.get(id=workspace.id)
 
 
-def _reservation(platform: Platform, desired: WorkspaceSpec, id: str) -> Reservation:
+def _reservation(context: Context, desired: WorkspaceSpec, id: str) -> Reservation:
     limits = limits_of(desired, None)
     return Reservation(
         id=id,
         name=check_name(desired.name or ""),
         template=template_of(desired, None),
-        limits=check_limits(limits.memory, limits.cpus, platform.site.quotas),
+        limits=check_limits(limits.memory, limits.cpus, context.site.quotas),
         proxy_mode=desired.proxy_mode or DEFAULT_MODE,
         group=desired.group,
         git_url=desired.git_url,
@@ -196,98 +196,98 @@ def _hash_of(desired: WorkspaceSpec) -> str | None:
     return hash_password(desired.password) if desired.password is not None else desired.password_hash
 
 
-def remove(platform: Platform, workspace: Workspace) -> list[str]:
+def remove(context: Context, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
-    forget_past(platform, workspace.id)
-    discard_container(platform, workspace)
-    forget(platform, workspace.id)
-    platform.registry.delete(workspace.id)
-    platform.sync_routes()
+    forget_past(context, workspace.id)
+    discard_container(context, workspace)
+    forget(context, workspace.id)
+    context.registry.delete(workspace.id)
+    context.sync_routes()
     # Once the recorder knows no such workspace any more, it writes nothing again.
-    remove_recordings(platform.site.state_dir, workspace.id)
-    problem = end_access(platform, workspace.id)
+    remove_recordings(context.site.state_dir, workspace.id)
+    problem = end_access(context, workspace.id)
     return [problem] if problem else []
 
 
-def _build(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    platform.progress(Message("step.start", name=workspace.name), 0, 1)
-    platform.sync_routes()
+def _build(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+    context.progress(Message("step.start", name=workspace.name), 0, 1)
+    context.sync_routes()
     wanted = desired.git_repo or workspace.repository is not None
-    with repository_for(platform, workspace, wanted, restore=workspace.branch is not None) as push:
+    with repository_for(context, workspace, wanted, restore=workspace.branch is not None) as push:
 
         def fill() -> None:
-            _fetch(platform, desired, workspace)
+            _fetch(context, desired, workspace)
             push()
 
-        make_seat(platform, workspace, platform.site.template_image(workspace.template), fill)
-    platform.progress(Message("step.start", name=workspace.name), 1, 1)
+        make_seat(context, workspace, context.site.template_image(workspace.template), fill)
+    context.progress(Message("step.start", name=workspace.name), 1, 1)
 
 
-def _fetch(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    fetch(platform, workspace, desired.git_access, desired.git_timeout)
+def _fetch(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+    fetch(context, workspace, desired.git_access, desired.git_timeout)
 
 
-def _give_repository(platform: Platform, workspace: Workspace) -> None:
-    with repository_for(platform, workspace, wanted=True) as push:
+def _give_repository(context: Context, workspace: Workspace) -> None:
+    with repository_for(context, workspace, wanted=True) as push:
         push()
 
 
-def bring_up(platform: Platform, workspace: Workspace) -> None:
+def bring_up(context: Context, workspace: Workspace) -> None:
     """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
     CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
-    name = platform.site.container_name(workspace.id)
-    container = platform.engine.inspect(name)
-    platform.registry.claim_running_slot(workspace.id)
+    name = context.site.container_name(workspace.id)
+    container = context.engine.inspect(name)
+    context.registry.claim_running_slot(workspace.id)
     try:
         if container is not None and container.status == "paused":
-            platform.engine.unpause(name)
+            context.engine.unpause(name)
         else:
             # For one that ends again and again: Docker waits longer after each end, and takes a start meanwhile for one
             # that happened.
-            platform.engine.stop(name)
+            context.engine.stop(name)
             # The registry's word on the password, whatever an interruption or a hand left in the volume.
-            put_ide_config(platform, workspace)
-            platform.engine.start(name)
+            put_ide_config(context, workspace)
+            context.engine.start(name)
     except AtelierError:
-        platform.registry.update(workspace.id, status=Status.STOPPED)
+        context.registry.update(workspace.id, status=Status.STOPPED)
         raise
-    await_ide(platform, workspace)
+    await_ide(context, workspace)
 
 
-def _stop(platform: Platform, workspace: Workspace) -> None:
-    platform.engine.stop(platform.site.container_name(workspace.id))
-    stopped_on_purpose(platform.registry, workspace.id)
+def _stop(context: Context, workspace: Workspace) -> None:
+    context.engine.stop(context.site.container_name(workspace.id))
+    stopped_on_purpose(context.registry, workspace.id)
 
 
-def _change_details(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    platform.registry.update(workspace.id, **details_of(desired, workspace))
+def _change_details(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+    context.registry.update(workspace.id, **details_of(desired, workspace))
 
 
-def change_password(platform: Platform, workspace: Workspace, password_hash: str | None) -> None:
+def change_password(context: Context, workspace: Workspace, password_hash: str | None) -> None:
     """Gives container and row another password, or none. The caller holds the workspace's lock.
 
     The container first, the row last: whoever is killed in between finds the row still wanting the change.
     """
     changed = workspace._replace(password_hash=password_hash)
-    container = _container(platform, workspace)
+    container = _container(context, workspace)
     # What an interrupted making left is replaced anyway, and may not even start.
     if container is not None and workspace.status is not Status.CREATING:
-        apply_ide_config(platform, changed, container)
-    platform.registry.update(workspace.id, password_hash=password_hash)
-    platform.sync_ports()
+        apply_ide_config(context, changed, container)
+    context.registry.update(workspace.id, password_hash=password_hash)
+    context.sync_ports()
 
 
-def _change_password(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    change_password(platform, workspace, _hash_of(desired))
+def _change_password(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+    change_password(context, workspace, _hash_of(desired))
 
 
-def _change_limits(platform: Platform, desired: WorkspaceSpec, workspace: Workspace) -> None:
+def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
     limits = limits_of(desired, workspace)
-    name = platform.site.container_name(workspace.id)
-    if platform.engine.inspect(name) is not None:
-        platform.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
-    platform.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
+    name = context.site.container_name(workspace.id)
+    if context.engine.inspect(name) is not None:
+        context.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
+    context.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
 
 
 def _answers(container: Container | None) -> bool:
@@ -308,8 +308,8 @@ def _password_differs(desired: WorkspaceSpec, workspace: Workspace | None) -> bo
     return desired.remove_password and workspace.password_protected
 
 
-def _container(platform: Platform, workspace: Workspace | None) -> Container | None:
-    return platform.engine.inspect(platform.site.container_name(workspace.id)) if workspace else None
+def _container(context: Context, workspace: Workspace | None) -> Container | None:
+    return context.engine.inspect(context.site.container_name(workspace.id)) if workspace else None
 
 
 def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
@@ -321,16 +321,16 @@ def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def _git_warnings(platform: Platform, desired: WorkspaceSpec, workspace: Workspace | None) -> list[str]:
+def _git_warnings(context: Context, desired: WorkspaceSpec, workspace: Workspace | None) -> list[str]:
     if workspace is None or desired.state is WorkspaceState.ABSENT:
         return []
-    if desired.git_repo and platform.site.git is None and not workspace.repository:
+    if desired.git_repo and context.site.git is None and not workspace.repository:
         return [not_installed(workspace)]
     return [workspace.git_problem] if workspace.git_problem else []
 
 
 def _predicted(
-    platform: Platform,
+    context: Context,
     desired: WorkspaceSpec,
     workspace: Workspace | None,
     before: Mapping[str, object],
@@ -340,13 +340,13 @@ def _predicted(
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
-        (workspace,) = platform.registry.reserve([_reservation(platform, desired, new_id())], keep=False)
+        (workspace,) = context.registry.reserve([_reservation(context, desired, new_id())], keep=False)
     # What the registry would refuse is refused now.
     if details := details_of(desired, workspace):
-        platform.registry.update(workspace.id, False, **details)
+        context.registry.update(workspace.id, False, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
-        platform.registry.claim_running_slot(workspace.id, keep=False)
-    after = view(platform.site, workspace, workspace.status)
+        context.registry.claim_running_slot(workspace.id, keep=False)
+    after = view(context.site, workspace, workspace.status)
     if not before:
         # Nobody can know them before they are given.
         after |= dict.fromkeys(("id", "url", "address", "created_at"))
