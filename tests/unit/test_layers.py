@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ PACKAGES = [file.parent for folder in ("module_utils/atelier", "api") for file i
 
 def _lint(contracts: Path, root: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{root / 'module_utils'}:{root}"}
-    command = ["lint-imports", "--no-cache", "--config", str(contracts)]
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", str(contracts)]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
