@@ -1,1 +1,1 @@
-"""The HTTP layer: parses, authorises, and turns every change into one ansible-runner execution."""
+"""The HTTP layer: parses and authorises requests, and runs one ansible-runner execution per change."""

@@ -1,4 +1,4 @@
-"""What routes are given: the platform's parts as one object, and the caller."""
+"""Dependencies of routes: the platform's services, and the caller."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Services:
 
     settings: Settings
     registry: Registry
-    # A connection of its own for what is read on the event loop: it never waits for somebody who writes.
+    # A separate connection for reads on the event loop, so that they never wait for writes.
     reads: Registry
     locks: Locks
     jobs: Jobs
@@ -62,12 +62,12 @@ class Services:
     presenter: Presenter
     passwords: PasswordGuard
     sign_ins: Limiter
-    # Changes of ports' sharing by people who are not the operator, by workspace.
+    # Port share changes by participants, by workspace.
     shares: Limiter
     sessions: Sessions
     streams: Streams
     activities: Activities
-    # For questions about one seat that somebody waits for.
+    # For queries about one seat that a caller waits for.
     seat_threads: SeatThreads
     desk: ClaimDesk
     password_desk: PasswordDesk
@@ -90,7 +90,7 @@ class Services:
         return Claims(self.reads, self.settings.workshop.group)
 
     def row(self, project_id: str) -> Workspace:
-        """The workspace. Raises PROJECT_NOT_FOUND, also for what can't be an id."""
+        """The workspace. Raises PROJECT_NOT_FOUND, also for an invalid id."""
         row = self.reads.find(id=project_id) if len(project_id) == 12 else None
         if row is None:
             raise AtelierError(
@@ -99,11 +99,11 @@ class Services:
         return row
 
     def tell_proxies(self) -> None:
-        """Lets the egress proxies know of a change of a workspace that no playbook makes."""
+        """Updates the egress proxies' client map after a change without a playbook."""
         tell_proxies(self.settings.site, self.registry, self.locks)
 
     def sync_ports(self) -> None:
-        """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
+        """Writes the gateway's map of port passwords and shared ports."""
         Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.registry))
 
     def squid(self) -> Squid:

@@ -1,4 +1,4 @@
-"""The application: put together, started, taken down. ``uvicorn api.main:create_app --factory``."""
+"""The application's assembly, start and shutdown. ``uvicorn api.main:create_app --factory``."""
 
 from __future__ import annotations
 

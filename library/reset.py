@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: one seat begins again."""
+"""Ansible module: resets a seat."""
 
 from __future__ import annotations
 

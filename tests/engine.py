@@ -1,4 +1,4 @@
-"""The host's Docker engine, as the suites share it: one session of each at a time, on a network of its own."""
+"""The host's Docker engine, shared by the suites: one session of each at a time, on a separate network."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
-    """An installation beside any other, made by `up` and purged at the end. Its images have names of its own, so that
-    its purge takes no other one's away."""
+    """A separate installation, created by `up` and purged at the end. Its images have separate names, so that its purge
+    removes no others."""
     file = folder / "variables.json"
     file.write_text(
         json.dumps(

@@ -1,4 +1,4 @@
-"""The password of whoever runs the workshop: where a request may carry it, and whether it is the right one."""
+"""The workshop's admin password: where a request can carry it, and its check."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _OPENED = "/api/workshop/"
 
 
 class AdminDoor:
-    """Lets in whoever knows the password. Without one nobody is let in.
+    """Checks the admin password. Without a configured password all are refused.
 
-    People choose the password, so guesses are counted by address before they are compared. A browser that signed in
-    before is counted by itself: neighbours behind the same address can't lock it out.
+    People choose the password, so guesses are limited per address. A browser that signed in before has a separate
+    limit, so that neighbours behind the same address cannot lock it out.
     """
 
     def __init__(self, password: str, browsers: Browsers) -> None:
@@ -34,9 +34,8 @@ class AdminDoor:
         return bool(self._password) and path.startswith(_OPENED)
 
     def check(self, address: str, headers: Headers, given: Iterable[str]) -> None:
-        """Returns when one of the words is the password. Raises FORBIDDEN where there is none, UNAUTHORIZED for a
-        missing or wrong one, TOO_MANY_ATTEMPTS from the eleventh wrong one of an address, or of a browser that signed
-        in before, within a minute on."""
+        """Returns if one of the words is the password. Raises FORBIDDEN if there is none, UNAUTHORIZED for a missing or
+        wrong one, TOO_MANY_ATTEMPTS after ten wrong ones within a minute from one address or known browser."""
         if not self._password:
             raise AtelierError(
                 Code.FORBIDDEN,
@@ -58,8 +57,8 @@ class AdminDoor:
 
 
 def words_of(headers: Headers, query: bytes, token: str) -> list[str]:
-    """The admin passwords that a request carries, one of each way at most: else one request could try a thousand. The
-    API's own token is none: it says who calls, not more."""
+    """The admin passwords in a request, at most one per way of sending it, so that one request cannot try many. The
+    API's own token does not count."""
     words = headers.getlist("x-admin-password")[:1]
     words += [value for name, value in parse_qsl(query.decode("latin-1")) if name == "password"][:1]
     scheme, _, bearer = headers.get("authorization", "").partition(" ")

@@ -1,4 +1,4 @@
-"""Who may pass to an alias that wants a name and a password: what the gateway asks before it lets a request through."""
+"""Checks user name and password of an alias, for the gateway."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from atelier.gateway.aliases import Alias
 from ..core.rate_limit import Limiter, network_of
 
 _WRONG_PER_MINUTE = 10
-# A network whose user was right a moment ago gets in however often its neighbours are wrong, up to this: what is let in
-# also tells a guesser that a guess was right.
+# A network with a recent successful login is exempt from its neighbours' failures, up to this number of attempts,
+# because an accepted login also tells a guesser that a guess was right.
 _WRONG_BESIDE_RIGHT = 100
-# A page asks for a hundred things at once, and argon2 takes 20 ms for each: whoever was right is so for a while.
+# A page makes about 100 requests and argon2 takes 20 ms per check, so successful logins are cached.
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED = 1000
 
 
 class AliasGuard:
-    """Remembers who was right: by network, and by a digest that includes the hash, so a new password ends it."""
+    """Caches successful logins by network and a digest that includes the hash, so a new password invalidates them."""
 
     def __init__(self) -> None:
         self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong passwords for this address.")
@@ -35,9 +35,8 @@ class AliasGuard:
         self._turn = threading.Lock()
 
     def admission(self, alias: Alias, authorization: str, caller: str) -> int:
-        """The status for a request with that Authorization header: 204, 401, or 429 from the eleventh wrong one of a
-        caller within a minute on, which does not concern those that were right before. Takes argon2's 20 ms for those
-        that are not remembered."""
+        """The status for a request with that Authorization header: 204, 401, or 429 after ten wrong ones of a caller
+        within a minute, except for recently successful callers. Uncached checks take argon2's 20 ms."""
         if alias.user is None or alias.password_hash is None:
             return 204
         key = f"{alias.subdomain} {network_of(caller)}"
@@ -81,7 +80,7 @@ class AliasGuard:
 
 
 def credentials(authorization: str) -> tuple[str, str]:
-    """Name and password of a Basic header (RFC 7617); empty ones for what is none."""
+    """Name and password of a Basic header (RFC 7617); empty for an invalid one."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return "", ""

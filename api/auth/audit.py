@@ -1,8 +1,8 @@
-"""The audit log: who changed what, and whom the platform refused.
+"""The audit log: changes and refusals.
 
-Changes and refusals of strangers are kept in separate files. Anybody who reaches the gateway can be refused as often
-as they like, so refusals are bounded in rate and size and can't displace the record of changes. What participants
-change of their own workspaces' ports stands with the refusals, too.
+Changes and refusals of strangers are kept in separate files. Anybody who can reach the gateway can cause refusals, so
+these are limited in rate and size and cannot displace the changes. Changes by participants to their own workspaces'
+ports are in the refusals' file, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REFUSAL_FILES = 2
 # Within a window, equal refusals of one network get one line at its beginning and one with their count at its end.
 _WINDOW_SECONDS = 60.0
 _TICK_SECONDS = 15.0
-# Networks and kinds of refusals that are told apart within a window; further ones are counted together.
+# Networks and kinds of refusals that are counted separately within a window; further ones are counted together.
 _MOST_KINDS = 500
 _OTHERS = "others"
 # Of an answer, at most this share is refusals if there are enough changes to fill it.
@@ -54,7 +54,7 @@ class _Window:
 
 
 class Audit:
-    """Who did what to which workspace, with what outcome and in which job. Never what they typed.
+    """Actor, action, workspace, result and job. Never user input.
 
     Entries have a ``sequence`` number, which also orders them after the clock was set back.
     """
@@ -73,13 +73,13 @@ class Audit:
     def write(
         self, who: str, what: str, workspace: str | None, outcome: str, job: str | None = None, **more: object
     ) -> None:
-        """Adds a line for a change, or for a refusal of somebody who may make changes."""
+        """Adds a line for a change, or for the refusal of an authorised caller."""
         with self._turn:
             self._changes.append(self._entry(who, what, workspace, outcome, job, **more))
 
     def note(self, who: str, what: str, workspace: str, outcome: str, **more: object) -> None:
-        """Adds a line for a change by somebody who knows a workspace's password only. It stands with the refusals: a
-        participant must not displace the record of the operator's changes either."""
+        """Adds a line for a change by a participant, in the refusals' file: participants must not displace the
+        operator's changes."""
         with self._turn:
             self._refusals.append(self._entry(who, what, workspace, outcome, None, **more))
 
@@ -110,7 +110,7 @@ class Audit:
             await asyncio.to_thread(self.tick)
 
     def tick(self) -> None:
-        """Writes the counts of a window that is over, and what a full disk kept waiting."""
+        """Writes the counts of ended windows, and lines that waited for space on the disk."""
         with self._turn:
             self._end_window(only_if_over=True)
             self._changes.flush()

@@ -1,4 +1,4 @@
-"""Cookies: their names, what a request carries, and the browsers that signed in with the workshop's password before."""
+"""Cookies: their names and values, and the browsers that signed in with the workshop's password before."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BROWSER = "browser"
 class Browsers:
     """Recognises browsers by a signed cookie that a successful sign-in left (OWASP: "device cookies").
 
-    The cookie opens nothing: it gives the browser a budget of guesses of its own. The signature ends when the
-    password or the API's token changes.
+    The cookie grants no access, only a separate limit of guesses. Its signature becomes invalid when the password or
+    the API's token changes.
     """
 
     def __init__(self, token: str, password: str, protocol: str, name: str = _BROWSER) -> None:

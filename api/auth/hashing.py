@@ -1,4 +1,4 @@
-"""Password checks that strangers ask for: a pool of their own, since argon2 keeps a core busy for 20 ms."""
+"""Password checks for unauthenticated callers, in a dedicated pool, since argon2 keeps a core busy for 20 ms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Hashing:
         self._waiting = 0
 
     async def run(self, check: Callable[[], int]) -> int:
-        """What the check returns. Raises TOO_MANY_ATTEMPTS while a hundred others wait."""
+        """Returns the check's result. Raises TOO_MANY_ATTEMPTS while a hundred others wait."""
         if self._waiting >= _MOST_WAITING:
             raise AtelierError(
                 Code.TOO_MANY_ATTEMPTS, "Too many passwords are being checked; try again in a moment.", retry_after=1

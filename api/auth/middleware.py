@@ -1,7 +1,7 @@
-"""Who may call, from where, and with what: decided before a request reaches any route.
+"""Authentication and authorization, before a request reaches any route.
 
 The API listens on a Unix socket that only the gateway (and root) can open, and the gateway sets X-Forwarded-For to the
-caller's true address. So that header can be believed here, and nowhere else.
+client's true address. So this header can be trusted here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
 _PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
-# Pages look at the caller themselves: who may not see one gets its sign-in instead.
+# Pages check the caller themselves and show the sign-in if needed.
 _PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
 # What callers prove by a workspace's password; each checks it itself.
 _BY_SEAT_PASSWORD = re.compile(
@@ -41,14 +41,14 @@ _BY_SEAT_PASSWORD = re.compile(
 _FORM = re.compile(r"/api/ports/[^/]+/sign-in")
 # What a browser may be led to from another site, but not made to load for one.
 _READ = re.compile(r"/(?:api|pages|metrics)(?:/.*)?")
-# What is open to somebody who signed in with the workshop's password only.
+# Paths open to a session with the workshop's password.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """``address`` as the gateway saw it; ``name`` is what the audit log writes. ``operator`` may do everything,
-    ``workshop_admin`` signed in with the workshop's password."""
+    """``address`` is the client's, as the gateway saw it; ``name`` is used in the audit log. An ``operator`` has all
+    rights; a ``workshop_admin`` signed in with the workshop's password."""
 
     address: str
     name: str
@@ -140,9 +140,9 @@ class Gatekeeper:
         return Caller(address, address, operator=self._settings.open_to_all, workshop_admin=admin)
 
     def _address(self, headers: Headers) -> tuple[str, bool]:
-        """The caller's address, and whether it makes the operator. Without the header it was no gateway that asked but
-        somebody who may open the socket; with anything else than one address in it, nobody who can be believed. Where
-        a proxy in front may call from this machine, loopback proves nothing."""
+        """The client's address, and whether it identifies the operator. Without the header the request did not come
+        through the gateway but directly over the socket; a header with anything else than one address is not trusted.
+        If a proxy in front may call from this machine, loopback proves nothing."""
         given = headers.getlist("x-forwarded-for")
         if not given:
             return "127.0.0.1", True
@@ -155,7 +155,7 @@ class Gatekeeper:
         return str(address), (mapped or address).is_loopback and self._settings.loopback_is_operator
 
     def _signed_in(self, headers: Headers) -> set[Role]:
-        """What the request's cookies prove. A page of a seat may plant cookies of its own beside ours, so all of a name
+        """The roles that the request's cookies prove. A seat's page can set cookies with the same names, so all values
         are tried, and each counts for its own role only."""
         sent = cookies_of(headers)
         return {
@@ -189,18 +189,18 @@ def _check_body(scope: Scope, headers: Headers, most: int) -> None:
 
 
 def is_page(path: str) -> bool:
-    """Whether a page, or a file of one, may be at the path; each page looks at its caller itself."""
+    """Whether the path may be a page or a file of one; each page checks its caller itself."""
     return _PAGE.fullmatch(path) is not None
 
 
 def _is_from(own: str, headers: Headers) -> bool:
-    """Whether no browser sent the request, or one that shows a page of this very origin."""
+    """Whether the request comes from no browser, or from a page of this origin."""
     is_own = all(origin.lower() == own for origin in headers.getlist("origin"))
     return is_own and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
 def _is_asked_for(headers: Headers) -> bool:
-    """Whether no page of another site is behind a read, other than by a link that somebody followed."""
+    """Whether a read comes from no page of another site, other than by a followed link."""
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return True
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"

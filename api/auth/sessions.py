@@ -1,4 +1,4 @@
-"""Who signed in with a browser: opaque ids in cookies, of which only the hashes are kept here."""
+"""Browser sessions: opaque ids in cookies, stored as hashes only."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from atelier.common.atomic_files import write_atomically
 
 LIFETIME_SECONDS = 12 * 3600
-# Whoever signs in more often than this within the lifetime is a program that should send its token.
+# A client that signs in more often within the lifetime is a program, which should send its token.
 _KEPT = 1000
 
 
 class Role(StrEnum):
-    """What was signed in with: the API's token, or the workshop's password."""
+    """The role of a session: signed in with the API's token, or the workshop's password."""
 
     OPERATOR = "operator"
     WORKSHOP = "workshop"
@@ -35,9 +35,9 @@ class Session:
 
 
 class Sessions:
-    """Sessions in one file that only root reads, so that a restart of the API signs nobody out.
+    """Sessions in one file, readable only by root, so that they survive a restart of the API.
 
-    A session ends also when the secret that it was signed in with is another by now; a role without a secret has none.
+    A session is invalidated when the secret it was created with changes. A role without a secret has no sessions.
     """
 
     def __init__(self, state_dir: Path, secrets_of: Mapping[Role, str]) -> None:
@@ -46,7 +46,7 @@ class Sessions:
         for missing in (state_dir, folder):
             missing.mkdir(mode=0o700, exist_ok=True)
         self._path = folder / "sessions.json"
-        # What a killed API left half-written. There is one API, so nobody is writing now.
+        # Incomplete files of a killed API. There is only one API, so no process is writing now.
         for leftover in folder.glob(f".{self._path.name}.*"):
             leftover.unlink(missing_ok=True)
         self._turn = threading.Lock()

@@ -1,4 +1,4 @@
-"""Whether a caller knows a workspace's password, and how often one may guess."""
+"""Checks workspace passwords, with a limit of attempts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What open pages follow: which kinds of things changed, said to all of them from one look.
+"""The change feed of open pages: one check for all of them announces which topics changed.
 
-Playbooks that run by hand change the registry from other processes, so somebody has to look; one look every half
-second, for as long as anybody follows, costs the same for one page and for a hundred.
+Playbooks run by hand change the registry from other processes, so it must be polled; one check every half second, while
+anybody follows, costs the same for one page and for a hundred.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LOOK_SECONDS = 0.5
 
 
 class Feed:
-    """``look`` gives each topic's state as something that can be compared; it is called in the event loop and must be
-    quick where nothing changed."""
+    """``look`` returns each topic's state as a comparable value; it is called in the event loop and must be fast if
+    nothing changed."""
 
     def __init__(self, look: Callable[[], Mapping[str, object]]) -> None:
         self._look = look
@@ -30,7 +30,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
 
     async def follow(self) -> AsyncGenerator[str]:
-        """Each topic once at the beginning, since whoever comes can't know what it missed, then as it changes."""
+        """Yields each topic once at the beginning, since a new client may have missed changes, then on each change."""
         self._followers += 1
         if self._task is None:
             looks = run_periodically(log, "telling pages of changes", _LOOK_SECONDS, self._compare)

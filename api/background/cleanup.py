@@ -1,4 +1,4 @@
-"""Looks now and then whether containers that resets moved aside are there for longer than they are kept."""
+"""Removes expired kept containers in the background."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ REPAIR = "repair"
 
 
 async def run(services: Services) -> None:
-    """As a task for as long as the API lives. What it finds a repair removes: a seat that is never reset again would
-    keep what it had for ever."""
+    """A task of the API that starts a repair for expired containers: a seat that is never reset again would otherwise
+    keep its old container."""
     wait = min(_EVERY_SECONDS, max(services.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
 
     async def look() -> None:

@@ -1,4 +1,4 @@
-"""Looks at the disk again and again, warns of seats that are close to their limit, and stops those that reach it."""
+"""Monitors the disk, warns about seats close to their limit, and stops those that reach it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from ..monitoring.disk_gauge import Figures, Space, space
 
 log = logging.getLogger(__name__)
 
-# The free space is looked at so often, which costs nothing; seats are measured when it falls, and now and then.
+# Interval for reading the free space, which is cheap; seats are measured when it falls, and now and then.
 _EVERY_SECONDS = 1.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 10.0, 300.0
 _WAIT_IN_NEED = 2.0
 # Measuring may take a twentieth of the time.
 _WAIT_PER_SECOND = 20
 _LIMIT_SHARE = 20
-# A notice is renewed when what it tells changed by this share of the limit.
+# A notice is renewed if its figures changed by this share of the limit.
 _NEWS_SHARE = 0.02
 _CALLER = Caller("127.0.0.1", "disk")
 
@@ -68,8 +68,8 @@ class DiskWatch:
         await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._platform.watcher)
 
     async def look(self) -> None:
-        """One look: measures the seats if it is time to, and does what follows from it. Raises REGISTRY_ERROR or
-        DISK_FULL when a notice can't be stored; the next look tries again."""
+        """One pass: measures the seats if due, and acts on the result. Raises REGISTRY_ERROR or DISK_FULL if a notice
+        cannot be stored; the next pass retries."""
         try:
             await self._look()
         finally:

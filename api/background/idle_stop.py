@@ -1,4 +1,4 @@
-"""Looks at running workspaces again and again, and stops those that nobody uses or whose workshop is over."""
+"""Stops running workspaces that are idle or whose workshop is over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CALLER = Caller("127.0.0.1", "expiry")
 
 
 class Expiry:
-    """Runs as a task for as long as the API does; nothing to do where neither a timeout nor an end is set."""
+    """A task of the API; does nothing if neither a timeout nor an end is set."""
 
     def __init__(self, services: Services) -> None:
         self._platform = services
@@ -81,12 +81,12 @@ class Expiry:
                 log.exception("%s was not looked at for expiry", id)
 
     def _note_beats(self, beats: Mapping[str, datetime], moment: datetime) -> None:
-        """Takes heartbeats as use. While the clock is doubted, a heartbeat can't be compared with the present, but one
-        that differs from the last look's was made since then."""
+        """Counts heartbeats as use. While the clock is in doubt, a heartbeat cannot be compared with the present, but a
+        changed one is new."""
         for id, beat in beats.items():
             is_news = self._beats.get(id) not in (None, beat)
             used = moment if is_news and self._clock.is_doubted else beat
-            # A heartbeat is the seat's word: one that lies ahead would keep it from ever being idle.
+            # Heartbeats are untrusted: one in the future would keep the seat from ever being idle.
             if used <= moment + _AHEAD:
                 self._used[id] = max(self._used.get(id, used), used)
         self._beats = dict(beats)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read at the moment they are asked for."""
+"""Metrics for Prometheus, read on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of projects as bytes, made anew only when something changed."""
+"""The list of projects as bytes, rebuilt only after changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..dependencies import Services
 
 
 class ProjectList:
-    """Remembers the last answer with the versions of registry and watcher that it was made from."""
+    """Caches the last answer with the versions of registry and watcher."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
@@ -26,8 +26,7 @@ class ProjectList:
 
 
 class Topics:
-    """What pages follow, as states that can be compared; what stands in the registry is looked at again only when
-    something was written."""
+    """The topics of the change feed as comparable states; the registry is read again only after writes."""
 
     def __init__(self) -> None:
         self._version: tuple[int, int] | None = None

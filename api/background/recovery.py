@@ -1,4 +1,4 @@
-"""What a crash interrupted: jobs are taken up, unless they have ended or somebody has decided otherwise since."""
+"""Resumes interrupted jobs after a crash, unless they have ended or a later decision replaced them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _WANTED = {"start": "running", "stop": "stopped"}
 
 
 def recover(services: Services, must_repair: bool) -> asyncio.Task[None] | None:
-    """Takes up what a crash interrupted, in its order and before whatever is asked for from now on.
+    """Resumes interrupted jobs in their order, before new ones.
 
-    The playbooks are idempotent, so taking up is running again. First their old processes must end, which may have
-    outlived the API, and what is half-made be repaired."""
+    The playbooks are idempotent, so a job is resumed by running it again. First its old processes, which may have
+    survived the API, must end, and incomplete objects be repaired.
+    """
     unfinished = services.jobs.unfinished()
     if not unfinished and not must_repair:
         return None
@@ -56,10 +57,11 @@ def _take_up(services: Services, job: Job, repaired: asyncio.Event) -> None:
 
 
 def still_wanted(job: Job, rows: dict[str, Present], later: Sequence[Job]) -> tuple[Job, Ended | None]:
-    """The job with what is left to do of it, or the end that it has without being run again.
+    """The job with its remaining work, or its end without another run.
 
-    A start or stop is not repeated when the workspace was deliberately stopped or started since it was asked for, a
-    password not when another was set, and what a later job of the same kind overwrote stays overwritten."""
+    A start or stop is not repeated if the workspace was deliberately stopped or started since, a password if another
+    was set, and other changes if a later job of the same kind replaced them.
+    """
     if job.operation in _WANTED:
         id = job.project_ids[0]
         row = rows.get(id)

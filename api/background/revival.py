@@ -1,8 +1,8 @@
-"""Starts again what should run and does not. The API is the one place that knows what should run.
+"""Restarts seats that should run but do not. Only the API knows which should.
 
-Docker itself starts the platform's own containers (their restart policy is ``always``), and seats whose processes end.
-After a crash of dockerd without ``live-restore`` it leaves seats stopped; these are started here. The loop compares
-what is wanted with what is, so it does not matter what died, or how often.
+Docker itself restarts the platform's containers (restart policy ``always``), and seats whose processes end. After a
+crash of dockerd without ``live-restore`` it leaves seats stopped; these are started here. The loop compares the desired
+with the present state, so the cause and number of crashes do not matter.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Revival:
         begin(self._platform, _CALLER, job)
 
     def _decide(self, id: str) -> None:
-        """Takes a stop that somebody asked Docker for as intended, if the container stayed down and Docker is there."""
+        """Treats a manual ``docker stop`` as intended if the container stayed down and Docker runs."""
         watcher = self._platform.watcher
         outages = watcher.outages
         container = watcher.seen.get(id)
@@ -114,7 +114,7 @@ class Revival:
         return True
 
     def _down(self) -> list[str]:
-        """Ids of the workspaces to be started now: wanted, down, and nobody at them."""
+        """Ids of the workspaces to start now: wanted, down, and not in use by another run."""
         watcher, registry = self._platform.watcher, self._platform.registry
         version = (watcher.version, *registry.version())
         if version == self._nothing_at:

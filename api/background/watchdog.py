@@ -1,4 +1,4 @@
-"""Ends the process when its event loop stalls: a hung API answers nobody, and Docker restarts only what ends."""
+"""Ends the process if its event loop stalls; Docker restarts only ended containers, not hung ones."""
 
 from __future__ import annotations
 

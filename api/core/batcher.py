@@ -1,4 +1,4 @@
-"""Many calls at once become few runs: those that arrive while runs are under way wait and share the next one."""
+"""Batches concurrent calls: those that arrive during a run share the next one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Waiting(Generic[T, R]):
-    """One call: what it wants, and the future that its caller awaits, unless that one has gone."""
+    """One call: its request, and the future that its caller awaits, unless the caller is gone."""
 
     def __init__(self, wish: T) -> None:
         self.wish = wish
@@ -32,8 +32,8 @@ class Waiting(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Belongs to one event loop. ``serve`` ends the calls of a batch; what it raises is raised to all that have no
-    result. ``choose`` picks the next batch from those that wait; up to ``runs`` batches are served at once."""
+    """Belongs to one event loop. ``serve`` completes the calls of a batch; its exception is raised to all calls without
+    a result. ``choose`` picks the next batch from the waiting calls; up to ``runs`` batches run at once."""
 
     def __init__(
         self,

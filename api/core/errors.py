@@ -1,4 +1,4 @@
-"""Errors as the HTTP contract words them: one shape, one table of statuses."""
+"""Errors in the HTTP contract's format, with one table of statuses."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def _plain(texts: Mapping[str, object]) -> dict[str, object]:
 
 
 def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
-    """An AtelierError as the contract's answer; codes without a status of their own are 500. ``of_project``: whether
-    the core's words for fields are those of projects."""
+    """Converts an AtelierError to the contract's answer; codes without a status become 500. ``of_project``: whether the
+    core's field names are those of projects."""
     details = {key: value for key, value in error.details.items() if key != "field"}
     field = error.details.get("field")
     if isinstance(field, str):
@@ -129,7 +129,7 @@ def _clone_refused(error: AtelierError) -> JSON | None:
 def validation_response(
     errors: Sequence[Mapping[str, Any]], *, of_clone: bool = False, of_project: bool = True
 ) -> JSON:
-    """Pydantic's findings, keyed by field. One field with a code of its own gives that code, all else
+    """Converts Pydantic's errors, by field. One field with its own code gives that code, everything else
     VALIDATION_ERROR."""
     details: dict[str, str] = {}
     for finding in errors:

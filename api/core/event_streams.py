@@ -1,4 +1,4 @@
-"""How many event streams may be open: each holds a connection and memory for as long as its reader likes."""
+"""Limits open event streams, because each uses a connection and memory for as long as its client likes."""
 
 from __future__ import annotations
 

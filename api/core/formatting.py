@@ -13,7 +13,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as "2d 14h 22m"; days and hours are left out while they are none."""
+    """A duration such as "2d 14h 22m"; days and hours are omitted if zero."""
     minutes = int(seconds) // 60
     days, hours = minutes // 1440, minutes // 60 % 24
     parts = [f"{days}d"] if days else []

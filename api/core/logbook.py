@@ -1,4 +1,4 @@
-"""A log of JSON lines in rotating files of a fixed total size, which waits for a disk that is full."""
+"""A log of JSON lines in rotating files of a fixed total size; it buffers lines while the disk is full."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MOST_WAITING = 10_000
 class Logbook:
     """Appends entries to ``path``. At ``file_bytes`` the file becomes ``path.1`` and so on; ``files`` are kept.
 
-    A line is written whole or not at all. Lines that can't be written (the disk is full) wait in memory, in their
-    order, and are written with the next one or by ``flush``. May be used from several threads.
+    Lines are written completely or not at all. Lines that cannot be written (full disk) wait in memory, in order, until
+    the next line or ``flush``. Thread-safe.
     """
 
     def __init__(self, path: Path, *, file_bytes: int, files: int) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says of errors, and what FastAPI would say otherwise."""
+"""Corrections of FastAPI's OpenAPI document, above all of errors."""
 
 from __future__ import annotations
 

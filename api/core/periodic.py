@@ -1,4 +1,4 @@
-"""The background loops of the API: look, log a failure once, sleep."""
+"""The API's background loops: run one pass, log a lasting failure once, sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often somebody may do something: counted in a sliding window, by whatever tells callers apart."""
+"""Rate limits: attempts in a sliding window per caller."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from weakref import WeakValueDictionary
 from atelier.common.errors import AtelierError, Code
 
 _WINDOW_SECONDS = 60.0
-# A stranger with many addresses must not fill the memory; whoever came longest ago is forgotten.
+# Bounds memory: the least recently seen client is evicted.
 _KEPT_CALLERS = 10_000
-# An IPv6 site (a /48) has 65,536 networks, each of which counts by itself: all of them together may do this many times
-# what one may do.
+# An IPv6 site (a /48) has 65,536 networks, each counted separately: all of them together have this multiple of one
+# network's limit.
 _NETWORKS_PER_SITE = 10
 
 
 class Limiter:
-    """At most ``per_minute`` of one caller's acts count within a minute; 0 is no limit. ``{wait}`` in the refusal is
-    replaced by the seconds until the next try."""
+    """Allows ``per_minute`` actions per caller and minute; 0 is no limit. ``{wait}`` in the refusal is replaced by the
+    seconds until the next attempt."""
 
     def __init__(self, per_minute: int, refusal: str) -> None:
         self._limit = per_minute
         self._refusal = refusal
         self._acts: OrderedDict[str, deque[float]] = OrderedDict()
         self._turn = threading.Lock()
-        # By caller; kept only while somebody holds or awaits one.
+        # By caller; kept only while held or awaited.
         self._tries: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def attempt(self, caller: str, is_right: Callable[[], bool]) -> bool:
-        """Whether the caller's try is right; a wrong one counts. Of many at once one is looked at after the other, so
-        that none is looked at before those ahead of it were counted. Raises TOO_MANY_ATTEMPTS, as ``check`` does."""
+        """Whether the caller's attempt is right; a wrong one counts. Concurrent attempts are checked one after the
+        other, so that each sees the earlier ones' counts. Raises TOO_MANY_ATTEMPTS, as ``check`` does."""
         key = network_of(caller)
         with self._turn:
             alone = self._tries.setdefault(key, threading.Lock())

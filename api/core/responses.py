@@ -22,8 +22,8 @@ class JSON(Response):
 
 
 class Route(APIRoute):
-    """Sends what its handler returns as it is: mypy holds that against the documented type, and no request costs a
-    validation. A handler that is called by another one, or by a page, gives its objects."""
+    """Sends the handler's result without validation, to save time: mypy checks it against the documented type. Handlers
+    called by other handlers or pages return objects."""
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any) -> None:
         @wraps(endpoint)

@@ -1,4 +1,4 @@
-"""Passwords that are made up here, told once and stored nowhere."""
+"""Generated passwords, shown once and never stored."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .service import follow
 
 
 async def new_password(services: Services, caller: Caller, workspace_id: str) -> str:
-    """Sets a password that was made up on the workspace, by the playbook that PUT password runs; returns it. Raises
-    what the playbook says of this workspace, or failed with."""
+    """Sets a generated password on the workspace with the playbook of PUT password, and returns it. Raises the
+    playbook's error."""
 
     async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
         services.require_docker()

@@ -1,4 +1,4 @@
-"""Asking for a change: the job is written down, what it needs is reserved, the playbook runs, the audit log is told."""
+"""Runs changes: stores the job, reserves what it needs, runs the playbook, and writes the audit log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..dependencies import Services
 from ..runner.adapter import Ended
 from ..runner.operations import raise_for
 
-# The event that a job has from the moment on that it was asked to end.
+# The event of a cancelled job.
 CANCELING = "canceling"
 
 
@@ -37,8 +37,7 @@ async def reserve(
     reservation: Callable[[], object],
     source: str | None = None,
 ) -> Job:
-    """Writes a job down together with the reservation that it is for, in one transaction: a crash or a full disk
-    leaves both or neither."""
+    """Stores a job and its reservation in one transaction: a crash or a full disk leaves both or neither."""
     services.require_docker()
 
     def write() -> Job:

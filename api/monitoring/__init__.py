@@ -1,1 +1,1 @@
-"""What goes on in Docker and in workspaces: events, figures, disk, activity."""
+"""Observation of Docker and workspaces: events, figures, disk, activity."""

@@ -1,4 +1,4 @@
-"""Who uses which workspace now: what their IDEs say, and which connections are open."""
+"""Activity of workspaces: their IDEs' heartbeats and open connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def connections_in(table: str) -> Counter[str]:
 
 
 def heartbeat(address: str) -> datetime | None:
-    """When the IDE there was last used by somebody, as it says itself. Takes two seconds at most."""
+    """Time of the IDE's last use, as it reports itself. Takes at most two seconds."""
     answer = health(address)
     document = answer.document() if answer else None
     milliseconds = document.get("lastHeartbeat") if isinstance(document, dict) else None

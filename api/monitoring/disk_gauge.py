@@ -1,4 +1,4 @@
-"""What the files of seats take, and what is free on the disk that they share."""
+"""Measures the disk use of seats, and the free space of their disk."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DiskGauge:
         self.sizes: Mapping[str, int] = {}
 
     def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
-        """By workspace id, for containers by workspace id. A seat that can't be measured has the size it had before."""
+        """Sizes by workspace id. A seat that cannot be measured keeps its last size."""
         with closing(self._engine()) as engine, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
             measured = pool.map(lambda id: self._measure(engine, id, containers[id], with_writes), containers)
             found = dict(zip(containers, measured, strict=True))

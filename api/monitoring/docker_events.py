@@ -27,10 +27,10 @@ _NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir", "oom")
 
 
 class Watcher(threading.Thread):
-    """A thread that keeps ``seen`` current: by workspace id, what Docker last said of its container.
+    """A thread that keeps ``seen`` current: Docker's last known state by workspace id.
 
-    After a break (dockerd restarted) it looks at everything anew. ``version`` grows with each change. What happened
-    behind our back is also written to the registry, whose quotas count what runs.
+    After an interruption (dockerd restarted) it reads all states again. ``version`` grows with each change. Changes
+    made outside of Atelier are also written to the registry, whose quotas count running workspaces.
     """
 
     def __init__(self, site: Site, registry: Registry, locks: Locks) -> None:
@@ -45,7 +45,7 @@ class Watcher(threading.Thread):
         # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
         # ``Revival``, since a dockerd that goes down asks the same of all of them.
         self.asked_to_end: dict[str, float] = {}
-        # Those that a module asked Docker to end. Docker goes on with it when the module is killed.
+        # Stops requested by a module. Docker completes them even if the module is killed.
         self._module_ends: set[str] = set()
         # When Docker's last event happened, in nanoseconds of its clock.
         self._last_event: int | None = None
@@ -62,7 +62,7 @@ class Watcher(threading.Thread):
         return workspace_id in self._gone
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """What becomes of a row's status by what was seen of its container."""
+        """The row's status, corrected by the observed container."""
         return status_seen(row, self._seen.get(row.id), self._gone)
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class Watcher(threading.Thread):
         self._catch_up(engine)
         self.available = True
         self.version += 1
-        # The stream may be silent for hours; a time limit of its own would end it.
+        # The stream may be silent for hours, so it has no timeout.
         for event in events:
             if self._stopped.is_set():
                 return
@@ -110,7 +110,7 @@ class Watcher(threading.Thread):
         raise AtelierError(Code.SERVICE_UNAVAILABLE, "The stream of events ended.")
 
     def _workspace_of(self, event: Event) -> str | None:
-        """None for a container that somebody made from a workspace's image, which bears the workspace's labels."""
+        """None for a container that was created from a workspace's image and has the workspace's labels."""
         id = event.labels.get(_LABEL)
         return id if id and event.name == self._site.container_name(id) else None
 
@@ -127,8 +127,8 @@ class Watcher(threading.Thread):
             self._module_ends.discard(workspace_id)
 
     def _catch_up(self, engine: Engine) -> None:
-        """Learns what was asked of Docker while it was out of sight. Only a dockerd that lived on can tell: one that is
-        new has stopped by itself what it found alive, and does not know the last event that was seen."""
+        """Reads the stops requested while Docker was disconnected. Only a dockerd that survived knows them: a new one
+        has stopped the containers itself, and does not know the last seen event."""
         last = self._last_event
         past = engine.past_events(self._label, last or 0)
         if any(event.at == last for event in past):
@@ -175,7 +175,7 @@ class Watcher(threading.Thread):
 
 
 def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:
-    """As ``observed_status``, by what events told so far. They come a moment after what they tell of: where a container
-    was not seen yet, or was only just made, whoever wrote into the row that it runs knows more."""
+    """Like ``observed_status``, from the events so far. Events arrive a moment later: for a container that was not seen
+    yet, or was just created, the row is newer."""
     is_news = row.id not in gone if container is None else container.status == "created"
     return (Status.RUNNING, None) if row.status is Status.RUNNING and is_news else observed_status(row, container)

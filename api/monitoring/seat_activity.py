@@ -1,8 +1,7 @@
-"""What goes on in seats right now: when the IDE was last used, when something was committed, what the proxy refused.
+"""Activity of seats: last use of the IDE, last commit, refused domains.
 
-Asked of the seats themselves when somebody looks, all side by side, and remembered for a while: a page that many
-helpers have open costs no more than one. Nobody waits for a seat that does not answer: what was known of it before is
-shown, and it is asked less often.
+Queried from the seats on demand, in parallel, and cached for a while, so that many open pages cost no more than one.
+Nothing waits for a seat that does not answer: its last known values are shown, and it is queried less often.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED_SECONDS = 15.0
 _AT_ONCE = 16
-# How long somebody who looks waits at most. What comes later is there for the next one.
+# Maximum wait of a request. Later results are used by the next one.
 _PATIENCE_SECONDS = 2.0
 # A seat that has nothing to tell after so long is asked again after 30 s, then 60 s, and so on to five minutes.
 _SLOW_SECONDS = 1.5
@@ -43,7 +42,7 @@ _LONGEST_PAUSE = 300.0
 _LOG_LINES = 200
 _SHOWN_DOMAINS = 5
 _LONGEST_DOMAIN = 200
-# By the seat's own git, whose settings may be anything: it gets little time, and what it says is read as a time only.
+# Runs the workspace's own, untrusted git with a short timeout; only a timestamp is parsed from the output.
 _LAST_COMMIT = ("/bin/sh", "-c", "exec git -C /workspace log -1 --format=%ct 2>/dev/null")
 _COMMIT_SECONDS = 3.0
 _DOCKER_SECONDS = 3
@@ -74,7 +73,7 @@ class Activities:
         self._denials = _Remembered(self._threads, self._denied)
 
     async def of(self, rows: Sequence[Workspace]) -> Mapping[str, Activity]:
-        """By workspace id. What is older than a quarter of a minute is asked anew, for two seconds at most."""
+        """Activities by workspace id. Values older than 15 seconds are queried again, for at most two seconds."""
         # What costs least first: a seat's heartbeat does not wait for the commits of others.
         asked = [*self._beats.refresh(rows), *self._denials.refresh(rows), *self._commits.refresh(rows)]
         if asked:
@@ -83,7 +82,7 @@ class Activities:
         return {row.id: Activity(beats.get(row.id), commits.get(row.id), denials.get(row.id, ())) for row in rows}
 
     async def heartbeats(self, rows: Sequence[Workspace]) -> Mapping[str, datetime]:
-        """When each IDE was last used by somebody, as it says itself now; those that don't answer are left out."""
+        """Time of each IDE's last use, as it reports itself now; IDEs that do not answer are omitted."""
         asked = [self._threads.ask(("heartbeat", row.id), heartbeat, row.address) for row in rows]
         found = await asyncio.gather(*asked, return_exceptions=True)
         return {row.id: beat for row, beat in zip(rows, found, strict=True) if isinstance(beat, datetime)}
@@ -128,8 +127,7 @@ class _Remembered(Generic[T]):
         self.known: dict[str, T] = {}
 
     def refresh(self, rows: Sequence[Workspace]) -> list[asyncio.Future[None]]:
-        """Begins to ask the seats that are due; those whose turn was lately are left as they are. Returns what is under
-        way, also since an earlier time."""
+        """Starts the queries of seats that are due. Returns the running queries, including earlier ones."""
         moment, ids = time.monotonic(), {row.id for row in rows}
         for remembered in (self._due, self._pauses, self.known):
             for id in list(remembered):

@@ -1,4 +1,4 @@
-"""Threads that wait for seats: apart from those for all else, so that no seat holds up a sign-in, a claim or a job."""
+"""Dedicated threads that wait for seats, so that no seat blocks a sign-in, a claim or a job."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class SeatThreads:
         self._going: dict[Hashable, asyncio.Future[Any]] = {}
 
     def begin(self, key: Hashable, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        """Has a thread call the function. While one with that key is under way, this is that one: a seat that does not
-        answer holds one thread, however often it is asked."""
+        """Calls the function in a thread. A running call with the same key is shared: a seat that does not answer
+        occupies one thread only."""
         future = self._going.get(key)
         if future is None:
             future = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
@@ -28,9 +28,9 @@ class SeatThreads:
         return future
 
     async def ask(self, key: Hashable, function: Callable[..., T], *arguments: Any) -> T:
-        """What the function returns or raises. Who gives up waiting takes nobody else's answer away."""
+        """The function's result or exception. A caller that gives up does not affect the others."""
         return await asyncio.shield(self.begin(key, function, *arguments))
 
     def close(self) -> None:
-        """What has not begun never does; each that has has its own deadline."""
+        """Cancels calls that have not started; running ones have their own deadlines."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""CPU and memory of running seats and of the host, sampled in the background: no request waits for them."""
+"""Samples CPU and memory of running seats and the host in the background, so that no request waits for them."""
 
 from __future__ import annotations
 

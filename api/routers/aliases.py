@@ -47,7 +47,7 @@ async def create_alias(project_id: ProjectId, body: CreateAlias, services: Servi
 async def change_alias(
     project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, services: ServicesDependency, caller: Who
 ) -> OneAlias:
-    """Leads the alias to another port, or changes what it asks for."""
+    """Changes the alias's port or password."""
     row = services.row(project_id)
     present = get_alias(services.reads, row.id, subdomain)
     wanted = replace(present, port=body.port or present.port)

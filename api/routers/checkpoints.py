@@ -35,8 +35,8 @@ async def take_checkpoint(project_id: ProjectId, services: ServicesDependency, c
 
 @router.post("/reset", responses=errors(404, 409, 500, 503))
 async def reset_project(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
-    """Begins the workspace again from its last checkpoint, or else from its base: same id, address, claim and password.
-    What it had is kept for a while, stopped. It answers when the IDE does."""
+    """Resets the workspace to its last checkpoint, or else its base: same id, address, claim and password. The old
+    container is kept for a while, stopped. It answers when the IDE does."""
     row = _made(services.row(project_id))
     services.reads.check_running_slot(row.id)
     await change(services, caller, "reset", row)

@@ -75,8 +75,8 @@ async def whitelist_recorded_domains(
     caller: Who,
     body: Annotated[WhitelistOfRecorded | None, Body()] = None,
 ) -> RecordedWhitelisted:
-    """Adds what the workspace's recording needed to the whitelist, or to its group's. ``skipped`` are those that can't
-    stand on one, such as bare addresses."""
+    """Adds the recorded domains to the whitelist, or to the group's list. ``skipped`` are names that cannot be
+    whitelisted, such as bare addresses."""
     row = _recorded(services, project_id)
     found = await asyncio.to_thread(recordings.domains, services.settings.site.state_dir, row.id)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
@@ -174,7 +174,7 @@ async def put_whitelist(body: ChangeWhitelist, services: ServicesDependency, cal
 
 @router.post("/api/whitelist", responses=errors(409, 500, 503))
 async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDependency, caller: Who) -> WhitelistChanged:
-    """Adds domains to the whitelist, or to a group's; what is on it stays. It holds when the answer comes."""
+    """Adds domains to the whitelist, or to a group's list. They are active when the answer arrives."""
     entries = await asyncio.to_thread(normalise, body.domains)
     return await _changed(services, caller, entries, WhitelistMode.PRESENT, body.group)
 

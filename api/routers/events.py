@@ -1,4 +1,4 @@
-"""That something changed, as Server-Sent Events: what the pages follow instead of asking again and again."""
+"""Change notifications as Server-Sent Events, for the pages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ router = APIRouter(tags=["system"])
 
 @router.get("/api/events", response_class=EventSourceResponse, responses={**STREAM, **errors(429)})
 async def events(request: Request, services: ServicesDependency, caller: Who) -> Response:
-    """An event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever something
-    of it changed. It says no more than that: ask for what you show."""
+    """Sends an event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever the
+    topic changed, without data: request what you show."""
     services.streams.check(caller.address)
     return EventSourceResponse(_events(request.app.state.feed, services.streams, caller.address), ping=15)
 

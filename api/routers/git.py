@@ -39,7 +39,7 @@ async def list_git_repositories(services: ServicesDependency) -> Repositories:
     "/api/git/repositories",
     status_code=201,
     responses=errors(409, 500, 503),
-    # Before the body is looked at.
+    # Before the body is read.
     dependencies=[Depends(_require_git)],
 )
 async def create_git_repository(body: CreateRepository, services: ServicesDependency, caller: Who) -> RepositoryCreated:
@@ -80,8 +80,8 @@ def _shown(listed: Listed) -> Repository:
 
 
 def _time(written: str) -> str:
-    """The server's time, which may have a zone, as all of the API's are. One that is none is that of a repository that
-    the server is at odds with."""
+    """Converts a git-server timestamp to the API's UTC format. Invalid timestamps occur for damaged repositories and
+    become the minimum date."""
     try:
         moment = datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Jobs: what was asked for, how far it is, and how it ended."""
+"""Jobs: requests, progress and results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def get_job(job_id: JobId, services: ServicesDependency) -> OneJob:
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
 async def cancel_job(job_id: JobId, services: ServicesDependency, caller: Who) -> OneJob:
-    """Asks a job to end. What it has finished stays; what it was at is in error, and cleared up."""
+    """Cancels a job. Finished work stays; what it was working on is in error, and cleaned up."""
     job = services.job(job_id)
     services.queue.cancel(job.id)
     await asyncio.to_thread(services.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
@@ -50,7 +50,7 @@ async def cancel_job(job_id: JobId, services: ServicesDependency, caller: Who) -
 async def job_events(
     job_id: JobId, services: ServicesDependency, caller: Who, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
-    """The job's events as they happen (Server-Sent Events). ``Last-Event-ID`` goes on after that event; the stream ends
+    """The job's events as a stream (Server-Sent Events). ``Last-Event-ID`` resumes after that event; the stream ends
     with the job."""
     job = services.job(job_id)
     after = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0

@@ -1,4 +1,4 @@
-"""A workspace's ports: which ones something listens on, which are shared, and the sign-in for those that are not."""
+"""A workspace's ports: listening and shared ones, and the sign-in for ports that are not shared."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def share(
     caller: Who,
     body: Annotated[SharePort | None, Body()] = None,
 ) -> SharedPort:
-    """Opens the port's address to everybody who knows it, the other seats included. Whoever is not the operator sends
+    """Opens the port's address to everybody who knows it, including other seats. Callers other than the operator send
     the workspace's password."""
     return await _set_shared(services, caller, project_id, port, body, shared=True)
 
@@ -95,7 +95,7 @@ async def admission(
 # The gateway sends the form of /.atelier/sign-in here, from any host <id>-<port>.<domain>.
 @router.post("/api/ports/{project_id}-{port}/sign-in", include_in_schema=False)
 async def sign_in(project_id: str, port: Port, request: Request, services: ServicesDependency, caller: Who) -> Response:
-    """Answers the right password with a pass for this port as a cookie, and leads back to what was asked for."""
+    """Answers the right password with a pass for this port as a cookie, and redirects to the requested address."""
     row = services.row(project_id)
     status = await _check(services, row, _basic(password_in(await request.body())), caller.address)
     target = _target(request.headers.get("referer", ""))
@@ -180,7 +180,7 @@ def _wants_password(services: Services, row: Workspace, port: int) -> bool:
 
 
 def password_in(form: bytes) -> str:
-    """The password in what the form sent; an empty one, which is none, for what is no such form."""
+    """The password in the form's body; empty for an invalid form."""
     if len(form) > _LARGEST_FORM:
         return ""
     return parse_qs(form.decode(errors="replace"), keep_blank_values=True).get("password", [""])[0]
@@ -191,7 +191,7 @@ def _basic(password: str) -> str:
 
 
 def _target(referer: str) -> str:
-    """The path that somebody came from, on the port's own host; the host that the header names is ignored."""
+    """The path to return to, on the port's own host; the host in the header is ignored."""
     try:
         came_from = urlsplit(referer)
         if came_from.path == _FORM:

@@ -77,7 +77,7 @@ async def list_groups(services: ServicesDependency) -> Groups:
 async def create_project(
     body: CreateProject, services: ServicesDependency, caller: Who, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
-    """Makes a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
+    """Creates a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
     the job's address in ``Location``."""
     id = new_id()
     order = Reservation(
@@ -181,7 +181,7 @@ async def extend_project(
     caller: Who,
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
-    """Keeps the workspace from being stopped for being idle, or because its workshop is over, for so many minutes."""
+    """Protects the workspace for the given minutes from the stop for idleness or at the workshop's end."""
     row = services.row(project_id)
     minutes = (body.minutes if body else None) or math.ceil(services.settings.workspace_timeout) or 60
     until = await asyncio.to_thread(extend, services.registry, row.id, minutes)
@@ -198,7 +198,7 @@ async def extend_project(
 async def clone_project(
     project_id: ProjectId, body: CloneProject, services: ServicesDependency, caller: Who
 ) -> Response:
-    """Begins to make copies, all reserved or none, and answers at once. The job tells how far it is."""
+    """Starts the creation of clones, all reserved or none, and answers at once. The job has the progress."""
     source = services.row(project_id)
     if source.status is Status.CREATING:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
@@ -275,7 +275,7 @@ async def _update(
     announce: Callable[[], None] | None = None,
     **values: str | None,
 ) -> None:
-    """Sets columns of the row. What can't be announced is not kept either."""
+    """Sets columns of the row and calls ``announce``; if that fails, the change is rolled back."""
 
     def write() -> None:
         with services.registry.transaction():

@@ -1,4 +1,4 @@
-"""The workshop's seats, for whoever runs it: who is there now, and what can be done for one."""
+"""The workshop's seats for its admin: participants, activity, and operations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"],
 
 @router.get("/seats", responses=errors(429))
 async def list_seats(services: ServicesDependency) -> SeatList:
-    """The workshop's seats in the order in which they are claimed: whose each is, and what goes on there."""
+    """The workshop's seats in the order of assignment, with participants and activity."""
     rows = await asyncio.to_thread(services.read_claims.seats)
     return {"success": True, "seats": seats(services, rows, await services.activities.of(rows))}
 
@@ -105,13 +105,14 @@ async def renew_password(project_id: ProjectId, services: ServicesDependency, ca
 async def make_cards(
     services: ServicesDependency, caller: Who, body: Annotated[MakeCards | None, Body()] = None
 ) -> Response:
-    """What stands on the seats' cards. With ``newPasswords`` each seat gets another password, which this answer alone
-    tells; the former one, and whoever is signed in with it, is out. Wants the admin password."""
+    """The content of the seats' cards. With ``newPasswords`` each seat gets a new password, shown only in this answer;
+    the former one and its sessions become invalid. Requires the admin password."""
     return JSON({"success": True, "cards": await cards(services, caller, body or MakeCards())}, headers=_SECRET)
 
 
 async def cards(services: Services, caller: Caller, wanted: MakeCards) -> list[Card]:
-    """The cards that are wanted; a seat that can't get another password says so on its card: the others have theirs."""
+    """The requested cards; a seat whose password cannot be set has the error on its card, without affecting the
+    others."""
     rows = _chosen(await asyncio.to_thread(services.read_claims.seats), wanted.project_ids)
     names = {claim.workspace_id: claim.name for claim in services.read_claims.open()}
     made = [_card(services, row, names.get(row.id)) for row in rows]

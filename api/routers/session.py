@@ -1,4 +1,5 @@
-"""Signing in and out with a browser: a token or a password becomes a cookie that no script and no other host reads."""
+"""Sign-in and sign-out for browsers: exchanges a token or a password for a cookie that no script and no other host can
+read."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 
 @router.post("", response_model=Done, responses=errors(429))
 async def sign_in(body: SignIn, request: Request, services: ServicesDependency, caller: Who) -> Response:
-    """Checks the token, or the workshop's password, and answers with a cookie that stands for it for twelve hours."""
+    """Checks the token or the workshop's password, and sets a session cookie, valid for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
         raise AtelierError(
             Code.VALIDATION_ERROR,
@@ -75,8 +76,8 @@ async def sign_out(request: Request, services: ServicesDependency, caller: Who) 
 
 
 def _check_token(services: Services, caller: Caller, token: str) -> None:
-    """Compares before it counts: nobody guesses a random token, so the right one is let in at any rate of wrong ones
-    from the same address. The limit keeps programs with a wrong token from asking all the time."""
+    """Compares before counting: a random token cannot be guessed, so the right one is accepted at any rate of wrong
+    ones from the same address. The limit stops programs with a wrong token from trying continuously."""
     if hmac.compare_digest(token.encode(errors="replace"), services.settings.token.encode()):
         return
     services.sign_ins.check(caller.address)

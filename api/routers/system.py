@@ -136,8 +136,8 @@ async def cleanup(services: ServicesDependency, caller: Who) -> Cleanup:
 
 @router.get("/api/audit", responses=errors())
 async def audit(services: ServicesDependency, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
-    """The newest entries of the audit log, newest first. Refusals of strangers take at most a quarter of them where
-    there are enough changes; ``count`` stands for as many equal refusals within a minute."""
+    """The newest entries of the audit log, newest first. At most a quarter are refusals of strangers if there are
+    enough changes; ``count`` is the number of equal refusals within a minute."""
     return {"success": True, "entries": await asyncio.to_thread(services.audit.newest, limit)}
 
 

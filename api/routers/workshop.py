@@ -1,4 +1,4 @@
-"""The workshop day: participants claim seats, whoever runs it sees who has which."""
+"""The workshop day: participants claim seats, and the admin manages the claims."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
 
 
 async def _admin(request: Request, services: ServicesDependency, caller: Who) -> None:
-    """Lets through whoever sends the admin password, or signed in with it."""
+    """Accepts requests with the admin password or its session."""
     if caller.workshop_admin:
         return
     words = words_of(request.headers, request.scope["query_string"], services.settings.token)
@@ -68,7 +68,7 @@ ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 
 @router.get("/status", responses=errors())
 async def get_workshop_status(services: ServicesDependency) -> WorkshopStatus:
-    """How many seats the workshop has, how many of them are claimed, and how many can be claimed now."""
+    """The number of seats, of claimed ones, and of those that can be claimed now."""
     now = await asyncio.to_thread(services.read_claims.occupancy)
     end = services.settings.workshop.end
     status: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
@@ -83,9 +83,10 @@ async def get_workshop_status(services: ServicesDependency) -> WorkshopStatus:
     responses={**errors(429, 500, 503), 409: {**errors(409)[409], "model": ClaimRefused}},
 )
 async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller: Who, request: Request) -> Response:
-    """Gives the caller the next free seat. Who has one already is told so (409), and which one it is.
+    """Assigns the next free seat. A participant with a seat gets 409 with that seat.
 
-    Where the workshop makes passwords, a claim sets one and shows it this once."""
+    If the workshop generates passwords, a claim sets one and shows it once.
+    """
     settings = services.settings.workshop
     if caller.name != "loopback":
         try:
@@ -97,7 +98,7 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller:
     if settings.end is not None and services.clock.now() >= settings.end:
         return _refused(services, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
     if not _is_code(settings.access_code, body.access_code):
-        # Before anything else: without the code nobody learns who has a seat.
+        # First of all: without the code nothing is revealed about participants.
         hint = "Send the workshop's access code as accessCode."
         return _refused(services, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, accessCode=hint)
     if settings.generate_passwords:
@@ -114,7 +115,7 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller:
 
 @router.get("/claims", responses=errors(429), dependencies=ADMIN)
 async def list_claims(services: ServicesDependency) -> ClaimList:
-    """Who has which seat, and who had one before. Wants the admin password."""
+    """The present and former claims. Requires the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, services)
     return {"claims": opened, "history": ended}
 
@@ -138,10 +139,9 @@ async def export_claims(services: ServicesDependency) -> Response:
 
 @router.post("/claims/{project_id}/release", responses=errors(404, 409, 429, 500, 503), dependencies=ADMIN)
 async def release_claim(project_id: ProjectId, services: ServicesDependency, caller: Who) -> ReleasedSeat:
-    """Gives a seat back to the pool. All sessions and processes of the participant who had it have ended when this
-    answers. Where the workshop makes passwords, the seat gets one that nobody knows. Depending on the platform's
-    settings, the seat's files are reset, too. If this fails, nobody gets the seat until it is started or reset. Wants
-    the admin password."""
+    """Releases a seat. All sessions and processes of the former participant have ended when this answers. If the
+    workshop generates passwords, the seat gets one that nobody knows. Depending on the settings, its files are reset,
+    too. If this fails, the seat cannot be claimed until it is started or reset. Requires the admin password."""
     row = services.row(project_id)
     workshop = services.settings.workshop
     released: list[Claim] = []
@@ -152,7 +152,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDependency, cal
     variables = {"release_files": RESET_FILES if workshop.reset_on_release else KEEP_FILES}
     if workshop.generate_passwords:
         variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
-    # The job is written before the claim ends. Until the job has ended, nobody is given the seat.
+    # The job is stored before the claim ends. Until it has ended, the seat cannot be claimed.
     job = await reserve(services, caller, RELEASE, [row.id], variables, release, row.id)
     ended = await follow(services, caller, job)
     raise_for(ended)
@@ -173,7 +173,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDependency, cal
 async def rehearse_workshop(
     services: ServicesDependency, caller: Who, body: Annotated[Rehearse | None, Body()] = None
 ) -> Response:
-    """Begins a rehearsal: seats are made, opened all at once through the gateway, and removed. The verdict comes with
+    """Starts a rehearsal: creates seats, opens all at once through the gateway, and removes them. The verdict comes at
     the job's end: GET on this address, or the job's event ``verdict``."""
     wanted = body or Rehearse()
     seats = services.read_claims.seats()
@@ -182,7 +182,7 @@ async def rehearse_workshop(
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.nothing_to_rehearse"), field="projectId")
     row = services.row(source)
     if not caller.operator and row not in services.read_claims.members():
-        # Its clones would be open to whoever sees their addresses.
+        # Its clones would be open to everybody who sees their addresses.
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
     if row.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
@@ -246,8 +246,8 @@ def _views(services: Services, claims: Iterable[Claim], names: Mapping[str, str]
 
 
 async def _seat_with_password(services: Services, caller: Caller, claim: Claim) -> Response:
-    """Sets a fresh password on the seat and tells it. What was begun and not told, since the machine or Docker went
-    down, is begun anew by the participant's next try."""
+    """Sets a new password on the seat and returns it. If the machine or Docker went down before it was returned, the
+    participant's next attempt sets another."""
     password = await new_password(services, caller, claim.workspace_id)
     await asyncio.to_thread(services.desk.claims.password_told, claim)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")

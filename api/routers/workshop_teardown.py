@@ -1,6 +1,7 @@
-"""The end of a workshop: what the seats hold is collected, and they are removed.
+"""The end of a workshop: the seats are collected and removed.
 
-For the operator, and for whoever has the admin password."""
+Requires the operator or the admin password.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 @router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def collect_workshop(services: ServicesDependency, caller: Who) -> Response:
-    """Begins to collect: the work in each seat, and in their base, is committed and pushed where that can be done, and
-    goes into an archive. Again at any time: archives are then taken anew."""
+    """Starts a collect: the work in each seat and in their base is committed, pushed if possible, and archived. Can be
+    repeated; archives are then renewed."""
     services.require_docker()
     rows = _members(services)
     return await _begin(services, caller, COLLECT, rows, {"workshop_report_only": True})
@@ -41,7 +42,7 @@ async def collect_workshop(services: ServicesDependency, caller: Who) -> Respons
 
 @router.get("/collect", responses=errors(429))
 async def collected_work(services: ServicesDependency) -> Collected:
-    """What was collected, seat by seat, and what the workshop consists of now."""
+    """The collected work by seat, and the workshop's present workspaces."""
     folder = _folder(services)
     entries = await asyncio.to_thread(read_manifest, folder)
     rows = _members(services)
@@ -81,8 +82,8 @@ async def download_archive(project_id: ProjectId, services: ServicesDependency) 
 async def tear_workshop_down(
     services: ServicesDependency, caller: Who, body: Annotated[TearDown | None, Body()] = None
 ) -> Response:
-    """Begins to remove the seats, whoever has them. What is not collected keeps all of them (409), unless it may be
-    lost. What was not cloned, the base above all, stays unless that is wanted, too."""
+    """Starts the removal of the seats, claimed or not. If one is not collected, nothing is removed (409), unless the
+    loss is accepted. Workspaces that are no clones, above all the base, stay unless requested."""
     services.require_docker()
     wanted = body or TearDown()
     rows = [row for row in _members(services) if wanted.base or not _is_base(row)]
@@ -123,7 +124,7 @@ def _members(services: Services) -> list[Workspace]:
 
 
 def _is_base(row: Workspace) -> bool:
-    """Whether it was prepared, and not cloned for somebody."""
+    """Whether it is a base, not a clone."""
     return row.cloned_from is None
 
 

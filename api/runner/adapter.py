@@ -1,7 +1,7 @@
-"""The only importer of ansible_runner: one execution of one playbook, which really ends when it is told to.
+"""The only importer of ansible_runner: one execution of one playbook, which can be cancelled reliably.
 
-Cancelling ansible-runner kills its own process group, but ansible-core's workers start sessions of their own and live
-on. So every process of an execution carries its id in the environment, and ending one means ending all that carry it.
+Cancelling ansible-runner kills its own process group, but ansible-core's workers start new sessions and survive. So
+every process of an execution carries its id in the environment, and cancelling kills all of them.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Execution:
 class Ended:
     """How a run ended: ``successful``, ``failed`` (the play failed), ``error`` (it could not run) or ``canceled``.
 
-    ``results`` are the results of tasks that succeeded, by the module's name: a task's title is for people. Of several
-    tasks with one module the last one's counts. ``error`` is the failed task's, as the module put it.
+    ``results`` are the results of successful tasks by module name; task titles are for people. If several tasks use one
+    module, the last one counts. ``error`` is the failed task's, as the module reported it.
     """
 
     state: str
@@ -62,7 +62,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that happened in a run: a task begun, or a step of one (``done`` of ``total``)."""
+    """An event of a run: the start of a task, or a step of one (``done`` of ``total``)."""
 
     text: str
     done: int | None = None
@@ -134,7 +134,7 @@ def _prepare(execution: Execution, folder: Path) -> None:
     (folder / "tmp").mkdir(mode=0o700)
     variables = {
         _MARK: execution.id,
-        # ansible-playbook lies beside the interpreter that runs this.
+        # ansible-playbook is in the same folder as this interpreter.
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "ATELIER_PROGRESS": str(folder / "progress"),
         "ANSIBLE_CONFIG": str(execution.playbook.parent.parent / "ansible.cfg"),
@@ -150,8 +150,8 @@ def _prepare(execution: Execution, folder: Path) -> None:
 
 
 def _as_data(value: Any) -> Any:
-    """Texts so that Ansible never takes them for templates, whoever wrote them: what ``!unsafe`` is in YAML, as
-    ansible-core reads it in JSON."""
+    """Marks texts so that Ansible never evaluates them as templates: ``!unsafe`` of YAML in ansible-core's JSON
+    form."""
     if isinstance(value, str):
         return {"__ansible_unsafe": value}
     if isinstance(value, Mapping):
@@ -271,6 +271,6 @@ def _signal(execution_id: str, number: signal.Signals) -> bool:
 
 
 def _processes(execution_id: str) -> list[psutil.Process]:
-    """Those that carry the execution's id. A zombie has no environment, so it is not among them."""
+    """The processes with the execution's id in their environment. Zombies have none and are not included."""
     found = psutil.process_iter(["environ"])
     return [process for process in found if (process.info["environ"] or {}).get(_MARK) == execution_id]

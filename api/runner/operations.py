@@ -1,4 +1,4 @@
-"""What can be asked for: each operation's playbook, the variables it gets, and what its end means for the registry."""
+"""The operations: each one's playbook, its variables, and the effect of its end on the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atelier.database.workspace_store import Registry
 
 from .adapter import Ended, error_from
 
-# The event of a rehearsal's job that has what it found.
+# The event of a rehearsal's job with its verdict.
 VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
@@ -73,7 +73,7 @@ class Operation:
     leaves_traces: bool = False
     # Whether it may be ended while it runs: not what would leave a workspace between two states.
     divisible: bool = True
-    # What each of its workspaces adds to the time that it may take.
+    # Additional time limit per workspace.
     seconds_each: float = 0
 
 
@@ -171,7 +171,7 @@ OPERATIONS: Mapping[str, Operation] = {
             settle=_rehearsed,
             leaves_traces=True,
         ),
-        # One after the other: what is being collected is not removed meanwhile.
+        # Sequential, so that seats are not removed during a collect.
         Operation(
             COLLECT,
             "workshop_collect",
@@ -208,8 +208,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def leaving(jobs: Jobs) -> set[str]:
-    """Ids of workspaces that nobody may be given now: somebody asked for them to be stopped, removed or released, and
-    that may not be done yet."""
+    """Ids of workspaces that must not be assigned now, because a stop, removal or release may be pending."""
     return {id for job in jobs.unfinished() if job.operation in _LEAVING for id in job.project_ids}
 
 

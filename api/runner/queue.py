@@ -1,7 +1,7 @@
-"""The queue: jobs wait here for one of a few executions, creates and clones in lanes of their own.
+"""The job queue: a few executions at a time, with separate lanes for creates and clones.
 
-A clone of fifty takes half a minute, a create that builds a template's image some minutes; a person who presses "stop"
-meanwhile must not wait for them. Jobs for the same workspace run one after the other, in the order they were asked for.
+A clone of fifty takes half a minute, and a create that builds a template's image some minutes; a "stop" must not wait
+for them. Jobs for the same workspace run in the order of their requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # Executions that run at once. Each takes some 100 MiB.
 _LANES = {"person": 4, "create": 4, "clone": 1}
-# How often a run is begun anew because Docker went away in the middle, and how often it is looked whether it is back.
+# Maximum attempts after a Docker outage, and the polling interval for Docker to come back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
 # Seconds between two tries to write a job's end.
@@ -39,8 +39,8 @@ _FIRST_RETRY, _LONGEST_RETRY = 0.5, 15.0
 
 @dataclass
 class _Ticket:
-    """A job on its way. ``first_word`` is for whoever can't wait while Docker is away. ``canceled`` ends its run;
-    ``dropped`` ends also the clearing up: the API goes down."""
+    """A job in progress. ``first_word`` is for callers that cannot wait during a Docker outage. ``canceled`` ends its
+    run; ``dropped`` also ends the cleanup, when the API shuts down."""
 
     operation: Operation
     ended: asyncio.Future[Ended]
@@ -78,7 +78,7 @@ class Queue:
         self._build_seconds = 2 * settings.site.builds.seconds if settings.site.builds else 0
         self._threads = ThreadPoolExecutor(sum(_LANES.values()), thread_name_prefix="execution")
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in _LANES.items()}
-        # Kept only while somebody holds or awaits one.
+        # Kept only while held or awaited.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tickets: dict[str, _Ticket] = {}
         self._changed = asyncio.Condition()
@@ -93,11 +93,10 @@ class Queue:
         secrets: Mapping[str, str] | None = None,
         outcome: Ended | None = None,
     ) -> asyncio.Future[Ended]:
-        """Queues a job that was written down; it takes its turn now, but begins only ``after`` that. One that was
-        ``canceled`` before is only cleared up after. ``secrets`` are variables that are kept in memory only, for the
-        length of the job: after a crash it is taken up without them. With an ``outcome`` nothing is run: that is the
-        job's end, which is still to be written. The future is done when the job has ended, however; it is cancelled
-        when the API goes down before."""
+        """Queues a stored job; it keeps its turn, but starts only ``after`` that. A job that was ``canceled`` before is
+        only cleaned up. ``secrets`` are variables kept in memory only, for the length of the job: after a crash it is
+        resumed without them. With an ``outcome`` nothing is run: that is the job's result, which must still be stored.
+        The future is done when the job has ended, and cancelled if the API shuts down first."""
         loop = asyncio.get_running_loop()
         ticket = _Ticket(
             self._operations[job.operation], loop.create_future(), loop.create_future(), secrets or {}, outcome
@@ -126,7 +125,7 @@ class Queue:
             ticket.task.cancel()
 
     async def drain(self) -> None:
-        """Ends what runs, without calling it canceled: the next start takes it up again."""
+        """Stops running jobs without canceling them: the next start resumes them."""
         self._draining = True
         tasks = [ticket.task for ticket in self._tickets.values() if ticket.task is not None]
         for ticket in self._tickets.values():
@@ -191,7 +190,7 @@ class Queue:
         return ended
 
     async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
-        """Takes away what a run that did not end well left half-made."""
+        """Removes incomplete objects of a failed run."""
         unfinished = await asyncio.to_thread(ticket.operation.unfinished, self._jobs, job)
         if unfinished or ticket.operation.leaves_traces:
             variables = {"repair": True, "given_up": list(unfinished), "after_job": job.id}
@@ -202,8 +201,8 @@ class Queue:
     async def _insist(
         self, playbook: str, variables: Mapping[str, Any], job: Job, ticket: _Ticket, canceled: threading.Event
     ) -> Ended:
-        """Executes the playbook, and does so again where Docker went away meanwhile and is back: what it was at is
-        neither done nor undone, and only another run can tell."""
+        """Runs the playbook and retries it after a Docker outage. The state after an outage is unknown; only a re-run
+        can establish it."""
         for attempt in range(1, _ATTEMPTS + 1):
             outages = self._docker.outages
             ended = await self._execute(playbook, variables, job, canceled, ticket.operation.seconds_each)
@@ -247,7 +246,7 @@ class Queue:
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 
     def _note_if_possible(self, job: Job, note: Note) -> None:
-        # A note that can't be written is no reason to end the run that it is about.
+        # A failure to store an event must not end its run.
         try:
             self._write_note(job, note)
         except AtelierError:
@@ -291,7 +290,7 @@ class Queue:
             wait = min(wait * 2, _LONGEST_RETRY)
 
     async def next_change(self) -> None:
-        """Returns when some job was begun, got on, or ended."""
+        """Returns when a job started, progressed or ended."""
         async with self._changed:
             await self._changed.wait()
 

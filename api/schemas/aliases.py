@@ -27,7 +27,7 @@ Port = Annotated[
 
 
 class BasicAuth(Body):
-    """What the gateway asks for before it lets somebody through."""
+    """The user name and password that the gateway requires."""
 
     user: Annotated[Text, checked(check_user)] = Field(
         examples=["guest"],
@@ -50,7 +50,7 @@ class CreateAlias(Body):
         {"subdomain": "demo", "port": 3000, "basicAuth": {"user": "guest", "password": "guests-only"}}
     )
 
-    # What is wrong with it is told by the core: a reserved word is another matter than a bad one.
+    # The core checks it, because a reserved word has a different error than an invalid one.
     subdomain: Text = Field(
         examples=["demo"],
         json_schema_extra={
@@ -64,7 +64,7 @@ class CreateAlias(Body):
 
 
 class SharePort(Body):
-    """What whoever is not the operator proves the workspace's ownership with."""
+    """The workspace's password, from callers other than the operator."""
 
     model_config = example({"password": "secure123!"})
 
@@ -72,7 +72,7 @@ class SharePort(Body):
 
 
 class ChangeAlias(Body):
-    """What is left out stays; ``basicAuth: null`` opens the alias to all."""
+    """Omitted fields stay; ``basicAuth: null`` opens the alias to all."""
 
     model_config = example({"port": 8000})
 

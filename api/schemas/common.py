@@ -1,8 +1,9 @@
 """What bodies and answers of several resources have in common.
 
-Answers are typed dictionaries: mypy holds what a handler returns against them, FastAPI documents them, and orjson sends
-them as they are. tests/documented.py holds what is sent against the document, so a key that is not NotRequired is
-always there. Clients must expect more keys of later versions, so the document does not forbid them."""
+Answers are typed dictionaries: mypy checks the handlers' results, FastAPI documents them, and orjson sends them
+unchanged. tests/documented.py compares sent answers with the document, so a key that is not NotRequired is always
+present. Clients must accept additional keys of later versions, so the document does not forbid them.
+"""
 
 from __future__ import annotations
 

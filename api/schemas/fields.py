@@ -29,12 +29,11 @@ from atelier.common.validation import (
 from atelier.git.urls import check_git_url
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
-# The project type whose files come from a repository, and the template that it stands on.
+# The project type for files from a repository, and its template.
 GIT_CLONE = "git-clone"
 GIT_TEMPLATE = "empty"
 
-# The templates of the installation that is being asked: so that one that it lacks is a fault of the field like any
-# other, and told together with them.
+# Templates of this installation. Lets an unknown template be reported as an ordinary field error.
 templates_on_offer: ContextVar[Collection[str]] = ContextVar("templates_on_offer", default=())
 
 

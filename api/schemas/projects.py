@@ -138,7 +138,7 @@ class CloneProject(Body):
 
 
 class ExtendProject(Body):
-    """For how long from now; as long as the timeout, or an hour where there is none, if left out."""
+    """Minutes from now; by default the timeout, or an hour if there is none."""
 
     model_config = example({"minutes": 90})
 
@@ -146,7 +146,7 @@ class ExtendProject(Body):
 
 
 class ChangeNotes(Body):
-    """Free text; it takes the place of what was there."""
+    """Free text that replaces the present notes."""
 
     model_config = example({"notes": "Updated instructions for this workspace."})
 

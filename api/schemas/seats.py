@@ -1,4 +1,4 @@
-"""Seats as whoever runs the workshop sees them, and their cards."""
+"""Seats as the admin sees them, and their cards."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ClaimedSeat(Coded):
 
 
 class ClaimRefused(Error, Coded):
-    """Whoever has a seat already (ALREADY_CLAIMED) is told which one."""
+    """A participant with a seat (ALREADY_CLAIMED) gets that seat."""
 
     workspaceUrl: NotRequired[Annotated[str, eg("http://abc123def456.localhost/", "Only with ALREADY_CLAIMED.")]]
     projectName: NotRequired[Annotated[str, eg("Workshop 1", "Only with ALREADY_CLAIMED.")]]

@@ -1,4 +1,4 @@
-"""Where claims are taken: many at once become few transactions, and a seat's password is told to one person, once."""
+"""Processes claims in batches, and shows each seat's password once, to one person."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from atelier.database.claims import Applicant, Claim, ClaimResult, Claims
 from ..core.batcher import Batcher, Waiting
 from ..core.rate_limit import Limiter
 
-# A seat that takes no password is tried again after 10 s, then 30 s, and so on to ten minutes: whoever asks all the
-# time must not make a job each time.
+# A seat whose password cannot be set is retried after 10 s, then 30 s, and so on up to ten minutes, so that repeated
+# claims do not create a job each.
 _FIRST_PAUSE, _PAUSE_GROWS, _LONGEST_PAUSE = 10.0, 3, 600.0
 
 
@@ -30,8 +30,8 @@ class _Failed:
 
 
 class ClaimDesk:
-    """Claims that arrive while a transaction is written share the next one, so the last of two hundred waits for a few
-    writes to the disk and not for two hundred."""
+    """Claims that arrive during a transaction share the next one, so the last of two hundred waits for a few disk
+    writes, not two hundred."""
 
     def __init__(
         self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_due: bool
@@ -46,7 +46,7 @@ class ClaimDesk:
         self._failed: dict[str, _Failed] = {}
 
     async def claim(self, applicant: Applicant) -> ClaimResult:
-        """Raises what the registry raises; then nobody of that transaction has a seat."""
+        """Raises the registry's errors; then no claim of that transaction has a seat."""
         return await self._batcher.call(applicant)
 
     async def _serve(self, batch: Sequence[Waiting[Applicant, ClaimResult]]) -> None:
@@ -59,8 +59,8 @@ class ClaimDesk:
 
     @contextmanager
     def telling(self, claim: Claim) -> Iterator[bool]:
-        """Says whether the caller is the one who tells the seat's participant a password now: of two at once it is the
-        first. After an error it raises the same again for a while."""
+        """Returns whether this call shows the participant the seat's password: of concurrent calls only the first.
+        After an error it raises the same again for a while."""
         id = claim.workspace_id
         if id in self._at:
             yield False
@@ -74,7 +74,7 @@ class ClaimDesk:
         try:
             yield True
         except AtelierError as error:
-            # Docker's absence is no fault of the seat.
+            # An unavailable Docker is not the seat's error.
             if error.code is not Code.SERVICE_UNAVAILABLE:
                 pause = min(failed.pause * _PAUSE_GROWS, _LONGEST_PAUSE) if failed else _FIRST_PAUSE
                 self._failed[id] = _Failed(claim.claimed_at, pause, time.monotonic() + pause, error)

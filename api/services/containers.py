@@ -1,4 +1,4 @@
-"""What Docker is asked of one workspace when somebody wants to know: its disk, its checkpoints, its open ports."""
+"""Queries Docker about one workspace on demand: disk, checkpoints, open ports."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SHOWN_PORTS = 256
 
 
 def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
-    """``bytes`` is the container's own layer, ``totalBytes`` includes the image; what its checkpoints take, and the
-    containers that resets moved aside, comes besides. Takes Docker up to some seconds.
+    """``bytes`` is the container's own layer, ``totalBytes`` includes the image; checkpoints and kept containers come
+    on top. Takes Docker up to some seconds.
 
-    Raises SERVICE_UNAVAILABLE when Docker does not answer, PROJECT_NOT_FOUND when there is no container.
+    Raises SERVICE_UNAVAILABLE if Docker does not answer, PROJECT_NOT_FOUND if there is no container.
     """
     name = settings.site.container_name(row.id)
     with closing(_engine(settings)) as engine:
@@ -68,8 +68,7 @@ def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Che
 
 
 def is_past_kept(settings: Settings) -> bool:
-    """Whether a container that a reset moved aside is there for longer than such are kept. Raises SERVICE_UNAVAILABLE
-    when Docker does not answer."""
+    """Whether a kept container has expired. Raises SERVICE_UNAVAILABLE if Docker does not answer."""
     with closing(_engine(settings)) as engine:
         names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
     past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
@@ -78,9 +77,9 @@ def is_past_kept(settings: Settings) -> bool:
 
 
 def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
-    """Ports that something in the workspace listens on, and whether the gateway reaches them; none while it does not
-    run, and of more than a page can show the first ones. Raises SERVICE_UNAVAILABLE when Docker does not answer,
-    ENGINE_ERROR when the workspace keeps the table back."""
+    """The workspace's listening ports, and whether the gateway can reach them; empty if it does not run, truncated to
+    what a page can show. Raises SERVICE_UNAVAILABLE if Docker does not answer, ENGINE_ERROR if the workspace prevents
+    reading."""
     name = settings.site.container_name(row.id)
     with closing(_engine(settings, _PORTS_PATIENCE_SECONDS)) as engine:
         container = engine.inspect(name)

@@ -1,4 +1,4 @@
-"""What the API tells of the git server beside its repositories: its version, asked for now and then."""
+"""The git server's version, refreshed now and then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import Site
 from atelier.git.client import open_forge
 
-# Whoever asks for the configuration must not wait for a git server that is slow.
+# Requests for the configuration must not wait for a slow git server.
 _TIMEOUT_SECONDS = 1.0
 _FRESH_SECONDS = 60.0
 _NAMES = {"forgejo": "Forgejo", "embedded": "Atelier git service"}
@@ -25,7 +25,7 @@ class GitVersion:
         self._version: str | None = None
 
     def read(self) -> str | None:
-        """Such as ``Forgejo 9.0``; None while the server does not answer, or where there is none."""
+        """Such as ``Forgejo 9.0``; None if the server does not answer or is not installed."""
         if self._site.git is None:
             return None
         with self._lock:

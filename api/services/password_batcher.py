@@ -1,4 +1,4 @@
-"""Where fresh passwords are set: many that are wanted at once become few runs of the playbook."""
+"""Sets new passwords in batches, one run of the playbook each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atelier.common.errors import AtelierError
 
 from ..core.batcher import Batcher, Waiting
 
-# Few enough that a seat whose IDE does not come back holds up few others, and that the first are told soon.
+# Small batches, so that a seat whose IDE does not answer delays few others, and the first are answered soon.
 MOST_AT_ONCE = 10
 # A run that waits for such a seat leaves room for others.
 _RUNS = 2
@@ -48,8 +48,8 @@ class PasswordDesk:
 
 
 async def _serve(batch: _Batch) -> None:
-    """Runs the playbook for these. Who has the new password is told at once: a seat that holds up the run, or makes it
-    fail, must not keep the others from knowing theirs."""
+    """Runs the playbook for these. Each caller is answered as soon as its password is set, so that a seat that delays
+    or fails the run does not affect the others."""
     run = asyncio.ensure_future(batch[0].wish.run({one.wish.workspace_id: one.wish.password_hash for one in batch}))
     try:
         while not run.done():
@@ -63,7 +63,7 @@ async def _serve(batch: _Batch) -> None:
 
 
 def _next(waiting: _Batch) -> _Batch:
-    """The next few of those that wait: one caller's, and of one workspace only the first."""
+    """The next waiting calls: of one caller, and for each workspace only the first."""
     batch: dict[str, Waiting[_Wish, None]] = {}
     for one in waiting:
         if one.wish.caller == waiting[0].wish.caller and len(batch) < MOST_AT_ONCE:

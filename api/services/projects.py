@@ -23,7 +23,7 @@ UNGROUPED = "Uncategorized"
 
 
 class Presenter:
-    """Puts together what the registry, the watcher and the sampler know of a workspace."""
+    """Combines the data of registry, watcher and sampler about a workspace."""
 
     def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
         self._settings = settings
@@ -101,7 +101,7 @@ class Presenter:
         return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
 
     def fault(self, row: Workspace) -> str:
-        """What is wrong with it, for people; empty if nothing is."""
+        """Its error as a sentence; empty if there is none."""
         return self.status(row)[1] or self.disk_warning(row) or ""
 
     def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""The pages: HTML over the same functions that the JSON API has. What they change, they change by calling that API."""
+"""The pages: HTML over the functions of the JSON API. Every change is an API call."""
 
 from .application import install
 from .error_pages import refusal

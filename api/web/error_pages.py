@@ -1,4 +1,4 @@
-"""Refusals and wrong addresses as pages: whoever looks with a browser is told in words, programs get the API's JSON."""
+"""Error pages: browsers get a page, programs the API's JSON."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class PageRoute(APIRoute):
 
 
 def refusal(method: str, path: str, headers: Headers, error: AtelierError) -> Response | None:
-    """The page for somebody who was not let in; nothing for a program. What is at the address stays untold."""
+    """The sign-in page for a browser; None for a program. It does not reveal what is at the address."""
     if not _is_looked_at(method, path, headers):
         return None
     return _trouble(headers, _nowhere() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
 
 
 def install_wrong_addresses(app: FastAPI) -> None:
-    """Says in words that there is nothing at an address, and forgives a slash at the end of one."""
+    """The page for an unknown address; redirects if only a trailing slash is too much."""
     say_to_programs = app.exception_handlers[HTTPException]
 
     @app.exception_handler(404)

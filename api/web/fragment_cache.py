@@ -1,4 +1,4 @@
-"""Fragments that many look at, made once for each state."""
+"""A cache of page fragments by state."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Words:
     texts: Mapping[str, str]
 
     def __call__(self, key: str, **values: object) -> str:
-        """The text, with its {placeholders} filled. Raises KeyError for a key that there is none of."""
+        """The text with its {placeholders} filled. Raises KeyError for an unknown key."""
         text = self.texts[key]
         return text.format(**values) if values else text
 
@@ -45,7 +45,7 @@ class Words:
         return _POINT.sub(get_decimal_symbol(self.locale), text)
 
     def told(self, sentence: str) -> str:
-        """A sentence of the core's in this language; as it is where it has no code, as those of older versions."""
+        """Translates a core message by its code; a sentence without code is returned unchanged."""
         if not isinstance(sentence, Message):
             return sentence
         values = {
@@ -83,8 +83,8 @@ def languages() -> Mapping[str, Words]:
 
 
 def read_languages(folder: Path) -> dict[str, Words]:
-    """The folder's languages. Raises ValueError with the names of what is wrong in a file: an entry that English does
-    not have or that is missing, a plural category that CLDR wants for the language, other placeholders."""
+    """Reads the folder's languages. Raises ValueError naming all errors of a file: missing or extra entries, missing
+    plural categories of CLDR, different placeholders."""
     english = {f"told.{id}": text for id, text in TEXTS.items()} | _read(folder / f"{ENGLISH}.json")
     found = {}
     for file in sorted(folder.glob("*.json")):
@@ -139,7 +139,7 @@ def _placeholders(text: str) -> set[str]:
 
 
 def choose_language(accepted: str) -> str:
-    """The language for an Accept-Language header: the reader's favourite of those that there are."""
+    """The language for an Accept-Language header: the most preferred available one."""
     weights: dict[str, float] = {}
     for part in accepted.lower().replace(" ", "").split(",")[:20]:
         if found := _RANGE.fullmatch(part):

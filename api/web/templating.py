@@ -1,4 +1,4 @@
-"""How a page is made of a template, and what a browser may do with it."""
+"""Renders pages from templates, with their security headers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def rendered(template: str, reader: Words, **values: Any) -> str:
 
 
 def asset(name: str) -> str:
-    """A static file's address, which changes with its content: so browsers may keep it for ever."""
+    """A static file's URL, which contains a hash of its content, so browsers can cache it without limit."""
     return f"/static/{name}?v={_digest(name)}"
 
 

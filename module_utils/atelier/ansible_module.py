@@ -1,6 +1,6 @@
-"""What every Atelier module shares: the site parameter, errors to fail_json, progress.
+"""Code shared by all Atelier modules: the site parameter, errors to fail_json, progress.
 
-A module declares its arguments and names one core call; everything between the two is here.
+A module declares its arguments and names one core function; this file does the rest.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": option
 
 
 def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """The values, converted to the types of their specification. Raises VALIDATION_ERROR that names all missing and
-    unknown settings and all wrong values."""
+    """Converts the values to the types of their specification. Raises VALIDATION_ERROR that names all missing, unknown
+    and wrong values."""
     result = ArgumentSpecValidator(dict(declared)).validate(dict(values))
     wrong = [
         f"{'unknown: ' * isinstance(error, UnsupportedError)}{error.msg.rstrip('.')}" for error in result.errors.errors
@@ -52,7 +52,7 @@ def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) 
 
 
 def parse_site(raw: Mapping[str, Any]) -> Site:
-    """The module parameter ``site`` as a Site. Raises VALIDATION_ERROR for one that is wrong."""
+    """Parses the module parameter ``site``. Raises VALIDATION_ERROR if it is invalid."""
     given = checked({"site": SITE_SPEC}, {"site": raw}, "site")["site"]
     state_dir = _state_dir(given["state_dir"])
     return build(
@@ -84,7 +84,8 @@ def _networks(raw: Mapping[str, Any]) -> dict[ProxyMode, Network]:
 
 
 def _state_dir(path: str) -> Path:
-    """The gateway's and the proxies' users reach what is mounted there by the same path, and none looks into /root."""
+    """The gateway's and the proxies' users access files below the state folder by the same path, and cannot read
+    /root."""
     if Path(path).is_relative_to("/root"):
         raise AtelierError(
             Code.VALIDATION_ERROR,
@@ -101,7 +102,7 @@ def _git_server(site: Mapping[str, Any], state_dir: Path) -> GitServer | None:
     if not git:
         return None
     check_owner(git["owner"])
-    # Forgejo's pages must not share an origin with the operator's, so it has a host of its own.
+    # Forgejo has its own host, because its pages must not share an origin with the operator's.
     host = f"git.{site['domain']}" if git["service"] == "forgejo" else site["domain"]
     return build(
         GitServer,
@@ -178,7 +179,7 @@ def _fail(module: AnsibleModule, error: AtelierError) -> None:
 
 
 def run_on_platform(documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any) -> None:
-    """As ``run``, with the installation that the module's SHARED_SPEC parameters name opened for the call."""
+    """Like ``run``, but opens the installation of the module's SHARED_SPEC parameters for the call."""
 
     def opened(module: AnsibleModule) -> dict[str, Any]:
         with open_platform(
@@ -193,13 +194,13 @@ def run_on_platform(documentation: str, call: Callable[[AnsibleModule, Context],
 
 
 def own_options(module: AnsibleModule) -> dict[str, Any]:
-    """What the module was given, apart from SHARED_SPEC."""
+    """The module's parameters without those of SHARED_SPEC."""
     return {key: value for key, value in module.params.items() if key not in SHARED_SPEC}
 
 
 def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:
-    """The result of a module that works on many workspaces, each of which may fail alone. ``changed`` is the attribute
-    of a seat that says whether it was changed."""
+    """The result of a module for many workspaces that fail independently. ``changed`` is the attribute of a seat that
+    says whether it was changed."""
     return {
         "changed": any(getattr(seat, changed) for seat in seats),
         "seats": [asdict(seat) for seat in seats],
@@ -208,17 +209,17 @@ def seats_result(seats: Sequence[Any], changed: str) -> dict[str, Any]:
 
 
 def progress_reporter() -> Progress:
-    """A function that notes "step, done, total" as one JSON line in the file that ATELIER_PROGRESS names.
+    """Returns a function that appends "step, done, total" as a JSON line to the file in ATELIER_PROGRESS.
 
-    Ansible modules can't speak while they run, so whoever started the playbook (the front door, the API) names a
-    file and follows it. Without one, nothing is noted.
+    Ansible modules cannot send output while they run, so the caller (the command line, the API) names a file and
+    follows it. Without one, nothing is written.
     """
     path = os.environ.get("ATELIER_PROGRESS")
     if not path:
         return lambda step, done, total: None
 
     def report(step: str, done: int, total: int) -> None:
-        # Nobody's work may fail because the one who watched it has gone.
+        # Progress must not fail the work, for example if the reader is gone.
         with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(tagged({"step": step, "done": done, "total": total})) + "\n")
 

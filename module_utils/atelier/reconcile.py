@@ -1,6 +1,6 @@
-"""Drift between Docker, the registry and the gateway: found, named, and repaired if that is wanted.
+"""Finds differences between Docker, the registry and the gateway, and repairs them if wanted.
 
-Repairing loses nothing: what has files of somebody's is adopted or marked, only what was half-made goes.
+A repair loses no files: containers with files are adopted or marked; only incomplete objects are removed.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ def _wrong_status(context: Context, row: Workspace, container: Container | None,
 def _unfinished(context: Context, row: Workspace) -> Drift:
     def remove() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
-            # It may have been finished since it was found, and hold somebody's files by now.
+            # It may have been completed since, and contain files.
             present = context.registry.find(id=row.id)
             if (
                 present is not None

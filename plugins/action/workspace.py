@@ -1,10 +1,10 @@
 """Runs an Atelier module in the worker that Ansible has forked for the task, instead of in a new interpreter.
 
-The modules work from the controller in any case, so packing them up for another machine, starting a second Python and
-compiling them there would buy nothing; it would cost 0.6 s in each task. The module itself is none the wiser: its
-``main`` reads its arguments and answers as it always does.
+The modules always work on the controller, so packing them for another machine and starting and compiling them in a
+second Python has no benefit, and costs 0.6 s per task. The module itself does not notice: its ``main`` reads its
+arguments and answers as usual.
 
-Beside this file stands one link to it for each module that is run so: Ansible finds an action by its file's name.
+Each module that runs this way has a link to this file, because Ansible finds an action by its file's name.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def api(network: str) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def base(api: Api) -> dict[str, Any]:
-    """A running workspace without a password, which nobody deletes."""
+    """A running workspace without a password, shared by tests; do not delete it."""
     return api.create("base-of-all", group="school")
 
 

@@ -1,4 +1,4 @@
-"""A running API for tests: an instance of its own on a real engine, the API as a process that is killed for real."""
+"""A running API for tests: a separate instance on a real engine, with the API as a process that can be killed."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class Api:
         return dict(answer.json()["project"])
 
     def clone(self, source: str, count: int, **body: Any) -> tuple[list[str], str]:
-        """Begins a clone: the ids of its seats, and its job's."""
+        """Starts a clone; returns the ids of its seats and of its job."""
         answer = self.post(f"/api/projects/{source}/clone", {"count": count, **body})
         assert answer.status_code == 202, answer.text
         return [seat["projectId"] for seat in answer.json()["clones"]], answer.json()["jobId"]

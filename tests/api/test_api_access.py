@@ -25,7 +25,7 @@ def test_loopback_needs_nothing(api: Api) -> None:
 
 
 def test_behind_a_proxy_loopback_needs_the_token(own: Callable[..., Api]) -> None:
-    """Whoever calls through a proxy on this machine comes from loopback, too."""
+    """Callers through a proxy on this machine also come from loopback."""
     api = own(loopback_is_operator=False).start()
     for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "unknown"):
         is_error(api.get("/api/audit", headers={"X-Forwarded-For": address}), 401, "UNAUTHORIZED")
@@ -100,7 +100,7 @@ def test_an_address_that_is_none_is_a_strangers(api: Api) -> None:
 
 
 def test_foreign_hosts_are_refused(api: Api) -> None:
-    """What a name of somebody else's that resolves to this address (DNS rebinding) would send."""
+    """A request through a foreign name that resolves to this address (DNS rebinding)."""
     for host in (
         "evil.example",
         "localhost.evil.example",

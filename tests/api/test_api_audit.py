@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and how it ended; a line each, newest first, in files that do not grow for ever."""
+"""The audit log: who changed what, with which result; one line each, newest first, in files of limited size."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_change_stands_in_it(own: Callable[..., Api]) -> None:
 
 
 def test_strangers_displace_no_change(own: Callable[..., Api]) -> None:
-    """However often somebody is refused, who changed what stays in the log and in the answer."""
+    """Any number of refusals does not displace changes from the log and the answer."""
     api = own(workshop={"access_code": "canary-code-Bn8"}).start()
     (seat,) = add_seats(api, 1)
     assert api.put(f"/api/projects/{seat}/notes", {"notes": "kept"}).status_code == 200

@@ -316,7 +316,7 @@ def test_bad_event_ids_begin_at_the_beginning(api: Api) -> None:
 
 
 def test_twenty_creates_of_one_name_at_once(api: Api) -> None:
-    """Exactly one is made; the others are told that the name is taken."""
+    """Exactly one is created; the others get an error that the name is in use."""
     body = {"projectName": "wanted-by-all", "projectType": "empty"}
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: api.post("/api/projects/create", body), range(20)))

@@ -1,4 +1,5 @@
-"""The API is killed -9 at awkward moments and started again: what was asked for is done, nothing is left half-made."""
+"""The API is killed with SIGKILL at critical moments and restarted: requested work is done, nothing incomplete is
+left."""
 
 from __future__ import annotations
 
@@ -321,7 +322,7 @@ def source_is_paused(api: Api, job: str) -> object:
 def test_a_playbook_that_is_killed_leaves_nothing(
     running: tuple[Api, dict[str, Any]], operation: str, path: str, moment: Moment
 ) -> None:
-    """The seat runs as before, by itself, and nothing half-made is left beside it."""
+    """The seat runs as before, automatically, and nothing incomplete is left."""
     api, made = running
     url = f"/api/projects/{made['id']}/{path}"
     for _ in range(TRIES):

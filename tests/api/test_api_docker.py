@@ -119,7 +119,7 @@ def test_docker_out_of_reach(wired: tuple[Api, Wire]) -> None:
 
 
 def test_docker_goes_away_in_the_middle(wired: tuple[Api, Wire]) -> None:
-    """Whoever waits is told; the jobs go on when it is back, and are done as they were asked for."""
+    """Waiting callers get an error; the jobs continue after the outage and complete."""
     api, wire = wired
     base = api.create("base")
     ids, job = api.clone(base["id"], 3)

@@ -1,5 +1,5 @@
-"""A state folder without a byte left: changes are refused and leave nothing behind, reads work, and all goes on when
-there is space again, without a restart."""
+"""A full disk under the state folder: changes are refused and leave nothing behind, reads work, and everything resumes
+when there is space again, without a restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_SPACE = ("REGISTRY_ERROR", "DISK_FULL")
 
 @pytest.fixture
 def api(own: Callable[..., Api]) -> Iterator[Api]:
-    """An API whose state folder is a small file system of its own."""
+    """An API whose state folder is a separate small file system."""
     api = own(workshop={"admin_password": ADMIN})
     state = api.instance.state
     for file in state.iterdir():
@@ -125,7 +125,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing(api: Api) -> None:
 
 @pytest.mark.timeout(300, func_only=True)
 def test_what_was_answered_is_kept_while_the_disk_fills(api: Api) -> None:
-    """Somebody else writes until nothing goes any more, and gives space back now and then."""
+    """Another program fills the disk, and frees space now and then."""
     add_seats(api, 40)
     names: dict[str, str] = {}
     seats: dict[str, str] = {}

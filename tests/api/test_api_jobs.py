@@ -79,7 +79,7 @@ def test_a_clone_while_it_runs(api: Api, base: dict[str, Any], no_seats_left: No
 
 
 def resume_after_each(api: Api, job_id: str, events: list[dict[str, Any]]) -> None:
-    """A stream goes on after the event that the reader has, without a gap and without a repetition."""
+    """A stream resumes after the reader's last event, without a gap or a repetition."""
     numbers = [int(event["id"]) for event in events]
     assert numbers == sorted(set(numbers))
     for place in (0, len(events) // 2, len(events) - 1):
@@ -148,7 +148,7 @@ def test_a_canceled_create(api: Api) -> None:
 
 
 def test_a_seat_that_is_deleted_while_its_clone_waits(api: Api, base: dict[str, Any], no_seats_left: None) -> None:
-    """The others are made all the same, and it does not come back."""
+    """The others are created nevertheless, and it does not reappear."""
     _, first = api.clone(base["id"], 2)
     ids, second = api.clone(base["id"], 2)
     assert api.delete(f"/api/projects/{ids[0]}").status_code == 200

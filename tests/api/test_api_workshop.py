@@ -369,8 +369,8 @@ def test_settings_that_make_no_sense_keep_the_api_from_starting(
 
 
 def test_reset_under_use(own: Callable[..., Api]) -> None:
-    """Somebody works in the claimed seat while it begins again: another container, all else as it was. Also when the
-    API dies in the middle."""
+    """A claimed seat is reset while in use: another container, everything else unchanged. Also if the API dies in the
+    middle."""
     api = own(workshop={"admin_password": ADMIN}).start()
     base = api.create("Workshop", group="workshop")
     (seat,), job = api.clone(base["id"], 1, password=CODE)

@@ -23,7 +23,7 @@ _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-api2-def", "172.20.251.1/24"
 
 
 class Wire:
-    """Hands everything from a socket of its own to Docker's, until it is cut."""
+    """Forwards connections from its socket to Docker's until it is cut."""
 
     def __init__(self, folder: Path, target: str) -> None:
         self._path, self._target = folder / "docker.sock", target.removeprefix("unix://")
@@ -42,7 +42,7 @@ class Wire:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self) -> None:
-        """Ends every connection, and lets nobody connect."""
+        """Closes every connection, and refuses new ones."""
         self._path.unlink(missing_ok=True)
         if self._listener is not None:
             self._listener.close()
@@ -74,7 +74,7 @@ class Wire:
 
 
 class Dockerd:
-    """A second dockerd beside the machine's, with everything of its own; it touches no firewall."""
+    """A second dockerd, separate from the machine's; it changes no firewall."""
 
     def __init__(self, folder: Path, subnet: str, bridge: str) -> None:
         self._folder, self.subnet, self._bridge = folder, subnet, bridge

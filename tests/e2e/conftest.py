@@ -91,8 +91,9 @@ def launch(playwright: Playwright, *arguments: str, home: Path | None = None) ->
 def visit(page: Page, url: str, awaited: Locator) -> None:
     """Opens an address and waits until something is seen.
 
-    Chromium drops what it is loading whenever an interface of the machine comes or goes, as containers' do, and may
-    then show a page in part only. It is loaded again, as a person would do, for as long as three times the patience."""
+    Chromium cancels loads whenever a network interface of the machine appears or disappears, as those of containers do,
+    and may then show a page partially: reload it, as a person would.
+    """
     deadline = time.monotonic() + 3 * PATIENCE_MS / 1000
     while True:
         try:
@@ -108,7 +109,7 @@ def visit(page: Page, url: str, awaited: Locator) -> None:
 
 
 def enter(page: Page, url: str, password: str) -> None:
-    """Opens a seat, signs in, and waits until its files are seen; what was dropped is loaded anew."""
+    """Opens a seat, signs in, and waits for its files; reloads cancelled loads."""
     field, files = page.get_by_placeholder("PASSWORD"), page.get_by_role("treeitem", name="README.md")
     visit(page, url, field)
     field.fill(password)

@@ -1,7 +1,7 @@
 """A whole installation, and strangers in its seats who do their worst.
 
-Each test attacks from inside a real seat and then asks what somebody else would notice: the operator, another
-participant, the host. Seats are made through the API, as an operator makes them.
+Each test attacks from inside a real seat and then checks what others would notice: the operator, another participant,
+the host. Seats are created through the API, as an operator does.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Seat:
         )
 
     def leave_running(self, script: str) -> None:
-        """Starts something that goes on when the terminal is closed."""
+        """Starts a process that survives the end of the terminal."""
         self.container.exec_run(["setsid", "bash", "-lc", script], user="coder", detach=True)
 
 
@@ -147,7 +147,7 @@ class Platform:
         return dict(eventually(look, f"the end of job {job_id}", PATIENCE))
 
     def visit(self, host: str, path: str = "/", **more: Any) -> httpx.Response:
-        """Somebody's browser on this machine asks the gateway for that host."""
+        """A browser on this machine requests that host from the gateway."""
         return httpx.request(
             more.pop("method", "GET"),
             f"http://127.0.0.1:{PORT}{path}",

@@ -51,7 +51,7 @@ def programs(seat: Seat) -> list[str]:
 
 
 def detached(seat: Seat, *command: str) -> None:
-    """Starts something that goes on when the terminal is closed, past everything that is first in the user's PATH."""
+    """Starts a process that survives the end of the terminal."""
     seat.container.exec_run(["/usr/bin/setsid", *command], user="coder", detach=True)
 
 

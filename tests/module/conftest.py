@@ -1,4 +1,4 @@
-"""Real Ansible, real Docker: an instance of its own on a network of its own, gone after each test."""
+"""Real Ansible and Docker: a separate instance on a separate network, removed after each test."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def shared(network: str) -> Iterator[Installation]:
 
 @pytest.fixture(scope="session")
 def server(engine: docker.DockerClient) -> Iterator[Server]:
-    """The embedded git service, for all tests of git: each begins with a repository of its own."""
+    """The embedded git service, for all git tests; each uses its own repository."""
     settings = {
         "atelier_image_prefix": "atelier",
         "atelier_git_service_max_push_bytes": LIMIT,

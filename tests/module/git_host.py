@@ -1,4 +1,4 @@
-"""A git server of somebody else's: real repositories behind git's own CGI, at an address that seats reach."""
+"""A foreign git server: real repositories behind git's own CGI, at an address that seats can reach."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 class Installation:
-    """An instance of its own: name, state folder, part of the test network's range."""
+    """A separate instance: name, state folder, part of the test network's range."""
 
     def __init__(self, name: str, folder: Path, subnet: str, network: str, engine_url: str, **variables: Any) -> None:
         self.name, self.folder, self.engine_url = name, folder, engine_url
@@ -98,7 +98,7 @@ class Installation:
     def start(
         self, playbook: str | Path, *flags: str, environment: Mapping[str, str] = {}, **variables: Any
     ) -> Started:
-        """Starts a playbook of the repository (by name) or any other (by path), in a process group of its own."""
+        """Starts a playbook of the repository (by name) or any other (by path), in a separate process group."""
         run_folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="run-"))
         vars_file = run_folder / "vars.json"
         vars_file.touch(mode=0o600)
@@ -157,7 +157,7 @@ class Installation:
 
     @contextmanager
     def held(self, id: str) -> Iterator[None]:
-        """Has a workspace in hand, as another operation would: whoever is at work on it goes no further meanwhile."""
+        """Holds a workspace's lock, like another operation."""
         with Locks(self.state).workspace(id, PATIENCE_SECONDS):
             yield
 
@@ -379,7 +379,7 @@ def session_cookie(address: str, password: str) -> str:
 
 
 def opens(address: str, cookie: str) -> bool:
-    """Whether the IDE lets in whoever sends that cookie."""
+    """Whether the IDE accepts that cookie."""
     status, headers = request(address, "GET", "/", cookie=cookie)
     assert status in (200, 302), status
     return "login" not in headers.get("location", "")

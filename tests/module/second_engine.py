@@ -24,7 +24,7 @@ _DEFAULT_BRIDGE, _DEFAULT_ADDRESS = "atl-test2-def", "172.25.251.1/24"
 
 
 class SecondEngine:
-    """A dockerd with folders, socket and bridge of its own. It sets no firewall rules, so it is in nobody's way."""
+    """A dockerd with separate folders, socket and bridge. It sets no firewall rules, so it disturbs nothing."""
 
     def __init__(self, disk_mb: int | None = None, *, containerd_store: bool = False) -> None:
         # Short, since the paths of its sockets may have 108 characters.

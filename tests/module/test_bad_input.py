@@ -1,4 +1,4 @@
-"""What is wrong with the input or the machine: a code, the field, the remedy; nothing half-made, nothing lost."""
+"""Bad input or a broken machine gives a code, the field and the remedy; nothing incomplete stays, nothing is lost."""
 
 from __future__ import annotations
 

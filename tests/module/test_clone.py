@@ -250,7 +250,7 @@ def test_clones_of_one_source_at_once(site: Installation, light: dict[str, Any])
 
 
 def test_two_runs_for_the_same_names_at_once(site: Installation, light: dict[str, Any]) -> None:
-    """One makes them. The other finds them made, or says that somebody is at it; it never makes them a second time."""
+    """One run creates them. The other finds them, or reports that a run is active; it never creates them twice."""
     started = [site.start("workspace_clone", clone_source="Base", clone_names=["Ann", "Ben"]) for _ in range(2)]
     runs = [run.wait() for run in started]
     assert 0 in [run.returncode for run in runs]

@@ -169,7 +169,7 @@ def test_a_collect_that_is_killed_is_finished_by_another(workshop: Installation)
 
 
 def test_a_teardown_that_is_killed_is_finished_by_another(workshop: Installation) -> None:
-    """While seats are held still for their removal: who is left goes on, and is removed by the next run."""
+    """Killed while seats are paused for their removal: remaining seats continue, and are removed by the next run."""
     _play(workshop, "workshop_collect").succeeded()
     started = workshop.start("workshop_teardown", workshop_base="Course", confirm=True)
 
@@ -189,7 +189,7 @@ def test_a_teardown_that_is_killed_is_finished_by_another(workshop: Installation
 
 
 def test_a_seat_that_fails_fails_alone(workshop: Installation) -> None:
-    """Somebody else has one seat in hand for longer than the collect waits: the others are collected."""
+    """Another operation holds one seat for longer than the collect waits: the others are collected."""
     busy = workshop.row("Course 2")
     with Locks(workshop.state).workspace(busy["id"], 0):
         run = _play(workshop, "workshop_collect", atelier_ready_timeout=-59)

@@ -1,4 +1,4 @@
-"""The embedded git service on a disk that is full: it refuses, loses nothing, and goes on when there is space."""
+"""The embedded git service on a full disk: it refuses pushes, loses nothing, and resumes when there is space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISK = 64 * MIB
 
 @pytest.fixture
 def small_disk(site: Installation) -> Iterator[Server]:
-    """A service whose data is on a disk of its own."""
+    """A service whose data is on a separate disk."""
     data = site.state / "git" / "data"
     data.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "none", data], check=True)

@@ -81,7 +81,7 @@ def _kill_soon_after(started: Started, dice: random.Random, condition: Callable[
 
 
 def test_clones_by_name_killed_at_random(site: Installation, source: dict[str, Any], tmp_path: Path) -> None:
-    """Kill after kill in the same order, until one run is let through: nobody cleans up in between."""
+    """Repeated kills of the same request until one run completes, without cleanup in between."""
     dice, met = random.Random(20), 0  # noqa: S311 - moments, not secrets
     sheet = tmp_path / "seats.csv"
     names = [f"Seat {number}" for number in range(1, 9)]
@@ -172,7 +172,7 @@ def test_half_a_journal_goes_with_the_next_snapshot(site: Installation, source: 
 
 
 def test_what_reconcile_makes_of_a_killed_clone(site: Installation, source: dict[str, Any]) -> None:
-    """Whoever does not want to go on repairs instead: what was half-made goes, what runs stays."""
+    """A repair instead of another run: incomplete objects are removed, running ones stay."""
     started = site.start("workspace_clone", clone_source="Base", clone_count=6)
     with site.newest_held(7):
         assert kill_when(started, lambda: a_seat_is_up(site, source))

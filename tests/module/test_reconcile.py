@@ -85,7 +85,7 @@ def test_all_that_can_differ_at_once(site: Installation, made: dict[str, Any]) -
 
 
 def test_a_gateway_that_refuses_says_so(site: Installation, made: dict[str, Any]) -> None:
-    """A real socket with nobody who answers as HAProxy would: repairing fails in words, and breaks nothing."""
+    """A real socket without HAProxy: the repair fails with a message and breaks nothing."""
     (site.state / "gateway" / "routes.map").write_text("")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(site.state / "gateway" / "admin.sock"))
@@ -140,7 +140,7 @@ def test_a_snapshot_that_was_left(site: Installation, made: dict[str, Any]) -> N
 
 
 def test_a_container_with_a_name_of_before_is_renamed(site: Installation, made: dict[str, Any]) -> None:
-    """As 783bbea made them, with the id in it; and where the key for names was lost. It goes on running."""
+    """Names of 783bbea, which contain the id, and a lost key for names. The container keeps running."""
     container = site.container(made)
     began = container.attrs["State"]["StartedAt"]
     container.rename(f"{site.name}-{made['id']}")
@@ -165,7 +165,8 @@ def test_a_container_without_a_row_is_taken_in(site: Installation, made: dict[st
 
 
 def test_containers_that_are_none_of_ours_are_left_alone(site: Installation, made: dict[str, Any]) -> None:
-    """Made by hand from a seat's image, or with labels of somebody else: neither taken in nor taken for a seat."""
+    """Containers created by hand from a seat's image, or with foreign labels, are neither adopted nor taken for a
+    seat."""
     labels = {"atelier.instance": site.name, "atelier.workspace": made["id"], "atelier.proxy_mode": "odd"}
     strangers = [
         site.docker.containers.create("atelier-test/workspace:small", name="atelier-test-stranger", labels=labels),

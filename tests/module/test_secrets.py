@@ -247,7 +247,7 @@ def _files_below(folder: Path, since: float = 0) -> Iterator[bytes]:
 
 
 def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[str, Any]) -> None:
-    """Whoever lists images at the right moment finds the snapshot by its tag: also then there is nothing in it."""
+    """The snapshot's tag is visible for a moment: even then it contains no secret."""
     started = site.start(site.write_task("clone", source="Base", names=["Ann", "Ben", "Cem"]))
     seen: dict[str, set[str]] = {}
     while started.process.poll() is None:
@@ -293,8 +293,8 @@ def test_something_that_cannot_be_held_back_is_no_snapshot(site: Installation, s
 
 
 def test_odd_things_in_known_places(site: Installation, source: dict[str, Any]) -> None:
-    """Links that lead nowhere, round in a ring or to everything there is, files where folders are expected: clones come
-    all the same, and nothing but secrets is taken out."""
+    """Broken, circular or far-reaching links, and files instead of folders: clones still succeed, and only secrets are
+    removed."""
     script = (
         "rm -rf .azure .pypirc .m2 .codex .gnupg;"
         "ln -s /no/where .azure; ln -s .pypirc .pypirc; echo x > .codex; echo x > .m2;"

@@ -99,7 +99,7 @@ def _remove_network(engine: docker.DockerClient) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh(squid: Proxied) -> None:
-    """Each test begins with the base alone, on a Squid that runs."""
+    """Each test starts with the base entries only, on a running Squid."""
     if squid.live.entries != BASE or not squid.live.is_running():
         squid.set(domains=[], state="exact").succeeded()
 

@@ -93,7 +93,7 @@ def test_a_workshop_that_is_killed(site: Installation, small: str, seats_running
 
 
 def test_two_at_once(site: Installation, small: str) -> None:
-    """Somebody is impatient and starts it a second time: all is there once, and the sheet tells the truth."""
+    """A second concurrent run: everything exists once, and the CSV file is right."""
     variables = {"workshop_base": "Course", "workshop_seats": SEATS, "workshop_template": small}
     runs = [run.wait() for run in [site.start("workshop", **variables) for _ in range(2)]]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(run.output for run in runs)

@@ -25,8 +25,8 @@ def aliases(found: Sequence[AliasView], reader: Words) -> list[dict[str, Any]]:
 
 
 def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
-    """The open ports and those that are shared, and the sentence when none is open. One that only the workspace reaches
-    has no address."""
+    """The open and the shared ports, and a sentence if none is open. A port that only the workspace can reach has no
+    address."""
     open_ports = {entry["port"]: entry for entry in found}
     return {
         "rows": [

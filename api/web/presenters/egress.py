@@ -36,8 +36,8 @@ def whitelist_form(
 
 
 def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
-    """Recorded domains by category, the most asked for first. ``allowed`` are the whitelist's entries that hold for the
-    workspace, None where there is no whitelist."""
+    """Recorded domains by category, the most requested first. ``allowed`` are the whitelist's entries for the
+    workspace, None if there is no whitelist."""
     entries_allowed = set(allowed or ())
     return [
         {
@@ -57,8 +57,8 @@ def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, re
 
 
 def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
-    """Squid's log, newest first: what was asked for, when, whether it was let through. A domain that was refused can
-    be allowed where it stands first; ``allowed`` are the whitelist's entries that hold for the workspace."""
+    """Squid's log, newest first: requests, times and results. The first line of a refused domain has a button to allow
+    it; ``allowed`` are the whitelist's entries for the workspace."""
     rows: list[dict[str, Any]] = []
     entries_allowed, offered = set(allowed), set()
     for entry in reversed(logs):
@@ -85,7 +85,7 @@ def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> 
 
 
 def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str, Any]:
-    """Whether the domain can be put on the whitelist, and what is said instead."""
+    """Whether the domain can be whitelisted, and the text to show otherwise."""
     if allowed is None:
         return {"allows": False, "allowed_word": ""}
     entries, _ = allowable([domain])
@@ -94,7 +94,7 @@ def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str,
 
 
 def conversation_rows(conversations: Sequence[Conversation], reader: Words) -> list[dict[str, Any]]:
-    """Each exchange by its last question and its answer: what came before stands in the exchanges before it."""
+    """Each exchange with its last question and its answer; earlier messages are in earlier exchanges."""
     rows = []
     for entry in conversations:
         answer = entry.get("parsed_response") or {}

@@ -44,5 +44,5 @@ def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[s
 
 
 def _counted(name: str) -> list[str | int]:
-    """A key by which -2 stands before -10: text and numbers take turns."""
+    """A natural sort key, which sorts -2 before -10."""
     return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]

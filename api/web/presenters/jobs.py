@@ -12,7 +12,7 @@ _OPEN = ("pending", "running")
 
 
 def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], reader: Words) -> list[dict[str, Any]]:
-    """One row a job. ``names`` are the workspaces' by id, of those that are still there."""
+    """One row per job. ``names`` are the names of existing workspaces by id."""
     return [row(job, names, reader) for job in jobs]
 
 

@@ -15,7 +15,7 @@ from ...schemas.workshop import EndedClaim, LastRehearsal, WorkshopStatus
 from ...settings import Workshop
 from ..i18n import Words
 
-# code-server beats about once a minute while somebody has it open.
+# code-server sends a heartbeat about once a minute while it is open.
 _ACTIVE_SECONDS = 180
 
 
@@ -32,8 +32,7 @@ def places(status: WorkshopStatus, now: datetime, reader: Words) -> dict[str, st
 
 
 def seats(found: Sequence[Seat], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
-    """The seats as rows, and how many there are, are somebody's, are in use, and are not running. ``faults`` say, by
-    id, what is wrong with them."""
+    """The seats as rows, and the numbers of all, claimed, active and stopped seats. ``faults`` are errors by id."""
     rows = [{**seat(entry, now, reader), "fault": reader.told(faults.get(entry["projectId"], ""))} for entry in found]
     numbers = {
         "total": len(rows),

@@ -15,7 +15,7 @@ _COMMIT_SHOWN = 8
 
 
 def ending(answer: Collected, reader: Words) -> dict[str, Any]:
-    """How far it is, what was collected of this workshop, and what would be lost if it ended now."""
+    """The progress, the collected work, and what would be lost by ending the workshop now."""
     here = {row["projectId"] for row in answer["workspaces"]}
     ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
     seats = [row for row in answer["workspaces"] if not row["isBase"]]

@@ -33,7 +33,7 @@ def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict
 
 
 def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
-    """What can be done with all that are shown at once, each by a call of its own."""
+    """The operations on all shown workspaces at once, each a separate call."""
     ready = [project for project in shown if project["status"] != "creating"]
     names = ["start", "stop", "delete"] if len(ready) > 1 else []
     return {

@@ -85,7 +85,7 @@ async def workspace_fragment(project_id: ProjectId, services: ServicesDependency
 
 @router.get("/pages/workspaces/{project_id}/disk")
 async def disk_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
-    """Asked for by itself, since Docker takes its time to measure."""
+    """Loaded separately, because measuring takes Docker some time."""
     try:
         usage = (await projects_api.get_disk_usage(project_id, services))["diskUsage"]
     except AtelierError as error:
@@ -107,7 +107,7 @@ async def aliases_fragment(project_id: ProjectId, services: ServicesDependency, 
 
 @router.get("/pages/workspaces/{project_id}/ports")
 async def ports_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
-    """Asked for by itself, since Docker is asked."""
+    """Loaded separately, because it queries Docker."""
     status, _ = services.presenter.status(services.row(project_id))
     found = await ports_api.list_ports(project_id, services)
     rows = aliases.ports(found["listening"], found["shared"], status, reader)
@@ -166,7 +166,7 @@ async def whitelist_page(services: ServicesDependency, caller: Who, reader: Read
 
 @router.get("/repositories")
 async def repositories_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
-    """What is on the git server; there is no such page without one."""
+    """The repositories on the git server; the page does not exist without one."""
     require_git(services.settings.site)
     found = await _repositories(services, reader)
     return page("repositories.html", reader, **found, **frame(services, caller, "repositories"))
@@ -259,7 +259,7 @@ def _browsable(services: Services) -> bool:
 
 
 async def _repositories(services: Services, reader: Words) -> dict[str, Any]:
-    """The list, or the sentence when the git server does not answer: the page is there all the same."""
+    """The list, or a sentence if the git server does not answer; the page is shown in both cases."""
     try:
         found = (await git_api.list_git_repositories(services))["repositories"]
     except AtelierError as error:

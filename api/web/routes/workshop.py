@@ -1,4 +1,4 @@
-"""Addresses of the workshop's pages: the participants', and that of whoever runs the day."""
+"""Routes of the workshop's pages, for participants and the admin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def workshop_page(services: ServicesDependency, reader: Reader) -> Respons
 
 @for_workshop.get("/workshop/admin")
 async def workshop_admin_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
-    """The seats, at first without what goes on in them: the page asks for that when it is there."""
+    """The seats, first without their activity, which the page then loads."""
     rows = services.read_claims.seats()
     found = seats_api.seats(services, rows, {})
     address = f"{services.settings.base_url}/workshop"

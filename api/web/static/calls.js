@@ -27,7 +27,7 @@ async function translate(data) {
   data.warnings = data.warnings?.map((text, at) => data.told.warnings?.[at] ?? text)
 }
 
-// What a button or form stands for: "POST /api/projects/{id}/stop", with the values of what it was opened for.
+// The request of a button or form: "POST /api/projects/{id}/stop", filled with the values of its object.
 function target(element, values) {
   const [method, url] = element.dataset.call.split(' ')
   return [method, filled(url, values)]
@@ -67,7 +67,7 @@ async function submit(form) {
   })
 }
 
-// A text that several people write: what somebody else saved since it was shown here is not overwritten unseen.
+// For texts with several authors: do not silently overwrite another person's newer version.
 async function savedMeanwhile(form) {
   let others = false
   for (const field of all('textarea', form)) {
@@ -82,7 +82,7 @@ async function savedMeanwhile(form) {
   return others
 }
 
-// The text of a field as it is saved now: by the address that it was loaded from, or else as it stands in the page.
+// The present saved text of a field: from the address that it was loaded from, or else from the page.
 async function savedText(form, field) {
   const { load } = field.dataset
   const answer = await call('GET', load ? filled(load, form.subject) : location.href)
@@ -91,7 +91,7 @@ async function savedText(form, field) {
   return new DOMParser().parseFromString(answer.data.html ?? '', 'text/html').getElementById(field.id)?.defaultValue
 }
 
-// One call for each of many, a few at a time, as the API runs them; what fails is named, the others go on.
+// One call per object, a few at a time, like the API; failures are listed, the others continue.
 async function submitEach(form, ids, names, body) {
   const button = one('[type=submit]', form)
   if (button.ariaBusy === 'true') return
@@ -153,7 +153,7 @@ function done(element, data, values) {
   say([filled(text, { ...values, ...data.project }), ...(data.warnings ?? [])].filter(Boolean).join(' '))
 }
 
-// A fragment that the server made anew, such as the seats' cards.
+// Shows a new fragment from the server, such as the seats' cards.
 function showPage(place, html) {
   place.innerHTML = html
   place.hidden = false
@@ -170,7 +170,7 @@ function present(place, text) {
   one('pre', place).focus()
 }
 
-// A participant's seat, also when it is one that they had before.
+// Shows a participant's seat, new or already claimed.
 function showSeat(form, seat) {
   const place = document.getElementById(form.dataset.show)
   for (const element of all('[data-of]', place)) element.textContent = seat[element.dataset.of] ?? ''
@@ -183,7 +183,7 @@ function showSeat(form, seat) {
 
 // --- Forms ---------------------------------------------------------------------------------------------------------
 
-// What is shown of a form as the API's JSON. data-optional: left out while empty. data-null: null while empty. data-lines: a list.
+// Collects a form's visible fields as the API's JSON. data-optional: omitted while empty. data-null: null while empty. data-lines: a list.
 // data-also names a field that is true when this one is filled. "a.b" is the b of a; a checkbox of a says null for it.
 // A checkbox is its value, or true.
 function collect(form) {
@@ -211,11 +211,11 @@ function clearFaults(form) {
   if (trouble) trouble.textContent = ''
 }
 
-// English readers get the API's own sentence, which names the value, but where a field has words of its own. The API's name
-// for the field is for programs.
+// English readers get the API's sentence, which contains the value, unless the field has its own text. The API's field
+// name is for programs.
 function faultOf(field, name, text, answer) {
   const own = field.dataset?.fault
-  // A field's own words say what it may hold; what else is wrong with it has an error of its own.
+  // A field's own text describes its format; other errors have their own texts.
   const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
   if (rule && own) return words.fault[own]
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()

@@ -14,14 +14,14 @@ async function openDialog(button) {
     const hidden = !values[element.dataset.if]
     ;(element.closest('.field') ?? element).hidden = hidden
   }
-  // Where the focus goes back to: what is in a menu that is closed can't have it.
+  // Where the focus returns to: an element in a closed menu cannot have it.
   const menu = button.closest('details.menu')
   if (menu) one('summary', menu).focus()
   closeMenus()
   for (const field of all('[data-load]', form)) {
     const answer = await call('GET', filled(field.dataset.load, values))
     if (!answer.ok) return signedOut(answer) || complain(sentence(answer.data))
-    // As the text that the page came with: what is saved later is compared with it.
+    // Like the page's initial text: compared with the saved text later.
     field.defaultValue = field.value = answer.data[field.name]
   }
   dialog.onclose = () => { form.stopped = true }

@@ -1,7 +1,7 @@
 // What changes while a page is open: the feed, a job's output, times. See say.js.
 'use strict'
 
-// One stream a page, and none while nobody looks: browsers allow few connections to a host.
+// One stream per visible page: browsers limit the connections to a host.
 const topics = (document.body.dataset.feed ?? '').split(' ').filter(Boolean)
 const waiting = {}
 let feed = null
@@ -45,8 +45,8 @@ function refresh(topic) {
 document.addEventListener('visibilitychange', () => document.hidden ? unfollow() : follow())
 addEventListener('pagehide', unfollow)
 
-// A fragment that did not come, since the network changed or the API began anew, is asked for again. Without the stream
-// that would be in vain; when it is back, all is.
+// Reload a fragment that failed because of a network change or a restart of the API, if the stream is connected; when it
+// reconnects, everything is reloaded.
 document.addEventListener('htmx:error', () => setTimeout(() => {
   if (feed?.readyState === EventSource.OPEN) topics.forEach(refresh)
 }, 2000))
@@ -110,7 +110,7 @@ function tellTimes() {
 
 document.addEventListener('htmx:after:swap', tellTimes)
 
-// Where what had the focus is gone with a change, what it stood in has it: else the keyboard begins at the top again.
+// If a change removes the focused element, focus its container, so that the keyboard does not start at the top.
 let focused = null
 document.addEventListener('focusin', (event) => { focused = event.target })
 document.addEventListener('pointerdown', () => { focused = null }) // who points gives it away, or to something else
@@ -124,12 +124,12 @@ document.addEventListener('htmx:after:swap', (event) => {
 document.addEventListener('htmx:response:error', (event) => {
   const { response, sourceElement } = event.detail.ctx
   if (response.status === 401) renew('signed_out')
-  // What the page is about is gone; the page that is loaded then says so.
+  // The page's object was deleted; the reloaded page says so.
   if (response.status === 404 && sourceElement.dataset.whole !== undefined) renew('gone')
 })
 setInterval(() => { if (!document.hidden) tellTimes() }, 30000)
 for (const element of all('[data-every]')) {
-  // Not while nobody answers: the stream tells when that is over.
+  // Only while connected: the stream reports the end of an outage.
   setInterval(() => { if (feed?.readyState === EventSource.OPEN) htmx.trigger(element, 'again') }, element.dataset.every * 1000)
 }
 tellTimes()

@@ -50,8 +50,7 @@ function stand(what = '') {
   standing.append(' ', link)
 }
 
-// A page that is no longer what it was is loaded anew, but not under somebody who writes: that would be lost. Whoever is
-// about to delete a workspace is led away when that is done.
+// Reloads an outdated page, but not while the user has unsaved input. After a deletion the user is redirected anyway.
 function renew(why) {
   if (leaving || (why === 'gone' && one('[aria-busy=true]'))) return
   if (all('input, textarea').some(isTyped)) stand(why)
@@ -75,7 +74,7 @@ function sentence(answer) {
   return answer.told?.message || Object.values(answer.told?.details ?? {}).join(' ') || own || words.error.unknown
 }
 
-// What is to be said goes along to the page that comes.
+// The text is shown after the reload.
 function reload(text = '') {
   leaving = true
   sessionStorage.setItem('said', text)

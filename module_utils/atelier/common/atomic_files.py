@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever the power goes."""
+"""Atomic file writes that survive power failures."""
 
 from __future__ import annotations
 

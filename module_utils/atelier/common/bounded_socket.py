@@ -1,4 +1,4 @@
-"""Sockets with one deadline for a whole exchange: Python's own timeout applies to each piece of it."""
+"""Sockets with one deadline for a whole exchange; Python's timeout applies to each read only."""
 
 from __future__ import annotations
 

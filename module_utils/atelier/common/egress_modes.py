@@ -1,4 +1,5 @@
-"""The table of egress modes: the only place that names them. Everything else asks a mode for what it has or can do.
+"""The table of egress modes, the only place that names them. All other code asks a mode for its properties and
+capabilities.
 
 The inventory's ``atelier_egress_modes`` says what each mode needs on the host (network, port, files).
 """
@@ -19,7 +20,7 @@ class Capability(StrEnum):
 
 
 class ProxyMode(StrEnum):
-    """A workspace's way out. Each mode has a network of its own.
+    """A workspace's proxy mode. Each mode has its own network.
 
     ``proxy``: the role that runs the mode's proxy, also the proxy's folder in the state folder; None: the way out is
     direct. ``intercepts``: whether the proxy opens TLS, so that seats must trust its ``ca.pem``.

@@ -1,4 +1,4 @@
-"""Locks between processes, held by the kernel: whoever is killed lets go, so a lock never needs clearing by hand.
+"""Locks between processes, held by the kernel: a killed process releases them, so no cleanup is needed.
 
 All locks are single bytes of one file. A workspace's byte is its id read as a number, so nothing has to be created
 or removed with it. The locks are Linux's open-file-description locks: unlike POSIX ones they also keep two threads of
@@ -43,13 +43,13 @@ class Locks:
         self._path = state_dir / "locks"
 
     def workspace(self, workspace_id: str, wait: float) -> Lock:
-        """Holds one workspace. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
+        """Locks one workspace. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(
             int(workspace_id, 16), wait, Message("held.workspace", workspace=workspace_id, seconds=wait), "workspace"
         )
 
     def workspace_free(self, workspace_id: str) -> bool:
-        """Whether nobody holds the workspace at this moment."""
+        """Whether the workspace is unlocked at this moment."""
         return self._free(int(workspace_id, 16))
 
     def batch(self, batch_id: str) -> AbstractContextManager[bool]:
@@ -57,19 +57,19 @@ class Locks:
         return self._held(_BATCHES + int(batch_id, 16), 0)
 
     def batch_free(self, batch_id: str) -> bool:
-        """Whether nobody holds the batch at this moment."""
+        """Whether the batch is unlocked at this moment."""
         return self._free(_BATCHES + int(batch_id, 16))
 
     def gateway(self, wait: float = 30) -> Lock:
-        """Holds the route map. Raises GATEWAY_ERROR when somebody else held it for the whole wait."""
+        """Locks the route map. Raises GATEWAY_ERROR if it stays locked for the whole wait."""
         return self._required(_GATEWAY, wait, Message("held.routes", seconds=wait), code=Code.GATEWAY_ERROR)
 
     def egress(self, wait: float = 30) -> Lock:
-        """Holds what the proxies are told. Raises EGRESS_ERROR when somebody else held it for the whole wait."""
+        """Locks the proxies' client map. Raises EGRESS_ERROR if it stays locked for the whole wait."""
         return self._required(_EGRESS, wait, Message("held.clients", seconds=wait), code=Code.EGRESS_ERROR)
 
     def names(self, wait: float) -> Lock:
-        """Holds the key for names while it is made. Raises WORKSPACE_BUSY when another held it for the whole wait."""
+        """Locks the key for names while it is created. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(_NAMES, wait, Message("held.names", seconds=wait))
 
     def rehearsal(self) -> Lock:
@@ -81,7 +81,7 @@ class Locks:
         return self._free(_REHEARSAL)
 
     def whitelist(self, wait: float) -> Lock:
-        """Holds Squid's configuration. Raises WORKSPACE_BUSY when somebody else held it for the whole wait."""
+        """Locks Squid's configuration. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(_WHITELIST, wait, Message("held.whitelist", seconds=wait), "whitelist")
 
     def sheet(self, path: Path, wait: float) -> Lock:
@@ -102,7 +102,7 @@ class Locks:
         return self._required(_TEMPLATES + _number(template), wait, held, "template")
 
     def template_free(self, template: str) -> bool:
-        """Whether nobody builds the template's image at this moment."""
+        """Whether the template's image is not being built at this moment."""
         return self._free(_TEMPLATES + _number(template))
 
     @contextmanager
@@ -123,7 +123,7 @@ class Locks:
             os.close(descriptor)  # closing the description is what lets the lock go
 
     def _free(self, byte: int) -> bool:
-        """Asks without taking: whoever tries for it at this moment must not find it held by somebody who only looks."""
+        """Checks without acquiring, so that a concurrent attempt does not fail because of the check."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

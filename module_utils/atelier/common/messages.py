@@ -1,4 +1,4 @@
-"""Sentences as a code and parameters. Text is made where a person reads it: in English from TEXTS, in other languages
+"""Sentences as codes with parameters. The text is rendered for the reader: in English from TEXTS, in other languages
 from the pages' files.
 
 A Message is a string, the English text, and knows its code and parameters. Plain data (a module's result, an answer, a
@@ -120,7 +120,7 @@ def _data(value: object) -> object:
 
 
 def _code(value: object) -> object:
-    """A message's code and parameters; of a list those of each of its texts. None where there is none."""
+    """A message's code and parameters, or a list of them for a list of texts; None if there is none."""
     if isinstance(value, Message):
         return value.data()
     if isinstance(value, list | tuple) and any(isinstance(inner, Message) for inner in value):

@@ -1,4 +1,4 @@
-"""The words of the domain: frozen data, no behaviour beyond what the data itself says."""
+"""The domain's data types: frozen, without behaviour beyond their data."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class Builds:
 
 @dataclass(frozen=True)
 class Site:
-    """One installation: where its state lives, how its seats are reached, what they may use. The modules' argument
-    ``site`` and its documentation are made from this class (declared.py)."""
+    """One installation: its state folder, the addresses of its seats, their limits. The modules' argument ``site`` and
+    its documentation are generated from this class (declared.py)."""
 
     instance: Annotated[str, "Prefix of the installation's containers, networks and labels."]
     state_dir: Annotated[Path, "Folder of the registry, the gateway's files and the locks."]
@@ -141,7 +141,7 @@ class Site:
         return f"{self.image_prefix}/workspace:{template}"
 
     def public_name(self, workspace_id: str) -> str:
-        """Twelve hexadecimal digits for a workspace, for places that other seats see: nobody finds its id by them."""
+        """Twelve hexadecimal digits for a workspace, used where other seats can see them; they do not reveal its id."""
         if self.names_key is None:
             return workspace_id
         return hmac.digest(self.names_key, workspace_id.encode(), "sha256").hex()[:12]
@@ -176,7 +176,7 @@ class Limits:
 class Workspace(NamedTuple):
     """A registry row: what people want of a workspace, and what became of it.
 
-    A named tuple, since a list makes thousands of them: a frozen dataclass of this width costs ten times as much.
+    A named tuple, because lists create thousands of them, and a frozen dataclass takes ten times as long.
     """
 
     id: str
@@ -191,12 +191,12 @@ class Workspace(NamedTuple):
     password_hash: str | None
     cloned_from: str | None
     git_url: str | None
-    # The name of its repository on the git server, and the branch that it pushes to; None until it has one.
+    # Its repository on the git server and its branch; None until they exist.
     repository: str | None
     branch: str | None
-    # What is left to do before it is what was asked for: CLONE, or None.
+    # Pending work: CLONE, or None.
     git_pending: str | None
-    # Why it has no repository, or no branch of its own, although it should; a sentence.
+    # Why its repository or branch is missing; a sentence.
     git_problem: str | None
     # Part of the name of the IDE's session cookie: another word ends all sessions, also where the password stays.
     sessions: str

@@ -1,4 +1,4 @@
-"""A stranger's text, made safe to show: in a terminal, a log, an error or a page."""
+"""Sanitizes untrusted text for terminals, logs, errors and pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def first_of(text: str, length: int) -> str:
 
 
 def last_of(text: str, length: int) -> str:
-    """The text's end, plain and without surrounding space: programs say last why they failed. A cut text begins with a
+    """The text's end, plain and without surrounding space, since programs print errors last. A cut text begins with a
     mark."""
     whole = plain(text[-2 * length :]).strip()
     return whole if len(text) <= 2 * length and len(whole) <= length else f"{_CUT}{whole[len(_CUT) - length :]}"

@@ -1,7 +1,7 @@
-"""A clock that does not jump with the machine's: a jump counts only when it has lasted for a while.
+"""A clock that ignores jumps of the machine's clock until they have lasted for a while.
 
-Somebody sets the clock wrong and right again, or NTP corrects it in one step: decisions that can't be undone at once
-(stopping workspaces, ending a workshop) must not follow the first of the two.
+The clock may be set wrong and right again, or NTP may step it: decisions that cannot be undone at once (stopping
+workspaces, ending a workshop) must not follow the first jump.
 """
 
 from __future__ import annotations

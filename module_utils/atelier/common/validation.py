@@ -1,4 +1,5 @@
-"""Checks of what people typed. Each returns the value or raises an error naming the field, the fault and the remedy."""
+"""Validation of user input. Each function returns the value or raises an error naming the field, the fault and the
+remedy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One seat's container: made, given its password, started, awaited, removed.
+"""One seat's container: creates, configures, starts, awaits and removes it.
 
-Shared by a workspace made from a template and by a clone made from a snapshot.
+Used for workspaces from templates and for clones from snapshots.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .context import Context
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
 from .seat_http import SeatResponse, ask
 
-# The IDE's configuration lies in a volume: it outlives restarts, and no commit of the container can contain it.
+# The IDE's configuration is in a volume: it survives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
 CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
@@ -38,10 +38,9 @@ _LOG_LENGTH = 4000
 def make_seat(context: Context, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
     """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
-    Until then it is ``creating``, also one that was made before and whose container is gone: so an attempt that is
-    interrupted, perhaps before the IDE had its password, is begun anew. An IDE that does not come up raises
-    IDE_NOT_READY; then the row is ``error``, and the container is kept for whoever looks for the cause. So it is when
-    ``fill`` raises after having said so in the row.
+    Until then it is ``creating``, also if it existed before and its container is gone, so an interrupted attempt is
+    repeated. An IDE that does not answer raises IDE_NOT_READY; the row becomes ``error``, and the container is kept for
+    debugging. The same applies if ``fill`` fails after recording the error.
     """
     name = context.site.container_name(workspace.id)
     context.registry.claim_running_slot(workspace.id, Status.CREATING)
@@ -129,8 +128,8 @@ def labels_of(context: Context, workspace: Workspace) -> dict[str, str]:
 def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
     """code-server's configuration file: how to let people in.
 
-    The value of its session cookie is the hash. ``sessions`` is part of the cookie's name, so another word makes the
-    old cookies worthless, also where the password stays.
+    The value of its session cookie is the hash. ``sessions`` is part of the cookie's name, so changing it invalidates
+    old cookies, even if the password stays.
     """
     if password_hash is None:
         return b"auth: none\ncert: false\n"
@@ -161,7 +160,7 @@ def restart_seat(context: Context, workspace: Workspace) -> None:
     before = context.engine.inspect(name)
     context.engine.restart(name)
     after = context.engine.inspect(name)
-    # Docker's own record, which nobody in the seat can write.
+    # Docker's own record, which the seat cannot change.
     if before is None or after is None or after.started_at == before.started_at:
         raise AtelierError(
             Code.CONTAINER_CREATE_FAILED,
@@ -230,12 +229,12 @@ def health(address: str) -> SeatResponse | None:
 
 
 def release_failed(registry: Registry, workspace_id: str, why: str) -> None:
-    """Marks a seat that still holds what a former participant left in it, so that nobody is given it."""
+    """Marks a seat that may still contain the former participant's work, so that it cannot be claimed."""
     registry.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
 
 
 def is_unreleased(workspace: Workspace) -> bool:
-    """Whether the seat's release failed. Only a release, a reset or a start by somebody ends that."""
+    """Whether the seat's release failed. Only a release, a reset or a manual start ends this state."""
     return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
 
 

@@ -1,8 +1,8 @@
-"""Names of the seats' containers, which tell no workspace's id, and the renaming of containers that still have one.
+"""Names of the seats' containers, which do not reveal workspace ids, and the renaming of older containers.
 
-Docker's name server answers every seat with the names of its neighbours' containers. An id is what keeps a seat's
-address from strangers, so a name is made of the id and a key of the installation: whoever has both finds it, and nobody
-finds an id by it. Docker renames containers that run, and its name server follows at once.
+Docker's name server tells every seat the names of its neighbours' containers. The secrecy of an id protects a seat's
+address, so a name is derived from the id and a key of the installation: with both it can be computed, but not reversed.
+Docker can rename running containers, and its name server follows at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SUFFIX = r"(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
 
 
 def read_names_key(state_dir: Path) -> bytes | None:
-    """The key that names are made with; None where none was made yet."""
+    """The key for names; None if there is none yet."""
     try:
         return bytes.fromhex(_key_file(state_dir).read_text())
     except FileNotFoundError:
@@ -40,9 +40,9 @@ def read_names_key(state_dir: Path) -> bytes | None:
 def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> Site:
     """Return the site with the key for names.
 
-    At first need the key is made, and containers with names of before are renamed while they run. ``engine`` is None
-    where there are no containers yet; the state folder must exist. Raises WORKSPACE_BUSY when operations that are under
-    way take longer than ``wait`` seconds.
+    The first call creates the key and renames containers with old names while they run. ``engine`` is None if there are
+    no containers yet; the state folder must exist. Raises WORKSPACE_BUSY if running operations take longer than
+    ``wait`` seconds.
     """
     key = read_names_key(site.state_dir)
     if key is not None:
@@ -71,10 +71,9 @@ def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> 
 
 
 def misnamed(site: Site, containers: Iterable[Container]) -> dict[str, str]:
-    """Containers of seats that have a name of before, or one by another key, with the name that they should have.
+    """Containers of seats with an outdated name, or one by another key, with their right names.
 
-    A container that somebody made from a seat's image bears the seat's labels, too; only the seat's own have its
-    volume.
+    A container created manually from a seat's image also has the seat's labels; only the seat's own has its volume.
     """
     pattern = re.compile(rf"{re.escape(site.instance)}-(?:seat-)?[0-9a-f]{{12}}{_SUFFIX}")
     known = list(containers)

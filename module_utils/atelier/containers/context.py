@@ -1,4 +1,4 @@
-"""One installation, opened: everything that a use case works with."""
+"""An opened installation: everything that an operation needs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class Context:
 
     @property
     def lock_wait(self) -> float:
-        """Seconds to wait for a workspace that another operation holds: longer than that one may take."""
+        """Seconds to wait for a locked workspace: longer than any operation may take."""
         return self.ready_timeout + 60
 
     def sync_routes(self) -> None:
-        """Routes every workspace there is, running or not: its address is its own for life. Proxies are told, too."""
+        """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
+        client map."""
         self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
         self.sync_aliases()
         tell_proxies(self.site, self.registry, self.locks)
@@ -51,7 +52,7 @@ class Context:
         self.sync_ports()
 
     def sync_ports(self) -> None:
-        """Tells the gateway whose password the workspaces' ports want, and which ports are shared."""
+        """Writes the gateway's map of port passwords and shared ports."""
         self.ports.sync(lambda: port_routes(self.registry))
 
 

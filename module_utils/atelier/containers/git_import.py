@@ -1,4 +1,4 @@
-"""A workspace's files fetched from a repository somewhere on the network, by git, in the seat, as the seat's user."""
+"""Fetches a workspace's files from a git repository, with git in the seat, as the seat's user."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _access_in_seat(context: Context, container: str, access: GitAccess | None) 
 
 
 def _without(access: GitAccess | None, text: str) -> str:
-    """The text without the token, however it was written: a server may say back what it was told."""
+    """The text without the token in any encoding, because a server may repeat it."""
     if access is None:
         return text
     basic = base64.b64encode(f"{access.user}:{access.token}".encode()).decode()

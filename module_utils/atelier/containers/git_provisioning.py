@@ -1,8 +1,7 @@
-"""A workspace's repository on the git server, and each clone's branch in it: made, and pushed to by the seat itself.
+"""A workspace's repository on the git server and its clones' branches; the seat itself pushes.
 
-Nothing here fails a workspace: without the git server it works as well, and what went wrong is said in a sentence.
-Running the same again finishes it. The seat's credential lies in the volume that no commit contains and, for git, on
-the seat's tmpfs; it is in no address, environment or image.
+Git failures never fail a workspace; they are reported as a message, and another run retries. The seat's credential is
+in the volume that no commit contains and, for git, on the seat's tmpfs; it is in no address, environment or image.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .container import CONFIG_FOLDER, CONFIG_GID
 from .context import Context
 from .save_work import cause, seat_email
 
-# Seconds for one answer of the git server: nobody's workspace waits for longer.
+# Maximum seconds for one response of the git server, so that no workspace waits longer.
 _PATIENCE = 5.0
 # Seconds for one command of git in the seat.
 _GIT_SECONDS = 60
@@ -43,13 +42,13 @@ def repository_for(
 ) -> Iterator[Callable[[], None]]:
     """Has the git server get ready for the workspace while its container is being made in the block.
 
-    Yields what is to be called when that runs: the seat then pushes, or with ``restore`` takes what it had pushed
-    before. Never raises for what goes wrong with git; the row's ``git_problem`` says it.
+    Yields a function to call when the container runs: the seat then pushes, or with ``restore`` fetches its pushed
+    state. Never raises for git failures; they are stored in the row's ``git_problem``.
     """
     if not wanted:
         yield lambda: None
     elif context.site.git is None:
-        # What was pushed before the git server was turned off is no news.
+        # No message if it was pushed before the git server was turned off.
         problem = None if workspace.repository else not_installed(workspace)
         yield lambda: context.registry.update(workspace.id, git_problem=problem)
     else:
@@ -79,8 +78,8 @@ class Grant:
 
 
 def grant(context: Context, workspace: Workspace) -> Grant:
-    """Makes the workspace's repository, or a clone's branch in its source's, and lets the seat push there; this is all
-    that the git server has to do, and needs no container. Safe to do again. Raises what ``forge`` raises."""
+    """Creates the workspace's repository, or a clone's branch in its source's, and grants the seat access. It needs no
+    container. Safe to repeat. Raises the errors of ``forge``."""
     forge = open_forge(context.site, _PATIENCE)
     if workspace.cloned_from is not None and workspace.repository is not None:
         repository, branch = workspace.repository, _own_branch(context, forge, workspace)
@@ -114,9 +113,9 @@ def renew_credential(context: Context, workspace: Workspace) -> None:
 
 
 def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
-    """Tells the running seat who it is, what its origin is and what it pushes with, and has it push its branch.
+    """Configures the running seat's git user, origin and credential, and pushes its branch.
 
-    Raises GIT_ERROR with git's message when the push does not come about; the seat works on without.
+    Raises GIT_ERROR with git's output if the push fails. The workspace stays usable.
     """
     name = context.site.container_name(workspace.id)
     git = require_git(context.site)
@@ -141,7 +140,7 @@ def _put_git_files(context: Context, workspace: Workspace, granted: Grant) -> No
 
 
 def problem_of(workspace: Workspace, error: AtelierError) -> str:
-    """The sentence on a workspace that has no repository, or works on without a branch of its own."""
+    """The message about a workspace without a repository or without its own branch."""
     if workspace.cloned_from is not None:
         return Message("on_main", name=workspace.name, said=error.message)
     return Message("no_repository", name=workspace.name, said=error.message)
@@ -152,9 +151,9 @@ def not_installed(workspace: Workspace) -> str:
 
 
 def end_access(context: Context, workspace_id: str) -> str | None:
-    """Takes a workspace that is gone its access, as soon as the git server can be asked. What it pushed stays.
+    """Revokes the access of a deleted workspace, if the git server answers. Pushed commits stay.
 
-    Returns the sentence to say when it can't; ``reconcile`` does it then.
+    Returns a message on failure; ``reconcile`` then retries.
     """
     if workspace_id not in context.registry.unrevoked() or context.site.git is None:
         return None
@@ -195,8 +194,8 @@ def _own_repository(context: Context, forge: Forge, workspace: Workspace) -> str
 
 
 def _own_branch(context: Context, forge: Forge, workspace: Workspace) -> str:
-    """Its branch, which is made. One of that name that is there already is taken if nobody works on it: it may be of an
-    earlier workshop, or of a seat whose name differs in capitals only."""
+    """Creates its branch. An existing branch is used if no workspace uses it; it may be of an earlier workshop, or of a
+    seat whose name differs only in case."""
     repository = str(workspace.repository)
     if workspace.branch is not None:
         forge.ensure_branch(repository, workspace.branch)

@@ -1,7 +1,7 @@
 """Finds the secrets of a workspace that a snapshot must not contain.
 
-Everything that is found was put there by the seat's user: sizes, counts and links are bounded, and what can't be taken
-out safely ends the snapshot with the path in the error. Links are followed below the user's own folders only.
+Everything found is controlled by the seat's user: sizes, counts and links are bounded, and anything that cannot be
+removed safely ends the snapshot with its path in the error. Links are followed only below the user's own folders.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LARGEST_SUBMODULE_FILE = MIB
 
 @dataclass(frozen=True)
 class Secret:
-    """A file held back: where it lies, how, its content, and what stands there during the commit."""
+    """A secret file: its path, mode and content, and its replacement during the commit."""
 
     path: str
     uid: int
@@ -63,7 +63,7 @@ class Secret:
 
 
 def find_secrets(engine: Engine, container: str) -> list[Secret]:
-    """All secrets in known places. Raises SNAPSHOT_FAILED for a place that can't be taken out."""
+    """All secrets in well-known locations. Raises SNAPSHOT_FAILED for a location that cannot be excluded."""
 
     def look(place: str) -> list[Secret]:
         if place == SUBMODULES:

@@ -1,4 +1,4 @@
-"""A seat's way out: what programs in it are told of its proxy, and the authority of a proxy that opens TLS."""
+"""A seat's proxy: its environment, and the certificate authority of a proxy that intercepts TLS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _ca_in_seat(mode: ProxyMode) -> PurePosixPath:
 
 
 def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
-    """The environment of a seat's programs: its proxy, in the spellings that they read, and what to trust."""
+    """The environment of a seat's programs: its proxy, in all common spellings, and its certificate authority."""
     network = site.networks[mode]
     if network.proxy_port is None:
         return {}
@@ -40,7 +40,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     # Node and Java do not look at these by themselves.
     environment |= {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
     if mode.intercepts:
-        # For what brings a bundle of its own and would not look at Debian's.
+        # For programs with their own bundle that ignore Debian's.
         bundled = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
         environment |= dict.fromkeys(bundled, _BUNDLE) | {"NODE_EXTRA_CA_CERTS": str(_ca_in_seat(mode))}
     return environment
@@ -69,7 +69,7 @@ def put_proxy_ca(context: Context, workspace: Workspace) -> bool:
 
 def trust_proxy_ca(context: Context, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
-    # All that it runs and reads is root's: the engine gives it a PATH without a folder of the seat's user.
+    # It runs and reads only files owned by root: the engine's PATH has no folder of the seat's user.
     code, output = context.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(

@@ -1,4 +1,4 @@
-"""What is done with git inside a seat, as its user: one script a time, so that a seat costs one call."""
+"""Git operations inside a seat, as its user: one script each, so that a seat costs one call."""
 
 from __future__ import annotations
 

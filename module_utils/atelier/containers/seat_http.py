@@ -1,7 +1,7 @@
-"""One request over HTTP to what a seat answers: within a deadline and a size, whatever it is.
+"""One HTTP request to a seat, with a deadline and a size limit.
 
-Anybody may listen on a seat's ports. Python's own client waits for each piece of an answer, not for all of it, and
-raises errors of many kinds for what is none.
+Any program may listen on a seat's ports. Python's client has timeouts per read only, and raises many kinds of errors
+for invalid responses.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SeatResponse:
     body: bytes
 
     def document(self) -> Any:
-        """The body as JSON; None when it is none."""
+        """The body as JSON; None if invalid."""
         try:
             return json.loads(self.body)
         # RecursionError: a few thousand opening brackets.
@@ -54,7 +54,7 @@ def ask(
 ) -> SeatResponse:
     """The answer to a GET request. Redirects are not followed. An answer's body ends at ``limit`` bytes, with head.
 
-    Raises OSError (TimeoutError, ConnectionError, ...) for what is no answer, or has no complete one in ``seconds``.
+    Raises OSError (TimeoutError, ConnectionError, ...) for an invalid or incomplete response within ``seconds``.
     """
     if not _PATH.fullmatch(path):
         raise ConnectionError("no path")  # a redirect may lead anywhere

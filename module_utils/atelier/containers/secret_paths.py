@@ -1,4 +1,4 @@
-"""Where secrets are known to lie in a workspace, and what a snapshot gets in their place."""
+"""Well-known locations of secrets in a workspace, and their replacements in a snapshot."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ KNOWN_PLACES: Mapping[str, Callable[[bytes], bytes]] = {
 }
 # Git's settings of each submodule are called so, below this folder, which holds all that was fetched, too.
 SUBMODULES, SUBMODULE_FILE = "/workspace/.git/modules", "config"
-# A link in a known place is followed to here only: what is elsewhere is no participant's.
+# Links in known locations are followed only to here; other places are not the participant's.
 _LINKED = (PurePosixPath(HOME), PurePosixPath("/workspace"))
 
 

@@ -1,7 +1,7 @@
-"""A snapshot: one image of a workspace's filesystem, without its secrets, for clones to stand on.
+"""A snapshot: an image of a workspace's filesystem without its secrets, for clones.
 
-Secrets are held back by taking them out of the source for the moment of the commit and putting them back. A journal
-on disk is written before anything is touched, so that a crash in between loses nothing: whoever comes next restores.
+Secrets are removed from the source during the commit and restored afterwards. A journal is written to disk first, so a
+crash loses nothing: the next run restores them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def snapshot(context: Context, source: Workspace, run_id: str, *, max_layers: in
     batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
     Raises SNAPSHOT_FAILED, DISK_FULL.
     """
-    # A name of its own each time: Docker finishes a commit whose client was killed, and that image, which may have seen
-    # the secrets being put back, must not come to be called what the same run makes when it is taken up.
+    # Use a unique tag per attempt. Docker completes a commit even if its client is killed, and that image may contain
+    # restored secrets; a resumed run must not reuse its tag.
     tag = f"{context.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
     try:
         with context.locks.workspace(source.id, context.lock_wait):
@@ -53,14 +53,14 @@ def snapshot(context: Context, source: Workspace, run_id: str, *, max_layers: in
 
 
 def leftover_snapshots(context: Context) -> list[Image]:
-    """Snapshots that nobody uses: tagged by a run that is dead, or without a tag and without a clone."""
+    """Unused snapshots: tagged by a dead run, or without a tag and without a clone."""
     instance = context.site.instance
     found = [
         image
         for image in context.engine.images(SNAPSHOT_LABEL)
         if image.labels.get("atelier.instance") == instance and is_id(image.labels[SNAPSHOT_LABEL])
     ]
-    # Looked at after the images, so that a clone that is made meanwhile counts.
+    # Read after the images, so that a clone created meanwhile counts.
     in_use = {container.image_id for container in context.engine.containers(f"atelier.instance={instance}")}
     leftovers: list[Image] = []
     for image in found:
@@ -73,8 +73,8 @@ def leftover_snapshots(context: Context) -> list[Image]:
 
 
 def _is_being_made(context: Context, image: Image) -> bool:
-    """Docker's own commit has no tag yet for a moment, and loses it to the snapshot that is made of it a moment before
-    it is removed. Whoever makes one holds the source; where nobody does any more, both moments are over."""
+    """Docker's commit has no tag for a moment, and loses it to the final snapshot just before it is removed. The
+    creating run holds the source's lock; if it is free, both moments are over."""
     if not context.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
         return True
     now = context.engine.image(image.id)
@@ -86,7 +86,7 @@ def remove_leftovers(context: Context, leftovers: list[Image]) -> None:
         if not image.tags:
             context.engine.remove_image(image.id)
         for tag, run in _runs(context, image.tags).items():
-            # Whoever takes up the interrupted run removes all its tags in the end.
+            # The run that resumes the interrupted one removes all its tags.
             with context.locks.batch(run) as held:
                 if held:
                     context.engine.remove_image(tag, force=True)
@@ -141,7 +141,7 @@ def recover(context: Context, source: Workspace) -> bool:
         try:
             _put_back(context.engine, name, [_secret_from(entry) for entry in record["secrets"]])
         finally:
-            # Whatever it was that could not be put back (the journal has it): a seat that stays paused helps nobody.
+            # Continue after any error (the journal has the rest), so that the seat does not stay paused.
             if record["paused"] and container.status == "paused":
                 context.engine.unpause(name)
     journal.unlink(missing_ok=True)
@@ -149,7 +149,7 @@ def recover(context: Context, source: Workspace) -> bool:
 
 
 def forget(context: Context, workspace_id: str) -> None:
-    """Drops what was held back of a workspace that is gone."""
+    """Deletes the stored secrets of a deleted workspace."""
     _drop_unfinished(context, workspace_id)
     (_journals(context) / f"{workspace_id}.json").unlink(missing_ok=True)
 
@@ -172,8 +172,8 @@ def was_interrupted(context: Context, workspace: Workspace) -> bool:
 
 @contextmanager
 def held_still(context: Context, workspace: Workspace, container: Container) -> Iterator[None]:
-    """Pauses the container for the block, if it runs. Whoever is killed in between leaves a journal, from which
-    ``recover`` lets it go on. The caller holds the workspace's lock."""
+    """Pauses the container for the block, if it runs. A killed run leaves a journal from which ``recover`` unpauses it.
+    The caller holds the workspace's lock."""
     try:
         if container.status == "running":
             _write_journal(context, workspace, container, True, [])
@@ -213,8 +213,8 @@ def _check_size(context: Context, source: Workspace, container: Container) -> No
 
 
 def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
-    """Restores the held-back files. One that was changed meanwhile (the machine went down, somebody went on working)
-    is left as it is, and the older content is put beside it."""
+    """Restores the secret files. A file that was changed meanwhile (after a crash) is not replaced; the older content
+    is written beside it."""
     files: list[File] = []
     for secret in secrets:
         present = _present(engine, container, secret)
@@ -231,8 +231,8 @@ def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
 
 
 def _put(engine: Engine, container: str, files: list[File]) -> None:
-    """Writes the files. Where Docker can't, since the seat's user made something else of a file's folder meanwhile, the
-    file goes to the user's home: one file must not keep the seat from everything that comes after."""
+    """Writes the files. If Docker cannot, because the seat's user replaced a file's folder, the file goes to the user's
+    home, so that one file does not block the seat."""
     try:
         engine.put(container, "/", files)
     except AtelierError as error:
@@ -250,7 +250,7 @@ def _put(engine: Engine, container: str, files: list[File]) -> None:
 
 
 def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
-    """What is in the secret's place now; None for nothing, a link or a folder."""
+    """The present file at the secret's path; None for nothing, a link or a folder."""
     try:
         archive = engine.read(container, secret.path, LARGEST_PLACE, lambda _: False)
     except AtelierError as error:

@@ -37,7 +37,7 @@ _DOCKERFILE = """FROM {ide}
 
 
 def template_folders(builds: Builds | None) -> Mapping[str, Path]:
-    """The folder of each template that can be built, by its name: a site's own before those that come with Atelier."""
+    """The folders of all templates by name: a site's own override Atelier's."""
     if builds is None:
         return {}
     found = [path.parent for parent in (*builds.template_dirs, _SHIPPED) for path in parent.glob("*/skeleton")]

@@ -1,7 +1,7 @@
-"""Claims: which participant has which seat of the workshop. Who is seated twice, or where somebody sits, the database
-itself refuses; here is decided who gets which seat.
+"""Claims: which participant has which seat. The database itself refuses a second claim of a seat or a person; this
+module assigns the seats.
 
-Claims lie in the registry. A claim that was answered survives a crash; one that ends keeps its line, as history.
+Claims are stored in the registry. An answered claim survives a crash; an ended one stays as history.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .workspace_store import Registry, now
 _COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due, browser, source"
 _CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
 _LAST_NUMBER = re.compile(r" ([0-9]+)$")
-# What a spreadsheet would take for a formula, also as East Asian ones write it. Source: OWASP, "CSV Injection".
+# Characters that start a formula in a spreadsheet, also in East Asian width. Source: OWASP, "CSV Injection".
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
 class Applicant:
-    """Somebody who wants a seat; both fields are checked already. ``browser`` and ``source`` (an address) say where the
-    claim comes from; empty is unknown."""
+    """A participant who claims a seat; both fields are validated already. ``browser`` and ``source`` (an address) are
+    where the claim comes from; empty if unknown."""
 
     name: str
     email: str
@@ -40,7 +40,7 @@ class Applicant:
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many seats claims from one browser and from one address may hold at the same time; 0 is no limit."""
+    """Seats that claims from one browser and from one address can hold at a time; 0 is no limit."""
 
     browser: int = 0
     source: int = 0
@@ -48,8 +48,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Claim:
-    """Somebody's seat. ``seat_name`` is the workspace's, as it was when the claim was made; ``password_due``: its
-    participant was not told a password yet."""
+    """A claimed seat. ``seat_name`` is the workspace's name at the time of the claim; ``password_due``: the participant
+    was not shown a password yet."""
 
     workspace_id: str
     seat_name: str
@@ -71,7 +71,7 @@ class ClaimStatus(StrEnum):
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """What became of an application. ``claim`` is None for FULL and TOO_MANY."""
+    """The result of a claim. ``claim`` is None for FULL and TOO_MANY."""
 
     answer: ClaimStatus
     claim: Claim | None
@@ -79,7 +79,7 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How many seats the workshop has, how many of them are somebody's, and how many can be claimed now."""
+    """The number of seats, of claimed ones, and of those that can be claimed now."""
 
     total: int
     claimed: int
@@ -87,12 +87,12 @@ class Occupancy:
 
 
 def first_claim(registry: Registry, workspace_id: str) -> str | None:
-    """When somebody claimed the seat for the first time, as ISO 8601 in UTC. None if nobody ever did."""
+    """Time of the seat's first claim, as ISO 8601 in UTC; None if there was none."""
     return _claimed(registry, workspace_id)[0]
 
 
 def last_claim(registry: Registry, workspace_id: str) -> str | None:
-    """When somebody claimed the seat for the last time. None if nobody ever did."""
+    """Time of the seat's last claim; None if there was none."""
     return _claimed(registry, workspace_id)[1]
 
 
@@ -104,9 +104,9 @@ def _claimed(registry: Registry, workspace_id: str) -> tuple[str | None, str | N
 
 
 def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
-    """The workshop's seats, in the order in which they are given away: by number, then those without one.
+    """The workshop's seats in the order of assignment: by number, then those without one.
 
-    They are the group's workspaces, or those named after it and numbered, but for what others were cloned from.
+    They are the group's workspaces, or those named after it and numbered, except those that others were cloned from.
     """
     sources = {row.cloned_from for row in rows}
     seats = [row for row in members(rows, group) if row.id not in sources]
@@ -114,10 +114,10 @@ def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
 
 
 def members(rows: Sequence[Workspace], group: str) -> list[Workspace]:
-    """All workspaces of the workshop: its seats, and those of its own that they were cloned from."""
+    """All workspaces of the workshop: its seats and their bases."""
     named = re.compile(rf"{re.escape(group)}(?: [0-9]+)?")
     sources = {row.cloned_from for row in rows}
-    # The group's bare name is a base's only: nobody's seat is called like the workshop.
+    # The group's bare name is only used for a base, never for a seat.
     return [
         row
         for row in rows
@@ -141,10 +141,10 @@ class Claims:
     def claim(
         self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
     ) -> list[ClaimResult]:
-        """Gives each a seat, in their order, in one transaction: it is one wait for the disk however many come at once.
+        """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
-        Whoever has a seat keeps it (KNOWN, also twice in one call); nobody gets one that is taken, does not run, or is
-        ``leaving``: about to be stopped or removed.
+        A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, not running or
+        ``leaving`` (about to be stopped or removed) are not assigned.
         """
         with self._registry.transaction() as db:
             opened = self._select("released_at IS NULL")
@@ -180,7 +180,7 @@ class Claims:
         return outcomes
 
     def release(self, workspace_id: str) -> Claim:
-        """Ends the claim on a seat, and returns it. Raises NOT_FOUND when nobody has the seat."""
+        """Ends and returns the claim on a seat. Raises NOT_FOUND if it has none."""
         with self._registry.transaction() as db:
             claim = next(iter(self._select("released_at IS NULL AND workspace_id = ?", workspace_id)), None)
             if claim is None:
@@ -197,7 +197,7 @@ class Claims:
         return claim
 
     def password_told(self, claim: Claim) -> None:
-        """Notes that the participant was told the seat's password: it is shown once."""
+        """Records that the participant was shown the seat's password, which happens once."""
         with self._registry.transaction() as db:
             db.execute(
                 "UPDATE claims SET password_due = 0 WHERE workspace_id = ? AND claimed_at = ?",
@@ -205,11 +205,11 @@ class Claims:
             )
 
     def open(self) -> list[Claim]:
-        """The claims that hold, oldest first."""
+        """The present claims, oldest first."""
         return self._select("released_at IS NULL")
 
     def ended(self) -> list[Claim]:
-        """The claims that are over, in the order in which they were made."""
+        """The ended claims, in the order of their creation."""
         return self._select("released_at IS NOT NULL")
 
     def members(self) -> list[Workspace]:
@@ -251,9 +251,9 @@ def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list
 
 
 def sheet(shown: Collection[Mapping[str, Any]]) -> str:
-    """Claims, as ``views`` gives them, as CSV for a spreadsheet, which takes no cell of it for a formula."""
+    """The claims of ``views`` as CSV; spreadsheets interpret no cell as a formula."""
     buffer = io.StringIO()
-    # A spreadsheet that expects semicolons (a German one) must not find a cell of its own within a name.
+    # Quote semicolons, too: German spreadsheets use them as separators.
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(_CSV_COLUMNS)
     for claim in shown:

@@ -1,4 +1,4 @@
-"""What people want of a workspace, apart from what was seen of it: whether it should run, and how often that changed.
+"""The desired state of a workspace, separate from the observed one: whether it should run, and how often that changed.
 
 ``status`` follows Docker, which after a crash stops every container. ``wanted`` changes only by a decision: a start or
 a stop by a module, a ``docker start`` or ``docker stop`` by hand while Docker runs.
@@ -50,7 +50,7 @@ def counters(db: sqlite3.Connection, workspace_id: str) -> Sequence[int] | None:
 
 @dataclass(frozen=True)
 class Present:
-    """A workspace's intent as it stands."""
+    """A workspace's present intent."""
 
     wanted: str
     orders: int

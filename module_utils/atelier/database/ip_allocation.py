@@ -1,4 +1,4 @@
-"""Fixed addresses: which ones come next in a network's range."""
+"""Allocates permanent addresses within a network's range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESERVED = 16
 def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None, count: int) -> tuple[list[str], str]:
     """The next ``count`` free addresses after ``last``, wrapping at the range's end, and the new ``last``.
 
-    An address is thus not used again until the whole range was. Raises ADDRESSES_EXHAUSTED.
+    An address is not reused until the whole range was used. Raises ADDRESSES_EXHAUSTED.
     """
     first, end = int(subnet.network_address) + _RESERVED, int(subnet.broadcast_address)
     size = end - first
@@ -38,6 +38,6 @@ def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None,
 
 
 def free_addresses(subnet: IPv4Network, used: Collection[str]) -> int:
-    """How many addresses can still be given."""
+    """The number of free addresses."""
     size = int(subnet.broadcast_address) - int(subnet.network_address) - _RESERVED
     return size - sum(IPv4Address(address) in subnet for address in used if address)

@@ -1,7 +1,7 @@
-"""Jobs: each playbook execution that the API was asked for, what became of it, and what happened on the way.
+"""Jobs: the playbook executions requested over the API, their events and results.
 
-They lie in the registry, so that after a crash the API knows what it had promised. A job's variables hold ids and plain
-words; a password is in none of them (rows have hashes, and are written before the job runs).
+They are stored in the registry, so they survive a crash. A job's variables contain ids and plain words, never passwords
+(rows have hashes, written before the job runs).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..common.messages import restored, tagged, untagged
 from .intent import counters
 from .workspace_store import Registry, now
 
-# Older ones are dropped when a new one is made.
+# Older ones are deleted when a new one is created.
 KEPT_JOBS = 1000
 _COLUMNS = (
     "id, operation, state, project_ids, variables, created_at, started_at, finished_at, done, total, seats, error,"
@@ -81,7 +81,7 @@ class Jobs:
         self.registry = registry
 
     def open(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
-        """Writes a pending job down; from then on a crash does not lose it."""
+        """Stores a pending job; from then on it survives a crash."""
         job_id = secrets.token_hex(6)
         with self.registry.transaction() as db:
             basis = {id: count for id in project_ids if (count := counters(db, id)) is not None}
@@ -138,7 +138,7 @@ class Jobs:
         return self._select("ORDER BY rowid DESC LIMIT ?", limit)
 
     def later(self, job: Job) -> list[Job]:
-        """Jobs that were asked for after that one, by sequence: the wall clock may have been set back."""
+        """Jobs requested after that one, by sequence, because the wall clock may have been set back."""
         return self._select("WHERE rowid > (SELECT rowid FROM jobs WHERE id = ?) ORDER BY rowid", job.id)
 
     def unfinished(self) -> list[Job]:
@@ -150,7 +150,7 @@ class Jobs:
         return {id for job in self.unfinished() if job.id != but for id in job.project_ids}
 
     def note(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
-        """Writes down something that happened in the job."""
+        """Stores an event of the job."""
         moment = now()
         with self.registry.transaction() as db:
             cursor = db.execute(

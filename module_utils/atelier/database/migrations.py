@@ -135,9 +135,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     (
-        # What people want, apart from `status`, which is what was seen: `wanted` survives an outage in which Docker
-        # stopped everything. `orders` counts deliberate starts and stops, `passwords` changes of the password: a job
-        # that is taken up after a crash can tell whether somebody has decided otherwise since.
+        # The desired state, separate from the observed `status`: `wanted` survives an outage in which Docker stopped
+        # everything. `orders` counts deliberate starts and stops, `passwords` changes of the password, so that a
+        # resumed job can detect later decisions.
         "ALTER TABLE workspaces ADD COLUMN wanted TEXT NOT NULL DEFAULT 'running'"
         " CHECK (wanted IN ('running', 'stopped'))",
         "UPDATE workspaces SET wanted = 'stopped' WHERE status = 'stopped'",

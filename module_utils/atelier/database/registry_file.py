@@ -1,4 +1,4 @@
-"""The registry's file: opened by one process at a time, and what is said when it can't be used."""
+"""Opens the registry's file in one process at a time, with messages for its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the registry's rows hold: a workspace and its columns, what a new one needs to be told, an order for clones."""
+"""The registry's rows: workspaces, reservations, clone requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = (
     "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
     " git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode, memory, cpus"
 )
-# What may change after a row is made, by the name of the Workspace's field.
+# Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
     *("repository", "branch", "git_pending", "git_problem", "sessions"),
@@ -26,7 +26,7 @@ _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
 
 @dataclass(frozen=True)
 class Reservation:
-    """What a new row needs to be told; id, address and times are the registry's to give."""
+    """The values of a new row; the registry assigns id, address and times."""
 
     name: str
     template: str

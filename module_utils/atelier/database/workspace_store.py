@@ -1,4 +1,4 @@
-"""The registry: who has which workspace, and what they asked of it. One SQLite file, safe at any moment of a crash.
+"""The registry: the workspaces and their desired state, in one crash-safe SQLite file.
 
 Every write is one ``BEGIN IMMEDIATE`` transaction, so uniqueness, quotas and fixed addresses are decided where rows
 are reserved, and two people who click at once are served one after the other. ``synchronous=FULL``: a reservation
@@ -45,8 +45,8 @@ def new_id() -> str:
 class Registry:
     """Opens (and if need be makes or migrates) the registry in ``state_dir``.
 
-    One instance may be used from several threads. With ``create`` false a registry that isn't there is taken as empty
-    and stays unmade (check mode). Raises REGISTRY_ERROR when the folder or file can't be used.
+    Thread-safe. With ``create`` false a missing registry counts as empty and is not created (check mode). Raises
+    REGISTRY_ERROR if the folder or file cannot be used.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Registry:
             self._db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
 
     def take_over(self, workspace: Workspace, batch_id: str) -> bool:
-        """Makes an unfinished row one of another run. False when somebody took or finished it since it was read."""
+        """Assigns an unfinished row to another run. False if it was taken or completed since it was read."""
         with self._transaction():
             taken = self._db.execute(
                 "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?",
@@ -197,8 +197,8 @@ class Registry:
                 raise _name_taken(str(values.get("name"))) from error
 
     def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
-        """Sets the status that was observed of a row, unless somebody changed it since it was read. A workspace that
-        was started by other means is wanted; one that is found stopped stays what it was wanted to be."""
+        """Sets a row's observed status, unless it was changed since it was read. A workspace started by other means
+        becomes wanted; a stopped one keeps its intent."""
         with self._transaction():
             self._db.execute(
                 "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted)"
@@ -233,7 +233,7 @@ class Registry:
         }
 
     def delete(self, workspace_id: str) -> None:
-        """Forgets the workspace; that it may have access to a repository is remembered until ``revoked``."""
+        """Deletes the workspace's row; its possible access to a repository is remembered until ``revoked``."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO git_revocations (workspace_id, repository) SELECT id, repository FROM workspaces"
@@ -278,7 +278,7 @@ class Registry:
                 raise unusable(self._path, error) from error
 
     def version(self) -> tuple[int, int]:
-        """Changes whenever any process changes the file: what was read under the same version is still true."""
+        """A number that changes whenever any process changes the file, to validate caches."""
         with self.reading() as db:
             (others,) = db.execute("PRAGMA data_version").fetchone()
             return others, db.total_changes
@@ -300,7 +300,7 @@ class Registry:
                 raise unusable(self._path, error) from error
             finally:
                 self._is_writing = False
-                # A full disk makes SQLite end some transactions by itself.
+                # On a full disk SQLite ends some transactions itself.
                 if self._db.in_transaction:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")

@@ -1,7 +1,7 @@
-"""Categories of recorded domains, by the organisation's label: the one before the public suffix.
+"""Categories of recorded domains by organisation label, the one before the public suffix.
 
-The list is data (``domain_categories.yml``), which a site extends; the public suffixes come with the package
-publicsuffixlist, so nothing is asked of anybody.
+The list is data (``domain_categories.yml``) that a site can extend; the public suffixes come with the package
+publicsuffixlist, so no network access is needed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _OWN = Path(__file__).with_name("domain_categories.yml")
 
 
 class Categories:
-    """``labels`` and ``hosts`` lead to a category's name; a host's rule also holds for what is below it, and goes
-    before its organisation's."""
+    """``labels`` and ``hosts`` map to category names; a host's rule also covers its subdomains and precedes its
+    organisation's."""
 
     def __init__(self, order: Iterable[str], labels: Mapping[str, str], hosts: Mapping[str, str]) -> None:
         self.order = tuple(order)

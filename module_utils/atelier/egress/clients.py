@@ -1,4 +1,4 @@
-"""Which address is whose, for the proxies: they see a client's address, and keep their logs and lists by workspace."""
+"""The workspace of each address, for the proxies, which see addresses but need workspaces for logs and lists."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def clients_file(state_dir: Path) -> Path:
 
 
 def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
-    """Writes who is behind each address, for the workspaces that have a proxy: ``{address: {"id", "group"}}``.
+    """Writes the workspace of each address that has a proxy: ``{address: {"id", "group"}}``.
 
-    The proxies read it again when it changes. Nothing is written where no mode has a proxy, and nothing when the file
-    says so already. Raises EGRESS_ERROR when it can't be written.
+    The proxies reread the file when it changes. It is not written if no mode has a proxy, or if it is unchanged. Raises
+    EGRESS_ERROR if it cannot be written.
     """
     if not any(mode.proxy for mode in site.networks):
         return
     file = clients_file(site.state_dir)
     with locks.egress():
-        # Read while it is held: of two at once, the later one knows of the earlier one's workspaces.
+        # Read while locked, so that concurrent runs see each other's workspaces.
         clients = {
             workspace.address: {"id": workspace.id, "group": workspace.group}
             for workspace in registry.all()

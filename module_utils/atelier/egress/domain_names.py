@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 80
 
 
 class NotADomain(ValueError):
-    """Why a text is no domain that can be allowed; ``remedy`` says what to write instead."""
+    """Why a text is not a valid domain; ``remedy`` says what to write instead."""
 
     def __init__(self, fault: str, remedy: str) -> None:
         super().__init__(fault)
@@ -33,9 +33,9 @@ class NotADomain(ValueError):
 def normalised(text: str) -> str:
     """The domain in lower case and punycode, without dots at its ends. Raises NotADomain.
 
-    Refused is what is no name, and what would open too much: everything below a public suffix (``com``, ``co.uk``).
-    A suffix that belongs to one organisation (``github.io``) is a domain like any other. Source: the ICANN section of
-    the Public Suffix List, as bundled with the library.
+    Refuses invalid names and too broad ones: public suffixes (``com``, ``co.uk``). A suffix that belongs to one
+    organisation (``github.io``) is allowed. Source: the ICANN section of the Public Suffix List, as bundled with the
+    library.
     """
     name = text.lower() if text.isascii() else _to_ascii(text)
     name = name.removeprefix(".").removesuffix(".")
@@ -73,7 +73,7 @@ def _to_ascii(text: str) -> str:
 
 @cache
 def public_suffixes() -> PublicSuffixList:
-    # Imported here: reading the list takes 0.07 s, which only who checks names should spend.
+    # Imported here, because reading the list takes 0.07 s, needed only to check names.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList(only_icann=True)

@@ -1,8 +1,8 @@
-"""Whitelists of groups: what a group's workspaces may reach on top of the global whitelist.
+"""Whitelists of groups: additional domains for the workspaces of a group.
 
-They lie in ``squid/groups.json``. The helper beside Squid (roles/squid, ``group-whitelist``) reads the file whenever it
-is another, together with ``egress/workspaces.json``, which tells whose group an address is. So no change of a group, a
-workspace or a list makes Squid read its configuration anew.
+They are stored in ``squid/groups.json``. Squid's helper (roles/squid, ``group-whitelist``) rereads the file when it
+changes, and ``egress/workspaces.json`` with the group of each address. So no change of a group, workspace or list
+requires a reconfiguration of Squid.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Squid of one installation: its whitelist, changed so that the file on disk always is one that Squid can read.
+"""Squid's whitelist; the file on disk is always valid for Squid.
 
-A change goes: candidate beside the live file, read by Squid itself (``squid -k parse``), swapped in with one rename,
-``squid -k reconfigure``, and asked back from the running Squid. A run that was killed between any two of these is
-finished by the next, which sees that Squid does not run what the file says.
+A change writes a candidate file, has Squid check it (``squid -k parse``), renames it over the live file, runs ``squid
+-k reconfigure``, and asks the running Squid for confirmation. The next run completes a run that was killed in between.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SIGNALS = "/etc/squid/signal.conf"
 _SQUID = "/usr/sbin/squid"
 _COMMAND_SECONDS = 120.0
 _POLL_SECONDS = 0.03
-# The container comes back by itself when Squid died; a run that meets it just then waits for that.
+# Docker restarts the container when Squid died; a run at that moment waits.
 _COMES_BACK_SECONDS = 15
 # "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
 _COMPLAINT = re.compile(
@@ -75,8 +74,8 @@ class Squid:
     def change(self, named: tuple[str, ...], state: WhitelistMode, *, check_mode: bool) -> WhitelistChange:
         """Makes the global whitelist hold the named entries (normalised), none of them, or exactly them.
 
-        Raises VALIDATION_ERROR for what can't be removed, SERVICE_UNAVAILABLE when Squid does not run, and SQUID_ERROR
-        with Squid's own words when it refuses; the file is then what it was.
+        Raises VALIDATION_ERROR for entries that cannot be removed, SERVICE_UNAVAILABLE if Squid is not running, and
+        SQUID_ERROR with Squid's message if it rejects the change; the file is then unchanged.
         """
         if not self._folder.is_dir():
             raise self._missing()
@@ -125,7 +124,7 @@ class Squid:
     def _parse(self) -> None:
         """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
         code, output = self._inside(_SQUID, "-k", "parse", "-f", str(_INSIDE / self._candidate.name))
-        # It ends with 0 also after some errors that it calls fatal.
+        # Its exit status is 0 even after some fatal errors.
         if code == 0 and "FATAL:" not in output:
             return
         self._candidate.unlink()

@@ -1,8 +1,8 @@
-"""squid.conf as two halves: the role's frame, and the whitelist's section in it.
+"""squid.conf consists of the role's frame and the whitelist's section in it.
 
-The frame lies beside squid.conf as ``squid.conf.frame``. Where it says ``@whitelist@`` the section goes in, and where
-it says ``@digest@`` the digest of the whole: the running Squid tells it to whoever asks from the host itself, so that
-one can know which configuration it has taken.
+The frame is ``squid.conf.frame`` in the same folder. ``@whitelist@`` is replaced by the section, and ``@digest@`` by
+the digest of the whole file: the running Squid returns it to requests from the host, which shows the configuration that
+it applied.
 """
 
 from __future__ import annotations

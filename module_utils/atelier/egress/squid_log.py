@@ -1,4 +1,4 @@
-"""Squid's access log, read from its end: what one client asked for last.
+"""Reads the last requests of one client from the end of Squid's access log.
 
 The lines are those of roles/squid's squid.conf (the native format without padding). A log is rotated at any moment:
 ``access.log`` becomes ``access.log.0``, that ``access.log.1``, and so on.
@@ -43,7 +43,7 @@ class LogEntry:
 
 
 def last_requests(state_dir: Path, workspace: Workspace, lines: int) -> list[LogEntry]:
-    """The last requests of a workspace whose proxy logs them; none of whoever had its address before it."""
+    """The last requests of a workspace whose proxy logs them, without those of previous owners of its address."""
     since = datetime.fromisoformat(workspace.created_at).timestamp()
     return recent(workspace.proxy_mode.proxy_folder(state_dir) / "log", workspace.address, lines, since=since)
 

@@ -20,7 +20,7 @@ MAX_DOMAINS = 10_000
 
 _BEGIN = "# Whitelist ACLs. This section is written by Atelier; changes by hand are lost."
 _END = "# Whitelist ACLs: end"
-# -n: an address in a request is no name; Squid would else ask whom it belongs to, and believe the answer.
+# -n: no reverse lookup of addresses in requests; otherwise Squid would trust the answer.
 _ACL = "acl whitelist dstdomain -n"
 _SECTION = re.compile(rf"^{re.escape(_BEGIN)}\n.*?^{re.escape(_END)}\n", re.MULTILINE | re.DOTALL)
 _FAULTS_SHOWN = 20

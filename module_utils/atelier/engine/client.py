@@ -1,4 +1,4 @@
-"""The engine port's adapter: a real Docker Engine, reached by URL through Docker's own SDK."""
+"""The engine interface's implementation: a Docker Engine, used by URL through Docker's SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 900
 _STOP_SECONDS = 10
 _CHUNK = 1024**2
-# For what is small, unless a seat makes it large or slow.
+# For data that is small, unless a seat makes it large or slow.
 _READ_SECONDS = 60.0
 _LOG_SECONDS = 15.0
 _MOST_LOG = 8 * 1024**2
@@ -49,8 +49,8 @@ _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
 class DockerEngine:
-    """The port's adapter over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience`` is how many seconds one of
-    Docker's answers may take."""
+    """The interface over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience``: maximum seconds for one of Docker's
+    answers."""
 
     def __init__(self, url: str, *, patience: int = _TIMEOUT_SECONDS) -> None:
         # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
@@ -132,14 +132,14 @@ class DockerEngine:
             self._api.restart(container, timeout=0)
 
     def kill(self, container: str) -> None:
-        """Ends all processes of the container at once; one that does not run is fine."""
+        """Kills all processes of the container; a stopped one is fine."""
         from docker.errors import APIError
 
         with self._translated(Message("do.stop", container=container), absent=APIError):
             self._api.kill(container)
 
     def remove(self, container: str) -> None:
-        """Removes the container, running or not; one that is gone already is fine."""
+        """Removes the container, running or not, if it exists."""
         from docker.errors import NotFound
 
         with self._translated(Message("do.remove", container=container), absent=NotFound):
@@ -258,8 +258,8 @@ class DockerEngine:
     def read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True
     ) -> TarExtract | None:
-        """What lies at the path; None when nothing does. A symbolic link is followed where ``follow`` says so of its
-        end; otherwise nothing lies there. Raises ENGINE_ERROR, with ``limit`` in its details, when it is more than
+        """The content at the path; None if there is nothing. A symbolic link as the last part is followed if ``follow``
+        says so, otherwise it counts as nothing. Raises ENGINE_ERROR, with ``limit`` in its details, for more than
         ``limit`` bytes."""
         from docker.errors import APIError
 
@@ -279,8 +279,8 @@ class DockerEngine:
             ) from error
 
     def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
-        """What lies at the path as a tar archive, piece by piece, for each of which Docker has ``patience`` seconds.
-        Close the generator: as long as it is open Docker answers no other request for the container, and reads on."""
+        """The content at the path as a tar archive in pieces; Docker has ``patience`` seconds for each. Close the
+        generator: while it is open, Docker answers no other request for the container."""
         address = f"containers/{container}/archive"
         with (
             self._translated(Message("do.read", path=path, container=container)),
@@ -293,8 +293,8 @@ class DockerEngine:
     ) -> TarExtract | None:
         from docker.utils import decode_json_header
 
-        # Not by the SDK's get_archive: its stream can't be closed, and as long as one that nobody reads to its end is
-        # open, Docker answers no other request for the container.
+        # Not the SDK's get_archive: its stream cannot be closed, and while an unread stream is open, Docker answers no
+        # other request for the container.
         deadline = time.monotonic() + _READ_SECONDS
         address, where = f"containers/{container}/archive", _at(path)
         with closing(self._request("GET", address, params=where, timeout=_READ_SECONDS)) as response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .interface import SeatSpec
 
-# The platform's own containers have Docker's default, 1024, or more. On a machine that is not busy nobody notices.
+# The platform's containers have Docker's default, 1024, or more. It has no effect on a machine that is not busy.
 CPU_SHARES = 64
 # When the host runs out of memory, the kernel ends a process of a seat before one of the platform, which has -500 or 0.
 _OOM_SCORE_ADJ = 500

@@ -10,8 +10,8 @@ from ..common.messages import Message
 from ..common.plain_text import last_of
 
 LONGEST_REASON = 1000
-# What Docker says while its containerd is down, which it starts again by itself. The end of a container that is stopped
-# meanwhile escapes it: another try ends that container.
+# Docker's messages while its containerd is down, which it restarts itself. It misses the end of a container that is
+# stopped meanwhile; a retry stops that container.
 _WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
 
 

@@ -1,8 +1,7 @@
-"""Programs that the platform runs inside a container, by Docker's exec API.
+"""Runs the platform's programs inside a container, with Docker's exec API.
 
-The container's user may stop them, hold their output open, write into it without end, or leave Docker without an
-answer. So a run has a deadline and a limit of output, which hold whatever happens in there. The SDK's own reader has
-neither.
+The container's user may stop them, keep their output open, write endlessly into it, or block Docker's answer. So a run
+has a deadline and an output limit, independent of the container. The SDK's reader has neither.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ _CHUNK = 65536
 _LONGEST_HEAD = 16384
 _FRAME = struct.Struct(">BxxxL")
 _MARK = "ATELIER_RUN"
-# What is left of a run is ended: all that has its mark in its environment. By the seat's user, who may prevent it; so
-# Docker is asked how much has been left running before the next run in a container that held one up.
+# Kills the remaining processes of a run, identified by its mark in their environment. This runs as the seat's user, who
+# may prevent it; so Docker is asked for leftovers before the next run in a container that exceeded a limit.
 _END = (
     'for found in $(grep --files-with-matches --null-data --line-regexp --fixed-strings "$1" /proc/[0-9]*/environ'
     ' 2>/dev/null); do found=${found#/proc/}; kill -KILL "${found%%/*}" 2>/dev/null; done'
@@ -90,7 +89,7 @@ class Programs:
         deadline = time.monotonic() + program.seconds
         try:
             code, output = self._ended(program, mark, deadline)
-            # Nothing was done, so doing it is no repetition.
+            # Nothing was done, so a retry is safe.
             return self._ended(program, mark, deadline) if never_began(code, output) else (code, output)
         except _Beyond as beyond:
             _held_up.add(container)
@@ -111,7 +110,7 @@ class Programs:
                 "Cmd": list(program.command),
                 "Env": _environment(program.user, mark),
                 "User": program.user,
-                # The image's own working folder is the seat user's, who may have taken it away.
+                # The image's working folder belongs to the seat's user, who may have removed it.
                 "WorkingDir": "/",
             }
             id = self._asked("POST", f"containers/{program.container}/exec", deadline, json=order)["Id"]
@@ -121,7 +120,7 @@ class Programs:
                 if len(output) > program.limit:
                     raise _Beyond("bytes", program.limit)
             while True:
-                # It may have closed its output and go on.
+                # It may have closed its output and still run.
                 state = self._asked("GET", f"exec/{id}/json", deadline)
                 if not state["Running"] and state["ExitCode"] is not None:
                     return int(state["ExitCode"]), output.decode(errors="replace")
@@ -158,7 +157,7 @@ class Programs:
                 rest += chunk
 
     def _refuse_more(self, container: str) -> None:
-        """Raises ENGINE_ERROR when too many runs in the container were given up and go on."""
+        """Raises ENGINE_ERROR if too many abandoned runs in the container still run."""
         if container not in _held_up:
             return
         deadline = time.monotonic() + _ANSWER_SECONDS

@@ -1,6 +1,6 @@
-"""The container engine as Atelier needs it: the port. ``docker_engine`` has its adapter.
+"""The interface to the container engine. ``docker_engine`` implements it.
 
-The port is small on purpose, and knows no host names: seats may one day be scheduled elsewhere.
+The interface is deliberately small and knows no host names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SeatSpec:
     volume: str
     volume_path: str
     environment: Mapping[str, str]
-    # Names that it knows beside those of its name servers, with their addresses.
+    # Additional host names with their addresses.
     hosts: Mapping[str, str] = field(default_factory=dict)
     # Of its layer, and of a single file.
     disk: int = 0
@@ -43,9 +43,9 @@ class SeatSpec:
 
 @dataclass(frozen=True)
 class Container:
-    """What Docker says of a container; ``status`` is Docker's own word, ``restarts`` how often Docker began it anew
-    since its last start by hand, ``started_at`` and ``finished_at`` when it last started and ended, as Docker writes
-    it. Limits in bytes and cores; ``cpu_shares`` is 0 for Docker's default, ``volumes`` are their names."""
+    """A container's state. ``status``: Docker's state string. ``restarts``: automatic restarts since the last manual
+    start. ``started_at``, ``finished_at``: Docker's timestamps of the last start and exit. Limits in bytes and cores;
+    ``cpu_shares`` is 0 for Docker's default; ``volumes`` are names."""
 
     id: str
     name: str
@@ -118,7 +118,8 @@ class File:
 
 @dataclass(frozen=True)
 class TarExtract:
-    """What lies at ``path`` (symbolic links resolved) as a tar archive, entries named from the path's last part on."""
+    """The content of ``path`` (symbolic links resolved) as a tar archive, with entry names starting at the path's last
+    part."""
 
     path: PurePosixPath
     data: bytes
@@ -156,7 +157,7 @@ class ImageBuild:
 
 
 class Engine(Protocol):
-    """What the use cases ask of a container engine.
+    """The operations of a container engine.
 
     Everything raises SERVICE_UNAVAILABLE when the engine can't be reached, DISK_FULL when it has no space left, and
     ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id.

@@ -1,4 +1,4 @@
-"""What the Docker Engine answers, as the engine port's types."""
+"""Converts answers of the Docker Engine to the engine interface's types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .interface import Container, ContainerStats, Event, Image
 
 
 def raise_reported(answers: Iterable[Any]) -> None:
-    """Reads the answers that Docker gives while it works. By then its status was 200, so a failure stands in them."""
+    """Reads a stream of progress answers. Its status is 200 already, so a failure is in the stream."""
     from docker.errors import APIError
 
     for answer in answers:
@@ -20,8 +20,8 @@ def raise_reported(answers: Iterable[Any]) -> None:
 
 
 def never_began(code: int, output: str) -> bool:
-    """Whether a command was not run at all, because runc lost the process that it makes for it: that happens once in
-    many thousands. Docker says so where the command's output would be."""
+    """Whether a command was not run, because runc lost its process, which happens rarely. Docker reports it in the
+    command's output."""
     lost = output.startswith("OCI runtime exec failed:") and "waiting for init preliminary setup" in output
     return lost and code in (126, 127, 128)
 

@@ -1,7 +1,7 @@
-"""Aliases: readable subdomains for a port of a workspace, some of which want a name and a password.
+"""Aliases: readable subdomains for ports of workspaces, optionally with a user name and a password.
 
-They lie in the registry; the gateway's map has them as ``<id>-<port>``, the name that a port has anyway, with ``-auth``
-after it where the API is to be asked for the password. A clone has none of its source's.
+They are stored in the registry. The gateway's map has them as ``<id>-<port>``, the port's own name, with ``-auth``
+appended if the API must check the password. Clones do not inherit them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COLUMNS = "subdomain, workspace_id, port, user, password_hash, created_at"
 
 @dataclass(frozen=True)
 class Alias:
-    """``user`` and ``password_hash`` (argon2id) are both None where the alias is open."""
+    """``user`` and ``password_hash`` (argon2id) are both None for an open alias."""
 
     subdomain: str
     workspace_id: str
@@ -46,7 +46,7 @@ class Alias:
 
 
 def check_subdomain(subdomain: str) -> str:
-    """Raises VALIDATION_ERROR for what is no subdomain, ALIAS_RESERVED for one that is not to be had."""
+    """Raises VALIDATION_ERROR for an invalid subdomain, ALIAS_RESERVED for a reserved one."""
     low, high = SUBDOMAIN_LENGTH
     if not low <= len(subdomain) <= high or not _SUBDOMAIN.fullmatch(subdomain):
         raise AtelierError(
@@ -71,7 +71,7 @@ def check_port(port: int) -> int:
 
 
 def check_user(user: str) -> str:
-    """The name that basic auth asks for: 1-64 printable characters, no colon, which would end it."""
+    """The user name for basic auth: 1-64 printable characters without a colon."""
     low, high = USER_LENGTH
     if not low <= len(user) <= high or not user.isprintable() or ":" in user:
         raise AtelierError(Code.VALIDATION_ERROR, Message("alias.user", low=low, high=high), field="user")
@@ -88,8 +88,8 @@ def check_alias_password(password: str) -> str:
 
 
 def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
-    """Makes the alias, or changes the one of that name and workspace; returns whether it differs from what was there.
-    Raises ALIAS_EXISTS when another workspace has the name, or, with ``new``, anybody."""
+    """Creates or changes the workspace's alias; returns whether anything changed. Raises ALIAS_EXISTS if another
+    workspace has the name, or, with ``new``, if anyone has it."""
     values = (alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash)
     with registry.transaction() as db:
         present = find_alias(registry, alias.subdomain)
@@ -121,7 +121,7 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
 
 
 def drop_alias(registry: Registry, workspace_id: str, subdomain: str) -> bool:
-    """Returns whether there was one."""
+    """Returns whether it existed."""
     with registry.transaction() as db:
         cursor = db.execute("DELETE FROM aliases WHERE subdomain = ? AND workspace_id = ?", (subdomain, workspace_id))
         return cursor.rowcount == 1
@@ -143,7 +143,7 @@ def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
 
 
 def all_aliases(registry: Registry) -> Mapping[str, Sequence[Alias]]:
-    """By workspace id, each workspace's in the order of their names."""
+    """The aliases by workspace id, sorted by name."""
     found: dict[str, list[Alias]] = {}
     for alias in _select(registry, ""):
         found.setdefault(alias.workspace_id, []).append(alias)
@@ -151,7 +151,7 @@ def all_aliases(registry: Registry) -> Mapping[str, Sequence[Alias]]:
 
 
 def alias_routes(registry: Registry) -> dict[str, str]:
-    """The gateway's map: what each alias stands for."""
+    """The gateway's map of aliases."""
     return {
         alias.subdomain: f"{alias.workspace_id}-{alias.port}{'-auth' if alias.user else ''}"
         for alias in _select(registry, "")

@@ -1,4 +1,4 @@
-"""Who may open a workspace's ports: which ports are shared, and the proof that the gateway accepts of everybody else.
+"""Port access: shared ports, and the passes that the gateway accepts from everybody else.
 
 The gateway's map ``ports.map`` has two kinds of keys. ``<id>`` is ``open`` for a workspace without a password, or the
 key that signs the passes for its ports. ``<id>-<port>`` is ``shared``, or ``guarded`` where an alias with a password

@@ -1,4 +1,4 @@
-"""The git server's repositories, branches and who may push what: Forgejo's HTTP API v1, or the embedded service's.
+"""The git server's repositories, branches and permissions, over Forgejo's HTTP API v1.
 
 All repositories belong to one owner; Atelier works as an account of its own. A seat is a user, ``seat-<public name>``,
 that may push one branch: protections name who may push, and a rule for everything else (``**``) names the owner and
@@ -85,12 +85,12 @@ def open_forge(site: Site, timeout: float = TIMEOUT) -> Forge:
 
 
 class Forge:
-    """May be used by several threads at once: each call is a connection of its own."""
+    """Thread-safe: each call uses a separate connection."""
 
     def __init__(self, git: GitServer, credentials: Credentials, timeout: float = TIMEOUT) -> None:
         self._git = git
         self._owner = git.owner
-        # Who may push everywhere; a branch that is made over the API counts as pushed.
+        # Accounts that can push everywhere; creating a branch over the API counts as a push.
         self._keepers = list(dict.fromkeys((git.owner, credentials.user)))
         self._api = ForgeApi(git, credentials, timeout)
 
@@ -236,7 +236,7 @@ class Forge:
         self._api.request("PUT", f"{path}/collaborators/{user}", {"permission": "write"}, accept=(204,))
         if self._api.request("GET", f"{path}/branch_protections/{part(_EVERYTHING)}", accept=(200, 404)).status == 404:
             self.protect(name)  # who made the repository was killed before that
-        # After that: Forgejo leaves out of a rule whoever may not write to the repository.
+        # After that, because Forgejo omits users without write access from a rule.
         self._allow(path, branch, [*self._keepers, user])
         old = [] if is_new else self._tokens(user)
         body = {"name": f"seat-{secrets.token_hex(4)}", "scopes": ["write:repository"]}
@@ -264,7 +264,7 @@ class Forge:
         answer = self._api.request("POST", "/admin/users", body, accept=(201, 422))
         if answer.status == 201:
             return True
-        # 422 says that it exists, and also whatever else the server did not like.
+        # 422 means that it exists, or another validation error.
         if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
             raise AtelierError(Code.GIT_ERROR, Message("git.user_refused", user=user, said=answer.message))
         return False
@@ -298,7 +298,7 @@ class Forge:
         name = raw["name"]
         if not isinstance(name, str):
             raise TypeError("its name is no text")
-        # A server that is at odds with one repository leaves out what it does not know of it.
+        # For a damaged repository the server omits fields.
         return Repository(
             name=name,
             full_name=raw.get("full_name") or f"{self._owner}/{name}",

@@ -1,4 +1,4 @@
-"""One request to the git server's HTTP API, and every way in which it can go wrong, in words.
+"""One request to the git server's HTTP API, with all its errors as messages.
 
 The server is Forgejo or the embedded service; both answer on a Unix socket. Source: Forgejo's API usage guide
 (authentication, paging by ``page`` and ``limit``, ``X-Total-Count``) and its API's error body ``{"message", "url"}``.

@@ -1,4 +1,4 @@
-"""One repository as somebody wants it: what differs from what is there, and the changes that lead there."""
+"""A repository's desired state, its differences from the present one, and the changes to reach it."""
 
 from __future__ import annotations
 

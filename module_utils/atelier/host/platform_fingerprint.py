@@ -1,7 +1,7 @@
-"""Whether the platform still is as the last ``./atelier up`` left it: then up need not look at each part of it again.
+"""Checks whether the platform changed since the last ``./atelier up``, so that up can skip its roles.
 
-A stamp is a table of what the platform was made from and of what was found of it afterwards, each a short text. Two
-equal ones, of the same boot and not too far apart, mean that there is nothing to do.
+A stamp maps the platform's inputs and parts to short texts. If two stamps are equal, of the same boot and close in
+time, there is nothing to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..common.models import Site
 from ..engine.interface import Engine
 from ..git.client import open_forge
 
-# Certificates end and packages age: after a day everything is looked at again.
+# Certificates expire and packages age, so all roles run again after a day.
 MAX_AGE_SECONDS = 86_400
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _BRIDGES = Path("/sys/class/net")
@@ -37,7 +37,7 @@ class Stamp:
 
     @classmethod
     def from_json(cls, text: str) -> Stamp | None:
-        """None for what is none: a stamp is no more than a shortcut."""
+        """Returns None for an invalid file; the stamp is only an optimisation."""
         try:
             raw: Any = json.loads(text)
             return cls(float(raw["at"]), dict(raw["parts"]))
@@ -46,7 +46,7 @@ class Stamp:
 
 
 def difference(last: Stamp | None, now: Stamp) -> str | None:
-    """Why the platform has to be looked at, in words; None when it is as it was."""
+    """Why the roles must run, as a text; None if nothing changed."""
     if last is None:
         return "no complete run is on record"
     if not 0 <= now.at - last.at < MAX_AGE_SECONDS:

@@ -1,6 +1,6 @@
-"""Recorded conversations as a Markdown document, for people: sessions, their turns, tools, tokens.
+"""Recorded conversations as a Markdown document: sessions, their turns, tools, tokens.
 
-Each request to an LLM repeats the whole conversation before it. Shown is what each adds.
+Each request to an LLM repeats the whole conversation so far; only new messages are shown.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .markdown import code, fenced
 
 KINDS = ("clean", "detailed")
 _SESSION_GAP = timedelta(minutes=30)
-# Characters of one text that are shown, and of what a tool was told or answered, by kind.
+# Maximum characters of a text, and of a tool's input or output, by kind.
 _LONGEST_TEXT = {"clean": 20_000, "detailed": 200_000}
 _LONGEST_TOOL = {"clean": 500, "detailed": 20_000}
-# A document that is larger opens nowhere. Of what comes after, only the number is told.
+# Larger documents cannot be opened. Only the number of the remaining conversations is shown.
 _MOST_CHARACTERS = 20_000_000
 
 

@@ -1,4 +1,4 @@
-"""Foreign text in a Markdown document, so that it stays text: it can neither end its block nor become markup.
+"""Escapes untrusted text for a Markdown document, so that it cannot end its block or become markup.
 
 Source: CommonMark, "Fenced code blocks" and "Code spans".
 """

@@ -1,4 +1,4 @@
-"""JSON that every reader can read, made of JSON that a seat chose.
+"""Converts untrusted JSON to JSON that every reader accepts.
 
 Writers of JSON differ in what they refuse: integers beyond 64 bits, NaN, lone surrogates, hundreds of levels, millions
 of names. The recorder has the same rules for what it writes (atelier_recorder/plain.py); these are for what lies there.
@@ -54,7 +54,7 @@ def _plain(value: Any, level: int, left: list[int]) -> Any:
 
 
 def _text(text: str) -> str:
-    # Without a look at each character where there is no need: texts are long.
+    # Avoids checking each character if not needed, since texts are long.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What the recorder wrote about a workspace: its domains and its LLM conversations.
+"""A workspace's recordings: its domains and LLM conversations.
 
 In ``<state_dir>/recordings/<workspace id>``: ``domains.json``, and a file for each conversation in ``conversations``,
 named after its timestamp, so that names sort by time and a page is read without looking at the other files. Another
@@ -24,7 +24,7 @@ from .plain_json import plain
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)
 _FILE = re.compile(r"(\d{4}-[01]\d-[0-3]\d)T([0-2]\d)-([0-5]\d)-([0-5]\d\.\d{3})Z\.json", re.ASCII)
-# What a filter needs stands at the beginning of a file.
+# The keys that filters need are at the beginning of a file.
 _HEAD_BYTES = 2048
 _MODEL = re.compile(rb'"model": ("(?:[^"\\]|\\.)*")')
 # Far above what the recorder writes; a larger file is not its.

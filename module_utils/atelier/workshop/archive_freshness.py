@@ -1,4 +1,4 @@
-"""Work that came after its archive: what a seat holds that would be lost with it, though it was collected.
+"""Detects changes made in a workspace after its archive was taken.
 
 A seat that has not run since has nothing new. One that runs is asked first, by its own find(1), for what changed since:
 the kernel's time of change can't be set back, so also what was unpacked or moved with an older date is found. Where
@@ -30,7 +30,7 @@ from .tar_stream import within
 
 _WORKSPACE = "/workspace"
 _SECONDS = 60
-# find(1) and timeout(1) run as the seat's user, who may stop them: the engine waits for so much longer only.
+# find(1) and timeout(1) run as the seat's user, who may stop them, so the engine has a timeout, too.
 _SLACK = 10
 # One short line for each folder that changed.
 _MOST_OUTPUT = 8 * 1024**2
@@ -46,8 +46,8 @@ _SHOWN_PATH = 200
 
 
 def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
-    """Why a seat can't be said to be collected, though its archive is sound; None when it can. Never raises: a seat
-    that can't be looked at may hold anything."""
+    """Why a seat has newer work than its sound archive; None if it has none. Never raises: a seat that cannot be
+    checked may contain anything."""
     try:
         path = _newer(context, workspace, folder, entry)
     except AtelierError as error:
@@ -60,7 +60,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
 
 
 def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
-    """The path of something in the seat that is newer than its archive."""
+    """The path of a file in the seat that is newer than its archive."""
     container = context.engine.inspect(context.site.container_name(workspace.id))
     if container is None or entry.file is None or entry.collected_at is None:
         return None
@@ -92,8 +92,8 @@ def _asked(context: Context, container: Container, since: str) -> tuple[int, str
 
 
 def search(since: str) -> list[str]:
-    """The command that tells what changed below /workspace since then; ``told`` reads it. By its own path, and ended
-    when it takes too long.
+    """The command that lists changes below /workspace since then, for ``told``. It uses absolute paths and a time
+    limit.
 
     A folder changes with each file that comes or goes in it, so that says nothing. One whose own time of change is
     newer than the last of those may have been moved here, with files that look as old as they are.
@@ -113,8 +113,8 @@ def told(output: str) -> tuple[str | None, bool]:
 
 
 def rest_of(container: Container) -> str | None:
-    """When a container that does not run has ended, in Docker's words, which are others after each run; None for one
-    that runs, or may at any moment."""
+    """Docker's timestamp of a stopped container's exit, which differs after each run; None for one that runs or may be
+    restarted."""
     return container.finished_at if container.status in ("exited", "created") and container.finished_at else None
 
 
@@ -133,7 +133,7 @@ def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) ->
 
 
 def is_of_its_own(path: str) -> bool:
-    """Whether nobody's work is at that path below /workspace."""
+    """Whether the path below /workspace is written by programs automatically and holds no work."""
     return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _OF_THEIR_OWN)
 
 

@@ -1,4 +1,4 @@
-"""Archives of what a seat holds: tar, compressed with zstd, whole or not there, and read again before they count."""
+"""Archives of a seat's files: tar compressed with zstd, written atomically and verified."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from .tar_stream import TarError, TarWalk, broken
 
-# Above zstd's own default of 3 it takes twice the time for a twentieth of the size.
+# Levels above zstd's default of 3 take twice the time and save 5 %.
 _LEVEL = 3
 _CHUNK = 1024**2
-# A tar archive ends with two blocks of zeros; without them what was written before may not be all.
+# A tar archive ends with two blocks of zeros; without them it may be incomplete.
 _END = bytes(1024)
 _MODE = 0o600
 
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """A file, its size and SHA-256, and what is in it: bytes of the tar archive, and its entries."""
+    """A file with its size and SHA-256, and the bytes and entries of its tar archive."""
 
     path: Path
     size: int
@@ -36,11 +36,10 @@ class ArchiveFile:
 
 
 def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], str]) -> ArchiveFile:
-    """Writes the pieces of a tar archive to a new file, reads that again, and gives it the name that ``name`` makes of
-    its SHA-256. Until then there is no file that could be taken for one.
+    """Writes the pieces of a tar archive to a new file, verifies it, and renames it to the result of ``name`` for its
+    SHA-256. Before that no file can be mistaken for an archive.
 
-    Raises ARCHIVE_FAILED when the tar archive is not whole, or does not come back from the disk as it was written, and
-    DISK_FULL.
+    Raises ARCHIVE_FAILED if the tar archive is incomplete or the file differs from what was written, and DISK_FULL.
     """
     with _unfinished(folder) as (path, file):
         size, content_size, digest = _compress(chunks, file)
@@ -59,8 +58,8 @@ def sha256_of(path: Path) -> str:
 
 
 def count_entries(path: Path, content_size: int) -> int:
-    """Walks through a compressed tar archive of that many bytes to its very end. Raises ARCHIVE_FAILED when it is not
-    one. Memory stays the same however many entries it has."""
+    """Reads a compressed tar archive of that many bytes to its end. Raises ARCHIVE_FAILED if it is invalid. Memory use
+    does not depend on the number of entries."""
     walk = TarWalk()
     with open_archive(path) as content:
         try:
@@ -76,8 +75,7 @@ def count_entries(path: Path, content_size: int) -> int:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[IO[bytes]]:
-    """The tar archive in it, to be read from its beginning. Raises ARCHIVE_FAILED when that can't be done, also in the
-    middle."""
+    """Opens the tar archive for reading. Raises ARCHIVE_FAILED if that fails, also in the middle."""
     zstd = _zstd()
     try:
         with zstd.open(path, "rb") as content:
@@ -87,14 +85,14 @@ def open_archive(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Takes away what runs that were killed left. The caller holds the folder's lock."""
+    """Removes the leftovers of killed runs. The caller holds the folder's lock."""
     for path in (*folder.glob(".*.part"), *folder.glob(".manifest.json.*")):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file that is gone after the block unless it got another name in it."""
+    """A temporary file, removed after the block unless it was renamed."""
     try:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
         try:
@@ -111,7 +109,7 @@ def _unfinished(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
-    """Size of the file, of its content, and SHA-256 of the file. When this returns it is on the disk."""
+    """Returns the size of the file, the size of its content, and the file's SHA-256. The file is synced to disk."""
     zstd = _zstd()
     parameters = zstd.CompressionParameter
     compressor = zstd.ZstdCompressor(options={parameters.compression_level: _LEVEL, parameters.checksum_flag: 1})

@@ -1,7 +1,7 @@
-"""The end of a workshop: what each seat holds is committed, pushed, and put into an archive of its own.
+"""The end of a workshop: commits, pushes and archives the work of each seat.
 
-Seats are collected side by side, whatever state they are in; one that fails fails alone. The manifest is written anew
-after each of them, so whoever is killed in between leaves what is done, and running it again does the rest.
+Seats are collected in parallel, whatever state they are in, and fail independently. The manifest is rewritten after
+each seat, so a killed run loses nothing, and another run completes it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _PUSHED_BY_NOBODY = Saved(note=Message("at_rest"))
 
 @dataclass(frozen=True)
 class Collected:
-    """``seats`` in the order that was asked for; ``changed`` tells whether any archive is a new one. ``tracebacks`` are
-    those of errors that nobody thought of."""
+    """``seats`` in the requested order; ``changed``: whether any archive is new. ``tracebacks`` are those of unexpected
+    errors."""
 
     changed: bool
     seats: Sequence[Entry]
@@ -47,10 +47,10 @@ class Collected:
 
 
 def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
-    """Collects the workspaces with these ids into the folder, which is made.
+    """Collects the workspaces with these ids into the folder, which is created if missing.
 
-    Raises PROJECT_NOT_FOUND for an id that there is not, VALIDATION_ERROR for a folder that can't be used,
-    WORKSPACE_BUSY when another run works there. What goes wrong with one seat stands in its entry's ``error``.
+    Raises PROJECT_NOT_FOUND for an unknown id, VALIDATION_ERROR for an unusable folder, WORKSPACE_BUSY if another run
+    uses it. Errors of a seat are in its entry's ``error``.
     """
     rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     if check_mode:
@@ -74,9 +74,8 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
 
 
 def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
-    """Reads the archives of these workspaces again, and looks whether the seats hold anything that is newer. Raises
-    NOT_COLLECTED when the manifest does not name one of them, has no sound archive for it, or an older one than its
-    work: then that would be lost with it."""
+    """Verifies the archives of these workspaces, and checks the seats for newer changes. Raises NOT_COLLECTED if the
+    manifest lacks one of them, its archive is unusable, or older than its work."""
     rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     entries = read_manifest(folder)
 
@@ -131,7 +130,7 @@ def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry 
         return _of_one_that_is_gone(entry, before)
     saved = save_work(context, row) if container.status == "running" else _PUSHED_BY_NOBODY
     with ExitStack() as held:
-        # Still, so that the archive is of one moment. What is read while it changes may come out torn.
+        # Paused, so that the archive is consistent.
         held.enter_context(held_still(context, row, container))
         limits = context.site.archive
         chunks = held.enter_context(closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)))
@@ -140,7 +139,7 @@ def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry 
 
         def content() -> Iterator[bytes]:
             yield from within(chunks, limits, row.name)
-            # The seat goes on while the archive is read again.
+            # The seat continues while the archive is verified.
             held.close()
 
         archive = write_archive(folder, content(), lambda digest: _file_name(row, digest))
@@ -164,7 +163,7 @@ def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry 
 
 
 def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
-    """What was collected while there was a container is all that is left of the work, so that stays what it is."""
+    """Entry of a seat without a container: its older archive is all that is left, so it is kept."""
     if before is None or before.file is None:
         return replace(entry, note=Message("nothing_left"))
     note = Message("older_archive", when=before.collected_at)
@@ -172,7 +171,7 @@ def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
 
 
 def _former(before: Entry | None, container: str, file: str) -> tuple[str, ...]:
-    """The archives that the new one does not stand for: those of other containers than the seat has now."""
+    """The archives that the new one does not replace: those of the seat's previous containers."""
     if before is None:
         return ()
     ended = [before.file] if before.file is not None and before.container != container else []
@@ -185,7 +184,8 @@ def _file_name(row: Workspace, digest: str) -> str:
 
 
 def _remove_others(folder: Path, entry: Entry) -> None:
-    """Older archives of the seat's container, once there is a newer one. Without one they may be all that is left."""
+    """Removes older archives of the seat's container if there is a newer one; otherwise they may be all that is
+    left."""
     if entry.file is None:
         return
     for path in folder.glob(f"*_{entry.id}_*.tar.zst"):
@@ -195,7 +195,7 @@ def _remove_others(folder: Path, entry: Entry) -> None:
 
 @contextmanager
 def _folder(context: Context, folder: Path) -> Iterator[None]:
-    """Makes the folder, and keeps other runs out of it for the block."""
+    """Creates the folder and locks it for the block."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""When a workspace is stopped by itself: it was idle for too long, or its workshop is over. Never removed."""
+"""When a workspace is stopped automatically: it was idle for too long, or its workshop is over."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 from ..database.workspace_store import Registry
 
-# An IDE that nobody looks at uses a hundredth of a core.
+# An unused IDE takes a hundredth of a core.
 BUSY_CORES = 0.05
 
 
 @dataclass(frozen=True)
 class Signs:
-    """What is known of a running workspace's use. ``last_use`` is the newest of its IDE's heartbeat and of the moments
-    at which it was seen connected or busy, None if there was none since it started."""
+    """Usage of a running workspace. ``last_use`` is the newest of its IDE's heartbeat and of the times at which it was
+    connected or busy; None if there was none since its start."""
 
     started_at: datetime
     last_use: datetime | None
@@ -30,7 +30,7 @@ class Signs:
 def is_due(
     signs: Signs, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
 ) -> str | None:
-    """Why the workspace is to be stopped now; None while it is not.
+    """Why the workspace must be stopped now; None otherwise.
 
     ``idle`` is how long one may be unused, ``end`` when its workshop is over, each None where that does not count.
     ``watched_since``: what was before that nobody knows, so nothing is idle for longer. What was started after the end

@@ -1,4 +1,4 @@
-"""The manifest beside the archives of a workshop: what became of each seat's work, for people and for the teardown."""
+"""The manifest of a workshop's archives: the result of each seat, for people and for the teardown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _MODE = 0o600
 
 @dataclass(frozen=True)
 class Entry:
-    """One seat, as it was collected last.
+    """The last collect of one seat.
 
-    ``file`` is the archive's name (None when there never was one: its container was gone before), ``bytes`` and
-    ``sha256`` are its own, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether
-    there was something to commit; ``pushed``: whether ``commit`` is on ``branch`` of the git server now; ``note`` says
-    why not. ``error`` is why the last attempt failed; the archive is then that of the one before, if there was one.
-    ``rested`` is when its container had ended, in Docker's words, if it did not run: as long as that is so nothing is
-    new, whatever the clock does. ``container`` is the container's id; ``former`` names archives of containers that the
-    seat had before (until it was reset, or made again), which hold what this one does not.
+    ``file`` is the archive's name (None if there never was a container to archive), ``bytes`` and ``sha256`` are the
+    file's, ``content_bytes`` and ``entries`` those of the tar archive in it. ``committed``: whether there was something
+    to commit. ``pushed``: whether ``commit`` is on ``branch`` of the git server; ``note`` is the reason if not.
+    ``error`` is why the last attempt failed; the archive is then from an earlier one, if any. ``rested`` is Docker's
+    timestamp of the container's exit, if it was stopped: while it is unchanged, nothing is new, whatever the clock
+    says. ``container`` is the container's id; ``former`` names archives of the seat's previous containers (before a
+    reset or re-creation), whose files may be missing in this one.
     """
 
     id: str
@@ -54,19 +54,19 @@ class Entry:
 
 
 def folder_of(state_dir: Path, workshop: str) -> Path:
-    """Where the work of the workshop of that name is collected to, if nobody says otherwise."""
+    """The default folder for the archives of the workshop of that name."""
     return state_dir / "archives" / f"workshop-{re.sub(r'[^A-Za-z0-9_-]+', '-', workshop).lower()}"
 
 
 def read_manifest(folder: Path) -> dict[str, Entry]:
-    """The entries by workspace id; none where there is no manifest. Raises VALIDATION_ERROR for a file that is none."""
+    """Reads the entries by workspace id; empty if there is no manifest. Raises VALIDATION_ERROR for an invalid file."""
     path = folder / NAME
     known = {field.name for field in fields(Entry)}
     try:
         document = json.loads(path.read_bytes())
         if document["format"] != _FORMAT:
             raise ValueError(f"its format is {document['format']}")
-        # What a newer version says beyond this one's knowledge is no reason to lose archives.
+        # Unknown keys of a newer version must not lose archives.
         seats = [{key: raw[key] for key in known & raw.keys()} for raw in untagged(document["seats"])]
         entries = [Entry(**{**seat, "former": tuple(seat.get("former", ()))}) for seat in seats]
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterable[Entry]) -> None:
-    """Replaces the manifest in one step, sorted by name. Raises VALIDATION_ERROR when it can't be written."""
+    """Replaces the manifest atomically, sorted by name. Raises VALIDATION_ERROR if it cannot be written."""
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.id))
     document: Mapping[str, Any] = {
         "format": _FORMAT,
@@ -96,8 +96,8 @@ def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterab
 
 
 def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | None:
-    """Why a seat can't be said to be collected; None when it is, with its archive as the manifest has it. Without
-    ``read`` the archive's size must do: all of it takes seconds to read."""
+    """Why a seat does not count as collected; None if its archive matches the manifest. Without ``read`` only the
+    archive's size is checked, since reading takes seconds."""
     if entry is None:
         return Message("fault.never_collected")
     if entry.error is not None:

@@ -1,4 +1,4 @@
-"""Opens a seat as a browser does: through the gateway, its page and then its WebSocket."""
+"""Opens a seat like a browser, through the gateway: its page, then its WebSocket."""
 
 from __future__ import annotations
 

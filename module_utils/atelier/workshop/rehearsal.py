@@ -1,4 +1,4 @@
-"""A rehearsal: before the day, as many seats as are to come are made, opened at once as participants will, removed.
+"""A rehearsal: creates the seats, opens all at once like participants, and removes them.
 
 The verdict is go or no-go, with how long a page took, and what would be used up first. The seats are in a group that
 nobody else can be in, so no participant claims one; those that a killed rehearsal left are removed by the next one, or
@@ -172,7 +172,7 @@ def leftovers(context: Context) -> list[Workspace]:
 
 def remove_leftovers(context: Context) -> None:
     def clear(row: Workspace) -> None:
-        # One that can't be removed now is removed by the next rehearsal: no reason to lose this one's verdict.
+        # Seats that cannot be removed now are removed by the next rehearsal; the verdict must not be lost.
         with suppress(AtelierError), context.locks.workspace(row.id, context.lock_wait):
             remove(context, row)
 

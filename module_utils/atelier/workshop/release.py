@@ -1,8 +1,8 @@
-"""The release of a workshop seat: everything of the participant who had it ends.
+"""The release of a workshop seat: ends everything that the former participant runs in it.
 
-Nothing is asked of the seat for that, since its user may have replaced every program and file in it. The registry gets
-the new password first. An interrupted release therefore leaves a seat that locks the former participant out at its next
-start, and the same run again finishes it.
+No program in the seat is used for that, since its user may have replaced all of them. The registry gets the new
+password first. So an interrupted release leaves a seat that locks out the former participant at its next start, and
+another run completes it.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def release(
                 name=None,
                 keep_hours=wanted.keep_hours,
                 run_id=wanted.run_id,
-                # A checkpoint that was taken while somebody had the seat holds that person's files.
+                # A checkpoint taken while the seat was claimed contains the participant's files.
                 taken_before=first_claim(context.registry, row.id),
             )
             return replace(outcome, changed=True, before=before)
         return _end_sessions(context, row.id, before)
     except (AtelierError, OSError) as error:
-        # Also where Docker is away or a disk is full: the former participant may still be in, so nobody is given the
-        # seat.
+        # Also if Docker is unavailable or a disk is full: the former participant may still have access, so the seat
+        # must not be assigned.
         if row.status is not Status.CREATING:
             release_failed(context.registry, row.id, error.message if isinstance(error, AtelierError) else str(error))
         raise
@@ -82,7 +82,7 @@ def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
             sessions=wanted.run_id or new_id(),
             password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
         )
-        # Passes for ports end with that; what the former participant shared is the next one's to share.
+        # This invalidates port passes; shares of the former participant end, too.
         unshare_ports(context.registry, id)
         context.sync_ports()
     return before

@@ -1,4 +1,4 @@
-"""The removal of workspaces whose work is collected: no work that is saved before it is lost."""
+"""Removes collected workspaces without losing newer work."""
 
 from __future__ import annotations
 

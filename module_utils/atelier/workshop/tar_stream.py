@@ -1,4 +1,4 @@
-"""A tar archive as it passes by: counted entry by entry, checked, and held to limits. Memory does not grow with it."""
+"""Counts, checks and limits a tar archive while it is streamed, with constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other passwords for several workspaces at once: fifty participants claim their seats in the same minute."""
+"""Changes the passwords of several workspaces at once, for example when fifty participants claim seats."""
 
 from __future__ import annotations
 

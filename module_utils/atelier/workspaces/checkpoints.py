@@ -1,10 +1,9 @@
-"""Checkpoints of a seat, and beginning again from one: another container under the same name, address and password.
+"""Checkpoints of a seat, and resets to them: a new container with the same name, address and password.
 
-A checkpoint is a snapshot that keeps a name, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` after it where it
-was taken for a run that may be begun anew. What a reset replaces is stopped
-and kept for a while, for whoever helps: Docker changes no labels of a container that exists, so its name says what it
-is, ``<container>-kept-<time>``. The new container is made ready under a name of its own before the old one is stopped:
-a reset that is killed leaves the one or the other, and running it again finishes it.
+A checkpoint is a snapshot with a permanent tag, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` appended if it
+was taken for a repeatable run. A reset stops the old container and keeps it for a while. Docker cannot change labels of
+an existing container, so its name marks it, ``<container>-kept-<time>``. The new container is created under a temporary
+name before the old one is stopped: a killed reset leaves one of both, and another run completes it.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ _RUN = re.compile(r"[a-z0-9]{1,32}")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` the same as the name has it; ``run_id`` the run
-    that it was taken for, if that was named."""
+    """A checkpoint by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` is the same as in the name; ``run_id``
+    is the run that it was taken for, if given."""
 
     tag: str
     workspace_id: str
@@ -56,8 +55,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ResetOutcome:
-    """``origin`` says what the seat began again from: ``checkpoint``, ``base``, ``beginning``, ``repository`` or
-    ``template``; ``kept`` is the name of the container that it had."""
+    """``origin`` is what the seat was reset to: ``checkpoint``, ``base``, ``beginning``, ``repository`` or
+    ``template``; ``kept`` is the name of the old container."""
 
     changed: bool
     before: dict[str, object]
@@ -66,7 +65,7 @@ class ResetOutcome:
     kept: str | None
 
     def view(self) -> dict[str, object]:
-        """As the modules return it."""
+        """The checkpoint as modules return it."""
         return {
             "changed": self.changed,
             "diff": {"before": self.before, "after": self.after},
@@ -82,11 +81,11 @@ class ResetOutcome:
 def take_checkpoint(
     context: Context, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
 ) -> tuple[bool, list[Checkpoint]]:
-    """Takes one of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was taken,
-    and those that there are.
+    """Takes a checkpoint of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was
+    taken, and all checkpoints.
 
-    A ``run_id`` makes it once only: a second run with the same one finds its checkpoint. Raises PROJECT_NOT_FOUND,
-    WORKSPACE_BUSY while the workspace is being made, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
+    With a ``run_id``, a second run with the same one takes no other checkpoint. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY while the workspace is being created, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
     """
     row = _row(context, id, name)
     _check_run(run_id)
@@ -133,7 +132,7 @@ def all_checkpoints(context: Context) -> list[Checkpoint]:
 
 
 def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
-    """Those of an image's names that are checkpoints' of the instance, each workspace's oldest first."""
+    """The checkpoints of the instance among image names, each workspace's oldest first."""
     pattern = re.compile(
         rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
         rf"(?:-(?P<run>{_RUN.pattern}))?"
@@ -143,7 +142,7 @@ def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
 
 
 def drop_checkpoint(context: Context, checkpoint: Checkpoint) -> None:
-    """Takes its name away; its layers go with the last container that stands on them."""
+    """Removes its tag; Docker removes its layers with the last container that uses them."""
     context.engine.remove_image(checkpoint.tag, force=True)
 
 
@@ -160,12 +159,12 @@ def reset(
     taken_before: str | None = None,
     check_mode: bool = False,
 ) -> ResetOutcome:
-    """Begins the seat again from its last checkpoint, or else from its base. It runs then, whatever it did before.
+    """Resets the seat to its last checkpoint, or else its base. It runs afterwards, whatever its state was.
 
-    A ``run_id`` makes it once only: a second run with the same one finds its work done. The seat's own checkpoints
-    that were not ``taken_before`` that time are not used. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY,
-    CONCURRENT_LIMIT_REACHED, and what making a seat raises; a new container that can't be started or filled is taken
-    back for the old one, which runs again if it did, unless it is its IDE that does not answer.
+    With a ``run_id``, a second run with the same one changes nothing. The seat's own checkpoints are used only if they
+    were ``taken_before`` that time. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY, CONCURRENT_LIMIT_REACHED, and what
+    creating a seat raises. If the new container cannot be started or filled, the old one is restored, and restarted if
+    it ran, except if the new IDE does not answer.
     """
     row = _row(context, id, name)
     if check_mode:
@@ -197,7 +196,7 @@ def reset(
 
 @contextmanager
 def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
-    """Where the reset of a seat that was stopped on purpose fails, it stays stopped, unless its new container runs."""
+    """Keeps a deliberately stopped seat stopped if its reset fails, unless its new container runs."""
     if row.id in wanted_up(context.registry):
         yield
         return
@@ -215,7 +214,7 @@ def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
 def _origin(
     context: Context, row: Workspace, container: Container | None, taken_before: str | None
 ) -> Iterator[tuple[str, str]]:
-    """What the seat begins again from, in a word and as an image that is there for the length of the block."""
+    """The origin of the reset as a word, and its image, which exists for the length of the block."""
     base = context.registry.find(id=row.cloned_from) if row.cloned_from else None
     own = [found for found in checkpoints_of(context, row.id) if taken_before is None or found.taken_at < taken_before]
     bases = checkpoints_of(context, base.id) if base else []
@@ -228,7 +227,7 @@ def _origin(
         with context.locks.batch(run_id), snapshot(context, base, run_id) as image:
             yield "base", image.id
     elif row.cloned_from and (former := container or _last_kept(context, row.id)):
-        # The base is gone. The snapshot that the seat was made from is still what the seat stands on.
+        # The base is gone. The seat's container still uses the snapshot that it was created from.
         yield "beginning", former.image_id
     else:
         TemplateImages.of(context).require(row.template)
@@ -238,8 +237,8 @@ def _origin(
 def _swap(
     context: Context, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
 ) -> str | None:
-    """Puts a new container of the image in the old one's place, and what is ``pending`` into it; returns the name that
-    the old one has now."""
+    """Replaces the container by a new one of the image, and puts ``pending`` files into it; returns the old one's new
+    name."""
     name = context.site.container_name(row.id)
     new = name + _NEW_SUFFIX
     context.engine.remove(new)  # what an interrupted one left
@@ -261,9 +260,9 @@ def _swap(
         context.engine.rename(name, kept)
     context.engine.rename(new, name)
     try:
-        # Not before: the old one, if it comes back, is to be left as it is.
+        # Not earlier: a restored old container must be unchanged.
         context.registry.update(row.id, git_pending=pending)
-        # On its own branch again, whatever it begins from; what it had pushed stays on the git server.
+        # On its own branch again, whatever it was reset to; pushed commits stay on the git server.
         with repository_for(context, row, wanted=row.repository is not None) as push:
 
             def fill() -> None:
@@ -285,14 +284,14 @@ def _swap(
 
 
 def interrupted_resets(context: Context) -> dict[str, str]:
-    """For each workspace id whose container a killed reset moved aside and did not replace: the moved one's name."""
+    """By workspace id, the kept container of killed resets that did not replace it."""
     names = _names(context)
     kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
     return {names[moved]: moved for name, moved in kept if name not in names}
 
 
 def bring_back(context: Context, row: Workspace) -> None:
-    """Gives a seat whose reset was killed in the middle the container back that it had. The caller holds its lock."""
+    """Restores the old container of a seat whose reset was killed. The caller holds its lock."""
     former = _last_kept(context, row.id)
     if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
         context.engine.rename(former.name, context.site.container_name(row.id))
@@ -300,8 +299,8 @@ def bring_back(context: Context, row: Workspace) -> None:
 
 
 def containers_of_the_past(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
-    """Containers that resets made and did not put in place, and those they moved aside: the workspace's id by their
-    name, and whether its time is over also while the workspace lives."""
+    """Unused new containers of resets, and kept ones. Maps container name to (workspace id, expired). Expired
+    containers may be removed even if the workspace still exists."""
     names = _names(context)
     past = kept_longer(context.site.state_dir, names, keep_hours)
     found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
@@ -310,13 +309,13 @@ def containers_of_the_past(context: Context, keep_hours: float) -> dict[str, tup
 
 
 def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set[str]:
-    """Those of the names that are of containers a reset moved aside longer ago than that, for certain."""
+    """The names of containers that were kept for longer than that, for certain."""
     kept = [name for name in names if _KEPT.fullmatch(name)]
     return {name for name, age in ages(state_dir, kept).items() if age >= keep_hours * 3600}
 
 
 def sweep(context: Context, keep_hours: float) -> None:
-    """Removes what resets moved aside longer ago than that."""
+    """Removes containers that were kept for longer than that."""
     names = _names(context)
     for name in sorted(kept_longer(context.site.state_dir, names, keep_hours)):
         remove_container(context, name)
@@ -324,17 +323,17 @@ def sweep(context: Context, keep_hours: float) -> None:
 
 
 def note_kept(state_dir: Path, names: Iterable[str]) -> None:
-    """Notes for how long the containers among the names that resets moved aside have been kept."""
+    """Records how long the containers among the names have been kept."""
     note(state_dir, [name for name in names if _KEPT.fullmatch(name)])
 
 
 def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that are of containers a reset moved aside from that one, oldest first."""
+    """The names of kept containers of that one, oldest first."""
     return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
 
 
 def forget_past(context: Context, workspace_id: str) -> None:
-    """Removes what resets kept of a workspace that is gone, and its checkpoints."""
+    """Removes the kept containers and checkpoints of a deleted workspace."""
     name = context.site.container_name(workspace_id)
     for former in (name + _NEW_SUFFIX, *kept_among(name, _names(context))):
         remove_container(context, former)
@@ -369,7 +368,7 @@ def _prefix(context: Context, workspace_id: str) -> str:
 
 
 def stamp_after(earlier: Iterable[str]) -> str:
-    """The present moment for a name; where the clock was set back, the first one after all earlier stamps."""
+    """The present time for a name; if the clock was set back, the first time after all earlier stamps."""
     newest = max(earlier, default="")
     moment = datetime.now(UTC)
     if newest >= moment.strftime(_STAMP):

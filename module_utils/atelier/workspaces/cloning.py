@@ -1,4 +1,4 @@
-"""Many seats from one workspace: reserved together, made side by side, each with an outcome of its own."""
+"""Creates many seats from one workspace: reserved together, created in parallel, each with its own result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HASHERS = 2
 
 @dataclass(frozen=True)
 class CloneOrder:
-    """What to clone. Exactly one of ``count``, ``names`` and ``ids`` (rows that were reserved before) is given."""
+    """The clone request. Exactly one of ``count``, ``names`` and ``ids`` (rows reserved before) is given."""
 
     source_id: str | None = None
     source_name: str | None = None
@@ -52,9 +52,9 @@ class CloneOrder:
 
 @dataclass
 class _Seat:
-    """A seat on its way: its row, whether its container is to be made, the password it shall have if that is known.
+    """A seat in progress: its row, whether its container must be created, and its password, if known.
 
-    ``fresh``: nobody has seen it yet (reserved by this run, or by one that was interrupted), so it may be taken back.
+    ``fresh``: not visible to users yet (reserved by this run or an interrupted one), so it may be removed again.
     """
 
     workspace: Workspace
@@ -79,20 +79,19 @@ class CloneOutcome:
 
 @dataclass(frozen=True)
 class _Run:
-    """One execution: the id whose lock it holds, and the interrupted batch that it takes up, if it does."""
+    """One execution: the id of its lock, and the interrupted batch that it resumes, if any."""
 
     id: str
     batch: Batch | None = None
 
 
 def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> CloneOutcome:
-    """Makes the seats that the order asks for and that are not there yet; starts those that are stopped. Running it
-    again finishes what is missing.
+    """Creates the missing seats of the request and starts stopped ones. Run it again to complete an interrupted run.
 
-    Reserving is all or nothing; after that a seat that fails is ``error`` alone. Raises the validation codes,
-    PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being made), the quotas' codes, SNAPSHOT_FAILED and
-    DISK_FULL; then nothing new is left behind. After SERVICE_UNAVAILABLE in mid-way the rows stay ``creating``, for
-    the next run to finish.
+    Reserving is all or nothing; after that a failed seat is ``error`` alone. Raises the validation codes,
+    PROJECT_NOT_FOUND, WORKSPACE_BUSY (source or a seat still being created), the quotas' codes, SNAPSHOT_FAILED and
+    DISK_FULL; then nothing new is left behind. After SERVICE_UNAVAILABLE in the middle the rows stay ``creating`` for
+    the next run.
     """
     _check(order)
     source = context.registry.get(id=order.source_id, name=order.source_name, field="source")
@@ -122,7 +121,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
 
 
 def _foretold(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
-    """What the order would do, without anything done."""
+    """Dry run: what the request would do."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
     seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
     if any(seat.make for seat in seats):
@@ -165,17 +164,17 @@ def _check(order: CloneOrder) -> None:
 
 
 def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list[Batch]:
-    """Batches of the same kind whose result was never handed over; runs that still live have them locked."""
+    """Interrupted batches of the same kind: their result was not returned, and no live run has them locked."""
     return [batch for batch in context.registry.open_batches(source.id) if batch.count == order.count]
 
 
 @contextmanager
 def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
-    """Holds the lock of a batch that was interrupted and fits the order, or else of a new run."""
+    """Holds the lock of an interrupted batch that fits the request, or else of a new run."""
     remove_leftovers(context, leftover_snapshots(context))
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
-            # Whoever held it until now may have closed it.
+            # The previous holder may have closed it.
             if held and batch in context.registry.open_batches(source.id):
                 yield _Run(batch.id, batch)
                 return
@@ -187,7 +186,7 @@ def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Ru
 def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
     """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
     if order.ids:
-        # Somebody may have deleted some of them since: no reason not to make the others.
+        # Some may have been deleted since; the others are still created.
         rows = [row for id in order.ids if (row := context.registry.find(id=id))]
         if not rows:
             context.registry.get(id=order.ids[0], field="ids")
@@ -252,7 +251,7 @@ def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: 
     new = (make or forgotten or not known) and not order.ids
     password = _wanted_password(order, row.name, new=new)
     fresh = row.status is Status.CREATING and not order.ids
-    # A password that nobody knows is worth nothing: a row with one gets the one that is wanted now, or none.
+    # A generated password that was never shown is useless: set the requested one, or none.
     password_hash = hash_password(password) if make and password else None if fresh else row.password_hash
     return _Seat(row, make, password, password_hash, new_password=new and password is not None, fresh=fresh)
 
@@ -262,14 +261,14 @@ def _is_unmade(context: Context, row: Workspace) -> bool:
 
 
 def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str | None:
-    """What the order says, then what the sheet says, then one made up if that is wanted and the seat needs one."""
+    """The password of the request, else of the CSV file, else a generated one if wanted and needed."""
     said = order.passwords.get(name or "") or order.password
     noted = order.sheet.password(name) if order.sheet and name else None
     return said or noted or (generate_password() if order.generate_passwords and new else None)
 
 
 def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
-    """Hashes each distinct password once, side by side: argon2 lets go of the interpreter while it works."""
+    """Hashes each distinct password once, in parallel: argon2 releases the interpreter's lock."""
     distinct = {password for password in passwords if password is not None}
     with ThreadPoolExecutor(_HASHERS) as pool:
         hashes = dict(zip(distinct, pool.map(hash_password, distinct), strict=True))
@@ -277,7 +276,7 @@ def _hashes(passwords: Sequence[str | None]) -> list[str | None]:
 
 
 def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Run, seats: Sequence[_Seat]) -> None:
-    """Makes and starts what is to be. Raises when no seat could be made, or when the engine went away meanwhile."""
+    """Creates and starts the seats. Raises if none could be created or the engine became unavailable."""
     made = [seat for seat in seats if seat.make]
     if made:
         context.sync_routes()
@@ -295,7 +294,7 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
 
 
 def _finish(context: Context, image: Image | None, seats: Sequence[_Seat]) -> None:
-    """Makes, starts and awaits all seats in a pool sized from the engine's machine; errors stay with their seat."""
+    """Creates, starts and awaits all seats in a pool sized for the engine's machine; errors stay with their seat."""
     workers = min(_SEATS_PER_CORE * context.engine.cpus(), _MOST_WORKERS, len(seats))
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(_finish_one, context, image, seat): seat for seat in seats}
@@ -322,8 +321,8 @@ def _finish_one(context: Context, image: Image | None, seat: _Seat) -> bool:
 
 
 def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
-    """Makes the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
-    then it is kept. Where the engine is gone the row stays ``creating``."""
+    """Creates the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
+    then the container is kept. If the engine is unavailable the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
         context.registry.update(row.id, password_hash=seat.password_hash)
         context.sync_ports()
@@ -345,7 +344,7 @@ def _start(context: Context, seat: _Seat, *, check_mode: bool = False) -> bool:
 
 
 def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: AtelierError) -> None:
-    """Leaves nothing half-made: fresh rows go, unless their seat is up or its container was kept to be looked into."""
+    """Cleans up: removes fresh rows, unless their seat is up or its container was kept for debugging."""
     for seat in seats:
         is_up = seat.changed and not seat.error
         kept = seat.error is not None and seat.error.code is Code.IDE_NOT_READY

@@ -1,7 +1,7 @@
-"""The seat sheet: a CSV file of a workshop's seats with their passwords, readable by its owner only.
+"""A CSV file with a workshop's seats and passwords, readable only by its owner.
 
-It is written before the first seat is given its password and again at the end. So whenever a run is interrupted, no
-seat has a password that stands nowhere, and running again gives each seat the same one.
+It is written before the first password is set and again at the end. So after an interruption no password is lost, and
+another run sets the same ones.
 """
 
 from __future__ import annotations

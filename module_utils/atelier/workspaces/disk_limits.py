@@ -1,4 +1,4 @@
-"""When a workspace has filled its part of the disk, and what becomes of it then. Its files are never removed."""
+"""Limits of a workspace's disk use and their consequences. Files are never deleted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _FAST_SHARE = 0.1
 # While the disk is nearly full, a workspace that adds more than this is stopped.
 NEED_BYTES = 64 * 1024**2
 _NEED_WALK_SECONDS = 2.0
-# For how long a workspace's files are counted. Whoever has more than that has no known size.
+# Maximum time to measure a workspace; beyond that its size is unknown.
 LONGEST_WALK_SECONDS = 30
 _MIB, _GIB = 1024**2, 1024**3
 
 
 class Action(StrEnum):
-    """``leave`` keeps what was noted, ``clear`` forgets it; ``kill`` is a stop that waits for no process."""
+    """``leave`` keeps the notice, ``clear`` removes it; ``kill`` is a stop that does not wait for processes."""
 
     CLEAR = "clear"
     LEAVE = "leave"
@@ -43,7 +43,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Notice:
-    """What people are told about a workspace's disk; ``used`` and ``limit`` in bytes when it was noted."""
+    """The notice about a workspace's disk; ``used`` and ``limit`` in bytes at that time."""
 
     reason: Reason
     used: int

@@ -1,4 +1,4 @@
-"""A workspace's row, made anew from its container: for one whose row was lost."""
+"""Rebuilds a lost registry row from its container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONFIG_BYTES = 65536
 
 
 def row_from_container(context: Context, id: str, container: Container) -> Workspace:
-    """A row rebuilt from what the container says of itself; unknown words become defaults."""
+    """Rebuilds a row from the container's labels; unknown values become defaults."""
     labels = container.labels
     memory, cpus = _limits_of(container, context.engine.cpus())
     mode = labels.get("atelier.proxy_mode", "")
@@ -54,7 +54,7 @@ def row_from_container(context: Context, id: str, container: Container) -> Works
 
 
 def _limits_of(container: Container, machine_cpus: int) -> tuple[str, str]:
-    """What the container has, since that can change and labels can't. CPUs may have been cut to the machine's."""
+    """The container's present limits; labels cannot change. CPUs may be capped to the machine's."""
     memory = next((size for size, value in MEMORY_SIZES.items() if value == container.memory), Limits.memory)
     cpus = container.labels.get("atelier.cpus", "")
     if cpus in CPU_COUNTS and min(float(cpus), machine_cpus) == container.cpus:

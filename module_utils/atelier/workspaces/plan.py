@@ -1,4 +1,4 @@
-"""What somebody wants of one workspace, whether it can be wanted at all, and the steps that lead there. Pure."""
+"""The desired state of one workspace, its validation, and the steps to reach it. Pure functions."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def plan(
     wanted_up = desired.state is WorkspaceState.STARTED or (
         desired.state is WorkspaceState.PRESENT and status is Status.ERROR
     )
-    # What a snapshot paused goes on by itself when that is undone.
+    # Undoing an interrupted snapshot also unpauses the container.
     paused = container is not None and container.status == "paused" and not interrupted
     if wanted_up and (paused or not answers or status is not Status.RUNNING):
         steps.append(Step.START)

@@ -1,4 +1,5 @@
-"""Workspaces that should run and do not: after a crash Docker leaves what it stopped as if somebody had stopped it."""
+"""Restarts workspaces that should run: after a crash Docker marks the containers that it stopped as manually
+stopped."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def _revive_one(context: Context, id: str) -> Revived:
     try:
         with context.locks.workspace(id, context.lock_wait):
             row = context.registry.find(id=id)
-            # Whoever held the lock may have stopped or removed it.
+            # The previous holder of the lock may have stopped or removed it.
             if row is None or row.status is Status.CREATING or id not in wanted_up(context.registry):
                 return Revived(id)
             # A start would give it back to the pool with what the former participant left.

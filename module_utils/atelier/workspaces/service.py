@@ -1,4 +1,4 @@
-"""One workspace made what somebody wants: what the plan says is done here, step by step."""
+"""Brings one workspace to its desired state by applying the plan's steps."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class EnsureResult:
 
 
 def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
-    """Makes one workspace what is wanted, or tells what it would do. Safe to run again after any interruption.
+    """Brings one workspace to the desired state, or returns what it would do. Safe to repeat after an interruption.
 
-    Raises the validation codes for bad input, and what the engine and the registry raise. A workspace that could not
-    be built is not left behind; one whose IDE does not answer is, with status ``error``.
+    Raises the validation codes for bad input, and what the engine and the registry raise. If creation fails, nothing is
+    left behind; if only the IDE does not answer, the workspace stays with status ``error``.
     """
     check_desired(context.site, desired)
     if desired.sheet is None or check_mode:
@@ -71,7 +71,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         context.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
     lock = nullcontext() if found is None or check_mode else context.locks.workspace(found.id, context.lock_wait)
     with lock:
-        # Read again: whoever held the lock may have changed or removed it.
+        # Read again, because the previous holder of the lock may have changed or removed it.
         workspace = context.registry.find(id=found.id) if found else None
         if workspace is None and made_by_id:
             context.registry.get(id=desired.id, field="id")
@@ -109,7 +109,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
                 workspace = _apply(context, desired, workspace, steps)
         except AtelierError as error:
             if error.code is Code.PROJECT_EXISTS and Step.RESERVE in steps:
-                # Somebody made it since we looked: what is wanted of it is planned anew.
+                # It was created meanwhile: plan again.
                 return _ensure(context, desired, check_mode)
             raise
         after = observed_view(context.site, workspace, _container(context, workspace)) if workspace else {}
@@ -124,7 +124,7 @@ def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[Wor
     if said or desired.state is WorkspaceState.ABSENT:
         return desired, None
     noted = desired.sheet.password(_name_of(desired, found)) if desired.sheet else None
-    # Of a making that was interrupted nobody was told the password.
+    # The password of an interrupted creation was never shown.
     unknown = found is None or found.status is Status.CREATING or desired.sheet is not None
     made_up = generate_password() if desired.generate_password and unknown and noted is None else None
     return replace(desired, password=noted or made_up), made_up
@@ -160,7 +160,7 @@ def _apply(
 
 
 def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> Workspace:
-    # Locked before there is a row, so that nobody finds one that is "creating" with nobody at it.
+    # Locked before the row exists, so that no other run finds a "creating" row without a lock.
     id = new_id()
     with context.locks.workspace(id, context.lock_wait):
         (workspace,) = context.registry.reserve([_reservation(context, desired, id)])
@@ -267,7 +267,7 @@ def _change_details(context: Context, desired: WorkspaceSpec, workspace: Workspa
 def change_password(context: Context, workspace: Workspace, password_hash: str | None) -> None:
     """Gives container and row another password, or none. The caller holds the workspace's lock.
 
-    The container first, the row last: whoever is killed in between finds the row still wanting the change.
+    Changes the container first and the row last, so that a killed run is repeated.
     """
     changed = workspace._replace(password_hash=password_hash)
     container = _container(context, workspace)
@@ -291,8 +291,8 @@ def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspac
 
 
 def _answers(container: Container | None) -> bool:
-    """Whether the IDE does. Asked only where Docker began the container anew: one that ends again and again looks for
-    moments as if it ran."""
+    """Whether the IDE responds. Checked only for containers that Docker has restarted, because a crash-looping
+    container briefly looks healthy."""
     if container is None or container.status != "running" or container.restarts == 0 or container.address is None:
         return True
     return is_healthy(container.address)
@@ -336,7 +336,7 @@ def _predicted(
     before: Mapping[str, object],
     steps: Sequence[Step],
 ) -> dict[str, object]:
-    """The view that applying the steps would lead to."""
+    """The view after applying the steps, for a dry run."""
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
@@ -348,7 +348,7 @@ def _predicted(
         context.registry.claim_running_slot(workspace.id, keep=False)
     after = view(context.site, workspace, workspace.status)
     if not before:
-        # Nobody can know them before they are given.
+        # They are unknown before the row exists.
         after |= dict.fromkeys(("id", "url", "address", "created_at"))
     limits = limits_of(desired, workspace)
     after |= {"memory": limits.memory, "cpus": limits.cpus}

@@ -1,26 +1,26 @@
 #!/bin/bash
-# Commits what a seat has not committed, and pushes to the seat's own branch. Run in the seat, as its user:
+# Commits a seat's uncommitted changes, and pushes to the seat's own branch. Runs in the seat, as its user:
 #
 #   commit_and_push.sh BRANCH NAME EMAIL MESSAGE COMMIT-SECONDS PUSH-SECONDS URL
 #
-# Says on lines of its own, "atelier: WORD TEXT", what became of it; a note's TEXT begins with its code (see _NOTES in
+# Prints the result as lines "atelier: WORD TEXT"; a note's TEXT begins with its code (see _NOTES in
 # save_work.py).
 #
-# Whatever the seat's user made of git: no hooks of his, no signing, no questions, no programs of his own in place of
-# git. A whole workshop commits at once, so git spends no time on making small what the archive makes small anyway, and
-# starts no tidying that would go on while the archive is taken.
+# The user's git settings are not trusted: no hooks, signing, prompts or programs in place of git. A whole workshop
+# commits at once, so git does not compress (the archive does), and starts no garbage collection that would run while
+# the archive is taken.
 #
-# What can't be committed with his settings is committed with ours: a second folder for git has them, with the seat's
-# objects, references and logs. From such a folder everything is pushed, too: by address, with the helper that
-# /etc/gitconfig names, so that no remote, no other address for ours, no helper and no proxy of his has a part in it.
-# Nothing is ever forced: where the seat's history was rewritten, what the server has stays.
+# If a commit fails with the user's settings, it is repeated with ours: in a second git folder with the seat's objects,
+# references and logs. Everything is pushed from such a folder: by address, with the helper of /etc/gitconfig, so that
+# no remote, URL rewrite, helper or proxy of the user is involved. Nothing is forced: if the seat's history was
+# rewritten, the server keeps the old one.
 set -u
 branch=$1 name=$2 email=$3 message=$4 commit_seconds=$5 push_seconds=$6 url=$7
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS='' GIT_EDITOR=true GIT_CONFIG_COUNT=0
-# What only looks something up takes so long. A named pipe in place of a file holds up whoever reads it.
+# Time limit of lookups: a named pipe in place of a file blocks its reader.
 look_seconds=20
-# Goes before whatever a file says.
+# These override all configuration files.
 for setting in core.hooksPath=/dev/null core.fsmonitor=false commit.gpgSign=false push.gpgSign=false gc.auto=0 \
     maintenance.auto=false core.looseCompression=0 pack.compression=1 pack.window=0; do
     export "GIT_CONFIG_KEY_$GIT_CONFIG_COUNT=${setting%%=*}" "GIT_CONFIG_VALUE_$GIT_CONFIG_COUNT=${setting#*=}"
@@ -108,7 +108,7 @@ if [ -e "$seats/index" ] && [ ! -f "$seats/index" ]; then
     { ours && take_index; } || give_up git_broken
 fi
 
-# One call for all that is to be known. Untracked files count, whatever his settings say.
+# One call for all status data. Untracked files count, whatever the user's settings say.
 state=$(plain "$commit_seconds" --no-optional-locks status --porcelain=v2 --branch --untracked-files=normal) \
     || state='? unreadable'
 here=
@@ -144,7 +144,7 @@ elif [[ $'\n'$state == *$'\n'[!#]* ]]; then
         say committed yes
         [ -z "$partly" ] || note not_all_files "$partly"
         if [ -n "${GIT_DIR:-}" ]; then
-            # Its branch moved by itself; its own git is told of the rest.
+            # Its branch is shared; copy the rest to its own git folder.
             [ -n "$here" ] || copy "$own/HEAD" "$seats/HEAD"
             [ -e "$seats/index.lock" ] || copy "$own/index" "$seats/index"
             rm -f "$seats/MERGE_HEAD" "$seats/MERGE_MSG" "$seats/MERGE_MODE"
@@ -158,7 +158,7 @@ commit=$(git rev-parse --verify --quiet HEAD)
 its_branch=$([ -z "$branch" ] || git rev-parse --verify --quiet "refs/heads/$branch")
 if [ -z "$here" ] && [ -n "$its_branch" ] \
     && { [ "$middle" = rebase ] || git merge-base --is-ancestor HEAD "$its_branch"; }; then
-    # Until a rebase ends the branch is where it was; and what was looked up on the way has nothing to push.
+    # During a rebase the branch is unchanged; a detached HEAD has nothing to push.
     commit=$its_branch
 fi
 [ -n "$commit" ] || give_up no_commit

@@ -1,10 +1,10 @@
 #!/bin/sh
-# In a seat, by its user: makes /workspace a repository whose origin is the seat's branch on the git server, and pushes.
+# In a seat, as its user: makes /workspace a repository whose origin is the seat's branch on the git server, and pushes.
 #
 #   connect_repository.sh BRANCH URL SECONDS RESTORE
 #
-# Whatever the seat's user made of git's settings: no hooks of his, no signing, no questions. What is not committed
-# stays as it is. A branch on the server that has more than the seat is only followed: its user decides what to do.
+# The user's git settings are not trusted: no hooks, signing or prompts. Uncommitted changes stay. If the server's branch
+# has more commits, it is only tracked: the user decides what to do.
 set -u
 branch=$1 url=$2 seconds=$3 restore=$4
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS='' GIT_EDITOR=true LC_ALL=C.UTF-8
@@ -26,7 +26,7 @@ if ! git rev-parse --verify --quiet HEAD >/dev/null; then
 fi
 if present=$(git remote get-url origin 2>/dev/null); then
     if [ "$present" != "$url" ]; then
-        # What it was fetched from keeps a name, if that is free.
+        # Keep the previous origin as upstream, if that name is free.
         git remote get-url upstream >/dev/null 2>&1 || git remote rename origin upstream || exit
         git remote set-url origin "$url" 2>/dev/null || git remote add origin "$url" || exit
     fi

@@ -1,10 +1,10 @@
 #!/bin/sh
-# In a seat, by its user: replaces what is in /workspace by a repository.
+# In a seat, as its user: replaces the content of /workspace by a repository.
 #
 #   fetch_repository.sh URL ORIGIN SECONDS ACCESS-FILE
 #
-# The new files lie beside the old ones until all of them are there. Whoever is killed in between leaves a mark of how
-# far he came, and the next one goes on from it.
+# The new files are fetched beside the old ones until complete. A killed run leaves a mark of its progress, from which
+# the next one continues.
 set -u
 url=$1 origin=$2 seconds=$3 access=$4
 export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS='' LC_ALL=C.UTF-8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .store import Row, Store, now
 
-# A password of fewer characters may be one that somebody thought of. Atelier's are random, with 43 and more.
+# A shorter password may be chosen by a person. Atelier's are random, with 43 characters and more.
 SHORTEST_PASSWORD = 32
 CATEGORIES = ("admin", "repository", "user")
 SCOPES = frozenset({"all", *(f"{access}:{what}" for access in ("read", "write") for what in CATEGORIES)})
@@ -18,7 +18,7 @@ SCOPES = frozenset({"all", *(f"{access}:{what}" for access in ("read", "write") 
 
 @dataclass(frozen=True)
 class Caller:
-    """``scopes`` are None for a password, which is good for everything; ``by_password`` is what making tokens needs."""
+    """``scopes`` are None for a password, which has all rights; ``by_password`` is required to create tokens."""
 
     user: Row
     scopes: frozenset[str] | None
@@ -34,8 +34,8 @@ class Caller:
 
 
 def hash_secret(secret: str) -> str:
-    """Of a token or a password. Both are long and random, so nobody guesses them, however fast that may be tried; a
-    slow hash would only take its time from each seat that is made."""
+    """The hash of a token or a password. Both are long and random, so they cannot be guessed at any speed; a slow hash
+    would only slow down the creation of seats."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -81,7 +81,7 @@ def _by_password(store: Store, name: str, password: str) -> Caller | None:
 
 
 def _basic(header: str) -> tuple[str, str]:
-    """Name and password of Basic authentication; empty when it is none."""
+    """Name and password of Basic authentication; empty if invalid."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() != "basic":
         return "", ""

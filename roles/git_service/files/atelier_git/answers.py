@@ -77,7 +77,7 @@ def repository(row: Row, owner: Row, permission: str | None, settings: Settings)
 
 
 def branch(found: Branch, *, rule: str | None, may_push: bool) -> dict[str, Any]:
-    """Without what stands in its commit: that is its author's word, of any length."""
+    """Without the commit's content, which its author controls, at any length."""
     person = {"name": "", "email": "", "username": ""}
     return {
         "name": found.name,
@@ -142,7 +142,7 @@ def tag_protection(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def token(row: Row, sha1: str = "") -> dict[str, Any]:
-    """``sha1`` is the token itself, told once, when it is made."""
+    """``sha1`` is the token itself, returned only when it is created."""
     return {
         "id": row["id"],
         "name": row["name"],

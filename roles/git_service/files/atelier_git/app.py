@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _tidy(settings: Settings, store: Store) -> None:
-    """Nothing works on the repositories yet, so what is half-made in them nobody will finish."""
+    """No git process is running yet, so incomplete objects in the repositories are leftovers."""
     rows = store.all("SELECT id, folder, default_branch FROM repositories WHERE empty")
     known = {row["folder"] for row in store.all("SELECT folder FROM repositories")}
     git.remove_unknown(settings.repositories, known)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 _LARGEST_ERROR = 4096
-# Under memory pressure the kernel ends a git before the service itself: one push fails, and nobody else's.
+# Under memory pressure the kernel kills a git process before the service, so only one push fails.
 _FIRST_TO_GO = 1000
 _LIMITED = f'ulimit -v "$1" && echo {_FIRST_TO_GO} >/proc/self/oom_score_adj; shift; exec "$@"'
 

@@ -36,8 +36,8 @@ _FANOUT_END = slice(8 + 255 * 4, 8 + 256 * 4)
 
 @dataclass(frozen=True)
 class Limits:
-    """In bytes, ``objects`` in number. ``branch`` is what a seat's branch may hold beyond ``default_branch``; None for
-    somebody who is no seat."""
+    """In bytes; ``objects`` is a number. ``branch`` is what a seat's branch may add to ``default_branch``; None for
+    other users than seats."""
 
     file: int
     repository: int

@@ -9,8 +9,8 @@ from .store import Store, now
 
 
 def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
-    """Both with a new password, the service account with a new token; what they had before is good for nothing more,
-    and whoever else was an administrator, as an owner from before, neither signs in nor is one any more.
+    """Gives both accounts new passwords, and the service account a new token; revokes the old ones, and the rights of
+    any other administrator, such as a previous owner.
 
     ``owner`` and ``service`` are the accounts' names. Returns what each signs in with, by ``admin`` and ``service``.
     """

@@ -22,7 +22,7 @@ _SECONDS = 15
 # What one may print: the names of as many branches as anybody has.
 _MOST_OUTPUT = 32 * 1024**2
 _SHOWN_ERROR = 300
-# Nothing of the commits themselves: what stands in them is their authors' word, of any length, and is read by nobody.
+# Without commit contents: their authors control them, at any length, and no client reads them.
 _FORMAT = "%(refname:lstrip=2)%00%(objectname)"
 
 
@@ -37,7 +37,8 @@ class Branch:
 
 
 def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[str, str]:
-    """For every git that runs: no configuration but ours and that of the repository, which we wrote; our hooks only."""
+    """The environment of every git process: only our configuration and that of the repository, which we wrote; only our
+    hooks."""
     configuration = [
         ("core.hooksPath", str(HOOKS)),
         ("safe.directory", "*"),

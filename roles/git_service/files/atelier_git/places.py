@@ -29,7 +29,7 @@ class Places:
 
     @asynccontextmanager
     async def of_seat(self, user: str | None) -> AsyncIterator[None]:
-        """One of a seat's places, from the first byte of its body on; None is somebody who may have any number."""
+        """Holds one of a seat's request slots from the first byte of its body on; None for users without a limit."""
         if user is None:
             yield
             return

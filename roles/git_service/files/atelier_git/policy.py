@@ -1,7 +1,7 @@
 """Who may push which reference, and who sees which. Pure; the pre-receive hook uses the same functions.
 
-As in Forgejo: a rule that names the branch itself goes before one with wildcards; of those the oldest that fits
-counts. Without a rule, whoever may write to the repository may push.
+As in Forgejo: a rule for the branch's exact name precedes wildcards; of these the oldest match counts. Without a rule,
+everybody with write access can push.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Pusher:
-    """One user's rights on one repository, as the hook is told them."""
+    """One user's permissions on one repository, as passed to the hook."""
 
     user: str
     may_write: bool
@@ -85,7 +85,7 @@ def refusal(pusher: Pusher, references: Iterable[str]) -> str | None:
 
 
 def visible_branches(rules: Sequence[Rule], default_branch: str) -> list[str]:
-    """What a seat sees: the default branch, and those of its own."""
+    """The branches that a seat sees: the default branch and its own."""
     own = [rule.pattern for rule in rules if rule.allowed and is_plain(rule.pattern)]
     return list(dict.fromkeys([default_branch, *own]))
 

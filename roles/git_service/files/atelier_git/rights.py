@@ -23,7 +23,8 @@ def pusher(store: Store, repository: Row, caller: Caller) -> Pusher:
 
 
 def allows(rule: Mapping[str, Any], user_id: int) -> bool:
-    """As Forgejo: whoever is named, owner and administrators included; without a list, everybody who may write."""
+    """As in Forgejo: the named users, including owner and administrators; without a list, everybody with write
+    access."""
     return bool(rule["enable_push"]) and (not rule["enable_whitelist"] or user_id in rule["users"])
 
 

@@ -1,7 +1,7 @@
 """Clones and pushes: git http-backend(1), a bounded number of them at once.
 
-What is sent is first read to a file, at the pace of its sender, who so keeps no git and nobody else waiting. What git
-answers is passed on as it comes.
+Requests are first stored in a file, so that slow senders occupy no git process. git's answer is passed on as it
+arrives.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Order:
 
 
 class _Gone(Exception):
-    """Whoever asked is not there any more."""
+    """The client has disconnected."""
 
 
 class _Answer(Response):
@@ -209,7 +209,7 @@ class _Answer(Response):
                 log.info("git: %a", said)
 
     async def _pass_on(self, spool: Spool, send: Send) -> None:
-        """The CGI answer as HTTP. Raises HTTPException when there is none."""
+        """Converts the CGI answer to HTTP. Raises HTTPException if there is none."""
 
         async def pass_on(message: Message) -> None:
             # A reader who takes nothing is ended.

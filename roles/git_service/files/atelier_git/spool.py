@@ -62,7 +62,7 @@ class Spool:
             return chunk
 
     async def abandon(self) -> None:
-        """Nobody reads any more: what comes is dropped."""
+        """The reader is gone: drops further data."""
         async with self._changed:
             self._abandoned = True
             self._waiting.clear()

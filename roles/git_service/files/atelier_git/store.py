@@ -47,7 +47,7 @@ Row = sqlite3.Row
 
 
 class Taken(Exception):
-    """A name that somebody or something has already."""
+    """The name is in use."""
 
 
 class Store:
@@ -82,7 +82,7 @@ class Store:
             except sqlite3.IntegrityError as error:
                 raise Taken(str(error)) from error
             finally:
-                # On a full disk also the COMMIT fails. SQLite may have ended the transaction by itself.
+                # On a full disk COMMIT fails, too. SQLite may have ended the transaction itself.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 

@@ -53,7 +53,7 @@ async def _serve(settings: Settings, settings_file: Path, folder: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, master.shutdown)
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(levelname)s: %(message)s")
-    # Below that, mitmproxy tells about every connection, which nobody reads.
+    # Lower levels log every connection.
     logging.disable(logging.INFO)
     await master.run()
 

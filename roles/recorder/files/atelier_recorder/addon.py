@@ -51,7 +51,7 @@ class Recorder:
         self._feeder = Feeder(settings_file, self._budget, lambda: list(self._calls.values()))
 
     def running(self) -> None:
-        """The proxy's own name resolution, with the answers taken out that nobody may be led to.
+        """The proxy's name resolution, without answers that clients must not reach.
 
         Here and not by a look-up of our own before: what is checked is then what is connected to.
         """
@@ -98,7 +98,7 @@ class Recorder:
         # The connection is opened in this very task, so its look-up knows for whom it is.
         _asking.set(data.client.peername[0])
         host = data.server.address[0] if data.server.address else ""
-        # The resolver is not asked about what is an address already.
+        # Addresses need no lookup.
         if is_literal(host) and not self._guard.destination_allowed(host):
             data.server.error = "this destination is not allowed"
 

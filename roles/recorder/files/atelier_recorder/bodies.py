@@ -60,7 +60,7 @@ class Tee:
         self.size += len(chunk)
 
     def hold(self, size: int) -> bool:
-        """Takes memory for what else is kept as long as the body. False where there is none."""
+        """Reserves memory for other data that is kept as long as the body. False if there is none."""
         if not self._budget.take(size, self._owner):
             return False
         self._held += size

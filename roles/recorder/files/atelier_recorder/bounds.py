@@ -1,4 +1,4 @@
-"""Limits of what mitmproxy keeps in memory for one connection. It has none of its own, and serves all seats.
+"""Limits mitmproxy's memory per connection. It has no limits itself, and serves all seats.
 
 Patched into mitmproxy 12 (requirements.txt has the version); molecule/recorder tries each against the real one.
 """
@@ -19,7 +19,7 @@ from mitmproxy.proxy.layers.http._events import RequestData
 
 # A request's line and headers, a chunk's line, or what a client sends while its request is still answered.
 HEAD_BYTES = 256 * 1024
-# One WebSocket message. Nobody's model takes a larger one.
+# Maximum bytes of one WebSocket message; no model accepts a larger one.
 MESSAGE_BYTES = 16 * 1024**2
 # A body that was read and can't be passed on yet, since its server does not answer.
 WAITING_BYTES = 2 * 1024**2

@@ -1,7 +1,7 @@
 """Who may use the recorder, and where it goes for them.
 
-The recorder runs on the host's network, so it could reach what no seat may: the host's own services, other networks,
-the cloud's metadata address. What isn't a public address of somebody else is refused, whatever name led to it.
+The recorder runs on the host's network, so it could reach what seats must not: the host's own services, other networks,
+the cloud's metadata address. Everything except public addresses of others is refused, whatever name resolved to it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Names that are looked up for seats. A name server that does not answer holds a thread for half a minute, for each
-name: whoever asks for many such names waits for them alone."""
+"""DNS lookups for seats. A name server that does not answer occupies a thread for half a minute per name, so each seat
+has its own limit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the proxy tells the scribe, and how it travels.
 
-The scribe is a process of its own: reading, redacting and writing megabytes of JSON would hold up everybody's streams
-if it were done in the proxy's. All times are milliseconds since 1970.
+The scribe is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
+streams in the proxy's process. All times are milliseconds since 1970.
 """
 
 from __future__ import annotations

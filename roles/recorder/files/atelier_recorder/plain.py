@@ -1,4 +1,4 @@
-"""JSON that every reader can read, made of JSON that a seat chose.
+"""Converts untrusted JSON to JSON that every reader accepts.
 
 Writers of JSON differ in what they refuse: integers beyond 64 bits, NaN, lone surrogates, hundreds of levels, millions
 of names. Readers of what lies there have the same rules (module_utils/atelier/recordings/plain_json.py).
@@ -60,7 +60,7 @@ def _plain(value: Any, level: int, left: list[int]) -> Any:
 
 
 def _text(text: str) -> str:
-    # Without a look at each character where there is no need: texts are long.
+    # Avoids checking each character if not needed, since texts are long.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -31,8 +31,8 @@ CREDENTIAL_HEADERS = (
     "x-amz-security-token",
     "sec-websocket-protocol",
 )
-# Texts are a stranger's, and long. So each pattern takes time in proportion to the text: it begins at the edge of a
-# word only, gives nothing back (possessive), or is bounded. tests/unit/test_recorder_hostile.py measures it.
+# Texts are untrusted and long. So each pattern runs in linear time: it starts only at a word boundary, is possessive,
+# or is bounded. tests/unit/test_recorder_hostile.py measures it.
 _KEYS = re.compile(
     r"""
       \b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}                       # OpenAI, Anthropic, OpenRouter and others

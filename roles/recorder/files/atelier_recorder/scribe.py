@@ -34,7 +34,7 @@ _SESSIONS_SECONDS = 1.0
 
 
 class Scribe:
-    """Nothing that a seat sends or a disk refuses ends it: both are said once in the log, and it goes on."""
+    """Neither data from a seat nor a full disk ends it: both are logged once, and it continues."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self._limits = settings.limits

@@ -1,4 +1,5 @@
-"""LLM sessions over WebSocket: OpenAI's realtime and responses. Each answer in them is a conversation of its own."""
+"""LLM sessions over WebSocket: OpenAI's realtime and responses. Each response is recorded as a separate
+conversation."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Workspaces:
         self._ids: dict[str, str] = {}
 
     def id_of(self, address: str) -> str | None:
-        """The workspace with this address; None when nobody has it."""
+        """The workspace with this address; None if there is none."""
         self._refresh()
         return self._ids.get(address)
 

@@ -1,4 +1,5 @@
-"""Writes a seccomp filter (a classic BPF program) to standard output: nobody reserves disk space without writing it.
+"""Writes a seccomp filter (a classic BPF program) to standard output, which prevents reserving disk space without
+writing.
 
 The API stops a seat that fills the disk (docs/limits.md), but fallocate(2) takes gigabytes within milliseconds. With
 the filter it fails as on a file system that lacks it, and programs write instead, as posix_fallocate(3) does.

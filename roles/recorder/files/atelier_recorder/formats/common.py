@@ -30,7 +30,7 @@ def as_json_text(value: object) -> str:
 
 
 def text_of(content: object) -> str:
-    """A message's content as text; parts that are none are named by their type."""
+    """A message's content as text; other parts are replaced by their type."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
