@@ -38,9 +38,9 @@ from .monitoring.seat_activity import Activities
 from .monitoring.seat_threads import SeatThreads
 from .monitoring.stats import Sampler
 from .runner.queue import Queue
-from .services.claim_batcher import ClaimDesk
+from .services.claim_batcher import ClaimBatcher
 from .services.git_server import GitVersion
-from .services.password_batcher import PasswordDesk
+from .services.password_batcher import PasswordBatcher
 from .services.projects import Presenter
 from .settings import Settings
 
@@ -69,8 +69,8 @@ class Services:
     activities: Activities
     # For queries about one seat that a caller waits for.
     seat_threads: SeatThreads
-    desk: ClaimDesk
-    password_desk: PasswordDesk
+    desk: ClaimBatcher
+    password_desk: PasswordBatcher
     admin_door: AdminDoor
     claimants: Browsers
     alias_guard: AliasGuard
@@ -141,7 +141,7 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-ServicesDependency = Annotated[Services, Depends(_services)]
-Who = Annotated[Caller, Depends(_caller)]
+ServicesDep = Annotated[Services, Depends(_services)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 ProjectId = Annotated[str, Path(description="The workspace's id.", examples=["abc123def456"])]
 JobId = Annotated[str, Path(description="The job's id.", examples=["0f3c9a1b77de"])]

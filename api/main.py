@@ -64,9 +64,9 @@ from .routers import (
 from .runner.operations import OPERATIONS, leaving
 from .runner.queue import Queue
 from .schemas.fields import GIT_CLONE
-from .services.claim_batcher import ClaimDesk
+from .services.claim_batcher import ClaimBatcher
 from .services.git_server import GitVersion
-from .services.password_batcher import PasswordDesk
+from .services.password_batcher import PasswordBatcher
 from .services.projects import Presenter
 from .settings import Settings, load_settings
 from .web import install as install_pages
@@ -147,7 +147,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             activities=Activities(site, watcher),
             seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
             desk=_desk(settings, registry, job_records),
-            password_desk=PasswordDesk(),
+            password_desk=PasswordBatcher(),
             admin_door=door,
             claimants=Browsers(settings.token, "", site.protocol, "claimant"),
             alias_guard=AliasGuard(),
@@ -206,11 +206,11 @@ def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[S
     return replace(settings, site=named), docker_is_away
 
 
-def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimDesk:
+def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimBatcher:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
     claims = Claims(registry, workshop.group, workshop.seats_per)
-    return ClaimDesk(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
+    return ClaimBatcher(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 
 async def _sync_ports(services: Services) -> None:

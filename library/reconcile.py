@@ -20,7 +20,7 @@ options:
     description: Whether to repair what is found.
     type: bool
     default: false
-  given_up:
+  abandoned_ids:
     description:
       - Ids of workspaces whose creation was abandoned by the calling job. Their incomplete parts are removed, their
         rows stay.
@@ -77,7 +77,7 @@ def main() -> None:
 def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
     drift = find_drift(
         context,
-        module.params["given_up"],
+        module.params["abandoned_ids"],
         after_job=module.params["after_job"],
         keep_hours=module.params["keep_hours"],
     )

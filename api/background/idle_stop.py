@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from atelier.common.models import Workspace
 from atelier.database.claims import pool
-from atelier.workshop.idle_policy import Signs, extensions, is_due
+from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
@@ -65,7 +65,7 @@ class Expiry:
         for id, started_at in running.items():
             usage = services.sampler.usage.get(id)
             try:
-                signs = Signs(
+                signs = UsageSample(
                     started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
                     last_use=self._used.get(id),
                     connections=connected[rows[id].address],

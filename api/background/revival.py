@@ -124,7 +124,7 @@ class Revival:
         if not candidates:
             self._nothing_at = version
             return []
-        promised = self._platform.jobs.promised_ids()
+        promised = self._platform.jobs.workspaces_with_open_jobs()
         moment = time.monotonic()
         return [
             id

@@ -57,7 +57,7 @@ async def follow(services: Services, caller: Caller, job: Job, *, secrets: Mappi
     """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
     Docker went away in the middle."""
     begin(services, caller, job, secrets=secrets)
-    return await asyncio.shield(services.queue.first_word(job.id))
+    return await asyncio.shield(services.queue.first_result(job.id))
 
 
 def begin(

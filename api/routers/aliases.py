@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Path, Response
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.service import change, follow, reserve
 from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
@@ -28,7 +28,7 @@ Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo
 
 
 @router.get(_ALIASES, responses=errors(404))
-async def list_aliases(project_id: ProjectId, services: ServicesDependency) -> AliasList:
+async def list_aliases(project_id: ProjectId, services: ServicesDep) -> AliasList:
     """The workspace's aliases, by name."""
     row = services.row(project_id)
     found = all_aliases(services.reads).get(row.id, ())
@@ -36,7 +36,9 @@ async def list_aliases(project_id: ProjectId, services: ServicesDependency) -> A
 
 
 @router.post(_ALIASES, status_code=201, responses=errors(404, 409, 422, 500, 503))
-async def create_alias(project_id: ProjectId, body: CreateAlias, services: ServicesDependency, caller: Who) -> OneAlias:
+async def create_alias(
+    project_id: ProjectId, body: CreateAlias, services: ServicesDep, caller: CurrentCaller
+) -> OneAlias:
     """Gives a port of the workspace a subdomain that no other alias has. A reserved word is refused with 422."""
     row = services.row(project_id)
     wanted = await _with_auth(Alias(check_subdomain(body.subdomain), row.id, body.port, None, None), body.basic_auth)
@@ -45,7 +47,7 @@ async def create_alias(project_id: ProjectId, body: CreateAlias, services: Servi
 
 @router.put(_ONE, responses=errors(404, 409, 500, 503))
 async def change_alias(
-    project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, services: ServicesDependency, caller: Who
+    project_id: ProjectId, subdomain: Subdomain, body: ChangeAlias, services: ServicesDep, caller: CurrentCaller
 ) -> OneAlias:
     """Changes the alias's port or password."""
     row = services.row(project_id)
@@ -58,7 +60,7 @@ async def change_alias(
 
 @router.delete(_ONE, responses=errors(404, 409, 500, 503))
 async def delete_alias(
-    project_id: ProjectId, subdomain: Subdomain, services: ServicesDependency, caller: Who
+    project_id: ProjectId, subdomain: Subdomain, services: ServicesDep, caller: CurrentCaller
 ) -> DoneOnProject:
     """Takes the alias away; the port keeps its address by the workspace's id."""
     row = services.row(project_id)
@@ -71,7 +73,7 @@ async def delete_alias(
 @router.get("/api/aliases/{subdomain}/admission", include_in_schema=False)
 async def admission(
     subdomain: str,
-    services: ServicesDependency,
+    services: ServicesDep,
     authorization: Annotated[str, Header()] = "",
     x_alias_caller: Annotated[str, Header()] = "",
 ) -> Response:

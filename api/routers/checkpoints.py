@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.service import change
 from ..schemas.projects import Checkpoints, CheckpointTaken, CheckpointView, StartedProject
 from ..services import containers
@@ -18,13 +18,13 @@ router = APIRouter(route_class=Route, prefix="/api/projects/{project_id}", tags=
 
 
 @router.get("/checkpoints", responses=errors(404, 503))
-async def list_checkpoints(project_id: ProjectId, services: ServicesDependency) -> Checkpoints:
+async def list_checkpoints(project_id: ProjectId, services: ServicesDep) -> Checkpoints:
     """The workspace's checkpoints, newest last. Five are kept."""
     return {"success": True, "checkpoints": await _listed(services, services.row(project_id))}
 
 
 @router.post("/checkpoint", responses=errors(404, 409, 500, 503))
-async def take_checkpoint(project_id: ProjectId, services: ServicesDependency, caller: Who) -> CheckpointTaken:
+async def take_checkpoint(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> CheckpointTaken:
     """Takes a checkpoint, which later resets begin from; the oldest beyond five goes. Secrets in known places (keys,
     tokens, shell history) are not in it."""
     row = _made(services.row(project_id))
@@ -34,7 +34,7 @@ async def take_checkpoint(project_id: ProjectId, services: ServicesDependency, c
 
 
 @router.post("/reset", responses=errors(404, 409, 500, 503))
-async def reset_project(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
+async def reset_project(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
     """Resets the workspace to its last checkpoint, or else its base: same id, address, claim and password. The old
     container is kept for a while, stopped. It answers when the IDE does."""
     row = _made(services.row(project_id))

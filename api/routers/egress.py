@@ -18,7 +18,7 @@ from fastapi import APIRouter, Body, Query
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.service import follow
 from ..runner.operations import raise_for
 from ..schemas.common import Done
@@ -45,7 +45,7 @@ _DATE: dict[str, Any] = {"anyOf": [{"type": "string", "format": "date-time"}, {"
 
 @router.get(f"{_PROJECT}/squid-logs", responses=errors(404))
 async def get_squid_logs(
-    project_id: ProjectId, services: ServicesDependency, lines: Annotated[int, Query(ge=1, le=500)] = 50
+    project_id: ProjectId, services: ServicesDep, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
     row = _that_can(services, project_id, Capability.LOG, "Workspace not found or not using proxy")
@@ -54,7 +54,7 @@ async def get_squid_logs(
 
 
 @router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
-async def get_recorded_domains(project_id: ProjectId, services: ServicesDependency) -> RecordedDomains:
+async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
     row = _recorded(services, project_id)
     found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
@@ -71,8 +71,8 @@ async def get_recorded_domains(project_id: ProjectId, services: ServicesDependen
 @router.post(f"{_PROJECT}/recorded-domains/whitelist", responses=errors(404, 409, 500, 503))
 async def whitelist_recorded_domains(
     project_id: ProjectId,
-    services: ServicesDependency,
-    caller: Who,
+    services: ServicesDep,
+    caller: CurrentCaller,
     body: Annotated[WhitelistOfRecorded | None, Body()] = None,
 ) -> RecordedWhitelisted:
     """Adds the recorded domains to the whitelist, or to the group's list. ``skipped`` are names that cannot be
@@ -88,7 +88,7 @@ async def whitelist_recorded_domains(
 @router.get(f"{_PROJECT}/llm-conversations", responses=errors(404))
 async def get_llm_conversations(
     project_id: ProjectId,
-    services: ServicesDependency,
+    services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     model: str | None = None,
@@ -121,7 +121,7 @@ async def get_llm_conversations(
 
 
 @router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
-async def delete_llm_conversations(project_id: ProjectId, services: ServicesDependency, caller: Who) -> Done:
+async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
     row = _recorded(services, project_id)
     await _forget(services, caller, row, recordings.delete_conversations)
@@ -130,7 +130,7 @@ async def delete_llm_conversations(project_id: ProjectId, services: ServicesDepe
 
 @router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404))
 async def delete_llm_conversation(
-    project_id: ProjectId, timestamp: str, services: ServicesDependency, caller: Who
+    project_id: ProjectId, timestamp: str, services: ServicesDep, caller: CurrentCaller
 ) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
     row = _recorded(services, project_id)
@@ -140,7 +140,7 @@ async def delete_llm_conversation(
 
 @router.post(f"{_PROJECT}/generate-documentation", responses=errors(404))
 async def generate_documentation(
-    project_id: ProjectId, services: ServicesDependency, body: Annotated[GenerateDocumentation | None, Body()] = None
+    project_id: ProjectId, services: ServicesDep, body: Annotated[GenerateDocumentation | None, Body()] = None
 ) -> Documentation:
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
     row = _recorded(services, project_id)
@@ -157,7 +157,7 @@ async def generate_documentation(
 
 
 @router.get("/api/whitelist", responses=errors(503))
-async def get_whitelist(services: ServicesDependency) -> Whitelist:
+async def get_whitelist(services: ServicesDep) -> Whitelist:
     """What workspaces of the mode security may reach: all of them, and those of each group besides."""
     squid = services.squid()
     live = await asyncio.to_thread(squid.whitelist)
@@ -166,14 +166,14 @@ async def get_whitelist(services: ServicesDependency) -> Whitelist:
 
 
 @router.put("/api/whitelist", responses=errors(409, 500, 503))
-async def put_whitelist(body: ChangeWhitelist, services: ServicesDependency, caller: Who) -> WhitelistChanged:
+async def put_whitelist(body: ChangeWhitelist, services: ServicesDep, caller: CurrentCaller) -> WhitelistChanged:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
     return await _changed(services, caller, entries, WhitelistMode.EXACT, body.group)
 
 
 @router.post("/api/whitelist", responses=errors(409, 500, 503))
-async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDependency, caller: Who) -> WhitelistChanged:
+async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDep, caller: CurrentCaller) -> WhitelistChanged:
     """Adds domains to the whitelist, or to a group's list. They are active when the answer arrives."""
     entries = await asyncio.to_thread(normalise, body.domains)
     return await _changed(services, caller, entries, WhitelistMode.PRESENT, body.group)

@@ -11,13 +11,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from ..background.change_feed import Feed
 from ..core.event_streams import Streams
 from ..core.openapi import STREAM, errors
-from ..dependencies import ServicesDependency, Who
+from ..dependencies import CurrentCaller, ServicesDep
 
 router = APIRouter(tags=["system"])
 
 
 @router.get("/api/events", response_class=EventSourceResponse, responses={**STREAM, **errors(429)})
-async def events(request: Request, services: ServicesDependency, caller: Who) -> Response:
+async def events(request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Sends an event named after each topic (``workspaces``, ``jobs``, ``claims``) at the beginning and whenever the
     topic changed, without data: request what you show."""
     services.streams.check(caller.address)

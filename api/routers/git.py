@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ServicesDependency, Who
+from ..dependencies import CurrentCaller, ServicesDep
 from ..jobs.service import follow
 from ..runner.operations import raise_for
 from ..schemas.git import CreateRepository, Repositories, Repository, RepositoryCreated
@@ -22,12 +22,12 @@ from ..schemas.git import CreateRepository, Repositories, Repository, Repository
 router = APIRouter(route_class=Route, tags=["git"])
 
 
-def _require_git(services: ServicesDependency) -> None:
+def _require_git(services: ServicesDep) -> None:
     require_git(services.settings.site)
 
 
 @router.get("/api/git/repositories", responses=errors(500, 503))
-async def list_git_repositories(services: ServicesDependency) -> Repositories:
+async def list_git_repositories(services: ServicesDep) -> Repositories:
     """All repositories, by name, with their branches. A damaged one has a `problem` instead."""
     forge = open_forge(services.settings.site)
     found = await asyncio.to_thread(forge.repositories)
@@ -42,7 +42,9 @@ async def list_git_repositories(services: ServicesDependency) -> Repositories:
     # Before the body is read.
     dependencies=[Depends(_require_git)],
 )
-async def create_git_repository(body: CreateRepository, services: ServicesDependency, caller: Who) -> RepositoryCreated:
+async def create_git_repository(
+    body: CreateRepository, services: ServicesDep, caller: CurrentCaller
+) -> RepositoryCreated:
     """A new, empty repository. A name that is in use is refused with 409."""
     check(RepositorySpec(body.name, description=body.description))
     forge = open_forge(services.settings.site)

@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..core.openapi import STREAM, errors
 from ..core.responses import Route
-from ..dependencies import JobId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, JobId, Services, ServicesDep
 from ..jobs.service import CANCELING
 from ..schemas.jobs import JobAnswer, JobList, JobSeat, OneJob
 
@@ -25,19 +25,19 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}")
 
 
 @router.get("", responses=errors())
-async def list_jobs(services: ServicesDependency, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
+async def list_jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
     """The newest jobs, newest first."""
     return {"success": True, "jobs": [job_answer(job) for job in services.read_jobs.all(limit)]}
 
 
 @router.get("/{job_id}", responses=errors(404))
-async def get_job(job_id: JobId, services: ServicesDependency) -> OneJob:
+async def get_job(job_id: JobId, services: ServicesDep) -> OneJob:
     """One job: how far it is, and what became of each of its workspaces."""
     return {"success": True, "job": job_answer(services.job(job_id))}
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
-async def cancel_job(job_id: JobId, services: ServicesDependency, caller: Who) -> OneJob:
+async def cancel_job(job_id: JobId, services: ServicesDep, caller: CurrentCaller) -> OneJob:
     """Cancels a job. Finished work stays; what it was working on is in error, and cleaned up."""
     job = services.job(job_id)
     services.queue.cancel(job.id)
@@ -48,7 +48,7 @@ async def cancel_job(job_id: JobId, services: ServicesDependency, caller: Who) -
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
 async def job_events(
-    job_id: JobId, services: ServicesDependency, caller: Who, last_event_id: Annotated[str | None, Header()] = None
+    job_id: JobId, services: ServicesDep, caller: CurrentCaller, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
     """The job's events as a stream (Server-Sent Events). ``Last-Event-ID`` resumes after that event; the stream ends
     with the job."""

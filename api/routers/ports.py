@@ -17,7 +17,7 @@ from ..auth.alias_auth import credentials
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..schemas.aliases import OpenPort, Ports, SharedPort, SharePort
 from ..services import containers
 
@@ -31,7 +31,7 @@ Port = Annotated[int, Path(description="The port.", examples=[3000], ge=1, le=65
 
 
 @router.get("/api/projects/{project_id}/ports", responses=errors(404, 500, 503))
-async def list_ports(project_id: ProjectId, services: ServicesDependency) -> Ports:
+async def list_ports(project_id: ProjectId, services: ServicesDep) -> Ports:
     """The ports that programs in the running workspace listen on, except the IDE's port. ``ports`` are the numbers,
     sorted; ``listening`` has an entry with more for each. A port that is open on localhost only is not ``reachable``.
     ``shared`` lists all shared ports, in use or not."""
@@ -58,8 +58,8 @@ async def list_ports(project_id: ProjectId, services: ServicesDependency) -> Por
 async def share(
     project_id: ProjectId,
     port: Port,
-    services: ServicesDependency,
-    caller: Who,
+    services: ServicesDep,
+    caller: CurrentCaller,
     body: Annotated[SharePort | None, Body()] = None,
 ) -> SharedPort:
     """Opens the port's address to everybody who knows it, including other seats. Callers other than the operator send
@@ -71,8 +71,8 @@ async def share(
 async def unshare(
     project_id: ProjectId,
     port: Port,
-    services: ServicesDependency,
-    caller: Who,
+    services: ServicesDep,
+    caller: CurrentCaller,
     body: Annotated[SharePort | None, Body()] = None,
 ) -> SharedPort:
     """Ends the sharing: other seats get 403, and people need the workspace's password."""
@@ -83,7 +83,7 @@ async def unshare(
 @router.get("/api/ports/{project_id}/admission", include_in_schema=False)
 async def admission(
     project_id: str,
-    services: ServicesDependency,
+    services: ServicesDep,
     authorization: Annotated[str, Header()] = "",
     x_alias_caller: Annotated[str, Header()] = "",
 ) -> Response:
@@ -94,7 +94,9 @@ async def admission(
 
 # The gateway sends the form of /.atelier/sign-in here, from any host <id>-<port>.<domain>.
 @router.post("/api/ports/{project_id}-{port}/sign-in", include_in_schema=False)
-async def sign_in(project_id: str, port: Port, request: Request, services: ServicesDependency, caller: Who) -> Response:
+async def sign_in(
+    project_id: str, port: Port, request: Request, services: ServicesDep, caller: CurrentCaller
+) -> Response:
     """Answers the right password with a pass for this port as a cookie, and redirects to the requested address."""
     row = services.row(project_id)
     status = await _check(services, row, _basic(password_in(await request.body())), caller.address)

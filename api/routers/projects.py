@@ -20,7 +20,7 @@ from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.service import begin, change, follow, reserve
 from ..runner.operations import raise_for
 from ..schemas.common import Done, DoneOnProject
@@ -56,13 +56,13 @@ OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 @router.get("/", response_model=ProjectList, responses=errors())
 @router.get("", response_model=ProjectList, include_in_schema=False)
-async def list_projects(request: Request, services: ServicesDependency) -> Response:
+async def list_projects(request: Request, services: ServicesDep) -> Response:
     """All workspaces with their current status."""
     return JSON(request.app.state.project_list.body(services))
 
 
 @router.get("/groups", responses=errors())
-async def list_groups(services: ServicesDependency) -> Groups:
+async def list_groups(services: ServicesDep) -> Groups:
     """All group names in use, sorted; a workspace without one is in Uncategorized."""
     groups = sorted({row.group or UNGROUPED for row in services.reads.all()})
     return {"success": True, "groups": groups}
@@ -75,7 +75,7 @@ async def list_groups(services: ServicesDependency) -> Groups:
     responses={202: {"model": CreatedProject, "description": "Asked for."}, **errors(409, 500, 503)},
 )
 async def create_project(
-    body: CreateProject, services: ServicesDependency, caller: Who, prefer: Annotated[str | None, Header()] = None
+    body: CreateProject, services: ServicesDep, caller: CurrentCaller, prefer: Annotated[str | None, Header()] = None
 ) -> Response:
     """Creates a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
     the job's address in ``Location``."""
@@ -110,14 +110,14 @@ async def no_project(request: Request) -> Response:
 
 
 @router.get("/{project_id}", responses=errors(404))
-async def get_project(project_id: ProjectId, services: ServicesDependency) -> OneProject:
+async def get_project(project_id: ProjectId, services: ServicesDep) -> OneProject:
     """One workspace, with its container's state and the figures of the last sample."""
     return {"success": True, "project": services.presenter.detailed(services.row(project_id))}
 
 
 @router.delete("/{project_id}", responses=errors(404, 409, 429, 500, 503))
 async def delete_project(
-    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
 ) -> DoneOnProject:
     """Removes the workspace with all its files. A protected one wants its password."""
     row = services.row(project_id)
@@ -129,7 +129,7 @@ async def delete_project(
 
 @router.post("/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_project(
-    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
 ) -> StartedProject:
     """Starts a stopped workspace, and answers when its IDE does. One that runs is left alone."""
     row = services.row(project_id)
@@ -144,7 +144,7 @@ async def start_project(
 
 @router.post("/{project_id}/stop", responses=errors(404, 409, 429, 500, 503))
 async def stop_project(
-    project_id: ProjectId, services: ServicesDependency, caller: Who, body: OptionalPassword = None
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
 ) -> DoneOnProject:
     """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
     row = services.row(project_id)
@@ -156,7 +156,7 @@ async def stop_project(
 
 @router.put("/{project_id}/password", responses=errors(404, 409, 429, 500, 503))
 async def change_password(
-    project_id: ProjectId, body: ChangePassword, services: ServicesDependency, caller: Who
+    project_id: ProjectId, body: ChangePassword, services: ServicesDep, caller: CurrentCaller
 ) -> PasswordChanged:
     """Sets another password, or removes it. A running IDE takes it at once."""
     row = services.row(project_id)
@@ -177,8 +177,8 @@ async def change_password(
 @router.post("/{project_id}/extend", responses=errors(404))
 async def extend_project(
     project_id: ProjectId,
-    services: ServicesDependency,
-    caller: Who,
+    services: ServicesDep,
+    caller: CurrentCaller,
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """Protects the workspace for the given minutes from the stop for idleness or at the workshop's end."""
@@ -196,7 +196,7 @@ async def extend_project(
 
 @router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 503))
 async def clone_project(
-    project_id: ProjectId, body: CloneProject, services: ServicesDependency, caller: Who
+    project_id: ProjectId, body: CloneProject, services: ServicesDep, caller: CurrentCaller
 ) -> Response:
     """Starts the creation of clones, all reserved or none, and answers at once. The job has the progress."""
     source = services.row(project_id)
@@ -231,7 +231,7 @@ async def clone_project(
 
 
 @router.get("/{project_id}/disk-usage", responses=errors(404, 503))
-async def get_disk_usage(project_id: ProjectId, services: ServicesDependency) -> DiskUsage:
+async def get_disk_usage(project_id: ProjectId, services: ServicesDep) -> DiskUsage:
     """Bytes of the workspace's own layer, and with its image."""
     row = services.row(project_id)
     services.require_docker()
@@ -240,27 +240,27 @@ async def get_disk_usage(project_id: ProjectId, services: ServicesDependency) ->
 
 
 @router.get("/{project_id}/notes", responses=errors(404))
-async def get_notes(project_id: ProjectId, services: ServicesDependency) -> NotesAnswer:
+async def get_notes(project_id: ProjectId, services: ServicesDep) -> NotesAnswer:
     """The notes that somebody wrote on the workspace."""
     return {"success": True, "notes": services.row(project_id).notes}
 
 
 @router.put("/{project_id}/notes", responses=errors(404))
-async def put_notes(project_id: ProjectId, body: ChangeNotes, services: ServicesDependency, caller: Who) -> Done:
+async def put_notes(project_id: ProjectId, body: ChangeNotes, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Replaces the notes, at most 10,240 bytes of UTF-8."""
     await _update(services, caller, "notes", services.row(project_id), notes=body.notes)
     return {"success": True, "message": "Notes updated successfully"}
 
 
 @router.put("/{project_id}/name", responses=errors(404))
-async def rename_project(project_id: ProjectId, body: Rename, services: ServicesDependency, caller: Who) -> Done:
+async def rename_project(project_id: ProjectId, body: Rename, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Gives the workspace another display name, which no other has; its address stays."""
     await _update(services, caller, "rename", services.row(project_id), name=body.name)
     return {"success": True, "message": "Project name updated successfully"}
 
 
 @router.put("/{project_id}/group", responses=errors(404))
-async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDependency, caller: Who) -> Done:
+async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
     await _update(services, caller, "group", services.row(project_id), services.tell_proxies, group_name=group)
@@ -269,7 +269,7 @@ async def put_group(project_id: ProjectId, body: ChangeGroup, services: Services
 
 async def _update(
     services: Services,
-    caller: Who,
+    caller: CurrentCaller,
     what: str,
     row: Workspace,
     announce: Callable[[], None] | None = None,
@@ -288,7 +288,7 @@ async def _update(
 
 
 async def _check_password(
-    services: Services, caller: Who, operation: str, row: Workspace, password: str | None
+    services: Services, caller: CurrentCaller, operation: str, row: Workspace, password: str | None
 ) -> None:
     if not row.password_protected:
         return

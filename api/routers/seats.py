@@ -16,7 +16,7 @@ from ..auth.middleware import Caller
 from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.new_passwords import new_password
 from ..monitoring.connections import connections
 from ..monitoring.seat_activity import Activity
@@ -30,7 +30,7 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"],
 
 
 @router.get("/seats", responses=errors(429))
-async def list_seats(services: ServicesDependency) -> SeatList:
+async def list_seats(services: ServicesDep) -> SeatList:
     """The workshop's seats in the order of assignment, with participants and activity."""
     rows = await asyncio.to_thread(services.read_claims.seats)
     return {"success": True, "seats": seats(services, rows, await services.activities.of(rows))}
@@ -65,19 +65,19 @@ def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str
 
 
 @router.post("/seats/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
-async def start_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
+async def start_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
     return await projects.start_project(_seat(services, project_id).id, services, caller)
 
 
 @router.post("/seats/{project_id}/checkpoint", responses=errors(404, 409, 429, 500, 503))
-async def checkpoint_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> CheckpointTaken:
+async def checkpoint_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> CheckpointTaken:
     """As for any project, for one of the workshop's seats."""
     return await checkpoints.take_checkpoint(_seat(services, project_id).id, services, caller)
 
 
 @router.post("/seats/{project_id}/reset", responses=errors(404, 409, 429, 500, 503))
-async def reset_seat(project_id: ProjectId, services: ServicesDependency, caller: Who) -> StartedProject:
+async def reset_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
     return await checkpoints.reset_project(_seat(services, project_id).id, services, caller)
 
@@ -85,8 +85,8 @@ async def reset_seat(project_id: ProjectId, services: ServicesDependency, caller
 @router.post("/seats/{project_id}/extend", responses=errors(404, 429))
 async def extend_seat(
     project_id: ProjectId,
-    services: ServicesDependency,
-    caller: Who,
+    services: ServicesDep,
+    caller: CurrentCaller,
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """As for any project, for one of the workshop's seats."""
@@ -94,7 +94,7 @@ async def extend_seat(
 
 
 @router.post("/seats/{project_id}/password", response_model=SeatPassword, responses=errors(404, 409, 429, 500, 503))
-async def renew_password(project_id: ProjectId, services: ServicesDependency, caller: Who) -> Response:
+async def renew_password(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""
     row = _seat(services, project_id)
     password = await new_password(services, caller, row.id)
@@ -103,7 +103,7 @@ async def renew_password(project_id: ProjectId, services: ServicesDependency, ca
 
 @router.post("/cards", response_model=Cards, responses=errors(404, 429, 503))
 async def make_cards(
-    services: ServicesDependency, caller: Who, body: Annotated[MakeCards | None, Body()] = None
+    services: ServicesDep, caller: CurrentCaller, body: Annotated[MakeCards | None, Body()] = None
 ) -> Response:
     """The content of the seats' cards. With ``newPasswords`` each seat gets a new password, shown only in this answer;
     the former one and its sessions become invalid. Requires the admin password."""

@@ -14,7 +14,7 @@ from ..auth.middleware import Caller
 from ..auth.sessions import LIFETIME_SECONDS, Role
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, Services, ServicesDep
 from ..schemas.common import Done
 from ..schemas.session import SignIn
 
@@ -22,7 +22,7 @@ router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 
 
 @router.post("", response_model=Done, responses=errors(429))
-async def sign_in(body: SignIn, request: Request, services: ServicesDependency, caller: Who) -> Response:
+async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Checks the token or the workshop's password, and sets a session cookie, valid for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
         raise AtelierError(
@@ -58,7 +58,7 @@ async def sign_in(body: SignIn, request: Request, services: ServicesDependency, 
 
 
 @router.delete("", response_model=Done, responses=errors())
-async def sign_out(request: Request, services: ServicesDependency, caller: Who) -> Response:
+async def sign_out(request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Ends all sessions whose cookies the browser sends; the cookies are worth nothing from then on."""
     answer = JSON({"success": True, "message": "Signed out"})
     sent = cookies_of(request.headers)

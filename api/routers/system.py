@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ..core.formatting import duration, size
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import ServicesDependency, Who
+from ..dependencies import CurrentCaller, ServicesDep
 from ..jobs.service import change
 from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
 
@@ -29,7 +29,7 @@ _DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
 
 
 @router.get("/api/health", responses=errors())
-async def health(services: ServicesDependency) -> Health:
+async def health(services: ServicesDep) -> Health:
     """200 also while Docker does not answer, which is then said."""
     answer: Health = {
         "status": "ok",
@@ -43,7 +43,7 @@ async def health(services: ServicesDependency) -> Health:
 
 
 @router.get("/api/limits", responses=errors())
-async def limits(services: ServicesDependency) -> Limits:
+async def limits(services: ServicesDep) -> Limits:
     """How many workspaces may run, and what one may have of the machine."""
     quotas = services.settings.site.quotas
     return {
@@ -55,7 +55,7 @@ async def limits(services: ServicesDependency) -> Limits:
 
 
 @router.get("/api/config", responses=errors())
-async def config(services: ServicesDependency) -> Config:
+async def config(services: ServicesDep) -> Config:
     """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
     because clients read them in both places."""
     settings, quotas = services.settings, services.settings.site.quotas
@@ -96,7 +96,7 @@ async def config(services: ServicesDependency) -> Config:
 
 
 @router.get("/api/workspace/stats", responses=errors())
-async def stats(services: ServicesDependency) -> Stats:
+async def stats(services: ServicesDep) -> Stats:
     """Workspaces by status, and what the host has and uses, from the last sample."""
     rows = services.reads.all()
     statuses = [services.presenter.status(row)[0] for row in rows]
@@ -123,7 +123,7 @@ async def stats(services: ServicesDependency) -> Stats:
 
 
 @router.post("/api/workspace/cleanup", responses=errors(409, 500, 503))
-async def cleanup(services: ServicesDependency, caller: Who) -> Cleanup:
+async def cleanup(services: ServicesDep, caller: CurrentCaller) -> Cleanup:
     """Drops the rows whose container is gone."""
     services.require_docker()
     dropped = [
@@ -135,7 +135,7 @@ async def cleanup(services: ServicesDependency, caller: Who) -> Cleanup:
 
 
 @router.get("/api/audit", responses=errors())
-async def audit(services: ServicesDependency, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
+async def audit(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> AuditEntries:
     """The newest entries of the audit log, newest first. At most a quarter are refusals of strangers if there are
     enough changes; ``count`` is the number of equal refusals within a minute."""
     return {"success": True, "entries": await asyncio.to_thread(services.audit.newest, limit)}

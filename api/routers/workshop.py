@@ -11,7 +11,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
 from atelier.common.passwords import generate_password, hash_password
-from atelier.database.claims import Applicant, Claim, ClaimStatus, sheet, views
+from atelier.database.claims import Claim, ClaimStatus, Participant, sheet, views
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
@@ -24,7 +24,7 @@ from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.rate_limit import network_of
 from ..core.responses import JSON, Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.new_passwords import new_password
 from ..jobs.service import begin, follow, reserve
 from ..runner.operations import RELEASE, VERDICT, raise_for
@@ -53,7 +53,7 @@ _OVER = "Der Workshop ist beendet."
 _WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
 
 
-async def _admin(request: Request, services: ServicesDependency, caller: Who) -> None:
+async def _admin(request: Request, services: ServicesDep, caller: CurrentCaller) -> None:
     """Accepts requests with the admin password or its session."""
     if caller.workshop_admin:
         return
@@ -67,7 +67,7 @@ ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 
 
 @router.get("/status", responses=errors())
-async def get_workshop_status(services: ServicesDependency) -> WorkshopStatus:
+async def get_workshop_status(services: ServicesDep) -> WorkshopStatus:
     """The number of seats, of claimed ones, and of those that can be claimed now."""
     now = await asyncio.to_thread(services.read_claims.occupancy)
     end = services.settings.workshop.end
@@ -82,7 +82,7 @@ async def get_workshop_status(services: ServicesDependency) -> WorkshopStatus:
     response_model=ClaimedSeat,
     responses={**errors(429, 500, 503), 409: {**errors(409)[409], "model": ClaimRefused}},
 )
-async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller: Who, request: Request) -> Response:
+async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: CurrentCaller, request: Request) -> Response:
     """Assigns the next free seat. A participant with a seat gets 409 with that seat.
 
     If the workshop generates passwords, a claim sets one and shows it once.
@@ -104,17 +104,17 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDependency, caller:
     if settings.generate_passwords:
         services.require_docker()
     if caller.operator or caller.workshop_admin:  # who may register whom they like
-        return await _claim(services, caller, Applicant(body.name, body.email))
+        return await _claim(services, caller, Participant(body.name, body.email))
     known = services.claimants.known(request.headers)
     browser = known or services.claimants.new()
-    answer = await _claim(services, caller, Applicant(body.name, body.email, browser, network_of(caller.address)))
+    answer = await _claim(services, caller, Participant(body.name, body.email, browser, network_of(caller.address)))
     if known is None and answer.status_code == 200:
         services.claimants.remember(answer, browser)
     return answer
 
 
 @router.get("/claims", responses=errors(429), dependencies=ADMIN)
-async def list_claims(services: ServicesDependency) -> ClaimList:
+async def list_claims(services: ServicesDep) -> ClaimList:
     """The present and former claims. Requires the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, services)
     return {"claims": opened, "history": ended}
@@ -126,7 +126,7 @@ async def list_claims(services: ServicesDependency) -> ClaimList:
     responses={200: {"content": {"text/csv": {}}, "description": "The sheet."}, **errors(429)},
     dependencies=ADMIN,
 )
-async def export_claims(services: ServicesDependency) -> Response:
+async def export_claims(services: ServicesDep) -> Response:
     """The same as a sheet of comma-separated values, for spreadsheets. Wants the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, services)
     return Response(
@@ -138,7 +138,7 @@ async def export_claims(services: ServicesDependency) -> Response:
 
 
 @router.post("/claims/{project_id}/release", responses=errors(404, 409, 429, 500, 503), dependencies=ADMIN)
-async def release_claim(project_id: ProjectId, services: ServicesDependency, caller: Who) -> ReleasedSeat:
+async def release_claim(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> ReleasedSeat:
     """Releases a seat. All sessions and processes of the former participant have ended when this answers. If the
     workshop generates passwords, the seat gets one that nobody knows. Depending on the settings, its files are reset,
     too. If this fails, the seat cannot be claimed until it is started or reset. Requires the admin password."""
@@ -171,7 +171,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDependency, cal
 
 @router.post("/rehearse", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def rehearse_workshop(
-    services: ServicesDependency, caller: Who, body: Annotated[Rehearse | None, Body()] = None
+    services: ServicesDep, caller: CurrentCaller, body: Annotated[Rehearse | None, Body()] = None
 ) -> Response:
     """Starts a rehearsal: creates seats, opens all at once through the gateway, and removes them. The verdict comes at
     the job's end: GET on this address, or the job's event ``verdict``."""
@@ -196,7 +196,7 @@ async def rehearse_workshop(
 
 
 @router.get("/rehearse", responses=errors(429))
-async def last_rehearsal(services: ServicesDependency) -> LastRehearsal:
+async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
     """The newest rehearsal's job, and its verdict once it has one."""
     job = next((job for job in services.read_jobs.all(1000) if job.operation == "rehearse"), None)
     events = services.read_jobs.events(job.id) if job else []
@@ -209,7 +209,7 @@ async def last_rehearsal(services: ServicesDependency) -> LastRehearsal:
     }
 
 
-async def _claim(services: Services, caller: Caller, applicant: Applicant) -> Response:
+async def _claim(services: Services, caller: Caller, applicant: Participant) -> Response:
     outcome = await services.desk.claim(applicant)
     claim = outcome.claim
     if outcome.answer is ClaimStatus.TOO_MANY:
@@ -218,7 +218,7 @@ async def _claim(services: Services, caller: Caller, applicant: Applicant) -> Re
     if claim is None:
         return _refused(services, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
     if claim.password_due:
-        with services.desk.telling(claim) as ours:
+        with services.desk.password_delivery_lock(claim) as ours:
             if ours:
                 try:
                     return await _seat_with_password(services, caller, claim)
@@ -249,7 +249,7 @@ async def _seat_with_password(services: Services, caller: Caller, claim: Claim) 
     """Sets a new password on the seat and returns it. If the machine or Docker went down before it was returned, the
     participant's next attempt sets another."""
     password = await new_password(services, caller, claim.workspace_id)
-    await asyncio.to_thread(services.desk.claims.password_told, claim)
+    await asyncio.to_thread(services.desk.claims.mark_password_shown, claim)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
 

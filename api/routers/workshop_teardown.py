@@ -21,7 +21,7 @@ from starlette.responses import FileResponse
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import ProjectId, Services, ServicesDependency, Who
+from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ..jobs.service import begin
 from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.ending import Collected, CollectedSeat, TearDown
@@ -32,7 +32,7 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
 
 @router.post("/collect", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
-async def collect_workshop(services: ServicesDependency, caller: Who) -> Response:
+async def collect_workshop(services: ServicesDep, caller: CurrentCaller) -> Response:
     """Starts a collect: the work in each seat and in their base is committed, pushed if possible, and archived. Can be
     repeated; archives are then renewed."""
     services.require_docker()
@@ -41,7 +41,7 @@ async def collect_workshop(services: ServicesDependency, caller: Who) -> Respons
 
 
 @router.get("/collect", responses=errors(429))
-async def collected_work(services: ServicesDependency) -> Collected:
+async def collected_work(services: ServicesDep) -> Collected:
     """The collected work by seat, and the workshop's present workspaces."""
     folder = _folder(services)
     entries = await asyncio.to_thread(read_manifest, folder)
@@ -67,7 +67,7 @@ async def collected_work(services: ServicesDependency) -> Collected:
         **errors(404, 429),
     },
 )
-async def download_archive(project_id: ProjectId, services: ServicesDependency) -> Response:
+async def download_archive(project_id: ProjectId, services: ServicesDep) -> Response:
     """One seat's archive, also of a seat that is gone. It holds a stranger's files: docs/git.md says how to look into
     it safely."""
     folder = _folder(services)
@@ -80,7 +80,7 @@ async def download_archive(project_id: ProjectId, services: ServicesDependency) 
 
 @router.post("/teardown", response_model=JobBegun, status_code=202, responses=errors(404, 409, 429, 503))
 async def tear_workshop_down(
-    services: ServicesDependency, caller: Who, body: Annotated[TearDown | None, Body()] = None
+    services: ServicesDep, caller: CurrentCaller, body: Annotated[TearDown | None, Body()] = None
 ) -> Response:
     """Starts the removal of the seats, claimed or not. If one is not collected, nothing is removed (409), unless the
     loss is accepted. Workspaces that are no clones, above all the base, stay unless requested."""

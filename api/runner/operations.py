@@ -27,7 +27,7 @@ _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
 def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
     """Workspaces of the job that are still ``creating`` and that no other job works on."""
-    others = jobs.promised_ids(but=job.id)
+    others = jobs.workspaces_with_open_jobs(but=job.id)
     rows = (jobs.registry.find(id=id) for id in job.project_ids if id not in others)
     return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
@@ -68,11 +68,11 @@ class Operation:
     # Which of its workspaces its end leaves half-made.
     unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
     # Brings the registry to what became of the workspaces, and returns the outcome of each.
-    settle: Callable[[Jobs, Job, Ended], Outcomes] = _settle
+    finalize: Callable[[Jobs, Job, Ended], Outcomes] = _settle
     # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
-    leaves_traces: bool = False
+    needs_cleanup: bool = False
     # Whether it may be ended while it runs: not what would leave a workspace between two states.
-    divisible: bool = True
+    cancelable: bool = True
     # Additional time limit per workspace.
     seconds_each: float = 0
 
@@ -132,35 +132,35 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("create", "workspace_create", "create"),
         Operation("start", "workspace_start"),
         Operation("stop", "workspace_stop"),
-        Operation("delete", "workspace_delete", divisible=False),
+        Operation("delete", "workspace_delete", cancelable=False),
         Operation(
             "password",
             "workspace_password",
             variables=_of_one_or_more,
-            settle=_passwords_set,
-            divisible=False,
+            finalize=_passwords_set,
+            cancelable=False,
             seconds_each=10,
         ),
         Operation(
-            "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), leaves_traces=True
+            "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), needs_cleanup=True
         ),
         Operation(
-            "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), leaves_traces=True, divisible=False
+            "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
         Operation(
             RELEASE,
             "workspace_release",
             variables=_of_one_with_run("release_id"),
-            settle=_released,
-            leaves_traces=True,
-            divisible=False,
+            finalize=_released,
+            needs_cleanup=True,
+            cancelable=False,
         ),
         Operation(
             "clone",
             "workspace_clone",
             "clone",
             lambda _, job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
-            leaves_traces=True,
+            needs_cleanup=True,
         ),
         Operation("alias", "workspace_alias"),
         Operation(
@@ -168,8 +168,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "workshop_rehearse",
             "clone",
             lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
-            settle=_rehearsed,
-            leaves_traces=True,
+            finalize=_rehearsed,
+            needs_cleanup=True,
         ),
         # Sequential, so that seats are not removed during a collect.
         Operation(
@@ -178,8 +178,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "clone",
             _of_those_left,
             unfinished=lambda *_: (),
-            settle=_collected,
-            leaves_traces=True,
+            finalize=_collected,
+            needs_cleanup=True,
             seconds_each=60,
         ),
         Operation(
@@ -188,9 +188,9 @@ OPERATIONS: Mapping[str, Operation] = {
             "clone",
             _of_those_left,
             unfinished=lambda *_: (),
-            settle=_outcomes,
-            divisible=False,
-            leaves_traces=True,
+            finalize=_outcomes,
+            cancelable=False,
+            needs_cleanup=True,
             seconds_each=60,
         ),
         Operation("whitelist", "whitelist_set", variables=_as_asked),
@@ -199,7 +199,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "revive",
             "workspace_revive",
             variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
-            settle=_revived,
+            finalize=_revived,
             seconds_each=10,
         ),
         Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),

@@ -39,12 +39,12 @@ _FIRST_RETRY, _LONGEST_RETRY = 0.5, 15.0
 
 @dataclass
 class _Ticket:
-    """A job in progress. ``first_word`` is for callers that cannot wait during a Docker outage. ``canceled`` ends its
+    """A job in progress. ``first_result`` is for callers that cannot wait during a Docker outage. ``canceled`` ends its
     run; ``dropped`` also ends the cleanup, when the API shuts down."""
 
     operation: Operation
     ended: asyncio.Future[Ended]
-    first_word: asyncio.Future[Ended]
+    first_result: asyncio.Future[Ended]
     secrets: Mapping[str, str] = field(repr=False)
     outcome: Ended | None = None
     task: asyncio.Task[None] | None = None
@@ -107,16 +107,16 @@ class Queue:
         ticket.task = asyncio.create_task(self._run(job, ticket, after), name=f"job-{job.id}")
         return ticket.ended
 
-    def first_word(self, job_id: str) -> asyncio.Future[Ended]:
+    def first_result(self, job_id: str) -> asyncio.Future[Ended]:
         """For a job that was just submitted: done when it has ended, or when Docker went away under it."""
-        return self._tickets[job_id].first_word
+        return self._tickets[job_id].first_result
 
     def cancel(self, job_id: str) -> None:
         """Asks a job to end. Raises WORKSPACE_BUSY when it is at its end, or at what must not be left half-done."""
         ticket = self._tickets.get(job_id)
         if ticket is None or ticket.task is None:
             raise AtelierError(Code.WORKSPACE_BUSY, Message("api.job_ended"), field="jobId")
-        if ticket.begun and not ticket.operation.divisible:
+        if ticket.begun and not ticket.operation.cancelable:
             raise AtelierError(
                 Code.WORKSPACE_BUSY, Message("api.job_begun", operation=ticket.operation.name), field="jobId"
             )
@@ -147,7 +147,7 @@ class Queue:
             await self._finish(job, ticket, ended)
         finally:
             self._tickets.pop(job.id, None)
-            for future in (ticket.ended, ticket.first_word):
+            for future in (ticket.ended, ticket.first_result):
                 if ended is None:
                     future.cancel()
                 elif not future.done():
@@ -178,7 +178,7 @@ class Queue:
                 ended = _canceled("canceled")
             else:
                 variables = {**operation.variables(self._jobs, job), **ticket.secrets}
-                ended = await self._insist(operation.playbook, variables, job, ticket, ticket.canceled)
+                ended = await self._run_with_retry(operation.playbook, variables, job, ticket, ticket.canceled)
         except Exception as error:  # the boundary: whoever waits for the job must learn its end
             log.exception("job %s could not be run", job.id)
             ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, Message("job_not_run", why=error)))
@@ -192,13 +192,13 @@ class Queue:
     async def _clear_up(self, job: Job, ticket: _Ticket) -> None:
         """Removes incomplete objects of a failed run."""
         unfinished = await asyncio.to_thread(ticket.operation.unfinished, self._jobs, job)
-        if unfinished or ticket.operation.leaves_traces:
-            variables = {"repair": True, "given_up": list(unfinished), "after_job": job.id}
-            ended = await self._insist("reconcile", variables, job, ticket, ticket.dropped)
+        if unfinished or ticket.operation.needs_cleanup:
+            variables = {"repair": True, "abandoned_ids": list(unfinished), "after_job": job.id}
+            ended = await self._run_with_retry("reconcile", variables, job, ticket, ticket.dropped)
             if ended.error is not None:
                 log.error("what job %s left could not be cleared up: %s", job.id, ended.error)
 
-    async def _insist(
+    async def _run_with_retry(
         self, playbook: str, variables: Mapping[str, Any], job: Job, ticket: _Ticket, canceled: threading.Event
     ) -> Ended:
         """Runs the playbook and retries it after a Docker outage. The state after an outage is unknown; only a re-run
@@ -210,8 +210,8 @@ class Queue:
                 break
             if ended.error.code is not Code.SERVICE_UNAVAILABLE and self._docker.outages == outages:
                 break
-            if not ticket.first_word.done():
-                ticket.first_word.set_result(_stalled(job))
+            if not ticket.first_result.done():
+                ticket.first_result.set_result(_stalled(job))
             await asyncio.to_thread(self._note_if_possible, job, Note(Message("step.awaiting_docker")))
             await self._announce()
             await asyncio.sleep(_LOOK_SECONDS)
@@ -262,7 +262,7 @@ class Queue:
 
     async def _finish(self, job: Job, ticket: _Ticket, ended: Ended) -> None:
         def write() -> None:
-            seats = ticket.operation.settle(self._jobs, job, ended)
+            seats = ticket.operation.finalize(self._jobs, job, ended)
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)

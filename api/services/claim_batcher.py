@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError, Code
-from atelier.database.claims import Applicant, Claim, ClaimResult, Claims
+from atelier.database.claims import Claim, ClaimResult, Claims, Participant
 
 from ..core.batcher import Batcher, Waiting
 from ..core.rate_limit import Limiter
@@ -29,7 +29,7 @@ class _Failed:
     error: AtelierError
 
 
-class ClaimDesk:
+class ClaimBatcher:
     """Claims that arrive during a transaction share the next one, so the last of two hundred waits for a few disk
     writes, not two hundred."""
 
@@ -40,16 +40,16 @@ class ClaimDesk:
         self.limiter = limiter
         self._leaving = leaving
         self._password_due = password_due
-        self._batcher: Batcher[Applicant, ClaimResult] = Batcher("claims", self._serve)
+        self._batcher: Batcher[Participant, ClaimResult] = Batcher("claims", self._serve)
         self._at: set[str] = set()
         # By workspace id.
         self._failed: dict[str, _Failed] = {}
 
-    async def claim(self, applicant: Applicant) -> ClaimResult:
+    async def claim(self, applicant: Participant) -> ClaimResult:
         """Raises the registry's errors; then no claim of that transaction has a seat."""
         return await self._batcher.call(applicant)
 
-    async def _serve(self, batch: Sequence[Waiting[Applicant, ClaimResult]]) -> None:
+    async def _serve(self, batch: Sequence[Waiting[Participant, ClaimResult]]) -> None:
         def claim() -> list[ClaimResult]:
             applicants = [one.wish for one in batch]
             return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
@@ -58,7 +58,7 @@ class ClaimDesk:
             one.end(outcome)
 
     @contextmanager
-    def telling(self, claim: Claim) -> Iterator[bool]:
+    def password_delivery_lock(self, claim: Claim) -> Iterator[bool]:
         """Returns whether this call shows the participant the seat's password: of concurrent calls only the first.
         After an error it raises the same again for a while."""
         id = claim.workspace_id

@@ -36,7 +36,7 @@ class _Wish:
 _Batch = Sequence[Waiting[_Wish, None]]
 
 
-class PasswordDesk:
+class PasswordBatcher:
     """Changes that arrive while runs are under way share the next one with all others of the same caller."""
 
     def __init__(self) -> None:

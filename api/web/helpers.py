@@ -11,7 +11,7 @@ from ..dependencies import Services
 from .i18n import Words
 
 
-def frame(services: Services, caller: Caller, here: str) -> dict[str, Any]:
+def layout_context(services: Services, caller: Caller, here: str) -> dict[str, Any]:
     """What the frame around each of the operator's pages needs."""
     return {
         "here": here,

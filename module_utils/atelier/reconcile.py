@@ -28,10 +28,10 @@ from .git.client import open_forge, seats_of
 from .workshop import rehearsal
 from .workspaces.checkpoints import (
     all_checkpoints,
-    bring_back,
-    containers_of_the_past,
     drop_checkpoint,
     interrupted_resets,
+    restore_previous_container,
+    stale_containers,
 )
 from .workspaces.import_container import row_from_container
 from .workspaces.listing import containers_by_id
@@ -70,17 +70,16 @@ class Drift:
 
 def find_drift(
     context: Context,
-    given_up: Collection[str] = (),
+    abandoned_ids: Collection[str] = (),
     *,
     after_job: str | None = None,
     keep_hours: float = math.inf,
 ) -> list[Drift]:
-    """Everything that is not as it should be, in the order in which it is to be repaired.
+    """Returns all differences, in the order of their repair.
 
-    ``given_up`` are workspaces that were being made by a job that is over and asks for this: what is half-made of them
-    goes, their rows stay for the job to say why. ``after_job`` is that job's id. What resets moved aside goes after
-    ``keep_hours``. Others work meanwhile, so what comes first in a making is looked at last, and each repair looks
-    once more.
+    ``abandoned_ids``: workspaces whose creation the ended job ``after_job`` left incomplete. Their parts are removed;
+    their rows stay and carry the job's error. Containers that resets kept are removed after ``keep_hours``. Jobs run
+    meanwhile, so the first steps of a creation are checked last, and each repair checks again.
     """
     volumes = context.engine.volumes(f"atelier.instance={context.site.instance}")
     present = context.engine.containers(f"atelier.instance={context.site.instance}")
@@ -89,14 +88,14 @@ def find_drift(
     containers = containers_by_id(context, renamed)
     rows = context.registry.all()
     by_id = {row.id: row for row in rows}
-    busy = partial(_in_hand, context, Jobs(context.registry).promised_ids(but=after_job))
+    busy = partial(_is_locked, context, Jobs(context.registry).workspaces_with_open_jobs(but=after_job))
     return [
         *(_wrong_name(context, found, names[found.name]) for found in present if found.name in names),
         *_interrupted_snapshots(context, by_id, busy),
         *_interrupted_resets(context, by_id, busy),
         *(_orphan(context, id, container) for id, container in containers.items() if id not in by_id),
         *_rehearsals(context),
-        *_row_drift(context, rows, containers, given_up, busy),
+        *_row_drift(context, rows, containers, abandoned_ids, busy),
         *_abandoned_batches(context),
         *_leftover_snapshots(context),
         *_past(context, by_id, by_id.keys() | containers.keys(), keep_hours, busy),
@@ -156,7 +155,7 @@ def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _
     def repair(row: Workspace) -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             if context.registry.find(id=row.id) is not None:
-                bring_back(context, row)
+                restore_previous_container(context, row)
 
     return [
         Drift(
@@ -189,7 +188,7 @@ def _past(
             "Remove it.",
             lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
         )
-        for name, (id, over) in containers_of_the_past(context, keep_hours).items()
+        for name, (id, over) in stale_containers(context, keep_hours).items()
         if (over or id not in living) and not (id in rows and busy(rows[id]))
     ]
     checkpoints = [
@@ -240,13 +239,13 @@ def _row_drift(
     context: Context,
     rows: Sequence[Workspace],
     containers: Mapping[str, Container],
-    given_up: Collection[str],
+    abandoned_ids: Collection[str],
     busy: _Busy,
 ) -> list[Drift]:
     found: list[Drift] = []
     for row in rows:
         container = containers.get(row.id)
-        if row.status is Status.CREATING and row.id in given_up:
+        if row.status is Status.CREATING and row.id in abandoned_ids:
             found.append(_given_up(context, row))
             continue
         if busy(row):
@@ -288,7 +287,7 @@ def _unfinished(context: Context, row: Workspace) -> Drift:
             if (
                 present is not None
                 and present.status is Status.CREATING
-                and not _is_promised(context, Jobs(context.registry).promised_ids(), present)
+                and not _has_open_job(context, Jobs(context.registry).workspaces_with_open_jobs(), present)
             ):
                 discard_container(context, present)
                 context.registry.delete(present.id)
@@ -416,10 +415,10 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
     return []
 
 
-def _in_hand(context: Context, promised: Collection[str], row: Workspace) -> bool:
+def _is_locked(context: Context, promised: Collection[str], row: Workspace) -> bool:
     """Returns whether the workspace or its batch is locked, or is one of ``promised``: an unfinished job is for it."""
-    return not context.locks.workspace_free(row.id) or _is_promised(context, promised, row)
+    return not context.locks.workspace_free(row.id) or _has_open_job(context, promised, row)
 
 
-def _is_promised(context: Context, promised: Collection[str], row: Workspace) -> bool:
+def _has_open_job(context: Context, promised: Collection[str], row: Workspace) -> bool:
     return row.id in promised or (row.batch is not None and not context.locks.batch_free(row.batch))

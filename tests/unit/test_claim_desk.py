@@ -10,7 +10,7 @@ from atelier.database.claims import Claim, Claims
 
 from api.core.rate_limit import Limiter
 from api.services import claim_batcher
-from api.services.claim_batcher import ClaimDesk
+from api.services.claim_batcher import ClaimBatcher
 
 BROKEN = AtelierError(Code.IDE_NOT_READY, "It does not answer.", remedy="Look at its log.")
 AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, "Docker does not answer.")
@@ -32,12 +32,12 @@ class Day:
     """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
 
     def __init__(self) -> None:
-        self.desk = ClaimDesk(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
+        self.desk = ClaimBatcher(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
         self.jobs = 0
 
     def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:
         try:
-            with self.desk.telling(claimed(at)) as ours:
+            with self.desk.password_delivery_lock(claimed(at)) as ours:
                 assert ours
                 self.jobs += 1
                 if fault is not None:
@@ -74,5 +74,8 @@ def test_a_new_claim_and_one_that_docker_kept_waiting_are_tried_at_once() -> Non
 
 def test_of_two_at_once_the_first_tells() -> None:
     desk = Day().desk
-    with desk.telling(claimed("today")) as first, desk.telling(claimed("today")) as second:
+    with (
+        desk.password_delivery_lock(claimed("today")) as first,
+        desk.password_delivery_lock(claimed("today")) as second,
+    ):
         assert (first, second) == (True, False)

@@ -11,7 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Status
 from atelier.common.validation import check_email, check_person
-from atelier.database.claims import Applicant, Bounds, Claims, ClaimStatus, Occupancy, members, pool, sheet, views
+from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet, views
 from atelier.database.workspace_store import Registry
 from support import open_registry, order, refused, row, site, start_python
 
@@ -25,8 +25,8 @@ def seated(registry: Registry, count: int, *, group: str | None = "spring") -> C
     return Claims(registry, group or "spring")
 
 
-def people(*emails: str) -> list[Applicant]:
-    return [Applicant(f"Name of {email}", email) for email in emails]
+def people(*emails: str) -> list[Participant]:
+    return [Participant(f"Name of {email}", email) for email in emails]
 
 
 def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
@@ -60,7 +60,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
             "Spring 1",
         ]
         # Whoever comes again later has the same seat, and the first name holds.
-        (again,) = claims.claim([Applicant("Somebody else", "B@x.ORG")])
+        (again,) = claims.claim([Participant("Somebody else", "B@x.ORG")])
         assert again.claim == outcomes[1].claim
         assert claims.occupancy() == Occupancy(11, 2, 8)
         full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
@@ -104,11 +104,11 @@ def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Pat
         claims = seated(registry, 30)
         herd = """
             from pathlib import Path
-            from atelier.database.claims import Applicant, Claims
+            from atelier.database.claims import Claims, Participant
             from support import open_registry
             claims = Claims(open_registry(Path(sys.argv[1])), "spring")
             for number in range(40):
-                (outcome,) = claims.claim([Applicant("n", f"{sys.argv[2]}-{number}@x.org")])
+                (outcome,) = claims.claim([Participant("n", f"{sys.argv[2]}-{number}@x.org")])
                 print(outcome.claim.email if outcome.claim else "full", flush=True)
         """
         processes = [start_python(herd, tmp_path, number) for number in range(3)]
@@ -126,8 +126,8 @@ def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Pat
 def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
     with open_registry(tmp_path) as registry:
         claims = seated(registry, 3)
-        claims.claim([Applicant('=HYPERLINK("http://x")', "-a@x.org"), Applicant("M;=1+1", "b@x.org")])
-        claims.claim([Applicant("\uff1d1", "c@x.org")])
+        claims.claim([Participant('=HYPERLINK("http://x")', "-a@x.org"), Participant("M;=1+1", "b@x.org")])
+        claims.claim([Participant("\uff1d1", "c@x.org")])
         text = sheet(views(site(tmp_path), claims.open(), {}))
     heading, *lines = csv.reader(text.splitlines())
     assert heading == ["name", "email", "seat", "url", "claimedAt", "releasedAt"]
@@ -175,7 +175,7 @@ def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None
         claims = Claims(registry, "spring", Bounds(browser=2, source=3))
 
         def claim(number: int, browser: str, source: str) -> ClaimStatus:
-            (outcome,) = claims.claim([Applicant("Max", f"{number}@example.com", browser, source)])
+            (outcome,) = claims.claim([Participant("Max", f"{number}@example.com", browser, source)])
             return outcome.answer
 
         assert [claim(number, "a", "10.0.0.1") for number in (1, 2, 3)] == ["seated", "seated", "too many"]
@@ -183,7 +183,7 @@ def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None
         assert claim(1, "a", "10.0.0.1") is ClaimStatus.KNOWN
         assert [claim(number, f"b{number}", "10.0.0.1") for number in (4, 5)] == ["seated", "too many"]
         # Of many in one transaction, too; nobody is counted whose browser and address are unknown.
-        many = [Applicant("Max", f"{number}@example.org", "c", "10.0.0.2") for number in range(3)]
+        many = [Participant("Max", f"{number}@example.org", "c", "10.0.0.2") for number in range(3)]
         assert [outcome.answer for outcome in claims.claim(many)] == ["seated", "seated", "too many"]
         claims.release(claims.open()[0].workspace_id)
         assert claim(6, "a", "10.0.0.1") is ClaimStatus.SEATED

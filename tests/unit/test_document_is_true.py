@@ -19,7 +19,7 @@ import httpx
 import pytest
 from atelier.common.models import GitServer, Network, ProxyMode, Site, Status
 from atelier.common.passwords import hash_password
-from atelier.database.claims import Applicant, Bounds, Claims
+from atelier.database.claims import Bounds, Claims, Participant
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import Registry
 from atelier.engine.interface import Size
@@ -157,13 +157,13 @@ def _fill(folder: Path, registry: Registry) -> dict[str, str]:
     extend(registry, seats[0].id, 30)
     disk_limits.note(registry, seats[0].id, disk_limits.Reason.WARNED, 900, 1000)
     claims = Claims(registry, "day", Bounds())
-    claims.claim([Applicant("Max", "max@example.com"), Applicant("Eva", "eva@example.com")])
+    claims.claim([Participant("Max", "max@example.com"), Participant("Eva", "eva@example.com")])
     claims.release(seats[1].id)
     jobs = Jobs(registry)
     for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
         job = jobs.open(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
         jobs.note(job.id, VERDICT, _verdict())
-        jobs.ended(job.id, JobState.SUCCESSFUL, seats=OPERATIONS[operation].settle(jobs, job, _SUCCESSFUL))
+        jobs.ended(job.id, JobState.SUCCESSFUL, seats=OPERATIONS[operation].finalize(jobs, job, _SUCCESSFUL))
     entry = Entry(seats[0].id, "day 1", "running", "2026-04-19T17:30:00.000Z", file="x.tar.zst", note="No git.")
     archives = folder_of(folder, "day")
     archives.mkdir(parents=True)

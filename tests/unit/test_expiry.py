@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.workshop.idle_policy import Signs, extend, extensions, is_due
+from atelier.workshop.idle_policy import UsageSample, extend, extensions, is_due
 from support import open_registry, order
 
 from api.monitoring.connections import connections_in
@@ -19,7 +19,7 @@ def before(minutes: float) -> datetime:
     return NOON - timedelta(minutes=minutes)
 
 
-def signs(**values: Any) -> Signs:
+def signs(**values: Any) -> UsageSample:
     known: dict[str, Any] = {
         "started_at": before(500),
         "last_use": before(61),
@@ -27,7 +27,7 @@ def signs(**values: Any) -> Signs:
         "cpu_cores": 0.01,
         "extended_until": None,
     }
-    return Signs(**known | values)
+    return UsageSample(**known | values)
 
 
 @pytest.mark.parametrize(

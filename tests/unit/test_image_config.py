@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 
-from atelier.engine.image_config import config_only_archive, instructions, overruling
+from atelier.engine.image_config import config_only_archive, dockerfile_changes, override_config
 
 LAYERS = ["sha256:" + "1" * 64, "sha256:" + "2" * 64]
 
@@ -36,12 +36,16 @@ def test_a_commit_is_told_to_overrule_what_is_the_container_s_alone() -> None:
         "Env": ["PATH=/other", "HTTP_PROXY=http://x"],
         "Labels": {"atelier.image": "x", "atelier.name": "Base"},
     }
-    assert overruling(wanted, container) == {
+    assert override_config(wanted, container) == {
         "Env": ["PATH=/bin", "HTTP_PROXY="],
         "Labels": {"atelier.image": "workspace", "atelier.name": ""},
         "User": "coder",
     }
-    assert overruling({"User": "coder"}, {"Env": None, "Labels": None}) == {"User": "coder", "Env": [], "Labels": {}}
+    assert override_config({"User": "coder"}, {"Env": None, "Labels": None}) == {
+        "User": "coder",
+        "Env": [],
+        "Labels": {},
+    }
 
 
 def test_a_configuration_as_instructions() -> None:
@@ -55,7 +59,7 @@ def test_a_configuration_as_instructions() -> None:
         "Cmd": None,
         "Entrypoint": ["/usr/bin/tini", "--", "a b"],
     }
-    assert instructions(config) == [
+    assert dockerfile_changes(config) == [
         'LABEL "a \\"quoted\\" key"="\\$HOME"',
         'ENV PATH="/bin:/usr/bin"',
         'ENV EMPTY=""',
@@ -65,4 +69,4 @@ def test_a_configuration_as_instructions() -> None:
         "EXPOSE 8082/tcp",
         'ENTRYPOINT ["/usr/bin/tini", "--", "a b"]',
     ]
-    assert instructions({}) == []
+    assert dockerfile_changes({}) == []

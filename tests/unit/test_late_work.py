@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.workshop.archive_freshness import _Fingerprints, difference, is_of_its_own, rest_of, search, told
+from atelier.workshop.archive_freshness import _Fingerprints, difference, is_ignored_path, rest_of, search, told
 from support import container
 
 from tests.waiting import eventually
@@ -77,7 +77,7 @@ def test_what_can_not_be_compared_is_said() -> None:
     ],
 )
 def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None:
-    assert is_of_its_own(path) is own
+    assert is_ignored_path(path) is own
     # find has the same opinion.
     file = tmp_path / "workspace" / path
     file.parent.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_no_path_takes_long_to_look_at() -> None:
     begin = time.process_time()
     for _ in range(100):
         for path in paths:
-            is_of_its_own(path)
+            is_ignored_path(path)
     assert time.process_time() - begin < 0.5
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import pytest
 from atelier.common.errors import AtelierError, Code
 
-from api.services.password_batcher import MOST_AT_ONCE, PasswordDesk
+from api.services.password_batcher import MOST_AT_ONCE, PasswordBatcher
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, "It does not answer.")
 
@@ -29,7 +29,7 @@ class Playbook:
 
 
 async def wanted(
-    desk: PasswordDesk,
+    desk: PasswordBatcher,
     run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]],
     *ids: str,
     applied: Callable[[Mapping[str, str]], Collection[str]] = lambda _: (),
@@ -42,7 +42,7 @@ async def wanted(
 
 def test_fifty_at_once_are_few_runs() -> None:
     async def day() -> list[list[str]]:
-        desk, playbook = PasswordDesk(), Playbook()
+        desk, playbook = PasswordBatcher(), Playbook()
         first = await wanted(desk, playbook, "a", "b")
         rest = await wanted(desk, playbook, *(f"seat {number}" for number in range(50)))
         assert len(playbook.runs) <= 2
@@ -59,7 +59,7 @@ def test_one_that_fails_fails_alone() -> None:
     async def day() -> list[object]:
         playbook = Playbook("b")
         playbook.go.set()
-        return list(await asyncio.gather(*await wanted(PasswordDesk(), playbook, "a", "b"), return_exceptions=True))
+        return list(await asyncio.gather(*await wanted(PasswordBatcher(), playbook, "a", "b"), return_exceptions=True))
 
     assert asyncio.run(day()) == [None, REFUSED]
 
@@ -74,7 +74,7 @@ def test_who_has_the_new_password_is_told_at_once() -> None:
             await go.wait()
             raise REFUSED
 
-        tasks = await wanted(PasswordDesk(), held_up, "a", "b", "c", applied=lambda hashes: has_it & hashes.keys())
+        tasks = await wanted(PasswordBatcher(), held_up, "a", "b", "c", applied=lambda hashes: has_it & hashes.keys())
         await asyncio.wait_for(tasks[0], 5)
         assert not tasks[1].done()
         has_it.add("b")
@@ -90,7 +90,7 @@ def test_a_run_that_fails_fails_for_all_of_it_and_the_next_goes_on(fault: Except
         raise fault
 
     async def day() -> None:
-        desk, playbook = PasswordDesk(), Playbook()
+        desk, playbook = PasswordBatcher(), Playbook()
         told = await asyncio.gather(*await wanted(desk, broken, "a", "b"), return_exceptions=True)
         assert told == [fault, fault]
         playbook.go.set()
@@ -101,7 +101,7 @@ def test_a_run_that_fails_fails_for_all_of_it_and_the_next_goes_on(fault: Except
 
 def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
     async def day() -> list[list[str]]:
-        desk, playbook = PasswordDesk(), Playbook()
+        desk, playbook = PasswordBatcher(), Playbook()
         playbook.go.set()
         await asyncio.gather(*await wanted(desk, playbook, "a", "a", "b", "b", "c", "a"))
         return playbook.runs
@@ -113,7 +113,7 @@ def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
 
 def test_runs_are_one_callers() -> None:
     async def day() -> None:
-        desk, playbook = PasswordDesk(), Playbook()
+        desk, playbook = PasswordBatcher(), Playbook()
         playbook.go.set()
         callers = ["loopback", "admin", "loopback", "admin"]
         await asyncio.gather(
@@ -126,7 +126,7 @@ def test_runs_are_one_callers() -> None:
 
 def test_who_waits_for_a_run_that_the_apis_end_cuts_off_waits_no_longer() -> None:
     async def day() -> None:
-        desk, playbook = PasswordDesk(), Playbook()
+        desk, playbook = PasswordBatcher(), Playbook()
         (asking,) = await wanted(desk, playbook, "a")
         for task in asyncio.all_tasks():
             if task.get_name() == "passwords":

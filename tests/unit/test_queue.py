@@ -33,7 +33,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def made(registry: Registry) -> Queue:
-    empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "settle": lambda *_: []}
+    empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "finalize": lambda *_: []}
     stop = Operation("stop", "workspace_stop", **empty)
     create = Operation("create", "workspace_create", "create", **empty)
     settings = SimpleNamespace(

@@ -160,7 +160,7 @@ def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, s
         id, jobs = seat(registry), Jobs(registry)
         job = jobs.open(RELEASE, [id], {}, "operator")
         ended = Ended(state, {}, AtelierError(Code.CANCELED, "It was canceled before it began."))
-        (outcome,) = OPERATIONS[RELEASE].settle(jobs, job, ended)
+        (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
         assert (outcome["status"], is_unreleased(registry.get(id=id))) == ("error", True)
 
 
@@ -168,5 +168,5 @@ def test_a_release_job_that_succeeded_leaves_the_status(tmp_path: Path) -> None:
     with open_registry(tmp_path) as registry:
         id, jobs = seat(registry), Jobs(registry)
         job = jobs.open(RELEASE, [id], {}, "operator")
-        OPERATIONS[RELEASE].settle(jobs, job, Ended("successful", {}))
+        OPERATIONS[RELEASE].finalize(jobs, job, Ended("successful", {}))
         assert registry.get(id=id).status is Status.RUNNING

@@ -12,7 +12,7 @@ from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...core.formatting import timestamp
-from ...dependencies import ProjectId, Services, ServicesDependency, Who
+from ...dependencies import CurrentCaller, ProjectId, Services, ServicesDep
 from ...routers import aliases as aliases_api
 from ...routers import egress as egress_api
 from ...routers import git as git_api
@@ -23,7 +23,7 @@ from ...routers import system as system_api
 from ...schemas.projects import Project
 from ..error_pages import PageRoute
 from ..fragment_cache import Remembered
-from ..helpers import docker_away, frame
+from ..helpers import docker_away, layout_context
 from ..i18n import Words
 from ..presenters import aliases, egress, git, jobs, workshop, workspaces
 from ..templating import Reader, html, page, rendered
@@ -32,7 +32,7 @@ _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
 
 
-async def _operator(caller: Who) -> None:
+async def _operator(caller: CurrentCaller) -> None:
     if not caller.operator:
         raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
 
@@ -43,7 +43,7 @@ Group = Annotated[str, Query(max_length=100)]
 
 @router.get("/")
 async def workspaces_page(
-    request: Request, services: ServicesDependency, caller: Who, reader: Reader, group: Group = ""
+    request: Request, services: ServicesDep, caller: CurrentCaller, reader: Reader, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
     config = (await system_api.config(services))["config"]
@@ -53,19 +53,19 @@ async def workspaces_page(
         reader,
         listing=await _listing(request, services, reader, group),
         form=workspaces.create_form(config, groups, reader),
-        **frame(services, caller, "workspaces"),
+        **layout_context(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces")
-async def workspaces_fragment(
-    request: Request, services: ServicesDependency, reader: Reader, group: Group = ""
-) -> Response:
+async def workspaces_fragment(request: Request, services: ServicesDep, reader: Reader, group: Group = "") -> Response:
     return html(await _listing(request, services, reader, group))
 
 
 @router.get("/workspaces/{project_id}")
-async def workspace_page(project_id: ProjectId, services: ServicesDependency, caller: Who, reader: Reader) -> Response:
+async def workspace_page(
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, reader: Reader
+) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
     groups = (await projects_api.list_groups(services))["groups"]
     return page(
@@ -74,17 +74,17 @@ async def workspace_page(project_id: ProjectId, services: ServicesDependency, ca
         **await _workspace(services, project_id, reader),
         **await _aliases(services, project_id, reader),
         form={"groups": groups},
-        **frame(services, caller, "workspaces"),
+        **layout_context(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces/{project_id}")
-async def workspace_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def workspace_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     return page("workspace_facts.html", reader, **await _workspace(services, project_id, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/disk")
-async def disk_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def disk_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     """Loaded separately, because measuring takes Docker some time."""
     try:
         usage = (await projects_api.get_disk_usage(project_id, services))["diskUsage"]
@@ -101,12 +101,12 @@ async def disk_fragment(project_id: ProjectId, services: ServicesDependency, rea
 
 
 @router.get("/pages/workspaces/{project_id}/aliases")
-async def aliases_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def aliases_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     return page("aliases.html", reader, **await _aliases(services, project_id, reader))
 
 
 @router.get("/pages/workspaces/{project_id}/ports")
-async def ports_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def ports_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     """Loaded separately, because it queries Docker."""
     status, _ = services.presenter.status(services.row(project_id))
     found = await ports_api.list_ports(project_id, services)
@@ -115,14 +115,14 @@ async def ports_fragment(project_id: ProjectId, services: ServicesDependency, re
 
 
 @router.get("/pages/workspaces/{project_id}/log")
-async def log_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def log_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     logs = (await egress_api.get_squid_logs(project_id, services, lines=200))["logs"]
     allowed = await _allowed(services, project_id)
     return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
-async def domains_fragment(project_id: ProjectId, services: ServicesDependency, reader: Reader) -> Response:
+async def domains_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
     found = await egress_api.get_recorded_domains(project_id, services)
     project = workspaces.row(services.presenter.project(services.row(project_id)), reader)
     categories = egress.domain_categories(found, await _allowed(services, project_id), reader)
@@ -132,7 +132,7 @@ async def domains_fragment(project_id: ProjectId, services: ServicesDependency, 
 @router.get("/pages/workspaces/{project_id}/conversations")
 async def conversations_fragment(
     project_id: ProjectId,
-    services: ServicesDependency,
+    services: ServicesDep,
     reader: Reader,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
@@ -150,7 +150,7 @@ async def conversations_fragment(
 
 
 @router.get("/whitelist")
-async def whitelist_page(services: ServicesDependency, caller: Who, reader: Reader, group: Group = "") -> Response:
+async def whitelist_page(services: ServicesDep, caller: CurrentCaller, reader: Reader, group: Group = "") -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
     answer = await egress_api.get_whitelist(services)
     groups = (await projects_api.list_groups(services))["groups"]
@@ -160,42 +160,44 @@ async def whitelist_page(services: ServicesDependency, caller: Who, reader: Read
         reader,
         whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), reader),
         recorded=[workspaces.row(project, reader) for project in recorded],
-        **frame(services, caller, "whitelist"),
+        **layout_context(services, caller, "whitelist"),
     )
 
 
 @router.get("/repositories")
-async def repositories_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
+async def repositories_page(services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
     """The repositories on the git server; the page does not exist without one."""
     require_git(services.settings.site)
     found = await _repositories(services, reader)
-    return page("repositories.html", reader, **found, **frame(services, caller, "repositories"))
+    return page("repositories.html", reader, **found, **layout_context(services, caller, "repositories"))
 
 
 @router.get("/pages/repositories")
-async def repositories_fragment(services: ServicesDependency, reader: Reader) -> Response:
+async def repositories_fragment(services: ServicesDep, reader: Reader) -> Response:
     return page("repositories_list.html", reader, **await _repositories(services, reader))
 
 
 @router.get("/jobs")
-async def jobs_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
+async def jobs_page(services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
     """The newest jobs, live."""
-    return page("jobs.html", reader, jobs=await _jobs(services, reader), **frame(services, caller, "jobs"))
+    return page("jobs.html", reader, jobs=await _jobs(services, reader), **layout_context(services, caller, "jobs"))
 
 
 @router.get("/pages/jobs")
-async def jobs_fragment(services: ServicesDependency, reader: Reader) -> Response:
+async def jobs_fragment(services: ServicesDep, reader: Reader) -> Response:
     return page("jobs_table.html", reader, jobs=await _jobs(services, reader))
 
 
 @router.get("/jobs/{job_id}")
-async def job_page(job_id: str, services: ServicesDependency, caller: Who, reader: Reader) -> Response:
+async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
     """One job, with its output as it comes."""
-    return page("job.html", reader, job=await _job(services, job_id, reader), **frame(services, caller, "jobs"))
+    return page(
+        "job.html", reader, job=await _job(services, job_id, reader), **layout_context(services, caller, "jobs")
+    )
 
 
 @router.get("/pages/jobs/{job_id}")
-async def job_fragment(job_id: str, services: ServicesDependency, reader: Reader) -> Response:
+async def job_fragment(job_id: str, services: ServicesDep, reader: Reader) -> Response:
     return page("job_state.html", reader, job=await _job(services, job_id, reader))
 
 

@@ -8,19 +8,19 @@ from atelier.common.errors import AtelierError, Code
 from fastapi import APIRouter, Body, Depends, Response
 
 from ...core.responses import JSON
-from ...dependencies import Services, ServicesDependency, Who
+from ...dependencies import CurrentCaller, Services, ServicesDep
 from ...routers import seats as seats_api
 from ...routers import workshop as workshop_api
 from ...routers import workshop_teardown as teardown_api
 from ...schemas.seats import MakeCards, Seat
 from ..error_pages import PageRoute
-from ..helpers import docker_away, frame
+from ..helpers import docker_away, layout_context
 from ..i18n import Words
 from ..presenters import workshop, workshop_teardown
 from ..templating import Reader, page
 
 
-async def _workshop_admin(services: ServicesDependency, caller: Who) -> None:
+async def _workshop_admin(services: ServicesDep, caller: CurrentCaller) -> None:
     if not services.settings.workshop.admin_password:
         raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
     if not caller.workshop_admin:
@@ -32,7 +32,7 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 
 
 @for_all.get("/workshop")
-async def workshop_page(services: ServicesDependency, reader: Reader) -> Response:
+async def workshop_page(services: ServicesDep, reader: Reader) -> Response:
     """Where participants get their seat; it tells of no workspace."""
     status = await workshop_api.get_workshop_status(services)
     configured = services.settings.workshop
@@ -46,38 +46,38 @@ async def workshop_page(services: ServicesDependency, reader: Reader) -> Respons
 
 
 @for_workshop.get("/workshop/admin")
-async def workshop_admin_page(services: ServicesDependency, caller: Who, reader: Reader) -> Response:
+async def workshop_admin_page(services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
     """The seats, first without their activity, which the page then loads."""
     rows = services.read_claims.seats()
     found = seats_api.seats(services, rows, {})
     address = f"{services.settings.base_url}/workshop"
-    surroundings = {**frame(services, caller, "workshop"), "is_operator": caller.operator}
+    surroundings = {**layout_context(services, caller, "workshop"), "is_operator": caller.operator}
     told = workshop.at_release(services.settings.workshop, services.settings.reset_keep_hours, reader)
     shown = await _seats(services, found, reader)
     return page("admin.html", reader, address=address, at_release=told, **surroundings, **shown)
 
 
 @for_workshop.get("/pages/workshop/seats")
-async def seats_fragment(services: ServicesDependency, reader: Reader) -> Response:
+async def seats_fragment(services: ServicesDep, reader: Reader) -> Response:
     found = (await seats_api.list_seats(services))["seats"]
     return page("seats.html", reader, **await _seats(services, found, reader))
 
 
 @for_workshop.get("/pages/workshop/rehearsal")
-async def rehearsal_fragment(services: ServicesDependency, reader: Reader) -> Response:
+async def rehearsal_fragment(services: ServicesDep, reader: Reader) -> Response:
     answer = await workshop_api.last_rehearsal(services)
     return page("rehearsal.html", reader, rehearsal=workshop.rehearsal(answer, reader))
 
 
 @for_workshop.get("/pages/workshop/ending")
-async def ending_fragment(services: ServicesDependency, reader: Reader) -> Response:
+async def ending_fragment(services: ServicesDep, reader: Reader) -> Response:
     answer = await teardown_api.collected_work(services)
     return page("ending.html", reader, ending=workshop_teardown.ending(answer, reader))
 
 
 @for_workshop.post("/pages/workshop/cards")
 async def cards_fragment(
-    services: ServicesDependency, caller: Who, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
+    services: ServicesDep, caller: CurrentCaller, reader: Reader, body: Annotated[MakeCards | None, Body()] = None
 ) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
     made = await seats_api.cards(services, caller, body or MakeCards())

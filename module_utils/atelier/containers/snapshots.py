@@ -171,7 +171,7 @@ def was_interrupted(context: Context, workspace: Workspace) -> bool:
 
 
 @contextmanager
-def held_still(context: Context, workspace: Workspace, container: Container) -> Iterator[None]:
+def paused_for_copy(context: Context, workspace: Workspace, container: Container) -> Iterator[None]:
     """Pauses the container for the block, if it runs. A killed run leaves a journal from which ``recover`` unpauses it.
     The caller holds the workspace's lock."""
     try:

@@ -28,7 +28,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d",
 
 
 @dataclass(frozen=True)
-class Applicant:
+class Participant:
     """A participant who claims a seat; both fields are validated already. ``browser`` and ``source`` (an address) are
     where the claim comes from; empty if unknown."""
 
@@ -139,7 +139,7 @@ class Claims:
         self._bounds = bounds
 
     def claim(
-        self, applicants: Sequence[Applicant], *, password_due: bool = False, leaving: Collection[str] = ()
+        self, applicants: Sequence[Participant], *, password_due: bool = False, leaving: Collection[str] = ()
     ) -> list[ClaimResult]:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
@@ -196,7 +196,7 @@ class Claims:
             )
         return claim
 
-    def password_told(self, claim: Claim) -> None:
+    def mark_password_shown(self, claim: Claim) -> None:
         """Records that the participant was shown the seat's password, which happens once."""
         with self._registry.transaction() as db:
             db.execute(

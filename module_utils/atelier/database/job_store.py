@@ -145,7 +145,7 @@ class Jobs:
         """Jobs that were asked for and are not at their end, oldest first."""
         return self._select("WHERE state IN (?, ?) ORDER BY rowid", *OPEN)
 
-    def promised_ids(self, but: str | None = None) -> set[str]:
+    def workspaces_with_open_jobs(self, but: str | None = None) -> set[str]:
         """Ids of workspaces that an unfinished job is for, ``but`` for the job of that id."""
         return {id for job in self.unfinished() if job.id != but for id in job.project_ids}
 

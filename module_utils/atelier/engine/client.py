@@ -17,7 +17,7 @@ from ..common.messages import Message
 from ..common.plain_text import last_of, plain
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_errors import LONGEST_REASON, translated
-from .image_config import config_only_archive, instructions, overruling
+from .image_config import config_only_archive, dockerfile_changes, override_config
 from .interface import (
     MOST_OUTPUT,
     Container,
@@ -30,7 +30,7 @@ from .interface import (
     Size,
     TarExtract,
 )
-from .parsing import ExportReader, container_from, event_from, image_from, log_text, raise_reported, stats_from
+from .parsing import ExportReader, container_from, event_from, image_from, log_text, raise_stream_error, stats_from
 
 if TYPE_CHECKING:
     import requests
@@ -400,7 +400,7 @@ class DockerEngine:
             # The labels from the first moment on: by them a crash's leftovers are found.
             told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
             if self._in_containerd:
-                told = overruling(config, self._api.inspect_container(container)["Config"])
+                told = override_config(config, self._api.inspect_container(container)["Config"])
             self._api.commit(container, repository=repository, tag=name, pause=False, conf=told)
         return self._made(tag) if self._in_containerd else self._with_config(tag, config)
 
@@ -410,9 +410,9 @@ class DockerEngine:
         told = {"Labels": config.get("Labels")} if not self._in_containerd else config
         with self._translated(Message("do.flatten", container=container), Code.SNAPSHOT_FAILED):
             stream = ExportReader(self._api.export(container))
-            changes = instructions(told)
+            changes = dockerfile_changes(told)
             answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=changes)
-            raise_reported(json.loads(line) for line in answer.splitlines())
+            raise_stream_error(json.loads(line) for line in answer.splitlines())
         return self._made(tag) if self._in_containerd else self._with_config(tag, config)
 
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
@@ -424,7 +424,7 @@ class DockerEngine:
         """
         made = self._made(tag)
         with self._translated(Message("do.configure_image", tag=tag), Code.SNAPSHOT_FAILED):
-            raise_reported(self._api.load_image(config_only_archive(tag, config, made.layers)))
+            raise_stream_error(self._api.load_image(config_only_archive(tag, config, made.layers)))
         self.remove_image(made.id)
         return self._made(tag)
 

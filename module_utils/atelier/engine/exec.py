@@ -23,7 +23,7 @@ from docker.errors import APIError
 from ..common.bounded_socket import connect, receive, seconds_left
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from .parsing import never_began
+from .parsing import exec_failed_to_start
 
 # The platform's own, in place of the container's: there the first entry is a folder of the seat's user.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -90,7 +90,7 @@ class Programs:
         try:
             code, output = self._ended(program, mark, deadline)
             # Nothing was done, so a retry is safe.
-            return self._ended(program, mark, deadline) if never_began(code, output) else (code, output)
+            return self._ended(program, mark, deadline) if exec_failed_to_start(code, output) else (code, output)
         except _Beyond as beyond:
             _held_up.add(container)
             self._end(program, mark)

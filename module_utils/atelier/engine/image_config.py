@@ -46,7 +46,7 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
     return buffer.getvalue()
 
 
-def overruling(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+def override_config(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration to commit a container with, so that nothing of its own environment and labels is left over.
 
     Docker adds to it what only the container has, and nothing can take that out: it gets an empty value here.
@@ -58,7 +58,7 @@ def overruling(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[
     return {**wanted, "Env": environment, "Labels": labels}
 
 
-def instructions(config: Mapping[str, Any]) -> list[str]:
+def dockerfile_changes(config: Mapping[str, Any]) -> list[str]:
     """The same as instructions of a Dockerfile, as an import takes them. Source: Docker's reference of ``import``."""
     lists = [(name, config.get(key)) for name, key in (("ENTRYPOINT", "Entrypoint"), ("CMD", "Cmd"))]
     texts = [(name, config.get(key)) for name, key in (("USER", "User"), ("WORKDIR", "WorkingDir"))]

@@ -9,7 +9,7 @@ from typing import Any
 from .interface import Container, ContainerStats, Event, Image
 
 
-def raise_reported(answers: Iterable[Any]) -> None:
+def raise_stream_error(answers: Iterable[Any]) -> None:
     """Reads a stream of progress answers. Its status is 200 already, so a failure is in the stream."""
     from docker.errors import APIError
 
@@ -19,7 +19,7 @@ def raise_reported(answers: Iterable[Any]) -> None:
             raise APIError(reason, explanation=reason)
 
 
-def never_began(code: int, output: str) -> bool:
+def exec_failed_to_start(code: int, output: str) -> bool:
     """Whether a command was not run, because runc lost its process, which happens rarely. Docker reports it in the
     command's output."""
     lost = output.startswith("OCI runtime exec failed:") and "waiting for init preliminary setup" in output

@@ -132,7 +132,7 @@ def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) ->
         raise AtelierError(Code.ARCHIVE_FAILED, Message("not_compared", why=error)) from error
 
 
-def is_of_its_own(path: str) -> bool:
+def is_ignored_path(path: str) -> bool:
     """Whether the path below /workspace is written by programs automatically and holds no work."""
     return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _OF_THEIR_OWN)
 
@@ -185,7 +185,7 @@ def _contents(stream: Any, key: bytes) -> Iterator[tuple[str, bytes]]:
         for entry in entries:
             entries.members = []  # type: ignore[attr-defined]  # it would keep them all
             path = entry.name.removeprefix("workspace/")
-            if entry.isdir() or is_of_its_own(path):
+            if entry.isdir() or is_ignored_path(path):
                 continue
             file = entries.extractfile(entry) if entry.isfile() else None
             digest = hashlib.file_digest(file, "sha256").digest() if file else b""  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from ..common.models import Workspace
 from ..containers.container import observed_status
 from ..containers.context import Context
 from ..containers.save_work import Saved, save_work
-from ..containers.snapshots import held_still, recover, was_interrupted
+from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..database.workspace_store import now
 from .archive_freshness import late_work, rest_of
 from .archives import remove_unfinished, write_archive
@@ -131,7 +131,7 @@ def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry 
     saved = save_work(context, row) if container.status == "running" else _PUSHED_BY_NOBODY
     with ExitStack() as held:
         # Paused, so that the archive is consistent.
-        held.enter_context(held_still(context, row, container))
+        held.enter_context(paused_for_copy(context, row, container))
         limits = context.site.archive
         chunks = held.enter_context(closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)))
         # What changes from now on is newer than the archive.

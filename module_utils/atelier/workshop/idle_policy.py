@@ -12,7 +12,7 @@ BUSY_CORES = 0.05
 
 
 @dataclass(frozen=True)
-class Signs:
+class UsageSample:
     """Usage of a running workspace. ``last_use`` is the newest of its IDE's heartbeat and of the times at which it was
     connected or busy; None if there was none since its start."""
 
@@ -28,7 +28,7 @@ class Signs:
 
 
 def is_due(
-    signs: Signs, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
+    signs: UsageSample, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
 ) -> str | None:
     """Why the workspace must be stopped now; None otherwise.
 

@@ -13,7 +13,7 @@ from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..containers.context import Context
-from ..containers.snapshots import held_still, recover, was_interrupted
+from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..engine.interface import Container
 from ..workspaces.service import remove
 from .archive_freshness import late_work
@@ -93,7 +93,7 @@ def _remove_held(
 def _halted(context: Context, row: Workspace, container: Container) -> Iterator[None]:
     """Keeps the seat from running for the block. Afterwards it goes on as it was, if it is still there."""
     if container.status != "restarting":
-        with held_still(context, row, container):
+        with paused_for_copy(context, row, container):
             yield
         return
     # Docker may start it at any moment, and can't pause it.

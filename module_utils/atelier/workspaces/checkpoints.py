@@ -186,7 +186,9 @@ def reset(
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
         with _stopped_if_it_fails(context, row), _origin(context, row, container, taken_before) as (origin, image):
-            kept = _swap(context, row, container, image, run_id, pending=CLONE if origin == "repository" else None)
+            kept = _replace_container(
+                context, row, container, image, run_id, pending=CLONE if origin == "repository" else None
+            )
         context.progress(Message("step.reset", name=row.name), 1, 1)
         row = context.registry.get(id=row.id)
         after = _view(context, row, context.engine.inspect(context.site.container_name(row.id)))
@@ -234,7 +236,7 @@ def _origin(
         yield "repository" if row.git_url else "template", context.site.template_image(row.template)
 
 
-def _swap(
+def _replace_container(
     context: Context, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
 ) -> str | None:
     """Replaces the container by a new one of the image, and puts ``pending`` files into it; returns the old one's new
@@ -275,7 +277,7 @@ def _swap(
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
                 context.engine.remove(name)
-                bring_back(context, row)
+                restore_previous_container(context, row)
                 context.registry.update(row.id, git_pending=row.git_pending)
                 if old is not None and old.status == "running":
                     start_seat(context, row)
@@ -290,7 +292,7 @@ def interrupted_resets(context: Context) -> dict[str, str]:
     return {names[moved]: moved for name, moved in kept if name not in names}
 
 
-def bring_back(context: Context, row: Workspace) -> None:
+def restore_previous_container(context: Context, row: Workspace) -> None:
     """Restores the old container of a seat whose reset was killed. The caller holds its lock."""
     former = _last_kept(context, row.id)
     if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
@@ -298,7 +300,7 @@ def bring_back(context: Context, row: Workspace) -> None:
         context.registry.update(row.id, status=Status.STOPPED, error=None)
 
 
-def containers_of_the_past(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
+def stale_containers(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
     """Unused new containers of resets, and kept ones. Maps container name to (workspace id, expired). Expired
     containers may be removed even if the workspace still exists."""
     names = _names(context)
@@ -332,7 +334,7 @@ def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
 
 
-def forget_past(context: Context, workspace_id: str) -> None:
+def remove_history(context: Context, workspace_id: str) -> None:
     """Removes the kept containers and checkpoints of a deleted workspace."""
     name = context.site.container_name(workspace_id)
     for former in (name + _NEW_SUFFIX, *kept_among(name, _names(context))):

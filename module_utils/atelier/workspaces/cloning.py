@@ -98,7 +98,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     if source.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
     if check_mode:
-        return _foretold(context, order, source)
+        return _dry_run(context, order, source)
     held = order.sheet.held(context.locks, context.lock_wait) if order.sheet else nullcontext()
     with held, _run(context, order, source) as run:
         seats = _seats(context, order, source, run)
@@ -120,7 +120,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     return outcome
 
 
-def _foretold(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
+def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
     """Dry run: what the request would do."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
     seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)

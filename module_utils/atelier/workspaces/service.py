@@ -23,7 +23,7 @@ from ..database.rows import Reservation
 from ..database.workspace_store import new_id
 from ..engine.interface import Container
 from ..recordings.store import remove_recordings
-from .checkpoints import forget_past
+from .checkpoints import remove_history
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -91,7 +91,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         if Step.BUILD in steps:
             TemplateImages.of(context).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
-            return EnsureResult(bool(steps), before, _predicted(context, desired, workspace, before, steps))
+            return EnsureResult(bool(steps), before, _dry_run(context, desired, workspace, before, steps))
         if not steps:
             if desired.state is WorkspaceState.ABSENT:
                 context.sync_routes()  # a removal that was killed may have left its route
@@ -199,7 +199,7 @@ def _hash_of(desired: WorkspaceSpec) -> str | None:
 def remove(context: Context, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
-    forget_past(context, workspace.id)
+    remove_history(context, workspace.id)
     discard_container(context, workspace)
     forget(context, workspace.id)
     context.registry.delete(workspace.id)
@@ -329,7 +329,7 @@ def _git_warnings(context: Context, desired: WorkspaceSpec, workspace: Workspace
     return [workspace.git_problem] if workspace.git_problem else []
 
 
-def _predicted(
+def _dry_run(
     context: Context,
     desired: WorkspaceSpec,
     workspace: Workspace | None,
