@@ -20,8 +20,8 @@ _BY_THE_ROLE = ("atelier_api_templates", "atelier_api_version", "atelier_api_tok
 
 
 def write_settings(folder: Path, token: str, **settings: Any) -> Path:
-    """Writes the settings file of an API, and the files that it names. ``settings`` are named as in api/settings.py, in
-    place of the inventory's; a dictionary changes those that it names."""
+    """Writes the settings file of an API, and the files that it names. ``settings`` are named as in api/settings.py and
+    replace the inventory's, dictionaries as a whole."""
     files = {"api_token": folder / "token", "api_secrets": folder / "secrets.json"}
     made = {"api_templates": ["empty"], "api_version": "tests", **{name: str(path) for name, path in files.items()}}
     values = inventory_values() | {f"atelier_{name}": value for name, value in (made | settings).items()}

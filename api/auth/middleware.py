@@ -31,7 +31,10 @@ _LARGEST_OF_STRANGERS = 16 * 1024
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
 # What anybody may ask: nothing here tells of a workspace.
-_PUBLIC = {"/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"}
+_PUBLIC = {
+    *("/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"),
+    "/pages/workshop/told",
+}
 # Pages check the caller themselves and show the sign-in if needed.
 _PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
 # What callers prove by a workspace's password; each checks it itself.

@@ -78,6 +78,10 @@ class DiskGauge:
         try:
             used = engine.written(container)
         except AtelierError as error:
+            with suppress(AtelierError):
+                # One that was removed or replaced meanwhile has not too many files.
+                if engine.inspect(container) is None:
+                    return Figures(0, time.monotonic() - begun, pending, written)
             self._resting[id] = begun + _REST_SECONDS
             log.warning("the files of %s could not be measured: %s", id, error)
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)

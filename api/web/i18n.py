@@ -19,6 +19,8 @@ from babel.numbers import format_decimal, get_decimal_symbol
 FOLDER = Path(__file__).parent / "locales"
 # For readers of a language that has no file. Its file holds no texts of the core: those are in atelier.common.texts.
 ENGLISH = "en"
+# Levels of a code: it and its parameters are one each. The deepest codes of the core hold three others.
+_DEEPEST_CODE = 8
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9]{1,3})?))?")
 
@@ -62,13 +64,18 @@ class Words:
                 return [self.told_codes(each) for each in codes]
             if codes.keys() != {"id", "params"}:
                 return {key: self.told_codes(each) for key, each in codes.items()}
-            return self.told(read(codes))
+            # A text that quotes its parameter doubles its backslashes, so each level can double the size.
+            return self.told(read(codes)) if _depth(codes) <= _DEEPEST_CODE else None
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return None
 
     def of(self, prefix: str) -> dict[str, str]:
         """The texts whose keys begin so, by what follows the beginning."""
         return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
+
+
+def _depth(codes: Any) -> int:
+    return 1 + max(map(_depth, codes.values()), default=0) if isinstance(codes, dict) else 0
 
 
 def words(language: str) -> Words:
@@ -145,4 +152,5 @@ def choose_language(accepted: str) -> str:
         if found := _RANGE.fullmatch(part):
             weights.setdefault(found[1], float(found[2] or 1))
     wanted = sorted((name for name, weight in weights.items() if weight > 0), key=weights.__getitem__, reverse=True)
-    return negotiate_locale(wanted, languages(), sep="-") or ENGLISH
+    # Babel writes what it knows by an alias in its own way: pt-PT.
+    return (negotiate_locale(wanted, languages(), sep="-") or ENGLISH).lower()

@@ -15,7 +15,11 @@ SHARE = "/api/projects/0123456789ab/ports/3000/share"
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/workshop/claim", "/api/session", "/api/session/", SHARE, "/api/ports/0123456789ab-3000/sign-in"]
+    "path",
+    [
+        *("/api/workshop/claim", "/pages/workshop/told", "/api/session", "/api/session/", SHARE),
+        "/api/ports/0123456789ab-3000/sign-in",
+    ],
 )
 def test_what_anybody_may_send_is_small(path: str) -> None:
     assert largest_body(STRANGER, path) == 16 * 1024

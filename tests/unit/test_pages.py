@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from api.core.errors import error_response, validation_response
 from api.schemas.projects import CreateProject
+from api.web import i18n
 from api.web.i18n import FOLDER, choose_language, languages, read_languages, words
 from api.web.presenters import aliases as addresses
 from api.web.presenters import egress, git, jobs, workspaces
@@ -251,6 +252,13 @@ def test_codes_within_codes_end() -> None:
     assert EN.told_codes(nested) is None
 
 
+def test_quotes_within_quotes_do_not_fill_the_memory() -> None:
+    nested: Any = "'\"\\"
+    for _ in range(40):
+        nested = {"id": "name_taken", "params": {"name": nested}}
+    assert EN.told_codes(nested) is None
+
+
 def test_every_error_has_words() -> None:
     for language in LANGUAGES:
         of_pages = {"offline", "unknown", "ADMIN_OFF"}
@@ -277,6 +285,11 @@ def test_every_error_has_words() -> None:
 )
 def test_the_readers_language(accepted: str, language: str) -> None:
     assert choose_language(accepted) == language
+
+
+def test_a_language_that_babel_writes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(i18n, "languages", lambda: {"en": EN, "pt-pt": EN})
+    assert choose_language("pt") == "pt-pt"
 
 
 def _placeholders(text: str) -> set[str]:
