@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
+from atelier.common.errors import AtelierError
 from atelier.common.models import Workspace
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.workspaces.disk_limits import (
@@ -180,7 +182,9 @@ class DiskWatch:
         try:
             if at_once:
                 await asyncio.to_thread(self._gauge.kill, container)
-            await self._tell()
+            # What cannot be noted now is noted after the next look.
+            with suppress(AtelierError):
+                await self._tell()
             job = await asyncio.to_thread(services.jobs.open, "stop", [row.id], {}, _CALLER.name)
         except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)

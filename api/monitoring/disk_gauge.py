@@ -14,6 +14,7 @@ from atelier.common.errors import AtelierError
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import Container, Engine
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
+from atelier.workspaces.revival import DOWN
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +78,11 @@ class DiskGauge:
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
         try:
             used = engine.written(container)
+            if _is_gone(engine, container):
+                used = 0
         except AtelierError as error:
-            with suppress(AtelierError):
-                # One that was removed or replaced meanwhile has not too many files.
-                if engine.inspect(container) is None:
-                    return Figures(0, time.monotonic() - begun, pending, written)
+            if _is_gone(engine, container):
+                return Figures(0, time.monotonic() - begun, pending, written)
             self._resting[id] = begun + _REST_SECONDS
             log.warning("the files of %s could not be measured: %s", id, error)
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
@@ -101,6 +102,14 @@ class DiskGauge:
 
     def _engine(self) -> DockerEngine:
         return DockerEngine(self._engine_url, patience=LONGEST_WALK_SECONDS)
+
+
+def _is_gone(engine: Engine, container: str) -> bool:
+    """Whether it was removed, stopped or replaced while it was measured."""
+    with suppress(AtelierError):
+        found = engine.inspect(container)
+        return found is None or found.status in DOWN
+    return False
 
 
 def _writes(engine: Engine, container: str) -> tuple[int, int]:

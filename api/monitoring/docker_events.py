@@ -100,10 +100,10 @@ class Watcher(threading.Thread):
         for event in events:
             if self._stopped.is_set():
                 return
+            self._last_event = event.at
             workspace_id = self._workspace_of(event)
             if workspace_id is None:
                 continue
-            self._last_event = event.at
             if not event.action.startswith(_NO_CHANGE):
                 self._note_asked(workspace_id, event.action)
                 self._look_at(engine, workspace_id, event.container)

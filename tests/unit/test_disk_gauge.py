@@ -8,29 +8,46 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import Container
+from support import container
 
 from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge
 
 
 class Docker:
-    """Containers as the test sets them; none can be measured."""
+    """One container with that status and size; None for a container that is gone, or that cannot be measured."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(self, status: str | None, size: int | None) -> None:
+        self.status, self.size = status, size
 
-    def written(self, container: str) -> int:
-        raise AtelierError(Code.ENGINE_ERROR, f"{container} cannot be measured.")
+    def written(self, name: str) -> int:
+        if self.size is None:
+            raise AtelierError(Code.ENGINE_ERROR, f"{name} cannot be measured.")
+        return self.size
 
-    def inspect(self, container: str) -> Container | None:
-        return cast(Container, object()) if container in self.names else None
+    def inspect(self, _: str) -> Container | None:
+        return container(self.status) if self.status else None
 
     def close(self) -> None:
         pass
 
 
-@pytest.mark.parametrize(("names", "seconds"), [((), 0), (("c",), LONGEST_WALK_SECONDS)])
-def test_only_a_container_that_is_there_has_too_many_files(names: tuple[str, ...], seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("status", "size", "used", "seconds"),
+    [
+        ("running", 70, 70, 0),
+        ("paused", 70, 70, 0),
+        ("running", None, 0, LONGEST_WALK_SECONDS),
+        # A reset, a release or a teardown came in between: neither size nor time are those of the seat.
+        ("exited", 70, 0, 0),
+        ("exited", None, 0, 0),
+        (None, None, 0, 0),
+    ],
+)
+def test_a_container_that_was_replaced_meanwhile_counts_for_nothing(
+    status: str | None, size: int | None, used: int, seconds: float
+) -> None:
     gauge = DiskGauge("unix:///nowhere")
-    gauge._engine = lambda: cast(DockerEngine, Docker(*names))  # type: ignore[method-assign]
-    for _ in range(2):  # the second look believes the first
-        assert gauge.measure({"id": "c"}, with_writes=False)["id"].walk_seconds == pytest.approx(seconds, abs=1)
+    gauge._engine = lambda: cast(DockerEngine, Docker(status, size))  # type: ignore[method-assign]
+    for _ in range(2):  # the second look uses what the first has found
+        found = gauge.measure({"id": "c"}, with_writes=False)["id"]
+        assert (found.used, found.walk_seconds) == (used, pytest.approx(seconds, abs=1))
