@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, StrictBool
-from typing_extensions import TypedDict
 
-from .common import Body, Success, eg, example
+from .common import Body, Coded, Success, eg, example
 from .fields import Text
 
 
@@ -23,7 +22,7 @@ class CreateRepository(Body):
     private: StrictBool | None = None
 
 
-class Repository(TypedDict):
+class Repository(Coded):
     name: Annotated[str, eg("my-flask-app")]
     fullName: Annotated[str, eg("developer/my-flask-app")]
     description: str

@@ -42,7 +42,7 @@ def test_a_seat_that_fills_its_part_of_the_disk_is_stopped(own: Callable[..., Ap
 
     # Started again it may live for a while, so that somebody can delete files.
     assert api.post(f"/api/projects/{full['id']}/start").status_code == 200
-    assert "delete some" in api.project(full["id"])["diskWarning"]
+    assert "Delete some" in api.project(full["id"])["diskWarning"]
     api.instance.run_inside(full, "rm /workspace/large")
     eventually(lambda: api.project(full["id"])["diskWarning"] is None, "the end of the warning")
     assert api.project(full["id"])["status"] == "running"

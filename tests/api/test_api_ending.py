@@ -48,7 +48,7 @@ def test_collected_and_torn_down(own: Callable[..., Api]) -> None:
     assert [(seat["projectName"], seat["error"]) for seat in ended["seats"]] == [
         *(("Workshop 1", None), ("Workshop 2", None), ("Workshop", None))
     ]
-    assert "does not run" in ended["seats"][1]["warnings"][0]
+    assert "is not running" in ended["seats"][1]["warnings"][0]
     shown = api.get(COLLECT, headers=ADMIN).json()
     assert [(row["projectName"], row["isBase"], row["collected"]) for row in shown["workspaces"]] == [
         *(("Workshop 1", False, True), ("Workshop 2", False, True), ("Workshop", True, True))

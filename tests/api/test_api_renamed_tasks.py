@@ -49,7 +49,7 @@ def test_every_job_still_reports_its_seats(own: Callable[..., Api], home: Path) 
     assert api.post(f"/api/projects/{ids[1]}/stop").status_code == 200
     begun = api.post("/api/workshop/collect", headers=ADMIN).json()["jobId"]
     warnings = {seat["projectId"]: seat["warnings"] for seat in api.ended(begun)["seats"]}
-    assert "does not run" in warnings[ids[1]][0]
+    assert "is not running" in warnings[ids[1]][0]
     assert api.post(f"/api/projects/{ids[1]}/start").status_code == 200
 
     # What a release did to the files.

@@ -52,7 +52,7 @@ CREATE: list[tuple[dict[str, Any], str, str, str]] = [
     ({"notes": "x" * 10_241}, "VALIDATION_ERROR", "notes", "10 KB"),
     ({"proxy_mode": "logging"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
     ({"proxy_mode": "security"}, "VALIDATION_ERROR", "proxy_mode", "Use one of: none."),
-    ({"name": "Base", "template": "cobol"}, "VALIDATION_ERROR", "template", "Make another workspace"),
+    ({"name": "Base", "template": "cobol"}, "VALIDATION_ERROR", "template", "Create another workspace"),
     ({"seats_csv": "/no/such/folder/seats.csv"}, "VALIDATION_ERROR", "seats_csv", "a folder that exists"),
     ({"password": "long enough", "remove_password": True}, "VALIDATION_ERROR", "remove_password", "Give one"),
     ({"name": "Nobody", "must_exist": True}, "PROJECT_NOT_FOUND", "name", "workspace_info"),

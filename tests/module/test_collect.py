@@ -91,7 +91,7 @@ def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) ->
     assert (manifest["Course 1"]["commit"], manifest["Course 1"]["branch"]) == (commit, "main")
     assert author == f"Course 1 <{site.public_name(works)}@seats.localhost>"
     assert "no branch on the git server" in manifest["Course 1"]["note"]
-    assert "does not run" in manifest["Course 2"]["note"]
+    assert "is not running" in manifest["Course 2"]["note"]
     assert not site.container(works).attrs["State"]["Paused"]
 
     # Something is new, though it looks old; another one ran in between. Then archives are others, the older ones gone.

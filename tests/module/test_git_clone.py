@@ -134,7 +134,7 @@ def test_a_failing_clone_says_why_and_is_tried_again(shared: Installation, host:
 
 
 @pytest.mark.parametrize(
-    ("area", "words"), [("hangs", "longer than 1 seconds"), ("html", "no git server"), ("open/no", "")]
+    ("area", "words"), [("hangs", "longer than 1 seconds"), ("html", "not a git server"), ("open/no", "")]
 )
 def test_servers_that_are_none(shared: Installation, host: tuple[str, list[str]], area: str, words: str) -> None:
     url, _ = host

@@ -197,7 +197,7 @@ def test_what_squid_cannot_run_is_rolled_back(squid: Proxied) -> None:
         result = squid.play("whitelist_set", whitelist_domains=["python.org"], atelier_ready_timeout=4).failed(
             "SQUID_ERROR"
         )
-        assert "previous one again" in result["msg"]
+        assert "previous configuration again" in result["msg"]
         assert squid.live == before
         assert before.is_running()
     finally:
