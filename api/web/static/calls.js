@@ -224,7 +224,7 @@ function faultOf(field, name, text, answer) {
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()
   if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
   const told = plain.includes(answer.code) ? undefined : answer.told?.details?.[name]
-  return told ?? (rule ? words.fault[name] ?? words.error[answer.code] : words.error[answer.code] ?? words.fault[name]) ?? text
+  return (rule ? words.fault[name] ?? told ?? words.error[answer.code] : told ?? words.error[answer.code] ?? words.fault[name]) ?? text
 }
 
 function showFaults(form, answer) {
