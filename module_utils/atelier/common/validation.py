@@ -37,27 +37,22 @@ _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_
 
 def check_name(name: str, field: str = "name") -> str:
     """A new workspace's name: 3-50 letters, digits, ``-`` or ``_``. Raises INVALID_PROJECT_NAME."""
-    low, high = NAME_LENGTH
-    if not low <= len(name) <= high or not _NAME.fullmatch(name):
-        raise AtelierError(
-            Code.INVALID_PROJECT_NAME,
-            Message("input.name", field=field, value=name[:60], low=low, high=high),
-            field=field,
-            value=name[:60],
-        )
-    return name
+    return _named(name, NAME_LENGTH, _NAME, "input.name", field, shown=60)
 
 
 def check_title(name: str, field: str = "name") -> str:
     """A clone's or renamed workspace's name, which may hold spaces inside: 1-100. Raises INVALID_PROJECT_NAME."""
-    low, high = TITLE_LENGTH
-    if not low <= len(name) <= high or not _TITLE.fullmatch(name):
-        raise AtelierError(
-            Code.INVALID_PROJECT_NAME,
-            Message("input.title", field=field, value=name[:110], low=low, high=high),
-            field=field,
-            value=name[:110],
-        )
+    return _named(name, TITLE_LENGTH, _TITLE, "input.title", field, shown=110)
+
+
+def _named(name: str, length: tuple[int, int], pattern: re.Pattern[str], id: str, field: str, *, shown: int) -> str:
+    """The name if it has the length and matches the pattern. Otherwise raises INVALID_PROJECT_NAME with the message
+    ``id``, which quotes the first ``shown`` characters."""
+    low, high = length
+    if not low <= len(name) <= high or not pattern.fullmatch(name):
+        value = name[:shown]
+        message = Message(id, field=field, value=value, low=low, high=high)
+        raise AtelierError(Code.INVALID_PROJECT_NAME, message, field=field, value=value)
     return name
 
 
