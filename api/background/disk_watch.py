@@ -49,7 +49,7 @@ class DiskWatch:
     """Runs as a task for as long as the API does."""
 
     def __init__(self, services: Services) -> None:
-        self._platform = services
+        self._services = services
         self._gauge = services.disk
         self._limit = services.settings.site.seat_disk
         self._reserve = services.settings.disk_reserve
@@ -67,7 +67,7 @@ class DiskWatch:
         self._untold: dict[str, tuple[Reason, int]] = {}
 
     async def run(self) -> None:
-        await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._platform.watcher)
+        await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._services.watcher)
 
     async def look(self) -> None:
         """One pass: measures the seats if due, and acts on the result. Raises REGISTRY_ERROR or DISK_FULL if a notice
@@ -105,7 +105,7 @@ class DiskWatch:
 
     async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
         """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
-        services = self._platform
+        services = self._services
         seen = dict(services.watcher.seen)
         old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
         if old:
@@ -122,7 +122,7 @@ class DiskWatch:
         found: Mapping[str, Figures],
         before: Mapping[str, int],
     ) -> dict[str, Measured]:
-        told = notices(self._platform.reads)
+        told = notices(self._services.reads)
         seats = {}
         for id, figures in found.items():
             calm = self._calm.get(id, Figures(figures.used, 0.0, 0, figures.written))
@@ -144,7 +144,7 @@ class DiskWatch:
         for id, seat in seats.items():
             match action(seat, self._limit, moment):
                 case Action.CLEAR if seat.notice:
-                    await asyncio.to_thread(forget_notice, self._platform.registry, id)
+                    await asyncio.to_thread(forget_notice, self._services.registry, id)
                 case Action.WARN if _is_news(seat.notice, seat.used, self._limit):
                     self._untold[id] = Reason.WARNED, seat.used
                 case Action.STOP:
@@ -175,7 +175,7 @@ class DiskWatch:
         self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool = False
     ) -> None:
         row, container, _ = seat
-        services = self._platform
+        services = self._services
         self._stopping.add(row.id)
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
@@ -194,7 +194,7 @@ class DiskWatch:
 
     async def _tell(self) -> None:
         for id, (reason, used) in list(self._untold.items()):
-            await asyncio.to_thread(note, self._platform.registry, id, reason, used, self._limit)
+            await asyncio.to_thread(note, self._services.registry, id, reason, used, self._limit)
             del self._untold[id]
 
 

@@ -30,7 +30,7 @@ class Expiry:
     """A task of the API; does nothing if neither a timeout nor an end is set."""
 
     def __init__(self, services: Services) -> None:
-        self._platform = services
+        self._services = services
         minutes = services.settings.workspace_timeout
         self._idle = timedelta(minutes=minutes) if minutes else None
         self._end = services.settings.workshop.end
@@ -45,10 +45,10 @@ class Expiry:
         if self._idle is None and self._end is None:
             return
         wait = min(_EVERY_SECONDS, self._idle.total_seconds() / _LOOKS_PER_TIMEOUT) if self._idle else _EVERY_SECONDS
-        await run_periodically(log, "stopping unused workspaces", wait, self._look, self._platform.watcher)
+        await run_periodically(log, "stopping unused workspaces", wait, self._look, self._services.watcher)
 
     async def _look(self) -> None:
-        services = self._platform
+        services = self._services
         rows = {row.id: row for row in services.reads.all()}
         running = {
             id: container.started_at
@@ -101,7 +101,7 @@ class Expiry:
         return moment
 
     async def _stop(self, row: Workspace, reason: str) -> None:
-        services = self._platform
+        services = self._services
         self._stopping.add(row.id)
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:

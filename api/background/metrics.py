@@ -14,10 +14,10 @@ from ..monitoring.disk_gauge import space
 
 class _Collector:
     def __init__(self, services: Services) -> None:
-        self._platform = services
+        self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        services = self._platform
+        services = self._services
         workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
         statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
         for status in ("creating", "running", "stopped", "error"):

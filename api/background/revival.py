@@ -50,7 +50,7 @@ class Revival:
     """Runs as a task for as long as the API does."""
 
     def __init__(self, services: Services) -> None:
-        self._platform = services
+        self._services = services
         self._locks = services.locks
         self._tries: dict[str, _Tries] = {}
         self._outages = services.watcher.outages
@@ -58,10 +58,10 @@ class Revival:
         self._nothing_at: tuple[int, ...] = ()
 
     async def run(self) -> None:
-        await run_periodically(log, "starting what should run", _EVERY_SECONDS, self._look, self._platform.watcher)
+        await run_periodically(log, "starting what should run", _EVERY_SECONDS, self._look, self._services.watcher)
 
     async def _look(self) -> None:
-        watcher = self._platform.watcher
+        watcher = self._services.watcher
         if watcher.outages != self._outages:
             # What could not be started before the outage may start after it.
             self._outages = watcher.outages
@@ -79,7 +79,7 @@ class Revival:
         if any(container.status in DOWN for _, container in present):
             down = await asyncio.to_thread(self._down)
             if down:
-                job = await asyncio.to_thread(self._platform.jobs.open, REVIVE, down, {}, _CALLER.name)
+                job = await asyncio.to_thread(self._services.jobs.open, REVIVE, down, {}, _CALLER.name)
                 log.warning("starting %d workspaces that should run and do not", len(down))
                 self._begin(job)
         if unwritten:
@@ -90,11 +90,11 @@ class Revival:
             tries = self._tries.setdefault(id, _Tries())
             tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
             tries.count += 1
-        begin(self._platform, _CALLER, job)
+        begin(self._services, _CALLER, job)
 
     def _decide(self, id: str) -> None:
         """Treats a manual ``docker stop`` as intended if the container stayed down and Docker runs."""
-        watcher = self._platform.watcher
+        watcher = self._services.watcher
         outages = watcher.outages
         container = watcher.seen.get(id)
         if container is not None and container.status in DOWN:
@@ -102,11 +102,11 @@ class Revival:
             if not self._locks.workspace_free(id) or not self._docker_answers():
                 return
             if watcher.outages == outages:
-                to_stay_stopped(self._platform.registry, id)
+                to_stay_stopped(self._services.registry, id)
         watcher.asked_to_end.pop(id, None)
 
     def _docker_answers(self) -> bool:
-        url = self._platform.settings.site.engine_url
+        url = self._services.settings.site.engine_url
         try:
             DockerEngine(url, patience=_ANSWER_SECONDS).close()  # it has asked for Docker's version
         except AtelierError:
@@ -115,7 +115,7 @@ class Revival:
 
     def _down(self) -> list[str]:
         """Ids of the workspaces to start now: wanted, down, and not in use by another run."""
-        watcher, registry = self._platform.watcher, self._platform.registry
+        watcher, registry = self._services.watcher, self._services.registry
         version = (watcher.version, *registry.version())
         if version == self._nothing_at:
             return []
@@ -124,7 +124,7 @@ class Revival:
         if not candidates:
             self._nothing_at = version
             return []
-        promised = self._platform.jobs.workspaces_with_open_jobs()
+        promised = self._services.jobs.workspaces_with_open_jobs()
         moment = time.monotonic()
         return [
             id
@@ -136,7 +136,7 @@ class Revival:
         ]
 
     def _is_down(self, row: Workspace) -> bool:
-        container = self._platform.watcher.seen.get(row.id)
+        container = self._services.watcher.seen.get(row.id)
         left_alone = row.status is Status.CREATING or is_unreleased(row)
         return not left_alone and container is not None and container.status in DOWN
 

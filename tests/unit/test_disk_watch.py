@@ -156,7 +156,7 @@ def test_containers_of_an_earlier_version_get_the_shares_of_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, monkeypatch, limit=0, reserve=0)
-    seen = cast("dict[str, Container]", world.watch._platform.watcher.seen)
+    seen = cast("dict[str, Container]", world.watch._services.watcher.seen)
     seen["old"] = container(id="c-old", status="exited")
     world.look(20 * GIB)
     assert world.gauge.renewed == ["c-old"]
