@@ -43,7 +43,7 @@ class PageRoute(APIRoute):
             except AtelierError as error:
                 if error.code is Code.UNAUTHORIZED:
                     door = _DOORS[request.url.path.startswith(("/workshop", "/pages/workshop"))]
-                    return page("sign_in.html", _reader(request.headers), STATUS[error.code], door=door)
+                    return page("sign_in.html", _translator(request.headers), STATUS[error.code], door=door)
                 return _trouble(request.headers, error, is_operator=request.scope["caller"].operator)
             except RequestValidationError:
                 return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
@@ -86,11 +86,11 @@ def _is_looked_at(method: str, path: str, headers: Headers) -> bool:
 
 
 def _trouble(headers: Headers, error: AtelierError, *, is_operator: bool) -> Response:
-    reader = _reader(headers)
-    said = reader.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
+    translator = _translator(headers)
+    said = translator.texts.get(f"error.{error.details.get('reason', error.code)}", str(error))
     back = {"href": "/", "key": "trouble.back"} if is_operator else {"href": "/workshop", "key": "trouble.to_workshop"}
-    return page("trouble.html", reader, STATUS.get(error.code, 500), said=said, back=back)
+    return page("trouble.html", translator, STATUS.get(error.code, 500), said=said, back=back)
 
 
-def _reader(headers: Headers) -> Words:
+def _translator(headers: Headers) -> Words:
     return words(choose_language(headers.get("accept-language", "")))

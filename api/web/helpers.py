@@ -12,7 +12,7 @@ from .i18n import Words
 
 
 def layout_context(services: Services, caller: Caller, here: str) -> dict[str, Any]:
-    """What the frame around each of the operator's pages needs."""
+    """The values that the layout of the operator's pages needs."""
     return {
         "here": here,
         "egress": any(mode.can(Capability.WHITELIST) for mode in services.settings.site.networks),
@@ -22,6 +22,6 @@ def layout_context(services: Services, caller: Caller, here: str) -> dict[str, A
     }
 
 
-def docker_away(services: Services, reader: Words) -> str:
+def docker_away(services: Services, translator: Words) -> str:
     """The sentence while Docker does not answer."""
-    return "" if services.watcher.available else reader("docker.away")
+    return "" if services.watcher.available else translator("docker.away")

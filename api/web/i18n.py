@@ -46,26 +46,26 @@ class Words:
         """The text with its numbers as this language writes them: "58.0 MB" is "58,0 MB" to some."""
         return _POINT.sub(get_decimal_symbol(self.locale), text)
 
-    def told(self, sentence: str) -> str:
+    def translate(self, sentence: str) -> str:
         """Translates a core message by its code; a sentence without code is returned unchanged."""
         if not isinstance(sentence, Message):
             return sentence
         values = {
-            name: self.told(value) if isinstance(value, str) else value for name, value in sentence.params.items()
+            name: self.translate(value) if isinstance(value, str) else value for name, value in sentence.params.items()
         }
         if "what" in values:  # one of the limits, which have words
             values["what"] = self.texts.get(f"limit.{values['what']}", values["what"])
         return self(f"told.{sentence.id}", **values)
 
-    def told_codes(self, codes: Any) -> Any:
+    def translate_codes(self, codes: Any) -> Any:
         """The ``codes`` of an answer with the text in place of each; None for what is no code of this version."""
         try:
             if isinstance(codes, list):
-                return [self.told_codes(each) for each in codes]
+                return [self.translate_codes(each) for each in codes]
             if codes.keys() != {"id", "params"}:
-                return {key: self.told_codes(each) for key, each in codes.items()}
+                return {key: self.translate_codes(each) for key, each in codes.items()}
             # A text that quotes its parameter doubles its backslashes, so each level can double the size.
-            return self.told(read(codes)) if _depth(codes) <= _DEEPEST_CODE else None
+            return self.translate(read(codes)) if _depth(codes) <= _DEEPEST_CODE else None
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return None
 

@@ -38,24 +38,24 @@ HEADERS = {
 }
 
 
-async def _of_reader(accept_language: Annotated[str, Header()] = "") -> Words:
+async def _translator(accept_language: Annotated[str, Header()] = "") -> Words:
     return words(choose_language(accept_language))
 
 
-Reader = Annotated[Words, Depends(_of_reader)]
+TranslatorDep = Annotated[Words, Depends(_translator)]
 
 
-def page(template: str, reader: Words, status: int = 200, **values: Any) -> HTMLResponse:
+def page(template: str, translator: Words, status: int = 200, **values: Any) -> HTMLResponse:
     """The template as an answer. In it ``t`` gives the reader's words."""
-    return html(rendered(template, reader, **values), status)
+    return html(rendered(template, translator, **values), status)
 
 
 def html(content: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(content, status, headers=HEADERS)
 
 
-def rendered(template: str, reader: Words, **values: Any) -> str:
-    return _environment().get_template(template).render(t=reader, **values)
+def rendered(template: str, translator: Words, **values: Any) -> str:
+    return _environment().get_template(template).render(t=translator, **values)
 
 
 def asset(name: str) -> str:

@@ -140,8 +140,8 @@ def test_french_writes_as_the_french_do() -> None:
 def test_what_templates_and_presenters_say_there_are_words_for() -> None:
     said = set()
     for path in [*TEMPLATES.glob("*.html"), *WEB.rglob("*.py")]:
-        said |= set(re.findall(r"""(?:\bt|reader|texts)[(\[]"([a-z_.]+[a-z_])"[,)\]]""", path.read_text()))
-        for key in re.findall(r"""reader\.count\(\s*"([a-z_.]+)",""", path.read_text()):
+        said |= set(re.findall(r"""(?:\bt|translator|texts)[(\[]"([a-z_.]+[a-z_])"[,)\]]""", path.read_text()))
+        for key in re.findall(r"""translator\.count\(\s*"([a-z_.]+)",""", path.read_text()):
             said |= {f"{key}.one", f"{key}.other"}
     assert len(said) > 100
     assert not said - EN.texts.keys()
@@ -173,15 +173,15 @@ def sample(id: str) -> Message:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_pages_make_what_the_core_says_from_its_code(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every English sentence replaced by its code a page says the same, in every language."""
-    reader = words(language)
-    said = {id: reader.told(sent({"error": sample(id)})["error"]) for id in TEXTS}
-    assert said["container_gone"] == reader.texts["told.container_gone"]
+    translator = words(language)
+    said = {id: translator.translate(sent({"error": sample(id)})["error"]) for id in TEXTS}
+    assert said["container_gone"] == translator.texts["told.container_gone"]
     codes = {id: sample(id) for id in TEXTS}
     for id in TEXTS:
         monkeypatch.setitem(TEXTS, id, id)
     replaced = {id: Message(id, **message.params) for id, message in codes.items()}
     assert {str(message) for message in replaced.values()} == TEXTS.keys()
-    assert {id: reader.told(sent({"error": message})["error"]) for id, message in replaced.items()} == said
+    assert {id: translator.translate(sent({"error": message})["error"]) for id, message in replaced.items()} == said
 
 
 def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> None:
@@ -189,7 +189,7 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     why = Message(
         "sentences", first=Message("ide_silent", name="Base 1", seconds=60), then=Message("not_restarted.remedy")
     )
-    told = german.told(why)
+    told = german.translate(why)
     assert told.startswith("Die IDE von 'Base 1' hat nicht binnen 60 Sekunden geantwortet. Stoppen und starten")
     seat = {"projectId": "a", "projectName": "Base 1", "status": "error", "error": why}
     job: dict[str, Any] = {"id": "j", "operation": "stop", "state": "failed", "projectIds": ["a"], "error": why}
@@ -199,9 +199,11 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     assert workspaces.row(sent(project(error=why)), german)["error"] == told
     row = {"gitRepository": None, "gitUrl": None, "warnings": [why, "As an older version put it."]}
     assert git.repository(sent(row), german, browsable=False)["warnings"] == [told, "As an older version put it."]
-    assert german.told(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
+    assert german.translate(Message("enough_for", what="memory", seats=3)) == "Arbeitsspeicher reicht für 3 Plätze."
     assert (german.figure("58.0 MB at 0.25"), EN.figure("58.0 MB")) == ("58,0 MB at 0,25", "58.0 MB")
-    assert words("fr").told(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
+    assert (
+        words("fr").translate(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
+    )
 
 
 def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
@@ -210,7 +212,7 @@ def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
     answers = [validation_response(refused.value.errors())]
     fault = Message("input.group", value="a/b", low=1, high=50)
     answers.append(error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group")))
-    told = [words("de").told_codes(json.loads(bytes(answer.body))["codes"]) for answer in answers]
+    told = [words("de").translate_codes(json.loads(bytes(answer.body))["codes"]) for answer in answers]
     name, password = told[0]["details"]["projectName"], told[0]["details"]["password"]
     assert (name.startswith("„a b“ ist kein Name für einen Workspace"), "3 bis 50 Buchstaben" in name) == (True, True)
     assert password == "Das Passwort hat 6 Zeichen (password). Nehmen Sie 8 bis 50."
@@ -221,7 +223,7 @@ def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
     # JSON holds no larger numbers.
     huge = Message("input.count", value=10**30, low=1, high=50)
     body = json.loads(bytes(error_response(AtelierError(Code.VALIDATION_ERROR, huge, field="count")).body))
-    assert words("de").told_codes(body["codes"])["error"] == f"{10**30} Klone sind nicht erlaubt."
+    assert words("de").translate_codes(body["codes"])["error"] == f"{10**30} Klone sind nicht erlaubt."
     # A sentence of which a part has no code is not told by halves.
     partly = error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group", remedy="Ask again."))
     assert json.loads(bytes(partly.body))["codes"].keys() == {"error"}
@@ -241,22 +243,22 @@ def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
     ],
 )
 def test_codes_that_there_are_none_of_have_no_words(codes: Any) -> None:
-    assert EN.told_codes(codes) is None
-    assert EN.told_codes({"a": [codes]}) == {"a": [None]}
+    assert EN.translate_codes(codes) is None
+    assert EN.translate_codes({"a": [codes]}) == {"a": [None]}
 
 
 def test_codes_within_codes_end() -> None:
     nested: Any = {"id": "canceled", "params": {}}
     for _ in range(5000):
         nested = {"id": "list", "params": {"first": nested, "then": "x"}}
-    assert EN.told_codes(nested) is None
+    assert EN.translate_codes(nested) is None
 
 
 def test_quotes_within_quotes_do_not_fill_the_memory() -> None:
     nested: Any = "'\"\\"
     for _ in range(40):
         nested = {"id": "name_taken", "params": {"name": nested}}
-    assert EN.told_codes(nested) is None
+    assert EN.translate_codes(nested) is None
 
 
 def test_every_error_has_words() -> None:

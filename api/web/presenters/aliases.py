@@ -9,14 +9,16 @@ from ...schemas.aliases import AliasView, OpenPort
 from ..i18n import Words
 
 
-def aliases(found: Sequence[AliasView], reader: Words) -> list[dict[str, Any]]:
+def aliases(found: Sequence[AliasView], translator: Words) -> list[dict[str, Any]]:
     return [
         {
             "subdomain": alias["subdomain"],
             "url": alias["url"],
             "port": alias["port"],
-            "port_word": reader("aliases.port", port=alias["port"]),
-            "access": reader("aliases.guarded", user=alias["user"]) if alias["basicAuth"] else reader("aliases.open"),
+            "port_word": translator("aliases.port", port=alias["port"]),
+            "access": translator("aliases.guarded", user=alias["user"])
+            if alias["basicAuth"]
+            else translator("aliases.open"),
             # What a form takes to mean no.
             "guarded": "true" if alias["basicAuth"] else "",
         }
@@ -24,7 +26,7 @@ def aliases(found: Sequence[AliasView], reader: Words) -> list[dict[str, Any]]:
     ]
 
 
-def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, reader: Words) -> dict[str, Any]:
+def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, translator: Words) -> dict[str, Any]:
     """The open and the shared ports, and a sentence if none is open. A port that only the workspace can reach has no
     address."""
     open_ports = {entry["port"]: entry for entry in found}
@@ -32,21 +34,21 @@ def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, reader:
         "rows": [
             {
                 "number": port,
-                "word": reader("aliases.port", port=port),
+                "word": translator("aliases.port", port=port),
                 "url": open_ports[port]["url"] if port in open_ports and open_ports[port]["reachable"] else "",
                 "shared": port in shared,
-                "access": _access(open_ports.get(port), port in shared, reader),
+                "access": _access(open_ports.get(port), port in shared, translator),
             }
             for port in sorted({*open_ports, *shared})
         ],
-        "empty": "" if found else reader("ports.none" if status == "running" else "ports.asleep"),
+        "empty": "" if found else translator("ports.none" if status == "running" else "ports.asleep"),
     }
 
 
-def _access(entry: OpenPort | None, shared: bool, reader: Words) -> str:
+def _access(entry: OpenPort | None, shared: bool, translator: Words) -> str:
     """Who may open the port, in words."""
     if entry is not None and not entry["reachable"]:
-        return reader("ports.local")
+        return translator("ports.local")
     if shared:
-        return reader("ports.shared")
-    return reader("ports.password" if entry is not None and entry["passwordRequired"] else "ports.people")
+        return translator("ports.shared")
+    return translator("ports.password" if entry is not None and entry["passwordRequired"] else "ports.people")

@@ -17,7 +17,7 @@ _EXCERPT = 2000
 
 
 def whitelist_form(
-    answer: Whitelist, base: Sequence[str], group: str, groups: Sequence[str], reader: Words
+    answer: Whitelist, base: Sequence[str], group: str, groups: Sequence[str], translator: Words
 ) -> dict[str, Any]:
     """One list to edit: everybody's, or a group's. The base domains of the first are shown, not edited."""
     lists: Mapping[str, Sequence[str]] = answer["groups"]
@@ -25,29 +25,31 @@ def whitelist_form(
     names = sorted({*groups, *lists})
     return {
         "domains": "\n".join(domain.removeprefix(".") for domain in domains),
-        "count": reader.count("whitelist.domains", len(domains)),
+        "count": translator.count("whitelist.domains", len(domains)),
         "base": [] if group else [domain.removeprefix(".") for domain in base],
         "group": group,
         "options": [
-            {"value": "", "label": reader("whitelist.everybody"), "selected": not group},
+            {"value": "", "label": translator("whitelist.everybody"), "selected": not group},
             *({"value": name, "label": name, "selected": name == group} for name in names),
         ],
     }
 
 
-def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, reader: Words) -> list[dict[str, Any]]:
+def domain_categories(
+    answer: RecordedDomains, allowed: Sequence[str] | None, translator: Words
+) -> list[dict[str, Any]]:
     """Recorded domains by category, the most requested first. ``allowed`` are the whitelist's entries for the
     workspace, None if there is no whitelist."""
     entries_allowed = set(allowed or ())
     return [
         {
-            "name": reader.texts.get(f"category.{name}", name),
+            "name": translator.texts.get(f"category.{name}", name),
             "domains": [
                 {
                     "domain": entry["domain"],
                     "count": entry["count"],
                     "last_seen": entry["last_seen"],
-                    **_allowing(entry["domain"], entries_allowed if allowed is not None else None, reader),
+                    **_allowing(entry["domain"], entries_allowed if allowed is not None else None, translator),
                 }
                 for entry in sorted(entries, key=lambda entry: -entry["count"])
             ],
@@ -56,7 +58,7 @@ def domain_categories(answer: RecordedDomains, allowed: Sequence[str] | None, re
     ]
 
 
-def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> list[dict[str, Any]]:
+def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], translator: Words) -> list[dict[str, Any]]:
     """Squid's log, newest first: requests, times and results. The first line of a refused domain has a button to allow
     it; ``allowed`` are the whitelist's entries for the workspace."""
     rows: list[dict[str, Any]] = []
@@ -65,7 +67,7 @@ def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> 
         denied, host = "DENIED" in entry["status"], host_of(entry["url"])
         allowing = {
             "domain": host,
-            **_allowing(host, entries_allowed if denied and host not in offered else None, reader),
+            **_allowing(host, entries_allowed if denied and host not in offered else None, translator),
         }
         if denied:
             offered.add(host)
@@ -75,7 +77,7 @@ def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> 
                 "method": entry["method"],
                 "url": entry["url"],
                 "denied": denied,
-                "outcome": reader("log.denied" if denied else "log.allowed"),
+                "outcome": translator("log.denied" if denied else "log.allowed"),
                 "status": entry["status"],
                 "bytes": entry["bytes"],
                 **allowing,
@@ -84,16 +86,16 @@ def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], reader: Words) -> 
     return rows
 
 
-def _allowing(domain: str, allowed: set[str] | None, reader: Words) -> dict[str, Any]:
+def _allowing(domain: str, allowed: set[str] | None, translator: Words) -> dict[str, Any]:
     """Whether the domain can be whitelisted, and the text to show otherwise."""
     if allowed is None:
         return {"allows": False, "allowed_word": ""}
     entries, _ = allowable([domain])
     on_it = any(covering(allowed, entry) for entry in entries)
-    return {"allows": bool(entries) and not on_it, "allowed_word": reader("domain.allowed") if on_it else ""}
+    return {"allows": bool(entries) and not on_it, "allowed_word": translator("domain.allowed") if on_it else ""}
 
 
-def conversation_rows(conversations: Sequence[Conversation], reader: Words) -> list[dict[str, Any]]:
+def conversation_rows(conversations: Sequence[Conversation], translator: Words) -> list[dict[str, Any]]:
     """Each exchange with its last question and its answer; earlier messages are in earlier exchanges."""
     rows = []
     for entry in conversations:
@@ -103,11 +105,11 @@ def conversation_rows(conversations: Sequence[Conversation], reader: Words) -> l
         rows.append(
             {
                 "timestamp": entry["timestamp"],
-                "model": entry.get("model") or reader("conversation.no_model"),
+                "model": entry.get("model") or translator("conversation.no_model"),
                 "url": entry.get("url") or "",
                 "asked": _excerpt(messages[-1].get("content")),
                 "answered": _excerpt(answer.get("content")),
-                "tokens": reader("conversation.tokens", count=tokens) if tokens else "",
+                "tokens": translator("conversation.tokens", count=tokens) if tokens else "",
             }
         )
     return rows

@@ -11,7 +11,7 @@ from ...schemas.projects import Project
 from ..i18n import Words
 
 
-def repository(project: Project, reader: Words, *, browsable: bool) -> dict[str, Any]:
+def repository(project: Project, translator: Words, *, browsable: bool) -> dict[str, Any]:
     """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
     for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
     found: Mapping[str, Any] = project["gitRepository"] or {}
@@ -21,7 +21,7 @@ def repository(project: Project, reader: Words, *, browsable: bool) -> dict[str,
         "address": found.get("cloneUrl", ""),
         "branch": found.get("branch", ""),
         "origin": project["gitUrl"] or "",
-        "warnings": [reader.told(warning) for warning in project["warnings"]],
+        "warnings": [translator.translate(warning) for warning in project["warnings"]],
         "shown": bool(found or project["gitUrl"] or project["warnings"]),
     }
 

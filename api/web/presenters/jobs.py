@@ -11,36 +11,36 @@ from ..i18n import Words
 _OPEN = ("pending", "running")
 
 
-def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], reader: Words) -> list[dict[str, Any]]:
+def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], translator: Words) -> list[dict[str, Any]]:
     """One row per job. ``names`` are the names of existing workspaces by id."""
-    return [row(job, names, reader) for job in jobs]
+    return [row(job, names, translator) for job in jobs]
 
 
-def row(job: JobAnswer, names: Mapping[str, str], reader: Words) -> dict[str, Any]:
+def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str, Any]:
     done, total = job["progress"]["done"], job["progress"]["total"]
     is_open = job["state"] in _OPEN
     known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}
     of = [names.get(id) or known.get(id) or id for id in job["projectIds"]]
     return {
         "id": job["id"],
-        "what": reader.texts.get(f"job.{job['operation']}", job["operation"]),
-        "of": of[0] if len(of) == 1 else reader.count("job.workspaces", len(of)) if of else "",
+        "what": translator.texts.get(f"job.{job['operation']}", job["operation"]),
+        "of": of[0] if len(of) == 1 else translator.count("job.workspaces", len(of)) if of else "",
         "state": job["state"],
-        "state_word": reader(f"state.{job['state']}"),
+        "state_word": translator(f"state.{job['state']}"),
         "open": is_open,
         "done": done,
         "total": total,
-        "progress": reader("job.progress", done=done, total=total) if total > 1 else "",
+        "progress": translator("job.progress", done=done, total=total) if total > 1 else "",
         "created_at": job["createdAt"],
         "finished_at": job["finishedAt"] or "",
-        "error": reader.told(job["error"] or ""),
+        "error": translator.translate(job["error"] or ""),
         "seats": [
             {
                 "id": seat["projectId"],
                 "name": seat.get("projectName") or names.get(seat["projectId"]) or seat["projectId"],
                 "status": seat["status"],
-                "status_word": reader(f"status.{seat['status']}"),
-                "error": reader.told(seat.get("error") or ""),
+                "status_word": translator(f"status.{seat['status']}"),
+                "error": translator.translate(seat.get("error") or ""),
             }
             for seat in job["seats"]
         ],

@@ -19,21 +19,24 @@ from ..i18n import Words
 _ACTIVE_SECONDS = 180
 
 
-def places(status: WorkshopStatus, now: datetime, reader: Words) -> dict[str, str]:
+def places(status: WorkshopStatus, now: datetime, translator: Words) -> dict[str, str]:
     """How many seats are free, as a sentence and its kind."""
     if "endsAt" in status and datetime.fromisoformat(status["endsAt"]) <= now:
-        return {"kind": "bad", "text": reader("error.WORKSHOP_OVER")}
+        return {"kind": "bad", "text": translator("error.WORKSHOP_OVER")}
     if status["total"] == 0:
-        return {"kind": "", "text": reader("workshop.not_yet")}
+        return {"kind": "", "text": translator("workshop.not_yet")}
     if status["available"] == 0:
         key = "workshop.full" if status["claimed"] >= status["total"] else "workshop.asleep"
-        return {"kind": "bad", "text": reader(key)}
-    return {"kind": "", "text": reader.count("workshop.free", status["available"])}
+        return {"kind": "bad", "text": translator(key)}
+    return {"kind": "", "text": translator.count("workshop.free", status["available"])}
 
 
-def seats(found: Sequence[Seat], faults: Mapping[str, str], now: datetime, reader: Words) -> dict[str, Any]:
+def seats(found: Sequence[Seat], faults: Mapping[str, str], now: datetime, translator: Words) -> dict[str, Any]:
     """The seats as rows, and the numbers of all, claimed, active and stopped seats. ``faults`` are errors by id."""
-    rows = [{**seat(entry, now, reader), "fault": reader.told(faults.get(entry["projectId"], ""))} for entry in found]
+    rows = [
+        {**seat(entry, now, translator), "fault": translator.translate(faults.get(entry["projectId"], ""))}
+        for entry in found
+    ]
     numbers = {
         "total": len(rows),
         "claimed": sum(bool(row["participant"]) for row in rows),
@@ -41,19 +44,19 @@ def seats(found: Sequence[Seat], faults: Mapping[str, str], now: datetime, reade
         "away": sum(row["status"] != "running" for row in rows),
     }
     counts = [
-        {"word": reader(f"admin.count.{name}"), "number": number, "kind": name} for name, number in numbers.items()
+        {"word": translator(f"admin.count.{name}"), "number": number, "kind": name} for name, number in numbers.items()
     ]
     return {"rows": rows, "counts": counts}
 
 
-def seat(entry: Seat, now: datetime, reader: Words) -> dict[str, Any]:
+def seat(entry: Seat, now: datetime, translator: Words) -> dict[str, Any]:
     heartbeat, extended = entry["lastHeartbeat"], entry["extendedUntil"]
     return {
         "id": entry["projectId"],
         "name": entry["projectName"],
         "url": entry["workspaceUrl"],
         "status": entry["status"],
-        "status_word": reader(f"status.{entry['status']}"),
+        "status_word": translator(f"status.{entry['status']}"),
         "participant": entry["name"] or "",
         "email": entry["email"] or "",
         "active": heartbeat is not None and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,
@@ -62,23 +65,24 @@ def seat(entry: Seat, now: datetime, reader: Words) -> dict[str, Any]:
         "commit": entry["lastCommit"] or "",
         "denied": [f"{denied['domain']} ({denied['count']})" for denied in entry["deniedDomains"]],
         "starts": entry["status"] in ("stopped", "error"),
-        "actions": _actions(entry, reader),
+        "actions": _actions(entry, translator),
     }
 
 
-def _actions(entry: Seat, reader: Words) -> list[dict[str, str]]:
+def _actions(entry: Seat, translator: Words) -> list[dict[str, str]]:
     names = ["card", "extend", "checkpoint", "reset"] if entry["status"] != "creating" else []
     names += ["release"] if entry["name"] else []
     return [
-        {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "release" else ""} for name in names
+        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "release" else ""}
+        for name in names
     ]
 
 
-def at_release(configured: Workshop, keep_hours: float, reader: Words) -> list[str]:
+def at_release(configured: Workshop, keep_hours: float, translator: Words) -> list[str]:
     """What a release will do to the seat's password and files, in sentences."""
     password = "generate" if configured.generate_passwords else "keep"
     files = "reset" if configured.reset_on_release else "keep"
-    return [reader(f"release.password.{password}"), reader(f"release.files.{files}", hours=f"{keep_hours:g}")]
+    return [translator(f"release.password.{password}"), translator(f"release.files.{files}", hours=f"{keep_hours:g}")]
 
 
 def history(ended: Sequence[EndedClaim]) -> list[dict[str, str]]:
@@ -95,30 +99,32 @@ def history(ended: Sequence[EndedClaim]) -> list[dict[str, str]]:
     ]
 
 
-def rehearsal(answer: LastRehearsal, reader: Words) -> dict[str, Any]:
+def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:
     """What the newest rehearsal said, in sentences; none before the first."""
     job, verdict = answer["job"], answer["verdict"]
     if job is None:
         return {"kind": "", "sentences": [], "at": ""}
     at = job["finishedAt"] or job["createdAt"]
     if verdict is None and job["state"] in ("pending", "running"):
-        return {"kind": "", "sentences": [reader("rehearse.running")], "at": at}
+        return {"kind": "", "sentences": [translator("rehearse.running")], "at": at}
     if verdict is None:
-        why = reader.told(job["error"] or reader(f"state.{job['state']}"))
-        return {"kind": "bad", "sentences": [reader("rehearse.failed", error=why)], "at": at}
-    said = [reader.count("rehearse.go", verdict["seats"]) if verdict["go"] else reader("rehearse.no_go")]
-    said += [reader.told(reason) for reason in verdict["reasons"]]
+        why = translator.translate(job["error"] or translator(f"state.{job['state']}"))
+        return {"kind": "bad", "sentences": [translator("rehearse.failed", error=why)], "at": at}
+    said = [translator.count("rehearse.go", verdict["seats"]) if verdict["go"] else translator("rehearse.no_go")]
+    said += [translator.translate(reason) for reason in verdict["reasons"]]
     if verdict["p50"] is not None:
         said.append(
-            reader.figure(reader("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"]))
+            translator.figure(
+                translator("rehearse.times", made=verdict["madeIn"], p50=verdict["p50"], p95=verdict["p95"])
+            )
         )
     limit = verdict["firstLimit"]
-    what = reader.texts.get(f"limit.{limit['what']}", limit["what"])
-    said.append(reader("rehearse.limit", what=what, seats=limit["seats"]))
+    what = translator.texts.get(f"limit.{limit['what']}", limit["what"])
+    said.append(translator("rehearse.limit", what=what, seats=limit["seats"]))
     return {"kind": "" if verdict["go"] else "bad", "sentences": said, "at": at}
 
 
-def cards(made: Sequence[Card], reader: Words) -> dict[str, Any]:
+def cards(made: Sequence[Card], translator: Words) -> dict[str, Any]:
     """Seat cards with their QR codes, and the warning that goes with passwords."""
     shown = [
         {
@@ -126,12 +132,12 @@ def cards(made: Sequence[Card], reader: Words) -> dict[str, Any]:
             "participant": card["participant"] or "",
             "url": card["workspaceUrl"],
             "password": card["password"] or "",
-            "error": reader("cards.failed", error=reader.told(card["error"])) if card["error"] else "",
+            "error": translator("cards.failed", error=translator.translate(card["error"])) if card["error"] else "",
             "qr": qr_code(card["workspaceUrl"]),
         }
         for card in made
     ]
-    return {"cards": shown, "once": reader("cards.once") if any(card["password"] for card in shown) else ""}
+    return {"cards": shown, "once": translator("cards.once") if any(card["password"] for card in shown) else ""}
 
 
 def qr_code(text: str) -> Markup:

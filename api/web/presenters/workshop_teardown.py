@@ -14,7 +14,7 @@ _OPEN = ("pending", "running")
 _COMMIT_SHOWN = 8
 
 
-def ending(answer: Collected, reader: Words) -> dict[str, Any]:
+def ending(answer: Collected, translator: Words) -> dict[str, Any]:
     """The progress, the collected work, and what would be lost by ending the workshop now."""
     here = {row["projectId"] for row in answer["workspaces"]}
     ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
@@ -23,11 +23,11 @@ def ending(answer: Collected, reader: Words) -> dict[str, Any]:
     under_way = job is not None and job["state"] in _OPEN
     return {
         "under_way": under_way,
-        "progress": _progress(job, reader) if job and under_way else None,
-        "said": _said(job, len(seats), reader) if job and not under_way else None,
-        "rows": [_row(seat, reader) for seat in sorted(answer["seats"], key=_place) if seat["projectId"] in ours],
+        "progress": _progress(job, translator) if job and under_way else None,
+        "said": _said(job, len(seats), translator) if job and not under_way else None,
+        "rows": [_row(seat, translator) for seat in sorted(answer["seats"], key=_place) if seat["projectId"] in ours],
         "missing": ", ".join(row["projectName"] for row in seats if not row["collected"]),
-        "seats": reader.count("ending.seats", len(seats)),
+        "seats": translator.count("ending.seats", len(seats)),
         "collects": bool(here) and not under_way,
         "ends": bool(seats) and not under_way,
     }
@@ -38,24 +38,30 @@ def _newest(collect: JobAnswer | None, teardown: JobAnswer | None) -> JobAnswer 
     return max(jobs, key=lambda job: str(job["createdAt"]), default=None)
 
 
-def _progress(job: JobAnswer, reader: Words) -> dict[str, Any]:
+def _progress(job: JobAnswer, translator: Words) -> dict[str, Any]:
     done, total = job["progress"]["done"], job["progress"]["total"]
-    return {"done": done, "total": total, "text": reader(f"ending.{job['operation']}.running", done=done, total=total)}
+    return {
+        "done": done,
+        "total": total,
+        "text": translator(f"ending.{job['operation']}.running", done=done, total=total),
+    }
 
 
-def _said(job: JobAnswer, seats: int, reader: Words) -> dict[str, str]:
+def _said(job: JobAnswer, seats: int, translator: Words) -> dict[str, str]:
     """What became of the newest job, in a sentence and its kind."""
     what = f"ending.{job['operation']}"
     if job["state"] != "successful":
         return {
             "kind": "bad",
-            "text": reader(f"{what}.failed", error=reader.told(job["error"] or "") or reader(f"state.{job['state']}")),
+            "text": translator(
+                f"{what}.failed", error=translator.translate(job["error"] or "") or translator(f"state.{job['state']}")
+            ),
         }
     failed = [seat["projectName"] or seat["projectId"] for seat in job["seats"] if seat["status"] == "error"]
     if job["operation"] == "collect" and failed:
-        return {"kind": "bad", "text": reader("ending.collect.some", names=", ".join(failed))}
+        return {"kind": "bad", "text": translator("ending.collect.some", names=", ".join(failed))}
     if job["operation"] == "collect" or not seats:
-        return {"kind": "", "text": reader(f"{what}.done")}
+        return {"kind": "", "text": translator(f"{what}.done")}
     return {"kind": "", "text": ""}  # the next workshop is there already
 
 
@@ -64,18 +70,18 @@ def _place(seat: CollectedSeat) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", seat["projectName"])]
 
 
-def _row(seat: CollectedSeat, reader: Words) -> dict[str, str]:
+def _row(seat: CollectedSeat, translator: Words) -> dict[str, str]:
     return {
         "id": seat["projectId"],
         "name": seat["projectName"],
-        "size": reader.figure(size(seat["bytes"], " ")) if seat["file"] else "",
+        "size": translator.figure(size(seat["bytes"], " ")) if seat["file"] else "",
         "collected_at": seat["collectedAt"] or "",
-        "git": _git(seat, reader),
-        "error": reader.told(seat["error"] or ""),
+        "git": _git(seat, translator),
+        "error": translator.translate(seat["error"] or ""),
     }
 
 
-def _git(seat: CollectedSeat, reader: Words) -> str:
+def _git(seat: CollectedSeat, translator: Words) -> str:
     if seat["pushed"]:
-        return reader("ending.pushed", branch=seat["branch"] or "", commit=(seat["commit"] or "")[:_COMMIT_SHOWN])
-    return reader.told(seat["note"]) if seat["note"] else reader("ending.not_pushed")
+        return translator("ending.pushed", branch=seat["branch"] or "", commit=(seat["commit"] or "")[:_COMMIT_SHOWN])
+    return translator.translate(seat["note"]) if seat["note"] else translator("ending.not_pushed")

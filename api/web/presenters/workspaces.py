@@ -21,18 +21,18 @@ _NO_GROUP = "Uncategorized"
 _UNIT = re.compile(r"([KMGT]?B)$")
 
 
-def table(projects: Sequence[Project], wanted_group: str, reader: Words) -> dict[str, Any]:
+def table(projects: Sequence[Project], wanted_group: str, translator: Words) -> dict[str, Any]:
     """The rows of a group (all, without one), how many there are by status, and the sentence when there is none."""
     shown = [project for project in projects if wanted_group in ("", project["group"])]
     return {
-        "rows": [row(project, reader) for project in shown],
-        "bulk": _bulk(shown, reader),
-        "caption": reader.count("workspaces.shown", len(shown)),
-        "empty": "" if shown else reader("workspaces.none_in_group" if projects else "workspaces.none"),
+        "rows": [row(project, translator) for project in shown],
+        "bulk": _bulk(shown, translator),
+        "caption": translator.count("workspaces.shown", len(shown)),
+        "empty": "" if shown else translator("workspaces.none_in_group" if projects else "workspaces.none"),
     }
 
 
-def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
+def _bulk(shown: Sequence[Project], translator: Words) -> dict[str, Any]:
     """The operations on all shown workspaces at once, each a separate call."""
     ready = [project for project in shown if project["status"] != "creating"]
     names = ["start", "stop", "delete"] if len(ready) > 1 else []
@@ -42,8 +42,8 @@ def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
         "actions": [
             {
                 "dialog": f"bulk-{name}",
-                "label": reader(f"bulk.{name}"),
-                "title": reader.count(f"bulk.{name}.title", len(ready)),
+                "label": translator(f"bulk.{name}"),
+                "title": translator.count(f"bulk.{name}.title", len(ready)),
                 "kind": "bad" if name == "delete" else "",
             }
             for name in names
@@ -51,20 +51,20 @@ def _bulk(shown: Sequence[Project], reader: Words) -> dict[str, Any]:
     }
 
 
-def counts(projects: Sequence[Project], reader: Words) -> list[dict[str, Any]]:
+def counts(projects: Sequence[Project], translator: Words) -> list[dict[str, Any]]:
     """How many workspaces there are of each status."""
     statuses: list[str] = [project["status"] for project in projects]
     return [
-        {"status": status, "word": reader(f"count.{status}"), "number": statuses.count(status)}
+        {"status": status, "word": translator(f"count.{status}"), "number": statuses.count(status)}
         for status in ("running", "creating", "stopped", "error")
         if status in ("running", "stopped") or status in statuses
     ]
 
 
-def group_options(projects: Sequence[Project], wanted_group: str, reader: Words) -> list[dict[str, Any]]:
+def group_options(projects: Sequence[Project], wanted_group: str, translator: Words) -> list[dict[str, Any]]:
     groups = sorted({project["group"] for project in projects} | ({wanted_group} if wanted_group else set()))
-    options = [{"value": "", "label": reader("filter.all_groups")}]
-    options += [{"value": group, "label": group_name(group, reader)} for group in groups]
+    options = [{"value": "", "label": translator("filter.all_groups")}]
+    options += [{"value": group, "label": group_name(group, translator)} for group in groups]
     return [{**option, "selected": option["value"] == wanted_group} for option in options]
 
 
@@ -73,75 +73,76 @@ def named(groups: Sequence[str]) -> list[str]:
     return [group for group in groups if group != _NO_GROUP]
 
 
-def group_name(group: str, reader: Words) -> str:
-    return reader("group.none") if group == _NO_GROUP else group
+def group_name(group: str, translator: Words) -> str:
+    return translator("group.none") if group == _NO_GROUP else group
 
 
-def kind_name(kind: str, reader: Words) -> str:
+def kind_name(kind: str, translator: Words) -> str:
     """A template by its own name; what comes from a repository in words."""
-    return reader("kind.git-clone") if kind == GIT_CLONE else kind
+    return translator("kind.git-clone") if kind == GIT_CLONE else kind
 
 
-def row(project: Project, reader: Words) -> dict[str, Any]:
+def row(project: Project, translator: Words) -> dict[str, Any]:
     """One workspace: its facts in words, and what can be done with it now."""
     status = project["status"]
     return {
         "id": project["id"],
         "name": project["name"],
-        "group": group_name(project["group"], reader),
+        "group": group_name(project["group"], translator),
         # What a form takes to mean no group.
         "group_value": "" if project["group"] == _NO_GROUP else project["group"],
-        "template": kind_name(project["type"], reader),
+        "template": kind_name(project["type"], translator),
         "status": status,
-        "status_word": reader(f"status.{status}"),
-        "error": reader.told(project["error"] or project["diskWarning"] or ""),
+        "status_word": translator(f"status.{status}"),
+        "error": translator.translate(project["error"] or project["diskWarning"] or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
-        "protected_word": reader("protected.yes" if project["passwordProtected"] else "protected.no"),
+        "protected_word": translator("protected.yes" if project["passwordProtected"] else "protected.no"),
         "capabilities": sorted(ProxyMode(project["proxyMode"]).capabilities),
-        "mode_word": reader(f"mode.{project['proxyMode']}"),
-        "limits": reader("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
+        "mode_word": translator(f"mode.{project['proxyMode']}"),
+        "limits": translator("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),
         "created_at": project["createdAt"],
         "used_at": project["lastActivity"],
         "notes": project["notes"],
-        "switch": _switch(project, reader),
-        "actions": _actions(project, reader),
+        "switch": _switch(project, translator),
+        "actions": _actions(project, translator),
     }
 
 
-def _switch(project: Project, reader: Words) -> list[dict[str, str]]:
+def _switch(project: Project, translator: Words) -> list[dict[str, str]]:
     """Start or stop, whichever there is a point in. A protected one wants its password before it stops."""
     if project["status"] in ("stopped", "error"):
-        return [{"label": reader("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}]
+        return [{"label": translator("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}]
     if project["status"] == "running":
-        return [{"label": reader("do.stop"), "call": "", "dialog": "stop"}]
+        return [{"label": translator("do.stop"), "call": "", "dialog": "stop"}]
     return []
 
 
-def _actions(project: Project, reader: Words) -> list[dict[str, str]]:
+def _actions(project: Project, translator: Words) -> list[dict[str, str]]:
     if project["status"] == "creating":
         return []
     names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "delete"]
     return [
-        {"dialog": name, "label": reader(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
+        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
     ]
 
 
-def create_form(config: Configuration, groups: Sequence[str], reader: Words) -> dict[str, Any]:
+def create_form(config: Configuration, groups: Sequence[str], translator: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
     modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
     kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
     return {
-        "kinds": [{"value": kind, "label": kind_name(kind, reader), "selected": False} for kind in kinds],
+        "kinds": [{"value": kind, "label": kind_name(kind, translator), "selected": False} for kind in kinds],
         "modes": [
-            {"value": str(mode), "label": reader(f"mode.{mode}"), "hint": reader(f"mode.{mode}.hint")} for mode in modes
+            {"value": str(mode), "label": translator(f"mode.{mode}"), "hint": translator(f"mode.{mode}.hint")}
+            for mode in modes
         ],
         "memory": [
-            {"value": size, "label": reader("limits.memory", memory=size[:-1]), "selected": size == "2g"}
+            {"value": size, "label": translator("limits.memory", memory=size[:-1]), "selected": size == "2g"}
             for size in MEMORY_SIZES
         ],
         "cpus": [
-            {"value": count, "label": reader.count("limits.cpus", int(count)), "selected": count == "2"}
+            {"value": count, "label": translator.count("limits.cpus", int(count)), "selected": count == "2"}
             for count in CPU_COUNTS
         ],
         "groups": named(groups),
@@ -149,33 +150,33 @@ def create_form(config: Configuration, groups: Sequence[str], reader: Words) -> 
     }
 
 
-def facts(project: DetailedProject, extended: str, reader: Words) -> list[dict[str, Any]]:
+def facts(project: DetailedProject, extended: str, translator: Words) -> list[dict[str, Any]]:
     """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
     when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
     shown: list[tuple[str, str, str]] = [
-        ("fact.template", kind_name(project["type"], reader), ""),
-        ("fact.group", group_name(project["group"], reader), ""),
-        ("fact.mode", reader(f"mode.{project['proxyMode']}"), ""),
-        ("fact.password", reader("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
-        *(_figures(project, reader) if project["container"]["status"] == "running" else ()),
+        ("fact.template", kind_name(project["type"], translator), ""),
+        ("fact.group", group_name(project["group"], translator), ""),
+        ("fact.mode", translator(f"mode.{project['proxyMode']}"), ""),
+        ("fact.password", translator("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
+        *(_figures(project, translator) if project["container"]["status"] == "running" else ()),
         ("fact.created", "", project["createdAt"]),
         ("fact.used", "", project["lastActivity"]),
         *([("fact.extended", "", extended)] if extended else ()),
     ]
     return [
-        {"name": reader(key), "value": value, "time": moment, "exact": key == "fact.extended"}
+        {"name": translator(key), "value": value, "time": moment, "exact": key == "fact.extended"}
         for key, value, moment in shown
     ]
 
 
-def _figures(project: DetailedProject, reader: Words) -> list[tuple[str, str, str]]:
+def _figures(project: DetailedProject, translator: Words) -> list[tuple[str, str, str]]:
     """What a running workspace takes."""
     container = project["container"]
-    memory = reader.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))
-    limit = reader("limits.memory", memory=project["memoryLimit"][:-1])
-    cpu = reader.figure(container["resources"]["cpu"])
+    memory = translator.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))
+    limit = translator("limits.memory", memory=project["memoryLimit"][:-1])
+    cpu = translator.figure(container["resources"]["cpu"])
     return [
-        ("fact.memory", reader("fact.of", used=memory, limit=limit), ""),
-        ("fact.cpu", reader("fact.of_cpus", used=cpu, limit=project["cpuCores"]), ""),
+        ("fact.memory", translator("fact.of", used=memory, limit=limit), ""),
+        ("fact.cpu", translator("fact.of_cpus", used=cpu, limit=project["cpuCores"]), ""),
         ("fact.uptime", container["uptime"], ""),
     ]

@@ -26,7 +26,7 @@ from ..fragment_cache import Remembered
 from ..helpers import docker_away, layout_context
 from ..i18n import Words
 from ..presenters import aliases, egress, git, jobs, workshop, workspaces
-from ..templating import Reader, html, page, rendered
+from ..templating import TranslatorDep, html, page, rendered
 
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
@@ -43,193 +43,199 @@ Group = Annotated[str, Query(max_length=100)]
 
 @router.get("/")
 async def workspaces_page(
-    request: Request, services: ServicesDep, caller: CurrentCaller, reader: Reader, group: Group = ""
+    request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
     config = (await system_api.config(services))["config"]
     groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspaces.html",
-        reader,
-        listing=await _listing(request, services, reader, group),
-        form=workspaces.create_form(config, groups, reader),
+        translator,
+        listing=await _listing(request, services, translator, group),
+        form=workspaces.create_form(config, groups, translator),
         **layout_context(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces")
-async def workspaces_fragment(request: Request, services: ServicesDep, reader: Reader, group: Group = "") -> Response:
-    return html(await _listing(request, services, reader, group))
+async def workspaces_fragment(
+    request: Request, services: ServicesDep, translator: TranslatorDep, group: Group = ""
+) -> Response:
+    return html(await _listing(request, services, translator, group))
 
 
 @router.get("/workspaces/{project_id}")
 async def workspace_page(
-    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, reader: Reader
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
 ) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
     groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspace.html",
-        reader,
-        **await _workspace(services, project_id, reader),
-        **await _aliases(services, project_id, reader),
+        translator,
+        **await _workspace(services, project_id, translator),
+        **await _aliases(services, project_id, translator),
         form={"groups": groups},
         **layout_context(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces/{project_id}")
-async def workspace_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
-    return page("workspace_facts.html", reader, **await _workspace(services, project_id, reader))
+async def workspace_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("workspace_facts.html", translator, **await _workspace(services, project_id, translator))
 
 
 @router.get("/pages/workspaces/{project_id}/disk")
-async def disk_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
+async def disk_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     """Loaded separately, because measuring takes Docker some time."""
     try:
         usage = (await projects_api.get_disk_usage(project_id, services))["diskUsage"]
     except AtelierError as error:
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
-        return page("disk.html", reader, disk=reader("disk.none"))  # it has no container, or Docker is away
+        return page("disk.html", translator, disk=translator("disk.none"))  # it has no container, or Docker is away
     sizes = {"own": usage["readable"], "total": usage["totalReadable"]}
     if usage["limitBytes"] is None:
-        disk = reader("disk.own", **sizes)
+        disk = translator("disk.own", **sizes)
     else:
-        disk = reader("disk.limited", **sizes, percent=usage["percent"], limit=usage["limitReadable"])
-    return page("disk.html", reader, disk=reader.figure(disk))
+        disk = translator("disk.limited", **sizes, percent=usage["percent"], limit=usage["limitReadable"])
+    return page("disk.html", translator, disk=translator.figure(disk))
 
 
 @router.get("/pages/workspaces/{project_id}/aliases")
-async def aliases_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
-    return page("aliases.html", reader, **await _aliases(services, project_id, reader))
+async def aliases_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("aliases.html", translator, **await _aliases(services, project_id, translator))
 
 
 @router.get("/pages/workspaces/{project_id}/ports")
-async def ports_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
+async def ports_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     """Loaded separately, because it queries Docker."""
     status, _ = services.presenter.status(services.row(project_id))
     found = await ports_api.list_ports(project_id, services)
-    rows = aliases.ports(found["listening"], found["shared"], status, reader)
-    return page("ports.html", reader, id=project_id, ports=rows)
+    rows = aliases.ports(found["listening"], found["shared"], status, translator)
+    return page("ports.html", translator, id=project_id, ports=rows)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
-async def log_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
+async def log_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     logs = (await egress_api.get_squid_logs(project_id, services, lines=200))["logs"]
     allowed = await _allowed(services, project_id)
-    return page("log.html", reader, entries=egress.log_rows(logs, allowed or (), reader))
+    return page("log.html", translator, entries=egress.log_rows(logs, allowed or (), translator))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
-async def domains_fragment(project_id: ProjectId, services: ServicesDep, reader: Reader) -> Response:
+async def domains_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     found = await egress_api.get_recorded_domains(project_id, services)
-    project = workspaces.row(services.presenter.project(services.row(project_id)), reader)
-    categories = egress.domain_categories(found, await _allowed(services, project_id), reader)
-    return page("domains.html", reader, categories=categories, workspace=project)
+    project = workspaces.row(services.presenter.project(services.row(project_id)), translator)
+    categories = egress.domain_categories(found, await _allowed(services, project_id), translator)
+    return page("domains.html", translator, categories=categories, workspace=project)
 
 
 @router.get("/pages/workspaces/{project_id}/conversations")
 async def conversations_fragment(
     project_id: ProjectId,
     services: ServicesDep,
-    reader: Reader,
+    translator: TranslatorDep,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
     found = await egress_api.get_llm_conversations(project_id, services, limit=_CONVERSATIONS, offset=offset)
     following = offset + found["count"]
     return page(
         "conversations.html",
-        reader,
+        translator,
         id=project_id,
-        entries=egress.conversation_rows(found["conversations"], reader),
-        total=reader.count("conversation.total", found["total"]),
+        entries=egress.conversation_rows(found["conversations"], translator),
+        total=translator.count("conversation.total", found["total"]),
         following=following if following < found["total"] else 0,
         offset=offset,
     )
 
 
 @router.get("/whitelist")
-async def whitelist_page(services: ServicesDep, caller: CurrentCaller, reader: Reader, group: Group = "") -> Response:
+async def whitelist_page(
+    services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
+) -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
     answer = await egress_api.get_whitelist(services)
     groups = (await projects_api.list_groups(services))["groups"]
     recorded = [row for row in _projects(services) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
     return page(
         "whitelist.html",
-        reader,
-        whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), reader),
-        recorded=[workspaces.row(project, reader) for project in recorded],
+        translator,
+        whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), translator),
+        recorded=[workspaces.row(project, translator) for project in recorded],
         **layout_context(services, caller, "whitelist"),
     )
 
 
 @router.get("/repositories")
-async def repositories_page(services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
+async def repositories_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
     """The repositories on the git server; the page does not exist without one."""
     require_git(services.settings.site)
-    found = await _repositories(services, reader)
-    return page("repositories.html", reader, **found, **layout_context(services, caller, "repositories"))
+    found = await _repositories(services, translator)
+    return page("repositories.html", translator, **found, **layout_context(services, caller, "repositories"))
 
 
 @router.get("/pages/repositories")
-async def repositories_fragment(services: ServicesDep, reader: Reader) -> Response:
-    return page("repositories_list.html", reader, **await _repositories(services, reader))
+async def repositories_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("repositories_list.html", translator, **await _repositories(services, translator))
 
 
 @router.get("/jobs")
-async def jobs_page(services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
+async def jobs_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
     """The newest jobs, live."""
-    return page("jobs.html", reader, jobs=await _jobs(services, reader), **layout_context(services, caller, "jobs"))
+    return page(
+        "jobs.html", translator, jobs=await _jobs(services, translator), **layout_context(services, caller, "jobs")
+    )
 
 
 @router.get("/pages/jobs")
-async def jobs_fragment(services: ServicesDep, reader: Reader) -> Response:
-    return page("jobs_table.html", reader, jobs=await _jobs(services, reader))
+async def jobs_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("jobs_table.html", translator, jobs=await _jobs(services, translator))
 
 
 @router.get("/jobs/{job_id}")
-async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, reader: Reader) -> Response:
+async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
     """One job, with its output as it comes."""
     return page(
-        "job.html", reader, job=await _job(services, job_id, reader), **layout_context(services, caller, "jobs")
+        "job.html", translator, job=await _job(services, job_id, translator), **layout_context(services, caller, "jobs")
     )
 
 
 @router.get("/pages/jobs/{job_id}")
-async def job_fragment(job_id: str, services: ServicesDep, reader: Reader) -> Response:
-    return page("job_state.html", reader, job=await _job(services, job_id, reader))
+async def job_fragment(job_id: str, services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("job_state.html", translator, job=await _job(services, job_id, translator))
 
 
-async def _listing(request: Request, services: Services, reader: Words, group: str) -> str:
+async def _listing(request: Request, services: Services, translator: Words, group: str) -> str:
     """The table as HTML, made once for all who look at the same state in the same language."""
     remembered: Remembered = request.app.state.pages
     key = (services.reads.version(), services.watcher.version)
-    return remembered.get(key, (reader.language, group), lambda: _make_listing(services, reader, group))
+    return remembered.get(key, (translator.language, group), lambda: _make_listing(services, translator, group))
 
 
-def _make_listing(services: Services, reader: Words, group: str) -> str:
+def _make_listing(services: Services, translator: Words, group: str) -> str:
     projects = _projects(services)
     names = {project["id"]: project["name"] for project in projects}
     unfinished = [jobs_api.job_answer(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
-        reader,
-        table=workspaces.table(projects, group, reader),
-        counts=workspaces.counts(projects, reader),
-        groups=workspaces.group_options(projects, group, reader),
-        activity=jobs.rows(unfinished, names, reader),
-        docker=docker_away(services, reader),
+        translator,
+        table=workspaces.table(projects, group, translator),
+        counts=workspaces.counts(projects, translator),
+        groups=workspaces.group_options(projects, group, translator),
+        activity=jobs.rows(unfinished, names, translator),
+        docker=docker_away(services, translator),
     )
 
 
-async def _workspace(services: Services, project_id: str, reader: Words) -> dict[str, Any]:
+async def _workspace(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
     project = (await projects_api.get_project(project_id, services))["project"]
     return {
-        "workspace": workspaces.row(project, reader),
-        "docker": docker_away(services, reader),
-        "facts": workspaces.facts(project, _extended(services, project_id), reader),
-        "repository": git.repository(project, reader, browsable=_browsable(services)),
+        "workspace": workspaces.row(project, translator),
+        "docker": docker_away(services, translator),
+        "facts": workspaces.facts(project, _extended(services, project_id), translator),
+        "repository": git.repository(project, translator, browsable=_browsable(services)),
     }
 
 
@@ -249,9 +255,9 @@ async def _allowed(services: Services, project_id: str) -> list[str] | None:
     return [*answer["domains"], *answer["groups"].get(services.row(project_id).group or "", ())]
 
 
-async def _aliases(services: Services, project_id: str, reader: Words) -> dict[str, Any]:
+async def _aliases(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
     found = (await aliases_api.list_aliases(project_id, services))["aliases"]
-    return {"id": project_id, "aliases": aliases.aliases(found, reader)}
+    return {"id": project_id, "aliases": aliases.aliases(found, translator)}
 
 
 def _browsable(services: Services) -> bool:
@@ -260,24 +266,24 @@ def _browsable(services: Services) -> bool:
     return server is not None and server.service == "forgejo"
 
 
-async def _repositories(services: Services, reader: Words) -> dict[str, Any]:
+async def _repositories(services: Services, translator: Words) -> dict[str, Any]:
     """The list, or a sentence if the git server does not answer; the page is shown in both cases."""
     try:
         found = (await git_api.list_git_repositories(services))["repositories"]
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
-        return {"away": reader("repositories.away"), "repositories": []}
+        return {"away": translator("repositories.away"), "repositories": []}
     return {"away": "", "repositories": git.repositories(found, browsable=_browsable(services))}
 
 
-async def _jobs(services: Services, reader: Words) -> list[dict[str, Any]]:
+async def _jobs(services: Services, translator: Words) -> list[dict[str, Any]]:
     answer = await jobs_api.list_jobs(services, limit=_SHOWN_JOBS)
-    return jobs.rows(answer["jobs"], _names(services), reader)
+    return jobs.rows(answer["jobs"], _names(services), translator)
 
 
-async def _job(services: Services, job_id: str, reader: Words) -> dict[str, Any]:
-    return jobs.row((await jobs_api.get_job(job_id, services))["job"], _names(services), reader)
+async def _job(services: Services, job_id: str, translator: Words) -> dict[str, Any]:
+    return jobs.row((await jobs_api.get_job(job_id, services))["job"], _names(services), translator)
 
 
 def _names(services: Services) -> dict[str, str]:
