@@ -157,7 +157,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     ended = await follow(services, caller, job)
     raise_for(ended)
     (shown,) = _views(services, released, {row.id: row.name})
-    result = ended.results.get("release", {})
+    result = ended.results.get("workspace_release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
     return {
         "success": True,

@@ -105,7 +105,7 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    verdict = ended.results.get("rehearse", {}).get("verdict")
+    verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
     if verdict:
         jobs.note(job.id, VERDICT, verdict)
     return _settle(jobs, job, ended)

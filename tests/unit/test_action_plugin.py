@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,14 @@ ROOT = Path(__file__).parents[2]
 def test_every_module_has_its_link() -> None:
     modules = {module.name for module in (ROOT / "library").glob("*.py")}
     assert {link.name for link in (ROOT / "plugins" / "action").glob("*.py")} == modules
+
+
+def test_the_api_asks_for_results_of_modules_that_exist() -> None:
+    """A wrong name would be no error, only an outcome without its seats."""
+    code = "".join(path.read_text() for path in (ROOT / "api").rglob("*.py"))
+    asked = set(re.findall(r'(?:\.results\.get\(|_seats_of\(ended, )"(\w+)"', code))
+    modules = {module.stem for module in (ROOT / "library").glob("*.py")}
+    assert {"workspace_release", "workshop_rehearsal", "workspace_archive"} <= asked <= modules
 
 
 @pytest.mark.parametrize(("connection", "runs"), [("local", True), ("ssh", False)])

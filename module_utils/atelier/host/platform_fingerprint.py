@@ -1,7 +1,7 @@
 """Checks whether the platform changed since the last ``./atelier up``, so that up can skip its roles.
 
-A stamp maps the platform's inputs and parts to short texts. If two stamps are equal, of the same boot and close in
-time, there is nothing to do.
+A fingerprint maps the platform's inputs and parts to short texts. If two are equal, of the same boot and close in time,
+there is nothing to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BRIDGES = Path("/sys/class/net")
 
 
 @dataclass(frozen=True)
-class Stamp:
+class Fingerprint:
     """``at`` is in seconds since the epoch."""
 
     at: float
@@ -36,8 +36,8 @@ class Stamp:
         return json.dumps({"at": self.at, "parts": dict(self.parts)}, indent=1, sort_keys=True).encode()
 
     @classmethod
-    def from_json(cls, text: str) -> Stamp | None:
-        """Returns None for an invalid file; the stamp is only an optimisation."""
+    def from_json(cls, text: str) -> Fingerprint | None:
+        """Returns None for an invalid file; the fingerprint is only an optimisation."""
         try:
             raw: Any = json.loads(text)
             return cls(float(raw["at"]), dict(raw["parts"]))
@@ -45,7 +45,7 @@ class Stamp:
             return None
 
 
-def difference(last: Stamp | None, now: Stamp) -> str | None:
+def difference(last: Fingerprint | None, now: Fingerprint) -> str | None:
     """Why the roles must run, as a text; None if nothing changed."""
     if last is None:
         return "no complete run is on record"
@@ -59,15 +59,15 @@ def difference(last: Stamp | None, now: Stamp) -> str | None:
     return None
 
 
-def read_stamp(file: Path) -> Stamp | None:
+def read_fingerprint(file: Path) -> Fingerprint | None:
     try:
-        return Stamp.from_json(file.read_text())
+        return Fingerprint.from_json(file.read_text())
     except FileNotFoundError:
         return None
 
 
-def write_stamp(file: Path, stamp: Stamp) -> None:
-    write_atomically(file, stamp.to_json(), mode=0o600)
+def write_fingerprint(file: Path, fingerprint: Fingerprint) -> None:
+    write_atomically(file, fingerprint.to_json(), mode=0o600)
 
 
 def sources(paths: Iterable[Path]) -> dict[str, str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: alias
+module: workspace_alias
 short_description: Create a readable subdomain for a port of a workspace
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -40,7 +40,7 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.no_check]
 
 EXAMPLES = r"""
 - name: The demo of the seventh seat
-  alias:
+  workspace_alias:
     site: "{{ atelier_site }}"
     name: Workshop 7
     subdomain: demo

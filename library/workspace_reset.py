@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: reset
+module: workspace_reset
 short_description: Reset a seat to its last checkpoint or its base
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -30,7 +30,7 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_d
 
 EXAMPLES = r"""
 - name: Seven begins again
-  reset:
+  workspace_reset:
     site: "{{ atelier_site }}"
     name: Workshop 7
 """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: reconcile
+module: workspace_reconcile
 short_description: Find and repair differences between Docker, the registry and the gateway
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -43,7 +43,7 @@ extends_documentation_fragment: [atelier, atelier.check]
 
 EXAMPLES = r"""
 - name: What is not as it should be
-  reconcile:
+  workspace_reconcile:
     site: "{{ atelier_site }}"
   register: drift
 """

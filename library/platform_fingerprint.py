@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: platform_stamp
+module: platform_fingerprint
 short_description: Check whether the platform changed since the last complete run
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -61,7 +61,7 @@ extends_documentation_fragment: [atelier.site, atelier.check]
 
 EXAMPLES = r"""
 - name: Look whether anything changed since the last run
-  platform_stamp:
+  platform_fingerprint:
     site: "{{ atelier_site }}"
     state: compare
     look_at:
@@ -99,7 +99,7 @@ from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.models import Site
 from ansible.module_utils.atelier.engine.client import DockerEngine
-from ansible.module_utils.atelier.host import platform_fingerprint as stamps
+from ansible.module_utils.atelier.host import platform_fingerprint as fingerprints
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -121,7 +121,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
         why: str | None = error.message.rstrip(".")
     else:
         why = "everything was asked for" if module.params["everything"] else None
-        why = why or stamps.difference(stamps.read_stamp(file), now)
+        why = why or fingerprints.difference(fingerprints.read_fingerprint(file), now)
     if why is None:
         return answer | {"unchanged": True, "summary": "No: the platform is as the last run left it."}
     if not module.check_mode:
@@ -131,7 +131,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
-        stamps.write_stamp(_file(site), _look(module, site))
+        fingerprints.write_fingerprint(_file(site), _look(module, site))
     return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
 
 
@@ -139,7 +139,7 @@ def _file(site: Site) -> Path:
     return site.state_dir / "platform.json"
 
 
-def _look(module: AnsibleModule, site: Site) -> stamps.Stamp:
+def _look(module: AnsibleModule, site: Site) -> fingerprints.Fingerprint:
     given = module.params["look_at"]
     engine = DockerEngine(site.engine_url)
     nft = module.get_bin_path("nft")
@@ -147,13 +147,13 @@ def _look(module: AnsibleModule, site: Site) -> stamps.Stamp:
     parts = {
         "a variable": given["variables"],
         "the firewall": firewall,
-        **stamps.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
-        **stamps.host(given["bridges"]),
-        **stamps.services(engine, site.instance),
-        **stamps.templates(engine, site, given["templates"]),
-        **stamps.git_server(site),
+        **fingerprints.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
+        **fingerprints.host(given["bridges"]),
+        **fingerprints.services(engine, site.instance),
+        **fingerprints.templates(engine, site, given["templates"]),
+        **fingerprints.git_server(site),
     }
-    return stamps.Stamp(time.time(), parts)
+    return fingerprints.Fingerprint(time.time(), parts)
 
 
 if __name__ == "__main__":

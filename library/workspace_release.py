@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: release
+module: workspace_release
 short_description: End all sessions and processes of a workshop seat, for its next participant
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
@@ -12,8 +12,8 @@ requirements: [python >= 3.11, docker]
 description:
   - The seat's container is restarted from outside, so no process, listener or session of the former participant
     remains. Session cookies become invalid, even if the password stays.
-  - With O(files=reset) the seat is reset as by the M(reset) module, but not to a checkpoint that was taken after the
-    seat's first claim.
+  - With O(files=reset) the seat is reset as by the M(workspace_reset) module, but not to a checkpoint that was taken
+    after the seat's first claim.
   - A seat whose release fails is in state V(error) and cannot be claimed. Repeat the release, or start the seat.
 options:
   password_hash:
@@ -36,7 +36,7 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check_and_d
 
 EXAMPLES = r"""
 - name: Free the seat for the next participant
-  release:
+  workspace_release:
     site: "{{ atelier_site }}"
     name: Workshop 7
     password_hash: "{{ vault_hash }}"
@@ -49,7 +49,7 @@ workspace:
   returned: success
   type: dict
 origin:
-  description: V(files) if the files stayed, otherwise the origin of the reset, as in the M(reset) module.
+  description: V(files) if the files stayed, otherwise the origin of the reset, as in the M(workspace_reset) module.
   returned: success
   type: str
   sample: base

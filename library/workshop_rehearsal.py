@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: rehearse
+module: workshop_rehearsal
 short_description: Load test for a workshop, with a go or no-go
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -31,7 +31,7 @@ extends_documentation_fragment: [atelier, atelier.no_check]
 
 EXAMPLES = r"""
 - name: Twenty seats, as on the day
-  rehearse:
+  workshop_rehearsal:
     site: "{{ atelier_site }}"
     source: Workshop
     seats: 20

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: checkpoint
+module: workspace_checkpoint
 short_description: Take a checkpoint of a workspace, for later resets
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
@@ -26,7 +26,7 @@ extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
 
 EXAMPLES = r"""
 - name: What the base is now, the seats shall begin again from
-  checkpoint:
+  workspace_checkpoint:
     site: "{{ atelier_site }}"
     name: Workshop
 """

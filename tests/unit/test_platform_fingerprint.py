@@ -9,47 +9,47 @@ from typing import Any
 import pytest
 from atelier.host.platform_fingerprint import (
     MAX_AGE_SECONDS,
-    Stamp,
+    Fingerprint,
     difference,
     git_server,
-    read_stamp,
+    read_fingerprint,
     sources,
-    write_stamp,
+    write_fingerprint,
 )
 from forge_server import Reply, forge_server
 from support import site
 
 PARTS = {"the boot": "b", "the container atelier-api": "1 of sha256:2", "/etc/x": "d"}
-NOTED = Stamp(1000, PARTS)
+NOTED = Fingerprint(1000, PARTS)
 
 
 def test_the_same_needs_nothing() -> None:
-    assert difference(NOTED, Stamp(1000 + MAX_AGE_SECONDS - 1, PARTS)) is None
+    assert difference(NOTED, Fingerprint(1000 + MAX_AGE_SECONDS - 1, PARTS)) is None
 
 
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (Stamp(1001, PARTS | {"the boot": "c"}), "the boot changed"),
-        (Stamp(1001, {"the boot": "b", "/etc/x": "d"}), "the container atelier-api is gone"),
-        (Stamp(1001, PARTS | {"/etc/y": "e"}), "/etc/y is new"),
-        (Stamp(1000 + MAX_AGE_SECONDS, PARTS), "the last complete run is more than a day ago"),
-        (Stamp(999, PARTS), "the last complete run is more than a day ago"),
+        (Fingerprint(1001, PARTS | {"the boot": "c"}), "the boot changed"),
+        (Fingerprint(1001, {"the boot": "b", "/etc/x": "d"}), "the container atelier-api is gone"),
+        (Fingerprint(1001, PARTS | {"/etc/y": "e"}), "/etc/y is new"),
+        (Fingerprint(1000 + MAX_AGE_SECONDS, PARTS), "the last complete run is more than a day ago"),
+        (Fingerprint(999, PARTS), "the last complete run is more than a day ago"),
     ],
 )
-def test_whatever_differs_is_named(now: Stamp, why: str) -> None:
+def test_whatever_differs_is_named(now: Fingerprint, why: str) -> None:
     assert difference(NOTED, now) == why
 
 
 def test_what_was_noted_is_read_again_and_what_is_broken_counts_for_nothing(tmp_path: Path) -> None:
     file = tmp_path / "platform.json"
-    assert read_stamp(file) is None
-    write_stamp(file, NOTED)
-    assert read_stamp(file) == NOTED
+    assert read_fingerprint(file) is None
+    write_fingerprint(file, NOTED)
+    assert read_fingerprint(file) == NOTED
     assert file.stat().st_mode & 0o777 == 0o600
     for text in ("", "[]", "{}", '{"at": "x", "parts": {}}', '{"at": 1, "parts": 1}'):
         file.write_text(text)
-        assert read_stamp(file) is None
+        assert read_fingerprint(file) is None
     assert difference(None, NOTED) == "no complete run is on record"
 
 
