@@ -40,9 +40,9 @@ from .core import errors
 from .core.event_streams import Streams
 from .core.openapi import document
 from .core.rate_limit import Limiter
-from .dependencies import Services
 from .monitoring.disk_gauge import DiskGauge
 from .monitoring.docker_events import Watcher
+from .monitoring.git_server import GitVersion
 from .monitoring.seat_activity import Activities
 from .monitoring.seat_threads import SeatThreads
 from .monitoring.stats import Sampler
@@ -65,9 +65,9 @@ from .runner.operations import OPERATIONS, leaving
 from .runner.queue import Queue
 from .schemas.fields import GIT_CLONE
 from .services.claim_batcher import ClaimBatcher
-from .services.git_server import GitVersion
 from .services.password_batcher import PasswordBatcher
-from .services.projects import Presenter
+from .services.presenter import Presenter
+from .services.services import Services
 from .settings import Settings, load_settings
 from .web import install as install_pages
 from .web import refusal

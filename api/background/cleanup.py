@@ -7,9 +7,9 @@ import logging
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..dependencies import Services
-from ..jobs.service import begin
 from ..services.containers import is_past_kept
+from ..services.jobs import begin
+from ..services.services import Services
 
 log = logging.getLogger(__name__)
 

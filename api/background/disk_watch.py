@@ -27,9 +27,9 @@ from atelier.workspaces.disk_limits import (
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..dependencies import Services
-from ..jobs.service import begin
 from ..monitoring.disk_gauge import Figures, Space, space
+from ..services.jobs import begin
+from ..services.services import Services
 
 log = logging.getLogger(__name__)
 

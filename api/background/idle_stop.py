@@ -13,9 +13,9 @@ from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..dependencies import Services
-from ..jobs.service import begin
 from ..monitoring.connections import connections
+from ..services.jobs import begin
+from ..services.services import Services
 
 log = logging.getLogger(__name__)
 

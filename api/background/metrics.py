@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from ..dependencies import Services
 from ..monitoring.disk_gauge import space
+from ..services.services import Services
 
 
 class _Collector:

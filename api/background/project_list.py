@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from atelier.common.messages import tagged
 
-from ..dependencies import Services
+from ..services.services import Services
 
 
 class ProjectList:

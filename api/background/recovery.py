@@ -14,10 +14,10 @@ from atelier.database.intent import Present, present
 from atelier.database.job_store import ENDED, Job, JobState
 
 from ..auth.middleware import Caller
-from ..dependencies import Services
-from ..jobs.service import CANCELING, begin
 from ..runner.adapter import Ended, end_leftover
 from ..runner.operations import HASHES
+from ..services.jobs import CANCELING, begin
+from ..services.services import Services
 from .cleanup import REPAIR
 
 log = logging.getLogger("atelier")

@@ -22,8 +22,8 @@ from atelier.workspaces.revival import DOWN
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..dependencies import Services
-from ..jobs.service import begin
+from ..services.jobs import begin
+from ..services.services import Services
 
 log = logging.getLogger(__name__)
 

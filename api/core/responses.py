@@ -21,9 +21,13 @@ class JSON(Response):
         return content if isinstance(content, bytes) else orjson.dumps(tagged(content))
 
 
+def accepted(answer: Any, job_id: str) -> JSON:
+    """202 with the job's address."""
+    return JSON(answer, 202, headers={"Location": f"/api/jobs/{job_id}"})
+
+
 class Route(APIRoute):
-    """Sends the handler's result without validation, to save time: mypy checks it against the documented type. Handlers
-    called by other handlers or pages return objects."""
+    """Sends the handler's result without validation, to save time: mypy checks it against the documented type."""
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Any]], **options: Any) -> None:
         @wraps(endpoint)

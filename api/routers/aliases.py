@@ -8,18 +8,19 @@ from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError
 from atelier.common.passwords import hash_password
-from atelier.gateway.aliases import Alias, all_aliases, check_subdomain, find_alias, get_alias, put_alias
+from atelier.gateway.aliases import Alias, check_subdomain, find_alias, get_alias, put_alias
 from fastapi import APIRouter, Header, Path, Response
 
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ..jobs.service import change, follow, reserve
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
 from ..schemas.common import DoneOnProject
-from ..services.projects import alias_view
+from ..services.jobs import change, follow, reserve
+from ..services.presenter import alias_view
+from ..services.services import Services
 
 router = APIRouter(route_class=Route, tags=["aliases"])
 _ALIASES = "/api/projects/{project_id}/aliases"
@@ -30,9 +31,7 @@ Subdomain = Annotated[str, Path(description="The alias's name.", examples=["demo
 @router.get(_ALIASES, responses=errors(404))
 async def list_aliases(project_id: ProjectId, services: ServicesDep) -> AliasList:
     """The workspace's aliases, by name."""
-    row = services.row(project_id)
-    found = all_aliases(services.reads).get(row.id, ())
-    return {"success": True, "aliases": [alias_view(services.settings.site, alias) for alias in found]}
+    return {"success": True, "aliases": services.presenter.aliases(services.row(project_id))}
 
 
 @router.post(_ALIASES, status_code=201, responses=errors(404, 409, 422, 500, 503))

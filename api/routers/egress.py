@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, cast
 
-from atelier.common.egress_modes import Capability
-from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Workspace
 from atelier.egress.squid_log import LogEntry, last_requests
 from atelier.egress.whitelist import WhitelistMode, allowable, normalise
@@ -18,9 +16,7 @@ from fastapi import APIRouter, Body, Query
 from ..auth.middleware import Caller
 from ..core.openapi import errors
 from ..core.responses import Route
-from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ..jobs.service import follow
-from ..runner.operations import raise_for
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..schemas.common import Done
 from ..schemas.egress import (
     ChangeWhitelist,
@@ -36,6 +32,8 @@ from ..schemas.egress import (
     WhitelistChanged,
     WhitelistOfRecorded,
 )
+from ..services import egress
+from ..services.services import Services
 
 router = APIRouter(route_class=Route, tags=["egress"])
 _PROJECT = "/api/projects/{project_id}"
@@ -48,15 +46,15 @@ async def get_squid_logs(
     project_id: ProjectId, services: ServicesDep, lines: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
-    row = _that_can(services, project_id, Capability.LOG, "Workspace not found or not using proxy")
+    row = egress.logged(services, project_id)
     entries = await asyncio.to_thread(last_requests, services.settings.site.state_dir, row, lines)
-    return {"success": True, "ipAddress": row.address, "logs": [_log_entry(entry) for entry in entries]}
+    return {"success": True, "ipAddress": row.address, "logs": [_log_line(entry) for entry in entries]}
 
 
 @router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
 async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
     return {
         "success": True,
@@ -77,11 +75,11 @@ async def whitelist_recorded_domains(
 ) -> RecordedWhitelisted:
     """Adds the recorded domains to the whitelist, or to the group's list. ``skipped`` are names that cannot be
     whitelisted, such as bare addresses."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     found = await asyncio.to_thread(recordings.domains, services.settings.site.state_dir, row.id)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
-    changed = await _changed(services, caller, entries, WhitelistMode.PRESENT, group)
+    changed = await egress.change_whitelist(services, caller, entries, WhitelistMode.PRESENT, group)
     return {**changed, "skipped": skipped}
 
 
@@ -97,25 +95,23 @@ async def get_llm_conversations(
 ) -> Conversations:
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     page = await asyncio.to_thread(
-        lambda: recordings.conversations(
-            services.settings.site.state_dir,
-            row.id,
-            limit=limit,
-            offset=offset,
-            model=model,
-            date_from=date_from,
-            date_to=date_to,
-        )
+        recordings.conversations,
+        services.settings.site.state_dir,
+        row.id,
+        limit=limit,
+        offset=offset,
+        model=model,
+        date_from=date_from,
+        date_to=date_to,
     )
-    found = page.conversations
     return {
         "success": True,
         "projectId": row.id,
         "ipAddress": row.address,
-        "conversations": cast("list[Conversation]", found),
-        "count": len(found),
+        "conversations": cast("list[Conversation]", page.conversations),
+        "count": len(page.conversations),
         "total": page.total,
     }
 
@@ -123,7 +119,7 @@ async def get_llm_conversations(
 @router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
 async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     await _forget(services, caller, row, recordings.delete_conversations)
     return {"success": True, "message": "All conversations deleted successfully"}
 
@@ -133,7 +129,7 @@ async def delete_llm_conversation(
     project_id: ProjectId, timestamp: str, services: ServicesDep, caller: CurrentCaller
 ) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     await _forget(services, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
     return {"success": True, "message": "Conversation deleted successfully"}
 
@@ -143,7 +139,7 @@ async def generate_documentation(
     project_id: ProjectId, services: ServicesDep, body: Annotated[GenerateDocumentation | None, Body()] = None
 ) -> Documentation:
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
-    row = _recorded(services, project_id)
+    row = egress.recorded(services, project_id)
     wanted = body or GenerateDocumentation()
     written = await asyncio.to_thread(document, services.settings.site.state_dir, row, wanted.type)
     return {
@@ -159,9 +155,7 @@ async def generate_documentation(
 @router.get("/api/whitelist", responses=errors(503))
 async def get_whitelist(services: ServicesDep) -> Whitelist:
     """What workspaces of the mode security may reach: all of them, and those of each group besides."""
-    squid = services.squid()
-    live = await asyncio.to_thread(squid.whitelist)
-    groups = await asyncio.to_thread(services.group_whitelists().all)
+    live, groups = await egress.whitelists(services)
     return {"success": True, "domains": live.entries, "raw": live.section, "groups": groups}
 
 
@@ -169,31 +163,14 @@ async def get_whitelist(services: ServicesDep) -> Whitelist:
 async def put_whitelist(body: ChangeWhitelist, services: ServicesDep, caller: CurrentCaller) -> WhitelistChanged:
     """Replaces the whitelist, or a group's; the base domains always stay. It holds when the answer comes."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(services, caller, entries, WhitelistMode.EXACT, body.group)
+    return await egress.change_whitelist(services, caller, entries, WhitelistMode.EXACT, body.group)
 
 
 @router.post("/api/whitelist", responses=errors(409, 500, 503))
 async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDep, caller: CurrentCaller) -> WhitelistChanged:
     """Adds domains to the whitelist, or to a group's list. They are active when the answer arrives."""
     entries = await asyncio.to_thread(normalise, body.domains)
-    return await _changed(services, caller, entries, WhitelistMode.PRESENT, body.group)
-
-
-async def _changed(
-    services: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
-) -> WhitelistChanged:
-    services.require_docker()
-    await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
-    variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
-    job = await asyncio.to_thread(services.jobs.open, "whitelist", [], variables, caller.name)
-    ended = await follow(services, caller, job)
-    services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
-    raise_for(ended)
-    if group is None:
-        domains = (await asyncio.to_thread(services.squid().whitelist)).entries
-    else:
-        domains = (await asyncio.to_thread(services.group_whitelists().all)).get(group, ())
-    return {"success": True, "domainCount": len(domains), "domains": domains}
+    return await egress.change_whitelist(services, caller, entries, WhitelistMode.PRESENT, body.group)
 
 
 async def _forget(services: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
@@ -201,19 +178,7 @@ async def _forget(services: Services, caller: Caller, row: Workspace, delete: Ca
     services.audit.write(caller.name, "delete-conversations", row.id, "successful")
 
 
-def _recorded(services: Services, project_id: str) -> Workspace:
-    return _that_can(services, project_id, Capability.RECORD, "Workspace not found or not recorded")
-
-
-def _that_can(services: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
-    """The workspace, if its egress mode has the capability. Raises PROJECT_NOT_FOUND with these words for any other."""
-    row = services.reads.find(id=project_id) if len(project_id) == 12 else None
-    if row is None or not row.proxy_mode.can(capability):
-        raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])
-    return row
-
-
-def _log_entry(entry: LogEntry) -> LogLine:
+def _log_line(entry: LogEntry) -> LogLine:
     return {
         "timestamp": entry.timestamp,
         "duration": entry.duration,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, cast
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 import orjson
 from atelier.common.messages import Message
-from atelier.database.job_store import OPEN, Job
+from atelier.database.job_store import OPEN
 from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from ..core.openapi import STREAM, errors
 from ..core.responses import Route
-from ..dependencies import CurrentCaller, JobId, Services, ServicesDep
-from ..jobs.service import CANCELING
-from ..schemas.jobs import JobAnswer, JobList, JobSeat, OneJob
+from ..dependencies import CurrentCaller, JobId, ServicesDep
+from ..schemas.jobs import JobList, OneJob
+from ..services.jobs import CANCELING, job_view
+from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/jobs", tags=["jobs"])
 
@@ -27,13 +28,13 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}")
 @router.get("", responses=errors())
 async def list_jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JobList:
     """The newest jobs, newest first."""
-    return {"success": True, "jobs": [job_answer(job) for job in services.read_jobs.all(limit)]}
+    return {"success": True, "jobs": [job_view(job) for job in services.read_jobs.all(limit)]}
 
 
 @router.get("/{job_id}", responses=errors(404))
 async def get_job(job_id: JobId, services: ServicesDep) -> OneJob:
     """One job: how far it is, and what became of each of its workspaces."""
-    return {"success": True, "job": job_answer(services.job(job_id))}
+    return {"success": True, "job": job_view(services.job(job_id))}
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
@@ -43,7 +44,7 @@ async def cancel_job(job_id: JobId, services: ServicesDep, caller: CurrentCaller
     services.queue.cancel(job.id)
     await asyncio.to_thread(services.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
     services.audit.write(caller.name, "cancel", None, "asked for", job.id)
-    return {"success": True, "job": job_answer(job)}
+    return {"success": True, "job": job_view(job)}
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses={**STREAM, **errors(404, 429)})
@@ -80,19 +81,3 @@ async def _events(services: Services, job_id: str, after: int) -> AsyncIterator[
             await changed
         finally:
             changed.cancel()
-
-
-def job_answer(job: Job) -> JobAnswer:
-    """A job as the contract shows it."""
-    return {
-        "id": job.id,
-        "operation": job.operation,
-        "state": job.state,
-        "projectIds": list(job.project_ids),
-        "createdAt": job.created_at,
-        "startedAt": job.started_at,
-        "finishedAt": job.finished_at,
-        "progress": {"done": job.done, "total": job.total},
-        "seats": list(cast("Sequence[JobSeat]", job.seats)),
-        "error": job.error,
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -14,14 +13,11 @@ from atelier.common.passwords import hash_password
 from atelier.common.validation import check_limits, check_proxy_mode
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import new_id
-from atelier.workshop.idle_policy import extend
 from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
 
-from ..core.formatting import timestamp
 from ..core.openapi import errors
-from ..core.responses import JSON, Route
-from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ..jobs.service import begin, change, follow, reserve
+from ..core.responses import JSON, Route, accepted
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import raise_for
 from ..schemas.common import Done, DoneOnProject
 from ..schemas.projects import (
@@ -45,8 +41,11 @@ from ..schemas.projects import (
     StartedProject,
     WorkspacePassword,
 )
-from ..services.containers import disk_usage
-from ..services.projects import UNGROUPED
+from ..services import containers
+from ..services.jobs import begin, change, follow, reserve
+from ..services.presenter import UNGROUPED
+from ..services.projects import extend_workspace, groups, start_workspace
+from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
 
@@ -64,8 +63,7 @@ async def list_projects(request: Request, services: ServicesDep) -> Response:
 @router.get("/groups", responses=errors())
 async def list_groups(services: ServicesDep) -> Groups:
     """All group names in use, sorted; a workspace without one is in Uncategorized."""
-    groups = sorted({row.group or UNGROUPED for row in services.reads.all()})
-    return {"success": True, "groups": groups}
+    return {"success": True, "groups": groups(services)}
 
 
 @router.post(
@@ -96,7 +94,7 @@ async def create_project(
     job = await reserve(services, caller, "create", [id], variables, lambda: services.registry.reserve([order]))
     if prefer is not None and "respond-async" in prefer.lower():
         begin(services, caller, job, secrets=body.secrets)
-        return JSON(_created(services, body, id), 202, headers={"Location": f"/api/jobs/{job.id}"})
+        return accepted(_created(services, body, id), job.id)
     raise_for(await follow(services, caller, job, secrets=body.secrets))
     return JSON(_created(services, body, id), 201)
 
@@ -135,11 +133,7 @@ async def start_project(
     row = services.row(project_id)
     if body is not None and body.password is not None:
         await _check_password(services, caller, "start", row, body.password)
-    if services.presenter.status(row)[0] is not Status.RUNNING:
-        services.reads.check_running_slot(row.id)
-        await change(services, caller, "start", row)
-    project = services.presenter.project(services.row(project_id))
-    return {"success": True, "message": "Workspace started successfully", "project": project}
+    return await start_workspace(services, caller, row)
 
 
 @router.post("/{project_id}/stop", responses=errors(404, 409, 429, 500, 503))
@@ -182,16 +176,7 @@ async def extend_project(
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """Protects the workspace for the given minutes from the stop for idleness or at the workshop's end."""
-    row = services.row(project_id)
-    minutes = (body.minutes if body else None) or math.ceil(services.settings.workspace_timeout) or 60
-    until = await asyncio.to_thread(extend, services.registry, row.id, minutes)
-    services.audit.write(caller.name, "extend", row.id, "successful")
-    return {
-        "success": True,
-        "message": "Workspace extended successfully",
-        "projectId": row.id,
-        "extendedUntil": timestamp(until),
-    }
+    return await extend_workspace(services, caller, services.row(project_id), body)
 
 
 @router.post("/{project_id}/clone", response_model=CloneBegun, status_code=202, responses=errors(404, 503))
@@ -215,7 +200,7 @@ async def clone_project(
         source.id,
     )
     begin(services, caller, job)
-    return JSON(
+    return accepted(
         {
             "success": True,
             "message": f'Cloning {body.count} workspaces from "{source.name}"',
@@ -225,18 +210,14 @@ async def clone_project(
             "totalCount": body.count,
             "jobId": job.id,
         },
-        202,
-        headers={"Location": f"/api/jobs/{job.id}"},
+        job.id,
     )
 
 
 @router.get("/{project_id}/disk-usage", responses=errors(404, 503))
 async def get_disk_usage(project_id: ProjectId, services: ServicesDep) -> DiskUsage:
     """Bytes of the workspace's own layer, and with its image."""
-    row = services.row(project_id)
-    services.require_docker()
-    found = await services.seat_threads.ask(("disk", row.id), disk_usage, services.settings, row)
-    return {"success": True, "diskUsage": found}
+    return {"success": True, "diskUsage": await containers.disk_usage(services, services.row(project_id))}
 
 
 @router.get("/{project_id}/notes", responses=errors(404))

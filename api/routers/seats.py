@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message
-from atelier.common.models import Workspace
-from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Body, Response
 
-from ..auth.middleware import Caller
-from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ..jobs.new_passwords import new_password
-from ..monitoring.connections import connections
-from ..monitoring.seat_activity import Activity
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
-from ..schemas.seats import Card, Cards, MakeCards, Seat, SeatList, SeatPassword
-from . import checkpoints, projects
+from ..schemas.seats import Cards, MakeCards, SeatList, SeatPassword
+from ..services.passwords import new_password
+from ..services.projects import checkpoint_workspace, extend_workspace, reset_workspace, start_workspace
+from ..services.seats import active_seats, cards, seat
 from .workshop import ADMIN
 
 _SECRET = {"Cache-Control": "no-store"}
@@ -32,54 +23,25 @@ router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"],
 @router.get("/seats", responses=errors(429))
 async def list_seats(services: ServicesDep) -> SeatList:
     """The workshop's seats in the order of assignment, with participants and activity."""
-    rows = await asyncio.to_thread(services.read_claims.seats)
-    return {"success": True, "seats": seats(services, rows, await services.activities.of(rows))}
-
-
-def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[Seat]:
-    """Seats as this API shows them; nothing is known of those that ``activities`` lacks."""
-    connected = connections()
-    claims = {claim.workspace_id: claim for claim in services.read_claims.open()}
-    extended = extensions(services.reads)
-    shown: list[Seat] = []
-    for row in rows:
-        claim, activity = claims.get(row.id), activities.get(row.id, Activity())
-        shown.append(
-            {
-                "projectId": row.id,
-                "projectName": row.name,
-                "workspaceUrl": services.settings.site.workspace_url(row.id),
-                "status": services.presenter.status(row)[0],
-                "lastHeartbeat": activity.last_heartbeat,
-                "lastCommit": activity.last_commit,
-                "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
-                "connections": connected[row.address],
-                "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
-                "diskWarning": services.presenter.disk_warning(row),
-                "name": claim.name if claim else None,
-                "email": claim.email if claim else None,
-                "claimedAt": claim.claimed_at if claim else None,
-            }
-        )
-    return shown
+    return {"success": True, "seats": await active_seats(services)}
 
 
 @router.post("/seats/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
-    return await projects.start_project(_seat(services, project_id).id, services, caller)
+    return await start_workspace(services, caller, seat(services, project_id))
 
 
 @router.post("/seats/{project_id}/checkpoint", responses=errors(404, 409, 429, 500, 503))
 async def checkpoint_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> CheckpointTaken:
     """As for any project, for one of the workshop's seats."""
-    return await checkpoints.take_checkpoint(_seat(services, project_id).id, services, caller)
+    return await checkpoint_workspace(services, caller, seat(services, project_id))
 
 
 @router.post("/seats/{project_id}/reset", responses=errors(404, 409, 429, 500, 503))
 async def reset_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
     """As for any project, for one of the workshop's seats."""
-    return await checkpoints.reset_project(_seat(services, project_id).id, services, caller)
+    return await reset_workspace(services, caller, seat(services, project_id))
 
 
 @router.post("/seats/{project_id}/extend", responses=errors(404, 429))
@@ -90,15 +52,15 @@ async def extend_seat(
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
     """As for any project, for one of the workshop's seats."""
-    return await projects.extend_project(_seat(services, project_id).id, services, caller, body)
+    return await extend_workspace(services, caller, seat(services, project_id), body)
 
 
 @router.post("/seats/{project_id}/password", response_model=SeatPassword, responses=errors(404, 409, 429, 500, 503))
 async def renew_password(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Sets a fresh password on the seat and shows it this once, as for a printed card: none is stored."""
-    row = _seat(services, project_id)
+    row = seat(services, project_id)
     password = await new_password(services, caller, row.id)
-    return JSON({"success": True, "projectId": row.id, "password": password}, headers={"Cache-Control": "no-store"})
+    return JSON({"success": True, "projectId": row.id, "password": password}, headers=_SECRET)
 
 
 @router.post("/cards", response_model=Cards, responses=errors(404, 429, 503))
@@ -108,52 +70,3 @@ async def make_cards(
     """The content of the seats' cards. With ``newPasswords`` each seat gets a new password, shown only in this answer;
     the former one and its sessions become invalid. Requires the admin password."""
     return JSON({"success": True, "cards": await cards(services, caller, body or MakeCards())}, headers=_SECRET)
-
-
-async def cards(services: Services, caller: Caller, wanted: MakeCards) -> list[Card]:
-    """The requested cards; a seat whose password cannot be set has the error on its card, without affecting the
-    others."""
-    rows = _chosen(await asyncio.to_thread(services.read_claims.seats), wanted.project_ids)
-    names = {claim.workspace_id: claim.name for claim in services.read_claims.open()}
-    made = [_card(services, row, names.get(row.id)) for row in rows]
-    if wanted.new_passwords:
-        services.require_docker()
-        await asyncio.gather(*(_set_password(services, caller, card) for card in made))
-    return made
-
-
-def _seat(services: Services, project_id: str) -> Workspace:
-    """The admin password opens the workshop's seats, and no other workspace."""
-    row = services.row(project_id)
-    if row.id not in {seat.id for seat in services.read_claims.seats()}:
-        raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.no_seat"), field="projectId", value=project_id)
-    return row
-
-
-def _chosen(rows: list[Workspace], ids: list[str] | None) -> list[Workspace]:
-    if ids is None:
-        return rows
-    unknown = set(ids) - {row.id for row in rows}
-    if unknown:
-        raise AtelierError(
-            Code.PROJECT_NOT_FOUND, Message("api.not_all_seats"), field="projectIds", value=sorted(unknown)[0][:40]
-        )
-    return [row for row in rows if row.id in ids]
-
-
-async def _set_password(services: Services, caller: Caller, card: Card) -> None:
-    try:
-        card["password"] = await new_password(services, caller, card["projectId"])
-    except AtelierError as error:
-        card["error"] = error.sentence
-
-
-def _card(services: Services, row: Workspace, participant: str | None) -> Card:
-    return {
-        "projectId": row.id,
-        "projectName": row.name,
-        "workspaceUrl": services.settings.site.workspace_url(row.id),
-        "participant": participant,
-        "password": None,
-        "error": None,
-    }

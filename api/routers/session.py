@@ -14,9 +14,10 @@ from ..auth.middleware import Caller
 from ..auth.sessions import LIFETIME_SECONDS, Role
 from ..core.openapi import errors
 from ..core.responses import JSON, Route
-from ..dependencies import CurrentCaller, Services, ServicesDep
+from ..dependencies import CurrentCaller, ServicesDep
 from ..schemas.common import Done
 from ..schemas.session import SignIn
+from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 

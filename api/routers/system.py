@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 import time
-from typing import Annotated
+from typing import Annotated, cast
 
 import psutil
 from atelier.common.models import Status
@@ -19,13 +18,11 @@ from ..core.formatting import duration, size
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ServicesDep
-from ..jobs.service import change
 from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
+from ..services.jobs import change
+from ..services.system import configuration
 
 router = APIRouter(route_class=Route, tags=["system"])
-
-# The dialect of the API that clients of it look for.
-_DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
 
 
 @router.get("/api/health", responses=errors())
@@ -58,41 +55,11 @@ async def limits(services: ServicesDep) -> Limits:
 async def config(services: ServicesDep) -> Config:
     """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
     because clients read them in both places."""
-    settings, quotas = services.settings, services.settings.site.quotas
-    git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
-    git_version = await asyncio.to_thread(services.git_version.read)
-    flat: FlatConfiguration = {
-        "gitServerEnabled": settings.git_server_enabled,
-        "gitServerUrl": git_url,
-        "showDiskUsage": settings.show_disk_usage,
-        "enableProxy": settings.enable_proxy,
-        "baseDomain": settings.site.domain,
-        "basePort": settings.site.port,
-        "protocol": settings.site.protocol,
-    }
-    return {
-        "success": True,
-        **flat,
-        "config": {
-            "platform": _DIALECT,
-            "version": _DIALECT_VERSION,
-            **flat,
-            "features": {
-                "gitServer": settings.git_server_enabled,
-                "passwordProtection": True,
-                "multipleTemplates": len(settings.api_templates) > 1,
-            },
-            "limits": {
-                "maxWorkspacesPerUser": quotas.max_workspaces_per_user,
-                "workspaceTimeout": math.ceil(settings.workspace_timeout),
-                "maxMemoryPerWorkspace": size(quotas.memory_per_workspace_mb * 1024**2).replace(".0", ""),
-                "maxCPUPerWorkspace": quotas.cpu_per_workspace,
-            },
-            "gitServer": {"enabled": settings.git_server_enabled, "url": git_url, "version": git_version},
-            "templates": list(settings.api_templates),
-            "implementation": {"name": "Atelier", "version": settings.api_version},
-        },
-    }
+    found = await configuration(services)
+    flat = cast(
+        "FlatConfiguration", {key: value for key, value in found.items() if key in FlatConfiguration.__annotations__}
+    )
+    return {"success": True, **flat, "config": found}
 
 
 @router.get("/api/workspace/stats", responses=errors())

@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, cast
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, untagged
+from atelier.common.messages import Message
 from atelier.common.models import Status
 from atelier.common.passwords import generate_password, hash_password
-from atelier.database.claims import Claim, ClaimStatus, Participant, sheet, views
+from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.security import APIKeyHeader, APIKeyQuery
-from pydantic.alias_generators import to_camel
 
 from ..auth.admin_password import words_of
 from ..auth.middleware import Caller
 from ..core.errors import STATUS, error_body
-from ..core.formatting import timestamp
 from ..core.openapi import errors
 from ..core.rate_limit import network_of
-from ..core.responses import JSON, Route
-from ..dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ..jobs.new_passwords import new_password
-from ..jobs.service import begin, follow, reserve
-from ..runner.operations import RELEASE, VERDICT, raise_for
+from ..core.responses import JSON, Route, accepted
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
+from ..runner.operations import RELEASE, raise_for
 from ..schemas.jobs import JobBegun
 from ..schemas.workshop import (
     ClaimedSeat,
     ClaimList,
     ClaimRefused,
     ClaimSeat,
-    EndedClaim,
     LastRehearsal,
-    RehearsalVerdict,
     Rehearse,
     ReleasedSeat,
     WorkshopStatus,
 )
-from .jobs import job_answer
+from ..services.jobs import begin, follow, reserve
+from ..services.passwords import new_password
+from ..services.services import Services
+from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
@@ -69,12 +66,7 @@ ADMIN = [Depends(_admin), *(Depends(way) for way in _ways)]
 @router.get("/status", responses=errors())
 async def get_workshop_status(services: ServicesDep) -> WorkshopStatus:
     """The number of seats, of claimed ones, and of those that can be claimed now."""
-    now = await asyncio.to_thread(services.read_claims.occupancy)
-    end = services.settings.workshop.end
-    status: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
-    if end:
-        status["endsAt"] = timestamp(end)
-    return status
+    return await status(services)
 
 
 @router.post(
@@ -117,7 +109,8 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: Curren
 async def list_claims(services: ServicesDep) -> ClaimList:
     """The present and former claims. Requires the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, services)
-    return {"claims": opened, "history": ended}
+    site = services.settings.site
+    return {"claims": [claim_view(site, claim) for claim in opened], "history": ended_views(site, ended)}
 
 
 @router.get(
@@ -131,7 +124,7 @@ async def export_claims(services: ServicesDep) -> Response:
     opened, ended = await asyncio.to_thread(_all_claims, services)
     return Response(
         # With the mark by which spreadsheets know UTF-8.
-        sheet([*opened, *ended]).encode("utf-8-sig"),
+        sheet(services.settings.site, [*opened, *ended]).encode("utf-8-sig"),
         media_type="text/csv",
         headers={"Content-Disposition": 'attachment; filename="claims.csv"', "Cache-Control": "no-store"},
     )
@@ -156,12 +149,11 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     job = await reserve(services, caller, RELEASE, [row.id], variables, release, row.id)
     ended = await follow(services, caller, job)
     raise_for(ended)
-    (shown,) = _views(services, released, {row.id: row.name})
     result = ended.results.get("workspace_release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
     return {
         "success": True,
-        "released": shown,
+        "released": claim_view(services.settings.site, replace(released[0], seat_name=row.name)),
         "sessions": "ended",
         "password": "changed" if workshop.generate_passwords else kept,
         "files": "reset" if result.get("origin") not in (None, "", "files") else "kept",
@@ -191,22 +183,13 @@ async def rehearse_workshop(
     job = await asyncio.to_thread(services.jobs.open, "rehearse", [row.id], variables, caller.name)
     begin(services, caller, job)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
-    answer = {"success": True, "message": message, "jobId": job.id}
-    return JSON(answer, 202, headers={"Location": f"/api/jobs/{job.id}"})
+    return accepted({"success": True, "message": message, "jobId": job.id}, job.id)
 
 
 @router.get("/rehearse", responses=errors(429))
 async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
     """The newest rehearsal's job, and its verdict once it has one."""
-    job = next((job for job in services.read_jobs.all(1000) if job.operation == "rehearse"), None)
-    events = services.read_jobs.events(job.id) if job else []
-    found = next((event.data for event in events if event.kind == VERDICT), None)
-    verdict = {to_camel(key): value for key, value in untagged(found).items()} if found else None
-    return {
-        "success": True,
-        "job": job_answer(job) if job else None,
-        "verdict": cast("RehearsalVerdict | None", verdict),
-    }
+    return newest_rehearsal(services)
 
 
 async def _claim(services: Services, caller: Caller, applicant: Participant) -> Response:
@@ -234,15 +217,12 @@ async def _claim(services: Services, caller: Caller, applicant: Participant) -> 
     return JSON(_seat(services, claim))
 
 
-def _all_claims(services: Services) -> tuple[list[EndedClaim], list[EndedClaim]]:
+def _all_claims(services: Services) -> tuple[list[Claim], list[Claim]]:
+    """The present claims, with their seats' present names, and the former ones, with the names at their time."""
     claims = services.read_claims
     names = {row.id: row.name for row in services.reads.all()}
-    # A seat of the past may have another name by now; history keeps the one that was claimed.
-    return _views(services, claims.open(), names), _views(services, claims.ended(), {})
-
-
-def _views(services: Services, claims: Iterable[Claim], names: Mapping[str, str]) -> list[EndedClaim]:
-    return cast("list[EndedClaim]", views(services.settings.site, claims, names))
+    present = [replace(claim, seat_name=names.get(claim.workspace_id, claim.seat_name)) for claim in claims.open()]
+    return present, claims.ended()
 
 
 async def _seat_with_password(services: Services, caller: Caller, claim: Claim) -> Response:

@@ -1,1 +1,1 @@
-"""What routes and pages ask: projects, claims, passwords, containers."""
+"""What endpoints, pages and background loops share: the long-lived services, changes as jobs, a module per resource."""

@@ -14,8 +14,9 @@ from atelier.host.ports import listening_ports
 from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
 
 from ..core.formatting import size
-from ..schemas.projects import DiskUsageFigures
+from ..schemas.projects import CheckpointView, DiskUsageFigures
 from ..settings import Settings
+from .services import Services
 
 # Some five thousand lines of each table, of which those that listen come first: a seat with more has its first ports
 # shown.
@@ -27,12 +28,40 @@ _LARGEST_TABLE = 2 * 1024**2
 _SHOWN_PORTS = 256
 
 
-def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
+async def disk_usage(services: Services, row: Workspace) -> DiskUsageFigures:
     """``bytes`` is the container's own layer, ``totalBytes`` includes the image; checkpoints and kept containers come
     on top. Takes Docker up to some seconds.
 
     Raises SERVICE_UNAVAILABLE if Docker does not answer, PROJECT_NOT_FOUND if there is no container.
     """
+    services.require_docker()
+    return await services.seat_threads.ask(("disk", row.id), _disk_usage, services.settings, row)
+
+
+async def checkpoints(services: Services, row: Workspace) -> list[CheckpointView]:
+    """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
+    found = await services.seat_threads.ask(("checkpoints", row.id), _all_checkpoints, services.settings, row)
+    return [{"takenAt": checkpoint.taken_at} for checkpoint in found]
+
+
+async def open_ports(services: Services, row: Workspace) -> dict[int, bool]:
+    """The workspace's listening ports, and whether the gateway can reach them; empty if it does not run, truncated to
+    what a page can show. Raises SERVICE_UNAVAILABLE if Docker does not answer, ENGINE_ERROR if the workspace prevents
+    reading."""
+    services.require_docker()
+    return await services.seat_threads.ask(("ports", row.id), _open_ports, services.settings, row)
+
+
+def is_past_kept(settings: Settings) -> bool:
+    """Whether a kept container has expired. Raises SERVICE_UNAVAILABLE if Docker does not answer."""
+    with closing(_engine(settings)) as engine:
+        names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
+    past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
+    note_kept(settings.site.state_dir, names)
+    return bool(past)
+
+
+def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
     name = settings.site.container_name(row.id)
     with closing(_engine(settings)) as engine:
         found = engine.sizes(f"atelier.instance={settings.site.instance}", f"atelier.workspace={row.id}")
@@ -56,8 +85,7 @@ def disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
     }
 
 
-def checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
-    """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
+def _all_checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
     with closing(_engine(settings)) as engine:
         return _checkpoints(engine, settings, row)
 
@@ -67,19 +95,7 @@ def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Che
     return [found for found in checkpoints_among(settings.site.instance, tags) if found.workspace_id == row.id]
 
 
-def is_past_kept(settings: Settings) -> bool:
-    """Whether a kept container has expired. Raises SERVICE_UNAVAILABLE if Docker does not answer."""
-    with closing(_engine(settings)) as engine:
-        names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
-    past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
-    note_kept(settings.site.state_dir, names)
-    return bool(past)
-
-
-def open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
-    """The workspace's listening ports, and whether the gateway can reach them; empty if it does not run, truncated to
-    what a page can show. Raises SERVICE_UNAVAILABLE if Docker does not answer, ENGINE_ERROR if the workspace prevents
-    reading."""
+def _open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
     name = settings.site.container_name(row.id)
     with closing(_engine(settings, _PORTS_PATIENCE_SECONDS)) as engine:
         container = engine.inspect(name)

@@ -1,140 +1,68 @@
-"""Workspaces as the HTTP contract shows them: camelCase, with older clients' keys beside the documented ones."""
+"""Workspaces: what routes, pages and the workshop's seats share."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
+import asyncio
+import math
 
-from atelier.common.models import Site, Status, Workspace
-from atelier.database.workspace_store import Registry
-from atelier.gateway.aliases import Alias, all_aliases
-from atelier.workspaces.disk_limits import notices
-from atelier.workspaces.views import repository_view
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.common.models import Status, Workspace
+from atelier.workshop.idle_policy import extend
 
-from ..core.formatting import duration, size
-from ..monitoring.docker_events import Watcher
-from ..monitoring.stats import Sampler
-from ..schemas.aliases import AliasView
-from ..schemas.fields import GIT_CLONE
-from ..schemas.projects import DetailedProject, GitRepository, Project
-from ..settings import Settings
-
-UNGROUPED = "Uncategorized"
+from ..auth.middleware import Caller
+from ..core.formatting import timestamp
+from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
+from . import containers
+from .jobs import change
+from .presenter import UNGROUPED
+from .services import Services
 
 
-class Presenter:
-    """Combines the data of registry, watcher and sampler about a workspace."""
-
-    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
-        self._settings = settings
-        self._registry = registry
-        # By the registry's version: a list asks for each of its rows.
-        self._aliases = lru_cache(1)(lambda version: all_aliases(registry))
-        self._notices = lru_cache(1)(lambda version: notices(registry))
-        self._watcher = watcher
-        self._sampler = sampler
-
-    def project(self, row: Workspace) -> Project:
-        """The one shape of a project everywhere."""
-        status, error = self.status(row)
-        repository = _repository(self._settings.site, row)
-        kind = GIT_CLONE if row.git_url else row.template
-        aliases = self._aliases(self._registry.version()).get(row.id, ())
-        return {
-            "id": row.id,
-            "projectId": row.id,
-            "name": row.name,
-            "projectName": row.name,
-            "type": kind,
-            "projectType": kind,
-            "status": status,
-            "createdAt": row.created_at,
-            "lastActivity": row.last_activity,
-            "lastAccessed": row.last_activity,
-            "workspaceUrl": self._settings.site.workspace_url(row.id),
-            "passwordProtected": row.password_protected,
-            "hasGitRepo": repository is not None,
-            "gitRepoUrl": repository["webUrl"] if repository else None,
-            "gitRepository": repository,
-            "gitUrl": row.git_url,
-            "group": row.group or UNGROUPED,
-            "memoryLimit": row.limits.memory,
-            "cpuCores": row.limits.cpus,
-            "proxyMode": row.proxy_mode,
-            "notes": row.notes,
-            "clonedFrom": row.cloned_from,
-            "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
-            "diskUsage": None,
-            "error": error,
-            "diskWarning": self.disk_warning(row),
-            "warnings": [row.git_problem] if row.git_problem else [],
-        }
-
-    def detailed(self, row: Workspace) -> DetailedProject:
-        """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
-        seen = self._watcher.seen.get(row.id)
-        usage = self._sampler.usage.get(row.id)
-        running = seen is not None and seen.status == "running"
-        status, _ = self.status(row)
-        health = {Status.RUNNING: "healthy", Status.CREATING: "starting", Status.ERROR: "unhealthy"}
-        return {
-            **self.project(row),
-            "container": {
-                "status": seen.status if seen else "removed",
-                "health": health.get(status, "none"),
-                "uptime": duration(_since(seen.started_at)) if seen and running else "0m",
-                "resources": {
-                    "cpu": f"{usage.cpu * 100:.1f}%" if usage and running else "0.0%",
-                    "memory": size(usage.memory) if usage and running else "0B",
-                },
-            },
-        }
-
-    def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """As Docker has it now; as the registry has it while Docker does not answer. A workspace that was stopped for
-        its disk has the reason in place of an error."""
-        status, error = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
-        return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
-
-    def disk_warning(self, row: Workspace) -> str | None:
-        """A sentence on its disk that is nearly full or was; None if there is nothing to say."""
-        return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
-
-    def fault(self, row: Workspace) -> str:
-        """Its error as a sentence; empty if there is none."""
-        return self.status(row)[1] or self.disk_warning(row) or ""
-
-    def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
-        notice = self._notices(self._registry.version()).get(row.id)
-        return notice.sentence(running=running) if notice else None
+def groups(services: Services) -> list[str]:
+    """All group names in use, sorted; a workspace without one is in Uncategorized."""
+    return sorted({row.group or UNGROUPED for row in services.reads.all()})
 
 
-def _repository(site: Site, row: Workspace) -> GitRepository | None:
-    found = repository_view(site, row)
-    if found is None:
-        return None
+async def start_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
+    """One that runs is left alone."""
+    if services.presenter.status(row)[0] is not Status.RUNNING:
+        services.reads.check_running_slot(row.id)
+        await change(services, caller, "start", row)
+    project = services.presenter.project(services.row(row.id))
+    return {"success": True, "message": "Workspace started successfully", "project": project}
+
+
+async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
+    """Raises WORKSPACE_BUSY for one that is being created."""
+    _check_created(row)
+    await change(services, caller, "checkpoint", row)
+    listed = await containers.checkpoints(services, row)
+    return {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id, "checkpoints": listed}
+
+
+async def reset_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
+    """Raises WORKSPACE_BUSY for one that is being created."""
+    _check_created(row)
+    services.reads.check_running_slot(row.id)
+    await change(services, caller, "reset", row)
+    project = services.presenter.project(services.row(row.id))
+    return {"success": True, "message": "Workspace reset successfully", "project": project}
+
+
+async def extend_workspace(services: Services, caller: Caller, row: Workspace, body: ExtendProject | None) -> Extended:
+    """Without a number of minutes, by the time after which idle workspaces are stopped."""
+    minutes = (body.minutes if body else None) or math.ceil(services.settings.workspace_timeout) or 60
+    until = await asyncio.to_thread(extend, services.registry, row.id, minutes)
+    services.audit.write(caller.name, "extend", row.id, "successful")
     return {
-        "name": found["name"],
-        "fullName": found["full_name"],
-        "cloneUrl": found["clone_url"],
-        "webUrl": found["web_url"],
-        "branch": found["branch"],
+        "success": True,
+        "message": "Workspace extended successfully",
+        "projectId": row.id,
+        "extendedUntil": timestamp(until),
     }
 
 
-def alias_view(site: Site, alias: Alias) -> AliasView:
-    """An alias as answers have it: never its hash."""
-    return {
-        "subdomain": alias.subdomain,
-        "port": alias.port,
-        "url": site.workspace_url(alias.subdomain),
-        "basicAuth": alias.user is not None,
-        "user": alias.user,
-        "createdAt": alias.created_at,
-    }
-
-
-def _since(moment: str) -> float:
-    """Seconds since a time as Docker writes it, with nanoseconds and Z."""
-    started = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
-    return max((datetime.now(UTC) - started).total_seconds(), 0)
+def _check_created(row: Workspace) -> None:
+    if row.status is Status.CREATING:
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")

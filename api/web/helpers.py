@@ -7,7 +7,7 @@ from typing import Any
 from atelier.common.egress_modes import Capability
 
 from ..auth.middleware import Caller
-from ..dependencies import Services
+from ..services.services import Services
 from .i18n import Words
 
 

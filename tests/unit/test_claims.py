@@ -11,7 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Status
 from atelier.common.validation import check_email, check_person
-from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet, views
+from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet
 from atelier.database.workspace_store import Registry
 from support import open_registry, order, refused, row, site, start_python
 
@@ -128,7 +128,7 @@ def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
         claims = seated(registry, 3)
         claims.claim([Participant('=HYPERLINK("http://x")', "-a@x.org"), Participant("M;=1+1", "b@x.org")])
         claims.claim([Participant("\uff1d1", "c@x.org")])
-        text = sheet(views(site(tmp_path), claims.open(), {}))
+        text = sheet(site(tmp_path), claims.open())
     heading, *lines = csv.reader(text.splitlines())
     assert heading == ["name", "email", "seat", "url", "claimedAt", "releasedAt"]
     assert lines[0][:3] == ['\'=HYPERLINK("http://x")', "'-a@x.org", "Spring 1"]

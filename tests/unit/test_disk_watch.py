@@ -18,8 +18,8 @@ from support import container, open_registry, order
 
 from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
-from api.dependencies import Services
 from api.monitoring.disk_gauge import Figures, Space
+from api.services.services import Services
 
 GIB = 1024**3
 MIB = 1024**2

@@ -31,15 +31,15 @@ from atelier.workshop.rehearsal import Limit, Verdict
 from atelier.workspaces import disk_limits
 from support import order, site
 
-from api.dependencies import Services
 from api.main import create_app
+from api.monitoring import git_server
 from api.monitoring.docker_events import Watcher
-from api.routers import git
 from api.runner import queue
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS, VERDICT
 from api.services import containers as containers_service
-from api.services import git_server
+from api.services import git
+from api.services.services import Services
 from api.settings import Settings, load_settings
 from tests.declared import write_settings
 from tests.documented import Documented
@@ -273,7 +273,7 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
     live = SimpleNamespace(entries=(".debian.org",), section="acl whitelist")
     monkeypatch.setattr(Services, "squid", lambda _: SimpleNamespace(whitelist=lambda: live))
-    monkeypatch.setattr(containers_service, "open_ports", lambda *_: {3000: True, 8082: True})
+    monkeypatch.setattr(containers_service, "_open_ports", lambda *_: {3000: True, 8082: True})
     monkeypatch.setattr(git, "open_forge", Git)
     monkeypatch.setattr(git_server, "open_forge", Git)
     made = World(tmp_path)

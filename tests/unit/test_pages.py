@@ -14,6 +14,7 @@ import yaml
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
 from atelier.common.texts import TEXTS
+from atelier.egress.squid_log import LogEntry
 from pydantic import ValidationError
 
 from api.core.errors import error_response, validation_response
@@ -449,18 +450,18 @@ def test_a_job_is_told_by_names() -> None:
 
 
 def test_the_whitelist_is_edited_without_what_always_stands_on_it() -> None:
-    answer = {"domains": [".debian.org", ".github.com"], "groups": {"exam": [".python.org"]}}
-    form = egress.whitelist_form(answer, [".debian.org"], "", ["spring"], EN)
+    lists = ([".debian.org", ".github.com"], {"exam": [".python.org"]})
+    form = egress.whitelist_form(*lists, [".debian.org"], "", ["spring"], EN)
     assert (form["domains"], form["base"], form["count"]) == ("github.com", ["debian.org"], "1 domain")
     assert [option["value"] for option in form["options"]] == ["", "exam", "spring"]
-    group = egress.whitelist_form(answer, [".debian.org"], "exam", [], EN)
+    group = egress.whitelist_form(*lists, [".debian.org"], "exam", [], EN)
     assert (group["domains"], group["base"]) == ("python.org", [])
 
 
 def test_the_proxys_log_is_newest_first() -> None:
     entries = [
-        {"timestamp": "1733234567.123", "status": "TCP_TUNNEL/200", "method": "CONNECT", "url": "a:443", "bytes": "9"},
-        {"timestamp": "1733234568.000", "status": "TCP_DENIED/403", "method": "GET", "url": "http://b/", "bytes": "0"},
+        LogEntry("1733234567.123", "1", "10.9.0.5", "TCP_TUNNEL/200", "9", "CONNECT", "a:443", ""),
+        LogEntry("1733234568.000", "1", "10.9.0.5", "TCP_DENIED/403", "0", "GET", "http://b/", ""),
     ]
     rows = egress.log_rows(entries, [], EN)
     assert [(row["url"], row["denied"], row["outcome"]) for row in rows] == [
@@ -471,8 +472,8 @@ def test_the_proxys_log_is_newest_first() -> None:
 
 
 def test_a_refused_or_recorded_domain_can_be_allowed_once() -> None:
-    def refused(url: str) -> dict[str, str]:
-        return {"timestamp": "1.0", "status": "TCP_DENIED/403", "method": "GET", "url": url, "bytes": "0"}
+    def refused(url: str) -> LogEntry:
+        return LogEntry("1.0", "1", "10.9.0.5", "TCP_DENIED/403", "0", "GET", url, "")
 
     logs = [refused(url) for url in ("a.example.com:443", "http://10.0.0.1/", "x.python.org:443", "a.example.com:443")]
     rows = egress.log_rows(logs, [".python.org"], EN)
@@ -483,7 +484,7 @@ def test_a_refused_or_recorded_domain_can_be_allowed_once() -> None:
         ("a.example.com", False, ""),
     ]
     seen = {"count": 1, "last_seen": "2026-01-01T00:00:00.000Z"}
-    recorded = {"categorized": {"Other": [{"domain": "a.example.com", **seen}]}}
+    recorded = {"Other": [{"domain": "a.example.com", **seen}]}
     for allowed, allows in (([], True), ([".example.com"], False), (None, False)):
         (category,) = egress.domain_categories(recorded, allowed, EN)
         assert [entry["allows"] for entry in category["domains"]] == [allows]

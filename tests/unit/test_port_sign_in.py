@@ -16,9 +16,9 @@ from api.auth.audit import Audit
 from api.auth.hashing import Hashing
 from api.auth.middleware import Caller
 from api.core.rate_limit import Limiter
-from api.dependencies import Services
 from api.routers.ports import password_in, unshare
 from api.schemas.aliases import SharePort
+from api.services.services import Services
 
 ID = "0123456789ab"
 STRANGER = Caller("203.0.113.9", "203.0.113.9")
@@ -49,7 +49,7 @@ def platform(folder: Path) -> Services:
 
 
 def test_sharing_in_a_loop_is_bounded_and_displaces_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.routers.ports.unshare_ports", lambda *_: True)
+    monkeypatch.setattr("api.services.ports.unshare_ports", lambda *_: True)
 
     async def tried(parts: Services, password: str) -> Code | None:
         try:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import allowable, covering
 
 from ...monitoring.seat_activity import host_of
-from ...schemas.egress import Conversation, LogLine, RecordedDomains, Whitelist
 from ..i18n import Words
 
 # What a message shows of itself; the document has it whole.
@@ -17,11 +17,15 @@ _EXCERPT = 2000
 
 
 def whitelist_form(
-    answer: Whitelist, base: Sequence[str], group: str, groups: Sequence[str], translator: Words
+    everybody: Sequence[str],
+    lists: Mapping[str, Sequence[str]],
+    base: Sequence[str],
+    group: str,
+    groups: Sequence[str],
+    translator: Words,
 ) -> dict[str, Any]:
     """One list to edit: everybody's, or a group's. The base domains of the first are shown, not edited."""
-    lists: Mapping[str, Sequence[str]] = answer["groups"]
-    domains = lists.get(group, ()) if group else [domain for domain in answer["domains"] if domain not in base]
+    domains = lists.get(group, ()) if group else [domain for domain in everybody if domain not in base]
     names = sorted({*groups, *lists})
     return {
         "domains": "\n".join(domain.removeprefix(".") for domain in domains),
@@ -36,7 +40,7 @@ def whitelist_form(
 
 
 def domain_categories(
-    answer: RecordedDomains, allowed: Sequence[str] | None, translator: Words
+    found: Mapping[str, Sequence[Mapping[str, Any]]], allowed: Sequence[str] | None, translator: Words
 ) -> list[dict[str, Any]]:
     """Recorded domains by category, the most requested first. ``allowed`` are the whitelist's entries for the
     workspace, None if there is no whitelist."""
@@ -54,17 +58,17 @@ def domain_categories(
                 for entry in sorted(entries, key=lambda entry: -entry["count"])
             ],
         }
-        for name, entries in answer["categorized"].items()
+        for name, entries in found.items()
     ]
 
 
-def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], translator: Words) -> list[dict[str, Any]]:
+def log_rows(logs: Sequence[LogEntry], allowed: Sequence[str], translator: Words) -> list[dict[str, Any]]:
     """Squid's log, newest first: requests, times and results. The first line of a refused domain has a button to allow
     it; ``allowed`` are the whitelist's entries for the workspace."""
     rows: list[dict[str, Any]] = []
     entries_allowed, offered = set(allowed), set()
     for entry in reversed(logs):
-        denied, host = "DENIED" in entry["status"], host_of(entry["url"])
+        denied, host = "DENIED" in entry.status, host_of(entry.url)
         allowing = {
             "domain": host,
             **_allowing(host, entries_allowed if denied and host not in offered else None, translator),
@@ -73,13 +77,13 @@ def log_rows(logs: Sequence[LogLine], allowed: Sequence[str], translator: Words)
             offered.add(host)
         rows.append(
             {
-                "at": _moment(entry["timestamp"]),
-                "method": entry["method"],
-                "url": entry["url"],
+                "at": _moment(entry.timestamp),
+                "method": entry.method,
+                "url": entry.url,
                 "denied": denied,
                 "outcome": translator("log.denied" if denied else "log.allowed"),
-                "status": entry["status"],
-                "bytes": entry["bytes"],
+                "status": entry.status,
+                "bytes": entry.bytes,
                 **allowing,
             }
         )
@@ -95,7 +99,7 @@ def _allowing(domain: str, allowed: set[str] | None, translator: Words) -> dict[
     return {"allows": bool(entries) and not on_it, "allowed_word": translator("domain.allowed") if on_it else ""}
 
 
-def conversation_rows(conversations: Sequence[Conversation], translator: Words) -> list[dict[str, Any]]:
+def conversation_rows(conversations: Sequence[Mapping[str, Any]], translator: Words) -> list[dict[str, Any]]:
     """Each exchange with its last question and its answer; earlier messages are in earlier exchanges."""
     rows = []
     for entry in conversations:

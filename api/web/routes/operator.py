@@ -1,26 +1,32 @@
-"""Addresses of the operator's pages. Each reads with the JSON API's own functions; presenters make pages of that."""
+"""Addresses of the operator's pages. Each reads with the JSON API's own services; presenters make pages of that."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
-from atelier.common.egress_modes import Capability, ProxyMode
+from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.egress.squid_log import last_requests
 from atelier.egress.whitelist import BASE
 from atelier.git.client import require_git
+from atelier.recordings.report import recorded_domains
+from atelier.recordings.store import conversations
 from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...core.formatting import timestamp
-from ...dependencies import CurrentCaller, ProjectId, Services, ServicesDep
-from ...routers import aliases as aliases_api
-from ...routers import egress as egress_api
-from ...routers import git as git_api
-from ...routers import jobs as jobs_api
-from ...routers import ports as ports_api
-from ...routers import projects as projects_api
-from ...routers import system as system_api
+from ...dependencies import CurrentCaller, ProjectId, ServicesDep
 from ...schemas.projects import Project
+from ...services import containers
+from ...services.egress import logged, recorded, whitelists
+from ...services.git import repositories
+from ...services.jobs import job_view
+from ...services.ports import ports
+from ...services.projects import groups
+from ...services.services import Services
+from ...services.system import configuration
 from ..error_pages import PageRoute
 from ..fragment_cache import Remembered
 from ..helpers import docker_away, layout_context
@@ -30,6 +36,7 @@ from ..templating import TranslatorDep, html, page, rendered
 
 _CONVERSATIONS = 20
 _SHOWN_JOBS = 100
+_LOG_LINES = 200
 
 
 async def _operator(caller: CurrentCaller) -> None:
@@ -46,13 +53,11 @@ async def workspaces_page(
     request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
 ) -> Response:
     """The operator's first page: all workspaces, live."""
-    config = (await system_api.config(services))["config"]
-    groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspaces.html",
         translator,
         listing=await _listing(request, services, translator, group),
-        form=workspaces.create_form(config, groups, translator),
+        form=workspaces.create_form(await configuration(services), groups(services), translator),
         **layout_context(services, caller, "workspaces"),
     )
 
@@ -69,27 +74,26 @@ async def workspace_page(
     project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
 ) -> Response:
     """All of one workspace: its facts, its notes, what left it."""
-    groups = (await projects_api.list_groups(services))["groups"]
     return page(
         "workspace.html",
         translator,
-        **await _workspace(services, project_id, translator),
-        **await _aliases(services, project_id, translator),
-        form={"groups": groups},
+        **_workspace(services, project_id, translator),
+        **_aliases(services, project_id, translator),
+        form={"groups": groups(services)},
         **layout_context(services, caller, "workspaces"),
     )
 
 
 @router.get("/pages/workspaces/{project_id}")
 async def workspace_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("workspace_facts.html", translator, **await _workspace(services, project_id, translator))
+    return page("workspace_facts.html", translator, **_workspace(services, project_id, translator))
 
 
 @router.get("/pages/workspaces/{project_id}/disk")
 async def disk_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     """Loaded separately, because measuring takes Docker some time."""
     try:
-        usage = (await projects_api.get_disk_usage(project_id, services))["diskUsage"]
+        usage = await containers.disk_usage(services, services.row(project_id))
     except AtelierError as error:
         if error.code not in (Code.PROJECT_NOT_FOUND, Code.SERVICE_UNAVAILABLE):
             raise
@@ -104,30 +108,32 @@ async def disk_fragment(project_id: ProjectId, services: ServicesDep, translator
 
 @router.get("/pages/workspaces/{project_id}/aliases")
 async def aliases_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("aliases.html", translator, **await _aliases(services, project_id, translator))
+    return page("aliases.html", translator, **_aliases(services, project_id, translator))
 
 
 @router.get("/pages/workspaces/{project_id}/ports")
 async def ports_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     """Loaded separately, because it queries Docker."""
-    status, _ = services.presenter.status(services.row(project_id))
-    found = await ports_api.list_ports(project_id, services)
-    rows = aliases.ports(found["listening"], found["shared"], status, translator)
+    row = services.row(project_id)
+    status, _ = services.presenter.status(row)
+    rows = aliases.ports(*await ports(services, row), status, translator)
     return page("ports.html", translator, id=project_id, ports=rows)
 
 
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
-    logs = (await egress_api.get_squid_logs(project_id, services, lines=200))["logs"]
-    allowed = await _allowed(services, project_id)
+    row = logged(services, project_id)
+    logs = await asyncio.to_thread(last_requests, services.settings.site.state_dir, row, _LOG_LINES)
+    allowed = await _allowed(services, row)
     return page("log.html", translator, entries=egress.log_rows(logs, allowed or (), translator))
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
-    found = await egress_api.get_recorded_domains(project_id, services)
-    project = workspaces.row(services.presenter.project(services.row(project_id)), translator)
-    categories = egress.domain_categories(found, await _allowed(services, project_id), translator)
+    row = recorded(services, project_id)
+    found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
+    project = workspaces.row(services.presenter.project(row), translator)
+    categories = egress.domain_categories(found["categorized"], await _allowed(services, row), translator)
     return page("domains.html", translator, categories=categories, workspace=project)
 
 
@@ -138,15 +144,16 @@ async def conversations_fragment(
     translator: TranslatorDep,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
-    found = await egress_api.get_llm_conversations(project_id, services, limit=_CONVERSATIONS, offset=offset)
-    following = offset + found["count"]
+    folder, row = services.settings.site.state_dir, recorded(services, project_id)
+    found = await asyncio.to_thread(conversations, folder, row.id, limit=_CONVERSATIONS, offset=offset)
+    following = offset + len(found.conversations)
     return page(
         "conversations.html",
         translator,
-        id=project_id,
-        entries=egress.conversation_rows(found["conversations"], translator),
-        total=translator.count("conversation.total", found["total"]),
-        following=following if following < found["total"] else 0,
+        id=row.id,
+        entries=egress.conversation_rows(found.conversations, translator),
+        total=translator.count("conversation.total", found.total),
+        following=following if following < found.total else 0,
         offset=offset,
     )
 
@@ -156,14 +163,15 @@ async def whitelist_page(
     services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
 ) -> Response:
     """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
-    answer = await egress_api.get_whitelist(services)
-    groups = (await projects_api.list_groups(services))["groups"]
-    recorded = [row for row in _projects(services) if ProxyMode(row["proxyMode"]).can(Capability.RECORD)]
+    live, lists = await whitelists(services)
+    recording = [row for row in services.reads.all() if row.proxy_mode.can(Capability.RECORD)]
     return page(
         "whitelist.html",
         translator,
-        whitelist=egress.whitelist_form(answer, BASE, group, workspaces.named(groups), translator),
-        recorded=[workspaces.row(project, translator) for project in recorded],
+        whitelist=egress.whitelist_form(
+            live.entries, lists, BASE, group, workspaces.named(groups(services)), translator
+        ),
+        recorded=[workspaces.row(services.presenter.project(row), translator) for row in recording],
         **layout_context(services, caller, "whitelist"),
     )
 
@@ -184,27 +192,25 @@ async def repositories_fragment(services: ServicesDep, translator: TranslatorDep
 @router.get("/jobs")
 async def jobs_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
     """The newest jobs, live."""
-    return page(
-        "jobs.html", translator, jobs=await _jobs(services, translator), **layout_context(services, caller, "jobs")
-    )
+    return page("jobs.html", translator, jobs=_jobs(services, translator), **layout_context(services, caller, "jobs"))
 
 
 @router.get("/pages/jobs")
 async def jobs_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("jobs_table.html", translator, jobs=await _jobs(services, translator))
+    return page("jobs_table.html", translator, jobs=_jobs(services, translator))
 
 
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
     """One job, with its output as it comes."""
     return page(
-        "job.html", translator, job=await _job(services, job_id, translator), **layout_context(services, caller, "jobs")
+        "job.html", translator, job=_job(services, job_id, translator), **layout_context(services, caller, "jobs")
     )
 
 
 @router.get("/pages/jobs/{job_id}")
 async def job_fragment(job_id: str, services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("job_state.html", translator, job=await _job(services, job_id, translator))
+    return page("job_state.html", translator, job=_job(services, job_id, translator))
 
 
 async def _listing(request: Request, services: Services, translator: Words, group: str) -> str:
@@ -217,7 +223,7 @@ async def _listing(request: Request, services: Services, translator: Words, grou
 def _make_listing(services: Services, translator: Words, group: str) -> str:
     projects = _projects(services)
     names = {project["id"]: project["name"] for project in projects}
-    unfinished = [jobs_api.job_answer(job) for job in services.read_jobs.unfinished()]
+    unfinished = [job_view(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         translator,
@@ -229,8 +235,8 @@ def _make_listing(services: Services, translator: Words, group: str) -> str:
     )
 
 
-async def _workspace(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
-    project = (await projects_api.get_project(project_id, services))["project"]
+def _workspace(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
+    project = services.presenter.detailed(services.row(project_id))
     return {
         "workspace": workspaces.row(project, translator),
         "docker": docker_away(services, translator),
@@ -244,19 +250,19 @@ def _extended(services: Services, project_id: str) -> str:
     return timestamp(until) if until is not None and until > workshop.moment() else ""
 
 
-async def _allowed(services: Services, project_id: str) -> list[str] | None:
+async def _allowed(services: Services, row: Workspace) -> list[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     try:
-        answer = await egress_api.get_whitelist(services)
+        live, lists = await whitelists(services)
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
         return None
-    return [*answer["domains"], *answer["groups"].get(services.row(project_id).group or "", ())]
+    return [*live.entries, *lists.get(row.group or "", ())]
 
 
-async def _aliases(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
-    found = (await aliases_api.list_aliases(project_id, services))["aliases"]
+def _aliases(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
+    found = services.presenter.aliases(services.row(project_id))
     return {"id": project_id, "aliases": aliases.aliases(found, translator)}
 
 
@@ -269,7 +275,7 @@ def _browsable(services: Services) -> bool:
 async def _repositories(services: Services, translator: Words) -> dict[str, Any]:
     """The list, or a sentence if the git server does not answer; the page is shown in both cases."""
     try:
-        found = (await git_api.list_git_repositories(services))["repositories"]
+        found = await repositories(services)
     except AtelierError as error:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
@@ -277,13 +283,13 @@ async def _repositories(services: Services, translator: Words) -> dict[str, Any]
     return {"away": "", "repositories": git.repositories(found, browsable=_browsable(services))}
 
 
-async def _jobs(services: Services, translator: Words) -> list[dict[str, Any]]:
-    answer = await jobs_api.list_jobs(services, limit=_SHOWN_JOBS)
-    return jobs.rows(answer["jobs"], _names(services), translator)
+def _jobs(services: Services, translator: Words) -> list[dict[str, Any]]:
+    shown = [job_view(job) for job in services.read_jobs.all(_SHOWN_JOBS)]
+    return jobs.rows(shown, _names(services), translator)
 
 
-async def _job(services: Services, job_id: str, translator: Words) -> dict[str, Any]:
-    return jobs.row((await jobs_api.get_job(job_id, services))["job"], _names(services), translator)
+def _job(services: Services, job_id: str, translator: Words) -> dict[str, Any]:
+    return jobs.row(job_view(services.job(job_id)), _names(services), translator)
 
 
 def _names(services: Services) -> dict[str, str]:

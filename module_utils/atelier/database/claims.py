@@ -10,10 +10,9 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -234,31 +233,16 @@ class Claims:
         return [replace(found, password_due=bool(found.password_due)) for found in (Claim(*row) for row in rows)]
 
 
-def views(site: Site, claims: Iterable[Claim], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Claims as the contract shows them; ``names`` are the workspaces' present names by id."""
-    return [
-        {
-            "projectId": claim.workspace_id,
-            "name": claim.name,
-            "email": claim.email,
-            "projectName": names.get(claim.workspace_id, claim.seat_name),
-            "workspaceUrl": site.workspace_url(claim.workspace_id),
-            "claimedAt": claim.claimed_at,
-            **({"releasedAt": claim.released_at} if claim.released_at else {}),
-        }
-        for claim in claims
-    ]
-
-
-def sheet(shown: Collection[Mapping[str, Any]]) -> str:
-    """The claims of ``views`` as CSV; spreadsheets interpret no cell as a formula."""
+def sheet(site: Site, claims: Iterable[Claim]) -> str:
+    """The claims as CSV; spreadsheets interpret no cell as a formula."""
     buffer = io.StringIO()
     # Quote semicolons, too: German spreadsheets use them as separators.
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(_CSV_COLUMNS)
-    for claim in shown:
-        cells = (claim[key] for key in ("name", "email", "projectName", "workspaceUrl", "claimedAt"))
-        writer.writerow([_as_text(str(cell)) for cell in (*cells, claim.get("releasedAt", ""))])
+    for claim in claims:
+        url = site.workspace_url(claim.workspace_id)
+        cells = (claim.name, claim.email, claim.seat_name, url, claim.claimed_at, claim.released_at or "")
+        writer.writerow([_as_text(cell) for cell in cells])
     return buffer.getvalue()
 
 

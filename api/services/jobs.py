@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from atelier.common.errors import AtelierError
 from atelier.common.models import Workspace
 from atelier.database.job_store import Job
 
 from ..auth.middleware import Caller
-from ..dependencies import Services
 from ..runner.adapter import Ended
 from ..runner.operations import raise_for
+from ..schemas.jobs import JobAnswer, JobSeat
+from .services import Services
 
 # The event of a cancelled job.
 CANCELING = "canceling"
@@ -87,3 +88,24 @@ def begin(
 
     future.add_done_callback(told)
     return future
+
+
+def newest(services: Services, operation: str) -> Job | None:
+    """The operation's newest job."""
+    return next((job for job in services.read_jobs.all(1000) if job.operation == operation), None)
+
+
+def job_view(job: Job) -> JobAnswer:
+    """A job as the contract shows it."""
+    return {
+        "id": job.id,
+        "operation": job.operation,
+        "state": job.state,
+        "projectIds": list(job.project_ids),
+        "createdAt": job.created_at,
+        "startedAt": job.started_at,
+        "finishedAt": job.finished_at,
+        "progress": {"done": job.done, "total": job.total},
+        "seats": list(cast("Sequence[JobSeat]", job.seats)),
+        "error": job.error,
+    }

@@ -9,9 +9,9 @@ from atelier.common.errors import AtelierError
 from atelier.common.passwords import generate_password, hash_password
 
 from ..auth.middleware import Caller
-from ..dependencies import Services
 from ..runner.operations import HASHES, password_errors, raise_for
-from .service import follow
+from .jobs import follow
+from .services import Services
 
 
 async def new_password(services: Services, caller: Caller, workspace_id: str) -> str:

@@ -1,1 +1,0 @@
-"""Changes as jobs: how routes submit them and wait for them."""

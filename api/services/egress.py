@@ -1,0 +1,60 @@
+"""The whitelist, and the workspaces whose traffic is logged or recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from atelier.common.egress_modes import Capability
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import Workspace
+from atelier.egress.squid_config import Configuration
+from atelier.egress.whitelist import WhitelistMode
+
+from ..auth.middleware import Caller
+from ..runner.operations import raise_for
+from ..schemas.egress import WhitelistChanged
+from .jobs import follow
+from .services import Services
+
+
+def logged(services: Services, project_id: str) -> Workspace:
+    """The workspace. Raises PROJECT_NOT_FOUND if no proxy logs its requests."""
+    return _that_can(services, project_id, Capability.LOG, "Workspace not found or not using proxy")
+
+
+def recorded(services: Services, project_id: str) -> Workspace:
+    """The workspace. Raises PROJECT_NOT_FOUND if it is not recorded."""
+    return _that_can(services, project_id, Capability.RECORD, "Workspace not found or not recorded")
+
+
+def _that_can(services: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
+    row = services.reads.find(id=project_id) if len(project_id) == 12 else None
+    if row is None or not row.proxy_mode.can(capability):
+        raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])
+    return row
+
+
+async def whitelists(services: Services) -> tuple[Configuration, Mapping[str, Sequence[str]]]:
+    """What all workspaces of the mode security may reach, and those of each group besides. Raises SERVICE_UNAVAILABLE
+    without Squid."""
+    live = await asyncio.to_thread(services.squid().whitelist)
+    return live, await asyncio.to_thread(services.group_whitelists().all)
+
+
+async def change_whitelist(
+    services: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
+) -> WhitelistChanged:
+    """Changes the whitelist or a group's list; it is in effect when this returns."""
+    services.require_docker()
+    await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
+    variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
+    job = await asyncio.to_thread(services.jobs.open, "whitelist", [], variables, caller.name)
+    ended = await follow(services, caller, job)
+    services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
+    raise_for(ended)
+    if group is None:
+        domains = (await asyncio.to_thread(services.squid().whitelist)).entries
+    else:
+        domains = (await asyncio.to_thread(services.group_whitelists().all)).get(group, ())
+    return {"success": True, "domainCount": len(domains), "domains": domains}

@@ -1,0 +1,107 @@
+"""A workspace's ports: which listen, which are shared, and whose password opens the others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import IDE_PORT, Workspace
+from atelier.gateway.aliases import Alias, check_port
+from atelier.gateway.port_access import guarded_ports, share_port, shared_ports, unshare_ports
+
+from ..auth.alias_auth import credentials
+from ..auth.middleware import Caller
+from ..schemas.aliases import OpenPort, SharedPort
+from . import containers
+from .services import Services
+
+
+async def ports(services: Services, row: Workspace) -> tuple[list[OpenPort], list[int]]:
+    """The ports that programs in the running workspace listen on, except the IDE's port, and all shared ones; both
+    sorted."""
+    found = await containers.open_ports(services, row)
+    shared = shared_ports(services.reads, row.id)
+    listening: list[OpenPort] = [
+        {
+            "port": port,
+            "reachable": reachable,
+            "url": _url(services, row, port),
+            "shared": port in shared,
+            "passwordRequired": _wants_password(services, row, port),
+        }
+        for port, reachable in sorted(found.items())
+        if port != IDE_PORT
+    ]
+    return listening, sorted(shared)
+
+
+async def set_shared(
+    services: Services, caller: Caller, project_id: str, port: int, password: str | None, *, shared: bool
+) -> SharedPort:
+    """Shares the port or ends that. Callers other than the operator need the workspace's password.
+
+    Raises INVALID_WORKSPACE_PASSWORD and TOO_MANY_ATTEMPTS.
+    """
+    row = services.row(project_id)
+    check_port(port)
+    operation = "share-port" if shared else "unshare-port"
+    try:
+        if not caller.operator:
+            await _prove_ownership(services, row, password, caller.address)
+            services.shares.check(row.id)
+            services.shares.count(row.id)
+        if shared:
+            await asyncio.to_thread(share_port, services.registry, row.id, port)
+        else:
+            await asyncio.to_thread(unshare_ports, services.registry, row.id, [port])
+        await asyncio.to_thread(services.sync_ports)
+    except AtelierError as error:
+        services.audit.refuse(caller, operation, error.code, project=row.id, port=port)
+        raise
+    record = services.audit.write if caller.operator else services.audit.note
+    record(caller.name, operation, row.id, "successful", port=port)
+    return {"success": True, "projectId": row.id, "port": port, "shared": shared, "url": _url(services, row, port)}
+
+
+async def admission(services: Services, row: Workspace, authorization: str, address: str) -> int:
+    """204 for the workspace's password, 401 for another, 429 for too many wrong ones. The name does not matter."""
+    user, _ = credentials(authorization)
+    door = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
+    try:
+        return await services.hashing.run(lambda: services.alias_guard.admission(door, authorization, address))
+    except AtelierError:
+        return 429
+
+
+async def _prove_ownership(services: Services, row: Workspace, password: str | None, address: str) -> None:
+    if row.password_hash is None or password is None:
+        status = 401
+    else:
+        status = await admission(services, row, basic(password), address)
+    if status == 429:
+        raise AtelierError(Code.TOO_MANY_ATTEMPTS, "Too many wrong passwords; wait a minute.", retry_after=60)
+    if status != 204:
+        raise AtelierError(
+            Code.INVALID_WORKSPACE_PASSWORD,
+            "Invalid password for password-protected workspace",
+            remedy="Send the workspace's password as password. If it has none, only the operator can share its ports.",
+        )
+
+
+def basic(password: str) -> str:
+    """An Authorization header without a name."""
+    return "Basic " + base64.b64encode(f":{password}".encode(errors="replace")).decode()
+
+
+def _wants_password(services: Services, row: Workspace, port: int) -> bool:
+    """Whether people need the workspace's password for the port's own address."""
+    if row.password_hash is None:
+        return False
+    if port in guarded_ports(services.reads, row.id):
+        return True
+    return services.settings.ports_want_password and port not in shared_ports(services.reads, row.id)
+
+
+def _url(services: Services, row: Workspace, port: int) -> str:
+    return services.settings.site.workspace_url(f"{row.id}-{port}")

@@ -1,0 +1,144 @@
+"""Workspaces as the HTTP contract shows them: camelCase, with older clients' keys beside the documented ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from atelier.common.models import Site, Status, Workspace
+from atelier.database.workspace_store import Registry
+from atelier.gateway.aliases import Alias, all_aliases
+from atelier.workspaces.disk_limits import notices
+from atelier.workspaces.views import repository_view
+
+from ..core.formatting import duration, size
+from ..monitoring.docker_events import Watcher
+from ..monitoring.stats import Sampler
+from ..schemas.aliases import AliasView
+from ..schemas.fields import GIT_CLONE
+from ..schemas.projects import DetailedProject, GitRepository, Project
+from ..settings import Settings
+
+UNGROUPED = "Uncategorized"
+
+
+class Presenter:
+    """Combines the data of registry, watcher and sampler about a workspace."""
+
+    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        # By the registry's version: a list asks for each of its rows.
+        self._aliases = lru_cache(1)(lambda version: all_aliases(registry))
+        self._notices = lru_cache(1)(lambda version: notices(registry))
+        self._watcher = watcher
+        self._sampler = sampler
+
+    def project(self, row: Workspace) -> Project:
+        """The one shape of a project everywhere."""
+        status, error = self.status(row)
+        repository = _repository(self._settings.site, row)
+        kind = GIT_CLONE if row.git_url else row.template
+        return {
+            "id": row.id,
+            "projectId": row.id,
+            "name": row.name,
+            "projectName": row.name,
+            "type": kind,
+            "projectType": kind,
+            "status": status,
+            "createdAt": row.created_at,
+            "lastActivity": row.last_activity,
+            "lastAccessed": row.last_activity,
+            "workspaceUrl": self._settings.site.workspace_url(row.id),
+            "passwordProtected": row.password_protected,
+            "hasGitRepo": repository is not None,
+            "gitRepoUrl": repository["webUrl"] if repository else None,
+            "gitRepository": repository,
+            "gitUrl": row.git_url,
+            "group": row.group or UNGROUPED,
+            "memoryLimit": row.limits.memory,
+            "cpuCores": row.limits.cpus,
+            "proxyMode": row.proxy_mode,
+            "notes": row.notes,
+            "clonedFrom": row.cloned_from,
+            "aliases": self.aliases(row),
+            "diskUsage": None,
+            "error": error,
+            "diskWarning": self.disk_warning(row),
+            "warnings": [row.git_problem] if row.git_problem else [],
+        }
+
+    def aliases(self, row: Workspace) -> list[AliasView]:
+        """The workspace's aliases, by name."""
+        found = self._aliases(self._registry.version()).get(row.id, ())
+        return [alias_view(self._settings.site, alias) for alias in found]
+
+    def detailed(self, row: Workspace) -> DetailedProject:
+        """A project with its container: state, health, uptime, resources. Figures are those of the last sample."""
+        seen = self._watcher.seen.get(row.id)
+        usage = self._sampler.usage.get(row.id)
+        running = seen is not None and seen.status == "running"
+        status, _ = self.status(row)
+        health = {Status.RUNNING: "healthy", Status.CREATING: "starting", Status.ERROR: "unhealthy"}
+        return {
+            **self.project(row),
+            "container": {
+                "status": seen.status if seen else "removed",
+                "health": health.get(status, "none"),
+                "uptime": duration(_since(seen.started_at)) if seen and running else "0m",
+                "resources": {
+                    "cpu": f"{usage.cpu * 100:.1f}%" if usage and running else "0.0%",
+                    "memory": size(usage.memory) if usage and running else "0B",
+                },
+            },
+        }
+
+    def status(self, row: Workspace) -> tuple[Status, str | None]:
+        """As Docker has it now; as the registry has it while Docker does not answer. A workspace that was stopped for
+        its disk has the reason in place of an error."""
+        status, error = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+        return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
+
+    def disk_warning(self, row: Workspace) -> str | None:
+        """A sentence on its disk that is nearly full or was; None if there is nothing to say."""
+        return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
+
+    def fault(self, row: Workspace) -> str:
+        """Its error as a sentence; empty if there is none."""
+        return self.status(row)[1] or self.disk_warning(row) or ""
+
+    def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
+        notice = self._notices(self._registry.version()).get(row.id)
+        return notice.sentence(running=running) if notice else None
+
+
+def _repository(site: Site, row: Workspace) -> GitRepository | None:
+    found = repository_view(site, row)
+    if found is None:
+        return None
+    return {
+        "name": found["name"],
+        "fullName": found["full_name"],
+        "cloneUrl": found["clone_url"],
+        "webUrl": found["web_url"],
+        "branch": found["branch"],
+    }
+
+
+def alias_view(site: Site, alias: Alias) -> AliasView:
+    """An alias as answers have it: never its hash."""
+    return {
+        "subdomain": alias.subdomain,
+        "port": alias.port,
+        "url": site.workspace_url(alias.subdomain),
+        "basicAuth": alias.user is not None,
+        "user": alias.user,
+        "createdAt": alias.created_at,
+    }
+
+
+def _since(moment: str) -> float:
+    """Seconds since a time as Docker writes it, with nanoseconds and Z."""
+    started = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
+    return max((datetime.now(UTC) - started).total_seconds(), 0)

@@ -1,0 +1,58 @@
+"""The workshop day: occupancy, and the newest rehearsal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import cast
+
+from atelier.common.messages import untagged
+from atelier.common.models import Site
+from atelier.database.claims import Claim
+from pydantic.alias_generators import to_camel
+
+from ..core.formatting import timestamp
+from ..runner.operations import VERDICT
+from ..schemas.workshop import ClaimView, EndedClaim, LastRehearsal, RehearsalVerdict, WorkshopStatus
+from .jobs import job_view, newest
+from .services import Services
+
+
+async def status(services: Services) -> WorkshopStatus:
+    """The number of seats, of claimed ones, and of those that can be claimed now."""
+    now = await asyncio.to_thread(services.read_claims.occupancy)
+    end = services.settings.workshop.end
+    found: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
+    if end:
+        found["endsAt"] = timestamp(end)
+    return found
+
+
+def newest_rehearsal(services: Services) -> LastRehearsal:
+    """Its job, and its verdict once it has one."""
+    job = newest(services, "rehearse")
+    events = services.read_jobs.events(job.id) if job else []
+    found = next((event.data for event in events if event.kind == VERDICT), None)
+    verdict = {to_camel(key): value for key, value in untagged(found).items()} if found else None
+    return {
+        "success": True,
+        "job": job_view(job) if job else None,
+        "verdict": cast("RehearsalVerdict | None", verdict),
+    }
+
+
+def claim_view(site: Site, claim: Claim) -> ClaimView:
+    """A claim as the contract shows it."""
+    return {
+        "projectId": claim.workspace_id,
+        "name": claim.name,
+        "email": claim.email,
+        "projectName": claim.seat_name,
+        "workspaceUrl": site.workspace_url(claim.workspace_id),
+        "claimedAt": claim.claimed_at,
+    }
+
+
+def ended_views(site: Site, ended: Iterable[Claim]) -> list[EndedClaim]:
+    """Former claims."""
+    return [{**claim_view(site, claim), "releasedAt": str(claim.released_at)} for claim in ended]
