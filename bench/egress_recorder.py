@@ -48,9 +48,9 @@ class Running:
     authority: Path
 
     def memory_mib(self) -> float:
-        """Resident memory of the proxy and its scribe."""
+        """Resident memory of the proxy and its writer."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        # The scribe is started by another thread than the first.
+        # The writer is started by another thread than the first.
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             children += (task / "children").read_text().split()
         return sum(_resident(pid) for pid in {str(self.process.pid), *children}) / 1024**2

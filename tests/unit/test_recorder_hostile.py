@@ -14,13 +14,14 @@ import pytest
 from atelier.recordings.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
 from atelier.recordings.report import document
 from atelier.recordings.store import conversations
-from atelier_recorder import deadline, scribe
+from atelier_recorder import deadline
 from atelier_recorder import plain as written
-from atelier_recorder.bodies import Budget, Tee
+from atelier_recorder import writer as writer_module
+from atelier_recorder.body_buffer import Budget, Tee
 from atelier_recorder.deadline import TooSlow, limited
-from atelier_recorder.feeder import Feeder
 from atelier_recorder.lookups import LOOKUPS, Lookups
 from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
+from atelier_recorder.pipe import Pipe
 from atelier_recorder.records import call_record
 from atelier_recorder.redact import redact as redact_values
 from atelier_recorder.redact import redact_json_text, redact_text, redact_url, secrets_of
@@ -72,14 +73,14 @@ PIECES = [
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> scribe.Scribe:
+def writer(tmp_path: Path) -> writer_module.Writer:
     (tmp_path / "recordings").mkdir()
     table = tmp_path / "workspaces.json"
     table.write_text(json.dumps({"10.0.0.2": {"id": ID}}))
     settings = Settings(
         "127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, tmp_path / "recordings", table, table, Limits()
     )
-    return scribe.Scribe(settings, print)
+    return writer_module.Writer(settings, print)
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -114,7 +115,7 @@ def test_many_secrets_and_many_texts() -> None:
 
 
 def test_what_takes_too_long_is_given_up(
-    writer: scribe.Scribe,
+    writer: writer_module.Writer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -130,7 +131,7 @@ def test_what_takes_too_long_is_given_up(
         while True:
             redact_text("a" * 1000)
 
-    monkeypatch.setattr(scribe, "call_record", endless)
+    monkeypatch.setattr(writer_module, "call_record", endless)
     monkeypatch.setattr(deadline, "SECONDS", 0.2)
     writer.take(exchanged("openai-chat", b'{"model": "m", "messages": []}', b"{}"))
     (found,) = conversations(tmp_path, ID).conversations
@@ -180,7 +181,7 @@ def test_the_recorder_and_its_readers_have_the_same_rules() -> None:
     assert [getattr(read, name) for name in names] == [getattr(written, name) for name in names]
 
 
-def test_odd_bodies_are_recorded_and_read(writer: scribe.Scribe, tmp_path: Path) -> None:
+def test_odd_bodies_are_recorded_and_read(writer: writer_module.Writer, tmp_path: Path) -> None:
     for value in ODD:
         try:
             body = json.dumps({"model": "m", "messages": [], "seed": value, "tools": value}).encode()
@@ -236,10 +237,10 @@ def test_long_addresses_and_credentials_count_as_what_they_take() -> None:
         turns = Turns()
         assert sum(turns.add(message) for _ in range(500)) * 250_000 <= BYTES_EACH
     budget = Budget(4 * MIB)
-    feeder = Feeder(Path("/nonexistent"), budget, list)
+    pipe = Pipe(Path("/nonexistent"), budget, list)
     for _ in range(500):
-        feeder.send(opened)
-    assert feeder._queue.qsize() * 250_000 <= 4 * MIB
+        pipe.send(opened)
+    assert pipe._queue.qsize() * 250_000 <= 4 * MIB
     # A call's are held as long as its bodies are.
     budget = Budget(1000)
     call = Tee(1000, budget, "a")

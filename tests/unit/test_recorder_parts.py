@@ -9,17 +9,17 @@ import zlib
 from pathlib import Path
 
 import pytest
-from atelier_recorder.bodies import Budget, Tee, decode
+from atelier_recorder.address_filter import AddressFilter, is_literal
+from atelier_recorder.body_buffer import Budget, Tee, decode
 from atelier_recorder.domains import Domains
-from atelier_recorder.guard import Guard, is_literal
 from atelier_recorder.messages import DomainSeen, Exchanged, SocketMessage, Unpacker, pack
 from atelier_recorder.providers import find_provider, parse_providers
 from atelier_recorder.redact import MARK, redact, redact_json_text, redact_text, redact_url, secrets_of
-from atelier_recorder.scribe import Scribe
 from atelier_recorder.settings import Limits, Settings, read_settings
 from atelier_recorder.store import Store, fit
-from atelier_recorder.times import file_name, iso
+from atelier_recorder.timestamps import file_name, iso
 from atelier_recorder.workspaces import Workspaces
+from atelier_recorder.writer import Writer
 from test_recorder_formats import CHAT, exchanged
 
 from bench.egress_recorder import settings_document
@@ -127,7 +127,7 @@ def test_memory_for_bodies_is_shared_and_given_back() -> None:
     assert not third.truncated
 
 
-GUARD = Guard("172.29.0.0/16", ["172.28.0.0/16"], ["10.1.0.0/16", "172.28.0.0/16"])
+FILTER = AddressFilter("172.29.0.0/16", ["172.28.0.0/16"], ["10.1.0.0/16", "172.28.0.0/16"])
 
 
 @pytest.mark.parametrize(
@@ -140,19 +140,19 @@ GUARD = Guard("172.29.0.0/16", ["172.28.0.0/16"], ["10.1.0.0/16", "172.28.0.0/16
     ],
 )
 def test_where_nobody_is_led(address: str) -> None:
-    assert not GUARD.destination_allowed(address)
+    assert not FILTER.destination_allowed(address)
 
 
 @pytest.mark.parametrize("address", ["9.9.9.9", "10.1.2.3", "2620:fe::fe", "::ffff:9.9.9.9"])
 def test_where_seats_may_go(address: str) -> None:
-    assert GUARD.destination_allowed(address)
+    assert FILTER.destination_allowed(address)
 
 
 def test_clients_are_those_of_one_network() -> None:
-    assert GUARD.client_allowed("172.29.3.4")
-    assert GUARD.client_allowed("::ffff:172.29.3.4")
-    assert not GUARD.client_allowed("172.28.0.5")
-    assert not GUARD.client_allowed("127.0.0.1")
+    assert FILTER.client_allowed("172.29.3.4")
+    assert FILTER.client_allowed("::ffff:172.29.3.4")
+    assert not FILTER.client_allowed("172.28.0.5")
+    assert not FILTER.client_allowed("127.0.0.1")
     assert is_literal("[::1]")
     assert not is_literal("example.org")
 
@@ -290,13 +290,13 @@ def test_a_conversation_fits_its_limit() -> None:
 
 
 @pytest.fixture
-def scribe(tmp_path: Path) -> Scribe:
+def writer(tmp_path: Path) -> Writer:
     write_table(tmp_path / "workspaces.json", **{ADDRESS: ID})
     folder = tmp_path / "recordings"
     folder.mkdir()
     table = tmp_path / "workspaces.json"
     settings = Settings("127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, folder, table, table, Limits())
-    return Scribe(settings, lambda text: (tmp_path / "log").open("a").write(f"{text}\n") and None)
+    return Writer(settings, lambda text: (tmp_path / "log").open("a").write(f"{text}\n") and None)
 
 
 def call(*, response: bytes = CHAT.encode(), **more: object) -> Exchanged:
@@ -304,34 +304,34 @@ def call(*, response: bytes = CHAT.encode(), **more: object) -> Exchanged:
     return exchanged("openai-chat", request, response, address=ADDRESS, **more)
 
 
-def test_a_call_is_one_file_from_its_first_flush_to_its_end(scribe: Scribe, tmp_path: Path) -> None:
+def test_a_call_is_one_file_from_its_first_flush_to_its_end(writer: Writer, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
-    scribe.take(call(final=False, ended=False, response=CHAT.encode()[:600], number=7))
+    writer.take(call(final=False, ended=False, response=CHAT.encode()[:600], number=7))
     (name,) = kept(folder)
     assert json.loads((folder / ID / "conversations" / name).read_text())["incomplete"] is True
-    scribe.take(call(number=7))
+    writer.take(call(number=7))
     assert kept(folder) == [name]
     assert json.loads((folder / ID / "conversations" / name).read_text())["parsed_response"]["content"] == "Hello"
-    scribe.take(call(number=8))
+    writer.take(call(number=8))
     assert len(kept(folder)) == 2
 
 
-def test_what_nobody_owns_is_not_recorded(scribe: Scribe, tmp_path: Path) -> None:
-    scribe.take(DomainSeen("10.0.0.9", "a.example", 1))
-    scribe.take(exchanged("openai-chat", b'{"messages": []}', b"", address="10.0.0.9"))
-    scribe.tick(1)
+def test_what_nobody_owns_is_not_recorded(writer: Writer, tmp_path: Path) -> None:
+    writer.take(DomainSeen("10.0.0.9", "a.example", 1))
+    writer.take(exchanged("openai-chat", b'{"messages": []}', b"", address="10.0.0.9"))
+    writer.tick(1)
     assert list((tmp_path / "recordings").iterdir()) == []
 
 
-def test_trouble_is_said_once_and_forgotten(scribe: Scribe, tmp_path: Path) -> None:
+def test_trouble_is_said_once_and_forgotten(writer: Writer, tmp_path: Path) -> None:
     (tmp_path / "recordings" / ID).write_text("in the way")
-    scribe.take(DomainSeen(ADDRESS, "a.example", 1))
+    writer.take(DomainSeen(ADDRESS, "a.example", 1))
     for _ in range(3):
-        scribe.take(call())
-        scribe.tick(1)
+        writer.take(call())
+        writer.tick(1)
     (tmp_path / "recordings" / ID).unlink()
-    scribe.take(call())
-    scribe.tick(1)
+    writer.take(call())
+    writer.tick(1)
     said = (tmp_path / "log").read_text().splitlines()
     assert len(said) == 2
     assert "traffic goes on" in said[0]

@@ -1,4 +1,4 @@
-"""The mitmproxy addon: what passes by is passed on at once, and a copy of it goes to the scribe."""
+"""The mitmproxy addon: what passes by is passed on at once, and a copy of it goes to the writer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 from mitmproxy import connection, http, tcp
 from mitmproxy.proxy import server_hooks
 
-from .bodies import Budget, Tee
-from .call import Call
-from .feeder import Feeder
-from .guard import Guard, is_literal
+from .address_filter import AddressFilter, is_literal
+from .body_buffer import Budget, Tee
+from .exchange import Exchange
 from .lookups import LOOKUPS, Lookups
 from .messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
+from .pipe import Pipe
 from .providers import find_provider, parse_providers
 from .redact import secrets_of
 from .settings import Settings
 from .workspaces import Workspaces
 
 _log = logging.getLogger("atelier_recorder")
-_CALL = "atelier.call"
+_EXCHANGE = "atelier.exchange"
 _SOCKET = "atelier.socket"
 # A name has 253 characters: a longer one is none, also when it is cut to so many.
 _LONGEST_HOST = 256
@@ -39,16 +39,18 @@ class Recorder:
     def __init__(self, settings: Settings, settings_file: Path) -> None:
         self._limits = settings.limits
         self._providers = parse_providers(settings.providers)
-        self._guard = Guard(settings.client_network, settings.refused_networks, settings.allowed_networks)
+        self._address_filter = AddressFilter(
+            settings.client_network, settings.refused_networks, settings.allowed_networks
+        )
         self._workspaces = Workspaces(settings.workspaces_file)
         self._budget = Budget(settings.limits.buffer_bytes)
         self._numbers = itertools.count(1)
-        self._calls: dict[int, Call] = {}
+        self._exchanges: dict[int, Exchange] = {}
         # Tunnels that were counted when they were opened and have had no request yet, by client and host.
         self._tunnels: dict[str, set[str]] = {}
         # Connections by their client's address.
         self._connections: dict[str, set[str]] = {}
-        self._feeder = Feeder(settings_file, self._budget, lambda: list(self._calls.values()))
+        self._pipe = Pipe(settings_file, self._budget, lambda: list(self._exchanges.values()))
 
     def running(self) -> None:
         """The proxy's name resolution, without answers that clients must not reach.
@@ -62,23 +64,23 @@ class Recorder:
         async def guarded(host: Any, port: Any, **options: Any) -> list[Any]:
             async with lookups.of(_asking.get()):
                 found = await resolve(host, port, **options)
-            allowed = [entry for entry in found if self._guard.destination_allowed(str(entry[4][0]))]
+            allowed = [entry for entry in found if self._address_filter.destination_allowed(str(entry[4][0]))]
             if found and not allowed:
                 raise OSError("this destination is not allowed")
             return allowed
 
         loop.getaddrinfo = guarded  # type: ignore[method-assign]
-        self._feeder.start()
+        self._pipe.start()
 
     def done(self) -> None:
-        for call in list(self._calls.values()):
-            self._finish(call, error="The recorder was stopped.")
-        self._feeder.stop()
+        for exchange in list(self._exchanges.values()):
+            self._finish(exchange, error="The recorder was stopped.")
+        self._pipe.stop()
 
     # --- Who, and where to ------------------------------------------------------------------------------------------
     def client_connected(self, client: connection.Client) -> None:
         address = client.peername[0]
-        if not self._guard.client_allowed(address):
+        if not self._address_filter.client_allowed(address):
             client.error = "not a client of this recorder"
         elif len(self._connections.get(address, ())) >= self._limits.max_connections:
             client.error = "this client has too many connections"
@@ -91,15 +93,15 @@ class Recorder:
         open_ones.discard(client.id)
         if not open_ones:
             self._connections.pop(client.peername[0], None)
-        for call in [call for call in self._calls.values() if call.client == client.id]:
-            self._finish(call, error="The client closed the connection.")
+        for exchange in [exchange for exchange in self._exchanges.values() if exchange.client == client.id]:
+            self._finish(exchange, error="The client closed the connection.")
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         # The connection is opened in this very task, so its look-up knows for whom it is.
         _asking.set(data.client.peername[0])
         host = data.server.address[0] if data.server.address else ""
         # Addresses need no lookup.
-        if is_literal(host) and not self._guard.destination_allowed(host):
+        if is_literal(host) and not self._address_filter.destination_allowed(host):
             data.server.error = "this destination is not allowed"
 
     # --- HTTP -------------------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ class Recorder:
         request = Tee(limit, self._budget, address)
         if not request.hold(len(url) + sum(map(len, secrets))):
             return
-        call = Call(
+        exchange = Exchange(
             number=next(self._numbers),
             client=flow.client_conn.id,
             address=address,
@@ -140,29 +142,29 @@ class Recorder:
             response=Tee(limit, self._budget, address),
             request_encoding=headers.get("content-encoding", ""),
         )
-        self._calls[call.number] = call
-        flow.metadata[_CALL] = call
-        flow.request.stream = _passing(call.request)
+        self._exchanges[exchange.number] = exchange
+        flow.metadata[_EXCHANGE] = exchange
+        flow.request.stream = _passing(exchange.request)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None:
             return
         flow.response.stream = True
-        call = flow.metadata.get(_CALL)
-        if call is not None:
-            call.status = flow.response.status_code
-            call.first_byte = int(time.time() * 1000)
-            call.response_encoding = flow.response.headers.get("content-encoding", "")
-            call.response_type = flow.response.headers.get("content-type", "").lower()
-            flow.response.stream = _passing(call.response)
+        exchange = flow.metadata.get(_EXCHANGE)
+        if exchange is not None:
+            exchange.status = flow.response.status_code
+            exchange.first_byte = int(time.time() * 1000)
+            exchange.response_encoding = flow.response.headers.get("content-encoding", "")
+            exchange.response_type = flow.response.headers.get("content-type", "").lower()
+            flow.response.stream = _passing(exchange.response)
 
     def response(self, flow: http.HTTPFlow) -> None:
-        if call := flow.metadata.pop(_CALL, None):
-            self._finish(call, ended=True)
+        if exchange := flow.metadata.pop(_EXCHANGE, None):
+            self._finish(exchange, ended=True)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        if call := flow.metadata.pop(_CALL, None):
-            self._finish(call, error=flow.error.msg if flow.error else "The connection broke.")
+        if exchange := flow.metadata.pop(_EXCHANGE, None):
+            self._finish(exchange, error=flow.error.msg if flow.error else "The connection broke.")
 
     # --- WebSocket and others ---------------------------------------------------------------------------------------
     def websocket_start(self, flow: http.HTTPFlow) -> None:
@@ -173,7 +175,7 @@ class Recorder:
         flow.metadata[_SOCKET] = number = next(self._numbers)
         url = flow.request.url
         secrets = secrets_of(flow.request.headers.items(multi=True), url)
-        self._feeder.send(SocketOpened(number, address, provider.api, url, secrets))
+        self._pipe.send(SocketOpened(number, address, provider.api, url, secrets))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
@@ -181,13 +183,13 @@ class Recorder:
         number = flow.metadata.get(_SOCKET)
         if number is not None:
             message = flow.websocket.messages[-1]
-            self._feeder.send(SocketMessage(number, message.from_client, int(time.time() * 1000), message.content))
+            self._pipe.send(SocketMessage(number, message.from_client, int(time.time() * 1000), message.content))
         flow.websocket.messages.clear()  # mitmproxy would keep them all until the end
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         number = flow.metadata.pop(_SOCKET, None)
         if number is not None:
-            self._feeder.send(SocketClosed(number, int(time.time() * 1000)))
+            self._pipe.send(SocketClosed(number, int(time.time() * 1000)))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         flow.messages.clear()  # as above
@@ -195,11 +197,11 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------------------
     def _count(self, flow: http.HTTPFlow) -> None:
         host = flow.request.host[:_LONGEST_HOST]
-        self._feeder.send(DomainSeen(flow.client_conn.peername[0], host, int(time.time() * 1000)))
+        self._pipe.send(DomainSeen(flow.client_conn.peername[0], host, int(time.time() * 1000)))
 
-    def _finish(self, call: Call, *, ended: bool = False, error: str | None = None) -> None:
-        if self._calls.pop(call.number, None) is not None:
-            self._feeder.finish(call, ended=ended, error=error)
+    def _finish(self, exchange: Exchange, *, ended: bool = False, error: str | None = None) -> None:
+        if self._exchanges.pop(exchange.number, None) is not None:
+            self._pipe.finish(exchange, ended=ended, error=error)
 
 
 def _passing(tee: Tee) -> Any:

@@ -1,4 +1,4 @@
-"""A limit of processor time for what is done with one message. The scribe writes for all seats."""
+"""A limit of processor time for what is done with one message. The writer writes for all seats."""
 
 from __future__ import annotations
 

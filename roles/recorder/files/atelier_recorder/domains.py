@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import replace
-from .times import iso
+from .timestamps import iso
 
 FILE = "domains.json"
 # More than any person's day of work has; a program that makes up names must not fill memory and disk.

@@ -1,6 +1,6 @@
-"""What the proxy tells the scribe, and how it travels.
+"""What the proxy tells the writer, and how it travels.
 
-The scribe is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
+The writer is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
 streams in the proxy's process. All times are milliseconds since 1970.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .bodies import decode
+from .body_buffer import decode
 from .formats import new_answer, parse_request
 from .formats.common import as_dict
 from .messages import Exchanged

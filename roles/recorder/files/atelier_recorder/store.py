@@ -12,7 +12,7 @@ from typing import Any
 
 from .files import TEMPORARY, replace
 from .settings import Limits
-from .times import file_name, iso
+from .timestamps import file_name, iso
 
 FOLDER = "conversations"
 _DAY = 24 * 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .bodies import Tee
+from .body_buffer import Tee
 from .messages import Exchanged
 from .providers import Provider
 
@@ -14,7 +14,7 @@ _EVERY = 5_000
 
 
 @dataclass
-class Call:
+class Exchange:
     """The tees are filled while the bodies pass by; the rest is known by and by. Times are milliseconds since 1970."""
 
     number: int

@@ -1,4 +1,4 @@
-"""The proxy's end of the pipe to the scribe: a thread, so that the proxy's loop never waits for it."""
+"""The proxy's end of the pipe to the writer: a thread, so that the proxy's loop never waits for it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .bodies import Budget
-from .call import Call
+from .body_buffer import Budget
+from .exchange import Exchange
 from .messages import Message, pack, weight
 
-# Small messages that may wait; when the scribe is that far behind, further ones are lost rather than memory.
+# Small messages that may wait; when the writer is that far behind, further ones are lost rather than memory.
 _MOST_WAITING = 100_000
 _TICK_SECONDS = 1.0
 _END_SECONDS = 8
 _STOP = object()
 
 
-class Feeder:
+class Pipe:
     """``send`` and ``finish`` are called from the proxy's loop and only put things into a queue."""
 
-    def __init__(self, settings_file: Path, budget: Budget, open_calls: Callable[[], Iterable[Call]]) -> None:
+    def __init__(self, settings_file: Path, budget: Budget, open_exchanges: Callable[[], Iterable[Exchange]]) -> None:
         self._settings_file = settings_file
         self._budget = budget
-        self._open_calls = open_calls
+        self._open_exchanges = open_exchanges
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
-        self._scribe: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="pipe", daemon=True)
+        self._writer: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -43,12 +43,12 @@ class Feeder:
             return
         self._queue.put(message)
 
-    def finish(self, call: Call, *, ended: bool, error: str | None = None) -> None:
-        """The call is over; its memory is given back once the scribe has it."""
-        self._queue.put((call, ended, error))
+    def finish(self, exchange: Exchange, *, ended: bool, error: str | None = None) -> None:
+        """The call is over; its memory is given back once the writer has it."""
+        self._queue.put((exchange, ended, error))
 
     def stop(self) -> None:
-        """Waits until the scribe has written what it was sent, at most some seconds."""
+        """Waits until the writer has written what it was sent, at most some seconds."""
         self._queue.put(_STOP)
         self._thread.join(_END_SECONDS)
 
@@ -62,22 +62,22 @@ class Feeder:
             if item is _STOP:
                 break
             if isinstance(item, tuple):
-                call, ended, error = item
-                self._write(call.seen(_now(), final=True, ended=ended, error=error))
-                call.release()
+                exchange, ended, error = item
+                self._write(exchange.seen(_now(), final=True, ended=ended, error=error))
+                exchange.release()
             elif item is not None:
                 self._write(item)  # type: ignore[arg-type]
                 self._budget.give(weight(item))  # type: ignore[arg-type]
             if time.monotonic() >= next_tick:
-                for call in self._open_calls():
-                    if call.is_due(_now()):
-                        self._write(call.seen(_now(), final=False))
+                for exchange in self._open_exchanges():
+                    if exchange.is_due(_now()):
+                        self._write(exchange.seen(_now(), final=False))
                 next_tick = time.monotonic() + _TICK_SECONDS
         self._close()
 
     def _write(self, message: Message) -> None:
         data = pack(message)
-        for _ in range(2):  # a scribe that died is started anew, and told again
+        for _ in range(2):  # a writer that died is started anew, and told again
             try:
                 pipe = self._running().stdin
                 if pipe is None:
@@ -90,24 +90,24 @@ class Feeder:
                 time.sleep(0.2)
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._scribe is None or self._scribe.poll() is not None:
-            self._scribe = subprocess.Popen(
-                [sys.executable, "-m", "atelier_recorder.scribe", str(self._settings_file)], stdin=subprocess.PIPE
+        if self._writer is None or self._writer.poll() is not None:
+            self._writer = subprocess.Popen(
+                [sys.executable, "-m", "atelier_recorder.writer", str(self._settings_file)], stdin=subprocess.PIPE
             )
-        return self._scribe
+        return self._writer
 
     def _close(self) -> None:
-        scribe, self._scribe = self._scribe, None
-        if scribe is None or scribe.stdin is None:
+        writer, self._writer = self._writer, None
+        if writer is None or writer.stdin is None:
             return
         try:
-            scribe.stdin.close()
+            writer.stdin.close()
         except OSError:
-            scribe.kill()  # it is gone, or as good as gone
+            writer.kill()  # it is gone, or as good as gone
         try:
-            scribe.wait(_END_SECONDS)
+            writer.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            scribe.kill()
+            writer.kill()
 
 
 def _now() -> int:

@@ -1,6 +1,6 @@
-"""The scribe: the process that turns what the proxy saw into files. It lives as long as the pipe to it.
+"""The writer: the process that turns what the proxy saw into files. It lives as long as the pipe to it.
 
-python -m atelier_recorder.scribe SETTINGS
+python -m atelier_recorder.writer SETTINGS
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SESSION_EVERY = 5_000
 _SESSIONS_SECONDS = 1.0
 
 
-class Scribe:
+class Writer:
     """Neither data from a seat nor a full disk ends it: both are logged once, and it continues."""
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -162,7 +162,7 @@ def main() -> None:
     # It ends with the pipe, when all was written; not before, when the whole container is told to stop.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    scribe = Scribe(
+    writer = Writer(
         read_settings(Path(sys.argv[1])), lambda text: print(f"recorder: {text}", file=sys.stderr, flush=True)
     )
     unpacker, turns = Unpacker(), Turns()
@@ -176,20 +176,20 @@ def main() -> None:
             for message in unpacker.feed(data):
                 turns.add(message)
         if turns:
-            _take_next(scribe, turns)
+            _take_next(writer, turns)
         if time.monotonic() >= next_tick:
-            scribe.tick(int(time.time() * 1000))
+            writer.tick(int(time.time() * 1000))
             next_tick = time.monotonic() + _TICK_SECONDS
     deadline = time.monotonic() + _END_SECONDS
     while turns and time.monotonic() < deadline:
-        _take_next(scribe, turns)
-    scribe.end(int(time.time() * 1000))
+        _take_next(writer, turns)
+    writer.end(int(time.time() * 1000))
 
 
-def _take_next(scribe: Scribe, turns: Turns) -> None:
+def _take_next(writer: Writer, turns: Turns) -> None:
     address, message = turns.take()
     began = time.process_time()
-    scribe.take(message)
+    writer.take(message)
     turns.charge(address, time.process_time() - began)
 
 

@@ -16,7 +16,7 @@ _METADATA = frozenset({IPv4Address("168.63.129.16")})
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class Guard:
+class AddressFilter:
     """``refused`` networks beat ``allowed`` ones, which beat the rule that an address must be public."""
 
     def __init__(self, clients: str, refused: Iterable[str], allowed: Iterable[str]) -> None:
