@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier_git import git, leftovers
+from atelier_git import cleanup, git
 from atelier_git.api import Service, note_again, note_push
 from atelier_git.app import create_app
 from atelier_git.store import Store
@@ -80,11 +80,11 @@ def test_after_a_push_gits_own_tidying_is_left_alone(app: Server) -> None:
     for name in ("packed-refs.lock", "gc.pid", "objects/pack/tmp_pack_y"):
         (folder / name).touch()
     (folder / "objects/tmp_objdir-incoming-abc").mkdir()
-    leftovers.remove_after_a_push(folder)
+    cleanup.remove_after_a_push(folder)
     assert not (folder / "objects/tmp_objdir-incoming-abc").exists()
     assert (folder / "packed-refs.lock").exists() and (folder / "objects/pack/tmp_pack_y").exists()
     (folder / "gc.pid").unlink()
-    leftovers.remove_after_a_push(folder)
+    cleanup.remove_after_a_push(folder)
     assert not (folder / "packed-refs.lock").exists()
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_repository_with_somebodys_work_is_not_made_again(app: Server,
 
 
 def test_what_is_left_goes_when_nobody_pushes(tmp_path: Path) -> None:
-    pushes, half = leftovers.Pushes(), tmp_path / "objects/tmp_objdir-incoming-a"
+    pushes, half = cleanup.Pushes(), tmp_path / "objects/tmp_objdir-incoming-a"
     half.mkdir(parents=True)
 
     async def run() -> list[bool]:

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from atelier_git.credentials import renew
-from atelier_git.places import Places
 from atelier_git.settings import load
+from atelier_git.slots import Slots
 from atelier_git.store import Store
 from git_app import APP, PASSWORD, REPOSITORIES, Server, refused
 from starlette.exceptions import HTTPException
@@ -240,13 +240,13 @@ def test_settings_that_are_not_what_the_role_writes(tmp_path: Path) -> None:
 
 
 def test_a_seat_waits_for_its_own_requests_only(server: Server) -> None:
-    places = Places(server.settings)
+    slots = Slots(server.settings)
 
     async def run() -> list[str]:
         order: list[str] = []
 
         async def ask(seat: str | None, name: str, end: asyncio.Event) -> None:
-            async with places.of_seat(seat):
+            async with slots.of_seat(seat):
                 order.append(name)
                 await end.wait()
 
@@ -265,4 +265,4 @@ def test_a_seat_waits_for_its_own_requests_only(server: Server) -> None:
         return begun
 
     assert asyncio.run(run()) == ["a0", "b", "c", "None"]
-    assert vars(places)["_seats"] == {}
+    assert vars(slots)["_seats"] == {}

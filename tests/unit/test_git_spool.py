@@ -12,7 +12,7 @@ import pytest
 from atelier_git.spool import Spool
 from git_app import APP, Server
 from test_git_branches import folder
-from test_git_leftovers import run
+from test_git_cleanup import run
 
 MIB = 1024**2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import answers, names
+from . import names, serializers
 from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token
 from .api import MISSING, Answer, Call, Refusal
 from .store import Row, Store, Taken, now
@@ -15,12 +15,12 @@ _LONGEST_RULE = 255
 
 def get_me(call: Call) -> Answer:
     call.need("user", write=False)
-    return 200, answers.user(call.caller.user, call.service.settings)
+    return 200, serializers.user(call.caller.user, call.service.settings)
 
 
 def get_user(call: Call) -> Answer:
     call.need("user", write=False)
-    return 200, answers.user(_user(call, self_or_admin=True), call.service.settings)
+    return 200, serializers.user(_user(call, self_or_admin=True), call.service.settings)
 
 
 def create_user(call: Call) -> Answer:
@@ -43,7 +43,7 @@ def create_user(call: Call) -> Answer:
             call.store.insert("users", values)
     except Taken as error:
         raise Refusal(422, f"user already exists [name: {name}]") from error
-    return 201, answers.user(_known(call.store, name), call.service.settings)
+    return 201, serializers.user(_known(call.store, name), call.service.settings)
 
 
 def edit_user(call: Call) -> Answer:
@@ -62,7 +62,7 @@ def edit_user(call: Call) -> Answer:
             int(call.value("restricted", bool, bool(user["restricted"]))),
             user["id"],
         )
-    return 200, answers.user(_user(call), call.service.settings)
+    return 200, serializers.user(_user(call), call.service.settings)
 
 
 def delete_user(call: Call) -> Answer:
@@ -78,7 +78,7 @@ def delete_user(call: Call) -> Answer:
 def list_tokens(call: Call) -> Answer:
     user = _token_owner(call)
     rows = call.store.all("SELECT * FROM tokens WHERE user_id = ? ORDER BY id", user["id"])
-    return 200, [answers.token(row) for row in rows]
+    return 200, [serializers.token(row) for row in rows]
 
 
 def create_token(call: Call) -> Answer:
@@ -95,7 +95,7 @@ def create_token(call: Call) -> Answer:
         raise Refusal(400, "access token name has been used already") from error
     row = call.store.one("SELECT * FROM tokens WHERE id = ?", number)
     assert row is not None  # noqa: S101 - it was made just now
-    return 201, answers.token(row, token)
+    return 201, serializers.token(row, token)
 
 
 def delete_token(call: Call) -> Answer:
@@ -116,7 +116,7 @@ def list_collaborators(call: Call) -> Answer:
         "SELECT u.* FROM users u JOIN collaborators c ON c.user_id = u.id WHERE c.repository_id = ? ORDER BY u.id",
         row["id"],
     )
-    return 200, [answers.user(user, call.service.settings) for user in users]
+    return 200, [serializers.user(user, call.service.settings) for user in users]
 
 
 def put_collaborator(call: Call) -> Answer:
@@ -145,7 +145,7 @@ def delete_collaborator(call: Call) -> Answer:
 
 def list_branch_protections(call: Call) -> Answer:
     row = call.repository(least="owner")
-    return 200, [answers.branch_protection(rule) for rule in call.store.protections(row["id"], "branch")]
+    return 200, [serializers.branch_protection(rule) for rule in call.store.protections(row["id"], "branch")]
 
 
 def create_branch_protection(call: Call) -> Answer:
@@ -154,11 +154,11 @@ def create_branch_protection(call: Call) -> Answer:
     users = _writers(call, row, "push_whitelist_usernames") or []
     push, whitelist = call.value("enable_push", bool, False), call.value("enable_push_whitelist", bool, False)
     _add_rule(call, row, "branch", pattern, users, push=push, whitelist=whitelist)
-    return 201, answers.branch_protection(_rule(call, row, pattern))
+    return 201, serializers.branch_protection(_rule(call, row, pattern))
 
 
 def get_branch_protection(call: Call) -> Answer:
-    return 200, answers.branch_protection(_rule(call, call.repository(least="owner"), call.path["rule"]))
+    return 200, serializers.branch_protection(_rule(call, call.repository(least="owner"), call.path["rule"]))
 
 
 def edit_branch_protection(call: Call) -> Answer:
@@ -175,7 +175,7 @@ def edit_branch_protection(call: Call) -> Answer:
         )
         if users is not None:
             call.store.set_whitelist(rule["id"], users)
-    return 200, answers.branch_protection(_rule(call, row, call.path["rule"]))
+    return 200, serializers.branch_protection(_rule(call, row, call.path["rule"]))
 
 
 def delete_branch_protection(call: Call) -> Answer:
@@ -187,7 +187,7 @@ def delete_branch_protection(call: Call) -> Answer:
 
 def list_tag_protections(call: Call) -> Answer:
     row = call.repository(least="owner")
-    return 200, [answers.tag_protection(rule) for rule in call.store.protections(row["id"], "tag")]
+    return 200, [serializers.tag_protection(rule) for rule in call.store.protections(row["id"], "tag")]
 
 
 def create_tag_protection(call: Call) -> Answer:
@@ -195,7 +195,7 @@ def create_tag_protection(call: Call) -> Answer:
     pattern = call.value("name_pattern", str, "").strip()
     _add_rule(call, row, "tag", pattern, _writers(call, row, "whitelist_usernames") or [], push=True, whitelist=True)
     made = [rule for rule in call.store.protections(row["id"], "tag") if rule["pattern"] == pattern]
-    return 201, answers.tag_protection(made[0])
+    return 201, serializers.tag_protection(made[0])
 
 
 def _check_password(password: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import answers, git, names, rights
+from . import git, names, permissions, serializers
 from .accounts import Caller
 from .contents import size_of
 from .policy import HEADS, Pusher, covering, may_push
@@ -87,7 +87,7 @@ class Call:
     def shown(self, row: Row) -> dict[str, Any]:
         owner = self.store.user(row["owner_name"])
         assert owner is not None  # noqa: S101 - a foreign key
-        return answers.repository(row, owner, self.store.permission(row, self.caller.user), self.service.settings)
+        return serializers.repository(row, owner, self.store.permission(row, self.caller.user), self.service.settings)
 
     def value(self, key: str, kind: type, default: Any = None) -> Any:
         """A value of the body; null counts as left out. Raises 422 for another type."""
@@ -266,14 +266,14 @@ def note_again(service: Service) -> None:
 
 def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
     """The caller's rights, and the branches that are all it sees (None: whatever there is)."""
-    own = rights.pusher(call.store, row, call.caller)
-    return own, rights.sees(row, call.caller, own)
+    own = permissions.pusher(call.store, row, call.caller)
+    return own, permissions.sees(row, call.caller, own)
 
 
 def _shown(own: Pusher, branch: git.Branch) -> dict[str, Any]:
     rule = covering(own.rules, branch.name)
     may = may_push(own, f"{HEADS}{branch.name}")
-    return answers.branch(branch, rule=rule.pattern if rule else None, may_push=may)
+    return serializers.branch(branch, rule=rule.pattern if rule else None, may_push=may)
 
 
 def _description(call: Call) -> str | None:

@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import admin, api, git, leftovers, rights
+from . import admin, api, cleanup, git, permissions
 from .accounts import Caller, authenticate
 from .api import Answer, Call, Refusal, Service
 from .contents import Limits
-from .places import Places
 from .settings import Settings
+from .slots import Slots
 from .smart_http import SERVICES, SmartHttp
 from .space import FULL, check_room, drop_ballast, take_ballast
 from .store import Row, Store
@@ -79,8 +79,8 @@ def create_app(settings: Settings) -> Starlette:
     store = Store(settings.database)
     _tidy(settings, store)
     take_ballast(settings.data_dir)
-    places = Places(settings)
-    service, smart = Service(settings, store), SmartHttp(settings, places)
+    slots = Slots(settings)
+    service, smart = Service(settings, store), SmartHttp(settings, slots)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> Starlette:
 
     routes = [Route("/api/healthz", _health)]
     routes += [
-        Route(f"/api/v1{path}", _endpoint(service, places, function), methods=[method])
+        Route(f"/api/v1{path}", _endpoint(service, slots, function), methods=[method])
         for method, path, function in _ROUTES
     ]
     routes += [
@@ -112,7 +112,7 @@ def _tidy(settings: Settings, store: Store) -> None:
     known = {row["folder"] for row in store.all("SELECT folder FROM repositories")}
     git.remove_unknown(settings.repositories, known)
     for name in known:
-        leftovers.remove_at_start(settings.repositories / name)
+        cleanup.remove_at_start(settings.repositories / name)
     for row in rows:
         try:
             if not git.make_whole(settings.repositories / row["folder"], row["default_branch"]):
@@ -126,10 +126,10 @@ async def _health(request: Request) -> Response:
     return JSONResponse({"status": "pass", "description": "Atelier's git service"})
 
 
-def _endpoint(service: Service, places: Places, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
+def _endpoint(service: Service, slots: Slots, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         caller = await _caller(service, request)
-        async with places.of_seat(_seat(caller)):
+        async with slots.of_seat(_seat(caller)):
             body = await _json(service, request) if request.method in ("POST", "PUT", "PATCH") else {}
             if service.unnoted:
                 await run_in_threadpool(api.note_again, service)
@@ -150,14 +150,14 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
             raise Refusal(403, "Clients of git before 1.6.6 can't be served.")
         pushes = named == "git-receive-pack"
         row = await run_in_threadpool(_readable, service, caller, request, write=pushes)
-        own = await run_in_threadpool(rights.pusher, service.store, row, caller)
+        own = await run_in_threadpool(permissions.pusher, service.store, row, caller)
         if pushes and not own.may_write:
             raise Refusal(403, "The user may not push to this repository.")
         if pushes:
             # Here already: git shows a sentence that comes before the push itself.
             check_room(service.settings.incoming)
         folder = service.folder(row)
-        hidden = rights.hidden(rights.sees(row, caller, own))
+        hidden = permissions.hidden(permissions.sees(row, caller, own))
         limits = _limits(service.settings, row, caller)
         variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump(), "ATELIER_LIMITS": limits.dump()}
 

@@ -16,7 +16,7 @@ _WAITING_IN_ALL = 400
 _LATER = {"Retry-After": "5"}
 
 
-class Places:
+class Slots:
     """For one event loop. Who has waited for ``idle_seconds`` gives up (HTTPException 503)."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,12 +53,12 @@ class Places:
             yield
 
     @asynccontextmanager
-    async def _taken(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _taken(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(places.acquire(), self._patience)
+            await asyncio.wait_for(slots.acquire(), self._patience)
         except TimeoutError as error:
             raise HTTPException(503, "Too many clones and pushes are under way.", _LATER) from error
         try:
             yield
         finally:
-            places.release()
+            slots.release()

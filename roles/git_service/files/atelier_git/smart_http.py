@@ -24,10 +24,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .bounded import limited
+from .cleanup import Pushes
 from .git import cgi_environment
-from .leftovers import Pushes
-from .places import Places
 from .settings import Settings
+from .slots import Slots
 from .space import FULL, check_room
 from .spool import Spool
 
@@ -43,9 +43,9 @@ _ENDING_SECONDS = 3
 
 
 class SmartHttp:
-    def __init__(self, settings: Settings, places: Places) -> None:
+    def __init__(self, settings: Settings, slots: Slots) -> None:
         self._settings = settings
-        self._places = places
+        self._slots = slots
         self._pushes = Pushes()
 
     def answer(
@@ -80,7 +80,7 @@ class SmartHttp:
         limit = ("receive.maxInputSize", str(self._settings.max_push_bytes))
         environment = cgi_environment(folder, cgi, [limit, *(("transfer.hideRefs", value) for value in hidden)])
         order = _Order(folder, environment, seat, pushes, request.method == "POST")
-        return _Answer(self._settings, self._places, self._pushes, order, ended)
+        return _Answer(self._settings, self._slots, self._pushes, order, ended)
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ class _Answer(Response):
     def __init__(
         self,
         settings: Settings,
-        places: Places,
+        slots: Slots,
         pushes: Pushes,
         order: _Order,
         ended: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__()
         self._settings = settings
-        self._places = places
+        self._slots = slots
         self._pushes = pushes
         self._order = order
         self._ended = ended
@@ -117,10 +117,10 @@ class _Answer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         order = self._order
         with contextlib.suppress(_Gone):
-            async with self._places.of_seat(order.seat), self._body(receive) as body:
+            async with self._slots.of_seat(order.seat), self._body(receive) as body:
                 try:
                     async with contextlib.AsyncExitStack() as place:
-                        await place.enter_async_context(self._places.of_git(pushes=order.pushes))
+                        await place.enter_async_context(self._slots.of_git(pushes=order.pushes))
                         if order.pushes and order.has_body:
                             await place.enter_async_context(self._pushes.on(order.folder))
                         await self._run(body, receive, send, place)
