@@ -1,4 +1,4 @@
-"""Figures for docs/bench.md: each beside the raw floor, taken in the same run. ``python -m bench --help``."""
+"""Figures for docs/bench.md: each beside the baseline, taken in the same run. ``python -m bench --help``."""
 
 import sys
 from pathlib import Path

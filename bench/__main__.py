@@ -16,9 +16,9 @@ from atelier.database.rows import Reservation
 from atelier.database.workspace_store import Registry, new_id
 
 from .api import measure_api
+from .baseline import baseline
 from .egress import measure_egress
 from .egress_recorder import measure_recorder
-from .floor import floor
 from .git import measure_git
 from .host import ROOT, available_memory_gib, installation, peak_memory_mib, play
 from .report import Report
@@ -40,10 +40,10 @@ def main() -> int:
     with installation() as variables:
         print("warming up", flush=True)
         play(variables, "workspace_create", workspace_name="base")
-        floor(2)
+        baseline(2)
         _create_one(report, variables, options.rounds)
         _clone_seats(report, variables, options.rounds)
-        _crowd(report, variables)
+        _memory_of_many_seats(report, variables)
         play(variables, "workshop_teardown", workshop_base="base", confirm=True, collected="ignore")
         measure_api(report, variables)
         play(variables, "workshop_teardown", workshop_base="base", confirm=True, collected="ignore")
@@ -57,19 +57,19 @@ def main() -> int:
 
 
 def _create_one(report: Report, variables: Path, rounds: int) -> None:
-    floors, ours = [], []
+    baselines, ours = [], []
     for number in range(rounds):
-        floors.append(floor(1))
+        baselines.append(baseline(1))
         ours.append(play(variables, "workspace_create", workspace_name=f"one-{number}"))
         play(variables, "workspace_delete", workspace_name=f"one-{number}")
-    raw, own = statistics.median(floors), statistics.median(ours)
+    raw, own = statistics.median(baselines), statistics.median(ours)
     _ratio(report, "create one workspace", own, raw, 1, 1.2)
 
 
 def _clone_seats(report: Report, variables: Path, rounds: int) -> None:
-    floors, ours = [], []
+    baselines, ours = [], []
     for _ in range(rounds):
-        floors.append(floor(SEATS))
+        baselines.append(baseline(SEATS))
         ours.append(
             play(variables, "workspace_clone", clone_source="base", clone_count=SEATS, clone_generate_passwords=True)
         )
@@ -81,11 +81,11 @@ def _clone_seats(report: Report, variables: Path, rounds: int) -> None:
             confirm=True,
             collected="ignore",
         )
-    raw, own = statistics.median(floors), statistics.median(ours)
+    raw, own = statistics.median(baselines), statistics.median(ours)
     _ratio(report, f"clone {SEATS} seats, a password each", own, raw, 1.25, 1.5)
 
 
-def _crowd(report: Report, variables: Path) -> None:
+def _memory_of_many_seats(report: Report, variables: Path) -> None:
     seconds = play(variables, "workspace_clone", clone_source="base", clone_count=CROWD)
     free = available_memory_gib()
     report.add(
@@ -122,7 +122,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 def _ratio(report: Report, what: str, own: float, raw: float, factor: float, allowance: float) -> None:
     goal = raw * factor + allowance
-    formula = f"{factor:g} x floor + {allowance:g} s" if factor != 1 else f"floor + {allowance:g} s"
+    formula = f"{factor:g} x baseline + {allowance:g} s" if factor != 1 else f"baseline + {allowance:g} s"
     report.add(what, f"{own:.2f} s ({own / raw:.2f} x)", f"{raw:.2f} s", f"{formula} = {goal:.2f} s", own <= goal)
 
 

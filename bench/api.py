@@ -23,7 +23,7 @@ from atelier.database.workspace_store import Registry
 
 from tests.declared import inventory_values, write_settings
 
-from .floor import begin_again, floor
+from .baseline import baseline, recreate
 from .host import IMAGE, INSTANCE, ROOT, SUBNET
 from .hostile import ADMIN_PASSWORD, measure_hostile
 from .pages import measure_pages
@@ -47,12 +47,12 @@ def measure_api(report: Report, variables: Path) -> None:
         _refusals(report, api)
     # One of its own: the pages that were measured before may not be known yet to be closed.
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
-        _herd(report, api, Path(folder))
+        _thundering_herd(report, api, Path(folder))
     with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state, "base"), Path(folder)) as api:
         measure_hostile(report, api.client, _changes(report, api))
 
 
-def _herd(report: Report, api: _Api, state: Path) -> None:
+def _thundering_herd(report: Report, api: _Api, state: Path) -> None:
     """Claims of a crowd at once, each over a connection of its own that is open already, as browsers have them."""
     with _registry(state) as registry:
         orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
@@ -85,16 +85,16 @@ def _herd(report: Report, api: _Api, state: Path) -> None:
 
 def _resets(report: Report, api: _Api, seat: str) -> None:
     assert api.client.post(f"/api/projects/{seat}/checkpoint").status_code == 200
-    floors, ours = [], []
+    baselines, ours = [], []
     for _ in range(3):
-        floors.append(begin_again())
+        baselines.append(recreate())
         begin = time.monotonic()
         answer = api.client.post(f"/api/projects/{seat}/reset")
         ours.append(time.monotonic() - begin)
         assert answer.status_code == 200, answer.text
-    raw, own = statistics.median(floors), statistics.median(ours)
+    raw, own = statistics.median(baselines), statistics.median(ours)
     goal = raw + 2
-    formula = f"floor + 2 s = {goal:.2f} s"
+    formula = f"baseline + 2 s = {goal:.2f} s"
     report.add("API: reset of a seat until its IDE answers", f"{own:.2f} s", f"{raw:.2f} s", formula, own <= goal)
 
 
@@ -126,7 +126,7 @@ def _changes(report: Report, api: _Api) -> list[str]:
     idle = api.memory_mib()
     report.add("API: memory when idle", f"{idle:.0f} MiB", "-", "under 150 MiB", idle < 150)
     _create(api, "warm-up")
-    raw, begin = floor(1), time.monotonic()
+    raw, begin = baseline(1), time.monotonic()
     source = _create(api, "base")
     own = time.monotonic() - begin
     goal = raw + 1.5
@@ -134,11 +134,11 @@ def _changes(report: Report, api: _Api) -> list[str]:
         "API: create until the IDE answers",
         f"{own:.2f} s",
         f"{raw:.2f} s",
-        f"floor + 1.5 s = {goal:.2f} s",
+        f"baseline + 1.5 s = {goal:.2f} s",
         own <= goal,
     )
     _resets(report, api, source)
-    raw = floor(_CROWD)
+    raw = baseline(_CROWD)
     begin = time.monotonic()
     answer = api.client.post(f"/api/projects/{source}/clone", json={"count": _CROWD})
     accepted = (time.monotonic() - begin) * 1000
@@ -156,7 +156,7 @@ def _changes(report: Report, api: _Api) -> list[str]:
     own = time.monotonic() - begin
     assert job["state"] == "successful", job
     goal = raw * 1.25 + 2
-    formula = f"1.25 x floor + 2 s = {goal:.2f} s"
+    formula = f"1.25 x baseline + 2 s = {goal:.2f} s"
     report.add(
         f"API: clone {_CROWD}, all ready", f"{own:.2f} s ({own / raw:.2f} x)", f"{raw:.2f} s", formula, own <= goal
     )

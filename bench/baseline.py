@@ -1,4 +1,4 @@
-"""The raw floor: the same image, created, started and polled straight through the Docker API by a thread pool."""
+"""The baseline: the same image, created, started and polled straight through the Docker API by a thread pool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORKERS_PER_CORE = 3
 _MEMORY = 2 * 1024**3
 
 
-def floor(count: int) -> float:
+def baseline(count: int) -> float:
     """Seconds until ``count`` plain containers of the image answer HTTP. They are removed again."""
     api = docker.APIClient(version="auto", timeout=300)
     workers = min(_WORKERS_PER_CORE * api.info()["NCPU"], count)
@@ -30,21 +30,21 @@ def floor(count: int) -> float:
     return seconds
 
 
-def begin_again() -> float:
+def recreate() -> float:
     """Seconds until a container that is stopped and replaced by another of its image answers HTTP again."""
     api = docker.APIClient(version="auto", timeout=300)
     _start(api, 0)
     begin = time.monotonic()
-    api.stop(f"{INSTANCE}-floor-0")
+    api.stop(f"{INSTANCE}-baseline-0")
     _start(api, 1)
     seconds = time.monotonic() - begin
     for number in range(2):
-        api.remove_container(f"{INSTANCE}-floor-{number}", force=True, v=True)
+        api.remove_container(f"{INSTANCE}-baseline-{number}", force=True, v=True)
     return seconds
 
 
 def _start(api: docker.APIClient, number: int) -> str:
-    name = f"{INSTANCE}-floor-{number}"
+    name = f"{INSTANCE}-baseline-{number}"
     api.create_container(
         IMAGE,
         name=name,

@@ -62,9 +62,9 @@ def _branches(report: Report, site: Path, rounds: int) -> None:
             play(site, "workshop_teardown", workshop_base=source, **again)
     raw, own = statistics.median(plain), statistics.median(with_branches)
     _added(report, f"clone {SEATS} seats with a branch each", own, raw, "without", BRANCHES_GOAL)
-    took, floor = statistics.median(collected), statistics.median(copied)
+    took, baseline = statistics.median(collected), statistics.median(copied)
     what = f"collect {SEATS} seats of {WORK // MIB} MiB: commit, push, archive, verify"
-    report.add(what, f"{took:.2f} s", f"{floor:.2f} s", f"at most {COLLECT_GOAL:g} s", took <= COLLECT_GOAL)
+    report.add(what, f"{took:.2f} s", f"{baseline:.2f} s", f"at most {COLLECT_GOAL:g} s", took <= COLLECT_GOAL)
 
 
 def _collect(site: Path) -> tuple[float, float]:

@@ -69,7 +69,7 @@ while True:
 def measure_hostile(report: Report, client: httpx.Client, ids: Sequence[str]) -> None:
     """``ids`` are the running seats of the workshop. Some of them stay hostile."""
     api = docker.APIClient(version="auto", timeout=60)
-    raw = _floor(api, ids)
+    raw = _baseline(api, ids)
     for number, id in enumerate(ids[:_HOSTILE]):
         script = _WORST.replace("NUMBER", str(number))
         job = api.exec_create(_container(api, id)["Id"], ["python3", "-c", script])
@@ -100,7 +100,7 @@ def _container(api: docker.APIClient, id: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _floor(api: docker.APIClient, ids: Sequence[str]) -> float:
+def _baseline(api: docker.APIClient, ids: Sequence[str]) -> float:
     """Seconds to ask each seat's IDE and git straight, as many at once as the API does."""
 
     def ask(id: str) -> None:

@@ -10,7 +10,7 @@ from .host import description
 
 
 class Report:
-    """Rows of the table: what was measured, the figure, the raw floor beside it, the goal, whether it was met."""
+    """Rows of the table: what was measured, the figure, the baseline beside it, the goal, whether it was met."""
 
     def __init__(self) -> None:
         self._rows: list[str] = []
@@ -18,7 +18,7 @@ class Report:
 
     def add(self, what: str, figure: str, raw: str, goal: str, met: bool) -> None:
         self._rows.append(f"| {what} | {figure} | {raw} | {goal} | {'yes' if met else '**no**'} |")
-        print(f"  {what}: {figure} (floor {raw}; goal {goal}: {'met' if met else 'MISSED'})", flush=True)
+        print(f"  {what}: {figure} (baseline {raw}; goal {goal}: {'met' if met else 'MISSED'})", flush=True)
         if not met:
             self.missed.append(what)
 
@@ -26,10 +26,10 @@ class Report:
         head = f"""# Figures
 
 Taken by `python -m bench` on {date.today().isoformat()}: {description()}. Medians of {rounds} rounds; a round
-measures the raw floor, then Atelier. The raw floor creates, starts and polls the same image directly through the Docker
+measures the baseline, then Atelier. The baseline creates, starts and polls the same image directly through the Docker
 API, with a thread pool of the same size.
 
-| what | Atelier | raw floor | goal | met |
+| what | Atelier | baseline | goal | met |
 | --- | --- | --- | --- | --- |
 """
         return head + "\n".join(self._rows) + "\n"

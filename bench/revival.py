@@ -15,7 +15,7 @@ from tests.chaos.machine import INSTANCE, PORT, Machine, machine
 from tests.module.installation import Installation, is_healthy
 from tests.waiting import eventually
 
-from .floor import open_to_all
+from .baseline import open_to_all
 from .host import IMAGE
 from .report import Report
 
@@ -25,13 +25,13 @@ _GOAL = 30.0
 
 def measure_revival(report: Report) -> None:
     for made, installation in machine():
-        raw = _floor(made)
+        raw = _baseline(made)
         own = _ours(made, installation)
     what = f"dockerd was killed: from its return to the last of {SEATS} seats"
     report.add(what, f"{own:.1f} s", f"{raw:.1f} s", f"at most {_GOAL:g} s", own <= _GOAL)
 
 
-def _floor(made: Machine) -> float:
+def _baseline(made: Machine) -> float:
     """The same containers, which Docker itself starts again: their restart policy is ``always``."""
     api = made.client().api
     ids: list[str] = []
