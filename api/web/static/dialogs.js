@@ -1,24 +1,24 @@
-// Dialogs, menus, and what a click means. See say.js.
+// Dialogs, menus, and what a click means. See notifications.js.
 'use strict'
 
 async function openDialog(button) {
   const dialog = document.getElementById(`dialog-${button.dataset.dialog}`)
-  const form = one('form', dialog)
+  const form = $('form', dialog)
   const values = subject(button)
   form.reset()
   clearFaults(form)
   form.subject = values
-  for (const element of all('[data-text]', dialog)) element.textContent = filled(element.dataset.text, values)
-  for (const field of all('[data-value]', form)) field.value = values[field.dataset.value] ?? ''
-  for (const element of all('[data-if]', form)) {
+  for (const element of $$('[data-text]', dialog)) element.textContent = filled(element.dataset.text, values)
+  for (const field of $$('[data-value]', form)) field.value = values[field.dataset.value] ?? ''
+  for (const element of $$('[data-if]', form)) {
     const hidden = !values[element.dataset.if]
     ;(element.closest('.field') ?? element).hidden = hidden
   }
   // Where the focus returns to: an element in a closed menu cannot have it.
   const menu = button.closest('details.menu')
-  if (menu) one('summary', menu).focus()
+  if (menu) $('summary', menu).focus()
   closeMenus()
-  for (const field of all('[data-load]', form)) {
+  for (const field of $$('[data-load]', form)) {
     const answer = await call('GET', filled(field.dataset.load, values))
     if (!answer.ok) return signedOut(answer) || complain(sentence(answer.data))
     // Like the page's initial text: compared with the saved text later.
@@ -29,7 +29,7 @@ async function openDialog(button) {
 }
 
 function closeMenus(but) {
-  for (const menu of all('details.menu[open]')) if (menu !== but) menu.open = false
+  for (const menu of $$('details.menu[open]')) if (menu !== but) menu.open = false
 }
 
 document.addEventListener('click', (event) => {
@@ -39,14 +39,14 @@ document.addEventListener('click', (event) => {
   if (button.dataset.close !== undefined) button.closest('dialog').close()
   else if (button.dataset.dialog) openDialog(button)
   else if (button.type === 'submit') return
-  else if (button.dataset.call) press(button)
+  else if (button.dataset.call) onClick(button)
   else if (button.dataset.again) htmx.trigger(document.getElementById(button.dataset.again), 'again')
   else if (button.dataset.print !== undefined) window.print()
   else if (button.dataset.copy !== undefined) copy(document.getElementById(button.dataset.copy).textContent)
 })
 
 // Browsers copy on secure pages only; elsewhere there is no button for it.
-if (!navigator.clipboard) all('[data-copy]').forEach((button) => { button.hidden = true })
+if (!navigator.clipboard) $$('[data-copy]').forEach((button) => { button.hidden = true })
 
 async function copy(text) {
   await navigator.clipboard.writeText(text)
@@ -77,12 +77,12 @@ document.addEventListener('focusout', (event) => {
 })
 
 document.addEventListener('toggle', (event) => {
-  if (event.target.matches('details.menu[open]')) one('ul', event.target).scrollIntoView({ block: 'nearest' })
+  if (event.target.matches('details.menu[open]')) $('ul', event.target).scrollIntoView({ block: 'nearest' })
 }, true)
 
 document.addEventListener('keydown', (event) => {
   const menu = event.target.closest?.('details.menu[open]')
   if (event.key !== 'Escape' || !menu) return
   menu.open = false
-  one('summary', menu).focus()
+  $('summary', menu).focus()
 })

@@ -1,4 +1,4 @@
-// Calls of the JSON API, and the forms that make them. See say.js.
+// Calls of the JSON API, and the forms that make them. See notifications.js.
 'use strict'
 
 async function call(method, url, body, headers = {}) {
@@ -13,7 +13,7 @@ async function call(method, url, body, headers = {}) {
     if (answer.headers.get('content-type')?.startsWith('text/html')) return { ok: answer.ok, status: answer.status, data: { html: text } }
     try { data = text ? JSON.parse(text) : {} } catch { data = { code: 'offline' } }
     if (data.codes && language !== 'en') await translate(data)
-    if (answer.ok && standing.dataset.what === 'signed_out') stand()
+    if (answer.ok && banner.dataset.what === 'signed_out') setBanner()
     return { ok: answer.ok, status: answer.status, data }
   } catch {
     return { ok: false, status: 0, data: { code: 'offline' } }
@@ -40,7 +40,7 @@ function subject(element) {
   return { ...(element.closest('[data-id]')?.dataset ?? {}), title: element.dataset.title }
 }
 
-async function press(button) {
+async function onClick(button) {
   const values = subject(button)
   const body = button.dataset.body ? JSON.parse(button.dataset.body) : undefined
   await whileBusy(button, async () => {
@@ -59,21 +59,21 @@ async function submit(form) {
   if ('name' in body) values.name = body.name
   if ('projectName' in body) values.name = body.projectName
   const headers = form.dataset.prefer ? { Prefer: form.dataset.prefer } : {}
-  await whileBusy(one('[type=submit]', form), async () => {
+  await whileBusy($('[type=submit]', form), async () => {
     const answer = await call(...target(form, values), body, headers)
     if (form.dataset.then === 'seat' && answer.data.workspaceUrl) showSeat(form, answer.data)
     else if (answer.ok) {
-      if (form.dataset.shared !== undefined) for (const field of all('textarea', form)) field.defaultValue = field.value
+      if (form.dataset.shared !== undefined) for (const field of $$('textarea', form)) field.defaultValue = field.value
       done(form, answer.data, values)
     } else if (!signedOut(answer)) showFaults(form, answer.data)
-    else one('.trouble', form).textContent = words.standing[standing.dataset.what] ?? ''
+    else $('.trouble', form).textContent = words.banner[banner.dataset.what] ?? ''
   })
 }
 
 // For texts with several authors: do not silently overwrite another person's newer version.
 async function savedMeanwhile(form) {
   let others = false
-  for (const field of all('textarea', form)) {
+  for (const field of $$('textarea', form)) {
     const saved = await savedText(form, field)
     if (saved === undefined || saved === field.defaultValue) continue // what can't be read: the call itself says why
     const written = field.value
@@ -81,7 +81,7 @@ async function savedMeanwhile(form) {
     field.value = written
     others = true
   }
-  if (others) one('.trouble', form).textContent = words.saved_meanwhile
+  if (others) $('.trouble', form).textContent = words.saved_meanwhile
   return others
 }
 
@@ -96,9 +96,9 @@ async function savedText(form, field) {
 
 // One call per object, a few at a time, like the API; failures are listed, the others continue.
 async function submitEach(form, ids, names, body) {
-  const button = one('[type=submit]', form)
+  const button = $('[type=submit]', form)
   if (button.ariaBusy === 'true') return
-  const progress = one('[data-progress]', form)
+  const progress = $('[data-progress]', form)
   const failed = new Map() // sentence -> names
   let next = 0
   let ended = 0
@@ -115,7 +115,7 @@ async function submitEach(form, ids, names, body) {
   form.stopped = false
   await whileBusy(button, () => Promise.all([work(), work(), work(), work()]))
   const told = [...failed].map(([why, of]) => `${why} (${of.join(', ')})`)
-  if (failed.size) one('.trouble', form).textContent = told.join(' ')
+  if (failed.size) $('.trouble', form).textContent = told.join(' ')
   else form.closest('dialog').close()
   say(progress.textContent)
   progress.textContent = ''
@@ -128,15 +128,15 @@ async function whileBusy(button, work) {
   const slow = setTimeout(() => { say(button.dataset.slow ?? words.busy); said.firstChild.dataset.busy = '' }, 1500)
   try { await work() } finally {
     clearTimeout(slow)
-    one('[data-busy]', said)?.remove()
+    $('[data-busy]', said)?.remove()
     button.ariaBusy = button.ariaDisabled = null
   }
 }
 
 function signedOut(answer) {
-  const isSignIn = one('.door form')
+  const isSignIn = $('.door form')
   if (answer.status !== 401 || answer.data.code !== 'UNAUTHORIZED' || isSignIn) return false
-  renew('signed_out')
+  reloadPage('signed_out')
   return true
 }
 
@@ -166,19 +166,19 @@ function showPage(place, html) {
 
 function present(place, text) {
   place.hidden = false
-  one('pre', place).textContent = text
-  const link = one('[data-download]', place)
+  $('pre', place).textContent = text
+  const link = $('[data-download]', place)
   if (link.href) URL.revokeObjectURL(link.href)
   link.href = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }))
-  one('pre', place).focus()
+  $('pre', place).focus()
 }
 
 // Shows a participant's seat, new or already claimed.
 function showSeat(form, seat) {
   const place = document.getElementById(form.dataset.show)
-  for (const element of all('[data-of]', place)) element.textContent = seat[element.dataset.of] ?? ''
-  for (const element of all('[data-href]', place)) element.href = seat[element.dataset.href]
-  for (const element of all('[data-if]', place)) element.hidden = !seat[element.dataset.if]
+  for (const element of $$('[data-of]', place)) element.textContent = seat[element.dataset.of] ?? ''
+  for (const element of $$('[data-href]', place)) element.href = seat[element.dataset.href]
+  for (const element of $$('[data-if]', place)) element.hidden = !seat[element.dataset.if]
   form.closest('section').hidden = true
   place.hidden = false
   place.focus()
@@ -208,9 +208,9 @@ function collect(form) {
 }
 
 function clearFaults(form) {
-  for (const fault of all('.fault', form)) fault.textContent = ''
-  for (const field of all('[aria-invalid]', form)) field.removeAttribute('aria-invalid')
-  const trouble = one('.trouble', form)
+  for (const fault of $$('.fault', form)) fault.textContent = ''
+  for (const field of $$('[aria-invalid]', form)) field.removeAttribute('aria-invalid')
+  const trouble = $('.trouble', form)
   if (trouble) trouble.textContent = ''
 }
 
@@ -231,11 +231,11 @@ function showFaults(form, answer) {
   const known = Object.entries(answer.details ?? {}).filter(([name]) => form.elements[name] && typeof answer.details[name] === 'string')
   for (const [name, text] of known) {
     const field = form.elements[name]
-    const fault = one(`[id$="-${name}-fault"]`, form)
+    const fault = $(`[id$="-${name}-fault"]`, form)
     if (fault) fault.textContent = faultOf(field, name, text, answer)
     if (field.setAttribute) field.setAttribute('aria-invalid', 'true')
   }
-  if (known.length === 0) one('.trouble', form).textContent = sentence(answer)
+  if (known.length === 0) $('.trouble', form).textContent = sentence(answer)
   const first = known.length ? form.elements[known[0][0]] : null
   first?.focus?.()
 }

@@ -1,5 +1,5 @@
 // The pages' own scripts, in the order in which base.html names them: saying things (this file), calls of the JSON API
-// (calls.js), dialogs and menus (dialogs.js), what changes meanwhile (live.js). They share their names, as one script
+// (api.js), dialogs and menus (dialogs.js), what changes meanwhile (events.js). They share their names, as one script
 // would. Fragments are fetched and morphed by htmx. There is no build step; these files are what browsers get.
 'use strict'
 
@@ -7,9 +7,9 @@ const words = JSON.parse(document.getElementById('words').textContent)
 const language = document.documentElement.lang
 const said = document.getElementById('said')
 const faults = document.getElementById('faults')
-const standing = document.getElementById('standing')
-const one = (selector, within = document) => within.querySelector(selector)
-const all = (selector, within = document) => [...within.querySelectorAll(selector)]
+const banner = document.getElementById('banner')
+const $ = (selector, within = document) => within.querySelector(selector)
+const $$ = (selector, within = document) => [...within.querySelectorAll(selector)]
 let leaving = false // for another page, or this one anew
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole)
 
@@ -38,22 +38,22 @@ function show(place, text, milliseconds) {
 }
 
 // What holds until it is over: that the platform does not answer, or that one is signed out. Nothing takes it away.
-function stand(what = '') {
-  if (standing.dataset.what === what) return
-  standing.dataset.what = what
-  standing.textContent = words.standing[what] ?? ''
+function setBanner(what = '') {
+  if (banner.dataset.what === what) return
+  banner.dataset.what = what
+  banner.textContent = words.banner[what] ?? ''
   if (what !== 'signed_out') return
   const link = document.createElement('a')
   link.href = location.pathname
   link.target = '_blank'
   link.textContent = words.sign_in
-  standing.append(' ', link)
+  banner.append(' ', link)
 }
 
 // Reloads an outdated page, but not while the user has unsaved input. After a deletion the user is redirected anyway.
-function renew(why) {
-  if (leaving || (why === 'gone' && one('[aria-busy=true]'))) return
-  if (all('input, textarea').some(isTyped)) stand(why)
+function reloadPage(why) {
+  if (leaving || (why === 'gone' && $('[aria-busy=true]'))) return
+  if ($$('input, textarea').some(isTyped)) setBanner(why)
   else location.reload()
 }
 

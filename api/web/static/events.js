@@ -1,4 +1,4 @@
-// What changes while a page is open: the feed, a job's output, times. See say.js.
+// What changes while a page is open: the feed, a job's output, times. See notifications.js.
 'use strict'
 
 // One stream per visible page: browsers limit the connections to a host.
@@ -10,19 +10,19 @@ function follow() {
   if (!topics.length || document.hidden || feed) return
   const stream = feed = new EventSource('/api/events')
   for (const topic of topics) stream.addEventListener(topic, () => refresh(topic))
-  stream.onopen = () => stand()
+  stream.onopen = () => setBanner()
   stream.onerror = () => {
     setTimeout(sayIfAway, 2000)
     if (stream.readyState !== EventSource.CLOSED || stream !== feed) return
     unfollow()
     setTimeout(follow, 3000)
     // Refused: the stream does not tell why.
-    call('HEAD', '/api/events').then((answer) => { if (answer.status === 401) renew('signed_out') })
+    call('HEAD', '/api/events').then((answer) => { if (answer.status === 401) reloadPage('signed_out') })
   }
 }
 
 function sayIfAway() {
-  if (!document.hidden && feed?.readyState !== EventSource.OPEN && standing.dataset.what !== 'signed_out') stand('away')
+  if (!document.hidden && feed?.readyState !== EventSource.OPEN && banner.dataset.what !== 'signed_out') setBanner('away')
 }
 
 function unfollow() {
@@ -99,7 +99,7 @@ function since(moment) {
 }
 
 function tellTimes() {
-  for (const time of all('time[datetime]')) {
+  for (const time of $$('time[datetime]')) {
     const moment = new Date(time.dateTime)
     if (Number.isNaN(moment.valueOf())) continue
     if (time.dataset.ago !== undefined) time.textContent = since(moment)
@@ -123,15 +123,15 @@ document.addEventListener('htmx:after:swap', (event) => {
 
 document.addEventListener('htmx:response:error', (event) => {
   const { response, sourceElement } = event.detail.ctx
-  if (response.status === 401) renew('signed_out')
+  if (response.status === 401) reloadPage('signed_out')
   // The page's object was deleted; the reloaded page says so.
-  if (response.status === 404 && sourceElement.dataset.whole !== undefined) renew('gone')
+  if (response.status === 404 && sourceElement.dataset.whole !== undefined) reloadPage('gone')
 })
 setInterval(() => { if (!document.hidden) tellTimes() }, 30000)
-for (const element of all('[data-every]')) {
+for (const element of $$('[data-every]')) {
   // Only while connected: the stream reports the end of an outage.
   setInterval(() => { if (feed?.readyState === EventSource.OPEN) htmx.trigger(element, 'again') }, element.dataset.every * 1000)
 }
 tellTimes()
 follow()
-all('[data-job-log]').forEach(followJob)
+$$('[data-job-log]').forEach(followJob)
