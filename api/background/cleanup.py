@@ -26,7 +26,7 @@ async def run(services: Services) -> None:
 
     async def look() -> None:
         if await asyncio.to_thread(is_past_kept, services.settings):
-            job = await asyncio.to_thread(services.jobs.open, REPAIR, [], {}, _CALLER.name)
+            job = await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _CALLER.name)
             await begin(services, _CALLER, job)
 
     await asyncio.sleep(wait)

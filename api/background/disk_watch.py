@@ -185,7 +185,7 @@ class DiskWatch:
             # What cannot be noted now is noted after the next look.
             with suppress(AtelierError):
                 await self._tell()
-            job = await asyncio.to_thread(services.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
         except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)

@@ -105,7 +105,7 @@ class Expiry:
         self._stopping.add(row.id)
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:
-            job = await asyncio.to_thread(services.jobs.open, "stop", [row.id], {}, _CALLER.name)
+            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
             begin(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
         except Exception:
             self._stopping.discard(row.id)  # the next look tries again

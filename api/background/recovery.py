@@ -51,7 +51,7 @@ def _take_up(services: Services, job: Job, repaired: asyncio.Event) -> None:
     else:
         job, outcome = still_wanted(job, present(services.registry, job.project_ids), services.jobs.later(job))
         text = Message("step.taken_up" if outcome is None else "step.not_repeated")
-        services.jobs.note(job.id, "resumed", {"text": text})
+        services.jobs.add_event(job.id, "resumed", {"text": text})
     canceled = any(event.kind == CANCELING for event in events)
     begin(services, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
 
@@ -120,7 +120,7 @@ async def _repair(services: Services, unfinished: Sequence[Job], repaired: async
         while not services.watcher.available:
             await asyncio.sleep(0.2)
         repairs = [job for job in unfinished if job.operation == REPAIR]
-        for repair in repairs or [await asyncio.to_thread(services.jobs.open, REPAIR, [], {}, _RECOVERY.name)]:
+        for repair in repairs or [await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _RECOVERY.name)]:
             await begin(services, _RECOVERY, repair)
     except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
         log.exception("the repair after an interruption failed")

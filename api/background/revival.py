@@ -79,7 +79,7 @@ class Revival:
         if any(container.status in DOWN for _, container in present):
             down = await asyncio.to_thread(self._down)
             if down:
-                job = await asyncio.to_thread(self._services.jobs.open, REVIVE, down, {}, _CALLER.name)
+                job = await asyncio.to_thread(self._services.jobs.create, REVIVE, down, {}, _CALLER.name)
                 log.warning("starting %d workspaces that should run and do not", len(down))
                 self._begin(job)
         if unwritten:

@@ -42,7 +42,7 @@ async def cancel_job(job_id: JobId, services: ServicesDep, caller: CurrentCaller
     """Cancels a job. Finished work stays; what it was working on is in error, and cleaned up."""
     job = services.job(job_id)
     services.queue.cancel(job.id)
-    await asyncio.to_thread(services.jobs.note, job.id, CANCELING, {"text": Message("step.asked_to_end")})
+    await asyncio.to_thread(services.jobs.add_event, job.id, CANCELING, {"text": Message("step.asked_to_end")})
     services.audit.write(caller.name, "cancel", None, "asked for", job.id)
     return {"success": True, "job": job_view(job)}
 

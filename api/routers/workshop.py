@@ -180,7 +180,7 @@ async def rehearse_workshop(
         raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
     services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
-    job = await asyncio.to_thread(services.jobs.open, "rehearse", [row.id], variables, caller.name)
+    job = await asyncio.to_thread(services.jobs.create, "rehearse", [row.id], variables, caller.name)
     begin(services, caller, job)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
     return accepted({"success": True, "message": message, "jobId": job.id}, job.id)

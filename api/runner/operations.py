@@ -63,7 +63,7 @@ class Operation:
 
     name: str
     playbook: str
-    lane: str = "person"
+    lane: str = "interactive"
     variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
     # Which of its workspaces its end leaves half-made.
     unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
@@ -107,7 +107,7 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
     if verdict:
-        jobs.note(job.id, VERDICT, verdict)
+        jobs.add_event(job.id, VERDICT, verdict)
     return _settle(jobs, job, ended)
 
 
@@ -158,7 +158,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "clone",
             "workspace_clone",
-            "clone",
+            "bulk",
             lambda _, job: {"clone_source_id": job.variables["source_id"], "clone_ids": list(job.project_ids)},
             needs_cleanup=True,
         ),
@@ -166,7 +166,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "rehearse",
             "workshop_rehearse",
-            "clone",
+            "bulk",
             lambda _, job: {"rehearse_source_id": job.project_ids[0], "rehearse_report_only": True, **job.variables},
             finalize=_rehearsed,
             needs_cleanup=True,
@@ -175,7 +175,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             COLLECT,
             "workshop_collect",
-            "clone",
+            "bulk",
             _of_those_left,
             unfinished=lambda *_: (),
             finalize=_collected,
@@ -185,7 +185,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             TEARDOWN,
             "workshop_teardown",
-            "clone",
+            "bulk",
             _of_those_left,
             unfinished=lambda *_: (),
             finalize=_outcomes,

@@ -1,4 +1,4 @@
-"""The job queue: a few executions at a time, with separate lanes for creates and clones.
+"""The job queue: a few executions at a time, with separate lanes for creates and for bulk operations such as clones.
 
 A clone of fifty takes half a minute, and a create that builds a template's image some minutes; a "stop" must not wait
 for them. Jobs for the same workspace run in the order of their requests.
@@ -29,7 +29,7 @@ from .operations import Operation
 log = logging.getLogger(__name__)
 
 # Executions that run at once. Each takes some 100 MiB.
-_LANES = {"person": 4, "create": 4, "clone": 1}
+_LANES = {"interactive": 4, "create": 4, "bulk": 1}
 # Maximum attempts after a Docker outage, and the polling interval for Docker to come back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
@@ -156,7 +156,7 @@ class Queue:
     async def _in_turn(self, job: Job, ticket: _Ticket, after: asyncio.Event | None) -> Ended:
         operation = ticket.operation
         # The turn is for the workspace that the job changes; clones change only their own new rows.
-        ids = sorted(job.project_ids) if operation.lane != "clone" else []
+        ids = sorted(job.project_ids) if operation.lane != "bulk" else []
         turns = [self._turns.setdefault(id, asyncio.Lock()) for id in ids]
         async with AsyncExitStack() as held:
             for turn in turns:
@@ -254,11 +254,11 @@ class Queue:
 
     def _write_note(self, job: Job, note: Note) -> None:
         if note.done is None or note.total is None:
-            self._jobs.note(job.id, "task", {"text": note.text})
+            self._jobs.add_event(job.id, "task", {"text": note.text})
             return
         if len(job.project_ids) > 1:
             self._jobs.progress(job.id, note.done, note.total)
-        self._jobs.note(job.id, "progress", {"text": note.text, "done": note.done, "total": note.total})
+        self._jobs.add_event(job.id, "progress", {"text": note.text, "done": note.done, "total": note.total})
 
     async def _finish(self, job: Job, ticket: _Ticket, ended: Ended) -> None:
         def write() -> None:
@@ -266,7 +266,7 @@ class Queue:
             state = JobState(ended.state)
             if state is JobState.SUCCESSFUL:
                 self._jobs.progress(job.id, len(job.project_ids) or 1, len(job.project_ids) or 1)
-            self._jobs.ended(job.id, state, _reason(ended, seats), seats)
+            self._jobs.finish(job.id, state, _reason(ended, seats), seats)
 
         await self._until_written(job, write)
         await self._announce()
@@ -285,7 +285,7 @@ class Queue:
                 else:
                     log.exception("the outcome of job %s could not be told", job.id)
                     why = Message("outcome_lost", why=error)
-                    write = partial(self._jobs.ended, job.id, JobState.ERROR, why)
+                    write = partial(self._jobs.finish, job.id, JobState.ERROR, why)
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LONGEST_RETRY)
 

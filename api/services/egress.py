@@ -49,7 +49,7 @@ async def change_whitelist(
     services.require_docker()
     await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
-    job = await asyncio.to_thread(services.jobs.open, "whitelist", [], variables, caller.name)
+    job = await asyncio.to_thread(services.jobs.create, "whitelist", [], variables, caller.name)
     ended = await follow(services, caller, job)
     services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
     raise_for(ended)

@@ -35,7 +35,7 @@ async def create_repository(services: Services, caller: Caller, wanted: Reposito
         "repository_description": wanted.description or "",
         "repository_private": bool(wanted.private),
     }
-    job = await asyncio.to_thread(services.jobs.open, "repository", [], variables, caller.name)
+    job = await asyncio.to_thread(services.jobs.create, "repository", [], variables, caller.name)
     ended = await follow(services, caller, job)
     outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
     services.audit.write(caller.name, "repository", None, outcome, job.id)

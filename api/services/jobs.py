@@ -25,7 +25,7 @@ async def change(
 ) -> None:
     """Runs one operation on one workspace to its end. Raises what the playbook failed with."""
     services.require_docker()
-    job = await asyncio.to_thread(services.jobs.open, operation, [row.id], variables or {}, caller.name)
+    job = await asyncio.to_thread(services.jobs.create, operation, [row.id], variables or {}, caller.name)
     raise_for(await follow(services, caller, job))
 
 
@@ -43,7 +43,7 @@ async def reserve(
 
     def write() -> Job:
         with services.registry.transaction():
-            job = services.jobs.open(operation, ids, variables, caller.name)
+            job = services.jobs.create(operation, ids, variables, caller.name)
             reservation()
         return job
 

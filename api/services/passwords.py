@@ -20,7 +20,7 @@ async def new_password(services: Services, caller: Caller, workspace_id: str) ->
 
     async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
         services.require_docker()
-        job = await asyncio.to_thread(services.jobs.open, "password", list(hashes), {HASHES: hashes}, caller.name)
+        job = await asyncio.to_thread(services.jobs.create, "password", list(hashes), {HASHES: hashes}, caller.name)
         ended = await follow(services, caller, job)
         errors = password_errors(ended)
         if errors is None:

@@ -82,7 +82,7 @@ async def _begin(
         raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=services.settings.workshop.group))
     ids = [row.id for row in rows]
     ordered = {"workshop_archive": str(_folder(services)), **variables}
-    job = await asyncio.to_thread(services.jobs.open, operation, ids, ordered, caller.name)
+    job = await asyncio.to_thread(services.jobs.create, operation, ids, ordered, caller.name)
     begin(services, caller, job)
     return {"success": True, "message": f"The {operation} of {len(ids)} workspaces has begun", "jobId": job.id}
 

@@ -200,12 +200,12 @@ def test_old_jobs_are_dropped_with_their_events_but_no_open_one(tmp_path: Path, 
     quotas = Quotas(1, 1, False, 1, 1)
     with Registry(tmp_path, {}, quotas) as registry:
         jobs = Jobs(registry)
-        waiting = jobs.open("clone", ["a"], {}, "somebody")
-        made = [jobs.open("stop", [str(number)], {}, "somebody") for number in range(12)]
+        waiting = jobs.create("clone", ["a"], {}, "somebody")
+        made = [jobs.create("stop", [str(number)], {}, "somebody") for number in range(12)]
         for job in made:
-            jobs.note(job.id, "task", {})
-            jobs.ended(job.id, JobState.SUCCESSFUL)
-        last = jobs.open("start", ["x"], {}, "somebody")
+            jobs.add_event(job.id, "task", {})
+            jobs.finish(job.id, JobState.SUCCESSFUL)
+        last = jobs.create("start", ["x"], {}, "somebody")
         kept = [job.id for job in jobs.all()]
         assert kept == [last.id, *(job.id for job in reversed(made[-4:])), waiting.id]
         # Oldest first, also where several were asked for within a millisecond.

@@ -64,15 +64,15 @@ class World:
             settings=SimpleNamespace(site=SimpleNamespace(seat_disk=limit), disk_reserve=reserve),
             disk=self.gauge,
             watcher=SimpleNamespace(seen=seen, available=True),
-            reads=self.registry,
+            reads=self.store,
             registry=self.registry,
-            jobs=SimpleNamespace(open=self._open),
+            jobs=SimpleNamespace(create=self._create),
         )
         self.watch = DiskWatch(cast("Services", platform))
         monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
         monkeypatch.setattr(disk_watch, "begin", self._begin)
 
-    def _open(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
+    def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:
             raise self.refusal
         assert (operation, variables, caller) == ("stop", {}, "disk")

@@ -161,9 +161,9 @@ def _fill(folder: Path, registry: Registry) -> dict[str, str]:
     claims.release(seats[1].id)
     jobs = Jobs(registry)
     for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
-        job = jobs.open(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
-        jobs.note(job.id, VERDICT, _verdict())
-        jobs.ended(job.id, JobState.SUCCESSFUL, seats=OPERATIONS[operation].finalize(jobs, job, _SUCCESSFUL))
+        job = jobs.create(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
+        jobs.add_event(job.id, VERDICT, _verdict())
+        jobs.finish(job.id, JobState.SUCCESSFUL, seats=OPERATIONS[operation].finalize(jobs, job, _SUCCESSFUL))
     entry = Entry(seats[0].id, "day 1", "running", "2026-04-19T17:30:00.000Z", file="x.tar.zst", note="No git.")
     archives = folder_of(folder, "day")
     archives.mkdir(parents=True)

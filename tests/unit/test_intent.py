@@ -109,7 +109,7 @@ def stop_and_start(registry: Registry, id: str) -> None:
 def test_a_stop_of_yesterday_does_not_stop_a_seat_in_use(
     registry: Registry, seat: str, operation: str, since: Callable[[Registry, str], None], state: str
 ) -> None:
-    job = Jobs(registry).open(operation, [seat], {}, "somebody")
+    job = Jobs(registry).create(operation, [seat], {}, "somebody")
     since(registry, seat)
     assert taken_up(registry, job)[1] == state
 
@@ -120,7 +120,7 @@ def test_a_stop_of_yesterday_does_not_stop_a_seat_in_use(
 def test_yesterdays_password_is_not_set_over_a_newer_one(
     registry: Registry, seat: str, present_hash: str | None, state: str
 ) -> None:
-    job = Jobs(registry).open("password", [seat], {"workspace_password_hash": "wanted"}, "somebody")
+    job = Jobs(registry).create("password", [seat], {"workspace_password_hash": "wanted"}, "somebody")
     registry.update(seat, password_hash=present_hash)
     assert taken_up(registry, job)[1] == state
 
@@ -128,7 +128,7 @@ def test_yesterdays_password_is_not_set_over_a_newer_one(
 def test_of_several_passwords_only_those_that_nobody_changed_are_set(registry: Registry, seat: str) -> None:
     (other,) = registry.reserve([order("other", password_hash="first")])
     hashes = {seat: "wanted", other.id: "wanted"}
-    job = Jobs(registry).open("password", list(hashes), {HASHES: hashes}, "somebody")
+    job = Jobs(registry).create("password", list(hashes), {HASHES: hashes}, "somebody")
     registry.update(seat, password_hash="newer")
     left, state = taken_up(registry, job)
     assert (state, left.variables) == ("run", {HASHES: {other.id: "wanted"}})
@@ -143,26 +143,26 @@ def test_a_later_whitelist_is_not_overwritten(registry: Registry, mine: str, lat
 
     def ordered(how: str) -> Job:
         variables: dict[str, Any] = {"whitelist_domains": ["a.example"], "whitelist_state": how, "whitelist_group": ""}
-        return jobs.open("whitelist", [], variables, "somebody")
+        return jobs.create("whitelist", [], variables, "somebody")
 
     job = ordered(mine)
-    jobs.ended(ordered(later).id, JobState.SUCCESSFUL)
+    jobs.finish(ordered(later).id, JobState.SUCCESSFUL)
     assert taken_up(registry, job)[1] == state
 
 
 def test_the_order_of_jobs_is_their_sequence(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = Jobs(registry)
-    first = jobs.open("start", [], {}, "somebody")
+    first = jobs.create("start", [], {}, "somebody")
     monkeypatch.setattr("atelier.database.job_store.now", lambda: "2001-01-01T00:00:00.000Z")  # the clock was set back
-    second = jobs.open("stop", [], {}, "somebody")
+    second = jobs.create("stop", [], {}, "somebody")
     assert [job.id for job in jobs.unfinished()] == [first.id, second.id]
     assert [job.id for job in jobs.later(first)] == [second.id]
 
 
 def test_a_job_ends_once(registry: Registry) -> None:
     jobs = Jobs(registry)
-    job = jobs.open("start", [], {}, "somebody")
-    jobs.ended(job.id, JobState.SUCCESSFUL)
-    jobs.ended(job.id, JobState.ERROR, "again")
+    job = jobs.create("start", [], {}, "somebody")
+    jobs.finish(job.id, JobState.SUCCESSFUL)
+    jobs.finish(job.id, JobState.ERROR, "again")
     assert jobs.get(job.id).state is JobState.SUCCESSFUL
     assert [event.kind for event in jobs.events(job.id)] == ["ended"]

@@ -94,8 +94,8 @@ def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
         registry.update(row.id, error=WHY, git_problem=WHY)
         found = registry.get(id=row.id)
         assert (id_of(found.error), id_of(found.git_problem), found.error) == ("on_main", "on_main", WHY)
-        job = jobs.open("stop", [row.id], {}, "somebody")
-        jobs.ended(job.id, JobState.FAILED, WHY, [{"projectId": row.id, "error": WHY, "warnings": [WHY]}])
+        job = jobs.create("stop", [row.id], {}, "somebody")
+        jobs.finish(job.id, JobState.FAILED, WHY, [{"projectId": row.id, "error": WHY, "warnings": [WHY]}])
         ended = jobs.get(job.id)
         (seat,) = untagged(list(ended.seats))
         assert [id_of(each) for each in (ended.error, seat["error"], *seat["warnings"])] == ["on_main"] * 3

@@ -74,7 +74,7 @@ def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, mo
 
     async def scenario() -> None:
         queue = made(registry)
-        job = jobs.open("stop", [], {}, "somebody")
+        job = jobs.create("stop", [], {}, "somebody")
         end = queue.submit(job)
         await asyncio.sleep(0.5)
         assert runs == [job.id]
@@ -104,8 +104,8 @@ def test_creates_that_take_long_keep_nobody_else_waiting(registry: Registry, mon
 
     async def scenario() -> None:
         queue = made(registry)
-        creates = [queue.submit(jobs.open("create", [], {}, "somebody")) for _ in range(6)]
-        ended = await asyncio.wait_for(queue.submit(jobs.open("stop", [], {}, "somebody")), 10)
+        creates = [queue.submit(jobs.create("create", [], {}, "somebody")) for _ in range(6)]
+        ended = await asyncio.wait_for(queue.submit(jobs.create("stop", [], {}, "somebody")), 10)
         assert (ended.state, [create.done() for create in creates]) == ("successful", [False] * 6)
         built.set()
         assert [ended.state for ended in await asyncio.gather(*creates)] == ["successful"] * 6
@@ -136,7 +136,7 @@ def test_an_outcome_is_written_without_a_run(registry: Registry, monkeypatch: py
 
     async def scenario() -> None:
         queue = made(registry)
-        job = jobs.open("stop", [], {}, "somebody")
+        job = jobs.create("stop", [], {}, "somebody")
         await queue.submit(job, outcome=Ended("successful", {}))
         assert jobs.get(job.id).state is JobState.SUCCESSFUL
         await queue.drain()

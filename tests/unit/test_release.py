@@ -158,7 +158,7 @@ def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
 def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, state: str) -> None:
     with open_registry(tmp_path) as registry:
         id, jobs = seat(registry), Jobs(registry)
-        job = jobs.open(RELEASE, [id], {}, "operator")
+        job = jobs.create(RELEASE, [id], {}, "operator")
         ended = Ended(state, {}, AtelierError(Code.CANCELED, "It was canceled before it began."))
         (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
         assert (outcome["status"], is_unreleased(registry.get(id=id))) == ("error", True)
@@ -167,6 +167,6 @@ def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, s
 def test_a_release_job_that_succeeded_leaves_the_status(tmp_path: Path) -> None:
     with open_registry(tmp_path) as registry:
         id, jobs = seat(registry), Jobs(registry)
-        job = jobs.open(RELEASE, [id], {}, "operator")
+        job = jobs.create(RELEASE, [id], {}, "operator")
         OPERATIONS[RELEASE].finalize(jobs, job, Ended("successful", {}))
         assert registry.get(id=id).status is Status.RUNNING

@@ -49,7 +49,7 @@ class Stage:
 
     def _begin(self, _: Any, __: Any, job: Job) -> None:
         self.begun.append(job)
-        self.jobs.ended(job.id, JobState.FAILED)
+        self.jobs.finish(job.id, JobState.FAILED)
 
     def show(self, status: str, id: str = "") -> None:
         id = id or self.id
@@ -104,9 +104,9 @@ def test_a_seat_whose_release_failed_is_left(stage: Stage) -> None:
 
 def test_what_a_job_or_somebody_works_on_is_left_until_that_is_over(stage: Stage, tmp_path: Path) -> None:
     stage.show("exited")
-    reset = stage.jobs.open("reset", [stage.id], {}, "somebody")
+    reset = stage.jobs.create("reset", [stage.id], {}, "somebody")
     assert stage.look(3) == []
-    stage.jobs.ended(reset.id, JobState.ERROR)
+    stage.jobs.finish(reset.id, JobState.ERROR)
     with Locks(tmp_path).workspace(stage.id, 1):
         assert stage.look(3) == []
     assert len(stage.look()) == 1

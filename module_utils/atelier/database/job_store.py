@@ -80,7 +80,7 @@ class Jobs:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
-    def open(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
+    def create(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
         """Stores a pending job; from then on it survives a crash."""
         job_id = secrets.token_hex(6)
         with self.registry.transaction() as db:
@@ -108,7 +108,7 @@ class Jobs:
     def progress(self, job_id: str, done: int, total: int) -> None:
         self._set(job_id, done=done, total=total)
 
-    def ended(
+    def finish(
         self, job_id: str, state: JobState, error: str | None = None, seats: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         """Writes the end and its event, which comes last, in one transaction: no crash leaves one without the other."""
@@ -149,7 +149,7 @@ class Jobs:
         """Ids of workspaces that an unfinished job is for, ``but`` for the job of that id."""
         return {id for job in self.unfinished() if job.id != but for id in job.project_ids}
 
-    def note(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
+    def add_event(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
         """Stores an event of the job."""
         moment = now()
         with self.registry.transaction() as db:
