@@ -15,7 +15,7 @@ from atelier.common.steady_clock import SteadyClock
 from atelier.containers.container_names import with_names
 from atelier.database.claims import Claims
 from atelier.database.job_store import Jobs
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import read_categories
 from atelier.engine.client import DockerEngine
 from fastapi import FastAPI
@@ -119,18 +119,18 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         log.warning("API_AUTH=open: everybody who can reach this API can create and delete workspaces without a token")
     site = settings.site
     with (
-        Registry(site.state_dir, site.networks, site.quotas) as registry,
-        Registry(site.state_dir, site.networks, site.quotas) as reads,
+        WorkspaceStore(site.state_dir, site.networks, site.quotas) as store,
+        WorkspaceStore(site.state_dir, site.networks, site.quotas) as reads,
     ):
         locks = Locks(site.state_dir)
-        settings, must_rename = await asyncio.to_thread(_with_names, settings, registry, locks)
+        settings, must_rename = await asyncio.to_thread(_with_names, settings, store, locks)
         site = settings.site
-        watcher = Watcher(site, registry, locks)
+        watcher = Watcher(site, store, locks)
         sampler = Sampler(site.engine_url, watcher)
-        job_records = Jobs(registry)
+        job_records = Jobs(store)
         services = Services(
             settings=settings,
-            registry=registry,
+            store=store,
             reads=reads,
             locks=locks,
             jobs=job_records,
@@ -146,7 +146,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             streams=Streams(),
             activities=Activities(site, watcher),
             seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
-            desk=_desk(settings, registry, job_records),
+            desk=_desk(settings, store, job_records),
             password_desk=PasswordBatcher(),
             admin_door=door,
             claimants=Browsers(settings.token, "", site.protocol, "claimant"),
@@ -188,7 +188,7 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
         services.audit.close()
 
 
-def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[Settings, bool]:
+def _with_names(settings: Settings, store: WorkspaceStore, locks: Locks) -> tuple[Settings, bool]:
     """The settings with the key for the containers' names, and whether a repair must rename containers.
 
     Only the first start of an Atelier that has such a key needs Docker; while that is away, the renaming waits.
@@ -198,7 +198,7 @@ def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[S
         return settings, False
     engine = None
     try:
-        engine = DockerEngine(site.engine_url) if registry.all() else None
+        engine = DockerEngine(site.engine_url) if store.all() else None
     except AtelierError as error:
         log.warning("the containers are renamed when Docker is back: %s", error)
         docker_is_away = True
@@ -206,10 +206,10 @@ def _with_names(settings: Settings, registry: Registry, locks: Locks) -> tuple[S
     return replace(settings, site=named), docker_is_away
 
 
-def _desk(settings: Settings, registry: Registry, jobs: Jobs) -> ClaimBatcher:
+def _desk(settings: Settings, store: WorkspaceStore, jobs: Jobs) -> ClaimBatcher:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
-    claims = Claims(registry, workshop.group, workshop.seats_per)
+    claims = Claims(store, workshop.group, workshop.seats_per)
     return ClaimBatcher(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from atelier.common.models import Limits, Network, ProxyMode, Quotas
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry, new_id
+from atelier.database.workspace_store import WorkspaceStore, new_id
 
 from .api import measure_api
 from .baseline import baseline
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "bench.md")
     options = parser.parse_args()
     report = Report()
-    _registry(report)
+    _store(report)
     with installation() as variables:
         print("warming up", flush=True)
         play(variables, "workspace_create", workspace_name="base")
@@ -99,19 +99,19 @@ def _memory_of_many_seats(report: Report, variables: Path) -> None:
     report.add("largest process of all these playbooks", f"{peak:.0f} MiB", "-", "under 150 MiB", peak < 150)
 
 
-def _registry(report: Report) -> None:
+def _store(report: Report) -> None:
     quotas = Quotas(10 * ROWS, 10 * ROWS, True, 8, 16384)
     networks = {ProxyMode.NONE: Network("bench", IPv4Network("172.28.0.0/16"))}
-    with tempfile.TemporaryDirectory() as folder, Registry(Path(folder), networks, quotas) as registry:
-        source = registry.reserve([Reservation("base", "empty", Limits(), ProxyMode.NONE)])[0]
+    with tempfile.TemporaryDirectory() as folder, WorkspaceStore(Path(folder), networks, quotas) as store:
+        source = store.reserve([Reservation("base", "empty", Limits(), ProxyMode.NONE)])[0]
         reserving = [
-            _milliseconds(lambda: registry.reserve_clones(source, new_id(), [None] * CROWD, "default"))
+            _milliseconds(lambda: store.reserve_clones(source, new_id(), [None] * CROWD, "default"))
             for _ in range(ROWS // CROWD)
         ]
-        listing = [_milliseconds(registry.all) for _ in range(20)]
+        listing = [_milliseconds(store.all) for _ in range(20)]
     reserve, listed = statistics.median(reserving), statistics.median(listing)
-    report.add(f"registry: reserve {CROWD} seats", f"{reserve:.1f} ms", "-", "under 20 ms", reserve < 20)
-    report.add(f"registry: list {ROWS} rows", f"{listed:.1f} ms", "-", "under 10 ms", listed < 10)
+    report.add(f"database: reserve {CROWD} seats", f"{reserve:.1f} ms", "-", "under 20 ms", reserve < 20)
+    report.add(f"database: list {ROWS} rows", f"{listed:.1f} ms", "-", "under 10 ms", listed < 10)
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

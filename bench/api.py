@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 from atelier.common.models import Limits, Network, ProxyMode, Quotas, Status
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 
 from tests.declared import inventory_values, write_settings
 
@@ -54,10 +54,10 @@ def measure_api(report: Report, variables: Path) -> None:
 
 def _thundering_herd(report: Report, api: _Api, state: Path) -> None:
     """Claims of a crowd at once, each over a connection of its own that is open already, as browsers have them."""
-    with _registry(state) as registry:
+    with _store(state) as store:
         orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
-        for row in registry.reserve(orders):
-            registry.update(row.id, status=Status.RUNNING)
+        for row in store.reserve(orders):
+            store.update(row.id, status=Status.RUNNING)
 
     async def claim(connection: _Connection, number: int) -> float:
         body = json.dumps({"name": "Max Mustermann", "email": f"p{number}@example.com"}).encode()
@@ -266,14 +266,14 @@ def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
 
 def _fill(state: Path, rows: int) -> None:
     """Rows without containers: a read does not know the difference."""
-    with _registry(state) as registry:
-        missing = rows - len(registry.all())
-        registry.reserve([_row(f"row-{rows}-{number}") for number in range(missing)])
+    with _store(state) as store:
+        missing = rows - len(store.all())
+        store.reserve([_row(f"row-{rows}-{number}") for number in range(missing)])
 
 
-def _registry(state: Path) -> Registry:
+def _store(state: Path) -> WorkspaceStore:
     networks = {ProxyMode.NONE: Network(f"{INSTANCE}-open", IPv4Network(SUBNET))}
-    return Registry(state, networks, Quotas(10_000, 10_000, True, 8, 16384))
+    return WorkspaceStore(state, networks, Quotas(10_000, 10_000, True, 8, 16384))
 
 
 def _row(name: str, group: str | None = None) -> Reservation:

@@ -21,7 +21,7 @@ _VISITS = 5
 
 
 def measure_pages(report: Report, url: str, pid: int, rows: int) -> None:
-    """Of the API at this address, in whose registry are so many workspaces."""
+    """Of the API at this address, in whose database are so many workspaces."""
     soon = _seconds_until_interactive(url, rows)
     report.add(f"page /: {rows} workspaces, interactive", f"{soon:.2f} s", "-", "at most 1 s", soon <= 1)
     share = _idle_share(url, pid)

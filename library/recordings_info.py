@@ -73,7 +73,7 @@ document:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import parse_site, run
-from ansible.module_utils.atelier.database.workspace_store import Registry
+from ansible.module_utils.atelier.database.workspace_store import WorkspaceStore
 from ansible.module_utils.atelier.egress.categories import read_categories
 from ansible.module_utils.atelier.recordings.report import report
 
@@ -85,8 +85,8 @@ def main() -> None:
 def _read(params: dict[str, Any]) -> dict[str, Any]:
     site = parse_site(params["site"])
     categories = read_categories(params["categories"], git_host=params["git_host"])
-    with Registry(site.state_dir, site.networks, site.quotas, create=False) as registry:
-        workspace = registry.get(id=params["id"], name=params["name"])
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=False) as store:
+        workspace = store.get(id=params["id"], name=params["name"])
     return {"changed": False, **report(site.state_dir, workspace, categories, params["document"])}
 
 

@@ -18,7 +18,7 @@ options:
     description:
       - V(present) creates and starts a missing workspace; an existing one stays running or stopped.
       - V(started) and V(stopped) also create a missing workspace.
-      - V(absent) removes container, route and registry row. Its files are lost.
+      - V(absent) removes container, route and database row. Its files are lost.
     type: str
     choices: [present, started, stopped, absent]
     default: present

@@ -87,14 +87,14 @@ def main() -> None:
 def _apply(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
     subdomain = check_subdomain(given["subdomain"])
-    row = context.registry.get(id=given["id"], name=given["name"])
+    row = context.store.get(id=given["id"], name=given["name"])
     if given["state"] == "absent":
-        changed = drop_alias(context.registry, row.id, subdomain)
+        changed = drop_alias(context.store, row.id, subdomain)
     else:
         user = check_user(given["user"]) if given["user"] is not None else None
         password_hash = _hash(context, subdomain, given) if user else None
         alias = Alias(subdomain, row.id, check_port(given["port"]), user, password_hash)
-        changed = put_alias(context.registry, alias)
+        changed = put_alias(context.store, alias)
     context.sync_aliases()
     return {"changed": changed, "url": context.site.workspace_url(subdomain)}
 
@@ -108,7 +108,7 @@ def _hash(context: Context, subdomain: str, given: dict[str, Any]) -> str:
             Code.VALIDATION_ERROR, "The user has no password.", field="password", remedy="Give one, or no user."
         )
     password = check_alias_password(given["password"])
-    present = find_alias(context.registry, subdomain)
+    present = find_alias(context.store, subdomain)
     if present and present.password_hash and verify_password(present.password_hash, password):
         return present.password_hash
     return hash_password(password)

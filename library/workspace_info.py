@@ -10,7 +10,7 @@ version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:
-  - Returns registry rows with the present status from Docker. Changes nothing.
+  - Returns database rows with the present status from Docker. Changes nothing.
 options:
   name:
     description: Only the workspace of this name.

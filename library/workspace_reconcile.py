@@ -1,16 +1,16 @@
 #!/usr/bin/python
-"""Ansible module: drift between Docker, the registry and the gateway."""
+"""Ansible module: drift between Docker, the database and the gateway."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: workspace_reconcile
-short_description: Find and repair differences between Docker, the registry and the gateway
+short_description: Find and repair differences between Docker, the database and the gateway
 version_added: "0.1.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, argon2-cffi, docker]
 description:
-  - Finds containers without a registry row, rows without a container, workspaces whose creation was interrupted, wrong
+  - Finds containers without a database row, rows without a container, workspaces whose creation was interrupted, wrong
     statuses, wrong routes, interrupted and left-over snapshots, interrupted resets and what they left, and left-over
     volumes.
   - A repair removes only incomplete objects. Containers without a row get one from their labels.
@@ -57,7 +57,7 @@ drift:
   sample:
     - kind: orphan_container
       subject: atelier-seat-3f1c9a0b77de
-      message: The container atelier-seat-3f1c9a0b77de ('base') has no registry row.
+      message: The container atelier-seat-3f1c9a0b77de ('base') has no database row.
       remedy: Create its row from its labels.
       repaired: false
 """

@@ -1,6 +1,6 @@
 """The change feed of open pages: one check for all of them announces which topics changed.
 
-Playbooks run by hand change the registry from other processes, so it must be polled; one check every half second, while
+Playbooks run by hand change the database from other processes, so it must be polled; one check every half second, while
 anybody follows, costs the same for one page and for a hundred.
 """
 

@@ -63,7 +63,7 @@ class DiskWatch:
         self._calm_free = 0
         self._in_need = False
         self._stopping: set[str] = set()
-        # What could not be noted yet: the registry may be on the disk that is full.
+        # What could not be noted yet: the database may be on the disk that is full.
         self._untold: dict[str, tuple[Reason, int]] = {}
 
     async def run(self) -> None:
@@ -144,7 +144,7 @@ class DiskWatch:
         for id, seat in seats.items():
             match action(seat, self._limit, moment):
                 case Action.CLEAR if seat.notice:
-                    await asyncio.to_thread(forget_notice, self._services.registry, id)
+                    await asyncio.to_thread(forget_notice, self._services.store, id)
                 case Action.WARN if _is_news(seat.notice, seat.used, self._limit):
                     self._untold[id] = Reason.WARNED, seat.used
                 case Action.STOP:
@@ -186,7 +186,7 @@ class DiskWatch:
             with suppress(AtelierError):
                 await self._tell()
             job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
-        except Exception:  # the boundary: the registry's disk may be full; the next one that fills it must not wait
+        except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)
             return
@@ -194,7 +194,7 @@ class DiskWatch:
 
     async def _tell(self) -> None:
         for id, (reason, used) in list(self._untold.items()):
-            await asyncio.to_thread(note, self._services.registry, id, reason, used, self._limit)
+            await asyncio.to_thread(note, self._services.store, id, reason, used, self._limit)
             del self._untold[id]
 
 

@@ -9,7 +9,7 @@ from ..services.services import Services
 
 
 class ProjectList:
-    """Caches the last answer with the versions of registry and watcher."""
+    """Caches the last answer with the versions of database and watcher."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
@@ -26,7 +26,7 @@ class ProjectList:
 
 
 class Topics:
-    """The topics of the change feed as comparable states; the registry is read again only after writes."""
+    """The topics of the change feed as comparable states; the database is read again only after writes."""
 
     def __init__(self) -> None:
         self._version: tuple[int, int] | None = None

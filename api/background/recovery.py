@@ -49,7 +49,7 @@ def _take_up(services: Services, job: Job, repaired: asyncio.Event) -> None:
     if end is not None:
         outcome: Ended | None = _ended(untagged(end.data))
     else:
-        job, outcome = still_wanted(job, present(services.registry, job.project_ids), services.jobs.later(job))
+        job, outcome = still_wanted(job, present(services.store, job.project_ids), services.jobs.later(job))
         text = Message("step.taken_up" if outcome is None else "step.not_repeated")
         services.jobs.add_event(job.id, "resumed", {"text": text})
     canceled = any(event.kind == CANCELING for event in events)

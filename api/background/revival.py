@@ -74,7 +74,7 @@ class Revival:
             if time.monotonic() - at >= _GRACE_SECONDS:
                 try:
                     await asyncio.to_thread(self._decide, id)
-                except AtelierError as error:  # the registry's disk may be full; the next look tries again
+                except AtelierError as error:  # the database's disk may be full; the next look tries again
                     unwritten = error
         if any(container.status in DOWN for _, container in present):
             down = await asyncio.to_thread(self._down)
@@ -102,7 +102,7 @@ class Revival:
             if not self._locks.workspace_free(id) or not self._docker_answers():
                 return
             if watcher.outages == outages:
-                to_stay_stopped(self._services.registry, id)
+                to_stay_stopped(self._services.store, id)
         watcher.asked_to_end.pop(id, None)
 
     def _docker_answers(self) -> bool:
@@ -115,12 +115,12 @@ class Revival:
 
     def _down(self) -> list[str]:
         """Ids of the workspaces to start now: wanted, down, and not in use by another run."""
-        watcher, registry = self._services.watcher, self._services.registry
-        version = (watcher.version, *registry.version())
+        watcher, store = self._services.watcher, self._services.store
+        version = (watcher.version, *store.version())
         if version == self._nothing_at:
             return []
-        wanted = wanted_up(registry)
-        candidates = [row.id for row in registry.all() if row.id in wanted and self._is_down(row)]
+        wanted = wanted_up(store)
+        candidates = [row.id for row in store.all() if row.id in wanted and self._is_down(row)]
         if not candidates:
             self._nothing_at = version
             return []

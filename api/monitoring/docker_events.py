@@ -12,7 +12,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import Site, Status, Workspace
 from atelier.containers.container import observed_status
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import Container, Engine, Event
 
@@ -30,13 +30,13 @@ class Watcher(threading.Thread):
     """A thread that keeps ``seen`` current: Docker's last known state by workspace id.
 
     After an interruption (dockerd restarted) it reads all states again. ``version`` grows with each change. Changes
-    made outside of Atelier are also written to the registry, whose quotas count running workspaces.
+    made outside of Atelier are also written to the database, whose quotas count running workspaces.
     """
 
-    def __init__(self, site: Site, registry: Registry, locks: Locks) -> None:
+    def __init__(self, site: Site, store: WorkspaceStore, locks: Locks) -> None:
         super().__init__(name="docker-watcher", daemon=True)
         self._site = site
-        self._registry = registry
+        self._store = store
         self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._seen: dict[str, Container] = {}
         self._gone: set[str] = set()
@@ -144,7 +144,7 @@ class Watcher(threading.Thread):
             for name, id in engine.container_names(self._label).items()
             if id and name == self._site.container_name(id) and (container := engine.inspect(name))
         }
-        rows = self._registry.all()
+        rows = self._store.all()
         self._gone = {row.id for row in rows if row.id not in found}
         self._seen = found
         for row in rows:
@@ -164,12 +164,12 @@ class Watcher(threading.Thread):
 
     def _correct(self, workspace_id: str) -> None:
         try:
-            row = self._registry.find(id=workspace_id)
+            row = self._store.find(id=workspace_id)
             if row is None:
                 return
             status, error = self.status(row)
             if status is not row.status:
-                self._registry.observe(row, status, error)
+                self._store.observe(row, status, error)
         except AtelierError as error:  # no traceback for each event of hours in which the disk is full
             log.error("the status of %s could not be written: %s", workspace_id, error)
 

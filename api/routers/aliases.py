@@ -106,7 +106,7 @@ async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool =
         "alias",
         [wanted.workspace_id],
         variables,
-        lambda: put_alias(services.registry, wanted, new=new),
+        lambda: put_alias(services.store, wanted, new=new),
         wanted.workspace_id,
     )
     raise_for(await follow(services, caller, job))

@@ -91,7 +91,7 @@ async def create_project(
     )
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
-    job = await reserve(services, caller, "create", [id], variables, lambda: services.registry.reserve([order]))
+    job = await reserve(services, caller, "create", [id], variables, lambda: services.store.reserve([order]))
     if prefer is not None and "respond-async" in prefer.lower():
         begin(services, caller, job, secrets=body.secrets)
         return accepted(_created(services, body, id), job.id)
@@ -196,7 +196,7 @@ async def clone_project(
         "clone",
         ids,
         {"source_id": source.id},
-        lambda: services.registry.reserve_clones(source, None, hashes, source.owner, ids=ids),
+        lambda: services.store.reserve_clones(source, None, hashes, source.owner, ids=ids),
         source.id,
     )
     begin(services, caller, job)
@@ -259,8 +259,8 @@ async def _update(
     """Sets columns of the row and calls ``announce``; if that fails, the change is rolled back."""
 
     def write() -> None:
-        with services.registry.transaction():
-            services.registry.update(row.id, **values)
+        with services.store.transaction():
+            services.store.update(row.id, **values)
             if announce is not None:
                 announce()
 

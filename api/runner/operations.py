@@ -1,4 +1,4 @@
-"""The operations: each one's playbook, its variables, and the effect of its end on the registry."""
+"""The operations: each one's playbook, its variables, and the effect of its end on the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
 from atelier.containers.container import is_unreleased, release_failed
 from atelier.database.job_store import Job, Jobs
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 
 from .adapter import Ended, error_from
 
@@ -28,7 +28,7 @@ _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
     """Workspaces of the job that are still ``creating`` and that no other job works on."""
     others = jobs.workspaces_with_open_jobs(but=job.id)
-    rows = (jobs.registry.find(id=id) for id in job.project_ids if id not in others)
+    rows = (jobs.store.find(id=id) for id in job.project_ids if id not in others)
     return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
 
@@ -36,12 +36,12 @@ def _settle(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     """Sets what the run did not finish to error, with its reason: nothing stays ``creating`` forever."""
     reason = ended.error.sentence if ended.error else Message("run_ended_before")
     for id in _unfinished(jobs, job):
-        jobs.registry.update(id, status=Status.ERROR, error=reason)
+        jobs.store.update(id, status=Status.ERROR, error=reason)
     return _outcomes(jobs, job, ended)
 
 
 def _outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    return [_outcome(jobs.registry, id) for id in job.project_ids]
+    return [_outcome(jobs.store, id) for id in job.project_ids]
 
 
 def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ class Operation:
     variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
     # Which of its workspaces its end leaves half-made.
     unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
-    # Brings the registry to what became of the workspaces, and returns the outcome of each.
+    # Brings the database to what became of the workspaces, and returns the outcome of each.
     finalize: Callable[[Jobs, Job, Ended], Outcomes] = _settle
     # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
     needs_cleanup: bool = False
@@ -83,7 +83,7 @@ def _of_one_or_more(jobs: Jobs, job: Job) -> Mapping[str, Any]:
 
 def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
     # After a crash some are gone already.
-    return {"workshop_ids": [id for id in job.project_ids if jobs.registry.find(id=id)], **job.variables}
+    return {"workshop_ids": [id for id in job.project_ids if jobs.store.find(id=id)], **job.variables}
 
 
 def _passwords_set(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -98,9 +98,9 @@ def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     # Also where the run never came to the seat: its claim has ended, and it holds what its participant left.
-    row = jobs.registry.find(id=job.project_ids[0])
+    row = jobs.store.find(id=job.project_ids[0])
     if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
-        release_failed(jobs.registry, row.id, ended.error.message)
+        release_failed(jobs.store, row.id, ended.error.message)
     return _settle(jobs, job, ended)
 
 
@@ -212,8 +212,8 @@ def leaving(jobs: Jobs) -> set[str]:
     return {id for job in jobs.unfinished() if job.operation in _LEAVING for id in job.project_ids}
 
 
-def _outcome(registry: Registry, id: str) -> dict[str, Any]:
-    row = registry.find(id=id)
+def _outcome(store: WorkspaceStore, id: str) -> dict[str, Any]:
+    row = store.find(id=id)
     return {
         "projectId": id,
         "projectName": row.name if row else None,

@@ -272,7 +272,7 @@ class Queue:
         await self._announce()
 
     async def _until_written(self, job: Job, write: Callable[[], None]) -> None:
-        """Writes a job's end, again and again while the registry refuses: on a full disk, or locked for long. The job's
+        """Writes a job's end, again and again while the database refuses: on a full disk, or locked for long. The job's
         workspaces keep their turn until then. Only when the API goes down before is it lost; see ``recovery``."""
         wait = _FIRST_RETRY
         while True:

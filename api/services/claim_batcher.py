@@ -46,7 +46,7 @@ class ClaimBatcher:
         self._failed: dict[str, _Failed] = {}
 
     async def claim(self, applicant: Participant) -> ClaimResult:
-        """Raises the registry's errors; then no claim of that transaction has a seat."""
+        """Raises the database's errors; then no claim of that transaction has a seat."""
         return await self._batcher.call(applicant)
 
     async def _serve(self, batch: Sequence[Waiting[Participant, ClaimResult]]) -> None:

@@ -42,7 +42,7 @@ async def reserve(
     services.require_docker()
 
     def write() -> Job:
-        with services.registry.transaction():
+        with services.store.transaction():
             job = services.jobs.create(operation, ids, variables, caller.name)
             reservation()
         return job

@@ -73,7 +73,7 @@ def _next(waiting: _Batch) -> _Batch:
 
 def _tell_those_done(batch: _Batch) -> None:
     waiting = {one.wish.workspace_id: one for one in batch if not one.result.done()}
-    # Where the registry can't be read, the run's own end tells.
+    # Where the database can't be read, the run's own end tells.
     with suppress(AtelierError):
         for id in batch[0].wish.applied({id: one.wish.password_hash for id, one in waiting.items()}):
             waiting[id].end(None)

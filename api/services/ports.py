@@ -52,9 +52,9 @@ async def set_shared(
             services.shares.check(row.id)
             services.shares.count(row.id)
         if shared:
-            await asyncio.to_thread(share_port, services.registry, row.id, port)
+            await asyncio.to_thread(share_port, services.store, row.id, port)
         else:
-            await asyncio.to_thread(unshare_ports, services.registry, row.id, [port])
+            await asyncio.to_thread(unshare_ports, services.store, row.id, [port])
         await asyncio.to_thread(services.sync_ports)
     except AtelierError as error:
         services.audit.refuse(caller, operation, error.code, project=row.id, port=port)

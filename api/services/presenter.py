@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from atelier.common.models import Site, Status, Workspace
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.gateway.aliases import Alias, all_aliases
 from atelier.workspaces.disk_limits import notices
 from atelier.workspaces.views import repository_view
@@ -23,14 +23,14 @@ UNGROUPED = "Uncategorized"
 
 
 class Presenter:
-    """Combines the data of registry, watcher and sampler about a workspace."""
+    """Combines the data of database, watcher and sampler about a workspace."""
 
-    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, registry: Registry) -> None:
+    def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, store: WorkspaceStore) -> None:
         self._settings = settings
-        self._registry = registry
-        # By the registry's version: a list asks for each of its rows.
-        self._aliases = lru_cache(1)(lambda version: all_aliases(registry))
-        self._notices = lru_cache(1)(lambda version: notices(registry))
+        self._store = store
+        # By the database's version: a list asks for each of its rows.
+        self._aliases = lru_cache(1)(lambda version: all_aliases(store))
+        self._notices = lru_cache(1)(lambda version: notices(store))
         self._watcher = watcher
         self._sampler = sampler
 
@@ -71,7 +71,7 @@ class Presenter:
 
     def aliases(self, row: Workspace) -> list[AliasView]:
         """The workspace's aliases, by name."""
-        found = self._aliases(self._registry.version()).get(row.id, ())
+        found = self._aliases(self._store.version()).get(row.id, ())
         return [alias_view(self._settings.site, alias) for alias in found]
 
     def detailed(self, row: Workspace) -> DetailedProject:
@@ -95,7 +95,7 @@ class Presenter:
         }
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """As Docker has it now; as the registry has it while Docker does not answer. A workspace that was stopped for
+        """As Docker has it now; as the database has it while Docker does not answer. A workspace that was stopped for
         its disk has the reason in place of an error."""
         status, error = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
         return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
@@ -109,7 +109,7 @@ class Presenter:
         return self.status(row)[1] or self.disk_warning(row) or ""
 
     def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
-        notice = self._notices(self._registry.version()).get(row.id)
+        notice = self._notices(self._store.version()).get(row.id)
         return notice.sentence(running=running) if notice else None
 
 

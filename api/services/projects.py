@@ -53,7 +53,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
 async def extend_workspace(services: Services, caller: Caller, row: Workspace, body: ExtendProject | None) -> Extended:
     """Without a number of minutes, by the time after which idle workspaces are stopped."""
     minutes = (body.minutes if body else None) or math.ceil(services.settings.workspace_timeout) or 60
-    until = await asyncio.to_thread(extend, services.registry, row.id, minutes)
+    until = await asyncio.to_thread(extend, services.store, row.id, minutes)
     services.audit.write(caller.name, "extend", row.id, "successful")
     return {
         "success": True,

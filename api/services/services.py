@@ -11,7 +11,7 @@ from atelier.common.models import Workspace
 from atelier.common.steady_clock import SteadyClock
 from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import Categories
 from atelier.egress.clients import tell_proxies
 from atelier.egress.group_whitelists import GroupWhitelists
@@ -47,9 +47,9 @@ class Services:
     """Everything that lives as long as the API does."""
 
     settings: Settings
-    registry: Registry
+    store: WorkspaceStore
     # A separate connection for reads on the event loop, so that they never wait for writes.
-    reads: Registry
+    reads: WorkspaceStore
     locks: Locks
     jobs: Jobs
     queue: Queue
@@ -97,11 +97,11 @@ class Services:
 
     def tell_proxies(self) -> None:
         """Updates the egress proxies' client map after a change without a playbook."""
-        tell_proxies(self.settings.site, self.registry, self.locks)
+        tell_proxies(self.settings.site, self.store, self.locks)
 
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
-        Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.registry))
+        Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.store))
 
     def squid(self) -> Squid:
         """Squid's files, to be read; its container is the playbooks' business."""

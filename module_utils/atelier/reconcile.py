@@ -1,4 +1,4 @@
-"""Finds differences between Docker, the registry and the gateway, and repairs them if wanted.
+"""Finds differences between Docker, the database and the gateway, and repairs them if wanted.
 
 A repair loses no files: containers with files are adopted or marked; only incomplete objects are removed.
 """
@@ -86,9 +86,9 @@ def find_drift(
     names = misnamed(context.site, present)
     renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
     containers = containers_by_id(context, renamed)
-    rows = context.registry.all()
+    rows = context.store.all()
     by_id = {row.id: row for row in rows}
-    busy = partial(_is_locked, context, Jobs(context.registry).workspaces_with_open_jobs(but=after_job))
+    busy = partial(_is_locked, context, Jobs(context.store).workspaces_with_open_jobs(but=after_job))
     return [
         *(_wrong_name(context, found, names[found.name]) for found in present if found.name in names),
         *_interrupted_snapshots(context, by_id, busy),
@@ -131,7 +131,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
 
         def repair(id: str = id) -> None:
             with context.locks.workspace(id, context.lock_wait):
-                present = context.registry.find(id=id)
+                present = context.store.find(id=id)
                 if present is None:
                     forget(context, id)
                 else:
@@ -154,7 +154,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
 def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     def repair(row: Workspace) -> None:
         with context.locks.workspace(row.id, context.lock_wait):
-            if context.registry.find(id=row.id) is not None:
+            if context.store.find(id=row.id) is not None:
                 restore_previous_container(context, row)
 
     return [
@@ -223,13 +223,13 @@ def _orphan(context: Context, id: str, container: Container) -> Drift:
     def adopt() -> None:
         with context.locks.workspace(id, context.lock_wait):
             present = context.engine.inspect(container.name)
-            if present is not None and context.registry.find(id=id) is None:
-                context.registry.adopt(row_from_container(context, id, present))
+            if present is not None and context.store.find(id=id) is None:
+                context.store.adopt(row_from_container(context, id, present))
 
     return Drift(
         Kind.ORPHAN_CONTAINER,
         container.name,
-        f"The container {container.name} ({container.labels.get('atelier.name', 'no name')!r}) has no registry row.",
+        f"The container {container.name} ({container.labels.get('atelier.name', 'no name')!r}) has no database row.",
         "Create its row from its labels.",
         adopt,
     )
@@ -261,11 +261,11 @@ def _row_drift(
 def _wrong_status(context: Context, row: Workspace, container: Container | None, status: Status) -> Drift:
     def set_status() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
-            present = context.registry.find(id=row.id)
+            present = context.store.find(id=row.id)
             if present is not None:
                 seen = context.engine.inspect(context.site.container_name(row.id))
                 now_status, error = observed_status(present, seen)
-                context.registry.observe(present, now_status, error)
+                context.store.observe(present, now_status, error)
 
     gone = container is None
     return Drift(
@@ -273,7 +273,7 @@ def _wrong_status(context: Context, row: Workspace, container: Container | None,
         row.name,
         f"The container of {row.name!r} is gone."
         if gone
-        else f"{row.name!r} is {status}, the registry says {row.status}.",
+        else f"{row.name!r} is {status}, the database says {row.status}.",
         f"Set its status to {status}." + (" Start it to re-create it." if gone else ""),
         set_status,
     )
@@ -283,14 +283,14 @@ def _unfinished(context: Context, row: Workspace) -> Drift:
     def remove() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             # It may have been completed since, and contain files.
-            present = context.registry.find(id=row.id)
+            present = context.store.find(id=row.id)
             if (
                 present is not None
                 and present.status is Status.CREATING
-                and not _has_open_job(context, Jobs(context.registry).workspaces_with_open_jobs(), present)
+                and not _has_open_job(context, Jobs(context.store).workspaces_with_open_jobs(), present)
             ):
                 discard_container(context, present)
-                context.registry.delete(present.id)
+                context.store.delete(present.id)
 
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
@@ -304,7 +304,7 @@ def _unfinished(context: Context, row: Workspace) -> Drift:
 def _given_up(context: Context, row: Workspace) -> Drift:
     def discard() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
-            present = context.registry.find(id=row.id)
+            present = context.store.find(id=row.id)
             if present is not None and present.status is Status.CREATING:
                 discard_container(context, present)
 
@@ -323,7 +323,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
     def close(batch: Batch) -> None:
         with context.locks.batch(batch.id) as held:
             if held:
-                context.registry.close_batch(batch.id)
+                context.store.close_batch(batch.id)
 
     return [
         Drift(
@@ -333,7 +333,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
             "Treat the existing clones as complete. (Re-running the interrupted playbook would complete it instead.)",
             lambda batch=batch: close(batch),  # type: ignore[misc]
         )
-        for batch in context.registry.open_batches()
+        for batch in context.store.open_batches()
         if context.locks.batch_free(batch.id)
     ]
 
@@ -378,7 +378,7 @@ def _leftover_git_access(context: Context) -> list[Drift]:
 
     def end(id: str) -> None:
         open_forge(context.site).revoke_seat(*seats_of(context.site, id))
-        context.registry.revoked(id)
+        context.store.revoked(id)
 
     return [
         Drift(
@@ -388,15 +388,15 @@ def _leftover_git_access(context: Context) -> list[Drift]:
             "End it.",
             lambda id=id: end(id),  # type: ignore[misc]
         )
-        for id, repository in context.registry.unrevoked().items()
+        for id, repository in context.store.unrevoked().items()
     ]
 
 
 def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
     maps = (
         (context.gateway, {row.id: row.address for row in rows}, "routes"),
-        (context.aliases, alias_routes(context.registry), "aliases"),
-        (context.ports, port_routes(context.registry), "port settings"),
+        (context.aliases, alias_routes(context.store), "aliases"),
+        (context.ports, port_routes(context.store), "port settings"),
     )
     for table, wanted, what in maps:
         for place, present in (("file", table.saved()), ("running gateway", table.running())):
@@ -408,7 +408,7 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
                         Kind.WRONG_ROUTES,
                         ", ".join(wrong)[:200],
                         f"The gateway's {place} has {len(wrong)} wrong, missing or left-over {what}.",
-                        "Write the entries of the registry.",
+                        "Write the entries of the database.",
                         context.sync_routes,
                     )
                 ]

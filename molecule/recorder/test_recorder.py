@@ -18,7 +18,7 @@ import pytest
 import yaml
 from atelier.common.models import Limits, Network, ProxyMode, Quotas
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from conftest import playbook
 from docker.models.containers import Container
 from upstream import GAP, Upstream
@@ -397,9 +397,9 @@ def test_recording_leads_to_a_whitelist_and_a_document(
     """What CI does: with a base workspace whose seat did something, and the playbooks alone."""
     known = {"none": site["networks"]["none"], "logging": VARS["recorder_network"] | {"name": "unused"}}
     networks = {ProxyMode(mode): Network(entry["name"], IPv4Network(entry["subnet"])) for mode, entry in known.items()}
-    with Registry(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as registry:
+    with WorkspaceStore(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as store:
         order = Reservation("recorded-base", "empty", Limits(), ProxyMode.LOGGING, id=SEAT)
-        (workspace,) = registry.reserve([order])
+        (workspace,) = store.reserve([order])
     seat.call("/file", host="files.example")
     eventually(lambda: recordings.domains().get("files.example"), "domain")
     before = len(recordings.conversations())
@@ -415,5 +415,5 @@ def test_recording_leads_to_a_whitelist_and_a_document(
     assert run.returncode == 0, run.stdout
     assert "put this into the document" in text.read_text()
     assert text.stat().st_mode & 0o777 == 0o600
-    with Registry(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as registry:
-        registry.delete(workspace.id)
+    with WorkspaceStore(recordings.state, networks, Quotas(10, 10, True, 8, 16384)) as store:
+        store.delete(workspace.id)

@@ -279,7 +279,7 @@ class Api:
         return dict(eventually(look, f"the end of job {job_id}", PATIENCE))
 
     def has_ended(self, job_id: str) -> bool:
-        """Asks the registry, not the API, which may not be there."""
+        """Asks the database, not the API, which may not be there."""
         (row,) = self.instance.query("SELECT state FROM jobs WHERE id = ?", job_id)
         return row["state"] in ENDED
 

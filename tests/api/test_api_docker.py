@@ -35,7 +35,7 @@ def test_what_is_done_behind_its_back_shows(api: Api, base: dict[str, Any]) -> N
         listed = {project["id"]: project["status"] for project in api.get("/api/projects/").json()["projects"]}
         assert listed[made["id"]] == status
         assert time.monotonic() - begin < SOON
-        eventually(lambda: api.instance.row("watched")["status"] == status, "the registry knows it", SOON)
+        eventually(lambda: api.instance.row("watched")["status"] == status, "the database knows it", SOON)
 
     container.stop(timeout=0)
     shows("stopped")
@@ -94,7 +94,7 @@ def test_docker_out_of_reach(wired: tuple[Api, Wire]) -> None:
     for read in ("/api/projects/", path, f"{path}/notes", "/api/projects/groups", "/api/jobs", "/api/workspace/stats"):
         assert api.get(read).status_code == 200, read
     assert api.status(made["id"]) == "running"
-    # What only the registry has can still be changed.
+    # What only the database has can still be changed.
     assert api.put(f"{path}/notes", {"notes": "n"}).status_code == 200
     assert api.put(f"{path}/name", {"name": "renamed"}).status_code == 200
     for answer in (

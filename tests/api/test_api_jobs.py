@@ -14,7 +14,7 @@ import pytest
 from atelier.common.models import Quotas
 from atelier.database import job_store as job_records
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 
 from api.runner.adapter import Ended, Execution, execute
 from tests.api.running import ENDED, SCRATCH, Api, executions, is_error
@@ -198,8 +198,8 @@ def test_operations_on_one_workspace_take_turns(api: Api) -> None:
 def test_old_jobs_are_dropped_with_their_events_but_no_open_one(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(job_records, "KEPT_JOBS", 5)
     quotas = Quotas(1, 1, False, 1, 1)
-    with Registry(tmp_path, {}, quotas) as registry:
-        jobs = Jobs(registry)
+    with WorkspaceStore(tmp_path, {}, quotas) as store:
+        jobs = Jobs(store)
         waiting = jobs.create("clone", ["a"], {}, "somebody")
         made = [jobs.create("stop", [str(number)], {}, "somebody") for number in range(12)]
         for job in made:
@@ -210,7 +210,7 @@ def test_old_jobs_are_dropped_with_their_events_but_no_open_one(tmp_path: Path, 
         assert kept == [last.id, *(job.id for job in reversed(made[-4:])), waiting.id]
         # Oldest first, also where several were asked for within a millisecond.
         assert [job.id for job in jobs.unfinished()] == [waiting.id, last.id]
-        with registry.reading() as db:
+        with store.reading() as db:
             events = {row[0] for row in db.execute("SELECT job_id FROM job_events")}
         assert events == {job.id for job in made[-4:]}
 

@@ -12,7 +12,7 @@ import pytest
 from atelier.ansible_module import parse_site
 from atelier.common.models import Limits, ProxyMode, Status
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 
 from tests.api.running import Api
 from tests.waiting import eventually
@@ -130,10 +130,10 @@ def without_docker(tmp_path: Path) -> Iterator[Api]:
     instance = make_instance("atelier-api-nowhere")
     api = Api(instance, engine_url=f"unix://{tmp_path / 'docker.sock'}")
     site = parse_site(instance.site())
-    with Registry(site.state_dir, site.networks, site.quotas) as registry:
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         orders = [Reservation(name, "empty", Limits(), ProxyMode.NONE) for name in ("first", "second")]
-        for row in registry.reserve(orders):
-            registry.update(row.id, status=Status.STOPPED)
+        for row in store.reserve(orders):
+            store.update(row.id, status=Status.STOPPED)
     api.start(wait=False)
     eventually(api.answers, "the API answers")
     yield api

@@ -134,7 +134,7 @@ def test_no_password_is_found_where_it_should_not_be(own: Callable[..., Api]) ->
     for place, text in texts.items():
         assert not [canary for canary in CANARIES if canary in text], place
     assert [folder for job in api.jobs() for folder in SCRATCH.glob(f"atelier-run-{job['id']}-*")] == []
-    # Hashes are what the registry has; answers have not even those.
+    # Hashes are what the database has; answers have not even those.
     for row in api.instance.rows():
         assert row["password_hash"].startswith("$argon2id$")
     for place in ("projects", "jobs", "audit", "metrics", "log"):

@@ -17,7 +17,7 @@ import schemathesis
 from atelier.ansible_module import parse_site
 from atelier.common.models import Limits, ProxyMode, Status
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
@@ -222,11 +222,11 @@ def state(own: Callable[..., Api], light: str) -> State:
     state.project = api.create("asked-about")["id"]
     state.seats = add_seats(api, 8)
     site = parse_site(api.instance.site())
-    with Registry(site.state_dir, site.networks, site.quotas) as registry:
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         for name, mode in (("recorded", ProxyMode.LOGGING), ("proxied", ProxyMode.SECURITY)):
-            (made,) = registry.reserve([Reservation(name, "empty", Limits(), ProxyMode.NONE)])
-            registry.update(made.id, status=Status.STOPPED)
-            with registry.transaction() as db:
+            (made,) = store.reserve([Reservation(name, "empty", Limits(), ProxyMode.NONE)])
+            store.update(made.id, status=Status.STOPPED)
+            with store.transaction() as db:
                 db.execute("UPDATE workspaces SET proxy_mode = ? WHERE id = ?", (mode, made.id))
             setattr(state, name, made.id)
     record(state)

@@ -1,6 +1,6 @@
 """The workshop day over HTTP: a herd of participants, one of them twice; the admin; seats with a password of their own.
 
-Where only claims matter, seats are rows without containers: who has which seat is the registry's business alone.
+Where only claims matter, seats are rows without containers: who has which seat is the database's business alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atelier.ansible_module import parse_site
 from atelier.common.models import Status
 from atelier.common.validation import check_limits
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry, now
+from atelier.database.workspace_store import WorkspaceStore, now
 
 from tests.api.running import TOKEN, Api, is_error
 from tests.module.installation import login, opens, session_cookie
@@ -35,12 +35,12 @@ CLAIMS = "/api/workshop/claims"
 def add_seats(api: Api, count: int) -> list[str]:
     """Ids of that many running rows, "Workshop 1" and so on, cloned from a base; without containers."""
     site = parse_site(api.instance.site())
-    with Registry(site.state_dir, site.networks, site.quotas) as registry:
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         limits = check_limits("2g", "2", site.quotas)
-        (base,) = registry.reserve([Reservation("Workshop", "empty", limits, next(iter(site.networks)), "workshop")])
-        seats = registry.reserve_clones(base, None, [None] * count, "default")
+        (base,) = store.reserve([Reservation("Workshop", "empty", limits, next(iter(site.networks)), "workshop")])
+        seats = store.reserve_clones(base, None, [None] * count, "default")
         for seat in (base, *seats):
-            registry.update(seat.id, status=Status.RUNNING)
+            store.update(seat.id, status=Status.RUNNING)
     return [seat.id for seat in seats]
 
 

@@ -238,7 +238,7 @@ class Installation:
         return dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}
 
     def is_tidy(self, names: Sequence[str]) -> None:
-        """Asserts that exactly these workspaces exist, in registry, engine and routes alike, and nothing beside."""
+        """Asserts that exactly these workspaces exist, in database, engine and routes alike, and nothing beside."""
         rows = self.rows()
         assert sorted(row["name"] for row in rows) == sorted(names)
         assert len({row["address"] for row in rows}) == len(rows)

@@ -175,7 +175,7 @@ def test_settings_that_are_no_network(shared: Installation) -> None:
     run.failed("VALIDATION_ERROR", "site.networks.none")
 
 
-def test_a_registry_that_is_damaged_is_kept_as_it_is(shared: Installation, tmp_path: Path) -> None:
+def test_a_database_that_is_damaged_is_kept_as_it_is(shared: Installation, tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite3"
     path.write_bytes(b"not a database " * 1000)
     digest = hashlib.sha256(path.read_bytes()).digest()

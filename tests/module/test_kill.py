@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the registry opens, nothing is half there twice, and the same playbook finishes the job."""
+"""kill -9 at any moment: the database opens, nothing is half there twice, and the same playbook finishes the job."""
 
 from __future__ import annotations
 

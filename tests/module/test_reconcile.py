@@ -1,4 +1,4 @@
-"""Drift: each kind made for real, found, named and repaired; and a registry that was lost altogether."""
+"""Drift: each kind made for real, found, named and repaired; and a database that was lost altogether."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_what_somebody_works_on_is_left_alone(site: Installation, made: dict[str
     site.is_tidy(["Base", *(f"Base {number}" for number in range(1, 5))])
 
 
-def test_a_registry_that_was_lost_is_made_anew_from_what_docker_knows(site: Installation) -> None:
+def test_a_database_that_was_lost_is_made_anew_from_what_docker_knows(site: Installation) -> None:
     """With real IDEs: passwords are asked for as before, and what changed since the making is not forgotten."""
     site.create(password=PASSWORD, group="school", memory="2g", cpus="2")
     seat = site.clone(source="Base", names=["Ann"], password="password of Ann").succeeded().seats[0]

@@ -12,7 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
 from atelier.database.rows import Reservation
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container
 
 NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
@@ -75,8 +75,8 @@ def container(status: str = "running", **values: object) -> Container:
     return Container(**known | values)  # type: ignore[arg-type]
 
 
-def open_registry(state_dir: Path, limits: Quotas = ROOMY) -> Registry:
-    return Registry(state_dir, NETWORKS, limits)
+def open_store(state_dir: Path, limits: Quotas = ROOMY) -> WorkspaceStore:
+    return WorkspaceStore(state_dir, NETWORKS, limits)
 
 
 def refused(error: pytest.ExceptionInfo[AtelierError], code: Code, field: str | None = None) -> str:

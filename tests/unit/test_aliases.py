@@ -23,7 +23,7 @@ from atelier.gateway.aliases import (
     put_alias,
 )
 from atelier.host.ports import listening_ports
-from support import open_registry, order, refused, row
+from support import open_store, order, refused, row
 
 from api.auth.alias_auth import AliasGuard
 from api.auth.workspace_password import PasswordGuard
@@ -68,42 +68,42 @@ def test_ports_users_and_passwords() -> None:
 
 
 def test_a_name_is_one_workspaces_and_goes_with_it(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        first, second = registry.reserve([order("one"), order("two")])
-        assert put_alias(registry, Alias("demo", first.id, 3000, None, None), new=True)
-        assert not put_alias(registry, Alias("demo", first.id, 3000, None, None))
+    with open_store(tmp_path) as store:
+        first, second = store.reserve([order("one"), order("two")])
+        assert put_alias(store, Alias("demo", first.id, 3000, None, None), new=True)
+        assert not put_alias(store, Alias("demo", first.id, 3000, None, None))
         for alias, new in (
             (Alias("demo", first.id, 3001, None, None), True),
             (Alias("demo", second.id, 1, None, None), False),
         ):
             with pytest.raises(AtelierError) as error:
-                put_alias(registry, alias, new=new)
+                put_alias(store, alias, new=new)
             refused(error, Code.ALIAS_EXISTS, "subdomain")
-        assert put_alias(registry, Alias("demo", first.id, 8000, "guest", "hash"))
-        put_alias(registry, Alias("other", second.id, 80, None, None))
-        assert alias_routes(registry) == {"demo": f"{first.id}-8000-auth", "other": f"{second.id}-80"}
-        assert not drop_alias(registry, first.id, "other")
+        assert put_alias(store, Alias("demo", first.id, 8000, "guest", "hash"))
+        put_alias(store, Alias("other", second.id, 80, None, None))
+        assert alias_routes(store) == {"demo": f"{first.id}-8000-auth", "other": f"{second.id}-80"}
+        assert not drop_alias(store, first.id, "other")
         with pytest.raises(AtelierError) as error:
-            get_alias(registry, first.id, "other")
+            get_alias(store, first.id, "other")
         refused(error, Code.NOT_FOUND, "subdomain")
-        registry.delete(first.id)
-        assert list(all_aliases(registry)) == [second.id]
+        store.delete(first.id)
+        assert list(all_aliases(store)) == [second.id]
         with pytest.raises(AtelierError) as error:
-            put_alias(registry, Alias("late", first.id, 80, None, None))
+            put_alias(store, Alias("late", first.id, 80, None, None))
         refused(error, Code.PROJECT_NOT_FOUND, "projectId")
 
 
 def test_of_many_who_want_a_name_at_once_one_gets_it(tmp_path: Path) -> None:
     """Also of one workspace's: who is told that the alias is theirs finds it as they wanted it."""
-    with open_registry(tmp_path) as registry:
-        (made,) = registry.reserve([order("one")])
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("one")])
 
         together = Barrier(8)
 
         def want(port: int) -> bool:
             together.wait()
             try:
-                return put_alias(registry, Alias("demo", made.id, port, None, None), new=True)
+                return put_alias(store, Alias("demo", made.id, port, None, None), new=True)
             except AtelierError as error:
                 assert error.code is Code.ALIAS_EXISTS
                 return False
@@ -111,7 +111,7 @@ def test_of_many_who_want_a_name_at_once_one_gets_it(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as wanting:
             got = dict(zip(range(1, 9), wanting.map(want, range(1, 9)), strict=True))
         (port,) = (port for port, is_theirs in got.items() if is_theirs)
-        assert get_alias(registry, made.id, "demo").port == port
+        assert get_alias(store, made.id, "demo").port == port
 
 
 def header(user: str, password: str) -> str:

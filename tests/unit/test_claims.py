@@ -12,17 +12,17 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.models import Status
 from atelier.common.validation import check_email, check_person
 from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet
-from atelier.database.workspace_store import Registry
-from support import open_registry, order, refused, row, site, start_python
+from atelier.database.workspace_store import WorkspaceStore
+from support import open_store, order, refused, row, site, start_python
 
 
-def seated(registry: Registry, count: int, *, group: str | None = "spring") -> Claims:
+def seated(store: WorkspaceStore, count: int, *, group: str | None = "spring") -> Claims:
     """A workshop of a base and that many running seats, as cloning makes it."""
-    (base,) = registry.reserve([order("Spring", group=group)])
-    made = registry.reserve_clones(base, None, [None] * count, "default")
+    (base,) = store.reserve([order("Spring", group=group)])
+    made = store.reserve_clones(base, None, [None] * count, "default")
     for seat in (base, *made):
-        registry.update(seat.id, status=Status.RUNNING)
-    return Claims(registry, group or "spring")
+        store.update(seat.id, status=Status.RUNNING)
+    return Claims(store, group or "spring")
 
 
 def people(*emails: str) -> list[Participant]:
@@ -48,11 +48,11 @@ def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
 
 
 def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        claims = seated(registry, 11)
-        registry.update(registry.get(name="Spring 2").id, status=Status.STOPPED)
+    with open_store(tmp_path) as store:
+        claims = seated(store, 11)
+        store.update(store.get(name="Spring 2").id, status=Status.STOPPED)
         assert claims.occupancy() == Occupancy(11, 0, 10)
-        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[registry.get(name="Spring 3").id])
+        outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[store.get(name="Spring 3").id])
         assert [outcome.answer for outcome in outcomes] == [ClaimStatus.SEATED, ClaimStatus.SEATED, ClaimStatus.KNOWN]
         assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
             "Spring 1",
@@ -68,8 +68,8 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
 
 
 def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        claims = seated(registry, 1)
+    with open_store(tmp_path) as store:
+        claims = seated(store, 1)
         (first,) = claims.claim(people("a@x.org"))
         assert first.claim is not None
         claims.release(first.claim.workspace_id)
@@ -81,14 +81,14 @@ def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> N
         (past,) = claims.ended()
         assert past.released_at and past.released_at >= past.claimed_at
         # A seat that is removed is nobody's any more.
-        registry.delete(first.claim.workspace_id)
+        store.delete(first.claim.workspace_id)
         assert claims.open() == []
         assert [claim.released_at is not None for claim in claims.ended()] == [True, True]
 
 
 def test_the_database_itself_refuses_a_seat_or_a_participant_twice(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        seated(registry, 2).claim(people("a@x.org"))
+    with open_store(tmp_path) as store:
+        seated(store, 2).claim(people("a@x.org"))
     insert = (
         "INSERT INTO claims (workspace_id, seat_name, name, email, claimed_at, released_at, password_due)"
         " SELECT {seat}, seat_name, name, {email}, claimed_at, NULL, 0 FROM claims"
@@ -100,13 +100,13 @@ def test_the_database_itself_refuses_a_seat_or_a_participant_twice(tmp_path: Pat
 
 
 def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        claims = seated(registry, 30)
+    with open_store(tmp_path) as store:
+        claims = seated(store, 30)
         herd = """
             from pathlib import Path
             from atelier.database.claims import Claims, Participant
-            from support import open_registry
-            claims = Claims(open_registry(Path(sys.argv[1])), "spring")
+            from support import open_store
+            claims = Claims(open_store(Path(sys.argv[1])), "spring")
             for number in range(40):
                 (outcome,) = claims.claim([Participant("n", f"{sys.argv[2]}-{number}@x.org")])
                 print(outcome.claim.email if outcome.claim else "full", flush=True)
@@ -124,8 +124,8 @@ def test_processes_that_claim_at_once_and_are_killed_share_no_seat(tmp_path: Pat
 
 
 def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        claims = seated(registry, 3)
+    with open_store(tmp_path) as store:
+        claims = seated(store, 3)
         claims.claim([Participant('=HYPERLINK("http://x")', "-a@x.org"), Participant("M;=1+1", "b@x.org")])
         claims.claim([Participant("\uff1d1", "c@x.org")])
         text = sheet(site(tmp_path), claims.open())
@@ -170,9 +170,9 @@ def test_names_are_tidied_and_must_be_printable() -> None:
 
 
 def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        seated(registry, 6)
-        claims = Claims(registry, "spring", Bounds(browser=2, source=3))
+    with open_store(tmp_path) as store:
+        seated(store, 6)
+        claims = Claims(store, "spring", Bounds(browser=2, source=3))
 
         def claim(number: int, browser: str, source: str) -> ClaimStatus:
             (outcome,) = claims.claim([Participant("Max", f"{number}@example.com", browser, source)])

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from atelier.common.models import Workspace
 from atelier.common.steady_clock import SteadyClock
-from atelier.database.workspace_store import Registry
-from support import open_registry, order, row
+from atelier.database.workspace_store import WorkspaceStore
+from support import open_store, order, row
 
 from api.auth.sessions import LIFETIME_SECONDS, Role, Sessions
 from api.background import idle_stop
@@ -92,13 +92,13 @@ def test_sessions_end_by_the_time_that_passed(tmp_path: Path, monkeypatch: pytes
 def test_lists_keep_their_order_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([f"20{30 - number}-01-01T00:00:00.000Z" for number in range(20)])
     monkeypatch.setattr("atelier.database.workspace_store.now", lambda: next(times))
-    with open_registry(tmp_path) as registry:
-        (base,) = registry.reserve([order("base")])
+    with open_store(tmp_path) as store:
+        (base,) = store.reserve([order("base")])
         for batch in ("0000000000b2", "0000000000b1"):
-            registry.reserve_clones(base, batch, [None], "default")
-        assert [row.name for row in registry.all()] == ["base", "base 1", "base 2"]
-        assert [batch.id for batch in registry.open_batches()] == ["0000000000b2", "0000000000b1"]
-        assert isinstance(registry, Registry)
+            store.reserve_clones(base, batch, [None], "default")
+        assert [row.name for row in store.all()] == ["base", "base 1", "base 2"]
+        assert [batch.id for batch in store.open_batches()] == ["0000000000b2", "0000000000b1"]
+        assert isinstance(store, WorkspaceStore)
 
 
 @pytest.mark.parametrize("jump", [10 * HOUR, -10 * HOUR])
@@ -128,7 +128,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
         reads=SimpleNamespace(all=lambda: rows),
     )
     monkeypatch.setattr(idle_stop, "connections", Counter)
-    monkeypatch.setattr(idle_stop, "extensions", lambda registry: {})
+    monkeypatch.setattr(idle_stop, "extensions", lambda store: {})
     monkeypatch.setattr(Expiry, "_stop", stop)
     watch = Expiry(platform)  # type: ignore[arg-type]
 

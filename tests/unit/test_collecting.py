@@ -20,7 +20,7 @@ from atelier.workshop import archives
 from atelier.workshop.collect import collect, verify
 from atelier.workshop.manifest import NAME, Entry, read_manifest, write_manifest
 from atelier.workshop.removal import remove_collected
-from support import container, open_registry, order, refused, site
+from support import container, open_store, order, refused, site
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
@@ -110,14 +110,14 @@ def platform(tmp_path: Path, seats: Seats) -> Context:
     here, locks = site(tmp_path), Locks(tmp_path)
     gateway = Gateway(tmp_path, locks)
     engine: Any = seats
-    return Context(here, open_registry(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
+    return Context(here, open_store(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
 
 
 @pytest.fixture
 def rows(platform: Context, seats: Seats) -> list[Workspace]:
-    made = platform.registry.reserve([order("Course 1"), order("Course 2")])
+    made = platform.store.reserve([order("Course 1"), order("Course 2")])
     for row in made:
-        platform.registry.update(row.id, status=Status.STOPPED)
+        platform.store.update(row.id, status=Status.STOPPED)
         seats.files[platform.site.container_name(row.id)] = {"work.txt": row.name.encode()}
     return made
 
@@ -344,7 +344,7 @@ def test_work_between_the_check_and_the_removal_keeps_the_seat(
         remove_collected(platform, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1"] and "'diary'" in said
-    assert [row.name for row in platform.registry.all()] == ["Course 1"]
+    assert [row.name for row in platform.store.all()] == ["Course 1"]
     assert (seats.gone, seats.states[first]["status"]) == ({second}, "running")
     # Again: what is gone is gone already, what was collected since goes.
     collect(platform, ids[:1], folder)
@@ -385,6 +385,6 @@ def test_a_removal_that_was_killed_is_finished_by_another(
     with monkeypatch.context() as broken, pytest.raises(AtelierError):
         broken.setattr(seats, "remove_volume", lambda name: 1 / 0)
         remove_collected(platform, [rows[0].id], folder)
-    assert name in seats.gone and len(platform.registry.all()) == 2
+    assert name in seats.gone and len(platform.store.all()) == 2
     remove_collected(platform, [rows[0].id], folder)
-    assert len(platform.registry.all()) == 1
+    assert len(platform.store.all()) == 1

@@ -14,10 +14,10 @@ from atelier.common.models import GitServer
 from atelier.containers import git_provisioning
 from atelier.containers.context import Context
 from atelier.containers.git_provisioning import renew_credential
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import File
 from atelier.git.client import Credential
-from support import open_registry, order, site
+from support import open_store, order, site
 
 
 class Forge:
@@ -38,12 +38,12 @@ class Forge:
 
 
 class Renewal:
-    def __init__(self, folder: Path, registry: Registry, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, store: WorkspaceStore, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: list[File] = []
         git = GitServer("embedded", "workshop", folder / "socket", folder / "credentials", 3000, "http://localhost/git")
         self.platform = SimpleNamespace(
             site=replace(site(folder), git=git, names_key=b"key"),
-            registry=registry,
+            store=store,
             engine=SimpleNamespace(put=self._put),
         )
         monkeypatch.setattr(git_provisioning, "open_forge", lambda *_: forge)
@@ -56,10 +56,10 @@ class Renewal:
 
 
 def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_registry(tmp_path) as registry:
-        (row,) = registry.reserve([order("Seat")])
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
         forge = Forge()
-        renewal = Renewal(tmp_path, registry, forge, monkeypatch)
+        renewal = Renewal(tmp_path, store, forge, monkeypatch)
         renewal.renew(row._replace(repository="seat", branch="main"))
         public = renewal.platform.site.public_name(row.id)
         assert (forge.granted, forge.revoked) == ([("seat", public, "main")], [row.id])
@@ -68,22 +68,22 @@ def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monke
 
 
 def test_a_seat_without_a_branch_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_registry(tmp_path) as registry:
-        (row,) = registry.reserve([order("Seat")])
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
         forge = Forge()
-        renewal = Renewal(tmp_path, registry, forge, monkeypatch)
+        renewal = Renewal(tmp_path, store, forge, monkeypatch)
         renewal.renew(row)
         assert (forge.granted, renewal.files) == ([], [])
 
 
 def test_a_git_server_that_is_down_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_registry(tmp_path) as registry:
-        (row,) = registry.reserve([order("Seat")])
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
         fault = AtelierError(Code.GIT_ERROR, "The git server does not answer.")
-        renewal = Renewal(tmp_path, registry, Forge(fault), monkeypatch)
+        renewal = Renewal(tmp_path, store, Forge(fault), monkeypatch)
         renewal.renew(row._replace(repository="seat", branch="main"))
-        noted = registry.get(id=row.id)
+        noted = store.get(id=row.id)
         assert "former participant" in str(noted.git_problem)
         assert renewal.files == []
-        Renewal(tmp_path, registry, Forge(), monkeypatch).renew(noted._replace(repository="seat", branch="main"))
-        assert registry.get(id=row.id).git_problem is None
+        Renewal(tmp_path, store, Forge(), monkeypatch).renew(noted._replace(repository="seat", branch="main"))
+        assert store.get(id=row.id).git_problem is None

@@ -17,7 +17,7 @@ from atelier.workspaces.disk_limits import (
     note,
     notices,
 )
-from support import open_registry, order
+from support import open_store, order
 
 from api.monitoring.disk_gauge import Space
 
@@ -123,15 +123,15 @@ def test_sentences() -> None:
 
 
 def test_notices_live_as_long_as_their_workspaces(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    (row,) = registry.reserve([order("a")])
-    note(registry, row.id, Reason.WARNED, 17 * GIB, LIMIT)
-    note(registry, row.id, Reason.LIMIT, LIMIT, LIMIT)
-    note(registry, "gone", Reason.LIMIT, LIMIT, LIMIT)
-    (known,) = notices(registry).values()
+    store = open_store(tmp_path)
+    (row,) = store.reserve([order("a")])
+    note(store, row.id, Reason.WARNED, 17 * GIB, LIMIT)
+    note(store, row.id, Reason.LIMIT, LIMIT, LIMIT)
+    note(store, "gone", Reason.LIMIT, LIMIT, LIMIT)
+    (known,) = notices(store).values()
     assert (known.reason, known.used) == (Reason.LIMIT, LIMIT)
-    forget_notice(registry, row.id)
-    assert notices(registry) == {}
-    note(registry, row.id, Reason.WARNED, 17 * GIB, LIMIT)
-    registry.delete(row.id)
-    assert notices(registry) == {}
+    forget_notice(store, row.id)
+    assert notices(store) == {}
+    note(store, row.id, Reason.WARNED, 17 * GIB, LIMIT)
+    store.delete(row.id)
+    assert notices(store) == {}

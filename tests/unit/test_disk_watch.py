@@ -14,7 +14,7 @@ from atelier.common.models import Workspace
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.engine.interface import Container
 from atelier.workspaces.disk_limits import Reason, notices
-from support import container, open_registry, order
+from support import container, open_store, order
 
 from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
@@ -50,8 +50,8 @@ class World:
     """Two running seats, a platform around them, and a disk."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, limit: int, reserve: int) -> None:
-        self.registry = open_registry(folder)
-        self.rows: list[Workspace] = self.registry.reserve([order("a"), order("b")])
+        self.store = open_store(folder)
+        self.rows: list[Workspace] = self.store.reserve([order("a"), order("b")])
         self.gauge = Gauge()
         self.free = 50 * GIB
         self.stopped: list[str] = []
@@ -65,7 +65,7 @@ class World:
             disk=self.gauge,
             watcher=SimpleNamespace(seen=seen, available=True),
             reads=self.store,
-            registry=self.registry,
+            store=self.store,
             jobs=SimpleNamespace(create=self._create),
         )
         self.watch = DiskWatch(cast("Services", platform))
@@ -91,7 +91,7 @@ class World:
         asyncio.run(self.watch.look())
 
     def reasons(self) -> dict[str, Reason]:
-        told = notices(self.registry)
+        told = notices(self.store)
         return {row.name: told[row.id].reason for row in self.rows if row.id in told}
 
 
@@ -118,7 +118,7 @@ def test_what_others_take_stops_nobody(tmp_path: Path, monkeypatch: pytest.Monke
     assert (world.stopped, world.reasons()) == ([], {})
 
 
-def test_a_registry_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, limit=2 * GIB, reserve=0)
     world.look(20 * GIB, a=GIB)
     world.refusal = AtelierError(Code.REGISTRY_ERROR, "full")

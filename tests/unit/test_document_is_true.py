@@ -21,7 +21,7 @@ from atelier.common.models import GitServer, Network, ProxyMode, Site, Status
 from atelier.common.passwords import hash_password
 from atelier.database.claims import Bounds, Claims, Participant
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Size
 from atelier.gateway.aliases import Alias, put_alias
 from atelier.git.client import Repository
@@ -114,8 +114,8 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         configured = settings(folder)
-        with Registry(folder, configured.site.networks, configured.site.quotas) as registry:
-            self.ids = _fill(folder, registry)
+        with WorkspaceStore(folder, configured.site.networks, configured.site.quotas) as store:
+            self.ids = _fill(folder, store)
         app = create_app(configured)
         self.document = app.openapi()
         self.documented = Documented(self.document)
@@ -139,27 +139,27 @@ class World:
         self._loop.close()
 
 
-def _fill(folder: Path, registry: Registry) -> dict[str, str]:
+def _fill(folder: Path, store: WorkspaceStore) -> dict[str, str]:
     """Rows that have whatever rows can have; their ids by name."""
-    (base,) = registry.reserve([order("day", group="day", password_hash=hash_password("secret-1"), repository="day")])
-    seats = registry.reserve_clones(base, None, [None] * 3, "default")
-    recorded, guarded = registry.reserve(
+    (base,) = store.reserve([order("day", group="day", password_hash=hash_password("secret-1"), repository="day")])
+    seats = store.reserve_clones(base, None, [None] * 3, "default")
+    recorded, guarded = store.reserve(
         [
             replace(order("recorded", git_url="https://example.org/x.git"), proxy_mode=ProxyMode.LOGGING),
             replace(order("guarded"), proxy_mode=ProxyMode.SECURITY),
         ]
     )
     for row in (base, *seats, recorded, guarded):
-        registry.update(row.id, status=Status.RUNNING)
-    registry.update(base.id, branch="main", git_problem="The repository could not be made.")
-    registry.update(guarded.id, status=Status.ERROR, error="Its container was removed.")
-    put_alias(registry, Alias("demo", base.id, 3000, "guest", "$argon2id$x"), new=True)
-    extend(registry, seats[0].id, 30)
-    disk_limits.note(registry, seats[0].id, disk_limits.Reason.WARNED, 900, 1000)
-    claims = Claims(registry, "day", Bounds())
+        store.update(row.id, status=Status.RUNNING)
+    store.update(base.id, branch="main", git_problem="The repository could not be made.")
+    store.update(guarded.id, status=Status.ERROR, error="Its container was removed.")
+    put_alias(store, Alias("demo", base.id, 3000, "guest", "$argon2id$x"), new=True)
+    extend(store, seats[0].id, 30)
+    disk_limits.note(store, seats[0].id, disk_limits.Reason.WARNED, 900, 1000)
+    claims = Claims(store, "day", Bounds())
     claims.claim([Participant("Max", "max@example.com"), Participant("Eva", "eva@example.com")])
     claims.release(seats[1].id)
-    jobs = Jobs(registry)
+    jobs = Jobs(store)
     for operation in ("create", "collect", "teardown", "rehearse", "revive", "password"):
         job = jobs.create(operation, [base.id, seats[0].id, "0" * 12], {}, "loopback")
         jobs.add_event(job.id, VERDICT, _verdict())
@@ -169,7 +169,7 @@ def _fill(folder: Path, registry: Registry) -> dict[str, str]:
     archives.mkdir(parents=True)
     write_manifest(archives, "test", "2026-04-19T17:30:00.000Z", [entry])
     _record(folder, recorded.id)
-    return {row.name: row.id for row in registry.all()} | {"job": job.id}
+    return {row.name: row.id for row in store.all()} | {"job": job.id}
 
 
 def _verdict() -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from atelier.workshop.idle_policy import UsageSample, extend, extensions, is_due
-from support import open_registry, order
+from support import open_store, order
 
 from api.monitoring.connections import connections_in
 
@@ -68,14 +68,14 @@ def test_the_end_of_a_workshop(values: dict[str, Any], end: datetime, over: bool
 
 
 def test_an_extension_is_never_cut_and_goes_with_its_workspace(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        (row,) = registry.reserve([order("base")])
-        first = extend(registry, row.id, 60)
-        assert extend(registry, row.id, 5) == first
-        assert extend(registry, row.id, 90) > first
-        assert extensions(registry).keys() == {row.id}
-        registry.delete(row.id)
-        assert extensions(registry) == {}
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("base")])
+        first = extend(store, row.id, 60)
+        assert extend(store, row.id, 5) == first
+        assert extend(store, row.id, 90) > first
+        assert extensions(store).keys() == {row.id}
+        store.delete(row.id)
+        assert extensions(store) == {}
 
 
 def test_connections_are_counted_by_where_they_lead() -> None:

@@ -14,7 +14,7 @@ from atelier.common.models import Status
 from atelier.containers.container import is_unreleased, observed_status
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.migrations import _MIGRATIONS
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.workshop.manifest import Entry, read_manifest, write_manifest
 from support import NETWORKS, ROOMY, order
 
@@ -88,11 +88,11 @@ def test_an_error_keeps_its_code_on_the_way_from_a_module() -> None:
 
 
 def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
-    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
-        jobs = Jobs(registry)
-        (row,) = registry.reserve([order("base")])
-        registry.update(row.id, error=WHY, git_problem=WHY)
-        found = registry.get(id=row.id)
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
+        jobs = Jobs(store)
+        (row,) = store.reserve([order("base")])
+        store.update(row.id, error=WHY, git_problem=WHY)
+        found = store.get(id=row.id)
         assert (id_of(found.error), id_of(found.git_problem), found.error) == ("on_main", "on_main", WHY)
         job = jobs.create("stop", [row.id], {}, "somebody")
         jobs.finish(job.id, JobState.FAILED, WHY, [{"projectId": row.id, "error": WHY, "warnings": [WHY]}])
@@ -115,8 +115,8 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
         "access": (None, "'access' still pushes with the token of its former participant: no answer"),
         "other": ("The IDE of 'other' did not answer within 60 seconds.", "No repository was made for 'other': no"),
     }
-    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
-        ids = {row.name: row.id for row in registry.reserve([order(name) for name in sentences])}
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
+        ids = {row.name: row.id for row in store.reserve([order(name) for name in sentences])}
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
         db.execute(f"PRAGMA user_version = {_before_codes()}")
         for name, (error, problem) in sentences.items():
@@ -124,8 +124,8 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
                 "UPDATE workspaces SET status = 'error', error = ?, git_problem = ? WHERE name = ?",
                 (error, problem, name),
             )
-    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
-        rows = {name: registry.get(id=id) for name, id in ids.items()}
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
+        rows = {name: store.get(id=id) for name, id in ids.items()}
     sentences["ends"] = ("Its container keeps crashing; see its log.", None)
     sentences["access"] = (None, "'access' still has the git token of its former participant: no answer")
     assert {name: (row.error, row.git_problem) for name, row in rows.items()} == sentences

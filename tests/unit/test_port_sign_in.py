@@ -41,7 +41,7 @@ def platform(folder: Path) -> Services:
         "hashing": Hashing(),
         "alias_guard": AliasGuard(),
         "shares": Limiter(3, "Wait {wait} seconds."),
-        "registry": None,
+        "store": None,
         "sync_ports": lambda: None,
         "settings": SimpleNamespace(site=SimpleNamespace(workspace_url=lambda name: name)),
     }

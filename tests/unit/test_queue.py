@@ -1,4 +1,4 @@
-"""The queue on a registry that refuses for a while: the end of a job is kept, and written when that can be done."""
+"""The queue on a database that refuses for a while: the end of a job is kept, and written when that can be done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, id_of
 from atelier.database.job_store import Jobs, JobState
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from support import NETWORKS, ROOMY
 
 from api.runner import queue as queue_module
@@ -27,12 +27,12 @@ from api.runner.queue import Queue
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry(tmp_path, NETWORKS, ROOMY) as opened:
+def store(tmp_path: Path) -> Iterator[WorkspaceStore]:
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as opened:
         yield opened
 
 
-def made(registry: Registry) -> Queue:
+def made(store: WorkspaceStore) -> Queue:
     empty: dict[str, Any] = {"variables": lambda *_: {}, "unfinished": lambda *_: (), "finalize": lambda *_: []}
     stop = Operation("stop", "workspace_stop", **empty)
     create = Operation("create", "workspace_create", "create", **empty)
@@ -45,7 +45,7 @@ def made(registry: Registry) -> Queue:
         reset_keep_hours=1,
     )
     docker = SimpleNamespace(available=True, outages=0)
-    return Queue(settings, Jobs(registry), {"stop": stop, "create": create}, docker)  # type: ignore[arg-type]
+    return Queue(settings, Jobs(store), {"stop": stop, "create": create}, docker)  # type: ignore[arg-type]
 
 
 def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
@@ -60,27 +60,29 @@ def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
     assert queue_module._reason(Ended("successful", {}), seats) is None
 
 
-def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_is_written_when_the_disk_has_space_again(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs: list[str] = []
 
     def execute(execution: Any, *_: Any) -> Ended:
         runs.append(execution.id)
-        fill(registry)
+        fill(store)
         return Ended("successful", {})
 
     monkeypatch.setattr(queue_module, "execute", execute)
     monkeypatch.setattr(queue_module, "_FIRST_RETRY", 0.02)
-    jobs = Jobs(registry)
+    jobs = Jobs(store)
 
     async def scenario() -> None:
-        queue = made(registry)
+        queue = made(store)
         job = jobs.create("stop", [], {}, "somebody")
         end = queue.submit(job)
         await asyncio.sleep(0.5)
         assert runs == [job.id]
         assert not end.done()
         assert jobs.get(job.id).state is JobState.RUNNING
-        empty(registry)
+        empty(store)
         ended = await asyncio.wait_for(end, 10)
         assert ended.state == "successful"
         assert jobs.get(job.id).state is JobState.SUCCESSFUL
@@ -91,7 +93,9 @@ def test_the_end_is_written_when_the_disk_has_space_again(registry: Registry, mo
     asyncio.run(scenario())
 
 
-def test_creates_that_take_long_keep_nobody_else_waiting(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creates_that_take_long_keep_nobody_else_waiting(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = threading.Event()
 
     def execute(execution: Any, *_: Any) -> Ended:
@@ -100,10 +104,10 @@ def test_creates_that_take_long_keep_nobody_else_waiting(registry: Registry, mon
         return Ended("successful", {})
 
     monkeypatch.setattr(queue_module, "execute", execute)
-    jobs = Jobs(registry)
+    jobs = Jobs(store)
 
     async def scenario() -> None:
-        queue = made(registry)
+        queue = made(store)
         creates = [queue.submit(jobs.create("create", [], {}, "somebody")) for _ in range(6)]
         ended = await asyncio.wait_for(queue.submit(jobs.create("stop", [], {}, "somebody")), 10)
         assert (ended.state, [create.done() for create in creates]) == ("successful", [False] * 6)
@@ -114,28 +118,28 @@ def test_creates_that_take_long_keep_nobody_else_waiting(registry: Registry, mon
     asyncio.run(scenario())
 
 
-def fill(registry: Registry) -> None:
+def fill(store: WorkspaceStore) -> None:
     """From now on SQLite says that the disk is full."""
-    with registry.reading() as db:
+    with store.reading() as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(AtelierError, match="full"):
         while True:
-            with registry.transaction() as db:
+            with store.transaction() as db:
                 db.execute("INSERT INTO job_events (job_id, at, kind, data) VALUES ('x', '', '', ?)", ("x" * 200,))
 
 
-def empty(registry: Registry) -> None:
-    with registry.reading() as db:
+def empty(store: WorkspaceStore) -> None:
+    with store.reading() as db:
         db.execute("PRAGMA max_page_count = 1000000")
 
 
-def test_an_outcome_is_written_without_a_run(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_is_written_without_a_run(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_module, "execute", lambda *_: pytest.fail("it was run"))
-    jobs = Jobs(registry)
+    jobs = Jobs(store)
 
     async def scenario() -> None:
-        queue = made(registry)
+        queue = made(store)
         job = jobs.create("stop", [], {}, "somebody")
         await queue.submit(job, outcome=Ended("successful", {}))
         assert jobs.get(job.id).state is JobState.SUCCESSFUL

@@ -15,11 +15,11 @@ from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
 from atelier.containers.context import Context
 from atelier.database.job_store import Jobs
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
 from atelier.workspaces import checkpoints
-from support import container, open_registry, order, site
+from support import container, open_store, order, site
 
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS, RELEASE
@@ -46,7 +46,7 @@ class Engine:
 
 def released(
     tmp_path: Path,
-    registry: Registry,
+    store: WorkspaceStore,
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     sync_ports: Callable[[], None] = lambda: None,
@@ -54,39 +54,39 @@ def released(
 ) -> Any:
     made = site(tmp_path)
     platform = SimpleNamespace(
-        site=made, registry=registry, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
+        site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
         progress=lambda *_: None, sync_ports=sync_ports,
     )  # fmt: skip
     for module in (seats, checkpoints):
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
-    row = registry.find(name="Seat")
+    row = store.find(name="Seat")
     assert row is not None
     release(cast(Context, platform), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
 
 
-def seat(registry: Registry, status: Status = Status.RUNNING) -> str:
-    (row,) = registry.reserve([order("Seat", password_hash="$old")])
-    registry.update(row.id, status=status)
+def seat(store: WorkspaceStore, status: Status = Status.RUNNING) -> str:
+    (row,) = store.reserve([order("Seat", password_hash="$old")])
+    store.update(row.id, status=status)
     return row.id
 
 
 def test_the_container_is_restarted_with_another_password_and_cookie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_registry(tmp_path) as registry:
-        id, engine = seat(registry, Status.ERROR), Engine()
-        released(tmp_path, registry, engine, monkeypatch)
+    with open_store(tmp_path) as store:
+        id, engine = seat(store, Status.ERROR), Engine()
+        released(tmp_path, store, engine, monkeypatch)
         assert engine.starts == 2
         assert engine.config == b'auth: password\nhashed-password: "$new"\ncookie-suffix: 5e7a0b\ncert: false\n'
-        row = registry.get(id=id)
+        row = store.get(id=id)
         assert (row.password_hash, row.sessions, row.status, row.error) == ("$new", "5e7a0b", Status.RUNNING, None)
 
 
 def test_what_is_stopped_stays_so_with_the_new_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_registry(tmp_path) as registry:
-        seat(registry, Status.STOPPED)
+    with open_store(tmp_path) as store:
+        seat(store, Status.STOPPED)
         engine = Engine("exited")
-        released(tmp_path, registry, engine, monkeypatch)
+        released(tmp_path, store, engine, monkeypatch)
         assert (engine.starts, b"$new" in engine.config) == (1, True)
 
 
@@ -101,11 +101,11 @@ def test_what_is_stopped_stays_so_with_the_new_password(tmp_path: Path, monkeypa
 def test_a_seat_whose_release_fails_is_in_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
 ) -> None:
-    with open_registry(tmp_path) as registry:
-        id = seat(registry)
+    with open_store(tmp_path) as store:
+        id = seat(store)
         with pytest.raises(AtelierError):
-            released(tmp_path, registry, engine, monkeypatch)
-        row = registry.get(id=id)
+            released(tmp_path, store, engine, monkeypatch)
+        row = store.get(id=id)
         assert (row.status, row.password_hash) == (Status.ERROR, "$new")
 
 
@@ -115,27 +115,27 @@ def test_a_release_that_does_not_get_to_the_seat_leaves_it_in_error(
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    with open_registry(tmp_path) as registry:
-        id = seat(registry)
+    with open_store(tmp_path) as store:
+        id = seat(store)
         with pytest.raises(OSError, match="No space"):
-            released(tmp_path, registry, Engine(), monkeypatch, full)
-        assert registry.get(id=id).status is Status.ERROR
-        registry.update(id, status=Status.RUNNING, error=None)
+            released(tmp_path, store, Engine(), monkeypatch, full)
+        assert store.get(id=id).status is Status.ERROR
+        store.update(id, status=Status.RUNNING, error=None)
         with Locks(tmp_path).workspace(id, 1.0), pytest.raises(AtelierError):
-            released(tmp_path, registry, Engine(), monkeypatch)
-        assert registry.get(id=id).status is Status.ERROR
+            released(tmp_path, store, Engine(), monkeypatch)
+        assert store.get(id=id).status is Status.ERROR
 
 
 def test_only_another_release_ends_the_error_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_registry(tmp_path) as registry:
-        id = seat(registry)
-        release_failed(registry, id, "Docker is away.")
+    with open_store(tmp_path) as store:
+        id = seat(store)
+        release_failed(store, id, "Docker is away.")
         # Its user ends the container's first process, and Docker starts the container again.
         for status in ("restarting", "exited", "running"):
-            assert observed_status(registry.get(id=id), container(status))[0] is Status.ERROR
-            registry.observe(registry.get(id=id), *observed_status(registry.get(id=id), container(status)))
-        released(tmp_path, registry, Engine("exited"), monkeypatch)
-        row = registry.get(id=id)
+            assert observed_status(store.get(id=id), container(status))[0] is Status.ERROR
+            store.observe(store.get(id=id), *observed_status(store.get(id=id), container(status)))
+        released(tmp_path, store, Engine("exited"), monkeypatch)
+        row = store.get(id=id)
         assert (row.status, row.error) == (Status.STOPPED, None)
 
 
@@ -146,27 +146,27 @@ def test_a_release_whose_reset_was_done_before_an_outage_ends_the_error(
         def inspect(self, name: str) -> Container:
             return container("running", name=name, labels={"atelier.reset": "5e7a0b"})
 
-    with open_registry(tmp_path) as registry:
-        id = seat(registry)
-        release_failed(registry, id, "Docker is away.")
-        released(tmp_path, registry, Reset(), monkeypatch, files=RESET_FILES)
-        row = registry.get(id=id)
+    with open_store(tmp_path) as store:
+        id = seat(store)
+        release_failed(store, id, "Docker is away.")
+        released(tmp_path, store, Reset(), monkeypatch, files=RESET_FILES)
+        row = store.get(id=id)
         assert (row.status, row.error) == (Status.RUNNING, None)
 
 
 @pytest.mark.parametrize("state", ["canceled", "failed"])
 def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, state: str) -> None:
-    with open_registry(tmp_path) as registry:
-        id, jobs = seat(registry), Jobs(registry)
+    with open_store(tmp_path) as store:
+        id, jobs = seat(store), Jobs(store)
         job = jobs.create(RELEASE, [id], {}, "operator")
         ended = Ended(state, {}, AtelierError(Code.CANCELED, "It was canceled before it began."))
         (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
-        assert (outcome["status"], is_unreleased(registry.get(id=id))) == ("error", True)
+        assert (outcome["status"], is_unreleased(store.get(id=id))) == ("error", True)
 
 
 def test_a_release_job_that_succeeded_leaves_the_status(tmp_path: Path) -> None:
-    with open_registry(tmp_path) as registry:
-        id, jobs = seat(registry), Jobs(registry)
+    with open_store(tmp_path) as store:
+        id, jobs = seat(store), Jobs(store)
         job = jobs.create(RELEASE, [id], {}, "operator")
         OPERATIONS[RELEASE].finalize(jobs, job, Ended("successful", {}))
-        assert registry.get(id=id).status is Status.RUNNING
+        assert store.get(id=id).status is Status.RUNNING

@@ -16,7 +16,7 @@ from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.interface import Container, File, Image, SeatSpec
 from atelier.workspaces.checkpoints import reset
-from support import container, open_registry, order, site
+from support import container, open_store, order, site
 
 
 class Engine:
@@ -69,19 +69,19 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
 ) -> None:
     monkeypatch.setattr(seats, "await_ide", lambda *_: None)
     made = site(tmp_path)
-    with open_registry(tmp_path) as registry:
-        (row,) = registry.reserve([order("Seat")])
-        registry.update(row.id, status=Status.RUNNING)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
         if before == "exited":
-            stopped_on_purpose(registry, row.id)
+            stopped_on_purpose(store, row.id)
         name = made.container_name(row.id)
         engine = Engine(name, before, broken)
         platform = SimpleNamespace(
-            site=made, registry=registry, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
+            site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
             progress=lambda *_: None,
         )  # fmt: skip
         with pytest.raises(AtelierError, match=f"does not {broken}"):
             reset(cast(Context, platform), id=row.id, name=None, keep_hours=24)
         assert engine.containers[name] == before
-        assert (row.id in wanted_up(registry)) is (before == "running")
-        assert registry.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
+        assert (row.id in wanted_up(store)) is (before == "running")
+        assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)

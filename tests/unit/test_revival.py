@@ -15,7 +15,7 @@ from atelier.common.models import Status
 from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from support import NETWORKS, ROOMY, container, order, site
 
 from api.background import revival
@@ -23,19 +23,19 @@ from api.background.revival import Revival
 
 
 class Stage:
-    """A registry with one seat, and what Docker shows of it. Jobs are noted and end at once."""
+    """A database with one seat, and what Docker shows of it. Jobs are noted and end at once."""
 
-    def __init__(self, registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.registry, self.jobs = registry, Jobs(registry)
-        (made,) = registry.reserve([order("seat")])
-        registry.update(made.id, status=Status.RUNNING)
+    def __init__(self, store: WorkspaceStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store, self.jobs = store, Jobs(store)
+        (made,) = store.reserve([order("seat")])
+        store.update(made.id, status=Status.RUNNING)
         self.id = made.id
         self.begun: list[Job] = []
         self.seen: dict[str, Any] = {}
         self.watcher = SimpleNamespace(available=True, outages=0, version=0, seen=self.seen, asked_to_end={})
         services = SimpleNamespace(
             watcher=self.watcher,
-            registry=registry,
+            store=store,
             locks=Locks(folder),
             jobs=self.jobs,
             settings=SimpleNamespace(site=site(folder)),
@@ -55,10 +55,10 @@ class Stage:
         id = id or self.id
         self.seen[id] = container(status)
         self.watcher.version += 1
-        row = self.registry.get(id=id)
+        row = self.store.get(id=id)
         shown = Status.RUNNING if status == "running" else Status.STOPPED
         if row.status is not shown:
-            self.registry.observe(row, shown, None)
+            self.store.observe(row, shown, None)
 
     def look(self, times: int = 1) -> list[Job]:
         """The jobs that these looks begin."""
@@ -70,8 +70,8 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    with Registry(tmp_path, NETWORKS, ROOMY) as registry:
-        yield Stage(registry, tmp_path, monkeypatch)
+    with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
+        yield Stage(store, tmp_path, monkeypatch)
 
 
 def test_what_an_outage_stopped_is_started_and_not_for_ever(stage: Stage) -> None:
@@ -92,13 +92,13 @@ def test_what_an_outage_stopped_is_started_and_not_for_ever(stage: Stage) -> Non
 
 def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
     stage.show("exited")
-    stopped_on_purpose(stage.registry, stage.id)
+    stopped_on_purpose(stage.store, stage.id)
     assert stage.look(3) == []
 
 
 def test_a_seat_whose_release_failed_is_left(stage: Stage) -> None:
     stage.show("exited")
-    release_failed(stage.registry, stage.id, "Docker is away.")
+    release_failed(stage.store, stage.id, "Docker is away.")
     assert stage.look(3) == []
 
 
@@ -117,19 +117,19 @@ def test_a_stop_by_hand_counts_where_docker_lives_on(stage: Stage) -> None:
     stage.watcher.asked_to_end[stage.id] = 0.0
     stage.docker_answers = False  # it goes down, and has stopped the seat itself
     assert stage.look(3) == []
-    assert wanted_up(stage.registry) == {stage.id}
+    assert wanted_up(stage.store) == {stage.id}
     stage.watcher.asked_to_end.clear()  # as the watcher does when the stream of events ends
     assert len(stage.look()) == 1
     stage.watcher.asked_to_end[stage.id] = 0.0
     stage.docker_answers = True
     assert stage.look(3) == []
-    assert wanted_up(stage.registry) == set()
+    assert wanted_up(stage.store) == set()
 
 
-def test_a_stop_that_a_full_disk_keeps_from_the_registry_is_logged_once_and_holds_up_nobody(
+def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_holds_up_nobody(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (other,) = stage.registry.reserve([order("other")])
+    (other,) = stage.store.reserve([order("other")])
     stage.show("exited")
     stage.show("exited", other.id)
     stage.watcher.asked_to_end[stage.id] = 0.0
@@ -138,11 +138,11 @@ def test_a_stop_that_a_full_disk_keeps_from_the_registry_is_logged_once_and_hold
     async def day() -> None:
         loop, written = asyncio.get_running_loop(), asyncio.Event()
 
-        def write(registry: Registry, id: str) -> None:
+        def write(store: WorkspaceStore, id: str) -> None:
             tries.append(id)
             if len(tries) < 20:
-                raise AtelierError(Code.REGISTRY_ERROR, "The registry's disk is full.")
-            to_stay_stopped(registry, id)
+                raise AtelierError(Code.REGISTRY_ERROR, "The database's disk is full.")
+            to_stay_stopped(store, id)
             loop.call_soon_threadsafe(written.set)
 
         monkeypatch.setattr(revival, "_EVERY_SECONDS", 0.0)
@@ -154,5 +154,5 @@ def test_a_stop_that_a_full_disk_keeps_from_the_registry_is_logged_once_and_hold
     asyncio.run(day())
     (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "disk is full" in said.getMessage() and not said.exc_info
-    assert stage.id not in wanted_up(stage.registry)
+    assert stage.id not in wanted_up(stage.store)
     assert {id for job in stage.begun for id in job.project_ids} == {other.id}

@@ -11,7 +11,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
 from atelier.common.models import Status
 from atelier.engine.interface import Container, Event
-from support import container, open_registry, row, site
+from support import container, open_store, row, site
 
 from api.monitoring.docker_events import Watcher, status_seen
 
@@ -74,8 +74,8 @@ def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
     api = Docker(
         {"atelier.workspace": id, "name": made.container_name(id)}, [*["oom"] * 500, "exec_create: true", "die"]
     )
-    with open_registry(tmp_path) as registry:
-        watcher = Watcher(made, registry, Locks(tmp_path))
+    with open_store(tmp_path) as store:
+        watcher = Watcher(made, store, Locks(tmp_path))
         with pytest.raises(AtelierError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]
     assert api.asked == ["c"]
@@ -93,8 +93,8 @@ def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path,
         # The module is dead; Docker goes on with what it asked for.
         yield from ("kill", "die", "stop")
 
-    with open_registry(tmp_path) as registry:
-        watcher = Watcher(made, registry, Locks(tmp_path))
+    with open_store(tmp_path) as store:
+        watcher = Watcher(made, store, Locks(tmp_path))
         api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, actions())
         with pytest.raises(AtelierError, match="ended"):
             watcher._follow_with(api)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 from the pages' files.
 
 A Message is a string, the English text, and knows its code and parameters. Plain data (a module's result, an answer, a
-file) has them beside the text, under ``codes``; a column of the registry has them in place of it. A sentence of an
+file) has them beside the text, under ``codes``; a column of the database has them in place of it. A sentence of an
 older version has no code and is shown as it is.
 """
 

@@ -115,7 +115,7 @@ class Site:
     its documentation are generated from this class (declared.py)."""
 
     instance: Annotated[str, "Prefix of the installation's containers, networks and labels."]
-    state_dir: Annotated[Path, "Folder of the registry, the gateway's files and the locks."]
+    state_dir: Annotated[Path, "Folder of the database, the gateway's files and the locks."]
     engine_url: Annotated[str, "Where the Docker Engine listens, such as V(unix:///var/run/docker.sock)."]
     image_prefix: Annotated[str, "First part of the names of the images that the installation built."]
     domain: Annotated[str, "Domain under which seats are reached, as V(<id>.<domain>)."]
@@ -174,7 +174,7 @@ class Limits:
 
 
 class Workspace(NamedTuple):
-    """A registry row: what people want of a workspace, and what became of it.
+    """A database row: what people want of a workspace, and what became of it.
 
     A named tuple, because lists create thousands of them, and a frozen dataclass takes ten times as long.
     """

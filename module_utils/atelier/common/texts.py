@@ -214,7 +214,7 @@ TEXTS = {
     "archive_not_written.remedy": "Free space there or choose another folder, then run this again.",
     "not_compared": "The archive or the workspace's files cannot be read: {why}.",
     "not_compared.remedy": "Collect it again.",
-    "registry_unusable": "The registry {path} cannot be used: {why}.",
+    "registry_unusable": "The database {path} cannot be used: {why}.",
     "registry_unusable.remedy": "Check that the folder exists, is writable for this user and has free space.",
     "names_key_unreadable": "The key for container names cannot be read from {file}: {why}.",
     "names_key_unreadable.remedy": "Restore the file. If it is lost, delete it: the next run creates a new key and"

@@ -16,7 +16,7 @@ from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, IDE_PORT, Status, Workspace
 from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
-from ..database.workspace_store import Registry
+from ..database.workspace_store import WorkspaceStore
 from ..engine.interface import Container, File, SeatSpec
 from .context import Context
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
@@ -43,7 +43,7 @@ def make_seat(context: Context, workspace: Workspace, image: str, fill: Callable
     debugging. The same applies if ``fill`` fails after recording the error.
     """
     name = context.site.container_name(workspace.id)
-    context.registry.claim_running_slot(workspace.id, Status.CREATING)
+    context.store.claim_running_slot(workspace.id, Status.CREATING)
     discard_container(context, workspace)
     context.engine.create(seat_spec(context, workspace, image, name))
     start_seat(context, workspace, fill)
@@ -83,7 +83,7 @@ def start_seat(context: Context, workspace: Workspace, fill: Callable[[], None] 
         trust_proxy_ca(context, name)
     await_ide(context, workspace)
     fill()
-    context.registry.update(workspace.id, status=Status.RUNNING, error=None)
+    context.store.update(workspace.id, status=Status.RUNNING, error=None)
 
 
 def discard_container(context: Context, workspace: Workspace) -> None:
@@ -104,7 +104,7 @@ def remove_container(context: Context, name: str) -> None:
 
 
 def labels_of(context: Context, workspace: Workspace) -> dict[str, str]:
-    """What a lost registry can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
+    """What a lost database can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
     labels = {
         "atelier.instance": context.site.instance,
         "atelier.workspace": workspace.id,
@@ -192,7 +192,7 @@ def await_ide(context: Context, workspace: Workspace) -> None:
         return
     log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
-    context.registry.update(workspace.id, status=Status.ERROR, error=why)
+    context.store.update(workspace.id, status=Status.ERROR, error=why)
     raise AtelierError(
         Code.IDE_NOT_READY, Message("ide_silent_log", why=why, log=log), workspace=workspace.id, container=name
     )
@@ -228,9 +228,9 @@ def health(address: str) -> SeatResponse | None:
     return None
 
 
-def release_failed(registry: Registry, workspace_id: str, why: str) -> None:
+def release_failed(store: WorkspaceStore, workspace_id: str, why: str) -> None:
     """Marks a seat that may still contain the former participant's work, so that it cannot be claimed."""
-    registry.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
+    store.update(workspace_id, status=Status.ERROR, error=Message("release_failed", why=why))
 
 
 def is_unreleased(workspace: Workspace) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..common.locks import Locks
 from ..common.models import Site
-from ..database.workspace_store import Registry
+from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import tell_proxies
 from ..engine.client import DockerEngine
 from ..engine.interface import Engine
@@ -26,7 +26,7 @@ class Context:
     """The ports of one installation. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
 
     site: Site
-    registry: Registry
+    store: WorkspaceStore
     engine: Engine
     gateway: Gateway
     aliases: Gateway
@@ -43,32 +43,32 @@ class Context:
     def sync_routes(self) -> None:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
         client map."""
-        self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.registry.all()})
+        self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.store.all()})
         self.sync_aliases()
-        tell_proxies(self.site, self.registry, self.locks)
+        tell_proxies(self.site, self.store, self.locks)
 
     def sync_aliases(self) -> None:
-        self.aliases.sync(lambda: alias_routes(self.registry))
+        self.aliases.sync(lambda: alias_routes(self.store))
         self.sync_ports()
 
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
-        self.ports.sync(lambda: port_routes(self.registry))
+        self.ports.sync(lambda: port_routes(self.store))
 
 
 @contextmanager
 def open_platform(
     site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
 ) -> Iterator[Context]:
-    """Opens the engine and the registry. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
+    """Opens the engine and the database. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
     engine = DockerEngine(site.engine_url)
-    with Registry(site.state_dir, site.networks, site.quotas, create=not check_mode) as registry:
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=not check_mode) as store:
         locks = Locks(site.state_dir)
         if not check_mode:
             site = with_names(site, engine, locks, ready_timeout + 60)
         yield Context(
             site=site,
-            registry=registry,
+            store=store,
             engine=engine,
             gateway=Gateway(site.state_dir, locks),
             aliases=Gateway(site.state_dir, locks, "aliases.map"),

@@ -44,11 +44,11 @@ def fetch(context: Context, workspace: Workspace, access: GitAccess | None, seco
     with _access_in_seat(context, name, access):
         code, output = _fetched(context, name, order, seconds + _MOVE_SECONDS)
     if code == 0:
-        context.registry.update(workspace.id, git_pending=None)
+        context.store.update(workspace.id, git_pending=None)
         return
     said = last_of(_without(access, output), _MESSAGE_LENGTH)
     message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
-    context.registry.update(workspace.id, status=Status.ERROR, error=message)
+    context.store.update(workspace.id, status=Status.ERROR, error=message)
     raise AtelierError(Code.GIT_CLONE_FAILED, message, field="git_url", workspace=workspace.id, container=name)
 
 

@@ -50,7 +50,7 @@ def repository_for(
     elif context.site.git is None:
         # No message if it was pushed before the git server was turned off.
         problem = None if workspace.repository else not_installed(workspace)
-        yield lambda: context.registry.update(workspace.id, git_problem=problem)
+        yield lambda: context.store.update(workspace.id, git_problem=problem)
     else:
         with ThreadPoolExecutor(1) as beside:
             promise = beside.submit(grant, context, workspace)
@@ -65,7 +65,7 @@ def _push(context: Context, workspace: Workspace, promise: Future[Grant], restor
         # Not git's: then the making itself is interrupted.
         if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
             raise
-        context.registry.update(workspace.id, git_problem=problem_of(workspace, error))
+        context.store.update(workspace.id, git_problem=problem_of(workspace, error))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def grant(context: Context, workspace: Workspace) -> Grant:
         repository, branch = workspace.repository, _own_branch(context, forge, workspace)
     else:
         repository, branch = workspace.repository or _own_repository(context, forge, workspace), MAIN
-        context.registry.update(workspace.id, repository=repository)
+        context.store.update(workspace.id, repository=repository)
     user, former_user = seats_of(context.site, workspace.id)
     granted = Grant(repository, branch, forge.grant_seat(repository, user, branch))
     if workspace.branch is not None and former_user != user:
@@ -105,11 +105,11 @@ def renew_credential(context: Context, workspace: Workspace) -> None:
         if error.code is Code.REGISTRY_ERROR:
             raise
         problem = Message("keeps_access", name=workspace.name, said=error.message)
-        context.registry.update(workspace.id, git_problem=problem)
+        context.store.update(workspace.id, git_problem=problem)
         return
     _put_git_files(context, workspace, granted)
     if id_of(workspace.git_problem) == "keeps_access":
-        context.registry.update(workspace.id, git_problem=None)
+        context.store.update(workspace.id, git_problem=None)
 
 
 def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -127,7 +127,7 @@ def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: 
     if code != 0:
         said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
         raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
-    context.registry.update(workspace.id, branch=granted.branch, git_problem=None)
+    context.store.update(workspace.id, branch=granted.branch, git_problem=None)
 
 
 def _put_git_files(context: Context, workspace: Workspace, granted: Grant) -> None:
@@ -155,7 +155,7 @@ def end_access(context: Context, workspace_id: str) -> str | None:
 
     Returns a message on failure; ``reconcile`` then retries.
     """
-    if workspace_id not in context.registry.unrevoked() or context.site.git is None:
+    if workspace_id not in context.store.unrevoked() or context.site.git is None:
         return None
     try:
         open_forge(context.site, _PATIENCE).revoke_seat(*seats_of(context.site, workspace_id))
@@ -164,7 +164,7 @@ def end_access(context: Context, workspace_id: str) -> str | None:
             f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
             " The playbook reconcile, with repair=true, does it."
         )
-    context.registry.revoked(workspace_id)
+    context.store.revoked(workspace_id)
     return None
 
 
@@ -213,7 +213,7 @@ def _is_unused(context: Context, forge: Forge, workspace: Workspace, branch: str
     commits = {found.name: found.commit for found in forge.branches(str(workspace.repository))}
     return commits.get(branch) == commits.get(MAIN) and not any(
         branch in (other.branch, seat_branch(other.name))
-        for other in context.registry.all()
+        for other in context.store.all()
         if other.repository == workspace.repository and other.id != workspace.id
     )
 

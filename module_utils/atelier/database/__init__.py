@@ -1,1 +1,1 @@
-"""The registry: one SQLite file with workspaces, claims, addresses, quotas and jobs."""
+"""The database: one SQLite file with workspaces, claims, addresses, quotas and jobs."""

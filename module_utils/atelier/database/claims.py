@@ -1,7 +1,7 @@
 """Claims: which participant has which seat. The database itself refuses a second claim of a seat or a person; this
 module assigns the seats.
 
-Claims are stored in the registry. An answered claim survives a crash; an ended one stays as history.
+Claims are stored in the database. An answered claim survives a crash; an ended one stays as history.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import StrEnum
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site, Status, Workspace
-from .workspace_store import Registry, now
+from .workspace_store import WorkspaceStore, now
 
 _COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due, browser, source"
 _CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
@@ -85,19 +85,19 @@ class Occupancy:
     available: int
 
 
-def first_claim(registry: Registry, workspace_id: str) -> str | None:
+def first_claim(store: WorkspaceStore, workspace_id: str) -> str | None:
     """Time of the seat's first claim, as ISO 8601 in UTC; None if there was none."""
-    return _claimed(registry, workspace_id)[0]
+    return _claimed(store, workspace_id)[0]
 
 
-def last_claim(registry: Registry, workspace_id: str) -> str | None:
+def last_claim(store: WorkspaceStore, workspace_id: str) -> str | None:
     """Time of the seat's last claim; None if there was none."""
-    return _claimed(registry, workspace_id)[1]
+    return _claimed(store, workspace_id)[1]
 
 
-def _claimed(registry: Registry, workspace_id: str) -> tuple[str | None, str | None]:
+def _claimed(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str | None]:
     query = "SELECT min(claimed_at), max(claimed_at) FROM claims WHERE workspace_id = ?"
-    with registry.reading() as db:
+    with store.reading() as db:
         first, last = db.execute(query, (workspace_id,)).fetchone()
     return first, last
 
@@ -132,8 +132,8 @@ def _number(name: str) -> int | None:
 class Claims:
     """The claims on the seats of one workshop group."""
 
-    def __init__(self, registry: Registry, group: str, bounds: Bounds = Bounds()) -> None:
-        self._registry = registry
+    def __init__(self, store: WorkspaceStore, group: str, bounds: Bounds = Bounds()) -> None:
+        self._store = store
         self._group = group
         self._bounds = bounds
 
@@ -145,7 +145,7 @@ class Claims:
         A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, not running or
         ``leaving`` (about to be stopped or removed) are not assigned.
         """
-        with self._registry.transaction() as db:
+        with self._store.transaction() as db:
             opened = self._select("released_at IS NULL")
             by_email = {claim.email.lower(): claim for claim in opened}
             browsers = Counter(claim.browser for claim in opened if claim.browser)
@@ -180,7 +180,7 @@ class Claims:
 
     def release(self, workspace_id: str) -> Claim:
         """Ends and returns the claim on a seat. Raises NOT_FOUND if it has none."""
-        with self._registry.transaction() as db:
+        with self._store.transaction() as db:
             claim = next(iter(self._select("released_at IS NULL AND workspace_id = ?", workspace_id)), None)
             if claim is None:
                 raise AtelierError(
@@ -197,7 +197,7 @@ class Claims:
 
     def mark_password_shown(self, claim: Claim) -> None:
         """Records that the participant was shown the seat's password, which happens once."""
-        with self._registry.transaction() as db:
+        with self._store.transaction() as db:
             db.execute(
                 "UPDATE claims SET password_due = 0 WHERE workspace_id = ? AND claimed_at = ?",
                 (claim.workspace_id, claim.claimed_at),
@@ -212,10 +212,10 @@ class Claims:
         return self._select("released_at IS NOT NULL")
 
     def members(self) -> list[Workspace]:
-        return members(self._registry.all(), self._group)
+        return members(self._store.all(), self._group)
 
     def seats(self) -> list[Workspace]:
-        return pool(self._registry.all(), self._group)
+        return pool(self._store.all(), self._group)
 
     def occupancy(self) -> Occupancy:
         seats = self.seats()
@@ -225,7 +225,7 @@ class Claims:
         return Occupancy(len(seats), len(seats) - len(free), len(running))
 
     def _select(self, condition: str, *values: str) -> list[Claim]:
-        with self._registry.reading() as db:
+        with self._store.reading() as db:
             rows = db.execute(
                 f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence",  # noqa: S608 - ours
                 values,

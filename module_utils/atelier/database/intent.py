@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..common.models import Status
-from .workspace_store import Registry
+from .workspace_store import WorkspaceStore
 
 
-def stopped_on_purpose(registry: Registry, workspace_id: str) -> None:
+def stopped_on_purpose(store: WorkspaceStore, workspace_id: str) -> None:
     """Notes that the workspace is stopped and is to stay so, also when Docker restarts."""
-    with registry.transaction() as db:
+    with store.transaction() as db:
         db.execute(
             "UPDATE workspaces SET status = ?, error = NULL, wanted = 'stopped', orders = orders + 1 WHERE id = ?",
             (Status.STOPPED, workspace_id),
         )
 
 
-def to_stay_stopped(registry: Registry, workspace_id: str) -> None:
+def to_stay_stopped(store: WorkspaceStore, workspace_id: str) -> None:
     """Notes that a workspace whose container is down already, for whatever reason, is to stay so. One that is being
     made, or whose status says otherwise, is left alone."""
-    with registry.transaction() as db:
+    with store.transaction() as db:
         db.execute(
             "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1"
             " WHERE id = ? AND status IN ('stopped', 'error') AND wanted <> 'stopped'",
@@ -34,9 +34,9 @@ def to_stay_stopped(registry: Registry, workspace_id: str) -> None:
         )
 
 
-def wanted_up(registry: Registry) -> set[str]:
+def wanted_up(store: WorkspaceStore) -> set[str]:
     """Ids of the workspaces that should run."""
-    with registry.reading() as db:
+    with store.reading() as db:
         return {row[0] for row in db.execute("SELECT id FROM workspaces WHERE wanted = 'running'")}
 
 
@@ -58,9 +58,9 @@ class Present:
     password_hash: str | None = field(repr=False)
 
 
-def present(registry: Registry, ids: Sequence[str]) -> dict[str, Present]:
+def present(store: WorkspaceStore, ids: Sequence[str]) -> dict[str, Present]:
     """Of those of the workspaces that exist, by id."""
     query = "SELECT wanted, orders, passwords, password_hash FROM workspaces WHERE id = ?"
-    with registry.reading() as db:
+    with store.reading() as db:
         rows = {id: db.execute(query, (id,)).fetchone() for id in ids}
     return {id: Present(*row) for id, row in rows.items() if row is not None}

@@ -1,6 +1,6 @@
 """Jobs: the playbook executions requested over the API, their events and results.
 
-They are stored in the registry, so they survive a crash. A job's variables contain ids and plain words, never passwords
+They are stored in the database, so they survive a crash. A job's variables contain ids and plain words, never passwords
 (rows have hashes, written before the job runs).
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..common.messages import restored, tagged, untagged
 from .intent import counters
-from .workspace_store import Registry, now
+from .workspace_store import WorkspaceStore, now
 
 # Older ones are deleted when a new one is created.
 KEPT_JOBS = 1000
@@ -75,15 +75,15 @@ class JobEvent:
 
 
 class Jobs:
-    """The jobs of one registry."""
+    """The jobs of one database."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
+    def __init__(self, store: WorkspaceStore) -> None:
+        self.store = store
 
     def create(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
         """Stores a pending job; from then on it survives a crash."""
         job_id = secrets.token_hex(6)
-        with self.registry.transaction() as db:
+        with self.store.transaction() as db:
             basis = {id: count for id in project_ids if (count := counters(db, id)) is not None}
             db.execute(
                 "INSERT INTO jobs (id, operation, state, project_ids, variables, created_at, done, total, seats,"
@@ -113,7 +113,7 @@ class Jobs:
     ) -> None:
         """Writes the end and its event, which comes last, in one transaction: no crash leaves one without the other."""
         moment = now()
-        with self.registry.transaction() as db:
+        with self.store.transaction() as db:
             if _is_open(db, job_id):
                 db.execute(
                     "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
@@ -152,7 +152,7 @@ class Jobs:
     def add_event(self, job_id: str, kind: str, data: Mapping[str, Any]) -> JobEvent:
         """Stores an event of the job."""
         moment = now()
-        with self.registry.transaction() as db:
+        with self.store.transaction() as db:
             cursor = db.execute(
                 "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
                 (job_id, moment, kind, json.dumps(tagged(data))),
@@ -161,7 +161,7 @@ class Jobs:
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
         """What happened in the job after the event of that number."""
-        with self.registry.reading() as db:
+        with self.store.reading() as db:
             rows = db.execute(
                 "SELECT sequence, at, kind, data FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence",
                 (job_id, after),
@@ -169,13 +169,13 @@ class Jobs:
         return [JobEvent(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
 
     def _select(self, rest: str, *values: str | int) -> list[Job]:
-        with self.registry.reading() as db:
+        with self.store.reading() as db:
             rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
         return [_job(row) for row in rows]
 
     def _set(self, job_id: str, **values: str | int | None) -> None:
         assignments = ", ".join(f"{column} = ?" for column in values)
-        with self.registry.transaction() as db:
+        with self.store.transaction() as db:
             db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608
 
 

@@ -1,4 +1,4 @@
-"""The registry's tables, as a list of migrations: entry N takes a file from ``user_version`` N to N + 1."""
+"""The database's tables, as a list of migrations: entry N takes a file from ``user_version`` N to N + 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry's rows: workspaces, reservations, clone requests."""
+"""The database's rows: workspaces, reservations, clone requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
 
 @dataclass(frozen=True)
 class Reservation:
-    """The values of a new row; the registry assigns id, address and times."""
+    """The values of a new row; the database assigns id, address and times."""
 
     name: str
     template: str

@@ -1,4 +1,4 @@
-"""The registry: the workspaces and their desired state, in one crash-safe SQLite file.
+"""The database: the workspaces and their desired state, in one crash-safe SQLite file.
 
 Every write is one ``BEGIN IMMEDIATE`` transaction, so uniqueness, quotas and fixed addresses are decided where rows
 are reserved, and two people who click at once are served one after the other. ``synchronous=FULL``: a reservation
@@ -24,8 +24,8 @@ from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
 from .quotas import check_room
-from .registry_file import opened_alone, unusable
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
+from .sqlite_file import opened_alone, unusable
 
 _BUSY_SECONDS = 30
 # A sentence with a code is bound as JSON, whatever the column.
@@ -42,10 +42,10 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-class Registry:
-    """Opens (and if need be makes or migrates) the registry in ``state_dir``.
+class WorkspaceStore:
+    """Opens (and if need be makes or migrates) the database in ``state_dir``.
 
-    Thread-safe. With ``create`` false a missing registry counts as empty and is not created (check mode). Raises
+    Thread-safe. With ``create`` false a missing database counts as empty and is not created (check mode). Raises
     REGISTRY_ERROR if the folder or file cannot be used.
     """
 
@@ -74,7 +74,7 @@ class Registry:
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> WorkspaceStore:
         return self
 
     def __exit__(
@@ -252,7 +252,7 @@ class Registry:
             self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
 
     def adopt(self, workspace: Workspace) -> None:
-        """Takes in a row as it is (a container that the registry lost), whatever the quotas say."""
+        """Takes in a row as it is (a container that the database lost), whatever the quotas say."""
         with self._transaction():
             self._write(workspace)
             self._db.execute(
@@ -263,14 +263,14 @@ class Registry:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One ``BEGIN IMMEDIATE`` transaction on the registry's connection. Writes of this thread inside it belong to
+        """One ``BEGIN IMMEDIATE`` transaction on the database's connection. Writes of this thread inside it belong to
         it: all of them are kept, or none."""
         with self._transaction():
             yield self._db
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The registry's connection, for reads. Raises REGISTRY_ERROR for what SQLite raises."""
+        """The database's connection, for reads. Raises REGISTRY_ERROR for what SQLite raises."""
         with self._mutex:
             try:
                 yield self._db

@@ -10,14 +10,14 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from ..common.models import Site
-from ..database.workspace_store import Registry
+from ..database.workspace_store import WorkspaceStore
 
 
 def clients_file(state_dir: Path) -> Path:
     return state_dir / "egress" / "workspaces.json"
 
 
-def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
+def tell_proxies(site: Site, store: WorkspaceStore, locks: Locks) -> None:
     """Writes the workspace of each address that has a proxy: ``{address: {"id", "group"}}``.
 
     The proxies reread the file when it changes. It is not written if no mode has a proxy, or if it is unchanged. Raises
@@ -30,7 +30,7 @@ def tell_proxies(site: Site, registry: Registry, locks: Locks) -> None:
         # Read while locked, so that concurrent runs see each other's workspaces.
         clients = {
             workspace.address: {"id": workspace.id, "group": workspace.group}
-            for workspace in registry.all()
+            for workspace in store.all()
             if workspace.proxy_mode.proxy
         }
         data = json.dumps(clients).encode()

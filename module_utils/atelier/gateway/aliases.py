@@ -1,6 +1,6 @@
 """Aliases: readable subdomains for ports of workspaces, optionally with a user name and a password.
 
-They are stored in the registry. The gateway's map has them as ``<id>-<port>``, the port's own name, with ``-auth``
+They are stored in the database. The gateway's map has them as ``<id>-<port>``, the port's own name, with ``-auth``
 appended if the API must check the password. Clones do not inherit them.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import IDE_PORT
-from ..database.workspace_store import Registry, now
+from ..database.workspace_store import WorkspaceStore, now
 
 SUBDOMAIN_LENGTH = (3, 32)
 USER_LENGTH = (1, 64)
@@ -87,12 +87,12 @@ def check_alias_password(password: str) -> str:
     return password
 
 
-def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
+def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool:
     """Creates or changes the workspace's alias; returns whether anything changed. Raises ALIAS_EXISTS if another
     workspace has the name, or, with ``new``, if anyone has it."""
     values = (alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash)
-    with registry.transaction() as db:
-        present = find_alias(registry, alias.subdomain)
+    with store.transaction() as db:
+        present = find_alias(store, alias.subdomain)
         if present is not None and (new or present.workspace_id != alias.workspace_id):
             raise AtelierError(
                 Code.ALIAS_EXISTS,
@@ -120,21 +120,21 @@ def put_alias(registry: Registry, alias: Alias, *, new: bool = False) -> bool:
     return True
 
 
-def drop_alias(registry: Registry, workspace_id: str, subdomain: str) -> bool:
+def drop_alias(store: WorkspaceStore, workspace_id: str, subdomain: str) -> bool:
     """Returns whether it existed."""
-    with registry.transaction() as db:
+    with store.transaction() as db:
         cursor = db.execute("DELETE FROM aliases WHERE subdomain = ? AND workspace_id = ?", (subdomain, workspace_id))
         return cursor.rowcount == 1
 
 
-def find_alias(registry: Registry, subdomain: str) -> Alias | None:
-    found = _select(registry, "WHERE subdomain = ?", subdomain)
+def find_alias(store: WorkspaceStore, subdomain: str) -> Alias | None:
+    found = _select(store, "WHERE subdomain = ?", subdomain)
     return found[0] if found else None
 
 
-def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
+def get_alias(store: WorkspaceStore, workspace_id: str, subdomain: str) -> Alias:
     """The workspace's alias. Raises NOT_FOUND."""
-    found = find_alias(registry, subdomain)
+    found = find_alias(store, subdomain)
     if found is None or found.workspace_id != workspace_id:
         raise AtelierError(
             Code.NOT_FOUND, Message("alias.none", value=subdomain[:40]), field="subdomain", value=subdomain[:40]
@@ -142,19 +142,19 @@ def get_alias(registry: Registry, workspace_id: str, subdomain: str) -> Alias:
     return found
 
 
-def all_aliases(registry: Registry) -> Mapping[str, Sequence[Alias]]:
+def all_aliases(store: WorkspaceStore) -> Mapping[str, Sequence[Alias]]:
     """The aliases by workspace id, sorted by name."""
     found: dict[str, list[Alias]] = {}
-    for alias in _select(registry, ""):
+    for alias in _select(store, ""):
         found.setdefault(alias.workspace_id, []).append(alias)
     return found
 
 
-def alias_routes(registry: Registry) -> dict[str, str]:
+def alias_routes(store: WorkspaceStore) -> dict[str, str]:
     """The gateway's map of aliases."""
     return {
         alias.subdomain: f"{alias.workspace_id}-{alias.port}{'-auth' if alias.user else ''}"
-        for alias in _select(registry, "")
+        for alias in _select(store, "")
     }
 
 
@@ -162,7 +162,7 @@ def _values(alias: Alias) -> tuple[Any, ...]:
     return alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash
 
 
-def _select(registry: Registry, condition: str, *values: str) -> list[Alias]:
-    with registry.reading() as db:
+def _select(store: WorkspaceStore, condition: str, *values: str) -> list[Alias]:
+    with store.reading() as db:
         rows = db.execute(f"SELECT {_COLUMNS} FROM aliases {condition} ORDER BY subdomain", values).fetchall()  # noqa: S608
     return [Alias(*row) for row in rows]

@@ -19,43 +19,43 @@ from collections.abc import Iterable
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
-from ..database.workspace_store import Registry, now
+from ..database.workspace_store import WorkspaceStore, now
 from .aliases import all_aliases
 
 OPEN, SHARED, GUARDED = "open", "shared", "guarded"
 PASS_SECONDS = 12 * 3600
 
 
-def port_routes(registry: Registry) -> dict[str, str]:
+def port_routes(store: WorkspaceStore) -> dict[str, str]:
     """The gateway's map."""
-    doors = {row.id: _key(row) or OPEN for row in registry.all()}
-    shares = {f"{id}-{port}": SHARED for id, port in _shares(registry)}
+    doors = {row.id: _key(row) or OPEN for row in store.all()}
+    shares = {f"{id}-{port}": SHARED for id, port in _shares(store)}
     # An alias with a password also closes the port's own name.
     guarded = {
         f"{alias.workspace_id}-{alias.port}": GUARDED
-        for aliases in all_aliases(registry).values()
+        for aliases in all_aliases(store).values()
         for alias in aliases
         if alias.user is not None
     }
     return doors | shares | guarded
 
 
-def shared_ports(registry: Registry, workspace_id: str) -> set[int]:
-    return {port for id, port in _shares(registry) if id == workspace_id}
+def shared_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
+    return {port for id, port in _shares(store) if id == workspace_id}
 
 
-def guarded_ports(registry: Registry, workspace_id: str) -> set[int]:
+def guarded_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
     """The ports that an alias with a password leads to."""
-    return {alias.port for alias in all_aliases(registry).get(workspace_id, ()) if alias.user is not None}
+    return {alias.port for alias in all_aliases(store).get(workspace_id, ()) if alias.user is not None}
 
 
-def share_port(registry: Registry, workspace_id: str, port: int) -> bool:
+def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
     """Opens the port to everybody who knows its address, other seats included. Returns whether it was not shared.
 
     Raises PORT_GUARDED where an alias asks for a password for the same port, PROJECT_NOT_FOUND for a missing workspace.
     """
-    with registry.transaction() as db:
-        guarding = [alias for alias in all_aliases(registry).get(workspace_id, ()) if alias.port == port and alias.user]
+    with store.transaction() as db:
+        guarding = [alias for alias in all_aliases(store).get(workspace_id, ()) if alias.port == port and alias.user]
         if guarding:
             raise AtelierError(
                 Code.PORT_GUARDED,
@@ -75,10 +75,10 @@ def share_port(registry: Registry, workspace_id: str, port: int) -> bool:
         return cursor.rowcount == 1
 
 
-def unshare_ports(registry: Registry, workspace_id: str, ports: Iterable[int] | None = None) -> bool:
+def unshare_ports(store: WorkspaceStore, workspace_id: str, ports: Iterable[int] | None = None) -> bool:
     """Ends the sharing of these ports, or of all. Returns whether one was shared."""
-    with registry.transaction() as db:
-        shared = shared_ports(registry, workspace_id)
+    with store.transaction() as db:
+        shared = shared_ports(store, workspace_id)
         ending = shared if ports is None else shared & set(ports)
         for port in ending:
             db.execute("DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", (workspace_id, port))
@@ -103,6 +103,6 @@ def _key(row: Workspace) -> str | None:
     return base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
-def _shares(registry: Registry) -> list[tuple[str, int]]:
-    with registry.reading() as db:
+def _shares(store: WorkspaceStore) -> list[tuple[str, int]]:
+    with store.reading() as db:
         return db.execute("SELECT workspace_id, port FROM shared_ports").fetchall()

@@ -52,7 +52,7 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
     Raises PROJECT_NOT_FOUND for an unknown id, VALIDATION_ERROR for an unusable folder, WORKSPACE_BUSY if another run
     uses it. Errors of a seat are in its entry's ``error``.
     """
-    rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    rows = [context.store.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     if check_mode:
         known = read_manifest(folder)
         return Collected(True, [known.get(row.id, Entry(row.id, row.name, str(row.status))) for row in rows])
@@ -76,7 +76,7 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
 def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
     """Verifies the archives of these workspaces, and checks the seats for newer changes. Raises NOT_COLLECTED if the
     manifest lacks one of them, its archive is unusable, or older than its work."""
-    rows = [context.registry.get(id=id, field="ids") for id in dict.fromkeys(ids)]
+    rows = [context.store.get(id=id, field="ids") for id in dict.fromkeys(ids)]
     entries = read_manifest(folder)
 
     def fault(row: Workspace) -> str | None:

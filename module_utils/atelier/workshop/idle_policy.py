@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ..database.workspace_store import Registry
+from ..database.workspace_store import WorkspaceStore
 
 # An unused IDE takes a hundredth of a core.
 BUSY_CORES = 0.05
@@ -46,10 +46,10 @@ def is_due(
     return "idle" if moment - last >= idle else None
 
 
-def extend(registry: Registry, workspace_id: str, minutes: int) -> datetime:
+def extend(store: WorkspaceStore, workspace_id: str, minutes: int) -> datetime:
     """Keeps a workspace from being stopped for at least so many minutes from now; returns until when."""
     until = datetime.now(UTC) + timedelta(minutes=minutes)
-    with registry.transaction() as db:
+    with store.transaction() as db:
         (kept,) = db.execute(
             "INSERT INTO extensions (workspace_id, until) VALUES (?, ?)"
             " ON CONFLICT (workspace_id) DO UPDATE SET until = max(until, excluded.until) RETURNING until",
@@ -58,8 +58,8 @@ def extend(registry: Registry, workspace_id: str, minutes: int) -> datetime:
     return datetime.fromisoformat(kept)
 
 
-def extensions(registry: Registry) -> dict[str, datetime]:
+def extensions(store: WorkspaceStore) -> dict[str, datetime]:
     """Until when each workspace that somebody extended is kept from being stopped."""
-    with registry.reading() as db:
+    with store.reading() as db:
         rows = db.execute("SELECT workspace_id, until FROM extensions").fetchall()
     return {row[0]: datetime.fromisoformat(row[1]) for row in rows}

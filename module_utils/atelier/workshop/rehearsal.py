@@ -80,10 +80,10 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
             field="seats",
             value=seats,
         )
-    source = context.registry.get(id=source_id, name=source_name, field="source")
+    source = context.store.get(id=source_id, name=source_name, field="source")
     with context.locks.rehearsal():
         remove_leftovers(context)
-        room = [Limit(what, count) for what, count in context.registry.room(source.owner, source.proxy_mode).items()]
+        room = [Limit(what, count) for what, count in context.store.room(source.owner, source.proxy_mode).items()]
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
             reason = Message("room_for", what=tightest.what, seats=tightest.seats, wanted=seats)
@@ -167,7 +167,7 @@ def _asked(context: Context, id: str, command: Sequence[str]) -> str:
 
 def leftovers(context: Context) -> list[Workspace]:
     """The seats of rehearsals."""
-    return [row for row in context.registry.all() if row.group == GROUP]
+    return [row for row in context.store.all() if row.group == GROUP]
 
 
 def remove_leftovers(context: Context) -> None:

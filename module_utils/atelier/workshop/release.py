@@ -1,6 +1,6 @@
 """The release of a workshop seat: ends everything that the former participant runs in it.
 
-No program in the seat is used for that, since its user may have replaced all of them. The registry gets the new
+No program in the seat is used for that, since its user may have replaced all of them. The database gets the new
 password first. So an interrupted release leaves a seat that locks out the former participant at its next start, and
 another run completes it.
 """
@@ -45,7 +45,7 @@ def release(
     ``origin`` of the outcome is ``files`` where the files stay. If it fails, the seat is in state ``error``, so that
     nobody is given it. Raises PROJECT_NOT_FOUND, and what restarting or resetting a seat raises.
     """
-    row = context.registry.get(id=id, name=name, field="id" if id else "name")
+    row = context.store.get(id=id, name=name, field="id" if id else "name")
     if check_mode:
         before = _view(context, row, _container(context, row))
         return ResetOutcome(True, before, before, "", None)
@@ -59,7 +59,7 @@ def release(
                 keep_hours=wanted.keep_hours,
                 run_id=wanted.run_id,
                 # A checkpoint taken while the seat was claimed contains the participant's files.
-                taken_before=first_claim(context.registry, row.id),
+                taken_before=first_claim(context.store, row.id),
             )
             return replace(outcome, changed=True, before=before)
         return _end_sessions(context, row.id, before)
@@ -67,30 +67,30 @@ def release(
         # Also if Docker is unavailable or a disk is full: the former participant may still have access, so the seat
         # must not be assigned.
         if row.status is not Status.CREATING:
-            release_failed(context.registry, row.id, error.message if isinstance(error, AtelierError) else str(error))
+            release_failed(context.store, row.id, error.message if isinstance(error, AtelierError) else str(error))
         raise
 
 
 def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
     """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before."""
     with context.locks.workspace(id, context.lock_wait):
-        row = context.registry.get(id=id)
+        row = context.store.get(id=id)
         before = _view(context, row, _container(context, row))
-        context.registry.update(
+        context.store.update(
             id,
             # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
             sessions=wanted.run_id or new_id(),
             password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
         )
         # This invalidates port passes; shares of the former participant end, too.
-        unshare_ports(context.registry, id)
+        unshare_ports(context.store, id)
         context.sync_ports()
     return before
 
 
 def _end_sessions(context: Context, id: str, before: dict[str, object]) -> ResetOutcome:
     with context.locks.workspace(id, context.lock_wait):
-        row = context.registry.get(id=id)
+        row = context.store.get(id=id)
         recover(context, row)
         container = _container(context, row)
         # One that is still being made gets the new password when it starts.
@@ -100,9 +100,9 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
             renew_credential(context, row)
             apply_ide_config(context, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
-            context.registry.update(id, status=status, error=None)
+            context.store.update(id, status=status, error=None)
             context.progress(Message("step.end_sessions", name=row.name), 1, 1)
-        after = _view(context, context.registry.get(id=id), _container(context, row))
+        after = _view(context, context.store.get(id=id), _container(context, row))
     return ResetOutcome(True, before, after, "files", None)
 
 

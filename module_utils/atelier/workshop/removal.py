@@ -37,7 +37,7 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
     work is newer than its archive, or that can't be looked at, goes on as it was; the others are removed. Raises
     NOT_COLLECTED in the end when there was one.
     """
-    rows = [row for id in dict.fromkeys(ids) if (row := context.registry.find(id=id)) is not None]
+    rows = [row for id in dict.fromkeys(ids) if (row := context.store.find(id=id)) is not None]
     if check_mode:
         return Removed(bool(rows), [row.name for row in rows], ())
     entries = read_manifest(folder)
@@ -70,7 +70,7 @@ def _remove_held(
     context: Context, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
 ) -> str | None:
     """Why the seat was not removed; None when it was. The caller holds its lock."""
-    if context.registry.find(id=row.id) is None:
+    if context.store.find(id=row.id) is None:
         return None
     if was_interrupted(context, row):
         recover(context, row)

@@ -101,7 +101,7 @@ def take_checkpoint(
         run = f"-{run_id}" if run_id else ""
         # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
         earlier = [found.stamp for found in checkpoints_of(context, row.id)]
-        claimed = last_claim(context.registry, row.id)
+        claimed = last_claim(context.store, row.id)
         stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
         context.engine.tag(image.id, f"{_prefix(context, row.id)}{stamp}{run}")
     for old in checkpoints_of(context, row.id)[:-MOST_CHECKPOINTS]:
@@ -181,8 +181,8 @@ def reset(
             if row.git_pending:
                 fetch(context, row, None, _FETCH_SECONDS)
             if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
-                context.registry.update(row.id, status=Status.RUNNING, error=None)
-            after = _view(context, context.registry.get(id=row.id), container)
+                context.store.update(row.id, status=Status.RUNNING, error=None)
+            after = _view(context, context.store.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
         with _stopped_if_it_fails(context, row), _origin(context, row, container, taken_before) as (origin, image):
@@ -190,7 +190,7 @@ def reset(
                 context, row, container, image, run_id, pending=CLONE if origin == "repository" else None
             )
         context.progress(Message("step.reset", name=row.name), 1, 1)
-        row = context.registry.get(id=row.id)
+        row = context.store.get(id=row.id)
         after = _view(context, row, context.engine.inspect(context.site.container_name(row.id)))
     sweep(context, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
@@ -199,7 +199,7 @@ def reset(
 @contextmanager
 def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
     """Keeps a deliberately stopped seat stopped if its reset fails, unless its new container runs."""
-    if row.id in wanted_up(context.registry):
+    if row.id in wanted_up(context.store):
         yield
         return
     try:
@@ -207,8 +207,8 @@ def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
     except AtelierError as error:
         if error.code is not Code.IDE_NOT_READY:
             with suppress(AtelierError):  # the first error says more
-                if row.id in wanted_up(context.registry):
-                    stopped_on_purpose(context.registry, row.id)
+                if row.id in wanted_up(context.store):
+                    stopped_on_purpose(context.store, row.id)
         raise
 
 
@@ -217,7 +217,7 @@ def _origin(
     context: Context, row: Workspace, container: Container | None, taken_before: str | None
 ) -> Iterator[tuple[str, str]]:
     """The origin of the reset as a word, and its image, which exists for the length of the block."""
-    base = context.registry.find(id=row.cloned_from) if row.cloned_from else None
+    base = context.store.find(id=row.cloned_from) if row.cloned_from else None
     own = [found for found in checkpoints_of(context, row.id) if taken_before is None or found.taken_at < taken_before]
     bases = checkpoints_of(context, base.id) if base else []
     if own:
@@ -247,7 +247,7 @@ def _replace_container(
     labels = {_RESET_LABEL: run_id} if run_id else {}
     context.engine.create(seat_spec(context, row, image, new, labels))
     try:
-        context.registry.claim_running_slot(row.id)
+        context.store.claim_running_slot(row.id)
     except AtelierError:
         context.engine.remove(new)
         raise
@@ -263,7 +263,7 @@ def _replace_container(
     context.engine.rename(new, name)
     try:
         # Not earlier: a restored old container must be unchanged.
-        context.registry.update(row.id, git_pending=pending)
+        context.store.update(row.id, git_pending=pending)
         # On its own branch again, whatever it was reset to; pushed commits stay on the git server.
         with repository_for(context, row, wanted=row.repository is not None) as push:
 
@@ -278,7 +278,7 @@ def _replace_container(
             with suppress(AtelierError):
                 context.engine.remove(name)
                 restore_previous_container(context, row)
-                context.registry.update(row.id, git_pending=row.git_pending)
+                context.store.update(row.id, git_pending=row.git_pending)
                 if old is not None and old.status == "running":
                     start_seat(context, row)
         raise
@@ -297,7 +297,7 @@ def restore_previous_container(context: Context, row: Workspace) -> None:
     former = _last_kept(context, row.id)
     if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
         context.engine.rename(former.name, context.site.container_name(row.id))
-        context.registry.update(row.id, status=Status.STOPPED, error=None)
+        context.store.update(row.id, status=Status.STOPPED, error=None)
 
 
 def stale_containers(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
@@ -353,7 +353,7 @@ def _names(context: Context) -> dict[str, str]:
 
 
 def _row(context: Context, id: str | None, name: str | None) -> Workspace:
-    row = context.registry.get(id=id, name=name, field="id" if id else "name")
+    row = context.store.get(id=id, name=name, field="id" if id else "name")
     if row.status is Status.CREATING:
         raise AtelierError(
             Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"

@@ -94,7 +94,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     the next run.
     """
     _check(order)
-    source = context.registry.get(id=order.source_id, name=order.source_name, field="source")
+    source = context.store.get(id=order.source_id, name=order.source_name, field="source")
     if source.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
     if check_mode:
@@ -116,7 +116,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
             source=view(context.site, source, source.status),
             seats=[_seat_view(context, seat) for seat in seats],
         )
-        context.registry.close_batch(run.id)
+        context.store.close_batch(run.id)
     return outcome
 
 
@@ -165,7 +165,7 @@ def _check(order: CloneOrder) -> None:
 
 def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list[Batch]:
     """Interrupted batches of the same kind: their result was not returned, and no live run has them locked."""
-    return [batch for batch in context.registry.open_batches(source.id) if batch.count == order.count]
+    return [batch for batch in context.store.open_batches(source.id) if batch.count == order.count]
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Ru
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
             # The previous holder may have closed it.
-            if held and batch in context.registry.open_batches(source.id):
+            if held and batch in context.store.open_batches(source.id):
                 yield _Run(batch.id, batch)
                 return
     run_id = new_id()
@@ -187,20 +187,20 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
     """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
     if order.ids:
         # Some may have been deleted since; the others are still created.
-        rows = [row for id in order.ids if (row := context.registry.find(id=id))]
+        rows = [row for id in order.ids if (row := context.store.find(id=id))]
         if not rows:
-            context.registry.get(id=order.ids[0], field="ids")
+            context.store.get(id=order.ids[0], field="ids")
         return [_present(context, order, row) for row in rows]
     if order.count is not None:
-        there = [row for row in context.registry.all() if row.batch == run.id]
+        there = [row for row in context.store.all() if row.batch == run.id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
-        reserved = context.registry.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
+        reserved = context.store.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
         return [
             *(_present(context, order, row, forgotten=True) for row in there),
             *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
         ]
-    rows_by_name = {name: context.registry.find(name=name) for name in order.names}
+    rows_by_name = {name: context.store.find(name=name) for name in order.names}
     seats_by_name = {name: _named(context, order, source, row) for name, row in rows_by_name.items() if row}
     missing = {name: _wanted_password(order, name, new=True) for name, row in rows_by_name.items() if row is None}
     orders = [
@@ -209,14 +209,14 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
         )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
-    reserved = context.registry.reserve(orders, keep=keep)
+    reserved = context.store.reserve(orders, keep=keep)
     seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
     for seat in seats_by_name.values():
         row = seat.workspace
         unfinished = row.status is Status.CREATING and row.batch != run.id
-        if keep and unfinished and not context.registry.take_over(row, run.id):
+        if keep and unfinished and not context.store.take_over(row, run.id):
             for reservation in reserved:
-                context.registry.delete(reservation.id)
+                context.store.delete(reservation.id)
             raise _busy(row)
     return [seats_by_name[name] for name in order.names]
 
@@ -313,7 +313,7 @@ def _finish_one(context: Context, image: Image | None, seat: _Seat) -> bool:
     if seat.make and image is not None:
         with context.locks.workspace(seat.workspace.id, context.lock_wait):
             # It may have been deleted since, or made by another run.
-            row = context.registry.get(id=seat.workspace.id, field="names")
+            row = context.store.get(id=seat.workspace.id, field="names")
             if _is_unmade(context, row):
                 _make(context, image, seat, row)
                 return True
@@ -324,7 +324,7 @@ def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
     """Creates the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
     then the container is kept. If the engine is unavailable the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
-        context.registry.update(row.id, password_hash=seat.password_hash)
+        context.store.update(row.id, password_hash=seat.password_hash)
         context.sync_ports()
         row = row._replace(password_hash=seat.password_hash)
     try:
@@ -334,7 +334,7 @@ def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
         if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
                 discard_container(context, row)
-            context.registry.update(row.id, status=Status.ERROR, error=error.message)
+            context.store.update(row.id, status=Status.ERROR, error=error.message)
         raise
 
 
@@ -352,12 +352,12 @@ def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: Ateli
         with suppress(AtelierError):
             if seat.fresh and not is_up and not kept:
                 discard_container(context, seat.workspace)
-                context.registry.delete(seat.workspace.id)
+                context.store.delete(seat.workspace.id)
                 end_access(context, seat.workspace.id)
             elif seat.make and not is_up and not kept:
-                context.registry.update(seat.workspace.id, status=Status.ERROR, error=error.message)
+                context.store.update(seat.workspace.id, status=Status.ERROR, error=error.message)
     with suppress(AtelierError):
-        context.registry.close_batch(run.id)
+        context.store.close_batch(run.id)
         context.sync_routes()
 
 
@@ -367,7 +367,7 @@ def _note(context: Context, order: CloneOrder, seats: Sequence[_Seat]) -> None:
 
 
 def _seat_view(context: Context, seat: _Seat) -> dict[str, object]:
-    row = context.registry.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
+    row = context.store.find(id=seat.workspace.id) or seat.workspace._replace(status=Status.ERROR)
     return {
         **view(context.site, row, row.status, seat.error.message if seat.error else row.error),
         "changed": seat.changed,

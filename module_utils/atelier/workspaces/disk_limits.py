@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from ..common.messages import Message
-from ..database.workspace_store import Registry
+from ..database.workspace_store import WorkspaceStore
 
 WARN_SHARE = 0.8
 # For deleting files after a workspace that was stopped for its disk was started again.
@@ -130,16 +130,16 @@ def readable(size: int) -> str:
     return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{round(size / _MIB)} MiB"
 
 
-def notices(registry: Registry) -> dict[str, Notice]:
+def notices(store: WorkspaceStore) -> dict[str, Notice]:
     """By workspace id."""
-    with registry.reading() as db:
+    with store.reading() as db:
         rows = db.execute("SELECT workspace_id, reason, used, disk_limit, at FROM disk_notices").fetchall()
     return {row[0]: Notice(Reason(row[1]), row[2], row[3], datetime.fromisoformat(row[4])) for row in rows}
 
 
-def note(registry: Registry, workspace_id: str, reason: Reason, used: int, limit: int) -> None:
+def note(store: WorkspaceStore, workspace_id: str, reason: Reason, used: int, limit: int) -> None:
     """Replaces what was noted of the workspace; one that is gone has no notice."""
-    with registry.transaction() as db:
+    with store.transaction() as db:
         db.execute(
             "INSERT INTO disk_notices (workspace_id, reason, used, disk_limit, at)"
             " SELECT id, ?2, ?3, ?4, ?5 FROM workspaces WHERE id = ?1"
@@ -149,6 +149,6 @@ def note(registry: Registry, workspace_id: str, reason: Reason, used: int, limit
         )
 
 
-def forget_notice(registry: Registry, workspace_id: str) -> None:
-    with registry.transaction() as db:
+def forget_notice(store: WorkspaceStore, workspace_id: str) -> None:
+    with store.transaction() as db:
         db.execute("DELETE FROM disk_notices WHERE workspace_id = ?", (workspace_id,))

@@ -1,4 +1,4 @@
-"""Rebuilds a lost registry row from its container."""
+"""Rebuilds a lost database row from its container."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row_from_container(context: Context, id: str, container: Container) -> Works
     password = _PASSWORD_HASH.search(config.data) if config else None
     sessions = _SESSIONS.search(config.data) if config else None
     name = labels.get("atelier.name", id)
-    if context.registry.find(name=name):
+    if context.store.find(name=name):
         name = f"{name} {id}"
     return Workspace(
         id=id,

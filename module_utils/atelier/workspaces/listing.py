@@ -36,7 +36,7 @@ def list_workspaces(
     containers = workspace_containers(context)
     return [
         observed_view(context.site, row, containers.get(row.id))
-        for row in context.registry.all()
+        for row in context.store.all()
         if name in (None, row.name)
         and id in (None, row.id)
         and group in (None, row.group)

@@ -46,9 +46,9 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
 def _revive_one(context: Context, id: str) -> Revived:
     try:
         with context.locks.workspace(id, context.lock_wait):
-            row = context.registry.find(id=id)
+            row = context.store.find(id=id)
             # The previous holder of the lock may have stopped or removed it.
-            if row is None or row.status is Status.CREATING or id not in wanted_up(context.registry):
+            if row is None or row.status is Status.CREATING or id not in wanted_up(context.store):
                 return Revived(id)
             # A start would give it back to the pool with what the former participant left.
             if is_unreleased(row):

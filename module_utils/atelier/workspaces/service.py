@@ -53,7 +53,7 @@ class EnsureResult:
 def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
     """Brings one workspace to the desired state, or returns what it would do. Safe to repeat after an interruption.
 
-    Raises the validation codes for bad input, and what the engine and the registry raise. If creation fails, nothing is
+    Raises the validation codes for bad input, and what the engine and the database raise. If creation fails, nothing is
     left behind; if only the IDE does not answer, the workspace stays with status ``error``.
     """
     check_desired(context.site, desired)
@@ -64,17 +64,17 @@ def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False
 
 
 def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
-    found = context.registry.find(id=desired.id, name=desired.name)
+    found = context.store.find(id=desired.id, name=desired.name)
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
-        context.registry.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
+        context.store.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
     lock = nullcontext() if found is None or check_mode else context.locks.workspace(found.id, context.lock_wait)
     with lock:
         # Read again, because the previous holder of the lock may have changed or removed it.
-        workspace = context.registry.find(id=found.id) if found else None
+        workspace = context.store.find(id=found.id) if found else None
         if workspace is None and made_by_id:
-            context.registry.get(id=desired.id, field="id")
+            context.store.get(id=desired.id, field="id")
         container = _container(context, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
@@ -96,7 +96,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             if desired.state is WorkspaceState.ABSENT:
                 context.sync_routes()  # a removal that was killed may have left its route
             if desired.state is WorkspaceState.STOPPED and workspace is not None:
-                to_stay_stopped(context.registry, workspace.id)  # an outage may have stopped it, which is not for good
+                to_stay_stopped(context.store, workspace.id)  # an outage may have stopped it, which is not for good
             return EnsureResult(False, before, before, _git_warnings(context, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
@@ -155,7 +155,7 @@ def _apply(
     for step in Step:
         if step in steps:
             actions[step](context, desired, workspace)
-            workspace = context.registry.get(id=workspace.id)
+            workspace = context.store.get(id=workspace.id)
     return workspace
 
 
@@ -163,7 +163,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
     # Locked before the row exists, so that no other run finds a "creating" row without a lock.
     id = new_id()
     with context.locks.workspace(id, context.lock_wait):
-        (workspace,) = context.registry.reserve([_reservation(context, desired, id)])
+        (workspace,) = context.store.reserve([_reservation(context, desired, id)])
         try:
             _build(context, desired, workspace)
         except AtelierError as error:
@@ -174,7 +174,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
             raise
         if Step.STOP in steps:
             _stop(context, workspace)
-    return context.registry.get(id=workspace.id)
+    return context.store.get(id=workspace.id)
 
 
 def _reservation(context: Context, desired: WorkspaceSpec, id: str) -> Reservation:
@@ -202,7 +202,7 @@ def remove(context: Context, workspace: Workspace) -> list[str]:
     remove_history(context, workspace.id)
     discard_container(context, workspace)
     forget(context, workspace.id)
-    context.registry.delete(workspace.id)
+    context.store.delete(workspace.id)
     context.sync_routes()
     # Once the recorder knows no such workspace any more, it writes nothing again.
     remove_recordings(context.site.state_dir, workspace.id)
@@ -238,7 +238,7 @@ def bring_up(context: Context, workspace: Workspace) -> None:
     CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
     name = context.site.container_name(workspace.id)
     container = context.engine.inspect(name)
-    context.registry.claim_running_slot(workspace.id)
+    context.store.claim_running_slot(workspace.id)
     try:
         if container is not None and container.status == "paused":
             context.engine.unpause(name)
@@ -246,22 +246,22 @@ def bring_up(context: Context, workspace: Workspace) -> None:
             # For one that ends again and again: Docker waits longer after each end, and takes a start meanwhile for one
             # that happened.
             context.engine.stop(name)
-            # The registry's word on the password, whatever an interruption or a hand left in the volume.
+            # The database's word on the password, whatever an interruption or a hand left in the volume.
             put_ide_config(context, workspace)
             context.engine.start(name)
     except AtelierError:
-        context.registry.update(workspace.id, status=Status.STOPPED)
+        context.store.update(workspace.id, status=Status.STOPPED)
         raise
     await_ide(context, workspace)
 
 
 def _stop(context: Context, workspace: Workspace) -> None:
     context.engine.stop(context.site.container_name(workspace.id))
-    stopped_on_purpose(context.registry, workspace.id)
+    stopped_on_purpose(context.store, workspace.id)
 
 
 def _change_details(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    context.registry.update(workspace.id, **details_of(desired, workspace))
+    context.store.update(workspace.id, **details_of(desired, workspace))
 
 
 def change_password(context: Context, workspace: Workspace, password_hash: str | None) -> None:
@@ -274,7 +274,7 @@ def change_password(context: Context, workspace: Workspace, password_hash: str |
     # What an interrupted making left is replaced anyway, and may not even start.
     if container is not None and workspace.status is not Status.CREATING:
         apply_ide_config(context, changed, container)
-    context.registry.update(workspace.id, password_hash=password_hash)
+    context.store.update(workspace.id, password_hash=password_hash)
     context.sync_ports()
 
 
@@ -287,7 +287,7 @@ def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspac
     name = context.site.container_name(workspace.id)
     if context.engine.inspect(name) is not None:
         context.engine.update_limits(name, limits.memory_bytes, float(limits.cpus))
-    context.registry.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
+    context.store.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
 
 
 def _answers(container: Container | None) -> bool:
@@ -340,12 +340,12 @@ def _dry_run(
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
-        (workspace,) = context.registry.reserve([_reservation(context, desired, new_id())], keep=False)
-    # What the registry would refuse is refused now.
+        (workspace,) = context.store.reserve([_reservation(context, desired, new_id())], keep=False)
+    # What the database would refuse is refused now.
     if details := details_of(desired, workspace):
-        context.registry.update(workspace.id, False, **details)
+        context.store.update(workspace.id, False, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
-        context.registry.claim_running_slot(workspace.id, keep=False)
+        context.store.claim_running_slot(workspace.id, keep=False)
     after = view(context.site, workspace, workspace.status)
     if not before:
         # They are unknown before the row exists.

@@ -1,4 +1,4 @@
--- A registry as Atelier 0.1.0 (783bbea) left it, with rows in every table: what an update finds.
+-- A database as Atelier 0.1.0 (783bbea) left it, with rows in every table: what an update finds.
 BEGIN TRANSACTION;
 CREATE TABLE address_cursors (proxy_mode TEXT PRIMARY KEY, last TEXT NOT NULL) STRICT;
 INSERT INTO "address_cursors" VALUES('none','10.9.0.18');

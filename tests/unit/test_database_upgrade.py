@@ -1,4 +1,4 @@
-"""The registry of an older Atelier: what an update finds in it is all there afterwards."""
+"""The database of an older Atelier: what an update finds in it is all there afterwards."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import pytest
 from atelier.common.models import Status
 from atelier.database.claims import Claims
 from atelier.database.job_store import Jobs
-from atelier.database.workspace_store import Registry
+from atelier.database.workspace_store import WorkspaceStore
 from atelier.gateway.aliases import all_aliases
 from atelier.workshop.idle_policy import extensions
-from support import open_registry, order
+from support import open_store, order
 
 BASE, SEAT, HALF_MADE = "000000000001", "000000000002", "000000000003"
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A state folder whose registry Atelier 0.1.0 wrote."""
+    """A state folder whose database Atelier 0.1.0 wrote."""
     with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
-        db.executescript(Path(__file__).with_name("registry-0.1.0.sql").read_text())
+        db.executescript(Path(__file__).with_name("database-0.1.0.sql").read_text())
     return tmp_path
 
 
 @pytest.fixture
-def registry(old: Path) -> Iterator[Registry]:
-    """That registry, opened by this Atelier."""
-    with open_registry(old) as opened:
+def store(old: Path) -> Iterator[WorkspaceStore]:
+    """That database, opened by this Atelier."""
+    with open_store(old) as opened:
         yield opened
 
 
-def test_workspaces_are_as_they_were(registry: Registry) -> None:
-    base, seat, half_made = registry.all()
+def test_workspaces_are_as_they_were(store: WorkspaceStore) -> None:
+    base, seat, half_made = store.all()
     assert (base.id, base.name, base.address, base.status) == (BASE, "Base", "10.9.0.16", Status.RUNNING)
     assert (base.notes, base.git_url, base.repository, base.branch) == (
         "exercise 1",
@@ -49,23 +49,23 @@ def test_workspaces_are_as_they_were(registry: Registry) -> None:
     assert (half_made.id, half_made.status, half_made.batch) == (HALF_MADE, Status.CREATING, "b" * 12)
 
 
-def test_what_belongs_to_them_is_still_theirs(registry: Registry) -> None:
-    assert [(batch.id, batch.source_id, batch.count) for batch in registry.open_batches()] == [("b" * 12, BASE, 2)]
-    assert registry.unrevoked() == {"000000000009": "base"}
-    (claim,) = Claims(registry, "spring").open()
+def test_what_belongs_to_them_is_still_theirs(store: WorkspaceStore) -> None:
+    assert [(batch.id, batch.source_id, batch.count) for batch in store.open_batches()] == [("b" * 12, BASE, 2)]
+    assert store.unrevoked() == {"000000000009": "base"}
+    (claim,) = Claims(store, "spring").open()
     assert (claim.workspace_id, claim.name, claim.email) == (SEAT, "Ann", "ann@example.org")
-    assert [(alias.subdomain, alias.port) for alias in all_aliases(registry)[SEAT]] == [("demo", 3000)]
-    assert extensions(registry)[BASE].isoformat() == "2026-02-14T18:00:00+00:00"
-    job = Jobs(registry).get("job-1")
+    assert [(alias.subdomain, alias.port) for alias in all_aliases(store)[SEAT]] == [("demo", 3000)]
+    assert extensions(store)[BASE].isoformat() == "2026-02-14T18:00:00+00:00"
+    job = Jobs(store).get("job-1")
     assert (job.operation, job.state, list(job.project_ids)) == ("clone", "successful", [SEAT])
 
 
-def test_the_next_workspace_has_the_next_address(registry: Registry) -> None:
-    (made,) = registry.reserve([order("new")])
+def test_the_next_workspace_has_the_next_address(store: WorkspaceStore) -> None:
+    (made,) = store.reserve([order("new")])
     assert made.address == "10.9.0.19"
 
 
 def test_a_file_that_was_brought_up_to_date_is_opened_again(old: Path) -> None:
     for _ in range(2):
-        with open_registry(old) as registry:
-            assert [row.name for row in registry.all()] == ["Base", "Base 1", "Base 2"]
+        with open_store(old) as store:
+            assert [row.name for row in store.all()] == ["Base", "Base 1", "Base 2"]

@@ -1,4 +1,4 @@
-"""Opens the registry's file in one process at a time, with messages for its errors."""
+"""Opens the database's file in one process at a time, with messages for its errors."""
 
 from __future__ import annotations
 
