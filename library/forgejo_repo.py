@@ -93,7 +93,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.git.client import open_forge
-from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply, check
+from ansible.module_utils.atelier.git.repository import IfTaken, RepositorySpec, apply_repository, check_repository
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -112,9 +112,9 @@ def _apply(module: AnsibleModule) -> dict[str, Any]:
         branches=tuple(given["branches"]),
         if_taken=IfTaken(given["if_taken"]),
     )
-    check(desired)
+    check_repository(desired)
     forge = open_forge(parse_site(given["site"]), given["ready_timeout"])
-    change = apply(forge, desired, check_mode=module.check_mode)
+    change = apply_repository(forge, desired, check_mode=module.check_mode)
     return {
         "changed": change.changed,
         "repository": asdict(change.repository) if change.repository else None,

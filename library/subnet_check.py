@@ -109,7 +109,7 @@ def main() -> None:
 
 def _check(module: AnsibleModule) -> dict[str, Any]:
     routes = subnets.parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
-    subnets.check([subnets.Wanted(**network) for network in module.params["networks"]], routes)
+    subnets.check_subnets([subnets.Wanted(**network) for network in module.params["networks"]], routes)
     subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
     if subnets.lets_names_out(module.params["engine_version"]):
         module.warn(

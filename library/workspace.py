@@ -173,7 +173,7 @@ from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
 from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from ansible.module_utils.atelier.workspaces.service import ensure
-from ansible.module_utils.atelier.workspaces.views import in_words
+from ansible.module_utils.atelier.workspaces.views import change_summary
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -205,7 +205,7 @@ def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     return {
         "changed": outcome.changed,
         "diff": {"before": dict(outcome.before), "after": dict(outcome.after)},
-        "summary": in_words(outcome.before, outcome.after),
+        "summary": change_summary(outcome.before, outcome.after),
         "workspace": {**outcome.after, "password": outcome.password} if outcome.after else {},
     }
 

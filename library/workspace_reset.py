@@ -41,7 +41,9 @@ workspace:
   returned: success
   type: dict
 origin:
-  description: V(checkpoint), V(base), V(beginning), V(repository) or V(template); empty if there was nothing to do.
+  description:
+    - V(checkpoint), V(base), V(original_image) (of the seat's old container), V(repository) or V(template).
+    - Empty if there was nothing to do.
   returned: success
   type: str
   sample: checkpoint

@@ -244,7 +244,7 @@ async def rename_project(project_id: ProjectId, body: Rename, services: Services
 async def put_group(project_id: ProjectId, body: ChangeGroup, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Puts the workspace into a group; null or Uncategorized takes it out of its group."""
     group = None if body.group == UNGROUPED else body.group
-    await _update(services, caller, "group", services.row(project_id), services.tell_proxies, group_name=group)
+    await _update(services, caller, "group", services.row(project_id), services.write_client_map, group_name=group)
     return {"success": True, "message": "Project group updated successfully"}
 
 

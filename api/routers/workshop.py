@@ -192,8 +192,8 @@ async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
     return newest_rehearsal(services)
 
 
-async def _claim(services: Services, caller: Caller, applicant: Participant) -> Response:
-    outcome = await services.desk.claim(applicant)
+async def _claim(services: Services, caller: Caller, participant: Participant) -> Response:
+    outcome = await services.desk.claim(participant)
     claim = outcome.claim
     if outcome.answer is ClaimStatus.TOO_MANY:
         hint = "The workshop's admin can release a seat."
@@ -209,7 +209,7 @@ async def _claim(services: Services, caller: Caller, applicant: Participant) -> 
                     if services.reads.find(id=claim.workspace_id) is not None:
                         raise
                 # The seat was removed meanwhile, and the claim with it.
-                return await _claim(services, caller, applicant)
+                return await _claim(services, caller, participant)
     if outcome.answer is ClaimStatus.KNOWN:
         seat = _seat(services, claim)
         return _refused(services, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)

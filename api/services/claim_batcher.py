@@ -45,14 +45,14 @@ class ClaimBatcher:
         # By workspace id.
         self._failed: dict[str, _Failed] = {}
 
-    async def claim(self, applicant: Participant) -> ClaimResult:
+    async def claim(self, participant: Participant) -> ClaimResult:
         """Raises the database's errors; then no claim of that transaction has a seat."""
-        return await self._batcher.call(applicant)
+        return await self._batcher.call(participant)
 
     async def _serve(self, batch: Sequence[Waiting[Participant, ClaimResult]]) -> None:
         def claim() -> list[ClaimResult]:
-            applicants = [one.wish for one in batch]
-            return self.claims.claim(applicants, password_due=self._password_due, leaving=self._leaving())
+            participants = [one.wish for one in batch]
+            return self.claims.claim(participants, password_due=self._password_due, leaving=self._leaving())
 
         for one, outcome in zip(batch, await asyncio.to_thread(claim), strict=True):
             one.end(outcome)

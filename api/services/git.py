@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.git.client import open_forge
-from atelier.git.repository import Listed, RepositorySpec, check, with_branches
+from atelier.git.repository import Listed, RepositorySpec, check_repository, with_branches
 
 from ..auth.middleware import Caller
 from ..core.formatting import timestamp
@@ -28,7 +28,7 @@ async def repositories(services: Services) -> list[Repository]:
 
 async def create_repository(services: Services, caller: Caller, wanted: RepositorySpec) -> Repository:
     """Raises REPOSITORY_EXISTS for a name that is in use."""
-    check(wanted)
+    check_repository(wanted)
     forge = open_forge(services.settings.site)
     variables = {
         "repository_name": wanted.name,

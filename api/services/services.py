@@ -13,7 +13,7 @@ from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import Categories
-from atelier.egress.clients import tell_proxies
+from atelier.egress.clients import write_client_map
 from atelier.egress.group_whitelists import GroupWhitelists
 from atelier.egress.squid import Squid
 from atelier.engine.interface import Engine
@@ -95,9 +95,9 @@ class Services:
             )
         return row
 
-    def tell_proxies(self) -> None:
+    def write_client_map(self) -> None:
         """Updates the egress proxies' client map after a change without a playbook."""
-        tell_proxies(self.settings.site, self.store, self.locks)
+        write_client_map(self.settings.site, self.store, self.locks)
 
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""

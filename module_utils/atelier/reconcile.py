@@ -17,7 +17,7 @@ from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
 from .containers.context import Context
-from .containers.snapshots import forget, interrupted, leftover_snapshots, recover, remove_leftovers
+from .containers.snapshots import forget_snapshot, interrupted, leftover_snapshots, recover, remove_leftovers
 from .database.job_store import Jobs
 from .database.rows import Batch
 from .engine.interface import Container
@@ -133,7 +133,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
             with context.locks.workspace(id, context.lock_wait):
                 present = context.store.find(id=id)
                 if present is None:
-                    forget(context, id)
+                    forget_snapshot(context, id)
                 else:
                     recover(context, present)
 
@@ -212,7 +212,7 @@ def _rehearsals(context: Context) -> list[Drift]:
         with suppress(AtelierError), context.locks.rehearsal():  # one that has begun since does it itself
             rehearsal.remove_leftovers(context)
 
-    seats = rehearsal.leftovers(context) if context.locks.rehearsal_free() else []
+    seats = rehearsal.leftover_seats(context) if context.locks.rehearsal_free() else []
     if not seats:
         return []
     message = f"{len(seats)} seats of an interrupted rehearsal still exist."

@@ -92,7 +92,7 @@ def one_of_two(state: State, case: Case) -> None:
 LAST = ["none-yet"]
 
 
-def an_applicant(state: State, case: Case) -> None:
+def a_participant(state: State, case: Case) -> None:
     fresh("email", "p{}@example.com")(state, case)
     state.claims += 1
     if state.claims >= len(state.seats):
@@ -183,7 +183,7 @@ SPECIAL: dict[str, Ask] = {
     "GET /api/jobs/{job_id}": Ask(3, a_job),
     "POST /api/jobs/{job_id}/cancel": Ask(1, a_job, (409,)),  # it has ended
     "POST /api/session": Ask(6, a_token),
-    "POST /api/workshop/claim": Ask(8, an_applicant),
+    "POST /api/workshop/claim": Ask(8, a_participant),
     "POST /api/workshop/claims/{project_id}/release": Ask(3, a_claimed_seat),
     "POST /api/workshop/cards": Ask(6, open_seats),
     "DELETE /api/projects/{project_id}/llm-conversations/{timestamp}": Ask(3, a_conversation),

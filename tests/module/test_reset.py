@@ -96,7 +96,7 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
     reset(site, "Seat")
     site.play("workspace_delete", workspace_name="Base").succeeded()
     write(site, other, "mine")
-    assert (reset(site, "Other")["origin"], work(site, other)) == ("beginning", "prepared-later")
+    assert (reset(site, "Other")["origin"], work(site, other)) == ("original_image", "prepared-later")
 
     for name in ("Seat", "Other"):
         site.play("workspace_delete", workspace_name=name).succeeded()

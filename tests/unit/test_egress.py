@@ -14,7 +14,7 @@ from atelier.common.models import Limits, Network, ProxyMode
 from atelier.containers.proxy_environment import proxy_environment
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.egress.clients import clients_file, tell_proxies
+from atelier.egress.clients import clients_file, write_client_map
 from support import ROOMY, site
 
 NETWORKS = {
@@ -43,7 +43,7 @@ def test_the_proxies_know_who_is_behind_an_address(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         for name, mode, group in (("a", "none", None), ("b", "security", "school"), ("c", "logging", None)):
             store.reserve([Reservation(name, "empty", Limits(), ProxyMode(mode), group=group)])
-        tell_proxies(proxied, store, Locks(tmp_path))
+        write_client_map(proxied, store, Locks(tmp_path))
         told = json.loads(clients_file(tmp_path).read_text())
         rows = {row.name: row for row in store.all()}
         assert told == {
@@ -53,11 +53,11 @@ def test_the_proxies_know_who_is_behind_an_address(tmp_path: Path) -> None:
         # The proxies are no root.
         assert stat.S_IMODE(clients_file(tmp_path).stat().st_mode) == 0o644
         before = clients_file(tmp_path).stat()
-        tell_proxies(proxied, store, Locks(tmp_path))
+        write_client_map(proxied, store, Locks(tmp_path))
         assert clients_file(tmp_path).stat().st_ino == before.st_ino
 
 
 def test_without_proxies_nobody_is_told(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path, site(tmp_path).networks, ROOMY) as store:
-        tell_proxies(site(tmp_path), store, Locks(tmp_path))
+        write_client_map(site(tmp_path), store, Locks(tmp_path))
     assert not clients_file(tmp_path).exists()

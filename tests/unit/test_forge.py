@@ -15,7 +15,7 @@ from atelier.common.models import GitServer
 from atelier.git import http
 from atelier.git.client import Forge, open_forge
 from atelier.git.http import Credentials
-from atelier.git.repository import IfTaken, RepositorySpec, apply, with_branches
+from atelier.git.repository import IfTaken, RepositorySpec, apply_repository, with_branches
 from forge_server import PASSWORD, TOKEN, Reply, forge_server
 from support import refused, site
 
@@ -230,7 +230,7 @@ def test_what_can_not_be_is_refused_before_anything_is_made(
         return (200, branches, {"X-Total-Count": str(len(branches))}) if "branches" in path else (200, RAW, {})
 
     with forge_server(tmp_path, reply) as (git, _), pytest.raises(AtelierError) as error:
-        apply(Forge(git, CREDENTIALS), wanted, check_mode=check_mode)
+        apply_repository(Forge(git, CREDENTIALS), wanted, check_mode=check_mode)
     refused(error, Code.VALIDATION_ERROR, field)
 
 
@@ -243,13 +243,13 @@ def test_check_mode_tells_and_changes_nothing(tmp_path: Path) -> None:
 
     with forge_server(tmp_path, reply) as (git, _):
         forge = Forge(git, CREDENTIALS)
-        same = apply(forge, RepositorySpec("app", description="An app", branches=("main",)), check_mode=True)
-        other = apply(forge, RepositorySpec("app", private=True, branches=("clone/x",)), check_mode=True)
-        new = apply(forge, RepositorySpec("new"), check_mode=True)
-        second = apply(forge, RepositorySpec("app", if_taken=IfTaken.SUFFIX), check_mode=True)
-        gone = apply(forge, RepositorySpec("app", present=False), check_mode=True)
+        same = apply_repository(forge, RepositorySpec("app", description="An app", branches=("main",)), check_mode=True)
+        other = apply_repository(forge, RepositorySpec("app", private=True, branches=("clone/x",)), check_mode=True)
+        new = apply_repository(forge, RepositorySpec("new"), check_mode=True)
+        second = apply_repository(forge, RepositorySpec("app", if_taken=IfTaken.SUFFIX), check_mode=True)
+        gone = apply_repository(forge, RepositorySpec("app", present=False), check_mode=True)
         with pytest.raises(AtelierError) as error:
-            apply(forge, RepositorySpec("app", if_taken=IfTaken.FAIL), check_mode=True)
+            apply_repository(forge, RepositorySpec("app", if_taken=IfTaken.FAIL), check_mode=True)
     refused(error, Code.REPOSITORY_EXISTS, "name")
     assert not same.changed and same.before == same.after
     assert other.changed and (other.after["private"], other.after["branches"]) == (True, ["clone/x", "main"])

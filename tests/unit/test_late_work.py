@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.workshop.archive_freshness import _Fingerprints, difference, is_ignored_path, rest_of, search, told
+from atelier.workshop.archive_freshness import (
+    _Fingerprints,
+    diff_archives,
+    find_command,
+    is_ignored_path,
+    parse_find_output,
+    rest_of,
+)
 from support import container
 
 from tests.waiting import eventually
@@ -40,7 +47,7 @@ def tar_of(**files: bytes | str | None) -> io.BytesIO:
 
 def test_what_an_archive_has_not() -> None:
     def found(**files: bytes | str | None) -> str | None:
-        return difference(tar_of(a=b"1", link="a", folder=None, gone=b"x"), tar_of(**files), 4)
+        return diff_archives(tar_of(a=b"1", link="a", folder=None, gone=b"x"), tar_of(**files), 4)
 
     assert found() is None
     assert found(a=b"1", link="a") is None
@@ -56,7 +63,7 @@ def test_what_can_not_be_compared_is_said() -> None:
     whole = tar_of(a=b"1" * 3000).getvalue()
     for archive, seat in ((b"no tar" * 200, whole), (whole, whole[:1500]), (b"", whole)):
         with pytest.raises(AtelierError) as error:
-            difference(io.BytesIO(archive), io.BytesIO(seat), 1)
+            diff_archives(io.BytesIO(archive), io.BytesIO(seat), 1)
         assert error.value.code is Code.ARCHIVE_FAILED
 
 
@@ -82,7 +89,7 @@ def test_what_is_written_by_itself(path: str, own: bool, tmp_path: Path) -> None
     file = tmp_path / "workspace" / path
     file.parent.mkdir(parents=True)
     file.touch()
-    assert (told(_find(tmp_path, SINCE.replace("2026", "2000")))[0] is None) is own
+    assert (parse_find_output(_find(tmp_path, SINCE.replace("2026", "2000")))[0] is None) is own
 
 
 def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
@@ -91,7 +98,7 @@ def test_find_goes_by_the_kernels_time_of_change(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.touch()
     os.utime(file, (0, 0))
-    assert told(_find(tmp_path, "2000-01-01T00:00:00.000Z")) == ("old.txt", False)
+    assert parse_find_output(_find(tmp_path, "2000-01-01T00:00:00.000Z")) == ("old.txt", False)
     assert _find(tmp_path, "2999-01-01T00:00:00.000Z") == ""
 
 
@@ -104,11 +111,11 @@ def test_a_folder_that_was_moved_here_is_found(tmp_path: Path) -> None:
     since = _now_between_changes(tmp_path)
     (tmp_path / "workspace/temporary").touch()
     (tmp_path / "workspace/temporary").unlink()
-    assert told(_find(tmp_path, since)) == (None, False)
+    assert parse_find_output(_find(tmp_path, since)) == (None, False)
     folder.rename(tmp_path / "workspace/moved")
-    assert told(_find(tmp_path, since)) == (None, True)
+    assert parse_find_output(_find(tmp_path, since)) == (None, True)
     (tmp_path / "workspace/a\nfolder").touch()
-    assert told(_find(tmp_path, since))[0] == "a\nfolder"
+    assert parse_find_output(_find(tmp_path, since))[0] == "a\nfolder"
 
 
 def _now_between_changes(folder: Path) -> str:
@@ -131,7 +138,7 @@ def _now_between_changes(folder: Path) -> str:
 
 
 def _find(folder: Path, since: str) -> str:
-    command = [str(folder / "workspace") if word == "/workspace" else word for word in search(since)]
+    command = [str(folder / "workspace") if word == "/workspace" else word for word in find_command(since)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -155,9 +162,9 @@ def test_a_changed_mode_is_a_difference() -> None:
         entry.size, entry.mode = 1, 0o755
         archive.addfile(entry, io.BytesIO(b"1"))
     changed.seek(0)
-    assert difference(before, after, 1) is None
+    assert diff_archives(before, after, 1) is None
     before.seek(0)
-    assert difference(before, changed, 1) == "a"
+    assert diff_archives(before, changed, 1) == "a"
 
 
 def test_a_seat_can_not_choose_where_its_files_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +172,7 @@ def test_a_seat_can_not_choose_where_its_files_are_looked_up(monkeypatch: pytest
     places: list[bytes] = []
     monkeypatch.setattr(_Fingerprints, "add", lambda self, fingerprint: places.append(fingerprint))
     for _ in range(2):
-        difference(tar_of(a=b"1"), tar_of(), 1)
+        diff_archives(tar_of(a=b"1"), tar_of(), 1)
     first, second = places
     assert first != second
 
@@ -185,10 +192,10 @@ def test_many_files_are_compared_in_little_memory() -> None:
     archive = tar_of(**{f"f{number}": b"" for number in range(count)}).getvalue()
     seat = tar_of(**{f"f{number}": b"" for number in range(count + 1)}).getvalue()
     tracemalloc.start()
-    assert difference(io.BytesIO(archive), io.BytesIO(archive), count) is None
+    assert diff_archives(io.BytesIO(archive), io.BytesIO(archive), count) is None
     # 32 bytes each, and what the reading takes; tarfile by itself keeps more than 400 each.
     assert tracemalloc.get_traced_memory()[1] < 1024**2
     tracemalloc.stop()
-    assert difference(io.BytesIO(archive), io.BytesIO(seat), count) == f"f{count}"
+    assert diff_archives(io.BytesIO(archive), io.BytesIO(seat), count) == f"f{count}"
     with pytest.raises(AtelierError):
-        difference(io.BytesIO(seat), io.BytesIO(seat), count // 4)
+        diff_archives(io.BytesIO(seat), io.BytesIO(seat), count // 4)

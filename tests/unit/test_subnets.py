@@ -11,8 +11,8 @@ from atelier.common.errors import AtelierError, Code
 from atelier.host.subnets import (
     Route,
     Wanted,
-    check,
     check_proxies,
+    check_subnets,
     destinations,
     lets_names_out,
     name_servers,
@@ -51,27 +51,27 @@ def test_what_lies_behind_them_is_the_site() -> None:
 
 def test_a_free_range_is_fine_and_so_is_the_one_of_an_earlier_run() -> None:
     with does_not_raise():
-        check([wanted("172.28.0.0/16")], ROUTES)
-        check([wanted("172.28.0.0/16")], [*ROUTES, Route("atl-open", IPv4Network("172.28.0.0/16"))])
+        check_subnets([wanted("172.28.0.0/16")], ROUTES)
+        check_subnets([wanted("172.28.0.0/16")], [*ROUTES, Route("atl-open", IPv4Network("172.28.0.0/16"))])
 
 
 @pytest.mark.parametrize("subnet", ["172.17.5.0/24", "172.16.0.0/12"])
 def test_a_used_range_is_refused(subnet: str) -> None:
     with pytest.raises(AtelierError, match="which docker0 carries") as caught:
-        check([wanted(subnet)], ROUTES)
+        check_subnets([wanted(subnet)], ROUTES)
     assert caught.value.code == Code.VALIDATION_ERROR
     assert caught.value.details["field"] == "atl-open_subnet"
 
 
 def test_two_wanted_ranges_must_not_overlap() -> None:
     with pytest.raises(AtelierError, match="the value of atl-open_subnet"):
-        check([wanted("172.28.0.0/16"), wanted("172.28.1.0/24", "atl-logging")], ROUTES)
+        check_subnets([wanted("172.28.0.0/16"), wanted("172.28.1.0/24", "atl-logging")], ROUTES)
 
 
 @pytest.mark.parametrize("subnet", ["172.28.0.1/16", "172.28.0.0/33", "hello", ""])
 def test_what_is_no_range_is_refused(subnet: str) -> None:
     with pytest.raises(AtelierError, match="is not an IPv4 range"):
-        check([wanted(subnet)], ROUTES)
+        check_subnets([wanted(subnet)], ROUTES)
 
 
 def test_name_servers_outside_the_host() -> None:

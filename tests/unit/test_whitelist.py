@@ -17,7 +17,7 @@ from atelier.egress.whitelist import (
     find_section,
     normalise,
     parse_section,
-    plan,
+    plan_whitelist,
     render_section,
 )
 
@@ -158,13 +158,13 @@ def test_too_many() -> None:
         normalise([f"x{number}.example" for number in range(MAX_DOMAINS + 1)])
     full = tuple(f".x{number}.example" for number in range(MAX_DOMAINS))
     with pytest.raises(AtelierError, match=str(MAX_DOMAINS)):
-        plan(full, (".one.more",), WhitelistMode.PRESENT)
+        plan_whitelist(full, (".one.more",), WhitelistMode.PRESENT)
 
 
 def test_five_thousand_take_no_time() -> None:
     typed = [f"Host{number}.organisation-{number % 997}.example.com" for number in range(5000)]
     begin = time.process_time()
-    entries = plan((), normalise(typed), WhitelistMode.EXACT, BASE)
+    entries = plan_whitelist((), normalise(typed), WhitelistMode.EXACT, BASE)
     assert parse_section(render_section(entries)) == entries
     assert time.process_time() - begin < 2
 
@@ -179,21 +179,21 @@ def test_covering() -> None:
 
 
 def test_present_adds_and_keeps() -> None:
-    assert plan((".a.org",), (".x.b.org",), WhitelistMode.PRESENT) == (".a.org", ".x.b.org")
-    assert plan((".x.b.org",), (".b.org",), WhitelistMode.PRESENT) == (".b.org",)
-    assert plan((".b.org",), (".x.b.org",), WhitelistMode.PRESENT) == (".b.org",)
-    assert plan((), (), WhitelistMode.PRESENT, BASE) == BASE
+    assert plan_whitelist((".a.org",), (".x.b.org",), WhitelistMode.PRESENT) == (".a.org", ".x.b.org")
+    assert plan_whitelist((".x.b.org",), (".b.org",), WhitelistMode.PRESENT) == (".b.org",)
+    assert plan_whitelist((".b.org",), (".x.b.org",), WhitelistMode.PRESENT) == (".b.org",)
+    assert plan_whitelist((), (), WhitelistMode.PRESENT, BASE) == BASE
 
 
 def test_exact_replaces_but_for_the_base() -> None:
-    assert plan((".a.org",), (".b.org",), WhitelistMode.EXACT) == (".b.org",)
-    assert plan((".a.org", *BASE), (), WhitelistMode.EXACT, BASE) == BASE
-    assert ".apt.debian.org" not in plan((), (".apt.debian.org",), WhitelistMode.EXACT, BASE)
+    assert plan_whitelist((".a.org",), (".b.org",), WhitelistMode.EXACT) == (".b.org",)
+    assert plan_whitelist((".a.org", *BASE), (), WhitelistMode.EXACT, BASE) == BASE
+    assert ".apt.debian.org" not in plan_whitelist((), (".apt.debian.org",), WhitelistMode.EXACT, BASE)
 
 
 def test_absent_takes_a_domain_and_all_below_it() -> None:
-    assert plan((".a.org", ".x.b.org"), (".b.org",), WhitelistMode.ABSENT) == (".a.org",)
-    assert plan((".a.org",), (".b.org",), WhitelistMode.ABSENT) == (".a.org",)
+    assert plan_whitelist((".a.org", ".x.b.org"), (".b.org",), WhitelistMode.ABSENT) == (".a.org",)
+    assert plan_whitelist((".a.org",), (".b.org",), WhitelistMode.ABSENT) == (".a.org",)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_absent_takes_a_domain_and_all_below_it() -> None:
 )
 def test_absent_refuses_what_would_stay_allowed(named: str, reason: str) -> None:
     with pytest.raises(AtelierError, match=reason) as refused:
-        plan((".a.org",), (named,), WhitelistMode.ABSENT, BASE)
+        plan_whitelist((".a.org",), (named,), WhitelistMode.ABSENT, BASE)
     assert refused.value.details["value"] == named
 
 

@@ -9,7 +9,14 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import CLONE, Limits, ProxyMode, Status
 from atelier.git.urls import GitAccess
-from atelier.workspaces.plan import Step, WorkspaceSpec, WorkspaceState, check_desired, check_unchangeable, plan
+from atelier.workspaces.plan import (
+    Step,
+    WorkspaceSpec,
+    WorkspaceState,
+    check_desired,
+    check_unchangeable,
+    plan_workspace,
+)
 from support import container, refused, row, site
 
 R, B, START, STOP, REMOVE = Step.RESERVE, Step.BUILD, Step.START, Step.STOP, Step.REMOVE
@@ -25,7 +32,7 @@ PRESENT, STARTED, STOPPED, ABSENT = (
     ("state", "steps"), [(PRESENT, [R, B]), (STARTED, [R, B]), (STOPPED, [R, B, STOP]), (ABSENT, [])]
 )
 def test_nothing_is_there(state: WorkspaceState, steps: list[Step]) -> None:
-    assert plan(WorkspaceSpec(state, name="base"), None, None) == steps
+    assert plan_workspace(WorkspaceSpec(state, name="base"), None, None) == steps
 
 
 @pytest.mark.parametrize(
@@ -50,42 +57,46 @@ def test_a_row_and_its_container(
     status: Status, docker: str | None, present: list[Step], started: list[Step], stopped: list[Step]
 ) -> None:
     workspace, seen = row(status=status), container(docker) if docker else None
-    assert plan(WorkspaceSpec(PRESENT, name="base"), workspace, seen) == present
-    assert plan(WorkspaceSpec(STARTED, name="base"), workspace, seen) == started
-    assert plan(WorkspaceSpec(STOPPED, name="base"), workspace, seen) == stopped
-    assert plan(WorkspaceSpec(ABSENT, name="base"), workspace, seen) == [REMOVE]
+    assert plan_workspace(WorkspaceSpec(PRESENT, name="base"), workspace, seen) == present
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), workspace, seen) == started
+    assert plan_workspace(WorkspaceSpec(STOPPED, name="base"), workspace, seen) == stopped
+    assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), workspace, seen) == [REMOVE]
 
 
 def test_one_that_runs_for_a_moment_between_two_ends_is_started() -> None:
-    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
-    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=True) == []
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=False) == [START]
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), row(), container(restarts=3), answers=True) == []
 
 
 def test_changes_come_in_the_order_in_which_they_are_made() -> None:
     wish = WorkspaceSpec(STARTED, name="base", group="g", memory="4g")
-    steps = plan(wish, row(status=Status.STOPPED), container("exited"), password_differs=True, interrupted=True)
+    steps = plan_workspace(
+        wish, row(status=Status.STOPPED), container("exited"), password_differs=True, interrupted=True
+    )
     assert steps == [Step.RESTORE, Step.DETAILS, Step.PASSWORD, Step.LIMITS, START]
     assert steps == [step for step in Step if step in steps]
 
 
 def test_what_a_snapshot_paused_goes_on_when_that_is_undone() -> None:
-    assert plan(WorkspaceSpec(STARTED, name="base"), row(), container("paused"), interrupted=True) == [Step.RESTORE]
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), row(), container("paused"), interrupted=True) == [
+        Step.RESTORE
+    ]
 
 
 def test_what_is_as_wanted_needs_nothing() -> None:
     wish = WorkspaceSpec(PRESENT, name="base", group="g", notes="n", memory="2g", cpus="2", template="empty")
-    assert plan(wish, row(group="g", notes="n"), container()) == []
+    assert plan_workspace(wish, row(group="g", notes="n"), container()) == []
 
 
 def test_an_unfinished_clone_is_for_its_clone_order_to_finish() -> None:
     clone = row(cloned_from="ffffffffffff", status=Status.CREATING)
     with pytest.raises(AtelierError) as error:
-        plan(WorkspaceSpec(STARTED, name="base"), clone, None)
+        plan_workspace(WorkspaceSpec(STARTED, name="base"), clone, None)
     refused(error, Code.WORKSPACE_BUSY, "name")
     with pytest.raises(AtelierError) as error:
-        plan(WorkspaceSpec(STARTED, name="base"), clone._replace(status=Status.RUNNING), None)
+        plan_workspace(WorkspaceSpec(STARTED, name="base"), clone._replace(status=Status.RUNNING), None)
     assert "Clone its source again" in refused(error, Code.SNAPSHOT_FAILED, "name")
-    assert plan(WorkspaceSpec(ABSENT, name="base"), clone, None) == [REMOVE]
+    assert plan_workspace(WorkspaceSpec(ABSENT, name="base"), clone, None) == [REMOVE]
 
 
 @pytest.mark.parametrize(
@@ -121,26 +132,28 @@ def test_what_cannot_change() -> None:
 
 
 def test_limits_that_are_not_named_stay() -> None:
-    assert plan(WorkspaceSpec(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
+    assert (
+        plan_workspace(WorkspaceSpec(PRESENT, name="base", cpus="1"), row(limits=Limits("8g", "1")), container()) == []
+    )
 
 
 def test_what_is_fetched_and_pushed_is_so_where_the_seat_runs() -> None:
     pending = row(git_url="https://x.org/a", git_pending=CLONE, status=Status.ERROR)
-    assert plan(WorkspaceSpec(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
-    assert plan(WorkspaceSpec(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
-    assert plan(WorkspaceSpec(STOPPED, name="base"), pending, container()) == [STOP]
-    assert plan(WorkspaceSpec(STARTED, name="base"), pending, None) == [B]
+    assert plan_workspace(WorkspaceSpec(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
+    assert plan_workspace(WorkspaceSpec(STOPPED, name="base"), pending, container()) == [STOP]
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), pending, None) == [B]
 
     wish = WorkspaceSpec(PRESENT, name="base", git_repo=True)
-    assert plan(wish, row(), container(), git_server=True) == [Step.REPOSITORY]
-    assert plan(wish, row(), container(), git_server=False) == []
-    assert plan(wish, row(repository="base", branch="main"), container(), git_server=True) == []
-    assert plan(wish, row(status=Status.STOPPED), container("exited"), git_server=True) == []
-    assert plan(wish, row(), container("paused"), git_server=True) == []
+    assert plan_workspace(wish, row(), container(), git_server=True) == [Step.REPOSITORY]
+    assert plan_workspace(wish, row(), container(), git_server=False) == []
+    assert plan_workspace(wish, row(repository="base", branch="main"), container(), git_server=True) == []
+    assert plan_workspace(wish, row(status=Status.STOPPED), container("exited"), git_server=True) == []
+    assert plan_workspace(wish, row(), container("paused"), git_server=True) == []
     # A clone whose branch could not be made is given it without being asked for.
     clone = row(repository="base", cloned_from="f" * 12)
-    assert plan(WorkspaceSpec(STARTED, name="base"), clone, container(), git_server=True) == [Step.REPOSITORY]
-    assert plan(WorkspaceSpec(STOPPED, name="base"), clone, container(), git_server=True) == [STOP]
+    assert plan_workspace(WorkspaceSpec(STARTED, name="base"), clone, container(), git_server=True) == [Step.REPOSITORY]
+    assert plan_workspace(WorkspaceSpec(STOPPED, name="base"), clone, container(), git_server=True) == [STOP]
 
 
 def test_a_token_needs_an_address_that_it_is_for() -> None:

@@ -100,8 +100,8 @@ def test_quotas_of_users_are_their_own_the_ceiling_for_running_ones_is_shared(tm
 
 def test_trying_keeps_nothing(store: WorkspaceStore) -> None:
     store.reserve([order("a")])
-    tried = store.reserve([order("b")], keep=False)
-    clones = store.reserve_clones(store.get(name="a"), new_id(), [None, None], "default", keep=False)
+    tried = store.reserve([order("b")], dry_run=True)
+    clones = store.reserve_clones(store.get(name="a"), new_id(), [None, None], "default", dry_run=True)
     assert [workspace.name for workspace in (*tried, *clones)] == ["b", "a 1", "a 2"]
     assert [workspace.name for workspace in store.all()] == ["a"]
     assert store.open_batches() == []
@@ -296,15 +296,15 @@ def test_starting_is_only_tried_in_check_mode(tmp_path: Path) -> None:
     with open_store(tmp_path, quotas(concurrent=1)) as store:
         made = store.reserve([order("a")])[0]
         store.update(made.id, status=Status.STOPPED)
-        store.claim_running_slot(made.id, keep=False)
+        store.claim_running_slot(made.id, dry_run=True)
         assert store.get(name="a").status is Status.STOPPED
         store.reserve([order("b")])
         with pytest.raises(AtelierError) as error:
-            store.claim_running_slot(made.id, keep=False)
+            store.claim_running_slot(made.id, dry_run=True)
         assert error.value.code is Code.CONCURRENT_LIMIT_REACHED
         with pytest.raises(AtelierError):
-            store.update(made.id, False, name="b")
-        store.update(made.id, False, name="c")
+            store.update(made.id, True, name="b")
+        store.update(made.id, True, name="c")
         assert store.find(name="c") is None
 
 

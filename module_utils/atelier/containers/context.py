@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..common.locks import Locks
 from ..common.models import Site
 from ..database.workspace_store import WorkspaceStore
-from ..egress.clients import tell_proxies
+from ..egress.clients import write_client_map
 from ..engine.client import DockerEngine
 from ..engine.interface import Engine
 from ..gateway.aliases import alias_routes
@@ -45,7 +45,7 @@ class Context:
         client map."""
         self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.store.all()})
         self.sync_aliases()
-        tell_proxies(self.site, self.store, self.locks)
+        write_client_map(self.site, self.store, self.locks)
 
     def sync_aliases(self) -> None:
         self.aliases.sync(lambda: alias_routes(self.store))

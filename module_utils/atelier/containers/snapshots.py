@@ -148,7 +148,7 @@ def recover(context: Context, source: Workspace) -> bool:
     return True
 
 
-def forget(context: Context, workspace_id: str) -> None:
+def forget_snapshot(context: Context, workspace_id: str) -> None:
     """Deletes the stored secrets of a deleted workspace."""
     _drop_unfinished(context, workspace_id)
     (_journals(context) / f"{workspace_id}.json").unlink(missing_ok=True)

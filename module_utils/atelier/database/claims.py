@@ -138,7 +138,7 @@ class Claims:
         self._bounds = bounds
 
     def claim(
-        self, applicants: Sequence[Participant], *, password_due: bool = False, leaving: Collection[str] = ()
+        self, participants: Sequence[Participant], *, password_due: bool = False, leaving: Collection[str] = ()
     ) -> list[ClaimResult]:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
@@ -154,13 +154,13 @@ class Claims:
             free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
             moment = now()
             outcomes: list[ClaimResult] = []
-            for applicant in applicants:
-                key = applicant.email.lower()
+            for participant in participants:
+                key = participant.email.lower()
                 if known := by_email.get(key):
                     outcomes.append(ClaimResult(ClaimStatus.KNOWN, known))
                     continue
-                if (0 < self._bounds.browser <= browsers[applicant.browser]) or (
-                    0 < self._bounds.source <= sources[applicant.source]
+                if (0 < self._bounds.browser <= browsers[participant.browser]) or (
+                    0 < self._bounds.source <= sources[participant.source]
                 ):
                     outcomes.append(ClaimResult(ClaimStatus.TOO_MANY, None))
                     continue
@@ -168,8 +168,10 @@ class Claims:
                 if seat is None:
                     outcomes.append(ClaimResult(ClaimStatus.FULL, None))
                     continue
-                place = (applicant.browser, applicant.source)
-                made = Claim(seat.id, seat.name, applicant.name, applicant.email, moment, None, password_due, *place)
+                place = (participant.browser, participant.source)
+                made = Claim(
+                    seat.id, seat.name, participant.name, participant.email, moment, None, password_due, *place
+                )
                 values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_due), *place)
                 db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
                 by_email[key] = made

@@ -114,13 +114,13 @@ class WorkspaceStore:
 
     # --- Reserving --------------------------------------------------------------------------------------------------
 
-    def reserve(self, orders: Sequence[Reservation], *, keep: bool = True) -> list[Workspace]:
-        """Makes one row of status ``creating`` for each order, all or none; with ``keep`` false only tries.
+    def reserve(self, orders: Sequence[Reservation], *, dry_run: bool = False) -> list[Workspace]:
+        """Makes one row of status ``creating`` for each order, all or none; with ``dry_run``, only tries.
 
         Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
         ADDRESSES_EXHAUSTED when the network has no address left.
         """
-        with self._transaction(keep):
+        with self._transaction(dry_run):
             return self._insert(orders)
 
     def reserve_clones(
@@ -131,13 +131,13 @@ class WorkspaceStore:
         owner: str,
         *,
         ids: Sequence[str] = (),
-        keep: bool = True,
+        dry_run: bool = False,
     ) -> list[Workspace]:
         """Reserves a clone for each of the password hashes, named ``{source} 1``, ``{source} 2``, ... skipping names
         in use: as one batch (whose lock the caller holds) if its id is given, with these ``ids`` if they are. Raises
         and tries as ``reserve`` does.
         """
-        with self._transaction(keep):
+        with self._transaction(dry_run):
             if batch_id is not None:
                 self._db.execute(
                     "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)"
@@ -181,13 +181,13 @@ class WorkspaceStore:
 
     # --- Changing ---------------------------------------------------------------------------------------------------
 
-    def update(self, workspace_id: str, keep: bool = True, /, **values: str | None) -> None:
-        """Sets columns of one row; with ``keep`` false only tries. Raises PROJECT_EXISTS when a new name is in use."""
+    def update(self, workspace_id: str, dry_run: bool = False, /, **values: str | None) -> None:
+        """Sets columns of one row; with ``dry_run``, only tries. Raises PROJECT_EXISTS when a new name is in use."""
         unknown = values.keys() - MUTABLE
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         assignments = ", ".join(f"{column} = ?" for column in values)
-        with self._transaction(keep):
+        with self._transaction(dry_run):
             try:
                 self._db.execute(
                     f"UPDATE workspaces SET {assignments} WHERE id = ?",  # noqa: S608 - names checked above
@@ -206,10 +206,10 @@ class WorkspaceStore:
                 (status, error, seen.id, seen.status),
             )
 
-    def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, keep: bool = True) -> None:
+    def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, dry_run: bool = False) -> None:
         """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
-        with ``keep`` false only tries. Raises CONCURRENT_LIMIT_REACHED."""
-        with self._transaction(keep):
+        with ``dry_run``, only tries. Raises CONCURRENT_LIMIT_REACHED."""
+        with self._transaction(dry_run):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
             self._db.execute(
                 "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', orders = orders + 1 WHERE id = ?",
@@ -286,16 +286,16 @@ class WorkspaceStore:
     # --- Inside -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self, keep: bool = True) -> Iterator[None]:
+    def _transaction(self, dry_run: bool = False) -> Iterator[None]:
         with self._mutex:
-            if self._is_writing and keep:  # within a transaction of this thread, which has the mutex
+            if self._is_writing and not dry_run:  # within a transaction of this thread, which has the mutex
                 yield
                 return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._is_writing = True
                 yield
-                self._db.execute("COMMIT" if keep else "ROLLBACK")
+                self._db.execute("ROLLBACK" if dry_run else "COMMIT")
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
             finally:

@@ -17,7 +17,7 @@ def clients_file(state_dir: Path) -> Path:
     return state_dir / "egress" / "workspaces.json"
 
 
-def tell_proxies(site: Site, store: WorkspaceStore, locks: Locks) -> None:
+def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
     """Writes the workspace of each address that has a proxy: ``{address: {"id", "group"}}``.
 
     The proxies reread the file when it changes. It is not written if no mode has a proxy, or if it is unchanged. Raises

@@ -16,7 +16,7 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from .squid import WhitelistChange
-from .whitelist import WhitelistMode, plan
+from .whitelist import WhitelistMode, plan_whitelist
 
 
 class GroupWhitelists:
@@ -47,7 +47,7 @@ class GroupWhitelists:
         with self._locks.whitelist(self._wait * 2):
             groups = self.all()
             before = groups.get(group, ())
-            after = plan(before, named, state)
+            after = plan_whitelist(before, named, state)
             if after != before and not check_mode:
                 self._write({**groups, group: after})
         return WhitelistChange(after != before, before, after, "".join(f"{entry}\n" for entry in after))

@@ -20,7 +20,7 @@ from ..common.locks import Locks
 from ..common.messages import Message
 from ..engine.interface import Engine
 from .squid_config import Configuration
-from .whitelist import BASE, WhitelistMode, plan
+from .whitelist import BASE, WhitelistMode, plan_whitelist
 
 # Where the container sees the folder (roles/squid).
 _INSIDE = PurePosixPath("/srv/squid")
@@ -85,7 +85,7 @@ class Squid:
                 raise self._missing()
             live = self._read(self._live)
             before = live.entries if live else ()
-            wanted = Configuration.composed(frame.text, plan(before, named, state, BASE))
+            wanted = Configuration.composed(frame.text, plan_whitelist(before, named, state, BASE))
             changed = live != wanted or not self._holds(wanted)
             if changed and not check_mode:
                 self._apply(live, wanted)

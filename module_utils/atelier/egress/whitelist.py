@@ -82,7 +82,7 @@ def covering(entries: Collection[str], entry: str, *, itself: bool = True) -> st
     return None
 
 
-def plan(
+def plan_whitelist(
     present: Iterable[str], named: Sequence[str], state: WhitelistMode, base: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """The entries that there shall be. ``named`` are normalised; ``base`` are always among them.

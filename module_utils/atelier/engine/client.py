@@ -264,7 +264,7 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(Message("do.read", path=path, container=container), keep=APIError):
+            with self._translated(Message("do.read", path=path, container=container), reraise=APIError):
                 return self._read(container, path, limit, follow)
         except APIError as error:
             reason = str(error.explanation or error)
@@ -448,7 +448,7 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(Message("do.remove_image", reference=reference), keep=APIError):
+            with self._translated(Message("do.remove_image", reference=reference), reraise=APIError):
                 self._api.remove_image(reference, force=force)
         except APIError as error:
             if error.status_code in (404, 409):
@@ -469,7 +469,7 @@ class DockerEngine:
         from docker.errors import APIError
 
         try:
-            with self._translated(Message("do.remove_volume", volume=volume), keep=APIError):
+            with self._translated(Message("do.remove_volume", volume=volume), reraise=APIError):
                 self._api.remove_volume(volume)
         except APIError as error:
             if error.status_code in (404, 409):
@@ -485,9 +485,9 @@ class DockerEngine:
         code: Code = Code.ENGINE_ERROR,
         *,
         absent: type[Exception] | None = None,
-        keep: type[Exception] | None = None,
+        reraise: type[Exception] | None = None,
     ) -> AbstractContextManager[None]:
-        return translated(self._url, attempt, code, absent=absent, keep=keep)
+        return translated(self._url, attempt, code, absent=absent, reraise=reraise)
 
 
 def _at(path: str) -> dict[str, bytes]:

@@ -22,10 +22,10 @@ def translated(
     code: Code = Code.ENGINE_ERROR,
     *,
     absent: type[Exception] | None = None,
-    keep: type[Exception] | None = None,
+    reraise: type[Exception] | None = None,
 ) -> Iterator[None]:
     """Docker's errors as ours. ``url`` is where it is, ``attempt`` what the block does. ``absent`` is one that means
-    "not there" and ends the block quietly; ``keep`` is passed on."""
+    "not there" and ends the block quietly; ``reraise`` is passed on."""
     import requests
     import urllib3
     from docker.errors import APIError, DockerException
@@ -35,7 +35,7 @@ def translated(
     except DockerException as error:
         if absent and isinstance(error, absent):
             return
-        if keep and isinstance(error, keep):
+        if reraise and isinstance(error, reraise):
             raise
         if not isinstance(error, APIError):
             raise _unreachable(url, error) from error

@@ -73,14 +73,14 @@ def with_branches(forge: Forge, repository: Repository) -> Listed | None:
     return None if is_gone else Listed(repository, problem=problem)
 
 
-def apply(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
+def apply_repository(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
     """Makes the repository what is wanted, or tells what that would change.
 
     Raises VALIDATION_ERROR for a bad name, branch or description, or when branches have nothing to begin from,
     REPOSITORY_EXISTS when it is there and must not be, GIT_ERROR when a branch can't be made, SERVICE_UNAVAILABLE when
     the server does not answer.
     """
-    check(desired)
+    check_repository(desired)
     found = forge.repository(desired.name)
     if not desired.present:
         return _remove(forge, desired.name, found, check_mode)
@@ -91,7 +91,7 @@ def apply(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
     return _change(forge, desired, found, check_mode)
 
 
-def check(desired: RepositorySpec) -> None:
+def check_repository(desired: RepositorySpec) -> None:
     """Everything that can be refused before the server is asked."""
     check_repository_name(desired.name)
     if desired.description is not None:

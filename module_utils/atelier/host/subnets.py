@@ -90,7 +90,7 @@ def lets_names_out(engine_version: str) -> bool:
     return version < (23, 0, 11) or (24,) <= version < (25, 0, 5)
 
 
-def check(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
+def check_subnets(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
     """Raises VALIDATION_ERROR for a range that is malformed, or that overlaps a route or another wanted range.
 
     The route of the wanted bridge itself is no collision: that is the network as an earlier run made it.

@@ -37,7 +37,7 @@ _MOST_OUTPUT = 8 * 1024**2
 _FINGERPRINT = 16
 _FREE = bytes(_FINGERPRINT)
 # What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
-_OF_THEIR_OWN = (
+_IGNORED_PATHS = (
     *("*/.git/index", "*/.git/*.lock", "*/.git/FETCH_HEAD", "*/.git/gc.log"),
     *("*/node_modules/.cache/*", "*/node_modules/.vite/*", "*/__pycache__/*"),
 )
@@ -69,8 +69,8 @@ def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -
         return None
     # A clock that went back makes new files look old.
     if container.status == "running" and now() >= entry.collected_at:
-        code, output = _asked(context, container, entry.collected_at)
-        if code == 0 and told(output) == (None, False):
+        code, output = _run_find(context, container, entry.collected_at)
+        if code == 0 and parse_find_output(output) == (None, False):
             return None
     # Its find names something, which may only be dated in the future, or does not answer; a folder was moved, it ran in
     # between, or it is held still and can't be asked: what both hold is compared.
@@ -79,26 +79,26 @@ def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -
         open_archive(folder / entry.file) as archive,
         closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)) as chunks,
     ):
-        return difference(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
+        return diff_archives(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
 
 
-def _asked(context: Context, container: Container, since: str) -> tuple[int, str]:
+def _run_find(context: Context, container: Container, since: str) -> tuple[int, str]:
     try:
-        return context.engine.execute(container.id, search(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
+        return context.engine.execute(container.id, find_command(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
     except AtelierError as error:
         if error.code is not Code.ENGINE_ERROR:
             raise
         return 1, error.message
 
 
-def search(since: str) -> list[str]:
-    """The command that lists changes below /workspace since then, for ``told``. It uses absolute paths and a time
-    limit.
+def find_command(since: str) -> list[str]:
+    """The command that lists changes below /workspace since then, for ``parse_find_output``. It uses absolute paths
+    and a time limit.
 
     A folder changes with each file that comes or goes in it, so that says nothing. One whose own time of change is
     newer than the last of those may have been moved here, with files that look as old as they are.
     """
-    ignored = [word for pattern in _OF_THEIR_OWN for word in ("!", "-path", pattern)]
+    ignored = [word for pattern in _IGNORED_PATHS for word in ("!", "-path", pattern)]
     return [
         *("/usr/bin/timeout", str(_SECONDS), "/usr/bin/find", _WORKSPACE, "-newerct", since),
         *("(", "!", "-type", "d", *ignored, "-printf", "file %P\\n", "-quit"),
@@ -106,7 +106,7 @@ def search(since: str) -> list[str]:
     ]
 
 
-def told(output: str) -> tuple[str | None, bool]:
+def parse_find_output(output: str) -> tuple[str | None, bool]:
     """The path of a file that changed, and whether a folder may have been moved."""
     before, found, path = f"\n{output}".partition("\nfile ")
     return (path.rstrip("\n") if found else None), "folder" in before
@@ -118,7 +118,7 @@ def rest_of(container: Container) -> str | None:
     return container.finished_at if container.status in ("exited", "created") and container.finished_at else None
 
 
-def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) -> str | None:
+def diff_archives(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) -> str | None:
     """The path of the first entry of the second tar archive that the first, of at most so many, has not, or has
     otherwise. What is in the first only is not lost. Raises ARCHIVE_FAILED when one of them can't be read."""
     try:
@@ -134,7 +134,7 @@ def difference(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) ->
 
 def is_ignored_path(path: str) -> bool:
     """Whether the path below /workspace is written by programs automatically and holds no work."""
-    return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _OF_THEIR_OWN)
+    return any(_fits(f"{_WORKSPACE}/{path}", pattern) for pattern in _IGNORED_PATHS)
 
 
 def _fits(path: str, pattern: str) -> bool:

@@ -165,7 +165,7 @@ def _asked(context: Context, id: str, command: Sequence[str]) -> str:
     return ""
 
 
-def leftovers(context: Context) -> list[Workspace]:
+def leftover_seats(context: Context) -> list[Workspace]:
     """The seats of rehearsals."""
     return [row for row in context.store.all() if row.group == GROUP]
 
@@ -177,7 +177,7 @@ def remove_leftovers(context: Context) -> None:
             remove(context, row)
 
     with ThreadPoolExecutor(_REMOVERS) as pool:
-        list(pool.map(clear, leftovers(context)))
+        list(pool.map(clear, leftover_seats(context)))
 
 
 def _memory_of(context: Context, ids: Sequence[str]) -> int:

@@ -192,7 +192,7 @@ def reset(
         context.progress(Message("step.reset", name=row.name), 1, 1)
         row = context.store.get(id=row.id)
         after = _view(context, row, context.engine.inspect(context.site.container_name(row.id)))
-    sweep(context, keep_hours)
+    remove_expired(context, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
 
 
@@ -230,7 +230,7 @@ def _origin(
             yield "base", image.id
     elif row.cloned_from and (former := container or _last_kept(context, row.id)):
         # The base is gone. The seat's container still uses the snapshot that it was created from.
-        yield "beginning", former.image_id
+        yield "original_image", former.image_id
     else:
         TemplateImages.of(context).require(row.template)
         yield "repository" if row.git_url else "template", context.site.template_image(row.template)
@@ -316,7 +316,7 @@ def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set
     return {name for name, age in ages(state_dir, kept).items() if age >= keep_hours * 3600}
 
 
-def sweep(context: Context, keep_hours: float) -> None:
+def remove_expired(context: Context, keep_hours: float) -> None:
     """Removes containers that were kept for longer than that."""
     names = _names(context)
     for name in sorted(kept_longer(context.site.state_dir, names, keep_hours)):

@@ -123,7 +123,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
 def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
     """Dry run: what the request would do."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
-    seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), keep=False)
+    seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), dry_run=True)
     if any(seat.make for seat in seats):
         check_source(context, source)
     for seat in seats:
@@ -183,8 +183,8 @@ def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Ru
         yield _Run(run_id)
 
 
-def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *, keep: bool = True) -> list[_Seat]:
-    """The order's seats: rows there are, and rows reserved now (or, with ``keep`` false, only as if)."""
+def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *, dry_run: bool = False) -> list[_Seat]:
+    """The order's seats: rows there are, and rows reserved now (or, with ``dry_run``, only as if)."""
     if order.ids:
         # Some may have been deleted since; the others are still created.
         rows = [row for id in order.ids if (row := context.store.find(id=id))]
@@ -195,7 +195,7 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
         there = [row for row in context.store.all() if row.batch == run.id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
-        reserved = context.store.reserve_clones(source, run.id, hashes, order.owner, keep=keep) if hashes else []
+        reserved = context.store.reserve_clones(source, run.id, hashes, order.owner, dry_run=dry_run) if hashes else []
         return [
             *(_present(context, order, row, forgotten=True) for row in there),
             *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
@@ -209,12 +209,12 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
         )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
-    reserved = context.store.reserve(orders, keep=keep)
+    reserved = context.store.reserve(orders, dry_run=dry_run)
     seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
     for seat in seats_by_name.values():
         row = seat.workspace
         unfinished = row.status is Status.CREATING and row.batch != run.id
-        if keep and unfinished and not context.store.take_over(row, run.id):
+        if unfinished and not dry_run and not context.store.take_over(row, run.id):
             for reservation in reserved:
                 context.store.delete(reservation.id)
             raise _busy(row)

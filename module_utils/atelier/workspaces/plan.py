@@ -74,7 +74,7 @@ class WorkspaceSpec:
     sheet: SeatSheet | None = None
 
 
-def plan(
+def plan_workspace(
     desired: WorkspaceSpec,
     workspace: Workspace | None,
     container: Container | None,

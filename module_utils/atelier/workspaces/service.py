@@ -16,7 +16,7 @@ from ..containers.container import apply_ide_config, await_ide, discard_containe
 from ..containers.context import Context
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import end_access, not_installed, repository_for
-from ..containers.snapshots import forget, recover, was_interrupted
+from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, to_stay_stopped
 from ..database.rows import Reservation
@@ -32,7 +32,7 @@ from .plan import (
     check_unchangeable,
     details_of,
     limits_of,
-    plan,
+    plan_workspace,
     template_of,
 )
 from .views import observed_view, view
@@ -78,7 +78,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         container = _container(context, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
-        steps = plan(
+        steps = plan_workspace(
             desired,
             workspace,
             container,
@@ -201,7 +201,7 @@ def remove(context: Context, workspace: Workspace) -> list[str]:
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
     remove_history(context, workspace.id)
     discard_container(context, workspace)
-    forget(context, workspace.id)
+    forget_snapshot(context, workspace.id)
     context.store.delete(workspace.id)
     context.sync_routes()
     # Once the recorder knows no such workspace any more, it writes nothing again.
@@ -340,12 +340,12 @@ def _dry_run(
     if Step.REMOVE in steps or (workspace is None and not steps):
         return {}
     if workspace is None:
-        (workspace,) = context.store.reserve([_reservation(context, desired, new_id())], keep=False)
+        (workspace,) = context.store.reserve([_reservation(context, desired, new_id())], dry_run=True)
     # What the database would refuse is refused now.
     if details := details_of(desired, workspace):
-        context.store.update(workspace.id, False, **details)
+        context.store.update(workspace.id, True, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
-        context.store.claim_running_slot(workspace.id, keep=False)
+        context.store.claim_running_slot(workspace.id, dry_run=True)
     after = view(context.site, workspace, workspace.status)
     if not before:
         # They are unknown before the row exists.

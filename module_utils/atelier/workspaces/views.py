@@ -52,7 +52,7 @@ def observed_view(site: Site, workspace: Workspace, container: Container | None)
     return view(site, workspace, *observed_status(workspace, container))
 
 
-def in_words(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+def change_summary(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     """What became of a workspace, for people, from its views before and after; an empty one is of none."""
     if not after:
         return f"{before['name']} is deleted." if before else "There is no such workspace."
