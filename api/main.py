@@ -63,7 +63,7 @@ from .routers import (
 )
 from .runner.operations import OPERATIONS, leaving
 from .runner.queue import Queue
-from .schemas.fields import GIT_CLONE
+from .schemas.fields import TEMPLATE_FROM_GIT
 from .services.claim_batcher import ClaimBatcher
 from .services.password_batcher import PasswordBatcher
 from .services.presenter import Presenter
@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in routers:
         app.include_router(router)
     install_pages(app)
-    app.openapi = lambda: document(app, (*configured.api_templates, GIT_CLONE))  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, (*configured.api_templates, TEMPLATE_FROM_GIT))  # type: ignore[method-assign]
     app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door, refusal=refusal)
     return app
 

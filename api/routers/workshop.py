@@ -195,7 +195,7 @@ async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
 async def _claim(services: Services, caller: Caller, participant: Participant) -> Response:
     outcome = await services.desk.claim(participant)
     claim = outcome.claim
-    if outcome.answer is ClaimStatus.TOO_MANY:
+    if outcome.status is ClaimStatus.TOO_MANY:
         hint = "The workshop's admin can release a seat."
         return _refused(services, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
@@ -210,7 +210,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
                         raise
                 # The seat was removed meanwhile, and the claim with it.
                 return await _claim(services, caller, participant)
-    if outcome.answer is ClaimStatus.KNOWN:
+    if outcome.status is ClaimStatus.KNOWN:
         seat = _seat(services, claim)
         return _refused(services, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")

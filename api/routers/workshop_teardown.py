@@ -13,8 +13,8 @@ from starlette.responses import FileResponse
 from ..core.openapi import errors
 from ..core.responses import Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
-from ..schemas.ending import Collected, TearDown
 from ..schemas.jobs import JobBegun
+from ..schemas.workshop_teardown import Collected, TearDown
 from ..services import workshop_teardown as teardown
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])

@@ -30,7 +30,7 @@ from atelier.git.urls import check_git_url
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 # The project type for files from a repository, and its template.
-GIT_CLONE = "git-clone"
+TEMPLATE_FROM_GIT = "git-clone"
 GIT_TEMPLATE = "empty"
 
 # Templates of this installation. Lets an unknown template be reported as an ordinary field error.
@@ -62,7 +62,7 @@ def _writable(value: str) -> str:
 
 def _on_offer(template: str) -> str:
     known = templates_on_offer.get()
-    if template == GIT_CLONE and GIT_TEMPLATE in known:
+    if template == TEMPLATE_FROM_GIT and GIT_TEMPLATE in known:
         return template
     if template not in known:
         raise ValueError(Message("input.template", value=template[:60], known=", ".join(known)))

@@ -15,8 +15,8 @@ from typing_extensions import TypedDict
 from .aliases import AliasView
 from .common import Body, Coded, Done, DoneOnProject, Success, eg, example
 from .fields import (
-    GIT_CLONE,
     GIT_TEMPLATE,
+    TEMPLATE_FROM_GIT,
     Count,
     Cpus,
     GitUrl,
@@ -76,9 +76,9 @@ class CreateProject(Body):
     @classmethod
     def _only_with_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
         kind = info.data.get("project_type")
-        if kind == GIT_CLONE and not value:
+        if kind == TEMPLATE_FROM_GIT and not value:
             raise ValueError("A gitUrl is needed when projectType is git-clone.")
-        if kind not in (GIT_CLONE, None) and value:
+        if kind not in (TEMPLATE_FROM_GIT, None) and value:
             raise ValueError("A gitUrl is only for the projectType git-clone.")
         return value or None
 
@@ -95,7 +95,7 @@ class CreateProject(Body):
 
     @property
     def template(self) -> str:
-        return GIT_TEMPLATE if self.project_type == GIT_CLONE else self.project_type
+        return GIT_TEMPLATE if self.project_type == TEMPLATE_FROM_GIT else self.project_type
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ..core.formatting import duration, size
 from ..monitoring.docker_events import Watcher
 from ..monitoring.stats import Sampler
 from ..schemas.aliases import AliasView
-from ..schemas.fields import GIT_CLONE
+from ..schemas.fields import TEMPLATE_FROM_GIT
 from ..schemas.projects import DetailedProject, GitRepository, Project
 from ..settings import Settings
 
@@ -38,7 +38,7 @@ class Presenter:
         """The one shape of a project everywhere."""
         status, error = self.status(row)
         repository = _repository(self._settings.site, row)
-        kind = GIT_CLONE if row.git_url else row.template
+        kind = TEMPLATE_FROM_GIT if row.git_url else row.template
         return {
             "id": row.id,
             "projectId": row.id,

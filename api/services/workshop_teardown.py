@@ -15,8 +15,8 @@ from atelier.workshop.manifest import Entry, fault_of, folder_of, read_manifest
 
 from ..auth.middleware import Caller
 from ..runner.operations import COLLECT, TEARDOWN
-from ..schemas.ending import Collected, CollectedSeat, TearDown
 from ..schemas.jobs import JobAnswer, JobBegun
+from ..schemas.workshop_teardown import Collected, CollectedSeat, TearDown
 from .jobs import begin, job_view, newest
 from .services import Services
 

@@ -53,7 +53,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         store.update(store.get(name="Spring 2").id, status=Status.STOPPED)
         assert claims.occupancy() == Occupancy(11, 0, 10)
         outcomes = claims.claim(people("a@x.org", "b@x.org", "A@X.org"), leaving=[store.get(name="Spring 3").id])
-        assert [outcome.answer for outcome in outcomes] == [ClaimStatus.SEATED, ClaimStatus.SEATED, ClaimStatus.KNOWN]
+        assert [outcome.status for outcome in outcomes] == [ClaimStatus.SEATED, ClaimStatus.SEATED, ClaimStatus.KNOWN]
         assert [outcome.claim.seat_name for outcome in outcomes if outcome.claim] == [
             "Spring 1",
             "Spring 4",
@@ -64,7 +64,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         assert again.claim == outcomes[1].claim
         assert claims.occupancy() == Occupancy(11, 2, 8)
         full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
-        assert [outcome.answer for outcome in full] == [ClaimStatus.SEATED] * 8 + [ClaimStatus.FULL]
+        assert [outcome.status for outcome in full] == [ClaimStatus.SEATED] * 8 + [ClaimStatus.FULL]
 
 
 def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> N
             claims.release(first.claim.workspace_id)
         refused(error, Code.NOT_FOUND, "projectId")
         (second,) = claims.claim(people("a@x.org"))
-        assert second.answer is ClaimStatus.SEATED
+        assert second.status is ClaimStatus.SEATED
         (past,) = claims.ended()
         assert past.released_at and past.released_at >= past.claimed_at
         # A seat that is removed is nobody's any more.
@@ -176,7 +176,7 @@ def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None
 
         def claim(number: int, browser: str, source: str) -> ClaimStatus:
             (outcome,) = claims.claim([Participant("Max", f"{number}@example.com", browser, source)])
-            return outcome.answer
+            return outcome.status
 
         assert [claim(number, "a", "10.0.0.1") for number in (1, 2, 3)] == ["seated", "seated", "too many"]
         # Who has a seat already still learns which.
@@ -184,7 +184,7 @@ def test_one_browser_or_address_holds_only_so_many_seats(tmp_path: Path) -> None
         assert [claim(number, f"b{number}", "10.0.0.1") for number in (4, 5)] == ["seated", "too many"]
         # Of many in one transaction, too; nobody is counted whose browser and address are unknown.
         many = [Participant("Max", f"{number}@example.org", "c", "10.0.0.2") for number in range(3)]
-        assert [outcome.answer for outcome in claims.claim(many)] == ["seated", "seated", "too many"]
+        assert [outcome.status for outcome in claims.claim(many)] == ["seated", "seated", "too many"]
         claims.release(claims.open()[0].workspace_id)
         assert claim(6, "a", "10.0.0.1") is ClaimStatus.SEATED
         assert [claim(number, "", "") for number in (7, 8)] == ["seated", "full"]

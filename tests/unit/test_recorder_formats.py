@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from atelier_recorder.formats import new_answer, parse_request
+from atelier_recorder.formats import new_parser, parse_request
 from atelier_recorder.messages import Exchanged, SocketMessage, SocketOpened
 from atelier_recorder.records import call_record
 from atelier_recorder.sessions import Session
@@ -236,7 +236,7 @@ def test_odd_json_is_taken_for_what_it_is(api: str) -> None:
             _is_a_request(parse_request(api, {name: value}, URL))
             odd = [{name: value, "content": value, "role": value, "tool_calls": value}]
             _is_a_request(parse_request(api, {name: odd}, URL))
-            answer = new_answer(api)
+            answer = new_parser(api)
             kinds = ("message_start", "content_block_start", "content_block_delta", "response.output_item.added")
             for kind in (*kinds, "response.completed", "response.output_text.delta", "error"):
                 answer.feed({"type": kind, name: value})

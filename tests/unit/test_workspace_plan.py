@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import CLONE, Limits, ProxyMode, Status
+from atelier.common.models import GIT_IMPORT, Limits, ProxyMode, Status
 from atelier.git.urls import GitAccess
 from atelier.workspaces.plan import (
     Step,
@@ -138,7 +138,7 @@ def test_limits_that_are_not_named_stay() -> None:
 
 
 def test_what_is_fetched_and_pushed_is_so_where_the_seat_runs() -> None:
-    pending = row(git_url="https://x.org/a", git_pending=CLONE, status=Status.ERROR)
+    pending = row(git_url="https://x.org/a", git_pending=GIT_IMPORT, status=Status.ERROR)
     assert plan_workspace(WorkspaceSpec(PRESENT, name="base"), pending, container()) == [START, Step.FETCH]
     assert plan_workspace(WorkspaceSpec(STARTED, name="base"), pending, container("exited")) == [START, Step.FETCH]
     assert plan_workspace(WorkspaceSpec(STOPPED, name="base"), pending, container()) == [STOP]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import CLONE, Status
+from atelier.common.models import GIT_IMPORT, Status
 from atelier.common.validation import check_title
 from atelier.database.workspace_store import WorkspaceStore, new_id
 from support import open_store, order, quotas, refused, row, start_python
@@ -311,7 +311,7 @@ def test_starting_is_only_tried_in_check_mode(tmp_path: Path) -> None:
 def test_what_a_clone_has_of_its_sources_git(store: WorkspaceStore) -> None:
     store.reserve([order("base", git_url="https://x.org/a")])
     source = store.get(name="base")
-    assert (source.git_pending, source.repository) == (CLONE, None)
+    assert (source.git_pending, source.repository) == (GIT_IMPORT, None)
     store.update(source.id, repository="base", branch="main", git_pending=None)
     (clone,) = store.reserve_clones(store.get(name="base"), None, [None], "default")
     # Its files are there already, its branch is not.

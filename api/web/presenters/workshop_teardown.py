@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from ...core.formatting import size
-from ...schemas.ending import Collected, CollectedSeat
 from ...schemas.jobs import JobAnswer
+from ...schemas.workshop_teardown import Collected, CollectedSeat
 from ..i18n import Words
 
 _OPEN = ("pending", "running")

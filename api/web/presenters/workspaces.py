@@ -11,7 +11,7 @@ from typing import Any
 from atelier.common.egress_modes import ProxyMode
 from atelier.common.models import CPU_COUNTS, MEMORY_SIZES
 
-from ...schemas.fields import GIT_CLONE, GIT_TEMPLATE
+from ...schemas.fields import GIT_TEMPLATE, TEMPLATE_FROM_GIT
 from ...schemas.projects import DetailedProject, Project
 from ...schemas.system import Configuration
 from ..i18n import Words
@@ -79,7 +79,7 @@ def group_name(group: str, translator: Words) -> str:
 
 def kind_name(kind: str, translator: Words) -> str:
     """A template by its own name; what comes from a repository in words."""
-    return translator("kind.git-clone") if kind == GIT_CLONE else kind
+    return translator("kind.git-clone") if kind == TEMPLATE_FROM_GIT else kind
 
 
 def row(project: Project, translator: Words) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _actions(project: Project, translator: Words) -> list[dict[str, str]]:
 def create_form(config: Configuration, groups: Sequence[str], translator: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
     modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
-    kinds = [*config["templates"], *([GIT_CLONE] if GIT_TEMPLATE in config["templates"] else [])]
+    kinds = [*config["templates"], *([TEMPLATE_FROM_GIT] if GIT_TEMPLATE in config["templates"] else [])]
     return {
         "kinds": [{"value": kind, "label": kind_name(kind, translator), "selected": False} for kind in kinds],
         "modes": [

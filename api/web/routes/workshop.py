@@ -69,7 +69,9 @@ async def rehearsal_fragment(services: ServicesDep, translator: TranslatorDep) -
 
 @for_workshop.get("/pages/workshop/ending")
 async def ending_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("ending.html", translator, ending=workshop_teardown.ending(await collected(services), translator))
+    return page(
+        "workshop_teardown.html", translator, ending=workshop_teardown.ending(await collected(services), translator)
+    )
 
 
 @for_workshop.post("/pages/workshop/cards")

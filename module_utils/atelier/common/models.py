@@ -19,7 +19,7 @@ GIB = 1024**3
 MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
 CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
 IDE_PORT = 8082  # code-server's port inside every seat
-CLONE = "clone"  # a workspace's git_pending: the repository at its git_url is still to be fetched
+GIT_IMPORT = "clone"  # a workspace's git_pending: the repository at its git_url is still to be fetched
 GIT_HOST = "git.internal"  # the git server's name in the seats
 
 
@@ -194,7 +194,7 @@ class Workspace(NamedTuple):
     # Its repository on the git server and its branch; None until they exist.
     repository: str | None
     branch: str | None
-    # Pending work: CLONE, or None.
+    # Pending work: GIT_IMPORT, or None.
     git_pending: str | None
     # Why its repository or branch is missing; a sentence.
     git_problem: str | None

@@ -72,7 +72,7 @@ class ClaimStatus(StrEnum):
 class ClaimResult:
     """The result of a claim. ``claim`` is None for FULL and TOO_MANY."""
 
-    answer: ClaimStatus
+    status: ClaimStatus
     claim: Claim | None
 
 

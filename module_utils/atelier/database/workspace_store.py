@@ -19,7 +19,7 @@ from types import TracebackType
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, stored
-from ..common.models import CLONE, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.models import GIT_IMPORT, Network, ProxyMode, Quotas, Status, Workspace
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
@@ -329,7 +329,7 @@ class WorkspaceStore:
                 repository=order.repository,
                 branch=None,
                 # A clone has its source's files already.
-                git_pending=CLONE if order.git_url and not order.cloned_from else None,
+                git_pending=GIT_IMPORT if order.git_url and not order.cloned_from else None,
                 git_problem=None,
                 sessions="",
                 batch=order.batch,

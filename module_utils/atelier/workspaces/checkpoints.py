@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import CLONE, Status, Workspace
+from ..common.models import GIT_IMPORT, Status, Workspace
 from ..common.validation import is_id
 from ..containers.container import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
 from ..containers.context import Context
@@ -187,7 +187,7 @@ def reset(
         context.progress(Message("step.reset", name=row.name), 0, 1)
         with _stopped_if_it_fails(context, row), _origin(context, row, container, taken_before) as (origin, image):
             kept = _replace_container(
-                context, row, container, image, run_id, pending=CLONE if origin == "repository" else None
+                context, row, container, image, run_id, pending=GIT_IMPORT if origin == "repository" else None
             )
         context.progress(Message("step.reset", name=row.name), 1, 1)
         row = context.store.get(id=row.id)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .body_buffer import decode
-from .formats import new_answer, parse_request
+from .formats import new_parser, parse_request
 from .formats.common import as_dict
 from .messages import Exchanged
 from .plain import plain, read_json
@@ -83,7 +83,7 @@ def _response(call: Exchanged, limit: int) -> tuple[dict[str, Any], str | None, 
     """The answer, its text where it could not be read, and whether it is all there."""
     raw, whole = decode(call.response, call.response_encoding, limit)
     text = raw.decode("utf-8", "replace")
-    answer = new_answer(call.api)
+    answer = new_parser(call.api)
     if "event-stream" in call.response_type or text.startswith(("data:", "event:", ":")):
         for event in json_events(text):
             answer.feed(event)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .formats import new_answer, parse_request
-from .formats.common import Answer, as_dict, as_text, dicts, message
+from .formats import new_parser, parse_request
+from .formats.common import StreamParser, as_dict, as_text, dicts, message
 from .formats.openai_responses import parse_item
 from .messages import SocketMessage, SocketOpened
 from .plain import read_json
@@ -103,7 +103,7 @@ class Session:
         if isinstance(request.get("input"), str):
             self._remember(message("user", request["input"]))
         parsed["messages"] = list(self._items)
-        self._turn = _Turn(self._allocate(at), at, parsed, new_answer(self._opened.api))
+        self._turn = _Turn(self._allocate(at), at, parsed, new_parser(self._opened.api))
 
     def _remember(self, item: dict[str, Any]) -> None:
         items = [*self._items, item][-_MOST_ITEMS:]
@@ -115,7 +115,7 @@ class Session:
         known = {name: settings[name] for name in _SETTINGS if name in settings}
         self._settings |= {name: value for name, value in known.items() if len(str(value)) <= _LONGEST_SETTING}
 
-    def _remember_answer(self, answer: Answer) -> None:
+    def _remember_answer(self, answer: StreamParser) -> None:
         result = answer.result()
         self._remember(message("assistant", result["content"], tool_calls=result["tool_calls"]))
 
@@ -144,7 +144,7 @@ class _Turn:
     timestamp: str
     started: int
     request: dict[str, Any]
-    answer: Answer
+    answer: StreamParser
     first_byte: int = 0
     size: int = 0
     changed: bool = False

@@ -1,4 +1,4 @@
-"""One module for each API's format. Each has ``parse_request(body, url) -> dict`` and a class ``Answer``."""
+"""One module for each API's format. Each has ``parse_request(body, url) -> dict`` and a class ``StreamParser``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import anthropic, google, openai_chat, openai_responses
-from .common import Answer
+from .common import StreamParser
 
 _REQUESTS: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
     "openai-chat": openai_chat.parse_request,
@@ -15,12 +15,12 @@ _REQUESTS: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
     "anthropic-messages": anthropic.parse_request,
     "google-generate": google.parse_request,
 }
-_ANSWERS: dict[str, type[Answer]] = {
-    "openai-chat": openai_chat.ChatAnswer,
-    "openai-responses": openai_responses.ResponsesAnswer,
-    "openai-realtime": openai_responses.ResponsesAnswer,
-    "anthropic-messages": anthropic.AnthropicAnswer,
-    "google-generate": google.GoogleAnswer,
+_PARSERS: dict[str, type[StreamParser]] = {
+    "openai-chat": openai_chat.ChatParser,
+    "openai-responses": openai_responses.ResponsesParser,
+    "openai-realtime": openai_responses.ResponsesParser,
+    "anthropic-messages": anthropic.AnthropicParser,
+    "google-generate": google.GoogleParser,
 }
 
 
@@ -29,6 +29,6 @@ def parse_request(api: str, body: dict[str, Any], url: str) -> dict[str, Any]:
     return _REQUESTS[api](body, url)
 
 
-def new_answer(api: str) -> Answer:
+def new_parser(api: str) -> StreamParser:
     """What collects the answer, event by event."""
-    return _ANSWERS[api]()
+    return _PARSERS[api]()

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import Answer, as_dict, as_json_text, as_text, dicts, message, parameters, request, text_of, tool_call
+from .common import (
+    StreamParser,
+    as_dict,
+    as_json_text,
+    as_text,
+    dicts,
+    message,
+    parameters,
+    request,
+    text_of,
+    tool_call,
+)
 
 _TOOL_USES = {"tool_use", "server_tool_use", "mcp_tool_use"}
 
@@ -51,7 +62,7 @@ def _messages(item: dict[str, Any]) -> list[dict[str, Any]]:
     return results
 
 
-class AnthropicAnswer(Answer):
+class AnthropicParser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
         if kind == "message_start":

@@ -81,7 +81,7 @@ def parameters(body: Mapping[str, Any], other: Collection[str]) -> dict[str, Any
     return {name: value for name, value in body.items() if name not in other}
 
 
-class Answer:
+class StreamParser:
     """What an answer says, whether it came whole or in events.
 
     Subclasses read events in ``feed`` and whole answers in ``whole``; neither raises for odd JSON.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .common import Answer, as_dict, as_json_text, as_text, dicts, message, parameters, request, tool_call
+from .common import StreamParser, as_dict, as_json_text, as_text, dicts, message, parameters, request, tool_call
 
 _MODEL = re.compile(r"/models/([^/:?]{1,200}):")
 
@@ -51,7 +51,7 @@ def _text(parts: list[dict[str, Any]]) -> str:
     return "".join(as_text(part.get("text")) or ("[content]" if "inlineData" in part else "") for part in parts)
 
 
-class GoogleAnswer(Answer):
+class GoogleParser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         self.note_model(event.get("modelVersion"))
         self.identifier = as_text(event.get("responseId")) or self.identifier

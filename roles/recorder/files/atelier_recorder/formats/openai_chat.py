@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import Answer, as_dict, as_list, as_text, dicts, message, parameters, request, text_of, tool_call
+from .common import StreamParser, as_dict, as_list, as_text, dicts, message, parameters, request, text_of, tool_call
 
 _DONE = "[DONE]"
 
@@ -38,7 +38,7 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-class ChatAnswer(Answer):
+class ChatParser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         if event.get("type") == _DONE:
             self.ended = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .common import (
-    Answer,
+    StreamParser,
     as_dict,
     as_json_text,
     as_text,
@@ -70,7 +70,7 @@ def _reasoning(item: dict[str, Any]) -> str:
     return "\n".join(as_text(part.get("text")) for part in dicts(item.get("summary")) + dicts(item.get("content")))
 
 
-class ResponsesAnswer(Answer):
+class ResponsesParser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         kind = as_text(event.get("type"))
         key = as_text(event.get("item_id")) or event.get("output_index")
