@@ -201,7 +201,7 @@ SPECIAL: dict[str, Ask] = {
         NOT_INSTALLED,
     ),
 }
-# Jobs of a minute each, with tests of their own (test_api_workshop_teardown.py, test_api_rehearsal.py, test_api_checkpoints...).
+# Jobs of a minute each, with their own tests (test_api_workshop_teardown.py, test_api_rehearsal.py, ...).
 ELSEWHERE = {
     "POST /api/workshop/collect",
     "GET /api/workshop/collect/{project_id}/archive",
