@@ -20,14 +20,14 @@ from atelier.egress.categories import read_categories
 from atelier.engine.client import DockerEngine
 from fastapi import FastAPI
 
-from .auth.admin_password import AdminDoor
-from .auth.alias_auth import AliasGuard
+from .auth.admin_password import AdminPassword
+from .auth.alias_auth import AliasAuth
 from .auth.audit import Audit
 from .auth.browsers import Browsers
 from .auth.hashing import Hashing
-from .auth.middleware import Gatekeeper
+from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .auth.workspace_password import PasswordGuard
+from .auth.workspace_password import PasswordCheck
 from .background import cleanup, watchdog
 from .background.change_feed import Feed
 from .background.disk_watch import DiskWatch
@@ -87,13 +87,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     secrets = {Role.OPERATOR: configured.token, Role.WORKSHOP: configured.workshop.admin_password}
     sessions = Sessions(configured.site.state_dir, secrets)
     password = configured.workshop.admin_password
-    door = AdminDoor(password, Browsers(configured.token, password, configured.site.protocol))
+    admin_password = AdminPassword(password, Browsers(configured.token, password, configured.site.protocol))
     app = FastAPI(
         title="Atelier",
         description="Workshops of isolated browser IDEs. Every change is a job; see docs/api.md.",
         generate_unique_id_function=lambda route: route.name,
         version=configured.api_version,
-        lifespan=lambda app: _lifespan(app, configured, sessions, door),
+        lifespan=lambda app: _lifespan(app, configured, sessions, admin_password),
         docs_url="/api/docs",
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -109,12 +109,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     install_pages(app)
     app.openapi = lambda: document(app, (*configured.api_templates, TEMPLATE_FROM_GIT))  # type: ignore[method-assign]
-    app.add_middleware(Gatekeeper, settings=configured, sessions=sessions, door=door, refusal=refusal)
+    app.add_middleware(
+        AuthMiddleware, settings=configured, sessions=sessions, admin_password=admin_password, refusal=refusal
+    )
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: AdminDoor) -> AsyncIterator[None]:
+async def _lifespan(
+    app: FastAPI, settings: Settings, sessions: Sessions, admin_password: AdminPassword
+) -> AsyncIterator[None]:
     if settings.open_to_all:
         log.warning("API_AUTH=open: everybody who can reach this API can create and delete workspaces without a token")
     site = settings.site
@@ -139,18 +143,18 @@ async def _lifespan(app: FastAPI, settings: Settings, sessions: Sessions, door: 
             sampler=sampler,
             disk=DiskGauge(site.engine_url),
             presenter=Presenter(settings, watcher, sampler, reads),
-            passwords=PasswordGuard(),
+            passwords=PasswordCheck(),
             sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
             shares=Limiter(_SHARES, "Too many changes of this workspace's ports; wait {wait} seconds."),
             sessions=sessions,
             streams=Streams(),
             activities=Activities(site, watcher),
             seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
-            desk=_desk(settings, store, job_records),
-            password_desk=PasswordBatcher(),
-            admin_door=door,
+            claim_batcher=_claim_batcher(settings, store, job_records),
+            password_batcher=PasswordBatcher(),
+            admin_password=admin_password,
             claimants=Browsers(settings.token, "", site.protocol, "claimant"),
-            alias_guard=AliasGuard(),
+            alias_auth=AliasAuth(),
             hashing=Hashing(),
             audit=Audit(site.state_dir),
             clock=SteadyClock(),
@@ -206,7 +210,7 @@ def _with_names(settings: Settings, store: WorkspaceStore, locks: Locks) -> tupl
     return replace(settings, site=named), docker_is_away
 
 
-def _desk(settings: Settings, store: WorkspaceStore, jobs: Jobs) -> ClaimBatcher:
+def _claim_batcher(settings: Settings, store: WorkspaceStore, jobs: Jobs) -> ClaimBatcher:
     workshop = settings.workshop
     limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
     claims = Claims(store, workshop.group, workshop.seats_per)

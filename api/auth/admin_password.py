@@ -17,7 +17,7 @@ _WRONG_PER_MINUTE = 10
 _OPENED = "/api/workshop/"
 
 
-class AdminDoor:
+class AdminPassword:
     """Checks the admin password. Without a configured password all are refused.
 
     People choose the password, so guesses are limited per address. A browser that signed in before has a separate

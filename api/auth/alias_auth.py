@@ -25,7 +25,7 @@ _REMEMBERED_SECONDS = 600.0
 _REMEMBERED = 1000
 
 
-class AliasGuard:
+class AliasAuth:
     """Caches successful logins by network and a digest that includes the hash, so a new password invalidates them."""
 
     def __init__(self) -> None:

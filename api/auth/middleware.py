@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..core.errors import error_response
 from ..schemas.fields import templates_on_offer
 from ..settings import Settings
-from .admin_password import AdminDoor, words_of
+from .admin_password import AdminPassword, words_of
 from .browsers import cookie_name, cookies_of
 from .sessions import Role, Sessions
 
@@ -63,14 +63,16 @@ class Caller:
 Refusal = Callable[[str, str, Headers, AtelierError], Response | None]
 
 
-class Gatekeeper:
+class AuthMiddleware:
     """ASGI middleware: refuses strangers, foreign hosts and origins, bodies that are too large or not JSON."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, door: AdminDoor, refusal: Refusal) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, sessions: Sessions, admin_password: AdminPassword, refusal: Refusal
+    ) -> None:
         self._app = app
         self._settings = settings
         self._sessions = sessions
-        self._door = door
+        self._admin_password = admin_password
         self._refusal = refusal
         self._cookies = {cookie_name(role, settings.site.protocol): role for role in Role}
 
@@ -119,9 +121,9 @@ class Gatekeeper:
             return caller
         if caller.workshop_admin and _OF_WORKSHOP.fullmatch(path):
             return caller
-        if self._door.leads_to(path):
+        if self._admin_password.leads_to(path):
             words = words_of(headers, scope["query_string"], self._settings.token)
-            self._door.check(caller.address, headers, words)
+            self._admin_password.check(caller.address, headers, words)
             return replace(caller, name=f"admin {caller.address}")
         raise AtelierError(
             Code.UNAUTHORIZED,

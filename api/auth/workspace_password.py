@@ -12,7 +12,7 @@ WRONG_PER_MINUTE = 10
 _REFUSAL = "Too many wrong passwords for this workspace; try again in {wait} seconds."
 
 
-class PasswordGuard:
+class PasswordCheck:
     """Counts wrong passwords by workspace. Lives as long as the API: guesses are not worth keeping."""
 
     def __init__(self) -> None:

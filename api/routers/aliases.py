@@ -81,9 +81,7 @@ async def admission(
     if alias is None:
         return Response(status_code=404)
     try:
-        status = await services.hashing.run(
-            lambda: services.alias_guard.admission(alias, authorization, x_alias_caller)
-        )
+        status = await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, x_alias_caller))
     except AtelierError:
         status = 429
     return Response(status_code=status)

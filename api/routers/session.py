@@ -37,7 +37,7 @@ async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller:
         if body.token is not None:
             _check_token(services, caller, body.token.strip())
         else:
-            services.admin_door.check(caller.address, request.headers, [body.workshop_password or ""])
+            services.admin_password.check(caller.address, request.headers, [body.workshop_password or ""])
     except AtelierError as error:
         services.audit.refuse(caller, "sign-in", error.code, role=role)
         raise
@@ -54,7 +54,7 @@ async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller:
         samesite="strict",
     )
     if role is Role.WORKSHOP:
-        services.admin_door.browsers.remember(answer)
+        services.admin_password.browsers.remember(answer)
     return answer
 
 

@@ -55,7 +55,7 @@ async def _admin(request: Request, services: ServicesDep, caller: CurrentCaller)
     if caller.workshop_admin:
         return
     words = words_of(request.headers, request.scope["query_string"], services.settings.token)
-    services.admin_door.check(caller.address, request.headers, words)
+    services.admin_password.check(caller.address, request.headers, words)
 
 
 # The two that the documentation offers; the check itself is _admin's.
@@ -82,11 +82,11 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: Curren
     settings = services.settings.workshop
     if caller.name != "loopback":
         try:
-            services.desk.limiter.check(caller.address)
+            services.claim_batcher.limiter.check(caller.address)
         except AtelierError as error:
             services.audit.refuse(caller, "claim", error.code)
             raise
-        services.desk.limiter.count(caller.address)
+        services.claim_batcher.limiter.count(caller.address)
     if settings.end is not None and services.clock.now() >= settings.end:
         return _refused(services, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
     if not _is_code(settings.access_code, body.access_code):
@@ -140,7 +140,7 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     released: list[Claim] = []
 
     def release() -> None:
-        released.append(services.desk.claims.release(row.id))
+        released.append(services.claim_batcher.claims.release(row.id))
 
     variables = {"release_files": RESET_FILES if workshop.reset_on_release else KEEP_FILES}
     if workshop.generate_passwords:
@@ -193,7 +193,7 @@ async def last_rehearsal(services: ServicesDep) -> LastRehearsal:
 
 
 async def _claim(services: Services, caller: Caller, participant: Participant) -> Response:
-    outcome = await services.desk.claim(participant)
+    outcome = await services.claim_batcher.claim(participant)
     claim = outcome.claim
     if outcome.status is ClaimStatus.TOO_MANY:
         hint = "The workshop's admin can release a seat."
@@ -201,7 +201,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
     if claim is None:
         return _refused(services, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
     if claim.password_due:
-        with services.desk.password_delivery_lock(claim) as ours:
+        with services.claim_batcher.password_delivery_lock(claim) as ours:
             if ours:
                 try:
                     return await _seat_with_password(services, caller, claim)
@@ -229,7 +229,7 @@ async def _seat_with_password(services: Services, caller: Caller, claim: Claim) 
     """Sets a new password on the seat and returns it. If the machine or Docker went down before it was returned, the
     participant's next attempt sets another."""
     password = await new_password(services, caller, claim.workspace_id)
-    await asyncio.to_thread(services.desk.claims.mark_password_shown, claim)
+    await asyncio.to_thread(services.claim_batcher.claims.mark_password_shown, claim)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
 

@@ -34,5 +34,5 @@ async def new_password(services: Services, caller: Caller, workspace_id: str) ->
     password = generate_password()
     password_hash = await asyncio.to_thread(hash_password, password)
     row = services.row(workspace_id)
-    await services.password_desk.change(caller.name, row.id, password_hash, run, applied)
+    await services.password_batcher.change(caller.name, row.id, password_hash, run, applied)
     return password

@@ -67,9 +67,9 @@ async def set_shared(
 async def admission(services: Services, row: Workspace, authorization: str, address: str) -> int:
     """204 for the workspace's password, 401 for another, 429 for too many wrong ones. The name does not matter."""
     user, _ = credentials(authorization)
-    door = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
+    alias = Alias(row.id, row.id, IDE_PORT, user, row.password_hash)
     try:
-        return await services.hashing.run(lambda: services.alias_guard.admission(door, authorization, address))
+        return await services.hashing.run(lambda: services.alias_auth.admission(alias, authorization, address))
     except AtelierError:
         return 429
 

@@ -20,13 +20,13 @@ from atelier.engine.interface import Engine
 from atelier.gateway.haproxy import Gateway
 from atelier.gateway.port_access import port_routes
 
-from ..auth.admin_password import AdminDoor
-from ..auth.alias_auth import AliasGuard
+from ..auth.admin_password import AdminPassword
+from ..auth.alias_auth import AliasAuth
 from ..auth.audit import Audit
 from ..auth.browsers import Browsers
 from ..auth.hashing import Hashing
 from ..auth.sessions import Sessions
-from ..auth.workspace_password import PasswordGuard
+from ..auth.workspace_password import PasswordCheck
 from ..core.event_streams import Streams
 from ..core.rate_limit import Limiter
 from ..monitoring.disk_gauge import DiskGauge
@@ -57,7 +57,7 @@ class Services:
     sampler: Sampler
     disk: DiskGauge
     presenter: Presenter
-    passwords: PasswordGuard
+    passwords: PasswordCheck
     sign_ins: Limiter
     # Port share changes by participants, by workspace.
     shares: Limiter
@@ -66,11 +66,11 @@ class Services:
     activities: Activities
     # For queries about one seat that a caller waits for.
     seat_threads: SeatThreads
-    desk: ClaimBatcher
-    password_desk: PasswordBatcher
-    admin_door: AdminDoor
+    claim_batcher: ClaimBatcher
+    password_batcher: PasswordBatcher
+    admin_password: AdminPassword
     claimants: Browsers
-    alias_guard: AliasGuard
+    alias_auth: AliasAuth
     hashing: Hashing
     audit: Audit
     clock: SteadyClock

@@ -7,7 +7,7 @@ from atelier.common.errors import AtelierError, Code
 from fastapi import Response
 from starlette.datastructures import Headers
 
-from api.auth.admin_password import AdminDoor
+from api.auth.admin_password import AdminPassword
 from api.auth.browsers import Browsers
 
 ADDRESS = "203.0.113.9"
@@ -15,11 +15,11 @@ NOTHING = Headers()
 PASSWORD = "workshop-password"
 
 
-def door(password: str = PASSWORD, protocol: str = "http") -> AdminDoor:
-    return AdminDoor(password, Browsers("token", password, protocol))
+def admin_password(password: str = PASSWORD, protocol: str = "http") -> AdminPassword:
+    return AdminPassword(password, Browsers("token", password, protocol))
 
 
-def code(checked: AdminDoor, headers: Headers, word: str) -> Code | None:
+def code(checked: AdminPassword, headers: Headers, word: str) -> Code | None:
     try:
         checked.check(ADDRESS, headers, [word])
     except AtelierError as error:
@@ -27,7 +27,7 @@ def code(checked: AdminDoor, headers: Headers, word: str) -> Code | None:
     return None
 
 
-def cookie_of(checked: AdminDoor) -> str:
+def cookie_of(checked: AdminPassword) -> str:
     answer = Response()
     checked.browsers.remember(answer)
     cookie = answer.headers["set-cookie"]
@@ -37,7 +37,7 @@ def cookie_of(checked: AdminDoor) -> str:
 
 @pytest.mark.parametrize("protocol", ["http", "https"])
 def test_a_known_browser_gets_in_beside_a_neighbour_who_guesses(protocol: str) -> None:
-    checked = door(protocol=protocol)
+    checked = admin_password(protocol=protocol)
     cookie = cookie_of(checked)
     assert cookie.startswith("__Host-") is (protocol == "https")
     known = Headers({"cookie": f"other=1; {cookie.partition('=')[0]}=planted; {cookie}"})
@@ -50,7 +50,7 @@ def test_a_known_browser_gets_in_beside_a_neighbour_who_guesses(protocol: str) -
 
 
 def test_nobody_makes_up_a_known_browser() -> None:
-    checked = door()
+    checked = admin_password()
     name, _, value = cookie_of(checked).partition("=")
     id, _, signature = value.partition(".")
     for _ in range(10):
@@ -68,5 +68,5 @@ def test_nobody_makes_up_a_known_browser() -> None:
         headers = Headers({"cookie": f"{name}={made_up}".encode("utf-8", "replace").decode("latin-1")})
         assert code(checked, headers, PASSWORD) is Code.TOO_MANY_ATTEMPTS, made_up
     # Another password makes all browsers unknown.
-    changed = door("another-password")
+    changed = admin_password("another-password")
     assert changed.browsers.known(Headers({"cookie": f"{name}={value}"})) is None

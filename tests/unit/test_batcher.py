@@ -10,7 +10,7 @@ import pytest
 from api.core.batcher import Batcher, Waiting
 
 
-class Desk:
+class Service:
     """Doubles numbers; fails as a whole for a batch with a 13."""
 
     def __init__(self) -> None:
@@ -27,21 +27,21 @@ class Desk:
 
 
 def test_all_that_wait_share_the_next_run() -> None:
-    async def day() -> tuple[list[int], Desk]:
-        desk = Desk()
-        return await asyncio.gather(*(desk.batcher.call(number) for number in range(200, 400))), desk
+    async def day() -> tuple[list[int], Service]:
+        service = Service()
+        return await asyncio.gather(*(service.batcher.call(number) for number in range(200, 400))), service
 
-    results, desk = asyncio.run(day())
+    results, service = asyncio.run(day())
     assert results == [2 * number for number in range(200, 400)]
-    assert len(desk.batches) <= 2
+    assert len(service.batches) <= 2
 
 
 def test_a_run_that_fails_fails_for_those_without_a_result_and_the_next_goes_on() -> None:
     async def day() -> list[object]:
-        desk = Desk()
-        calls = [asyncio.create_task(desk.batcher.call(number)) for number in (1, 13, 3)]
+        service = Service()
+        calls = [asyncio.create_task(service.batcher.call(number)) for number in (1, 13, 3)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        return [*results, await desk.batcher.call(4)]
+        return [*results, await service.batcher.call(4)]
 
     first, failed, third, later = asyncio.run(day())
     assert (first, later) == (2, 8)
@@ -50,8 +50,8 @@ def test_a_run_that_fails_fails_for_those_without_a_result_and_the_next_goes_on(
 
 def test_a_caller_that_has_gone_harms_nobody() -> None:
     async def day() -> int:
-        desk = Desk()
-        gone, stays = (asyncio.create_task(desk.batcher.call(number)) for number in (1, 2))
+        service = Service()
+        gone, stays = (asyncio.create_task(service.batcher.call(number)) for number in (1, 2))
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):

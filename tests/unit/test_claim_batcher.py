@@ -32,12 +32,12 @@ class Day:
     """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
 
     def __init__(self) -> None:
-        self.desk = ClaimBatcher(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
+        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
         self.jobs = 0
 
     def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:
         try:
-            with self.desk.password_delivery_lock(claimed(at)) as ours:
+            with self.batcher.password_delivery_lock(claimed(at)) as ours:
                 assert ours
                 self.jobs += 1
                 if fault is not None:
@@ -73,9 +73,9 @@ def test_a_new_claim_and_one_that_docker_kept_waiting_are_tried_at_once() -> Non
 
 
 def test_of_two_at_once_the_first_tells() -> None:
-    desk = Day().desk
+    batcher = Day().batcher
     with (
-        desk.password_delivery_lock(claimed("today")) as first,
-        desk.password_delivery_lock(claimed("today")) as second,
+        batcher.password_delivery_lock(claimed("today")) as first,
+        batcher.password_delivery_lock(claimed("today")) as second,
     ):
         assert (first, second) == (True, False)

@@ -29,12 +29,12 @@ class Playbook:
 
 
 async def wanted(
-    desk: PasswordBatcher,
+    batcher: PasswordBatcher,
     run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]],
     *ids: str,
     applied: Callable[[Mapping[str, str]], Collection[str]] = lambda _: (),
 ) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(desk.change("somebody", id, f"hash of {id}", run, applied)) for id in ids]
+    tasks = [asyncio.create_task(batcher.change("somebody", id, f"hash of {id}", run, applied)) for id in ids]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -42,9 +42,9 @@ async def wanted(
 
 def test_fifty_at_once_are_few_runs() -> None:
     async def day() -> list[list[str]]:
-        desk, playbook = PasswordBatcher(), Playbook()
-        first = await wanted(desk, playbook, "a", "b")
-        rest = await wanted(desk, playbook, *(f"seat {number}" for number in range(50)))
+        batcher, playbook = PasswordBatcher(), Playbook()
+        first = await wanted(batcher, playbook, "a", "b")
+        rest = await wanted(batcher, playbook, *(f"seat {number}" for number in range(50)))
         assert len(playbook.runs) <= 2
         playbook.go.set()
         await asyncio.gather(*first, *rest)
@@ -90,20 +90,20 @@ def test_a_run_that_fails_fails_for_all_of_it_and_the_next_goes_on(fault: Except
         raise fault
 
     async def day() -> None:
-        desk, playbook = PasswordBatcher(), Playbook()
-        told = await asyncio.gather(*await wanted(desk, broken, "a", "b"), return_exceptions=True)
+        batcher, playbook = PasswordBatcher(), Playbook()
+        told = await asyncio.gather(*await wanted(batcher, broken, "a", "b"), return_exceptions=True)
         assert told == [fault, fault]
         playbook.go.set()
-        await asyncio.gather(*await wanted(desk, playbook, "a", "b"))
+        await asyncio.gather(*await wanted(batcher, playbook, "a", "b"))
 
     asyncio.run(day())
 
 
 def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
     async def day() -> list[list[str]]:
-        desk, playbook = PasswordBatcher(), Playbook()
+        batcher, playbook = PasswordBatcher(), Playbook()
         playbook.go.set()
-        await asyncio.gather(*await wanted(desk, playbook, "a", "a", "b", "b", "c", "a"))
+        await asyncio.gather(*await wanted(batcher, playbook, "a", "a", "b", "b", "c", "a"))
         return playbook.runs
 
     runs = asyncio.run(day())
@@ -113,11 +113,14 @@ def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
 
 def test_runs_are_one_callers() -> None:
     async def day() -> None:
-        desk, playbook = PasswordBatcher(), Playbook()
+        batcher, playbook = PasswordBatcher(), Playbook()
         playbook.go.set()
         callers = ["loopback", "admin", "loopback", "admin"]
         await asyncio.gather(
-            *(desk.change(caller, str(n), f"hash of {n}", playbook, lambda _: ()) for n, caller in enumerate(callers))
+            *(
+                batcher.change(caller, str(n), f"hash of {n}", playbook, lambda _: ())
+                for n, caller in enumerate(callers)
+            )
         )
         assert all(len({callers[int(id)] for id in run}) == 1 for run in playbook.runs)
 
@@ -126,8 +129,8 @@ def test_runs_are_one_callers() -> None:
 
 def test_who_waits_for_a_run_that_the_apis_end_cuts_off_waits_no_longer() -> None:
     async def day() -> None:
-        desk, playbook = PasswordBatcher(), Playbook()
-        (asking,) = await wanted(desk, playbook, "a")
+        batcher, playbook = PasswordBatcher(), Playbook()
+        (asking,) = await wanted(batcher, playbook, "a")
         for task in asyncio.all_tasks():
             if task.get_name() == "passwords":
                 task.cancel()

@@ -11,7 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.passwords import hash_password
 
-from api.auth.alias_auth import AliasGuard
+from api.auth.alias_auth import AliasAuth
 from api.auth.audit import Audit
 from api.auth.hashing import Hashing
 from api.auth.middleware import Caller
@@ -39,7 +39,7 @@ def platform(folder: Path) -> Services:
         "row": lambda _: row,
         "audit": Audit(folder),
         "hashing": Hashing(),
-        "alias_guard": AliasGuard(),
+        "alias_auth": AliasAuth(),
         "shares": Limiter(3, "Wait {wait} seconds."),
         "store": None,
         "sync_ports": lambda: None,
