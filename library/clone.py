@@ -105,7 +105,7 @@ source:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
 from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
@@ -113,7 +113,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _clone, required_one_of=[("source", "source_id")])
+    run_with_context(DOCUMENTATION, _clone, required_one_of=[("source", "source_id")])
 
 
 def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:

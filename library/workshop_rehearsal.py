@@ -50,14 +50,14 @@ verdict:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.rehearsal import rehearse
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _rehearse, required_one_of=[("source", "source_id")])
+    run_with_context(DOCUMENTATION, _rehearse, required_one_of=[("source", "source_id")])
 
 
 def _rehearse(module: AnsibleModule, context: Context) -> dict[str, Any]:

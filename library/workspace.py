@@ -165,7 +165,7 @@ workspace:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.models import ProxyMode
 from ansible.module_utils.atelier.containers.context import Context
@@ -179,7 +179,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     modes = {"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}}
-    run_on_platform(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")])
+    run_with_context(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")])
 
 
 def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:

@@ -57,7 +57,7 @@ url:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.containers.context import Context
@@ -75,7 +75,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(
+    run_with_context(
         DOCUMENTATION,
         _apply,
         required_one_of=[("name", "id")],

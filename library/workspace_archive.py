@@ -99,7 +99,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.collect import collect, verify
 from ansible.module_utils.atelier.workshop.manifest import NAME
@@ -108,7 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _archive)
+    run_with_context(DOCUMENTATION, _archive)
 
 
 def _archive(module: AnsibleModule, context: Context) -> dict[str, Any]:

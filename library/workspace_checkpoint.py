@@ -41,14 +41,14 @@ checkpoints:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.checkpoints import take_checkpoint
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _take, required_one_of=[("name", "id")])
+    run_with_context(DOCUMENTATION, _take, required_one_of=[("name", "id")])
 
 
 def _take(module: AnsibleModule, context: Context) -> dict[str, Any]:

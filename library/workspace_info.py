@@ -46,7 +46,7 @@ workspaces:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.listing import list_workspaces
 from ansible.module_utils.basic import AnsibleModule
@@ -55,7 +55,7 @@ _FILTERS = ("name", "id", "group", "cloned_from")
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _list)
+    run_with_context(DOCUMENTATION, _list)
 
 
 def _list(module: AnsibleModule, context: Context) -> dict[str, Any]:

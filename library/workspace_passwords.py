@@ -49,14 +49,14 @@ failed_seats:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
+from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.bulk_passwords import set_passwords
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _set)
+    run_with_context(DOCUMENTATION, _set)
 
 
 def _set(module: AnsibleModule, context: Context) -> dict[str, Any]:

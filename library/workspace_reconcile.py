@@ -64,14 +64,14 @@ drift:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.reconcile import find_drift
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _reconcile)
+    run_with_context(DOCUMENTATION, _reconcile)
 
 
 def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:

@@ -62,14 +62,14 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform
+from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.release import Wanted, release
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _release, required_one_of=[("name", "id")])
+    run_with_context(DOCUMENTATION, _release, required_one_of=[("name", "id")])
 
 
 def _release(module: AnsibleModule, context: Context) -> dict[str, Any]:

@@ -56,14 +56,14 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_on_platform
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.checkpoints import reset
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _reset, required_one_of=[("name", "id")])
+    run_with_context(DOCUMENTATION, _reset, required_one_of=[("name", "id")])
 
 
 def _reset(module: AnsibleModule, context: Context) -> dict[str, Any]:

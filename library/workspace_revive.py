@@ -48,14 +48,14 @@ failed_seats:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_on_platform, seats_result
+from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.revival import revive
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_on_platform(DOCUMENTATION, _revive)
+    run_with_context(DOCUMENTATION, _revive)
 
 
 def _revive(module: AnsibleModule, context: Context) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .common.errors import AtelierError, Code
 from .common.messages import tagged
 from .common.models import GitServer, Network, ProxyMode, Site, address
 from .containers.container_names import read_names_key
-from .containers.context import Context, Progress, open_platform
+from .containers.context import Context, Progress, open_context
 from .git.names import check_owner
 
 SITE_SPEC: dict[str, Any] = {"type": "dict", "required": True, "options": options(Site)}
@@ -178,11 +178,13 @@ def _fail(module: AnsibleModule, error: AtelierError) -> None:
     module.fail_json(**tagged({"msg": error.sentence, "error_code": str(error.code), "details": error.details}))
 
 
-def run_on_platform(documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any) -> None:
+def run_with_context(
+    documentation: str, call: Callable[[AnsibleModule, Context], dict[str, Any]], **rules: Any
+) -> None:
     """Like ``run``, but opens the installation of the module's SHARED_SPEC parameters for the call."""
 
     def opened(module: AnsibleModule) -> dict[str, Any]:
-        with open_platform(
+        with open_context(
             parse_site(module.params["site"]),
             ready_timeout=module.params["ready_timeout"],
             progress=progress_reporter(),

@@ -116,7 +116,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
         running.pop(row.id)
 
     running = {id: SimpleNamespace(started_at="2027-03-01T11:00:00Z", status="running") for id in seats}
-    platform = SimpleNamespace(
+    services = SimpleNamespace(
         clock=SteadyClock(machine.wall, machine.steady),
         settings=SimpleNamespace(
             workspace_timeout=120,
@@ -130,7 +130,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(idle_stop, "connections", Counter)
     monkeypatch.setattr(idle_stop, "extensions", lambda store: {})
     monkeypatch.setattr(Expiry, "_stop", stop)
-    watch = Expiry(platform)  # type: ignore[arg-type]
+    watch = Expiry(services)  # type: ignore[arg-type]
 
     def pass_minutes(count: int) -> None:
         for _ in range(count):

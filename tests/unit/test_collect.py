@@ -106,7 +106,7 @@ def seats() -> Seats:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, seats: Seats) -> Context:
+def context(tmp_path: Path, seats: Seats) -> Context:
     here, locks = site(tmp_path), Locks(tmp_path)
     gateway = Gateway(tmp_path, locks)
     engine: Any = seats
@@ -114,11 +114,11 @@ def platform(tmp_path: Path, seats: Seats) -> Context:
 
 
 @pytest.fixture
-def rows(platform: Context, seats: Seats) -> list[Workspace]:
-    made = platform.store.reserve([order("Course 1"), order("Course 2")])
+def rows(context: Context, seats: Seats) -> list[Workspace]:
+    made = context.store.reserve([order("Course 1"), order("Course 2")])
     for row in made:
-        platform.store.update(row.id, status=Status.STOPPED)
-        seats.files[platform.site.container_name(row.id)] = {"work.txt": row.name.encode()}
+        context.store.update(row.id, status=Status.STOPPED)
+        seats.files[context.site.container_name(row.id)] = {"work.txt": row.name.encode()}
     return made
 
 
@@ -128,13 +128,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_archive_of_a_seat_that_is_gone_stays(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids = [row.id for row in rows]
-    first = {seat.id: seat for seat in collect(platform, ids, folder).seats}
-    seats.gone.add(platform.site.container_name(ids[0]))
+    first = {seat.id: seat for seat in collect(context, ids, folder).seats}
+    seats.gone.add(context.site.container_name(ids[0]))
     for _ in range(2):
-        again = collect(platform, ids, folder)
+        again = collect(context, ids, folder)
         kept = again.seats[0]
         before = first[ids[0]]
         assert (kept.file, kept.sha256, kept.bytes) == (before.file, before.sha256, before.bytes)
@@ -145,61 +145,61 @@ def test_the_archive_of_a_seat_that_is_gone_stays(
         assert not again.changed
         assert {path.name for path in folder.iterdir()} == {NAME, *(seat.file for seat in again.seats)}
         assert read_manifest(folder)[ids[0]] == kept
-    assert [seat.id for seat in verify(platform, ids, folder).seats] == ids
+    assert [seat.id for seat in verify(context, ids, folder).seats] == ids
 
 
 def test_a_seat_that_was_gone_before_it_was_collected_is_not_collected(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     ids = [row.id for row in rows]
-    seats.gone.add(platform.site.container_name(ids[0]))
-    entry = collect(platform, ids, folder).seats[0]
+    seats.gone.add(context.site.container_name(ids[0]))
+    entry = collect(context, ids, folder).seats[0]
     assert (entry.file, entry.error) == (None, None)
     assert "nothing can be collected" in str(entry.note)
     with pytest.raises(AtelierError) as error:
-        verify(platform, ids, folder)
+        verify(context, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1"]
     assert "'Course 1' has no archive" in said and "workspace_delete" in said
 
 
 def test_an_archive_that_the_manifest_forgot_is_not_removed_for_a_seat_that_is_gone(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    file = collect(platform, [rows[0].id], folder).seats[0].file
+    file = collect(context, [rows[0].id], folder).seats[0].file
     (folder / NAME).unlink()
-    seats.gone.add(platform.site.container_name(rows[0].id))
-    collect(platform, [rows[0].id], folder)
+    seats.gone.add(context.site.container_name(rows[0].id))
+    collect(context, [rows[0].id], folder)
     assert (folder / str(file)).is_file()
 
 
 def test_a_newer_archive_takes_the_olders_place(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    first = collect(platform, [rows[0].id], folder).seats[0]
-    seats.files[platform.site.container_name(rows[0].id)]["more.txt"] = b"more"
-    again = collect(platform, [rows[0].id], folder)
+    first = collect(context, [rows[0].id], folder).seats[0]
+    seats.files[context.site.container_name(rows[0].id)]["more.txt"] = b"more"
+    again = collect(context, [rows[0].id], folder)
     assert again.changed and again.seats[0].sha256 != first.sha256
     assert {path.name for path in folder.iterdir()} == {NAME, again.seats[0].file}
 
 
 def test_the_archive_of_a_container_that_the_seat_has_no_more_stays(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     """It was reset, or lost and made again: what the new one holds does not stand for what the old one held."""
-    name = platform.site.container_name(rows[0].id)
+    name = context.site.container_name(rows[0].id)
     kept = []
     for number in range(3):
         _with_container(seats, name, f"container {number}", str(number).encode())
         for _ in range(2):
-            entry = collect(platform, [rows[0].id], folder).seats[0]
+            entry = collect(context, [rows[0].id], folder).seats[0]
         assert entry.former == tuple(kept)
         kept.append(str(entry.file))
         assert {path.name for path in folder.iterdir()} == {NAME, *kept}
         assert read_manifest(folder)[rows[0].id] == entry
     # As it was at first: the archive is there already, and is named once.
     _with_container(seats, name, "container 3", b"0")
-    entry = collect(platform, [rows[0].id], folder).seats[0]
+    entry = collect(context, [rows[0].id], folder).seats[0]
     assert (entry.file, entry.former) == (kept[0], tuple(kept[1:]))
 
 
@@ -210,30 +210,30 @@ def _with_container(seats: Seats, name: str, id: str, work: bytes) -> None:
 
 
 def test_an_error_of_the_last_collect_goes_with_a_container_that_is_gone(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    collect(platform, [rows[0].id], folder)
+    collect(context, [rows[0].id], folder)
     entries = read_manifest(folder)
     write_manifest(folder, "test", "now", [replace(entry, error="busy") for entry in entries.values()])
-    seats.gone.add(platform.site.container_name(rows[0].id))
-    kept = collect(platform, [rows[0].id], folder).seats[0]
+    seats.gone.add(context.site.container_name(rows[0].id))
+    kept = collect(context, [rows[0].id], folder).seats[0]
     assert (kept.error, kept.file) == (None, entries[rows[0].id].file)
     assert isinstance(kept, Entry)
 
 
 def test_work_that_is_newer_than_its_archive_is_not_collected(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
-    entries = collect(platform, ids, folder).seats
+    ids, (first, second) = [row.id for row in rows], [context.site.container_name(row.id) for row in rows]
+    entries = collect(context, ids, folder).seats
     # Neither has run since: nothing is read.
     seats.streams = 0
-    verify(platform, ids, folder)
+    verify(context, ids, folder)
     assert (seats.streams, seats.asked) == (0, [])
 
     # The one runs and is asked, the other ran in between and is compared.
     seats.states = {first: {"status": "running"}, second: {"finished_at": "2026-01-01T00:00:01Z"}}
-    verify(platform, ids, folder)
+    verify(context, ids, folder)
     assert (seats.streams, [command[:3] for command in seats.asked]) == (
         1,
         [["/usr/bin/timeout", "60", "/usr/bin/find"]],
@@ -243,148 +243,148 @@ def test_work_that_is_newer_than_its_archive_is_not_collected(
     # What find names, in folders that were moved or where there is no find, is compared: it may only be dated so.
     for seats.answer in ((127, "no find"), (0, "folder\n"), (0, "file src/app.py\n")):
         seats.streams = 0
-        verify(platform, ids, folder)
+        verify(context, ids, folder)
         assert seats.streams == 2, seats.answer
     seats.files[first]["src/app.py"] = seats.files[second]["more.txt"] = b"more"
     with pytest.raises(AtelierError) as error:
-        verify(platform, ids, folder)
+        verify(context, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1", "Course 2"]
     assert "newer changes than its archive" in said and "'src/app.py'" in said and "'more.txt'" in said
     assert "workshop_collect" in said and "collected=ignore" in said
     del seats.files[first]["src/app.py"], seats.files[second]["more.txt"]
-    verify(platform, ids, folder)
+    verify(context, ids, folder)
     seats.files[first]["work.txt"] = b"other"
     with pytest.raises(AtelierError) as error:
-        verify(platform, ids, folder)
+        verify(context, ids, folder)
     assert error.value.details["missing"] == ["Course 1"]
 
 
 def test_what_a_seat_calls_its_files_makes_no_long_error(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    name = platform.site.container_name(rows[0].id)
+    name = context.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
-    collect(platform, [rows[0].id], folder)
+    collect(context, [rows[0].id], folder)
     seats.answer = (0, "file " + "f" * 10**6)
     seats.files[name]["d\x1b/" * 800] = b"new"
     with pytest.raises(AtelierError) as error:
-        verify(platform, [rows[0].id], folder)
+        verify(context, [rows[0].id], folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert "newer changes than its archive" in said and "\x1b" not in said and "x1b" not in said
     assert len(said) < 1000
 
 
 def test_a_clock_that_went_back_hides_no_work(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
     """Files of now look older than the archive then, and so does the end of a run that came after it."""
-    first, second = (platform.site.container_name(row.id) for row in rows)
+    first, second = (context.site.container_name(row.id) for row in rows)
     ids = [row.id for row in rows]
-    collect(platform, ids, folder)
+    collect(context, ids, folder)
     entries = [replace(entry, collected_at="2999-01-01T00:00:00.000Z") for entry in read_manifest(folder).values()]
     write_manifest(folder, "test", "now", entries)
-    verify(platform, ids, folder)
+    verify(context, ids, folder)
     seats.states = {first: {"status": "running"}, second: {"finished_at": "2025-01-01T00:00:00Z"}}
     seats.files[first]["new"] = seats.files[second]["new"] = b"new"
     with pytest.raises(AtelierError) as error:
-        verify(platform, ids, folder)
+        verify(context, ids, folder)
     assert error.value.details["missing"] == ["Course 1", "Course 2"]
 
 
 def test_a_seat_goes_on_before_its_archive_is_read_again(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = platform.site.container_name(rows[0].id)
+    name = context.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
     count = archives.count_entries
     monkeypatch.setattr(archives, "count_entries", lambda *given: seats.log.append("read again") or count(*given))
-    collect(platform, [rows[0].id], folder)
+    collect(context, [rows[0].id], folder)
     assert seats.log == ["paused", "closed", "unpaused", "read again"]
 
 
 def test_a_seat_beyond_a_limit_fails_alone_and_goes_on(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    name = platform.site.container_name(rows[0].id)
+    name = context.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
     seats.files[name] = {f"f{number}": b"" for number in range(4)}
-    limited = replace(platform, site=replace(platform.site, archive=ArchiveLimits(entries=3)))
+    limited = replace(context, site=replace(context.site, archive=ArchiveLimits(entries=3)))
     small, whole = collect(limited, [row.id for row in rows], folder).seats
     assert str(small.error).startswith("'Course 1' was not archived: its /workspace has more than 3 files and folders")
     assert (small.file, whole.error) == (None, None)
     assert {path.name for path in folder.iterdir()} == {NAME, whole.file}
     assert seats.log[:3] == ["paused", "closed", "unpaused"] or "unpaused" in seats.log
-    with platform.locks.workspace(rows[0].id, 0):
+    with context.locks.workspace(rows[0].id, 0):
         pass
 
 
 def test_an_error_that_nobody_thought_of_is_one_seats_alone(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    seats.files[platform.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
-    done = collect(platform, [row.id for row in rows], folder)
+    seats.files[context.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
+    done = collect(context, [row.id for row in rows], folder)
     assert [seat.error for seat in done.seats] == ["'Course 1' caused an internal error: AttributeError.", None]
     assert read_manifest(folder)[rows[0].id].error == done.seats[0].error
     assert len(done.tracebacks) == 1 and "AttributeError" in done.tracebacks[0]
     with pytest.raises(AtelierError) as error:
-        verify(platform, [row.id for row in rows], folder)
+        verify(context, [row.id for row in rows], folder)
     assert error.value.details["missing"] == ["Course 1"]
 
 
 def test_work_between_the_check_and_the_removal_keeps_the_seat(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    ids, (first, second) = [row.id for row in rows], [platform.site.container_name(row.id) for row in rows]
+    ids, (first, second) = [row.id for row in rows], [context.site.container_name(row.id) for row in rows]
     seats.states = {first: {"status": "running"}, second: {"status": "running"}}
-    collect(platform, ids, folder)
-    verify(platform, ids, folder)
+    collect(context, ids, folder)
+    verify(context, ids, folder)
     seats.files[first]["diary"] = b"saved after the check"
     with pytest.raises(AtelierError) as error:
-        remove_collected(platform, ids, folder)
+        remove_collected(context, ids, folder)
     said = refused(error, Code.NOT_COLLECTED, "ids")
     assert error.value.details["missing"] == ["Course 1"] and "'diary'" in said
-    assert [row.name for row in platform.store.all()] == ["Course 1"]
+    assert [row.name for row in context.store.all()] == ["Course 1"]
     assert (seats.gone, seats.states[first]["status"]) == ({second}, "running")
     # Again: what is gone is gone already, what was collected since goes.
-    collect(platform, ids[:1], folder)
+    collect(context, ids[:1], folder)
     seats.log.clear()
-    assert remove_collected(platform, ids, folder).names == ["Course 1"]
+    assert remove_collected(context, ids, folder).names == ["Course 1"]
     assert seats.log == ["paused", "closed", "removed"]
-    assert not remove_collected(platform, ids, folder).changed
+    assert not remove_collected(context, ids, folder).changed
 
 
 def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path
 ) -> None:
-    name = platform.site.container_name(rows[0].id)
-    collect(platform, [rows[0].id], folder)
+    name = context.site.container_name(rows[0].id)
+    collect(context, [rows[0].id], folder)
     seats.files[name]["diary"] = b"saved after the check"
     seats.states[name] = {"status": "restarting", "finished_at": "2026-01-02T00:00:00Z"}
     seats.log.clear()
     with pytest.raises(AtelierError) as error:
-        remove_collected(platform, [rows[0].id], folder)
+        remove_collected(context, [rows[0].id], folder)
     assert "'diary'" in refused(error, Code.NOT_COLLECTED, "ids")
     assert seats.log == ["stopped", "closed", "started"]
     assert seats.states[name]["status"] == "running"
     # One that is removed is not started any more.
-    collect(platform, [rows[0].id], folder)
+    collect(context, [rows[0].id], folder)
     seats.states[name] = {"status": "restarting", "finished_at": "2026-01-03T00:00:00Z"}
     seats.log.clear()
-    assert remove_collected(platform, [rows[0].id], folder).names == [rows[0].name]
+    assert remove_collected(context, [rows[0].id], folder).names == [rows[0].name]
     assert seats.log == ["stopped", "closed", "removed"]
 
 
 def test_a_removal_that_was_killed_is_finished_by_another(
-    platform: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+    context: Context, seats: Seats, rows: list[Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its container and its row, and while it was held still."""
-    name = platform.site.container_name(rows[0].id)
+    name = context.site.container_name(rows[0].id)
     seats.states[name] = {"status": "running"}
-    collect(platform, [rows[0].id], folder)
+    collect(context, [rows[0].id], folder)
     with monkeypatch.context() as broken, pytest.raises(AtelierError):
         broken.setattr(seats, "remove_volume", lambda name: 1 / 0)
-        remove_collected(platform, [rows[0].id], folder)
-    assert name in seats.gone and len(platform.store.all()) == 2
-    remove_collected(platform, [rows[0].id], folder)
-    assert len(platform.store.all()) == 1
+        remove_collected(context, [rows[0].id], folder)
+    assert name in seats.gone and len(context.store.all()) == 2
+    remove_collected(context, [rows[0].id], folder)
+    assert len(context.store.all()) == 1

@@ -41,7 +41,7 @@ class Renewal:
     def __init__(self, folder: Path, store: WorkspaceStore, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: list[File] = []
         git = GitServer("embedded", "workshop", folder / "socket", folder / "credentials", 3000, "http://localhost/git")
-        self.platform = SimpleNamespace(
+        self.context = SimpleNamespace(
             site=replace(site(folder), git=git, names_key=b"key"),
             store=store,
             engine=SimpleNamespace(put=self._put),
@@ -52,7 +52,7 @@ class Renewal:
         self.files += files
 
     def renew(self, row: Any) -> None:
-        renew_credential(cast(Context, self.platform), row)
+        renew_credential(cast(Context, self.context), row)
 
 
 def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_the_seat_gets_another_token_and_the_old_user_goes(tmp_path: Path, monke
         forge = Forge()
         renewal = Renewal(tmp_path, store, forge, monkeypatch)
         renewal.renew(row._replace(repository="seat", branch="main"))
-        public = renewal.platform.site.public_name(row.id)
+        public = renewal.context.site.public_name(row.id)
         assert (forge.granted, forge.revoked) == ([("seat", public, "main")], [row.id])
         (credential,) = [file for file in renewal.files if file.path.name == "git-credential"]
         assert b"another-token" in credential.data

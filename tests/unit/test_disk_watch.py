@@ -60,7 +60,7 @@ class World:
             row.id: container(id=f"c-{row.id}", cpu_shares=CPU_SHARES, started_at="2026-03-01T12:00:00.123456789Z")
             for row in self.rows
         }
-        platform = SimpleNamespace(
+        services = SimpleNamespace(
             settings=SimpleNamespace(site=SimpleNamespace(seat_disk=limit), disk_reserve=reserve),
             disk=self.gauge,
             watcher=SimpleNamespace(seen=seen, available=True),
@@ -68,7 +68,7 @@ class World:
             store=self.store,
             jobs=SimpleNamespace(create=self._create),
         )
-        self.watch = DiskWatch(cast("Services", platform))
+        self.watch = DiskWatch(cast("Services", services))
         monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
         monkeypatch.setattr(disk_watch, "begin", self._begin)
 
@@ -78,7 +78,7 @@ class World:
         assert (operation, variables, caller) == ("stop", {}, "disk")
         return ids[0]
 
-    def _begin(self, platform: object, caller: object, job: str) -> asyncio.Future[None]:
+    def _begin(self, services: object, caller: object, job: str) -> asyncio.Future[None]:
         self.stopped.append(job)
         return asyncio.get_running_loop().create_future()  # the stop takes its time
 

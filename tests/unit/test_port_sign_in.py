@@ -33,7 +33,7 @@ def test_a_form_of_a_mebibyte_is_not_read() -> None:
     assert password_in(b"password=right&" + b"a=1&" * 250_000) == ""
 
 
-def platform(folder: Path) -> Services:
+def services(folder: Path) -> Services:
     row = SimpleNamespace(id=ID, password_hash=hash_password("the-right-one"))
     parts: dict[str, Any] = {
         "row": lambda _: row,
@@ -59,7 +59,7 @@ def test_sharing_in_a_loop_is_bounded_and_displaces_no_change(tmp_path: Path, mo
         return None
 
     async def day() -> list[Code | None]:
-        parts = platform(tmp_path)
+        parts = services(tmp_path)
         wrong = [await tried(parts, "wrong") for _ in range(3)]
         return wrong + [await tried(parts, "the-right-one") for _ in range(5)]
 

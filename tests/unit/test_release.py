@@ -53,7 +53,7 @@ def released(
     files: str = KEEP_FILES,
 ) -> Any:
     made = site(tmp_path)
-    platform = SimpleNamespace(
+    context = SimpleNamespace(
         site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
         progress=lambda *_: None, sync_ports=sync_ports,
     )  # fmt: skip
@@ -61,7 +61,7 @@ def released(
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = store.find(name="Seat")
     assert row is not None
-    release(cast(Context, platform), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
+    release(cast(Context, context), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
 
 
 def seat(store: WorkspaceStore, status: Status = Status.RUNNING) -> str:

@@ -76,12 +76,12 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
             stopped_on_purpose(store, row.id)
         name = made.container_name(row.id)
         engine = Engine(name, before, broken)
-        platform = SimpleNamespace(
+        context = SimpleNamespace(
             site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
             progress=lambda *_: None,
         )  # fmt: skip
         with pytest.raises(AtelierError, match=f"does not {broken}"):
-            reset(cast(Context, platform), id=row.id, name=None, keep_hours=24)
+            reset(cast(Context, context), id=row.id, name=None, keep_hours=24)
         assert engine.containers[name] == before
         assert (row.id in wanted_up(store)) is (before == "running")
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)

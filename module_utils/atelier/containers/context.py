@@ -57,7 +57,7 @@ class Context:
 
 
 @contextmanager
-def open_platform(
+def open_context(
     site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
 ) -> Iterator[Context]:
     """Opens the engine and the database. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
