@@ -8,7 +8,7 @@ import logging
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..services.containers import is_past_kept
-from ..services.jobs import begin
+from ..services.jobs import submit
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ async def run(services: Services) -> None:
     async def look() -> None:
         if await asyncio.to_thread(is_past_kept, services.settings):
             job = await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _CALLER.name)
-            await begin(services, _CALLER, job)
+            await submit(services, _CALLER, job)
 
     await asyncio.sleep(wait)
     await run_periodically(log, "removing containers that were kept long enough", wait, look, services.watcher)

@@ -28,7 +28,7 @@ from atelier.workspaces.disk_limits import (
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..monitoring.disk_gauge import Figures, Space, space
-from ..services.jobs import begin
+from ..services.jobs import submit
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class DiskWatch:
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)
             return
-        begin(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _tell(self) -> None:
         for id, (reason, used) in list(self._untold.items()):

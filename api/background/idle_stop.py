@@ -14,7 +14,7 @@ from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..monitoring.connections import connections
-from ..services.jobs import begin
+from ..services.jobs import submit
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Expiry:
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:
             job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
-            begin(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+            submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
         except Exception:
             self._stopping.discard(row.id)  # the next look tries again
             raise

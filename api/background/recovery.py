@@ -16,7 +16,7 @@ from atelier.database.job_store import ENDED, Job, JobState
 from ..auth.middleware import Caller
 from ..runner.adapter import Ended, end_leftover
 from ..runner.operations import HASHES
-from ..services.jobs import CANCELING, begin
+from ..services.jobs import CANCELING, submit
 from ..services.services import Services
 from .cleanup import REPAIR
 
@@ -53,7 +53,7 @@ def _take_up(services: Services, job: Job, repaired: asyncio.Event) -> None:
         text = Message("step.taken_up" if outcome is None else "step.not_repeated")
         services.jobs.add_event(job.id, "resumed", {"text": text})
     canceled = any(event.kind == CANCELING for event in events)
-    begin(services, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
+    submit(services, _RECOVERY, job, after=repaired, canceled=canceled, outcome=outcome)
 
 
 def still_wanted(job: Job, rows: dict[str, Present], later: Sequence[Job]) -> tuple[Job, Ended | None]:
@@ -121,7 +121,7 @@ async def _repair(services: Services, unfinished: Sequence[Job], repaired: async
             await asyncio.sleep(0.2)
         repairs = [job for job in unfinished if job.operation == REPAIR]
         for repair in repairs or [await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _RECOVERY.name)]:
-            await begin(services, _RECOVERY, repair)
+            await submit(services, _RECOVERY, repair)
     except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
         log.exception("the repair after an interruption failed")
     repaired.set()

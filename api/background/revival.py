@@ -22,7 +22,7 @@ from atelier.workspaces.revival import DOWN
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import begin
+from ..services.jobs import submit
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Revival:
             tries = self._tries.setdefault(id, _Tries())
             tries.not_before = time.monotonic() + _FIRST_WAIT * 2**tries.count
             tries.count += 1
-        begin(self._services, _CALLER, job)
+        submit(self._services, _CALLER, job)
 
     def _decide(self, id: str) -> None:
         """Treats a manual ``docker stop`` as intended if the container stayed down and Docker runs."""

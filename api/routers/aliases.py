@@ -18,7 +18,7 @@ from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..runner.operations import raise_for
 from ..schemas.aliases import AliasList, BasicAuth, ChangeAlias, CreateAlias, OneAlias
 from ..schemas.common import DoneOnProject
-from ..services.jobs import change, follow, reserve
+from ..services.jobs import reserve_and_create_job, run_job, submit_and_wait
 from ..services.presenter import alias_view
 from ..services.services import Services
 
@@ -64,7 +64,7 @@ async def delete_alias(
     """Takes the alias away; the port keeps its address by the workspace's id."""
     row = services.row(project_id)
     present = get_alias(services.reads, row.id, subdomain)
-    await change(services, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
+    await run_job(services, caller, "alias", row, {"alias_subdomain": present.subdomain, "alias_state": "absent"})
     return {"success": True, "message": "Alias deleted successfully", "projectId": row.id}
 
 
@@ -98,7 +98,7 @@ async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool =
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
     variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
     # The row is decided here, in one transaction; the playbook finds it as it shall be, and tells the gateway.
-    job = await reserve(
+    job = await reserve_and_create_job(
         services,
         caller,
         "alias",
@@ -107,6 +107,6 @@ async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool =
         lambda: put_alias(services.store, wanted, new=new),
         wanted.workspace_id,
     )
-    raise_for(await follow(services, caller, job))
+    raise_for(await submit_and_wait(services, caller, job))
     made = get_alias(services.reads, wanted.workspace_id, wanted.subdomain)
     return {"success": True, "alias": alias_view(services.settings.site, made)}

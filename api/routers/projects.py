@@ -42,7 +42,7 @@ from ..schemas.projects import (
     WorkspacePassword,
 )
 from ..services import containers
-from ..services.jobs import begin, change, follow, reserve
+from ..services.jobs import reserve_and_create_job, run_job, submit, submit_and_wait
 from ..services.presenter import UNGROUPED
 from ..services.projects import extend_workspace, groups, start_workspace
 from ..services.services import Services
@@ -91,11 +91,13 @@ async def create_project(
     )
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
-    job = await reserve(services, caller, "create", [id], variables, lambda: services.store.reserve([order]))
+    job = await reserve_and_create_job(
+        services, caller, "create", [id], variables, lambda: services.store.reserve([order])
+    )
     if prefer is not None and "respond-async" in prefer.lower():
-        begin(services, caller, job, secrets=body.secrets)
+        submit(services, caller, job, secrets=body.secrets)
         return accepted(_created(services, body, id), job.id)
-    raise_for(await follow(services, caller, job, secrets=body.secrets))
+    raise_for(await submit_and_wait(services, caller, job, secrets=body.secrets))
     return JSON(_created(services, body, id), 201)
 
 
@@ -120,7 +122,7 @@ async def delete_project(
     """Removes the workspace with all its files. A protected one wants its password."""
     row = services.row(project_id)
     await _check_password(services, caller, "delete", row, body.password if body else None)
-    await change(services, caller, "delete", row)
+    await run_job(services, caller, "delete", row)
     services.passwords.forget(row.id)
     return {"success": True, "message": "Project deleted successfully", "projectId": row.id}
 
@@ -144,7 +146,7 @@ async def stop_project(
     row = services.row(project_id)
     await _check_password(services, caller, "stop", row, body.password if body else None)
     if services.presenter.status(row)[0] is not Status.STOPPED:
-        await change(services, caller, "stop", row)
+        await run_job(services, caller, "stop", row)
     return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 
 
@@ -164,7 +166,7 @@ async def change_password(
     await _check_password(services, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)
     variables = {"workspace_password_hash": password_hash} if password_hash else {"workspace_remove_password": True}
-    await change(services, caller, "password", row, variables)
+    await run_job(services, caller, "password", row, variables)
     return {"success": True, "message": "Password updated successfully", "passwordProtected": bool(password_hash)}
 
 
@@ -190,7 +192,7 @@ async def clone_project(
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
-    job = await reserve(
+    job = await reserve_and_create_job(
         services,
         caller,
         "clone",
@@ -199,7 +201,7 @@ async def clone_project(
         lambda: services.store.reserve_clones(source, None, hashes, source.owner, ids=ids),
         source.id,
     )
-    begin(services, caller, job)
+    submit(services, caller, job)
     return accepted(
         {
             "success": True,

@@ -19,7 +19,7 @@ from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ServicesDep
 from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
-from ..services.jobs import change
+from ..services.jobs import run_job
 from ..services.system import configuration
 
 router = APIRouter(route_class=Route, tags=["system"])
@@ -97,7 +97,7 @@ async def cleanup(services: ServicesDep, caller: CurrentCaller) -> Cleanup:
         row for row in services.reads.all() if row.status is not Status.CREATING and services.watcher.is_gone(row.id)
     ]
     # Each with what it left: its route and the volume of its configuration.
-    await asyncio.gather(*(change(services, caller, "delete", row) for row in dropped))
+    await asyncio.gather(*(run_job(services, caller, "delete", row) for row in dropped))
     return {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
 
 

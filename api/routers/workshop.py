@@ -35,7 +35,7 @@ from ..schemas.workshop import (
     ReleasedSeat,
     WorkshopStatus,
 )
-from ..services.jobs import begin, follow, reserve
+from ..services.jobs import reserve_and_create_job, submit, submit_and_wait
 from ..services.passwords import new_password
 from ..services.services import Services
 from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
@@ -146,8 +146,8 @@ async def release_claim(project_id: ProjectId, services: ServicesDep, caller: Cu
     if workshop.generate_passwords:
         variables["workspace_password_hash"] = await asyncio.to_thread(hash_password, generate_password())
     # The job is stored before the claim ends. Until it has ended, the seat cannot be claimed.
-    job = await reserve(services, caller, RELEASE, [row.id], variables, release, row.id)
-    ended = await follow(services, caller, job)
+    job = await reserve_and_create_job(services, caller, RELEASE, [row.id], variables, release, row.id)
+    ended = await submit_and_wait(services, caller, job)
     raise_for(ended)
     result = ended.results.get("workspace_release", {})
     kept: Literal["kept", "none"] = "kept" if row.password_hash else "none"
@@ -181,7 +181,7 @@ async def rehearse_workshop(
     services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job = await asyncio.to_thread(services.jobs.create, "rehearse", [row.id], variables, caller.name)
-    begin(services, caller, job)
+    submit(services, caller, job)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
     return accepted({"success": True, "message": message, "jobId": job.id}, job.id)
 

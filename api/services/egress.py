@@ -14,7 +14,7 @@ from atelier.egress.whitelist import WhitelistMode
 from ..auth.middleware import Caller
 from ..runner.operations import raise_for
 from ..schemas.egress import WhitelistChanged
-from .jobs import follow
+from .jobs import submit_and_wait
 from .services import Services
 
 
@@ -50,7 +50,7 @@ async def change_whitelist(
     await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
     job = await asyncio.to_thread(services.jobs.create, "whitelist", [], variables, caller.name)
-    ended = await follow(services, caller, job)
+    ended = await submit_and_wait(services, caller, job)
     services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
     raise_for(ended)
     if group is None:

@@ -14,7 +14,7 @@ from ..auth.middleware import Caller
 from ..core.formatting import timestamp
 from ..runner.operations import raise_for
 from ..schemas.git import Repository
-from .jobs import follow
+from .jobs import submit_and_wait
 from .services import Services
 
 
@@ -36,7 +36,7 @@ async def create_repository(services: Services, caller: Caller, wanted: Reposito
         "repository_private": bool(wanted.private),
     }
     job = await asyncio.to_thread(services.jobs.create, "repository", [], variables, caller.name)
-    ended = await follow(services, caller, job)
+    ended = await submit_and_wait(services, caller, job)
     outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
     services.audit.write(caller.name, "repository", None, outcome, job.id)
     raise_for(ended)

@@ -20,16 +20,16 @@ from .services import Services
 CANCELING = "canceling"
 
 
-async def change(
+async def run_job(
     services: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
 ) -> None:
     """Runs one operation on one workspace to its end. Raises what the playbook failed with."""
     services.require_docker()
     job = await asyncio.to_thread(services.jobs.create, operation, [row.id], variables or {}, caller.name)
-    raise_for(await follow(services, caller, job))
+    raise_for(await submit_and_wait(services, caller, job))
 
 
-async def reserve(
+async def reserve_and_create_job(
     services: Services,
     caller: Caller,
     operation: str,
@@ -54,14 +54,16 @@ async def reserve(
         raise
 
 
-async def follow(services: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None) -> Ended:
+async def submit_and_wait(
+    services: Services, caller: Caller, job: Job, *, secrets: Mapping[str, str] | None = None
+) -> Ended:
     """Queues the job and waits for its end, which it reaches also when the caller goes away, or for the news that
     Docker went away in the middle."""
-    begin(services, caller, job, secrets=secrets)
+    submit(services, caller, job, secrets=secrets)
     return await asyncio.shield(services.queue.first_result(job.id))
 
 
-def begin(
+def submit(
     services: Services,
     caller: Caller,
     job: Job,
@@ -74,7 +76,7 @@ def begin(
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
     future = services.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
 
-    def told(done: asyncio.Future[Ended]) -> None:
+    def write_audit(done: asyncio.Future[Ended]) -> None:
         if done.cancelled():
             return
         ended = done.result()
@@ -86,7 +88,7 @@ def begin(
             here = "error" if ended.error is None and id in failed else outcome
             services.audit.write(caller.name, job.operation, id, here, job.id, **more)
 
-    future.add_done_callback(told)
+    future.add_done_callback(write_audit)
     return future
 
 

@@ -10,7 +10,7 @@ from atelier.common.passwords import generate_password, hash_password
 
 from ..auth.middleware import Caller
 from ..runner.operations import HASHES, password_errors, raise_for
-from .jobs import follow
+from .jobs import submit_and_wait
 from .services import Services
 
 
@@ -21,7 +21,7 @@ async def new_password(services: Services, caller: Caller, workspace_id: str) ->
     async def run(hashes: Mapping[str, str]) -> Mapping[str, AtelierError]:
         services.require_docker()
         job = await asyncio.to_thread(services.jobs.create, "password", list(hashes), {HASHES: hashes}, caller.name)
-        ended = await follow(services, caller, job)
+        ended = await submit_and_wait(services, caller, job)
         errors = password_errors(ended)
         if errors is None:
             raise_for(ended)

@@ -14,7 +14,7 @@ from ..auth.middleware import Caller
 from ..core.formatting import timestamp
 from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
 from . import containers
-from .jobs import change
+from .jobs import run_job
 from .presenter import UNGROUPED
 from .services import Services
 
@@ -28,7 +28,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
     """One that runs is left alone."""
     if services.presenter.status(row)[0] is not Status.RUNNING:
         services.reads.check_running_slot(row.id)
-        await change(services, caller, "start", row)
+        await run_job(services, caller, "start", row)
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": "Workspace started successfully", "project": project}
 
@@ -36,7 +36,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
 async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
     """Raises WORKSPACE_BUSY for one that is being created."""
     _check_created(row)
-    await change(services, caller, "checkpoint", row)
+    await run_job(services, caller, "checkpoint", row)
     listed = await containers.checkpoints(services, row)
     return {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id, "checkpoints": listed}
 
@@ -45,7 +45,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
     """Raises WORKSPACE_BUSY for one that is being created."""
     _check_created(row)
     services.reads.check_running_slot(row.id)
-    await change(services, caller, "reset", row)
+    await run_job(services, caller, "reset", row)
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": "Workspace reset successfully", "project": project}
 

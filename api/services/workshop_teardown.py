@@ -17,7 +17,7 @@ from ..auth.middleware import Caller
 from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.jobs import JobAnswer, JobBegun
 from ..schemas.workshop_teardown import Collected, CollectedSeat, TearDown
-from .jobs import begin, job_view, newest
+from .jobs import job_view, newest, submit
 from .services import Services
 
 
@@ -83,7 +83,7 @@ async def _begin(
     ids = [row.id for row in rows]
     ordered = {"workshop_archive": str(_folder(services)), **variables}
     job = await asyncio.to_thread(services.jobs.create, operation, ids, ordered, caller.name)
-    begin(services, caller, job)
+    submit(services, caller, job)
     return {"success": True, "message": f"The {operation} of {len(ids)} workspaces has begun", "jobId": job.id}
 
 

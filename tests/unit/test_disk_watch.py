@@ -70,7 +70,7 @@ class World:
         )
         self.watch = DiskWatch(cast("Services", services))
         monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
-        monkeypatch.setattr(disk_watch, "begin", self._begin)
+        monkeypatch.setattr(disk_watch, "submit", self._begin)
 
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:

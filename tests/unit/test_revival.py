@@ -40,7 +40,7 @@ class Stage:
             jobs=self.jobs,
             settings=SimpleNamespace(site=site(folder)),
         )
-        monkeypatch.setattr(revival, "begin", self._begin)
+        monkeypatch.setattr(revival, "submit", self._begin)
         monkeypatch.setattr(revival, "_GRACE_SECONDS", 0.0)
         monkeypatch.setattr(revival, "_FIRST_WAIT", 0.0)
         self.revival = Revival(services)  # type: ignore[arg-type]
