@@ -29,9 +29,9 @@ from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
 from .auth.workspace_password import PasswordCheck
 from .background import cleanup, watchdog
-from .background.change_feed import Feed
+from .background.change_feed import ChangeFeed
 from .background.disk_watch import DiskWatch
-from .background.idle_stop import Expiry
+from .background.idle_stop import IdleStop
 from .background.metrics import collector
 from .background.project_list import ProjectList, Topics
 from .background.recovery import recover
@@ -165,7 +165,7 @@ async def _lifespan(
         app.state.services = services
         app.state.project_list = ProjectList()
         topics = Topics()
-        app.state.feed = Feed(lambda: topics.states(services, app.state.project_list))
+        app.state.feed = ChangeFeed(lambda: topics.states(services, app.state.project_list))
         app.state.metrics = collector(services)
         watcher.start()
         sampler.start()
@@ -173,7 +173,7 @@ async def _lifespan(
             recover(services, must_rename),
             asyncio.create_task(Revival(services).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
-            asyncio.create_task(Expiry(services).run(), name="expiry"),
+            asyncio.create_task(IdleStop(services).run(), name="expiry"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(DiskWatch(services).run(), name="disk"),
             asyncio.create_task(services.audit.run(), name="audit"),

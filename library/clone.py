@@ -108,7 +108,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.cloning import CloneOrder, clone
-from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
+from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -128,7 +128,7 @@ def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
         password=given["password"],
         passwords=given["passwords"],
         generate_passwords=given["generate_passwords"],
-        sheet=SeatSheet(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
+        sheet=CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
         max_layers=given["flatten_at"],
     )
     outcome = clone(context, order, check_mode=module.check_mode)

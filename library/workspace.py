@@ -170,7 +170,7 @@ from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.models import ProxyMode
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
-from ansible.module_utils.atelier.workspaces.credentials_csv import SeatSheet
+from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
 from ansible.module_utils.atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from ansible.module_utils.atelier.workspaces.service import ensure
 from ansible.module_utils.atelier.workspaces.views import change_summary
@@ -190,7 +190,7 @@ def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     mode = given.pop("proxy_mode")
     state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")
-    sheet = SeatSheet(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
+    sheet = CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None
     user, token = given.pop("git_username"), given.pop("git_token")
     desired = WorkspaceSpec(
         state=state,

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 
 
-class Feed:
+class ChangeFeed:
     """``look`` returns each topic's state as a comparable value; it is called in the event loop and must be fast if
     nothing changed."""
 

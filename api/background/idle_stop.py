@@ -26,7 +26,7 @@ _AHEAD = timedelta(minutes=1)
 _CALLER = Caller("127.0.0.1", "expiry")
 
 
-class Expiry:
+class IdleStop:
     """A task of the API; does nothing if neither a timeout nor an end is set."""
 
     def __init__(self, services: Services) -> None:

@@ -124,12 +124,12 @@ class Revival:
         if not candidates:
             self._nothing_at = version
             return []
-        promised = self._services.jobs.workspaces_with_open_jobs()
+        with_open_jobs = self._services.jobs.workspaces_with_open_jobs()
         moment = time.monotonic()
         return [
             id
             for id in candidates
-            if id not in promised
+            if id not in with_open_jobs
             and id not in watcher.asked_to_end
             and self._may_try(id, moment)
             and self._locks.workspace_free(id)

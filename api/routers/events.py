@@ -8,7 +8,7 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from ..background.change_feed import Feed
+from ..background.change_feed import ChangeFeed
 from ..core.event_streams import Streams
 from ..core.openapi import STREAM, errors
 from ..dependencies import CurrentCaller, ServicesDep
@@ -24,7 +24,7 @@ async def events(request: Request, services: ServicesDep, caller: CurrentCaller)
     return EventSourceResponse(_events(request.app.state.feed, services.streams, caller.address), ping=15)
 
 
-async def _events(feed: Feed, streams: Streams, address: str) -> AsyncIterator[ServerSentEvent]:
+async def _events(feed: ChangeFeed, streams: Streams, address: str) -> AsyncIterator[ServerSentEvent]:
     with streams.held(address):
         async with aclosing(feed.follow()) as topics:
             async for topic in topics:

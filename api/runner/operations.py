@@ -32,7 +32,7 @@ def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
     return [row.id for row in rows if row is not None and row.status is Status.CREATING]
 
 
-def _settle(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+def _finalize(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     """Sets what the run did not finish to error, with its reason: nothing stays ``creating`` forever."""
     reason = ended.error.sentence if ended.error else Message("run_ended_before")
     for id in _unfinished(jobs, job):
@@ -68,7 +68,7 @@ class Operation:
     # Which of its workspaces its end leaves half-made.
     unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
     # Brings the database to what became of the workspaces, and returns the outcome of each.
-    finalize: Callable[[Jobs, Job, Ended], Outcomes] = _settle
+    finalize: Callable[[Jobs, Job, Ended], Outcomes] = _finalize
     # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
     needs_cleanup: bool = False
     # Whether it may be ended while it runs: not what would leave a workspace between two states.
@@ -88,12 +88,12 @@ def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
 
 def _passwords_set(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     errors = password_errors(ended) or {}
-    return _with_errors(_settle(jobs, job, ended), {id: error.sentence for id, error in errors.items()})
+    return _with_errors(_finalize(jobs, job, ended), {id: error.sentence for id, error in errors.items()})
 
 
 def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     errors = {seat["id"]: seat["error"] for seat in _seats_of(ended, "workspace_revive") if seat["error"]}
-    return _with_errors(_settle(jobs, job, ended), errors)
+    return _with_errors(_finalize(jobs, job, ended), errors)
 
 
 def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -101,14 +101,14 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     row = jobs.store.find(id=job.project_ids[0])
     if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
         release_failed(jobs.store, row.id, ended.error.message)
-    return _settle(jobs, job, ended)
+    return _finalize(jobs, job, ended)
 
 
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
     if verdict:
         jobs.add_event(job.id, VERDICT, verdict)
-    return _settle(jobs, job, ended)
+    return _finalize(jobs, job, ended)
 
 
 def _collected(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
 from .error_pages import install_wrong_addresses
-from .fragment_cache import Remembered
+from .fragment_cache import FragmentCache
 from .i18n import languages
 from .routes import operator, workshop
 from .templating import STATIC
@@ -17,7 +17,7 @@ from .templating import STATIC
 def install(app: FastAPI) -> None:
     """Adds the pages and their files to the API's application. Raises ValueError for a faulty file of words."""
     languages()
-    app.state.pages = Remembered()
+    app.state.pages = FragmentCache()
     for of in (operator.router, workshop.for_all, workshop.for_workshop):
         app.include_router(of)
     install_wrong_addresses(app)

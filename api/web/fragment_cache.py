@@ -7,7 +7,7 @@ from collections.abc import Callable
 _REMEMBERED = 100
 
 
-class Remembered:
+class FragmentCache:
     """Fragments of the newest state, by what they depend on besides."""
 
     def __init__(self) -> None:

@@ -220,18 +220,18 @@ def _rehearsals(context: Context) -> list[Drift]:
 
 
 def _orphan(context: Context, id: str, container: Container) -> Drift:
-    def adopt() -> None:
+    def rebuild_row() -> None:
         with context.locks.workspace(id, context.lock_wait):
             present = context.engine.inspect(container.name)
             if present is not None and context.store.find(id=id) is None:
-                context.store.adopt(row_from_container(context, id, present))
+                context.store.import_row(row_from_container(context, id, present))
 
     return Drift(
         Kind.ORPHAN_CONTAINER,
         container.name,
         f"The container {container.name} ({container.labels.get('atelier.name', 'no name')!r}) has no database row.",
         "Create its row from its labels.",
-        adopt,
+        rebuild_row,
     )
 
 
@@ -415,10 +415,10 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
     return []
 
 
-def _is_locked(context: Context, promised: Collection[str], row: Workspace) -> bool:
-    """Returns whether the workspace or its batch is locked, or is one of ``promised``: an unfinished job is for it."""
-    return not context.locks.workspace_free(row.id) or _has_open_job(context, promised, row)
+def _is_locked(context: Context, with_open_jobs: Collection[str], row: Workspace) -> bool:
+    """Returns whether the workspace or its batch is locked, or is one of ``with_open_jobs``."""
+    return not context.locks.workspace_free(row.id) or _has_open_job(context, with_open_jobs, row)
 
 
-def _has_open_job(context: Context, promised: Collection[str], row: Workspace) -> bool:
-    return row.id in promised or (row.batch is not None and not context.locks.batch_free(row.batch))
+def _has_open_job(context: Context, with_open_jobs: Collection[str], row: Workspace) -> bool:
+    return row.id in with_open_jobs or (row.batch is not None and not context.locks.batch_free(row.batch))

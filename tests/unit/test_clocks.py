@@ -17,7 +17,7 @@ from support import open_store, order, row
 
 from api.auth.sessions import LIFETIME_SECONDS, Role, Sessions
 from api.background import idle_stop
-from api.background.idle_stop import Expiry
+from api.background.idle_stop import IdleStop
 
 START = datetime(2027, 3, 1, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -111,7 +111,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     async def beats(rows: object) -> dict[str, datetime]:
         return {"0123456789ab": datetime.fromtimestamp(machine.wall() - 1, UTC)}
 
-    async def stop(self: Expiry, row: Workspace, reason: str) -> None:
+    async def stop(self: IdleStop, row: Workspace, reason: str) -> None:
         stopped.append((row.name, reason))
         running.pop(row.id)
 
@@ -129,8 +129,8 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setattr(idle_stop, "connections", Counter)
     monkeypatch.setattr(idle_stop, "extensions", lambda store: {})
-    monkeypatch.setattr(Expiry, "_stop", stop)
-    watch = Expiry(services)  # type: ignore[arg-type]
+    monkeypatch.setattr(IdleStop, "_stop", stop)
+    watch = IdleStop(services)  # type: ignore[arg-type]
 
     def pass_minutes(count: int) -> None:
         for _ in range(count):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
-from atelier.workspaces.credentials_csv import SeatSheet
+from atelier.workspaces.credentials_csv import CredentialsCsv
 from support import refused
 
 SEAT = {"name": "Base 1", "url": "http://x.localhost/", "status": "running", "password": "one two three"}
@@ -15,43 +15,43 @@ SEAT = {"name": "Base 1", "url": "http://x.localhost/", "status": "running", "pa
 
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv"
-    SeatSheet(path).write([SEAT])
+    CredentialsCsv(path).write([SEAT])
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.read_text() == "name,url,password,state\nBase 1,http://x.localhost/,one two three,running\n"
 
 
 def test_one_that_everybody_could_read_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv"
-    SeatSheet(path).write([SEAT])
+    CredentialsCsv(path).write([SEAT])
     path.chmod(0o644)
-    SeatSheet(path).write([SEAT])
+    CredentialsCsv(path).write([SEAT])
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_passwords_are_kept_when_a_seat_comes_without(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv"
-    SeatSheet(path).write([SEAT])
-    sheet = SeatSheet(path)
+    CredentialsCsv(path).write([SEAT])
+    sheet = CredentialsCsv(path)
     assert sheet.password("Base 1") == "one two three"
     assert sheet.password("Base 2") is None
     sheet.write([SEAT | {"password": None, "status": "stopped"}])
-    assert SeatSheet(path).password("Base 1") == "one two three"
+    assert CredentialsCsv(path).password("Base 1") == "one two three"
     assert path.read_text().endswith("stopped\n")
 
 
 def test_a_password_is_noted_before_its_seat_is_there(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv"
-    SeatSheet(path).write([SEAT])
-    SeatSheet(path).note("Base 2", 'quoted "and", more')
-    assert SeatSheet(path).password("Base 2") == 'quoted "and", more'
-    assert SeatSheet(path).password("Base 1") == "one two three"
+    CredentialsCsv(path).write([SEAT])
+    CredentialsCsv(path).note("Base 2", 'quoted "and", more')
+    assert CredentialsCsv(path).password("Base 2") == 'quoted "and", more'
+    assert CredentialsCsv(path).password("Base 1") == "one two three"
 
 
 def test_what_is_unchanged_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv"
-    SeatSheet(path).write([SEAT])
+    CredentialsCsv(path).write([SEAT])
     before = path.stat().st_ino
-    SeatSheet(path).write([SEAT])
+    CredentialsCsv(path).write([SEAT])
     assert path.stat().st_ino == before
 
 
@@ -60,7 +60,7 @@ def test_another_file_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "other"
     path.write_text(content)
     with pytest.raises(AtelierError) as error:
-        SeatSheet(path)
+        CredentialsCsv(path)
     refused(error, Code.VALIDATION_ERROR, "seats_csv")
     assert path.read_text() == content
 
@@ -68,29 +68,29 @@ def test_another_file_is_refused_and_kept(tmp_path: Path, content: str) -> None:
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(AtelierError) as error:
-        SeatSheet(tmp_path / "picture")
+        CredentialsCsv(tmp_path / "picture")
     refused(error, Code.VALIDATION_ERROR, "seats_csv")
 
 
 def test_a_folder_that_is_missing_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(AtelierError) as error:
-        SeatSheet(tmp_path / "missing" / "seats.csv")
+        CredentialsCsv(tmp_path / "missing" / "seats.csv")
     assert "missing" in refused(error, Code.VALIDATION_ERROR, "seats_csv")
 
 
 def test_a_folder_that_is_yet_to_be_made_is_fine_where_that_is_said(tmp_path: Path) -> None:
-    assert SeatSheet(tmp_path / "state" / "seats.csv", folder_to_be_made=tmp_path / "state").password("x") is None
+    assert CredentialsCsv(tmp_path / "state" / "seats.csv", folder_to_be_made=tmp_path / "state").password("x") is None
 
 
 def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AtelierError) as error:
-        SeatSheet(tmp_path)
+        CredentialsCsv(tmp_path)
     refused(error, Code.VALIDATION_ERROR, "seats_csv")
 
 
 def test_a_sheet_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    sheet = SeatSheet(tmp_path / "folder" / "seats.csv")
+    sheet = CredentialsCsv(tmp_path / "folder" / "seats.csv")
     (tmp_path / "folder").rmdir()
     with pytest.raises(AtelierError) as error:
         sheet.write([SEAT])
@@ -99,7 +99,7 @@ def test_a_sheet_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> N
 
 def test_who_holds_the_sheet_knows_what_others_wrote(tmp_path: Path) -> None:
     path, locks = tmp_path / "seats.csv", Locks(tmp_path)
-    first, second = SeatSheet(path), SeatSheet(path)
+    first, second = CredentialsCsv(path), CredentialsCsv(path)
     with first.held(locks, 0):
         first.note("Base 1", "one two three")
     with second.held(locks, 0):

@@ -61,7 +61,7 @@ def test_a_pass_is_for_one_port_and_one_password(tmp_path: Path) -> None:
     end, _, signature = proof.partition(".")
     assert 0 < int(end) - time.time() <= 12 * 3600
     with open_store(tmp_path) as store:
-        store.adopt(workspace)
+        store.import_row(workspace)
         key = base64.b64decode(port_routes(store)[workspace.id])
     # What HAProxy computes.
     assert signature == hmac.digest(key, f"{workspace.id}-3000.{end}".encode(), "sha256").hex()

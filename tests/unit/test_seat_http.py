@@ -13,7 +13,7 @@ import pytest
 from atelier.common.models import IDE_PORT, Site
 from atelier.containers.container import answers_in_time, is_healthy
 from atelier.containers.seat_http import ask
-from atelier.workshop.probe import visit
+from atelier.workshop.probe import probe
 from support import site
 
 import api.monitoring.connections
@@ -148,7 +148,7 @@ def test_a_visit_ends_in_time_with_a_fault(
 ) -> None:
     serve(say)
     monkeypatch.setattr("atelier.workshop.probe._GATEWAY", ADDRESS)
-    found = visit(here, "0123456789ab", 1)
+    found = probe(here, "0123456789ab", 1)
     assert found.fault
     assert found.seconds < 5
 

@@ -154,9 +154,9 @@ def test_an_address_is_not_given_again_at_once(store: WorkspaceStore) -> None:
 
 
 def test_adopting_a_row_that_is_there_is_refused(store: WorkspaceStore) -> None:
-    store.adopt(row())
+    store.import_row(row())
     with pytest.raises(AtelierError):
-        store.adopt(row())
+        store.import_row(row())
 
 
 def test_an_error_of_the_database_is_one_of_ours(store: WorkspaceStore) -> None:
@@ -265,7 +265,7 @@ def test_a_process_that_is_killed_leaves_whole_batches_only(tmp_path: Path) -> N
 def test_all_rows_are_read_by_one_statement(store: WorkspaceStore) -> None:
     """However many there are; how long it takes is bench's business."""
     for number in range(300):  # with addresses of their own: the network has fewer
-        store.adopt(row(id=f"{number:012x}", name=f"seat {number}", address=f"10.{number >> 8}.{number & 255}.1"))
+        store.import_row(row(id=f"{number:012x}", name=f"seat {number}", address=f"10.{number >> 8}.{number & 255}.1"))
     statements: list[str] = []
     with store.reading() as db:
         db.set_trace_callback(statements.append)

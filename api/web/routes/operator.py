@@ -28,7 +28,7 @@ from ...services.projects import groups
 from ...services.services import Services
 from ...services.system import configuration
 from ..error_pages import PageRoute
-from ..fragment_cache import Remembered
+from ..fragment_cache import FragmentCache
 from ..helpers import docker_away, layout_context
 from ..i18n import Words
 from ..presenters import aliases, egress, git, jobs, workshop, workspaces
@@ -215,7 +215,7 @@ async def job_fragment(job_id: str, services: ServicesDep, translator: Translato
 
 async def _listing(request: Request, services: Services, translator: Words, group: str) -> str:
     """The table as HTML, made once for all who look at the same state in the same language."""
-    remembered: Remembered = request.app.state.pages
+    remembered: FragmentCache = request.app.state.pages
     key = (services.reads.version(), services.watcher.version)
     return remembered.get(key, (translator.language, group), lambda: _make_listing(services, translator, group))
 

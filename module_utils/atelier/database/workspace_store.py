@@ -251,7 +251,7 @@ class WorkspaceStore:
         with self._transaction():
             self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
 
-    def adopt(self, workspace: Workspace) -> None:
+    def import_row(self, workspace: Workspace) -> None:
         """Takes in a row as it is (a container that the database lost), whatever the quotas say."""
         with self._transaction():
             self._write(workspace)

@@ -28,27 +28,27 @@ _HANDSHAKE = {
 
 
 @dataclass(frozen=True)
-class Visit:
+class ProbeResult:
     """Seconds until the WebSocket was open, and what went wrong, if something did."""
 
     seconds: float
     fault: str | None
 
 
-def visit(site: Site, workspace_id: str, timeout: float) -> Visit:
+def probe(site: Site, workspace_id: str, timeout: float) -> ProbeResult:
     """Asks this machine's gateway for the seat by its host name. Never raises for what the network or the seat does,
     and takes ``timeout`` seconds at most."""
     begin = time.monotonic()
-    visitor = _Visitor(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
+    attempt = _Probe(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
     try:
-        fault = visitor.open_page() or visitor.open_socket()
+        fault = attempt.open_page() or attempt.open_socket()
     # Of a redirect that is no address: ValueError.
     except (OSError, ValueError) as error:
         fault = Message("gateway_silent", kind=type(error).__name__)
-    return Visit(time.monotonic() - begin, fault)
+    return ProbeResult(time.monotonic() - begin, fault)
 
 
-class _Visitor:
+class _Probe:
     """https may be what something in front of the gateway speaks: then it speaks plain HTTP."""
 
     def __init__(self, site: Site, host: str, deadline: float) -> None:

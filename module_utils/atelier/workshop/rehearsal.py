@@ -23,7 +23,7 @@ from ..containers.context import Context
 from ..database.workspace_store import new_id
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
-from .probe import Visit, visit
+from .probe import ProbeResult, probe
 
 GROUP = "~rehearsal"  # not a group that anybody may give: see validation.check_group
 MOST_SEATS = 500
@@ -108,11 +108,11 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
         reasons.append(Message("not_up", missing=count - len(ready), count=count))
 
     context.progress(Message("step.opening"), 0, count)
-    visits = _open_all(context, ready)
-    failed = [found for found in visits if found.fault]
+    probes = _open_all(context, ready)
+    failed = [found for found in probes if found.fault]
     if failed:
         reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
-    times = sorted(found.seconds for found in visits if not found.fault)
+    times = sorted(found.seconds for found in probes if not found.fault)
     p50, p95 = _quantiles(times)
     if p95 is not None and p95 > _SLOWEST_SECONDS:
         reasons.append(Message("slow", seconds=f"{p95:.1f}"))
@@ -137,9 +137,9 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
 
 
-def _open_all(context: Context, ids: Sequence[str]) -> list[Visit]:
-    with ThreadPoolExecutor(max(len(ids), 1)) as visitors:
-        return list(visitors.map(lambda id: visit(context.site, id, context.ready_timeout), ids))
+def _open_all(context: Context, ids: Sequence[str]) -> list[ProbeResult]:
+    with ThreadPoolExecutor(max(len(ids), 1)) as threads:
+        return list(threads.map(lambda id: probe(context.site, id, context.ready_timeout), ids))
 
 
 def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:

@@ -19,7 +19,7 @@ from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots,
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.interface import Image
-from .credentials_csv import SeatSheet
+from .credentials_csv import CredentialsCsv
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 from .views import view
@@ -43,7 +43,7 @@ class CloneOrder:
     password: str | None = field(default=None, repr=False)
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     generate_passwords: bool = False
-    sheet: SeatSheet | None = None
+    sheet: CredentialsCsv | None = None
     owner: str = "default"
     # The group of the seats in ``names``, if it is not their source's.
     group: str | None = None

@@ -20,7 +20,7 @@ _COLUMNS = ("name", "url", "password", "state")
 _MODE = 0o600
 
 
-class SeatSheet:
+class CredentialsCsv:
     """The sheet at ``path``. Raises VALIDATION_ERROR for a file that is something else, and for a folder that is
     missing, unless it is ``folder_to_be_made``: one that is sure to be there when the sheet is written.
     """

@@ -21,7 +21,7 @@ from ..common.validation import (
 from ..containers.container import observed_status
 from ..engine.interface import Container
 from ..git.urls import GitAccess, check_git_url
-from .credentials_csv import SeatSheet
+from .credentials_csv import CredentialsCsv
 
 _DEFAULT_TEMPLATE = "empty"
 
@@ -71,7 +71,7 @@ class WorkspaceSpec:
     remove_password: bool = False
     must_exist: bool = False
     generate_password: bool = False
-    sheet: SeatSheet | None = None
+    sheet: CredentialsCsv | None = None
 
 
 def plan_workspace(
