@@ -37,23 +37,24 @@ _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_
 
 def check_name(name: str, field: str = "name") -> str:
     """A new workspace's name: 3-50 letters, digits, ``-`` or ``_``. Raises INVALID_PROJECT_NAME."""
-    return _named(name, NAME_LENGTH, _NAME, "input.name", field, shown=60)
+    return check_form(name, NAME_LENGTH, _NAME, "input.name", field, Code.INVALID_PROJECT_NAME)
 
 
 def check_title(name: str, field: str = "name") -> str:
     """A clone's or renamed workspace's name, which may hold spaces inside: 1-100. Raises INVALID_PROJECT_NAME."""
-    return _named(name, TITLE_LENGTH, _TITLE, "input.title", field, shown=110)
+    return check_form(name, TITLE_LENGTH, _TITLE, "input.title", field, Code.INVALID_PROJECT_NAME)
 
 
-def _named(name: str, length: tuple[int, int], pattern: re.Pattern[str], id: str, field: str, *, shown: int) -> str:
-    """The name if it has the length and matches the pattern. Otherwise raises INVALID_PROJECT_NAME with the message
-    ``id``, which quotes the first ``shown`` characters."""
+def check_form(
+    text: str, length: tuple[int, int], form: re.Pattern[str], id: str, field: str, code: Code = Code.VALIDATION_ERROR
+) -> str:
+    """The text if it has the length and the form. Otherwise raises the code with the message ``id``, which quotes a
+    little more than the longest valid text."""
     low, high = length
-    if not low <= len(name) <= high or not pattern.fullmatch(name):
-        value = name[:shown]
-        message = Message(id, field=field, value=value, low=low, high=high)
-        raise AtelierError(Code.INVALID_PROJECT_NAME, message, field=field, value=value)
-    return name
+    if not low <= len(text) <= high or not form.fullmatch(text):
+        value = text[: high + 10]
+        raise AtelierError(code, Message(id, field=field, value=value, low=low, high=high), field=field, value=value)
+    return text
 
 
 def is_id(text: str) -> bool:
@@ -125,15 +126,7 @@ def check_password(password: str, field: str = "password") -> str:
 
 
 def check_group(group: str) -> str:
-    low, high = GROUP_LENGTH
-    if not low <= len(group) <= high or not _GROUP.fullmatch(group):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.group", value=group[:60], low=low, high=high),
-            field="group",
-            value=group[:60],
-        )
-    return group
+    return check_form(group, GROUP_LENGTH, _GROUP, "input.group", "group")
 
 
 def check_notes(notes: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import IDE_PORT
+from ..common.validation import check_form
 from ..database.workspace_store import WorkspaceStore, now
 
 SUBDOMAIN_LENGTH = (3, 32)
@@ -47,14 +48,7 @@ class Alias:
 
 def check_subdomain(subdomain: str) -> str:
     """Raises VALIDATION_ERROR for an invalid subdomain, ALIAS_RESERVED for a reserved one."""
-    low, high = SUBDOMAIN_LENGTH
-    if not low <= len(subdomain) <= high or not _SUBDOMAIN.fullmatch(subdomain):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("alias.subdomain", value=subdomain[:40], low=low, high=high),
-            field="subdomain",
-            value=subdomain[:40],
-        )
+    check_form(subdomain, SUBDOMAIN_LENGTH, _SUBDOMAIN, "alias.subdomain", "subdomain")
     if subdomain in RESERVED or _WORKSPACE_NAME.fullmatch(subdomain):
         raise AtelierError(
             Code.ALIAS_RESERVED, Message("alias.reserved", value=subdomain), field="subdomain", value=subdomain

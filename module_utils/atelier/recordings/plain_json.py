@@ -1,11 +1,13 @@
 """Converts untrusted JSON to JSON that every reader accepts.
 
 Writers of JSON differ in what they refuse: integers beyond 64 bits, NaN, lone surrogates, hundreds of levels, millions
-of names. The recorder has the same rules for what it writes (atelier_recorder/plain.py); these are for what lies there.
+of names. The recorder writes with these rules (its plain_json.py is a link to this file); its older recordings are read
+with them.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -21,6 +23,11 @@ def plain(value: Any) -> Any:
     """The same value where it is plain. Numbers that are not become texts; what is too deep or too much is left out and
     a text says so."""
     return _plain(value, 0, [MOST_VALUES])
+
+
+def read_json(text: str | bytes) -> Any:
+    """The plain value of a JSON text. Raises ValueError or RecursionError for one that can't be read."""
+    return plain(json.loads(text))
 
 
 def _plain(value: Any, level: int, left: list[int]) -> Any:

@@ -9,7 +9,7 @@ from .body_buffer import decode
 from .formats import new_parser, parse_request
 from .formats.common import as_dict
 from .messages import Exchanged
-from .plain import plain, read_json
+from .plain_json import plain, read_json
 from .redact import redact, redact_json_text, redact_text, redact_url
 from .sse import json_events, json_values
 

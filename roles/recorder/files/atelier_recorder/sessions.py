@@ -12,7 +12,7 @@ from .formats import new_parser, parse_request
 from .formats.common import StreamParser, as_dict, as_text, dicts, message
 from .formats.openai_responses import parse_item
 from .messages import SocketMessage, SocketOpened
-from .plain import read_json
+from .plain_json import read_json
 from .records import record
 
 # Items of a long session that are remembered as what an answer was given to.

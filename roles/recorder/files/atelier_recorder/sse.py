@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .plain import plain, read_json
+from .plain_json import plain, read_json
 
 _DONE = "[DONE]"
 
