@@ -1,4 +1,4 @@
-"""The interface to the container engine. ``docker_engine`` implements it.
+"""The interface to the container engine. ``client.DockerEngine`` implements it.
 
 The interface is deliberately small and knows no host names.
 """

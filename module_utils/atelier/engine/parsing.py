@@ -118,5 +118,5 @@ def stats_from(raw: Mapping[str, Any]) -> ContainerStats | None:
 
 
 def _labels(config: Mapping[str, Any]) -> dict[str, str]:
-    """Without those that a commit could only overrule with nothing (see image_config.overruling)."""
+    """Without those that a commit can only override with nothing (see image_config.override_config)."""
     return {key: value for key, value in (config.get("Labels") or {}).items() if value}

@@ -55,7 +55,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ResetOutcome:
-    """``origin`` is what the seat was reset to: ``checkpoint``, ``base``, ``beginning``, ``repository`` or
+    """``origin`` is what the seat was reset to: ``checkpoint``, ``base``, ``original_image``, ``repository`` or
     ``template``; ``kept`` is the name of the old container."""
 
     changed: bool
