@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -28,3 +29,8 @@ def size(count: int, gap: str = "") -> str:
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.1f}{gap}{_UNITS[unit]}" if unit else f"{count}{gap}B"
+
+
+def natural_key(name: str) -> list[str | int]:
+    """A sort key by which "seat 2" comes before "seat 10"."""
+    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]

@@ -45,16 +45,14 @@ def _outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
-    return {"workspace_id": job.project_ids[0], **job.variables}
+    """The job's variables, and the id of its workspace if it is for one."""
+    is_of_one = job.project_ids and HASHES not in job.variables
+    return {"workspace_id": job.project_ids[0], **job.variables} if is_of_one else job.variables
 
 
 def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
     """The job's id as a variable: by it, the playbook of a job that is run again after a crash knows what is done."""
     return lambda jobs, job: {**_of_one(jobs, job), name: job.id}
-
-
-def _as_asked(jobs: Jobs, job: Job) -> Mapping[str, Any]:
-    return job.variables
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,6 @@ class Operation:
     cancelable: bool = True
     # Additional time limit per workspace.
     seconds_each: float = 0
-
-
-def _of_one_or_more(jobs: Jobs, job: Job) -> Mapping[str, Any]:
-    return job.variables if HASHES in job.variables else _of_one(jobs, job)
 
 
 def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
@@ -133,14 +127,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("start", "workspace_start"),
         Operation("stop", "workspace_stop"),
         Operation("delete", "workspace_delete", cancelable=False),
-        Operation(
-            "password",
-            "workspace_password",
-            variables=_of_one_or_more,
-            finalize=_passwords_set,
-            cancelable=False,
-            seconds_each=10,
-        ),
+        Operation("password", "workspace_password", finalize=_passwords_set, cancelable=False, seconds_each=10),
         Operation(
             "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), needs_cleanup=True
         ),
@@ -193,8 +180,8 @@ OPERATIONS: Mapping[str, Operation] = {
             needs_cleanup=True,
             seconds_each=60,
         ),
-        Operation("whitelist", "whitelist_set", variables=_as_asked),
-        Operation("repository", "repository_create", variables=_as_asked),
+        Operation("whitelist", "whitelist_set"),
+        Operation("repository", "repository_create"),
         Operation(
             "revive",
             "workspace_revive",

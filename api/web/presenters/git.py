@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...core.formatting import natural_key
 from ...schemas.git import Repository
 from ...schemas.projects import Project
 from ..i18n import Words
@@ -37,12 +37,7 @@ def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[s
             "private": entry["private"],
             "damaged": entry["problem"] is not None,
             "updated_at": entry["updatedAt"],
-            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], _counted(name))),
+            "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], natural_key(name))),
         }
         for entry in found
     ]
-
-
-def _counted(name: str) -> list[str | int]:
-    """A natural sort key, which sorts -2 before -10."""
-    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"([0-9]+)", name))]

@@ -8,7 +8,7 @@ from typing import Any
 from ...schemas.jobs import JobAnswer
 from ..i18n import Words
 
-_OPEN = ("pending", "running")
+OPEN = ("pending", "running")
 
 
 def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], translator: Words) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def rows(jobs: Sequence[JobAnswer], names: Mapping[str, str], translator: Words)
 
 def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str, Any]:
     done, total = job["progress"]["done"], job["progress"]["total"]
-    is_open = job["state"] in _OPEN
+    is_open = job["state"] in OPEN
     known = {seat["projectId"]: seat.get("projectName") for seat in job["seats"]}
     of = [names.get(id) or known.get(id) or id for id in job["projectIds"]]
     return {

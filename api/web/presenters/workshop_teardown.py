@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ...core.formatting import size
+from ...core.formatting import natural_key, size
 from ...schemas.jobs import JobAnswer
 from ...schemas.workshop_teardown import Collected, CollectedSeat
 from ..i18n import Words
+from .jobs import OPEN
 
-_OPEN = ("pending", "running")
 _COMMIT_SHOWN = 8
 
 
@@ -19,13 +18,14 @@ def ending(answer: Collected, translator: Words) -> dict[str, Any]:
     here = {row["projectId"] for row in answer["workspaces"]}
     ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
     seats = [row for row in answer["workspaces"] if not row["isBase"]]
+    collected = sorted(answer["seats"], key=lambda seat: natural_key(seat["projectName"]))
     job = _newest(answer["job"], answer["teardown"])
-    under_way = job is not None and job["state"] in _OPEN
+    under_way = job is not None and job["state"] in OPEN
     return {
         "under_way": under_way,
         "progress": _progress(job, translator) if job and under_way else None,
         "said": _said(job, len(seats), translator) if job and not under_way else None,
-        "rows": [_row(seat, translator) for seat in sorted(answer["seats"], key=_place) if seat["projectId"] in ours],
+        "rows": [_row(seat, translator) for seat in collected if seat["projectId"] in ours],
         "missing": ", ".join(row["projectName"] for row in seats if not row["collected"]),
         "seats": translator.count("ending.seats", len(seats)),
         "collects": bool(here) and not under_way,
@@ -63,11 +63,6 @@ def _said(job: JobAnswer, seats: int, translator: Words) -> dict[str, str]:
     if job["operation"] == "collect" or not seats:
         return {"kind": "", "text": translator(f"{what}.done")}
     return {"kind": "", "text": ""}  # the next workshop is there already
-
-
-def _place(seat: CollectedSeat) -> list[str | int]:
-    """Seat 2 comes before seat 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", seat["projectName"])]
 
 
 def _row(seat: CollectedSeat, translator: Words) -> dict[str, str]:

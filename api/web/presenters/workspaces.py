@@ -14,9 +14,9 @@ from atelier.common.models import CPU_COUNTS, MEMORY_SIZES
 from ...schemas.fields import GIT_TEMPLATE, TEMPLATE_FROM_GIT
 from ...schemas.projects import DetailedProject, Project
 from ...schemas.system import Configuration
+from ...services.presenter import UNGROUPED
 from ..i18n import Words
 
-_NO_GROUP = "Uncategorized"
 # The contract writes a size such as "1.2GB" without a space, people write it with one.
 _UNIT = re.compile(r"([KMGT]?B)$")
 
@@ -70,11 +70,11 @@ def group_options(projects: Sequence[Project], wanted_group: str, translator: Wo
 
 def named(groups: Sequence[str]) -> list[str]:
     """The groups that somebody named."""
-    return [group for group in groups if group != _NO_GROUP]
+    return [group for group in groups if group != UNGROUPED]
 
 
 def group_name(group: str, translator: Words) -> str:
-    return translator("group.none") if group == _NO_GROUP else group
+    return translator("group.none") if group == UNGROUPED else group
 
 
 def kind_name(kind: str, translator: Words) -> str:
@@ -90,7 +90,7 @@ def row(project: Project, translator: Words) -> dict[str, Any]:
         "name": project["name"],
         "group": group_name(project["group"], translator),
         # What a form takes to mean no group.
-        "group_value": "" if project["group"] == _NO_GROUP else project["group"],
+        "group_value": "" if project["group"] == UNGROUPED else project["group"],
         "template": kind_name(project["type"], translator),
         "status": status,
         "status_word": translator(f"status.{status}"),
