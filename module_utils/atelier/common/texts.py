@@ -228,8 +228,6 @@ TEXTS = {
     "docker.too_large": "{path} in {container} holds more than {limit} bytes.",
     "docker.read_too_long": "{path} in {container} could not be read within {seconds:g} seconds.",
     "docker.image_vanished": "The image {tag} disappeared while it was being created.",
-    "docker.image_not_removed": "Docker could not remove the image {reference}: {why}.",
-    "docker.volume_not_removed": "Docker could not remove the volume {volume}: {why}.",
     "docker.disk_full": "Docker could not {attempt}: its disk is full.",
     "docker.disk_full.remedy": "Free space in Docker's data folder (docker system df shows its use), or in the"
     " workspace if its files exceed atelier_seat_disk.",

@@ -445,18 +445,8 @@ class DockerEngine:
 
         The layers of an untagged image live on for as long as a container needs them.
         """
-        from docker.errors import APIError
-
-        try:
-            with self._translated(Message("do.remove_image", reference=reference), reraise=APIError):
-                self._api.remove_image(reference, force=force)
-        except APIError as error:
-            if error.status_code in (404, 409):
-                return False
-            raise AtelierError(
-                Code.ENGINE_ERROR, Message("docker.image_not_removed", reference=reference, why=error)
-            ) from error
-        return True
+        with self._translated(Message("do.remove_image", reference=reference)):
+            return _removed(lambda: self._api.remove_image(reference, force=force))
 
     def volumes(self, label: str) -> list[str]:
         """Names of all volumes with that ``name=value`` label."""
@@ -466,18 +456,8 @@ class DockerEngine:
 
     def remove_volume(self, volume: str) -> bool:
         """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
-        from docker.errors import APIError
-
-        try:
-            with self._translated(Message("do.remove_volume", volume=volume), reraise=APIError):
-                self._api.remove_volume(volume)
-        except APIError as error:
-            if error.status_code in (404, 409):
-                return False
-            raise AtelierError(
-                Code.ENGINE_ERROR, Message("docker.volume_not_removed", volume=volume, why=error)
-            ) from error
-        return True
+        with self._translated(Message("do.remove_volume", volume=volume)):
+            return _removed(lambda: self._api.remove_volume(volume))
 
     def _translated(
         self,
@@ -488,6 +468,19 @@ class DockerEngine:
         reraise: type[Exception] | None = None,
     ) -> AbstractContextManager[None]:
         return translated(self._url, attempt, code, absent=absent, reraise=reraise)
+
+
+def _removed(remove: Callable[[], object]) -> bool:
+    """Removes something. False if it is gone or still in use."""
+    from docker.errors import APIError
+
+    try:
+        remove()
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
+        return False
+    return True
 
 
 def _at(path: str) -> dict[str, bytes]:

@@ -57,9 +57,8 @@ def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False
     left behind; if only the IDE does not answer, the workspace stays with status ``error``.
     """
     check_desired(context.site, desired)
-    if desired.sheet is None or check_mode:
-        return _ensure(context, desired, check_mode)
-    with desired.sheet.held(context.locks, context.lock_wait):
+    held = desired.sheet.held(context.locks, context.lock_wait) if desired.sheet and not check_mode else nullcontext()
+    with held:
         return _ensure(context, desired, check_mode)
 
 
@@ -143,8 +142,10 @@ def _apply(
         return None
     actions: dict[Step, Callable[[Context, WorkspaceSpec, Workspace], object]] = {
         Step.RESTORE: lambda context, _, workspace: recover(context, workspace),
-        Step.DETAILS: _change_details,
-        Step.PASSWORD: _change_password,
+        Step.DETAILS: lambda context, desired, workspace: context.store.update(
+            workspace.id, **details_of(desired, workspace)
+        ),
+        Step.PASSWORD: lambda context, desired, workspace: change_password(context, workspace, _hash_of(desired)),
         Step.LIMITS: _change_limits,
         Step.BUILD: _build,
         Step.START: lambda context, _, workspace: bring_up(context, workspace),
@@ -260,10 +261,6 @@ def _stop(context: Context, workspace: Workspace) -> None:
     stopped_on_purpose(context.store, workspace.id)
 
 
-def _change_details(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    context.store.update(workspace.id, **details_of(desired, workspace))
-
-
 def change_password(context: Context, workspace: Workspace, password_hash: str | None) -> None:
     """Gives container and row another password, or none. The caller holds the workspace's lock.
 
@@ -276,10 +273,6 @@ def change_password(context: Context, workspace: Workspace, password_hash: str |
         apply_ide_config(context, changed, container)
     context.store.update(workspace.id, password_hash=password_hash)
     context.sync_ports()
-
-
-def _change_password(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
-    change_password(context, workspace, _hash_of(desired))
 
 
 def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
