@@ -22,13 +22,12 @@ class Browsers:
     """
 
     def __init__(self, token: str, password: str, protocol: str, name: str = _BROWSER) -> None:
-        self._name = cookie_name(name, protocol)
-        self._is_secure = protocol == "https"
+        self._name, self._protocol = name, protocol
         self._key = hashlib.sha256(f"browsers {token} {password}".encode(errors="replace")).digest()
 
     def known(self, headers: Headers) -> str | None:
         """The browser that the request comes from, as a limiter may count it; None for one that is not known."""
-        for cookie in cookies_of(headers).get(self._name, ()):
+        for cookie in cookies_of(headers).get(cookie_name(self._name, self._protocol), ()):
             id, _, signature = cookie.partition(".")
             if hmac.compare_digest(signature.encode(errors="replace"), self._sign(id).encode()):
                 return f"browser {id}"
@@ -41,15 +40,7 @@ class Browsers:
     def remember(self, answer: Response, browser: str | None = None) -> None:
         """Leaves the cookie with a browser that has just proved that it knows the password, or got a seat."""
         id = (browser or self.new()).removeprefix("browser ")
-        answer.set_cookie(
-            self._name,
-            f"{id}.{self._sign(id)}",
-            max_age=_KNOWN_SECONDS,
-            path="/",
-            secure=self._is_secure,
-            httponly=True,
-            samesite="strict",
-        )
+        set_cookie(answer, self._name, f"{id}.{self._sign(id)}", _KNOWN_SECONDS, self._protocol)
 
     def _sign(self, id: str) -> str:
         return hmac.new(self._key, id.encode(errors="replace"), hashlib.sha256).hexdigest()
@@ -60,6 +51,19 @@ def cookie_name(what: str, protocol: str) -> str:
     set it."""
     prefix = "__Host-" if protocol == "https" else ""
     return f"{prefix}atelier-{what}"
+
+
+def set_cookie(answer: Response, what: str, value: str, seconds: int, protocol: str, *, lax: bool = False) -> None:
+    """Sets one of the platform's cookies, which no script and no other host can read."""
+    answer.set_cookie(
+        cookie_name(what, protocol),
+        value,
+        max_age=seconds,
+        path="/",
+        secure=protocol == "https",
+        httponly=True,
+        samesite="lax" if lax else "strict",
+    )
 
 
 def cookies_of(headers: Headers) -> dict[str, list[str]]:

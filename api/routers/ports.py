@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from atelier.gateway.port_access import PASS_SECONDS, port_pass
 from fastapi import APIRouter, Body, Header, Path, Request, Response
 
+from ..auth.browsers import set_cookie
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
@@ -83,16 +84,7 @@ async def sign_in(
     proof = port_pass(row, port)
     if status == 204 and proof is not None:
         answer = Response(status_code=303, headers={"Location": target, "Cache-Control": "no-store"})
-        is_https = services.settings.site.protocol == "https"
-        answer.set_cookie(
-            f"{'__Host-' if is_https else ''}atelier-port",
-            proof,
-            max_age=PASS_SECONDS,
-            path="/",
-            secure=is_https,
-            httponly=True,
-            samesite="lax",
-        )
+        set_cookie(answer, "port", proof, PASS_SECONDS, services.settings.site.protocol, lax=True)
         return answer
     problem = "later" if status == 429 else "wrong"
     return Response(status_code=303, headers={"Location": f"{_FORM}?{problem}=1&to={quote(target, safe='')}"})

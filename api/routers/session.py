@@ -9,7 +9,7 @@ import hmac
 from atelier.common.errors import AtelierError, Code
 from fastapi import APIRouter, Request, Response
 
-from ..auth.browsers import cookie_name, cookies_of
+from ..auth.browsers import cookie_name, cookies_of, set_cookie
 from ..auth.middleware import Caller
 from ..auth.sessions import LIFETIME_SECONDS, Role
 from ..core.openapi import errors
@@ -44,15 +44,7 @@ async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller:
     id = await asyncio.to_thread(services.sessions.open, role)
     services.audit.write(caller.name, "sign-in", None, "successful", role=role)
     answer = JSON({"success": True, "message": "Signed in"})
-    answer.set_cookie(
-        cookie_name(role, services.settings.site.protocol),
-        id,
-        max_age=LIFETIME_SECONDS,
-        path="/",
-        secure=services.settings.site.protocol == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    set_cookie(answer, role, id, LIFETIME_SECONDS, services.settings.site.protocol)
     if role is Role.WORKSHOP:
         services.admin_password.browsers.remember(answer)
     return answer
