@@ -7,8 +7,8 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
-from functools import cached_property
+from contextlib import closing, suppress
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,10 @@ class DockerEngine:
         # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
         import docker
 
+        self._errors = docker.errors
         self._url = url
         self._patience = patience
+        self._translated = partial(translated, url)
         with self._translated(Message("do.connect")):
             self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
 
@@ -133,16 +135,12 @@ class DockerEngine:
 
     def kill(self, container: str) -> None:
         """Kills all processes of the container; a stopped one is fine."""
-        from docker.errors import APIError
-
-        with self._translated(Message("do.stop", container=container), absent=APIError):
+        with self._translated(Message("do.stop", container=container), absent=self._errors.APIError):
             self._api.kill(container)
 
     def remove(self, container: str) -> None:
         """Removes the container, running or not, if it exists."""
-        from docker.errors import NotFound
-
-        with self._translated(Message("do.remove", container=container), absent=NotFound):
+        with self._translated(Message("do.remove", container=container), absent=self._errors.NotFound):
             self._api.remove_container(container, force=True, v=True)
 
     def rename(self, container: str, name: str) -> None:
@@ -172,17 +170,13 @@ class DockerEngine:
             self._request("POST", f"containers/{container}/update", json=body).close()
 
     def inspect(self, container: str) -> Container | None:
-        from docker.errors import NotFound
-
-        with self._translated(Message("do.inspect", container=container), absent=NotFound):
+        with self._translated(Message("do.inspect", container=container), absent=self._errors.NotFound):
             return container_from(self._api.inspect_container(container))
         return None
 
     def stats(self, container: str) -> ContainerStats | None:
         """None for a container that does not run."""
-        from docker.errors import NotFound
-
-        with self._translated(Message("do.measure", container=container), absent=NotFound):
+        with self._translated(Message("do.measure", container=container), absent=self._errors.NotFound):
             return stats_from(self._api.stats(container, stream=False, one_shot=True))
         return None
 
@@ -261,12 +255,10 @@ class DockerEngine:
         """The content at the path; None if there is nothing. A symbolic link as the last part is followed if ``follow``
         says so, otherwise it counts as nothing. Raises ENGINE_ERROR, with ``limit`` in its details, for more than
         ``limit`` bytes."""
-        from docker.errors import APIError
-
         try:
-            with self._translated(Message("do.read", path=path, container=container), reraise=APIError):
+            with self._translated(Message("do.read", path=path, container=container), reraise=self._errors.APIError):
                 return self._read(container, path, limit, follow)
-        except APIError as error:
+        except self._errors.APIError as error:
             reason = str(error.explanation or error)
             # A path that leads through a file, or a link that leads to itself: there is nothing.
             if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
@@ -324,7 +316,6 @@ class DockerEngine:
 
     def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
         """A request that the SDK has no call for; the answer's body is left to be read."""
-        from docker.errors import create_api_error_from_http_exception
         from requests import HTTPError
 
         # Left to itself, the SDK asks for gzip: Docker then compresses every archive, for us to unpack it at once. That
@@ -338,7 +329,7 @@ class DockerEngine:
         try:
             response.raise_for_status()
         except HTTPError as error:
-            raise create_api_error_from_http_exception(error) from error
+            raise self._errors.create_api_error_from_http_exception(error) from error
         return response
 
     def execute(
@@ -365,9 +356,7 @@ class DockerEngine:
             return log_text(bytes(data))[-_KEPT_LOG:]
 
     def image(self, reference: str) -> Image | None:
-        from docker.errors import ImageNotFound
-
-        with self._translated(Message("do.inspect_image", reference=reference), absent=ImageNotFound):
+        with self._translated(Message("do.inspect_image", reference=reference), absent=self._errors.ImageNotFound):
             return image_from(self._api.inspect_image(reference))
         return None
 
@@ -446,7 +435,7 @@ class DockerEngine:
         The layers of an untagged image live on for as long as a container needs them.
         """
         with self._translated(Message("do.remove_image", reference=reference)):
-            return _removed(lambda: self._api.remove_image(reference, force=force))
+            return self._removed(lambda: self._api.remove_image(reference, force=force))
 
     def volumes(self, label: str) -> list[str]:
         """Names of all volumes with that ``name=value`` label."""
@@ -457,30 +446,17 @@ class DockerEngine:
     def remove_volume(self, volume: str) -> bool:
         """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
         with self._translated(Message("do.remove_volume", volume=volume)):
-            return _removed(lambda: self._api.remove_volume(volume))
+            return self._removed(lambda: self._api.remove_volume(volume))
 
-    def _translated(
-        self,
-        attempt: str,
-        code: Code = Code.ENGINE_ERROR,
-        *,
-        absent: type[Exception] | None = None,
-        reraise: type[Exception] | None = None,
-    ) -> AbstractContextManager[None]:
-        return translated(self._url, attempt, code, absent=absent, reraise=reraise)
-
-
-def _removed(remove: Callable[[], object]) -> bool:
-    """Removes something. False if it is gone or still in use."""
-    from docker.errors import APIError
-
-    try:
-        remove()
-    except APIError as error:
-        if error.status_code not in (404, 409):
-            raise
-        return False
-    return True
+    def _removed(self, remove: Callable[[], object]) -> bool:
+        """Removes something. False if it is gone or still in use."""
+        try:
+            remove()
+        except self._errors.APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+            return False
+        return True
 
 
 def _at(path: str) -> dict[str, bytes]:
