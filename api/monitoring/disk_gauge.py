@@ -105,7 +105,8 @@ class DiskGauge:
 
 
 def _is_gone(engine: Engine, container: str) -> bool:
-    """Whether it was removed, stopped or replaced while it was measured."""
+    """Whether it was removed, stopped or replaced while it was measured. Docker's answer with the size has the state of
+    before."""
     with suppress(AtelierError):
         found = engine.inspect(container)
         return found is None or found.status in DOWN
