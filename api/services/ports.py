@@ -21,14 +21,16 @@ async def ports(services: Services, row: Workspace) -> tuple[list[OpenPort], lis
     """The ports that programs in the running workspace listen on, except the IDE's port, and all shared ones; both
     sorted."""
     found = await containers.open_ports(services, row)
-    shared = shared_ports(services.reads, row.id)
+    shared, guarded = shared_ports(services.reads, row.id), guarded_ports(services.reads, row.id)
+    # People need the workspace's password, if it has one, for these ports' own addresses.
+    closed = guarded | (found.keys() - shared if services.settings.ports_want_password else set())
     listening: list[OpenPort] = [
         {
             "port": port,
             "reachable": reachable,
             "url": _url(services, row, port),
             "shared": port in shared,
-            "passwordRequired": _wants_password(services, row, port),
+            "passwordRequired": row.password_hash is not None and port in closed,
         }
         for port, reachable in sorted(found.items())
         if port != IDE_PORT
@@ -92,15 +94,6 @@ async def _prove_ownership(services: Services, row: Workspace, password: str | N
 def basic(password: str) -> str:
     """An Authorization header without a name."""
     return "Basic " + base64.b64encode(f":{password}".encode(errors="replace")).decode()
-
-
-def _wants_password(services: Services, row: Workspace, port: int) -> bool:
-    """Whether people need the workspace's password for the port's own address."""
-    if row.password_hash is None:
-        return False
-    if port in guarded_ports(services.reads, row.id):
-        return True
-    return services.settings.ports_want_password and port not in shared_ports(services.reads, row.id)
 
 
 def _url(services: Services, row: Workspace, port: int) -> str:

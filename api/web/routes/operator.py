@@ -18,7 +18,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...core.formatting import timestamp
 from ...dependencies import CurrentCaller, ProjectId, ServicesDep
-from ...schemas.projects import Project
 from ...services import containers
 from ...services.egress import logged, recorded, whitelists
 from ...services.git import repositories
@@ -221,7 +220,7 @@ async def _listing(request: Request, services: Services, translator: Words, grou
 
 
 def _make_listing(services: Services, translator: Words, group: str) -> str:
-    projects = _projects(services)
+    projects = [services.presenter.project(row) for row in services.reads.all()]
     names = {project["id"]: project["name"] for project in projects}
     unfinished = [job_view(job) for job in services.read_jobs.unfinished()]
     return rendered(
@@ -294,7 +293,3 @@ def _job(services: Services, job_id: str, translator: Words) -> dict[str, Any]:
 
 def _names(services: Services) -> dict[str, str]:
     return {row.id: row.name for row in services.reads.all()}
-
-
-def _projects(services: Services) -> list[Project]:
-    return [services.presenter.project(row) for row in services.reads.all()]
