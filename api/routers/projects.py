@@ -8,7 +8,7 @@ from typing import Annotated
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
-from atelier.common.models import Status, Workspace
+from atelier.common.models import Limits, Status, Workspace
 from atelier.common.passwords import hash_password
 from atelier.common.validation import check_limits, check_proxy_mode
 from atelier.database.rows import Reservation
@@ -77,12 +77,14 @@ async def create_project(
 ) -> Response:
     """Creates a workspace, and answers when its IDE does. With ``Prefer: respond-async`` it answers 202 at once, with
     the job's address in ``Location``."""
-    id = new_id()
+    id, usual = new_id(), Limits()
     order = Reservation(
         id=id,
         name=body.project_name,
         template=body.template,
-        limits=check_limits(body.memory_limit or "2g", body.cpu_cores or "2", services.settings.site.quotas),
+        limits=check_limits(
+            body.memory_limit or usual.memory, body.cpu_cores or usual.cpus, services.settings.site.quotas
+        ),
         proxy_mode=check_proxy_mode(body.mode, services.settings.site.networks),
         group=body.group,
         git_url=body.git_url,

@@ -66,7 +66,17 @@ async def cards(services: Services, caller: Caller, wanted: MakeCards) -> list[C
     others."""
     rows = _chosen(await asyncio.to_thread(services.read_claims.seats), wanted.project_ids)
     names = {claim.workspace_id: claim.name for claim in services.read_claims.open()}
-    made = [_card(services, row, names.get(row.id)) for row in rows]
+    made: list[Card] = [
+        {
+            "projectId": row.id,
+            "projectName": row.name,
+            "workspaceUrl": services.settings.site.workspace_url(row.id),
+            "participant": names.get(row.id),
+            "password": None,
+            "error": None,
+        }
+        for row in rows
+    ]
     if wanted.new_passwords:
         services.require_docker()
         await asyncio.gather(*(_set_password(services, caller, card) for card in made))
@@ -89,14 +99,3 @@ async def _set_password(services: Services, caller: Caller, card: Card) -> None:
         card["password"] = await new_password(services, caller, card["projectId"])
     except AtelierError as error:
         card["error"] = error.sentence
-
-
-def _card(services: Services, row: Workspace, participant: str | None) -> Card:
-    return {
-        "projectId": row.id,
-        "projectName": row.name,
-        "workspaceUrl": services.settings.site.workspace_url(row.id),
-        "participant": participant,
-        "password": None,
-        "error": None,
-    }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atelier.common.egress_modes import ProxyMode
-from atelier.common.models import CPU_COUNTS, MEMORY_SIZES
+from atelier.common.models import CPU_COUNTS, MEMORY_SIZES, Limits
 
 from ...schemas.fields import GIT_TEMPLATE, TEMPLATE_FROM_GIT
 from ...schemas.projects import DetailedProject, Project
@@ -130,6 +130,7 @@ def _actions(project: Project, translator: Words) -> list[dict[str, str]]:
 def create_form(config: Configuration, groups: Sequence[str], translator: Words) -> dict[str, Any]:
     """What can be chosen for a new workspace on this installation."""
     modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
+    usual = Limits()
     kinds = [*config["templates"], *([TEMPLATE_FROM_GIT] if GIT_TEMPLATE in config["templates"] else [])]
     return {
         "kinds": [{"value": kind, "label": kind_name(kind, translator), "selected": False} for kind in kinds],
@@ -138,11 +139,11 @@ def create_form(config: Configuration, groups: Sequence[str], translator: Words)
             for mode in modes
         ],
         "memory": [
-            {"value": size, "label": translator("limits.memory", memory=size[:-1]), "selected": size == "2g"}
+            {"value": size, "label": translator("limits.memory", memory=size[:-1]), "selected": size == usual.memory}
             for size in MEMORY_SIZES
         ],
         "cpus": [
-            {"value": count, "label": translator.count("limits.cpus", int(count)), "selected": count == "2"}
+            {"value": count, "label": translator.count("limits.cpus", int(count)), "selected": count == usual.cpus}
             for count in CPU_COUNTS
         ],
         "groups": named(groups),
