@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
-from atelier.common.steady_clock import SteadyClock
 from atelier.containers.container_names import with_names
-from atelier.database.claims import Claims
-from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.egress.categories import read_categories
 from atelier.engine.client import DockerEngine
 from fastapi import FastAPI
 
 from .auth.admin_password import AdminPassword
-from .auth.alias_auth import AliasAuth
-from .auth.audit import Audit
 from .auth.browsers import Browsers
-from .auth.hashing import Hashing
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .auth.workspace_password import PasswordCheck
 from .background import cleanup, watchdog
 from .background.change_feed import ChangeFeed
 from .background.disk_watch import DiskWatch
@@ -37,15 +28,7 @@ from .background.project_list import ProjectList, Topics
 from .background.recovery import recover
 from .background.revival import Revival
 from .core import errors
-from .core.event_streams import Streams
 from .core.openapi import document
-from .core.rate_limit import Limiter
-from .monitoring.disk_gauge import DiskGauge
-from .monitoring.docker_events import Watcher
-from .monitoring.git_server import GitVersion
-from .monitoring.seat_activity import Activities
-from .monitoring.seat_threads import SeatThreads
-from .monitoring.stats import Sampler
 from .routers import (
     aliases,
     checkpoints,
@@ -61,24 +44,13 @@ from .routers import (
     workshop,
     workshop_teardown,
 )
-from .runner.operations import OPERATIONS, leaving
-from .runner.queue import Queue
 from .schemas.fields import TEMPLATE_FROM_GIT
-from .services.claim_batcher import ClaimBatcher
-from .services.password_batcher import PasswordBatcher
-from .services.presenter import Presenter
 from .services.services import Services
 from .settings import Settings, load_settings
 from .web import install as install_pages
 from .web import refusal
 
 log = logging.getLogger("atelier")
-
-# What one address may try within a minute.
-_WRONG_TOKENS = 10
-# How often the ports of one workspace may be shared or not within a minute. Each writes the gateway's table.
-_SHARES = 10
-_SEAT_THREADS = 8
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -128,47 +100,14 @@ async def _lifespan(
     ):
         locks = Locks(site.state_dir)
         settings, must_rename = await asyncio.to_thread(_with_names, settings, store, locks)
-        site = settings.site
-        watcher = Watcher(site, store, locks)
-        sampler = Sampler(site.engine_url, watcher)
-        job_records = Jobs(store)
-        services = Services(
-            settings=settings,
-            store=store,
-            reads=reads,
-            locks=locks,
-            jobs=job_records,
-            queue=Queue(settings, job_records, OPERATIONS, watcher),
-            watcher=watcher,
-            sampler=sampler,
-            disk=DiskGauge(site.engine_url),
-            presenter=Presenter(settings, watcher, sampler, reads),
-            passwords=PasswordCheck(),
-            sign_ins=Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute."),
-            shares=Limiter(_SHARES, "Too many changes of this workspace's ports; wait {wait} seconds."),
-            sessions=sessions,
-            streams=Streams(),
-            activities=Activities(site, watcher),
-            seat_threads=SeatThreads(_SEAT_THREADS, "seats"),
-            claim_batcher=_claim_batcher(settings, store, job_records),
-            password_batcher=PasswordBatcher(),
-            admin_password=admin_password,
-            claimants=Browsers(settings.token, "", site.protocol, "claimant"),
-            alias_auth=AliasAuth(),
-            hashing=Hashing(),
-            audit=Audit(site.state_dir),
-            clock=SteadyClock(),
-            git_version=GitVersion(site),
-            domain_categories=read_categories(settings.domain_categories),
-            started=time.monotonic(),
-        )
+        services = Services(settings, store, reads, locks, sessions, admin_password)
         app.state.services = services
         app.state.project_list = ProjectList()
         topics = Topics()
         app.state.feed = ChangeFeed(lambda: topics.states(services, app.state.project_list))
         app.state.metrics = collector(services)
-        watcher.start()
-        sampler.start()
+        services.watcher.start()
+        services.sampler.start()
         tasks = [
             recover(services, must_rename),
             asyncio.create_task(Revival(services).run(), name="revival"),
@@ -186,8 +125,8 @@ async def _lifespan(
         services.activities.close()
         services.seat_threads.close()
         await services.queue.drain()
-        watcher.stop()
-        sampler.stop()
+        services.watcher.stop()
+        services.sampler.stop()
         services.hashing.close()
         services.audit.close()
 
@@ -208,13 +147,6 @@ def _with_names(settings: Settings, store: WorkspaceStore, locks: Locks) -> tupl
         docker_is_away = True
     named = with_names(site, engine, locks, settings.ready_timeout + 60)
     return replace(settings, site=named), docker_is_away
-
-
-def _claim_batcher(settings: Settings, store: WorkspaceStore, jobs: Jobs) -> ClaimBatcher:
-    workshop = settings.workshop
-    limiter = Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute.")
-    claims = Claims(store, workshop.group, workshop.seats_per)
-    return ClaimBatcher(claims, limiter, lambda: leaving(jobs), password_due=workshop.generate_passwords)
 
 
 async def _sync_ports(services: Services) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
@@ -12,7 +12,7 @@ from atelier.common.steady_clock import SteadyClock
 from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.egress.categories import Categories
+from atelier.egress.categories import read_categories
 from atelier.egress.clients import write_client_map
 from atelier.egress.group_whitelists import GroupWhitelists
 from atelier.egress.squid import Squid
@@ -35,56 +35,67 @@ from ..monitoring.git_server import GitVersion
 from ..monitoring.seat_activity import Activities
 from ..monitoring.seat_threads import SeatThreads
 from ..monitoring.stats import Sampler
+from ..runner.operations import OPERATIONS, leaving
 from ..runner.queue import Queue
 from ..settings import Settings
 from .claim_batcher import ClaimBatcher
 from .password_batcher import PasswordBatcher
 from .presenter import Presenter
 
+# What one address may try within a minute.
+_WRONG_TOKENS = 10
+# How often the ports of one workspace may be shared or not within a minute. Each writes the gateway's table.
+_SHARES = 10
+_SEAT_THREADS = 8
 
-@dataclass(frozen=True)
+
 class Services:
-    """Everything that lives as long as the API does."""
+    """Everything that lives as long as the API does. ``reads`` is a separate connection for reads on the event loop, so
+    that they never wait for writes."""
 
-    settings: Settings
-    store: WorkspaceStore
-    # A separate connection for reads on the event loop, so that they never wait for writes.
-    reads: WorkspaceStore
-    locks: Locks
-    jobs: Jobs
-    queue: Queue
-    watcher: Watcher
-    sampler: Sampler
-    disk: DiskGauge
-    presenter: Presenter
-    passwords: PasswordCheck
-    sign_ins: Limiter
-    # Port share changes by participants, by workspace.
-    shares: Limiter
-    sessions: Sessions
-    streams: Streams
-    activities: Activities
-    # For queries about one seat that a caller waits for.
-    seat_threads: SeatThreads
-    claim_batcher: ClaimBatcher
-    password_batcher: PasswordBatcher
-    admin_password: AdminPassword
-    claimants: Browsers
-    alias_auth: AliasAuth
-    hashing: Hashing
-    audit: Audit
-    clock: SteadyClock
-    git_version: GitVersion
-    domain_categories: Categories
-    started: float
-
-    @property
-    def read_jobs(self) -> Jobs:
-        return Jobs(self.reads)
-
-    @property
-    def read_claims(self) -> Claims:
-        return Claims(self.reads, self.settings.workshop.group)
+    def __init__(
+        self,
+        settings: Settings,
+        store: WorkspaceStore,
+        reads: WorkspaceStore,
+        locks: Locks,
+        sessions: Sessions,
+        admin_password: AdminPassword,
+    ) -> None:
+        site, workshop = settings.site, settings.workshop
+        self.settings, self.store, self.reads, self.locks = settings, store, reads, locks
+        self.sessions, self.admin_password = sessions, admin_password
+        self.jobs = Jobs(store)
+        self.read_jobs = Jobs(reads)
+        self.read_claims = Claims(reads, workshop.group)
+        self.watcher = Watcher(site, store, locks)
+        self.sampler = Sampler(site.engine_url, self.watcher)
+        self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
+        self.disk = DiskGauge(site.engine_url)
+        self.presenter = Presenter(settings, self.watcher, self.sampler, reads)
+        self.passwords = PasswordCheck()
+        self.sign_ins = Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute.")
+        # Port share changes by participants, by workspace.
+        self.shares = Limiter(_SHARES, "Too many changes of this workspace's ports; wait {wait} seconds.")
+        self.streams = Streams()
+        self.activities = Activities(site, self.watcher)
+        # For queries about one seat that a caller waits for.
+        self.seat_threads = SeatThreads(_SEAT_THREADS, "seats")
+        self.claim_batcher = ClaimBatcher(
+            Claims(store, workshop.group, workshop.seats_per),
+            Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute."),
+            lambda: leaving(self.jobs),
+            password_due=workshop.generate_passwords,
+        )
+        self.password_batcher = PasswordBatcher()
+        self.claimants = Browsers(settings.token, "", site.protocol, "claimant")
+        self.alias_auth = AliasAuth()
+        self.hashing = Hashing()
+        self.audit = Audit(site.state_dir)
+        self.clock = SteadyClock()
+        self.git_version = GitVersion(site)
+        self.domain_categories = read_categories(settings.domain_categories)
+        self.started = time.monotonic()
 
     def row(self, project_id: str) -> Workspace:
         """The workspace. Raises PROJECT_NOT_FOUND, also for an invalid id."""
