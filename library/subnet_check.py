@@ -96,6 +96,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run
 from ansible.module_utils.atelier.common.egress_modes import PROXIED_MODES
+from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.host import subnets
 from ansible.module_utils.basic import AnsibleModule
 
@@ -112,11 +113,8 @@ def _check(module: AnsibleModule) -> dict[str, Any]:
     subnets.check_subnets([subnets.Wanted(**network) for network in module.params["networks"]], routes)
     subnets.check_proxies(module.params["proxies"], module.params["seat_subnets"])
     if subnets.lets_names_out(module.params["engine_version"]):
-        module.warn(
-            f"Docker {module.params['engine_version']} may answer names of the outside in closed networks"
-            f" (CVE-2024-29018): seats of the modes {' and '.join(PROXIED_MODES)} could send data out by name"
-            " look-ups. Update Docker to 26.0.0 or later (25.0.5 and 23.0.11 have the correction, too)."
-        )
+        version = module.params["engine_version"]
+        module.warn(str(Message("docker.lets_names_out", version=version, modes=", ".join(PROXIED_MODES))))
     resolvers = [path.read_text() for path in RESOLVERS if path.exists()]
     return {
         "changed": False,

@@ -167,6 +167,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
+from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.common.models import ProxyMode
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
@@ -185,8 +186,8 @@ def main() -> None:
 def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = own_options(module)
     if given["password"] is not None and given["remove_password"]:
-        message = "password and remove_password exclude each other."
-        raise AtelierError(Code.VALIDATION_ERROR, message, field="remove_password", remedy="Give one of them.")
+        message = Message("input.at_most_one", names="password, remove_password")
+        raise AtelierError(Code.VALIDATION_ERROR, message, field="remove_password")
     mode = given.pop("proxy_mode")
     state = WorkspaceState(given.pop("state"))
     csv = given.pop("seats_csv")

@@ -59,6 +59,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
+from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.common.passwords import hash_password, verify_password
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.gateway.aliases import (
@@ -105,7 +106,7 @@ def _hash(context: Context, subdomain: str, given: dict[str, Any]) -> str:
         return str(given["password_hash"])
     if given["password"] is None:
         raise AtelierError(
-            Code.VALIDATION_ERROR, "The user has no password.", field="password", remedy="Give one, or no user."
+            Code.VALIDATION_ERROR, Message("input.requires", given="user", other="password"), field="password"
         )
     password = check_alias_password(given["password"])
     present = find_alias(context.store, subdomain)

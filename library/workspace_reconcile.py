@@ -91,8 +91,13 @@ def _reconcile(module: AnsibleModule, context: Context) -> dict[str, Any]:
     return {
         "changed": repair and bool(drift),
         "drift": [
-            {name: getattr(difference, name) for name in ("kind", "subject", "message", "remedy")}
-            | {"repaired": repaired}
+            {
+                "kind": difference.kind,
+                "subject": difference.subject,
+                "message": difference.message,
+                "remedy": difference.message.remedy,
+                "repaired": repaired,
+            }
             for difference in drift
         ],
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from starlette.datastructures import Headers
 
 from ..core.rate_limit import Limiter
@@ -27,7 +28,7 @@ class AdminPassword:
     def __init__(self, password: str, browsers: Browsers) -> None:
         self._password = password.encode()
         self.browsers = browsers
-        self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong admin passwords; wait {wait} seconds.")
+        self._wrong = Limiter(_WRONG_PER_MINUTE, "too_many.admin_passwords")
 
     def leads_to(self, path: str) -> bool:
         """Whether the password opens this address."""
@@ -37,11 +38,7 @@ class AdminPassword:
         """Returns if one of the words is the password. Raises FORBIDDEN if there is none, UNAUTHORIZED for a missing or
         wrong one, TOO_MANY_ATTEMPTS after ten wrong ones within a minute from one address or known browser."""
         if not self._password:
-            raise AtelierError(
-                Code.FORBIDDEN,
-                "This installation has no admin password, so this is disabled.",
-                remedy="Set WORKSHOP_ADMIN_PASSWORD (atelier_workshop_admin_password) and run ./atelier up.",
-            )
+            raise AtelierError(Code.FORBIDDEN, Message("api.no_admin_password"))
         caller = self.browsers.known(headers) or address
         self._wrong.check(caller)
         words = list(given)
@@ -49,11 +46,8 @@ class AdminPassword:
             return
         if words:
             self._wrong.count(caller)
-        raise AtelierError(
-            Code.UNAUTHORIZED,
-            "The admin password is wrong." if words else "The admin password is missing.",
-            remedy="Send WORKSHOP_ADMIN_PASSWORD as X-Admin-Password, as a Bearer token or as ?password=.",
-        )
+        fault = "api.admin_password_wrong" if words else "api.admin_password_missing"
+        raise AtelierError(Code.UNAUTHORIZED, Message(fault))
 
 
 def words_of(headers: Headers, query: bytes, token: str) -> list[str]:

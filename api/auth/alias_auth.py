@@ -29,8 +29,8 @@ class AliasAuth:
     """Caches successful logins by network and a digest that includes the hash, so a new password invalidates them."""
 
     def __init__(self) -> None:
-        self._wrong = Limiter(_WRONG_PER_MINUTE, "Too many wrong passwords for this address.")
-        self._wrong_beside_right = Limiter(_WRONG_BESIDE_RIGHT, "Too many wrong passwords for this address.")
+        self._wrong = Limiter(_WRONG_PER_MINUTE, "too_many.passwords")
+        self._wrong_beside_right = Limiter(_WRONG_BESIDE_RIGHT, "too_many.passwords")
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._turn = threading.Lock()
 

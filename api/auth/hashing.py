@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 
 _THREADS = 2
 # About a second of work. Later ones are refused at once, so that a flood does not become a queue.
@@ -23,9 +24,7 @@ class Hashing:
     async def run(self, check: Callable[[], int]) -> int:
         """Returns the check's result. Raises TOO_MANY_ATTEMPTS while a hundred others wait."""
         if self._waiting >= _MOST_WAITING:
-            raise AtelierError(
-                Code.TOO_MANY_ATTEMPTS, "Too many passwords are being checked; try again in a moment.", retry_after=1
-            )
+            raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message("too_many.checks"), retry_after=1)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, check)

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from ..core.errors import error_response
 from ..schemas.fields import templates_on_offer
@@ -95,25 +97,13 @@ class AuthMiddleware:
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
         host = headers.get("host", "").lower()
         if _bare(host) not in self._settings.allowed_hosts:
-            raise AtelierError(
-                Code.FORBIDDEN,
-                "The Host of the request is not this platform's.",
-                remedy="Use the platform's own address.",
-            )
+            raise AtelierError(Code.FORBIDDEN, Message("api.foreign_host"))
         own = f"{self._settings.site.protocol}://{host}"
         if scope["method"] in _CHANGING and not _is_from(own, headers):
-            raise AtelierError(
-                Code.FORBIDDEN,
-                "Changes are accepted only from the platform's own pages; this one came from another origin.",
-                remedy="Call from the platform's own address, or without a browser.",
-            )
+            raise AtelierError(Code.FORBIDDEN, Message("api.foreign_change"))
         path = scope["path"]
         if _READ.fullmatch(path) and not _is_asked_for(headers):
-            raise AtelierError(
-                Code.FORBIDDEN,
-                "A page of another site made this request.",
-                remedy="Open the address itself, or call without a browser.",
-            )
+            raise AtelierError(Code.FORBIDDEN, Message("api.foreign_read"))
         caller = self._caller(headers)
         if caller.operator or path.rstrip("/") in _PUBLIC or is_page(path.rstrip("/") or "/"):
             return caller
@@ -125,11 +115,7 @@ class AuthMiddleware:
             words = words_of(headers, scope["query_string"], self._settings.token)
             self._admin_password.check(caller.address, headers, words)
             return replace(caller, name=f"admin {caller.address}")
-        raise AtelierError(
-            Code.UNAUTHORIZED,
-            "This call needs a token.",
-            remedy="Send it as Authorization: Bearer <token>; it is in the state folder, in the file api/token.",
-        )
+        raise AtelierError(Code.UNAUTHORIZED, Message("api.token_missing"))
 
     def _caller(self, headers: Headers) -> Caller:
         address, is_local = self._address(headers)
@@ -185,12 +171,8 @@ def _check_body(scope: Scope, headers: Headers, most: int) -> None:
     if scope["method"] in _CHANGING and has_body:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != ("application/x-www-form-urlencoded" if _FORM.fullmatch(scope["path"]) else "application/json"):
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                f"The body's content type is {kind[:60]!r}.",
-                field="Content-Type",
-                remedy="Send JSON, with Content-Type: application/json.",
-            )
+            message = Message("api.content_type", kind=kind[:60])
+            raise AtelierError(Code.VALIDATION_ERROR, message, field="Content-Type")
 
 
 def is_page(path: str) -> bool:
@@ -218,7 +200,7 @@ def _bare(host: str) -> str:
 
 
 def _too_large(most: int) -> AtelierError:
-    return AtelierError(Code.PAYLOAD_TOO_LARGE, "The body is too large.", remedy=f"Keep it within {most // 1024} KiB.")
+    return AtelierError(Code.PAYLOAD_TOO_LARGE, Message("api.body_too_large", most=most // 1024))
 
 
 def _limited(receive: Receive, headers: Headers, most: int) -> Receive:
@@ -227,7 +209,7 @@ def _limited(receive: Receive, headers: Headers, most: int) -> Receive:
         return receive
     received = 0
 
-    async def counted() -> Message:
+    async def counted() -> AsgiMessage:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))

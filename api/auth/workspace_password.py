@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.common.passwords import verify_password
 
 from ..core.rate_limit import Limiter
 
 WRONG_PER_MINUTE = 10
-_REFUSAL = "Too many wrong passwords for this workspace; try again in {wait} seconds."
 
 
 class PasswordCheck:
     """Counts wrong passwords by workspace. Lives as long as the API: guesses are not worth keeping."""
 
     def __init__(self) -> None:
-        self._wrong = Limiter(WRONG_PER_MINUTE, _REFUSAL)
+        self._wrong = Limiter(WRONG_PER_MINUTE, "too_many.passwords")
 
     def check(self, row: Workspace, password: str | None) -> None:
         """Returns when the workspace is open or the password is right. argon2 takes 20 ms: call it in a thread.
@@ -31,11 +31,7 @@ class PasswordCheck:
             self._wrong.check(row.id)
         elif self._wrong.attempt(row.id, lambda: verify_password(known, password)):
             return
-        raise AtelierError(
-            Code.INVALID_WORKSPACE_PASSWORD,
-            "Invalid password for password-protected workspace",
-            remedy="Send the workspace's password as password.",
-        )
+        raise AtelierError(Code.INVALID_WORKSPACE_PASSWORD, Message("api.wrong_workspace_password"))
 
     def forget(self, workspace_id: str) -> None:
         """Drops the count of a workspace that is gone."""

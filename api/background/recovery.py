@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, untagged
+from atelier.common.messages import Message, as_message, untagged
 from atelier.database.intent import Present, present
 from atelier.database.job_store import ENDED, Job, JobState
 
@@ -110,7 +110,7 @@ def _ended(told: Mapping[str, Any]) -> Ended:
     """What the job's last event tells."""
     if told["state"] == JobState.SUCCESSFUL:
         return Ended("successful", {})
-    return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, told["error"] or told["state"]))
+    return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, as_message(told["error"] or told["state"])))
 
 
 async def _repair(services: Services, unfinished: Sequence[Job], repaired: asyncio.Event) -> None:

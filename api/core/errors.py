@@ -8,7 +8,7 @@ from typing import Any
 
 from atelier.common.atomic_files import no_space
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, is_coded
+from atelier.common.messages import Message, tagged
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -79,31 +79,23 @@ _FIELD_NAMES: Mapping[str, str] = {
 }
 _CODES: Mapping[Code, Code] = {Code.IDE_NOT_READY: Code.CONTAINER_CREATE_FAILED}
 
-_HTTP_ERRORS: Mapping[int, tuple[Code, str]] = {
-    400: (Code.VALIDATION_ERROR, "The body is not JSON."),
-    404: (Code.NOT_FOUND, "There is nothing at this address."),
-    405: (Code.METHOD_NOT_ALLOWED, "This address does not take this method."),
-    413: (Code.PAYLOAD_TOO_LARGE, "The body is too large."),
+_HTTP_ERRORS: Mapping[int, tuple[Code, Message]] = {
+    400: (Code.VALIDATION_ERROR, Message("input.no_json")),
+    404: (Code.NOT_FOUND, Message("api.nothing_here")),
+    405: (Code.METHOD_NOT_ALLOWED, Message("api.no_such_method")),
+    413: (Code.PAYLOAD_TOO_LARGE, Message("api.body_large")),
 }
-_CLONE_REFUSED = "Failed to clone project"
+_CLONE_REFUSED = Message("api.not_cloned")
 
 
 def error_body(code: Code, sentence: str, details: Mapping[str, object], message: str | None = None) -> dict[str, Any]:
-    """The answer's keys. ``codes`` has the codes of its sentences by key, and those in ``details`` under that."""
-    texts = {"error": sentence, "message": message or sentence}
-    codes: dict[str, Any] = _codes(texts)
-    if in_details := _codes(details):
-        codes["details"] = in_details
-    body = {"success": False, **_plain(texts), "code": str(code), "details": _plain(details)}
-    return body | {"codes": codes} if codes else body
-
-
-def _codes(texts: Mapping[str, object]) -> dict[str, Any]:
-    return {key: text.data() for key, text in texts.items() if isinstance(text, Message) and is_coded(text)}
-
-
-def _plain(texts: Mapping[str, object]) -> dict[str, object]:
-    return {key: str(text) if isinstance(text, Message) else text for key, text in texts.items()}
+    """The answer's keys. ``codes`` has the codes of its sentences by key, and those of ``details``, whose keys are
+    fields, under that."""
+    body = tagged({"success": False, "error": sentence, "message": message or sentence, "code": str(code)})
+    body["details"] = tagged(details)
+    if in_details := body["details"].pop("codes", None):
+        body.setdefault("codes", {})["details"] = in_details
+    return dict(body)
 
 
 def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
@@ -138,7 +130,7 @@ def validation_response(
     if len(details) == 1 and of_project:
         code = _FIELD_CODES.get(next(iter(details)), code)
     message = " ".join(f"{field}: {fault}" for field, fault in details.items())
-    sentence = "Validation failed" if code is Code.VALIDATION_ERROR else next(iter(details.values()))
+    sentence: str = Message("input.failed") if code is Code.VALIDATION_ERROR else next(iter(details.values()))
     return JSON(error_body(code, _CLONE_REFUSED if of_clone else sentence, details, message), 400)
 
 
@@ -158,7 +150,7 @@ def _sentence(finding: Mapping[str, Any]) -> str:
     if finding["type"] in ("model_attributes_type", "dict_type", "model_type"):
         return Message("input.no_object")
     own = finding.get("ctx", {}).get("error")
-    return own.args[0] if isinstance(own, ValueError) else str(finding["msg"])
+    return own.args[0] if isinstance(own, ValueError) else Message("input.invalid", said=finding["msg"])
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -176,7 +168,8 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSON:
-        code, sentence = _HTTP_ERRORS.get(error.status_code, (Code.VALIDATION_ERROR, str(error.detail)))
+        other = (Code.VALIDATION_ERROR, Message("input.invalid", said=error.detail))
+        code, sentence = _HTTP_ERRORS.get(error.status_code, other)
         body = error_body(code, sentence, {"body": sentence} if error.status_code == 400 else {})
         headers = dict(error.headers or {})
         if error.status_code == 405:
@@ -193,8 +186,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSON:
         log.error("%s %a failed", request.method, request.url.path, exc_info=error)
-        sentence = "An internal error occurred; see the API's log."
-        return JSON(error_body(Code.INTERNAL_ERROR, sentence, {}), 500)
+        return JSON(error_body(Code.INTERNAL_ERROR, Message("api.unforeseen"), {}), 500)
 
 
 def _is_clone(request: Request) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 
 from .rate_limit import network_of
 
@@ -26,12 +27,7 @@ class Streams:
     def check(self, address: str) -> None:
         """Raises TOO_MANY_ATTEMPTS when the address, or all together, have as many open as they may."""
         if self._open[network_of(address)] >= self._most_of_one or self._open.total() >= self._most:
-            raise AtelierError(
-                Code.TOO_MANY_ATTEMPTS,
-                "Too many event streams are open.",
-                remedy="Close some of them, then try again.",
-                retry_after=10,
-            )
+            raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message("too_many.streams"), retry_after=10)
 
     @contextmanager
     def held(self, address: str) -> Iterator[None]:

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from weakref import WeakValueDictionary
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 
 _WINDOW_SECONDS = 60.0
 # Bounds memory: the least recently seen client is evicted.
@@ -21,8 +22,8 @@ _NETWORKS_PER_SITE = 10
 
 
 class Limiter:
-    """Allows ``per_minute`` actions per caller and minute; 0 is no limit. ``{wait}`` in the refusal is replaced by the
-    seconds until the next attempt."""
+    """Allows ``per_minute`` actions per caller and minute; 0 is no limit. ``refusal`` is the code of the message, whose
+    ``wait`` are the seconds until the next attempt."""
 
     def __init__(self, per_minute: int, refusal: str) -> None:
         self._limit = per_minute
@@ -60,7 +61,7 @@ class Limiter:
                     wait = max(wait, int(acts[0] + _WINDOW_SECONDS - moment) + 1)
         if not wait:
             return
-        raise AtelierError(Code.TOO_MANY_ATTEMPTS, self._refusal.format(wait=wait), retry_after=wait)
+        raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message(self._refusal, wait=wait), retry_after=wait)
 
     def count(self, caller: str) -> None:
         with self._turn:

@@ -10,6 +10,7 @@ from contextlib import closing
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import Message
 from atelier.common.models import Site, Status, Workspace
 from atelier.containers.container import observed_status
 from atelier.database.workspace_store import WorkspaceStore
@@ -107,7 +108,7 @@ class Watcher(threading.Thread):
             if not event.action.startswith(_NO_CHANGE):
                 self._note_asked(workspace_id, event.action)
                 self._look_at(engine, workspace_id, event.container)
-        raise AtelierError(Code.SERVICE_UNAVAILABLE, "The stream of events ended.")
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
 
     def _workspace_of(self, event: Event) -> str | None:
         """None for a container that was created from a workspace's image and has the workspace's labels."""

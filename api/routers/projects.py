@@ -161,9 +161,8 @@ async def change_password(
     if (body.new_password is None) is not bool(body.remove_password):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            "Exactly one of newPassword and removePassword: true is needed.",
+            Message("input.exactly_one", names="newPassword, removePassword: true"),
             field="newPassword",
-            remedy="Send one of the two.",
         )
     await _check_password(services, caller, "password", row, body.current_password)
     password_hash = await _hashed(body.new_password)

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from fastapi import APIRouter, Request, Response
 
 from ..auth.browsers import cookie_name, cookies_of, set_cookie
@@ -26,12 +27,8 @@ router = APIRouter(route_class=Route, prefix="/api/session", tags=["system"])
 async def sign_in(body: SignIn, request: Request, services: ServicesDep, caller: CurrentCaller) -> Response:
     """Checks the token or the workshop's password, and sets a session cookie, valid for twelve hours."""
     if (body.token is None) is (body.workshop_password is None):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            "Exactly one of token and workshopPassword is needed.",
-            field="token",
-            remedy="Send one of the two.",
-        )
+        message = Message("input.exactly_one", names="token, workshopPassword")
+        raise AtelierError(Code.VALIDATION_ERROR, message, field="token")
     role = Role.OPERATOR if body.token is not None else Role.WORKSHOP
     try:
         if body.token is not None:
@@ -75,9 +72,4 @@ def _check_token(services: Services, caller: Caller, token: str) -> None:
         return
     services.sign_ins.check(caller.address)
     services.sign_ins.count(caller.address)
-    raise AtelierError(
-        Code.UNAUTHORIZED,
-        "The token is wrong.",
-        field="token",
-        remedy="It is in the state folder, in the file api/token.",
-    )
+    raise AtelierError(Code.UNAUTHORIZED, Message("api.token_wrong"), field="token")

@@ -24,7 +24,7 @@ from typing import Any
 import ansible_runner
 import psutil
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, untagged
+from atelier.common.messages import Message, as_message, untagged
 
 log = logging.getLogger(__name__)
 
@@ -187,13 +187,14 @@ class _Events:
 
 def error_from(result: Mapping[str, Any]) -> AtelierError:
     """The error that a module put into its result: ``msg`` with its code, ``error_code`` and ``details``."""
+    result = untagged(dict(result))
     details = dict(result.get("details") or {})
     field_name, remedy = details.pop("field", None), None
     details.pop("remedy", None)
-    message = untagged(dict(result)).get("msg") or Message("task_failed")
-    message = message if isinstance(message, str) else str(message)
-    if isinstance(message, Message) and message.id == "sentences":
-        message, remedy = message.params["first"], message.params["then"]
+    said = result.get("msg")
+    message = as_message(said if isinstance(said, str) else str(said)) if said else Message("task_failed")
+    if message.id == "sentences":
+        message, remedy = (as_message(message.params[part]) for part in ("first", "then"))
     try:
         code = Code(str(result.get("error_code")))
     except ValueError:

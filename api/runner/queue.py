@@ -300,10 +300,10 @@ class Queue:
 
 
 def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why the job failed. If seats failed, the playbook's own sentence has no code: this one counts them."""
+    """Why the job failed. If seats failed, a count of them says more than the playbook's own sentence."""
     error = ended.error.sentence if ended.error else None
     failed = sum(bool(seat["error"]) for seat in seats)
-    if error is None or isinstance(error, Message) or not failed:
+    if error is None or error.id != "task_said" or not failed:
         return error
     return Message("seats_failed", failed=failed, count=len(seats))
 

@@ -6,6 +6,7 @@ from typing import Annotated, NotRequired
 
 from atelier.common.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
 from atelier.common.errors import AtelierError
+from atelier.common.messages import Message
 from atelier.common.models import Status
 from atelier.common.validation import check_password
 from atelier.git.urls import check_git_access
@@ -69,7 +70,7 @@ class CreateProject(Body):
         if wanted is False or (wanted is None and value is None):
             return None
         if value is None:
-            raise ValueError("A password is needed when passwordProtected is true.")
+            raise ValueError(Message("input.requires", given="passwordProtected: true", other="password"))
         return _checked_password(value)
 
     @field_validator("git_url")
@@ -77,9 +78,9 @@ class CreateProject(Body):
     def _only_with_its_type(cls, value: str | None, info: ValidationInfo) -> str | None:
         kind = info.data.get("project_type")
         if kind == TEMPLATE_FROM_GIT and not value:
-            raise ValueError("A gitUrl is needed when projectType is git-clone.")
+            raise ValueError(Message("input.requires", given=f"projectType: {TEMPLATE_FROM_GIT}", other="gitUrl"))
         if kind not in (TEMPLATE_FROM_GIT, None) and value:
-            raise ValueError("A gitUrl is only for the projectType git-clone.")
+            raise ValueError(Message("input.requires", given="gitUrl", other=f"projectType: {TEMPLATE_FROM_GIT}"))
         return value or None
 
     @field_validator("git_token")
@@ -90,7 +91,7 @@ class CreateProject(Body):
         except AtelierError as error:
             raise ValueError(error.sentence) from error
         if access is not None and "git_url" in info.data and info.data["git_url"] is None:
-            raise ValueError("A gitToken requires a gitUrl.")
+            raise ValueError(Message("input.requires", given="gitToken", other="gitUrl"))
         return value or None
 
     @property

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.database.claims import Claim, ClaimResult, Claims, Participant
 
 from ..core.batcher import Batcher, Waiting
@@ -90,6 +91,6 @@ def _later(failed: _Failed) -> AtelierError:
     return AtelierError(
         failed.error.code,
         failed.error.message,
-        remedy=f"Contact the workshop's admin, or try again in {wait} seconds.",
+        remedy=Message("api.try_later", wait=wait),
         retry_after=wait,
     )

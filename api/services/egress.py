@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.egress.squid_config import Configuration
 from atelier.egress.whitelist import WhitelistMode
@@ -20,15 +21,15 @@ from .services import Services
 
 def logged(services: Services, project_id: str) -> Workspace:
     """The workspace. Raises PROJECT_NOT_FOUND if no proxy logs its requests."""
-    return _that_can(services, project_id, Capability.LOG, "Workspace not found or not using proxy")
+    return _that_can(services, project_id, Capability.LOG, Message("api.not_logged"))
 
 
 def recorded(services: Services, project_id: str) -> Workspace:
     """The workspace. Raises PROJECT_NOT_FOUND if it is not recorded."""
-    return _that_can(services, project_id, Capability.RECORD, "Workspace not found or not recorded")
+    return _that_can(services, project_id, Capability.RECORD, Message("api.not_recorded"))
 
 
-def _that_can(services: Services, project_id: str, capability: Capability, otherwise: str) -> Workspace:
+def _that_can(services: Services, project_id: str, capability: Capability, otherwise: Message) -> Workspace:
     row = services.reads.find(id=project_id) if len(project_id) == 12 else None
     if row is None or not row.proxy_mode.can(capability):
         raise AtelierError(Code.PROJECT_NOT_FOUND, otherwise, field="projectId", value=project_id[:40])

@@ -6,6 +6,7 @@ import asyncio
 import base64
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import IDE_PORT, Workspace
 from atelier.gateway.aliases import Alias, check_port
 from atelier.gateway.port_access import guarded_ports, share_port, shared_ports, unshare_ports
@@ -82,12 +83,12 @@ async def _prove_ownership(services: Services, row: Workspace, password: str | N
     else:
         status = await admission(services, row, basic(password), address)
     if status == 429:
-        raise AtelierError(Code.TOO_MANY_ATTEMPTS, "Too many wrong passwords; wait a minute.", retry_after=60)
+        raise AtelierError(Code.TOO_MANY_ATTEMPTS, Message("too_many.passwords", wait=60), retry_after=60)
     if status != 204:
         raise AtelierError(
             Code.INVALID_WORKSPACE_PASSWORD,
-            "Invalid password for password-protected workspace",
-            remedy="Send the workspace's password as password. If it has none, only the operator can share its ports.",
+            Message("api.wrong_workspace_password"),
+            remedy=Message("api.share_with_password"),
         )
 
 

@@ -74,16 +74,16 @@ class Services:
         self.disk = DiskGauge(site.engine_url)
         self.presenter = Presenter(settings, self.watcher, self.sampler, reads)
         self.passwords = PasswordCheck()
-        self.sign_ins = Limiter(_WRONG_TOKENS, "Too many wrong tokens; wait a minute.")
+        self.sign_ins = Limiter(_WRONG_TOKENS, "too_many.tokens")
         # Port share changes by participants, by workspace.
-        self.shares = Limiter(_SHARES, "Too many changes of this workspace's ports; wait {wait} seconds.")
+        self.shares = Limiter(_SHARES, "too_many.port_changes")
         self.streams = Streams()
         self.activities = Activities(site, self.watcher)
         # For queries about one seat that a caller waits for.
         self.seat_threads = SeatThreads(_SEAT_THREADS, "seats")
         self.claim_batcher = ClaimBatcher(
             Claims(store, workshop.group, workshop.seats_per),
-            Limiter(workshop.claims_per_minute, "Too many claims from one address; wait a minute."),
+            Limiter(workshop.claims_per_minute, "too_many.claims"),
             lambda: leaving(self.jobs),
             password_due=workshop.generate_passwords,
         )

@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Any
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -49,7 +50,7 @@ class PageRoute(APIRoute):
                 return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
             except Exception:  # the boundary: people get a page all the same, the log says what it was
                 log.exception("%s could not be shown", request.url.path)
-                fault = AtelierError(Code.INTERNAL_ERROR, "Something unforeseen went wrong.", reason="unknown")
+                fault = AtelierError(Code.INTERNAL_ERROR, Message("api.unforeseen"))
                 return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
 
         return answer_or_say_why
@@ -78,7 +79,7 @@ def install_wrong_addresses(app: FastAPI) -> None:
 
 
 def _nowhere() -> AtelierError:
-    return AtelierError(Code.NOT_FOUND, "There is nothing at this address.")
+    return AtelierError(Code.NOT_FOUND, Message("api.nothing_here"))
 
 
 def _is_looked_at(method: str, path: str, headers: Headers) -> bool:

@@ -25,7 +25,7 @@ from ansible.module_utils.errors import UnsupportedError
 from .common.atomic_files import no_space
 from .common.declared import build, options
 from .common.errors import AtelierError, Code
-from .common.messages import tagged
+from .common.messages import Message, tagged
 from .common.models import GitServer, Network, ProxyMode, Site, address
 from .containers.container_names import read_names_key
 from .containers.context import Context, Progress, open_context
@@ -44,9 +44,8 @@ def checked(declared: Mapping[str, Any], values: Mapping[str, Any], field: str) 
     if wrong:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The settings are wrong: {'; '.join(wrong)}.",
+            Message("settings.wrong", faults="; ".join(wrong)),
             field=field,
-            remedy="Correct them; docs/settings.md lists all settings.",
         )
     return dict(result.validated_parameters)
 
@@ -76,9 +75,8 @@ def _networks(raw: Mapping[str, Any]) -> dict[ProxyMode, Network]:
         except (ValueError, KeyError, TypeError) as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"site.networks.{mode} is not a network: {error}.",
+                Message("settings.network", mode=mode, why=error),
                 field=f"site.networks.{mode}",
-                remedy="Give a proxy mode with a name and a subnet such as 172.28.0.0/16.",
             ) from error
     return networks
 
@@ -89,9 +87,8 @@ def _state_dir(path: str) -> Path:
     if Path(path).is_relative_to("/root"):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The state folder {path} is below /root, which the services' containers cannot read.",
+            Message("settings.state_dir", path=path),
             field="site.state_dir",
-            remedy="Set atelier_state_dir to a folder elsewhere, such as /var/lib/atelier.",
         )
     return Path(path)
 

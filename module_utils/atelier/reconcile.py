@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 
 from .common.errors import AtelierError
+from .common.messages import Message
 from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
@@ -59,12 +60,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference: its kind, what it concerns (an id or a name), a sentence on it, and how it is mended."""
+    """One difference: its kind, what it concerns (an id or a name), a sentence on it, whose remedy says what the repair
+    does, and the repair."""
 
     kind: Kind
     subject: str
-    message: str
-    remedy: str
+    message: Message
     repair: Callable[[], None]
 
 
@@ -116,8 +117,7 @@ def _wrong_name(context: Context, container: Container, wanted: str) -> Drift:
     return Drift(
         Kind.WRONG_NAME,
         container.name,
-        f"The container {container.name} has an outdated name.",
-        f"Rename it to {wanted}, while it runs.",
+        Message("drift.wrong_name", container=container.name, wanted=wanted),
         mend,
     )
 
@@ -141,10 +141,9 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
             Drift(
                 Kind.INTERRUPTED_SNAPSHOT,
                 row.name if row else id,
-                f"A snapshot of {row.name!r} was interrupted: it may be paused, and its secrets removed."
+                Message("drift.interrupted_snapshot", name=row.name)
                 if row
-                else f"Secrets of the deleted workspace {id} are still stored.",
-                "Restore the secrets and unpause it." if row else "Delete them.",
+                else Message("drift.leftover_secrets", id=id),
                 repair,
             )
         )
@@ -161,8 +160,7 @@ def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _
         Drift(
             Kind.INTERRUPTED_RESET,
             row.name,
-            f"A reset of {row.name!r} was interrupted: its container is {moved} now.",
-            "Restore that container, stopped. (Re-running the reset would complete it instead.)",
+            Message("drift.interrupted_reset", name=row.name, container=moved),
             lambda row=row: repair(row),  # type: ignore[misc]
         )
         for id, moved in interrupted_resets(context).items()
@@ -184,8 +182,7 @@ def _past(
         Drift(
             Kind.LEFTOVER_CONTAINER,
             name,
-            f"The container {name}, kept by a reset, is no longer needed.",
-            "Remove it.",
+            Message("drift.leftover_container", container=name),
             lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
         )
         for name, (id, over) in stale_containers(context, keep_hours).items()
@@ -195,8 +192,7 @@ def _past(
         Drift(
             Kind.LEFTOVER_CHECKPOINT,
             checkpoint.tag,
-            f"The checkpoint {checkpoint.tag} belongs to a workspace that is gone.",
-            "Remove it.",
+            Message("drift.leftover_checkpoint", tag=checkpoint.tag),
             lambda checkpoint=checkpoint: drop_checkpoint(context, checkpoint),  # type: ignore[misc]
         )
         for checkpoint in all_checkpoints(context)
@@ -215,8 +211,8 @@ def _rehearsals(context: Context) -> list[Drift]:
     seats = rehearsal.leftover_seats(context) if context.locks.rehearsal_free() else []
     if not seats:
         return []
-    message = f"{len(seats)} seats of an interrupted rehearsal still exist."
-    return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, "Remove them.", clear)]
+    message = Message("drift.leftover_rehearsal", count=len(seats))
+    return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, clear)]
 
 
 def _orphan(context: Context, id: str, container: Container) -> Drift:
@@ -229,8 +225,7 @@ def _orphan(context: Context, id: str, container: Container) -> Drift:
     return Drift(
         Kind.ORPHAN_CONTAINER,
         container.name,
-        f"The container {container.name} ({container.labels.get('atelier.name', 'no name')!r}) has no database row.",
-        "Create its row from its labels.",
+        Message("drift.orphan_container", container=container.name, name=container.labels.get("atelier.name", "-")),
         rebuild_row,
     )
 
@@ -271,10 +266,9 @@ def _wrong_status(context: Context, row: Workspace, container: Container | None,
     return Drift(
         Kind.MISSING_CONTAINER if gone else Kind.WRONG_STATUS,
         row.name,
-        f"The container of {row.name!r} is gone."
+        Message("drift.missing_container", name=row.name, status=status)
         if gone
-        else f"{row.name!r} is {status}, the database says {row.status}.",
-        f"Set its status to {status}." + (" Start it to re-create it." if gone else ""),
+        else Message("drift.wrong_status", name=row.name, status=status, recorded=row.status),
         set_status,
     )
 
@@ -295,8 +289,7 @@ def _unfinished(context: Context, row: Workspace) -> Drift:
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
         row.name,
-        f"The creation of {row.name!r} was interrupted, and no run continues it.",
-        "Remove the incomplete workspace. (Re-running the interrupted playbook would complete it instead.)",
+        Message("drift.unfinished_workspace", name=row.name),
         remove,
     )
 
@@ -311,8 +304,7 @@ def _given_up(context: Context, row: Workspace) -> Drift:
     return Drift(
         Kind.UNFINISHED_WORKSPACE,
         row.name,
-        f"The creation of {row.name!r} was abandoned.",
-        "Remove what was half-made.",
+        Message("drift.abandoned_workspace", name=row.name),
         discard,
     )
 
@@ -329,8 +321,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
         Drift(
             Kind.ABANDONED_BATCH,
             batch.id,
-            f"An order of {batch.count} clones was interrupted.",
-            "Treat the existing clones as complete. (Re-running the interrupted playbook would complete it instead.)",
+            Message("drift.abandoned_batch", count=batch.count),
             lambda batch=batch: close(batch),  # type: ignore[misc]
         )
         for batch in context.store.open_batches()
@@ -343,8 +334,7 @@ def _leftover_snapshots(context: Context) -> list[Drift]:
         Drift(
             Kind.LEFTOVER_SNAPSHOT,
             ", ".join(image.tags) or image.id,
-            "An unused snapshot still exists.",
-            "Remove it.",
+            Message("drift.leftover_snapshot"),
             lambda image=image: remove_leftovers(context, [image]),  # type: ignore[misc]
         )
         for image in leftover_snapshots(context)
@@ -362,8 +352,7 @@ def _leftover_volumes(
         Drift(
             Kind.LEFTOVER_VOLUME,
             volume,
-            f"The volume {volume} belongs to a workspace that is gone.",
-            "Remove it.",
+            Message("drift.leftover_volume", volume=volume),
             lambda volume=volume: remove(volume),  # type: ignore[misc]
         )
         for volume in volumes
@@ -384,8 +373,7 @@ def _leftover_git_access(context: Context) -> list[Drift]:
         Drift(
             Kind.LEFTOVER_GIT_ACCESS,
             id,
-            f"The workspace {id} is gone, and may still have access to the repository {repository!r}.",
-            "End it.",
+            Message("drift.leftover_git_access", id=id, repository=repository),
             lambda id=id: end(id),  # type: ignore[misc]
         )
         for id, repository in context.store.unrevoked().items()
@@ -394,12 +382,12 @@ def _leftover_git_access(context: Context) -> list[Drift]:
 
 def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
     maps = (
-        (context.gateway, {row.id: row.address for row in rows}, "routes"),
-        (context.aliases, alias_routes(context.store), "aliases"),
-        (context.ports, port_routes(context.store), "port settings"),
+        (context.gateway, {row.id: row.address for row in rows}),
+        (context.aliases, alias_routes(context.store)),
+        (context.ports, port_routes(context.store)),
     )
-    for table, wanted, what in maps:
-        for place, present in (("file", table.saved()), ("running gateway", table.running())):
+    for table, wanted in maps:
+        for present in (table.saved(), table.running()):
             changes = compare_routes(present, wanted) if present is not None else None
             if changes:
                 wrong = [*changes.added, *changes.moved, *changes.removed]
@@ -407,8 +395,7 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
                     Drift(
                         Kind.WRONG_ROUTES,
                         ", ".join(wrong)[:200],
-                        f"The gateway's {place} has {len(wrong)} wrong, missing or left-over {what}.",
-                        "Write the entries of the database.",
+                        Message("drift.wrong_routes", count=len(wrong)),
                         context.sync_routes,
                     )
                 ]

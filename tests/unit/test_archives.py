@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.workshop.archives import ArchiveFile, remove_unfinished, write_archive
 from atelier.workshop.manifest import NAME, Entry, fault_of, read_manifest, write_manifest
 from support import refused
@@ -71,7 +72,7 @@ def test_what_is_not_whole_leaves_no_file(tmp_path: Path, data: bytes) -> None:
 def test_a_stream_that_breaks_leaves_no_file(tmp_path: Path) -> None:
     def pieces() -> object:
         yield TAR[:2000]
-        raise AtelierError(Code.SERVICE_UNAVAILABLE, "gone")
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, as_message("gone"))
 
     with pytest.raises(AtelierError) as error:
         write_archive(tmp_path, pieces(), lambda digest: digest)  # type: ignore[arg-type]

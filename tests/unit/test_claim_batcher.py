@@ -6,14 +6,15 @@ from typing import cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.database.claims import Claim, Claims
 
 from api.core.rate_limit import Limiter
 from api.services import claim_batcher
 from api.services.claim_batcher import ClaimBatcher
 
-BROKEN = AtelierError(Code.IDE_NOT_READY, "It does not answer.", remedy="Look at its log.")
-AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, "Docker does not answer.")
+BROKEN = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."), remedy=as_message("Look at its log."))
+AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, as_message("Docker does not answer."))
 
 
 class Clock:
@@ -32,7 +33,7 @@ class Day:
     """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
 
     def __init__(self) -> None:
-        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, ""), tuple, password_due=True)
+        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, "too_many.claims"), tuple, password_due=True)
         self.jobs = 0
 
     def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:

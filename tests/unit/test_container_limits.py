@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.engine.client import DockerEngine
 from atelier.engine.container_limits import changed_limits, creation_limits, may_have_quota
 from atelier.engine.interface import SeatSpec
@@ -53,7 +54,7 @@ class Engine(DockerEngine):
     def _create(self, spec: SeatSpec, quota: int) -> str:
         self.asked.append(quota)
         if quota in self._refused:
-            raise AtelierError(Code.CONTAINER_CREATE_FAILED, "no")
+            raise AtelierError(Code.CONTAINER_CREATE_FAILED, as_message("no"))
         return "id"
 
 

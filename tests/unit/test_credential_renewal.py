@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.common.models import GitServer
 from atelier.containers import git_provisioning
 from atelier.containers.context import Context
@@ -79,7 +80,7 @@ def test_a_seat_without_a_branch_is_left_alone(tmp_path: Path, monkeypatch: pyte
 def test_a_git_server_that_is_down_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(tmp_path) as store:
         (row,) = store.reserve([order("Seat")])
-        fault = AtelierError(Code.GIT_ERROR, "The git server does not answer.")
+        fault = AtelierError(Code.GIT_ERROR, as_message("The git server does not answer."))
         renewal = Renewal(tmp_path, store, Forge(fault), monkeypatch)
         renewal.renew(row._replace(repository="seat", branch="main"))
         noted = store.get(id=row.id)

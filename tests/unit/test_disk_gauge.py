@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import Container
 from support import container
@@ -21,7 +22,7 @@ class Docker:
 
     def written(self, name: str) -> int:
         if self.size is None:
-            raise AtelierError(Code.ENGINE_ERROR, f"{name} cannot be measured.")
+            raise AtelierError(Code.ENGINE_ERROR, as_message(f"{name} cannot be measured."))
         return self.size
 
     def inspect(self, _: str) -> Container | None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.common.models import Workspace
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.engine.interface import Container
@@ -121,11 +122,11 @@ def test_what_others_take_stops_nobody(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_database_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, limit=2 * GIB, reserve=0)
     world.look(20 * GIB, a=GIB)
-    world.refusal = AtelierError(Code.REGISTRY_ERROR, "full")
+    world.refusal = AtelierError(Code.REGISTRY_ERROR, as_message("full"))
     real = disk_watch.note
 
     def refuse(*arguments: object) -> None:
-        raise AtelierError(Code.REGISTRY_ERROR, "full")
+        raise AtelierError(Code.REGISTRY_ERROR, as_message("full"))
 
     monkeypatch.setattr(disk_watch, "note", refuse)
     with pytest.raises(AtelierError, match="full"):
@@ -142,7 +143,7 @@ def test_a_database_that_is_full_is_told_later(tmp_path: Path, monkeypatch: pyte
 def test_on_a_full_disk_all_that_fill_it_are_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path, monkeypatch, limit=0, reserve=5 * GIB)
     world.look(20 * GIB, a=GIB, b=GIB)
-    world.refusal = AtelierError(Code.DISK_FULL, "The disk is full.")
+    world.refusal = AtelierError(Code.DISK_FULL, as_message("The disk is full."))
     world.look(0, a=11 * GIB, b=11 * GIB)
     assert sorted(world.gauge.killed) == sorted(f"c-{row.id}" for row in world.rows)
     assert world.stopped == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
+import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from support import NETWORKS, ROOMY, order
 
 from api.runner.adapter import error_from
 
+ROOT = Path(__file__).parents[2]
 WHY = Message("on_main", name="Base 1", said=Message("git.not_installed"))
 
 
@@ -82,9 +86,13 @@ def test_an_error_keeps_its_code_on_the_way_from_a_module() -> None:
     again = error_from(json.loads(json.dumps(result)))
     assert (again.code, again.message, again.details) == (error.code, error.message, error.details)
     assert (id_of(again.message), id_of(again.sentence)) == ("held.folder", "sentences")
-    # A module that is not ours has sentences only.
+    # A module that is not ours has sentences only: they are quoted.
     plain = error_from({"msg": "no such file"})
-    assert (plain.code, plain.message, id_of(plain.sentence)) == (Code.RUN_FAILED, "no such file", None)
+    assert (plain.code, plain.message, id_of(plain.sentence)) == (
+        Code.RUN_FAILED,
+        "The task failed: no such file",
+        "task_said",
+    )
 
 
 def test_rows_and_jobs_hold_codes(tmp_path: Path) -> None:
@@ -154,3 +162,33 @@ def test_a_manifest_holds_codes(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(document))
     found = read_manifest(tmp_path)[entry.id]
     assert (found.note, id_of(found.note)) == (entry.note, None)
+
+
+# Calls that say something to people, and exceptions that a message may quote as its cause.
+_SAYS = re.compile(r"AtelierError|Message|Drift|NotADomain|Limiter|Saved|HTTPException|error_body|warn|[A-Z]\w*Error")
+_PROSE = re.compile(r"[A-Za-z']{2,} [a-z']")
+# Start-up errors, which an operator reads in a log; bugs; what its own module catches.
+_UNSEEN_FILES = {"api/settings.py", "api/web/i18n.py"}
+_UNSEEN_ERRORS = {"AssertionError", "ConnectionError", "KeyError", "TimeoutError"}
+_UNSEEN_TEXTS = {"the checksum differs", "a record without length", "the mode ", " has no proxy", "not changeable: "}
+_UNSEEN_TEXTS |= {" is no absolute path"}
+
+
+def test_a_sentence_without_a_code_is_refused() -> None:
+    """Errors, warnings and causes whose English text is where they are raised."""
+    found = []
+    for file in (file for folder in ("module_utils", "api", "library") for file in (ROOT / folder).rglob("*.py")):
+        place = str(file.relative_to(ROOT))
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func).rpartition(".")[2]
+            if _SAYS.fullmatch(name) and name not in _UNSEEN_ERRORS and place not in _UNSEEN_FILES:
+                found += [f"{place}:{call.lineno}: {text}" for text in _prose_in(call)]
+    assert not found
+
+
+def _prose_in(call: ast.Call) -> Iterator[str]:
+    for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+        for node in ast.walk(argument):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and _PROSE.search(text) and text not in _UNSEEN_TEXTS:
+                yield text

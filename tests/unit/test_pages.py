@@ -15,6 +15,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
 from atelier.common.texts import TEXTS
 from atelier.egress.squid_log import LogEntry
+from atelier.egress.whitelist import normalise
 from pydantic import ValidationError
 
 from api.core.errors import error_response, validation_response
@@ -225,9 +226,19 @@ def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
     huge = Message("input.count", value=10**30, low=1, high=50)
     body = json.loads(bytes(error_response(AtelierError(Code.VALIDATION_ERROR, huge, field="count")).body))
     assert words("de").translate_codes(body["codes"])["error"] == f"{10**30} Klone sind nicht erlaubt."
-    # A sentence of which a part has no code is not told by halves.
-    partly = error_response(AtelierError(Code.VALIDATION_ERROR, fault, field="group", remedy="Ask again."))
-    assert json.loads(bytes(partly.body))["codes"].keys() == {"error"}
+    # Faults within the details have their codes beside them.
+    with pytest.raises(AtelierError) as faulty:
+        normalise(["*.example.org", "x y"])
+    body = json.loads(bytes(error_response(faulty.value).body))
+    wildcard, space = words("de").translate_codes([entry["codes"] for entry in body["details"]["invalid"]])
+    assert wildcard == {
+        "fault": "enthält einen Platzhalter",
+        "remedy": "Lassen Sie ihn weg: Eine Domain schließt ihre Subdomains immer ein.",
+    }
+    assert space["fault"] == "enthält Leerraum oder Steuerzeichen"
+    assert words("de").translate_codes(body["codes"])["message"] == (
+        "domains[0] '*.example.org' enthält einen Platzhalter. Weitere ungültige Einträge: 1. " + wildcard["remedy"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 
 from api.services.password_batcher import MOST_AT_ONCE, PasswordBatcher
 
-REFUSED = AtelierError(Code.IDE_NOT_READY, "It does not answer.")
+REFUSED = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."))
 
 
 class Playbook:

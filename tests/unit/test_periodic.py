@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 
 from api.core.periodic import run_periodically
 
 log = logging.getLogger("test")
-FULL = AtelierError(Code.REGISTRY_ERROR, "The disk is full.")
+FULL = AtelierError(Code.REGISTRY_ERROR, as_message("The disk is full."))
 
 
 def looked(faults: list[Exception | None], docker: SimpleNamespace | None = None) -> int:
@@ -37,9 +38,9 @@ def test_a_failure_is_logged_once_until_a_look_succeeds(caplog: pytest.LogCaptur
     faults: list[Exception | None] = [FULL, FULL, FULL, None, None, FULL, ValueError("a bug"), ValueError("a bug")]
     assert looked(faults) == len(faults)
     assert [(record.getMessage(), bool(record.exc_info)) for record in caplog.records] == [
-        ("looking: The disk is full.", False),
+        (f"looking: {FULL}", False),
         ("looking: works again", False),
-        ("looking: The disk is full.", False),
+        (f"looking: {FULL}", False),
         ("looking: unexpected error", True),
     ]
 

@@ -40,7 +40,7 @@ def services(folder: Path) -> Services:
         "audit": Audit(folder),
         "hashing": Hashing(),
         "alias_auth": AliasAuth(),
-        "shares": Limiter(3, "Wait {wait} seconds."),
+        "shares": Limiter(3, "too_many.port_changes"),
         "store": None,
         "sync_ports": lambda: None,
         "settings": SimpleNamespace(site=SimpleNamespace(workspace_url=lambda name: name)),

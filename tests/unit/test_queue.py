@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, id_of
+from atelier.common.messages import Message, as_message, id_of
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
 from support import NETWORKS, ROOMY
@@ -50,11 +50,11 @@ def made(store: WorkspaceStore) -> Queue:
 
 def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
     """As of an assertion in a playbook, which knows no codes."""
-    own = AtelierError(Code.RUN_FAILED, "Not changed: 0123456789ab.")
+    own = AtelierError(Code.RUN_FAILED, as_message("Not changed: 0123456789ab."))
     seats = [{"error": "The IDE did not answer."}, {"error": None}]
     reason = queue_module._reason(Ended("failed", {}, own), seats)
     assert (id_of(reason), reason) == ("seats_failed", "1 of 2 workspaces failed; see the error of each.")
-    assert queue_module._reason(Ended("failed", {}, own), [{"error": None}]) == "Not changed: 0123456789ab."
+    assert queue_module._reason(Ended("failed", {}, own), [{"error": None}]) == own.message
     coded = AtelierError(Code.CANCELED, Message("canceled"))
     assert id_of(queue_module._reason(Ended("canceled", {}, coded), seats)) == "canceled"
     assert queue_module._reason(Ended("successful", {}), seats) is None

@@ -18,7 +18,7 @@ def is_refused(limiter: Limiter, caller: str) -> bool:
 
 @pytest.mark.parametrize("place", ["", "demo "])
 def test_a_site_of_ipv6_counts_as_a_whole_too(place: str) -> None:
-    limiter = Limiter(3, "wait {wait}")
+    limiter = Limiter(3, "too_many.claims")
     tries = 0
     while tries < 1000 and not is_refused(limiter, f"{place}2001:db8:7:{tries // 2:x}::1"):
         limiter.count(f"{place}2001:db8:7:{tries // 2:x}::1")

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
@@ -94,8 +95,8 @@ def test_what_is_stopped_stays_so_with_the_new_password(tmp_path: Path, monkeypa
     "engine",
     [
         Engine(restarts=False),  # whatever it was that answered, it is the old one
-        Engine(fault=AtelierError(Code.SERVICE_UNAVAILABLE, "Docker is away.")),
-        Engine(fault=AtelierError(Code.ENGINE_ERROR, "It would not end.")),
+        Engine(fault=AtelierError(Code.SERVICE_UNAVAILABLE, as_message("Docker is away."))),
+        Engine(fault=AtelierError(Code.ENGINE_ERROR, as_message("It would not end."))),
     ],
 )
 def test_a_seat_whose_release_fails_is_in_error(
@@ -159,7 +160,7 @@ def test_a_release_job_that_never_ran_leaves_the_seat_in_error(tmp_path: Path, s
     with open_store(tmp_path) as store:
         id, jobs = seat(store), Jobs(store)
         job = jobs.create(RELEASE, [id], {}, "operator")
-        ended = Ended(state, {}, AtelierError(Code.CANCELED, "It was canceled before it began."))
+        ended = Ended(state, {}, AtelierError(Code.CANCELED, as_message("It was canceled before it began.")))
         (outcome,) = OPERATIONS[RELEASE].finalize(jobs, job, ended)
         assert (outcome["status"], is_unreleased(store.get(id=id))) == ("error", True)
 

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.context import Context
@@ -47,12 +48,12 @@ class Engine:
 
     def start(self, name: str) -> None:
         if self.containers[name] == "created" and self._broken == "start":
-            raise AtelierError(Code.CONTAINER_CREATE_FAILED, "It does not start.")
+            raise AtelierError(Code.CONTAINER_CREATE_FAILED, as_message("It does not start."))
         self.containers[name] = "running"
 
     def stop(self, name: str) -> None:
         if self._broken == "stop":
-            raise AtelierError(Code.ENGINE_ERROR, "It does not stop.")
+            raise AtelierError(Code.ENGINE_ERROR, as_message("It does not stop."))
         self.containers[name] = "exited"
 
     def rename(self, old: str, new: str) -> None:

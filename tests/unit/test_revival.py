@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
@@ -141,7 +142,7 @@ def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_hold
         def write(store: WorkspaceStore, id: str) -> None:
             tries.append(id)
             if len(tries) < 20:
-                raise AtelierError(Code.REGISTRY_ERROR, "The database's disk is full.")
+                raise AtelierError(Code.REGISTRY_ERROR, as_message("The database's disk is full."))
             to_stay_stopped(store, id)
             loop.call_soon_threadsafe(written.set)
 

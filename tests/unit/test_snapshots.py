@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import as_message
 from atelier.containers.context import Context
 from atelier.containers.held_secrets import Secret, find_secrets
 from atelier.containers.snapshots import _put, _put_back, leftover_snapshots
@@ -82,7 +83,7 @@ def test_a_file_that_has_no_place_any_more_goes_home() -> None:
     class Docker:
         def put(self, container: str, folder: str, files: list[File]) -> None:
             if any("gone" in str(file.path) for file in files):
-                raise AtelierError(Code.ENGINE_ERROR, "not a directory")
+                raise AtelierError(Code.ENGINE_ERROR, as_message("not a directory"))
             there.extend(str(file.path) for file in files)
 
     def secret(path: str) -> File:
@@ -97,10 +98,10 @@ def test_a_docker_that_is_slow_is_no_file_that_changed() -> None:
 
     class Docker:
         def read(self, *_: object) -> None:
-            raise AtelierError(Code.ENGINE_ERROR, "Docker could not read it in time.", limit="seconds")
+            raise AtelierError(Code.ENGINE_ERROR, as_message("Docker could not read it in time."), limit="seconds")
 
         def put(self, container: str, folder: str, files: list[File]) -> None:
-            raise AtelierError(Code.ENGINE_ERROR, "Docker could not write it in time.", limit="seconds")
+            raise AtelierError(Code.ENGINE_ERROR, as_message("Docker could not write it in time."), limit="seconds")
 
     engine = cast("Any", Docker())
     secret = Secret("/home/coder/.netrc", 1000, 1000, 0o600, 0.0, b"secret", b"")

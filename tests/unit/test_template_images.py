@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import as_message
 from atelier.common.models import Builds, Site
 from atelier.containers.template_images import TemplateImages, template_folders
 from atelier.engine.interface import Engine, Image, ImageBuild
@@ -141,7 +142,7 @@ def test_two_at_once_build_it_once(place: Site) -> None:
 
 
 def test_a_build_that_failed_is_tried_again(place: Site) -> None:
-    broken = AtelierError(Code.TEMPLATE_BUILD_FAILED, "broken")
+    broken = AtelierError(Code.TEMPLATE_BUILD_FAILED, as_message("broken"))
     failures = iter([broken])
 
     def work() -> None:

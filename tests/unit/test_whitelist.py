@@ -131,7 +131,7 @@ def test_all_faults_are_told() -> None:
     assert isinstance(invalid, list)
     assert [entry["index"] for entry in invalid][:3] == [0, 2, 3]
     assert len(invalid) == 20
-    assert "41 more" in refused.value.message
+    assert "Further invalid entries: 41." in refused.value.message
 
 
 def test_only_letters_digits_and_dots_come_out() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.egress.squid_log import last_requests
 from atelier.egress.whitelist import BASE
@@ -40,7 +41,7 @@ _LOG_LINES = 200
 
 async def _operator(caller: CurrentCaller) -> None:
     if not caller.operator:
-        raise AtelierError(Code.UNAUTHORIZED, "This page is the operator's.")
+        raise AtelierError(Code.UNAUTHORIZED, Message("api.token_missing"))
 
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])

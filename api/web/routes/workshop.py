@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
 from fastapi import APIRouter, Body, Depends, Response
 
 from ...core.responses import JSON
@@ -24,9 +25,9 @@ from ..templating import TranslatorDep, page
 
 async def _workshop_admin(services: ServicesDep, caller: CurrentCaller) -> None:
     if not services.settings.workshop.admin_password:
-        raise AtelierError(Code.FORBIDDEN, "This installation has no workshop password.", reason="ADMIN_OFF")
+        raise AtelierError(Code.FORBIDDEN, Message("api.no_admin_password"), reason="ADMIN_OFF")
     if not caller.workshop_admin:
-        raise AtelierError(Code.UNAUTHORIZED, "This page is for the workshop's admin.")
+        raise AtelierError(Code.UNAUTHORIZED, Message("api.admin_password_missing"))
 
 
 for_all = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 from .messages import Message
-from .plain_text import plain
 
 
 class Code(StrEnum):
@@ -66,18 +65,20 @@ class AtelierError(Exception):
     """A failure that a person can act on.
 
     ``message`` says what is wrong with which value, ``remedy`` what to do (by default the message's own), ``field``
-    names the parameter at fault, if one is; ``sentence`` is message and remedy together. What may be stored, or shown
-    on a page, is a Message, which has a code. Values of secret parameters are put into none of these.
+    names the parameter at fault, if one is; ``sentence`` is message and remedy together. Values of secret parameters
+    are put into none of these.
     """
 
     def __init__(
-        self, code: Code, message: str, *, field: str | None = None, remedy: str | None = None, **details: object
+        self,
+        code: Code,
+        message: Message,
+        *,
+        field: str | None = None,
+        remedy: Message | None = None,
+        **details: object,
     ) -> None:
-        if isinstance(message, Message):
-            remedy = message.remedy if remedy is None else remedy
-        else:
-            # Words of a seat may be in it.
-            message = plain(message)
+        remedy = remedy or message.remedy
         self.code = code
         self.message = message
         self.sentence = message if remedy is None else Message("sentences", first=message, then=remedy)
@@ -85,5 +86,5 @@ class AtelierError(Exception):
         if field is not None:
             self.details["field"] = field
         if remedy is not None:
-            self.details["remedy"] = str(remedy)
+            self.details["remedy"] = remedy
         super().__init__(self.sentence)

@@ -17,8 +17,6 @@ from .plain_text import plain
 from .texts import TEXTS
 
 _KEY = "codes"
-# The parameters that join sentences.
-_PARTS = {"first", "then"}
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
@@ -55,12 +53,12 @@ def id_of(text: str | None) -> str | None:
     return text.id if isinstance(text, Message) else None
 
 
-def is_coded(text: object) -> bool:
-    """Whether a sentence, and each of which it is made, has a code: then it can be told in another language."""
-    return isinstance(text, Message) and all(is_coded(text.params[part]) for part in _PARTS & text.params.keys())
+def as_message(text: str) -> Message:
+    """The text as a message. One without a code, which an older version or another program wrote, is quoted."""
+    return text if isinstance(text, Message) else Message("task_said", said=text)
 
 
-def chain(id: str, messages: Iterable[str]) -> str:
+def chain(id: str, messages: Iterable[Message]) -> Message:
     """Several as one, joined by a text that has ``first`` and ``then``."""
     return reduce(lambda first, then: Message(id, first=first, then=then), messages)
 
@@ -109,7 +107,9 @@ def restored(text: str | None) -> str | None:
 
 
 def _value(value: object) -> object:
-    """What JSON can hold: a larger number is a text."""
+    """What JSON can hold: a larger number is a text. An exception of ours holds a message, any other a text."""
+    if isinstance(value, Exception) and value.args and isinstance(value.args[0], Message):
+        return value.args[0]
     if value is None or isinstance(value, Message | float) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     return plain(str(value))

@@ -44,7 +44,7 @@ class Saved:
     commit: str | None = None
     committed: bool = False
     pushed: bool = False
-    note: str | None = None
+    note: Message | None = None
 
 
 def save_work(context: Context, workspace: Workspace) -> Saved:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..common.messages import Message
+
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -187,7 +189,7 @@ def migrate(db: sqlite3.Connection) -> None:
     """Brings the file up to date inside the caller's transaction. A newer file than this code is refused."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(_MIGRATIONS):
-        raise sqlite3.DatabaseError(f"it was written by a newer Atelier (schema {version})")
+        raise sqlite3.DatabaseError(Message("newer_database", version=version))
     for statements in _MIGRATIONS[version:]:
         for statement in statements:
             db.execute(statement)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from .domain_names import public_suffixes
 
 OTHER = "Other"
@@ -82,7 +83,6 @@ def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str
 def _no_extension(category: object) -> AtelierError:
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"The domain categories can't be extended: {str(category)[:60]} is not a mapping of labels and hosts.",
+        Message("settings.categories", category=str(category)[:60]),
         field="domain_categories",
-        remedy='Give a mapping such as {"AI APIs": {"labels": ["acme-ai"], "hosts": ["llm.example.org"]}}.',
     )

@@ -10,6 +10,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ..common.messages import Message
+
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
@@ -23,11 +25,11 @@ _SHOWN_CHARACTERS = 80
 
 
 class NotADomain(ValueError):
-    """Why a text is not a valid domain; ``remedy`` says what to write instead."""
+    """Why a text is not a valid domain: ``fault``, whose remedy says what to write instead."""
 
-    def __init__(self, fault: str, remedy: str) -> None:
-        super().__init__(fault)
-        self.remedy = remedy
+    def __init__(self, id: str, **params: object) -> None:
+        self.fault = Message(f"domain.{id}", **params)
+        super().__init__(self.fault)
 
 
 def normalised(text: str) -> str:
@@ -43,15 +45,11 @@ def normalised(text: str) -> str:
     if not all(map(_LABEL.fullmatch, labels)):
         raise _explained(text, name, labels)
     if len(name) > _NAME_LENGTH or max(map(len, labels)) > _LABEL_LENGTH:
-        raise NotADomain(
-            "is too long", f"A domain has at most {_NAME_LENGTH} characters, each of its parts at most {_LABEL_LENGTH}."
-        )
+        raise NotADomain("too_long", most=_NAME_LENGTH, most_of_part=_LABEL_LENGTH)
     if _NUMBER.fullmatch(labels[-1]):
-        raise NotADomain("is an address, not a name", "Name the domain; addresses can't be allowed.")
+        raise NotADomain("address")
     if len(labels) == 1 or public_suffixes().is_public(name):
-        raise NotADomain(
-            "would allow everything that ends with it", "Name a domain below it, such as example." + name + "."
-        )
+        raise NotADomain("too_broad", name=name)
     return name
 
 
@@ -66,9 +64,7 @@ def _to_ascii(text: str) -> str:
     try:
         return idna.encode(text, uts46=True).decode()
     except idna.IDNAError as error:
-        raise NotADomain(
-            f"is not an international domain name ({str(error).rstrip('.')})", "Correct its spelling."
-        ) from error
+        raise NotADomain("not_international", why=str(error).rstrip(".")) from error
 
 
 @cache
@@ -82,23 +78,21 @@ def public_suffixes() -> PublicSuffixList:
 def _explained(text: str, name: str, labels: list[str]) -> NotADomain:
     """What of the text is wrong, in the order in which a person would see it."""
     if not name:
-        return NotADomain("is empty", "Leave it out, or name a domain.")
+        return NotADomain("empty")
     if any(character.isspace() or not character.isprintable() for character in text):
-        return NotADomain("holds white space or control characters", "Give each domain as an entry of its own.")
+        return NotADomain("space")
     if "*" in name:
-        return NotADomain("holds a wildcard", "Omit it: a domain always includes its subdomains.")
+        return NotADomain("wildcard")
     if "://" in name or "/" in name:
-        return NotADomain("is an address of a page", "Give the domain alone, without https:// and path.")
+        return NotADomain("page")
     if name.count(":") > 1 or name.startswith("["):
-        return NotADomain("is an address, not a name", "Name the domain; addresses can't be allowed.")
+        return NotADomain("address")
     if ":" in name:
-        return NotADomain("holds a port", "Give the domain alone; the ports are the platform's own setting.")
+        return NotADomain("port")
     if "@" in name:
-        return NotADomain("holds a user name", "Give the domain alone.")
+        return NotADomain("user")
     if "" in labels:
-        return NotADomain("holds an empty part", "Put one dot between two parts.")
+        return NotADomain("empty_part")
     if any(label.startswith("-") or label.endswith("-") for label in labels):
-        return NotADomain("has a part that begins or ends with a hyphen", "Correct its spelling.")
-    return NotADomain(
-        "holds characters that no domain has", "Use letters, digits, hyphens and dots, such as example.org."
-    )
+        return NotADomain("hyphen")
+    return NotADomain("characters")

@@ -183,7 +183,7 @@ class Squid:
     @staticmethod
     def _complaint(output: str) -> str:
         complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
-        return "; ".join(complaint[:300] for complaint in complaints) or "it gave no reason."
+        return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
 
     def _read(self, path: Path) -> Configuration | None:
         try:

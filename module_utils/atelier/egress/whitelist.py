@@ -145,15 +145,17 @@ def _too_many(count: int, field: str) -> AtelierError:
 
 def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:
     index, text, fault = faults[0]
-    more = f" {len(faults) - 1} more are invalid." if len(faults) > 1 else ""
+    message = Message("domain.refused", field=f"{field}[{index}]", value=shown(text), fault=fault.fault)
+    if len(faults) > 1:
+        message = Message("sentences", first=message, then=Message("domain.more_refused", count=len(faults) - 1))
     return AtelierError(
         Code.VALIDATION_ERROR,
-        f"{field}[{index}] {shown(text)} {fault}.{more}",
+        message,
         field=f"{field}[{index}]",
         value=text[:253],
-        remedy=fault.remedy,
+        remedy=fault.fault.remedy,
         invalid=[
-            {"index": index, "value": text[:253], "fault": str(fault), "remedy": fault.remedy}
+            {"index": index, "value": text[:253], "fault": fault.fault, "remedy": fault.fault.remedy}
             for index, text, fault in faults[:_FAULTS_SHOWN]
         ],
     )

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -96,7 +97,7 @@ def _without_secrets(output: str, settings: str) -> str:
 def _failure(build: ImageBuild, status: int, output: str) -> AtelierError:
     # Without BuildKit's own lines, unless there are no others.
     lines = _OUTPUT.findall(output) or output.strip().splitlines() or [f"exit status {status}"]
-    more = {"output": last_of("\n".join(lines), _SHOWN_OUTPUT)}
+    more: dict[str, Any] = {"output": last_of("\n".join(lines), _SHOWN_OUTPUT)}
     if status in _TIMED_OUT:
         too_long = Message("template_too_long", template=build.template, seconds=build.seconds)
         return AtelierError(Code.TEMPLATE_BUILD_FAILED, too_long, **more)

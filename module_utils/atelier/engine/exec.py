@@ -206,7 +206,7 @@ def _begun(connection: socket.socket, deadline: float) -> bytearray:
 
 def _refusal(connection: socket.socket, body: bytes, deadline: float) -> APIError:
     """Docker's reason: its answer is one JSON object."""
-    reason = "it refused to run a program"
+    reason: str = Message("docker.run_refused")
     with suppress(TimeoutError):
         while len(body) < _LONGEST_HEAD:
             with suppress(ValueError):

@@ -297,7 +297,7 @@ class Forge:
     def _made_of(self, raw: Mapping[str, Any]) -> Repository:
         name = raw["name"]
         if not isinstance(name, str):
-            raise TypeError("its name is no text")
+            raise TypeError(Message("git.name_no_text"))
         # For a damaged repository the server omits fields.
         return Repository(
             name=name,

@@ -62,7 +62,7 @@ def read_credentials(git: GitServer) -> Credentials:
         found = json.loads(git.credentials.read_bytes())
         return Credentials(found["user"], found["password"], found["token"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not what ./atelier up writes"
+        reason = error.strerror if isinstance(error, OSError) else Message("git.foreign_credentials")
         raise AtelierError(
             Code.SERVICE_UNAVAILABLE,
             Message("git.credentials_unreadable", file=git.credentials, reason=reason),

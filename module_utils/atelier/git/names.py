@@ -56,20 +56,19 @@ def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
     """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
     fault = None
     if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
-        fault = "is not an account's name"
+        fault = "input.owner"
     elif name.lower() == SERVICE_ACCOUNT or name.lower().startswith("seat-"):
-        fault = "is kept for Atelier itself and its seats"
+        fault = "input.owner_kept"
     elif name.lower() in _RESERVED_USERS:
-        fault = "is reserved by Forgejo"
+        fault = "input.owner_reserved"
     if fault is None:
         return name
     raise AtelierError(
         Code.VALIDATION_ERROR,
-        f"The {field} {name[:50]!r} {fault}.",
+        Message(fault, field=field, value=name[:50]),
         field=field,
         value=name[:50],
-        remedy=f"Use 1 to {_LONGEST_USER} letters and digits, with single hyphens, dots and underscores inside, such "
-        "as developer (GIT_ADMIN_USER).",
+        remedy=Message("input.owner_use", most=_LONGEST_USER),
     )
 
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 
 _LONGEST_URL = 2048
 _LONGEST_USER = 255
@@ -43,37 +44,23 @@ def check_git_url(url: str, name: str = "git_url") -> str:
     """
     if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
         # Before anything that would show the address.
-        raise _refused(
-            name, "The address holds a user or a password.", "Leave it out of the address: there are fields for both."
-        )
+        raise _refused(name, "credentials")
     if len(url) > _LONGEST_URL:
-        raise _refused(name, f"The address has {len(url)} characters.", f"Use at most {_LONGEST_URL}.")
+        raise _refused(name, "too_long", count=len(url), most=_LONGEST_URL)
     if _NOT_IN_A_URL.search(url):
-        raise _refused(
-            name,
-            f"The address {url[:80]!r} contains an invalid character.",
-            "Write spaces and the like as %20, names of hosts in ASCII (punycode).",
-        )
+        raise _refused(name, "character", url=url[:80])
     if url.startswith("-") or not re.match(r"https?://", url, re.IGNORECASE):
-        raise _refused(
-            name,
-            f"The address {url[:80]!r} is not the http or https address of a repository.",
-            "Use an address that begins with https:// or http://.",
-        )
+        raise _refused(name, "scheme", url=url[:80])
     try:
         parts = urlsplit(url)
         host, _ = (parts.hostname or "").removesuffix("."), parts.port
     except ValueError as error:
-        raise _refused(name, f"The address {url[:80]!r} can't be read: {error}.", "Correct host and port.") from error
+        raise _refused(name, "unreadable", url=url[:80], why=error) from error
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise _refused(name, f"The address {url[:80]!r} has a ? or #.", "Use the address that git clone would take.")
+        raise _refused(name, "query", url=url[:80])
     segments = parts.path.split("/")
     if not parts.path.strip("/") or any(segment.startswith("-") for segment in segments):
-        raise _refused(
-            name,
-            f"The path {parts.path[:80]!r} is not the path of a repository.",
-            "Use an address such as https://git.example.org/team/course.git; no part of it may begin with a hyphen.",
-        )
+        raise _refused(name, "path", path=parts.path[:80])
     _check_host(host, parts.netloc, name)
     return url
 
@@ -83,13 +70,14 @@ def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
     if not user and not token:
         return None
     if not token:
-        raise _refused("git_token", "A git_username requires a git_token.", "Give both, or the token alone.")
+        message = Message("input.requires", given="git_username", other="git_token")
+        raise AtelierError(Code.VALIDATION_ERROR, message, field="git_token")
     user = user or _DEFAULT_USER
     for name, value, longest in (("git_username", user, _LONGEST_USER), ("git_token", token, _LONGEST_TOKEN)):
         if len(value) > longest:
-            raise _refused(name, f"The {name} has {len(value)} characters.", f"Use at most {longest}.")
+            raise _refused(name, "access_too_long", field=name, count=len(value), most=longest)
         if _CONTROL.search(value):
-            raise _refused(name, f"The {name} holds a control character.", "Check for a line break at its end.")
+            raise _refused(name, "access_control", field=name)
     return GitAccess(user, token)
 
 
@@ -98,18 +86,14 @@ def _check_host(host: str, netloc: str, name: str) -> None:
         address = _ipv6(host)
         # Such as 1:2::3%eth0: which interface, the seat alone would know.
         if address is None:
-            raise _refused(name, f"The host {netloc[:80]!r} is not an IPv6 address.", "Correct it.")
+            raise _refused(name, "no_ipv6", host=netloc[:80])
     else:
         if not _HOST.fullmatch(host):
-            raise _refused(name, f"The host {host[:80]!r} is not a host's name.", "Correct the name.")
+            raise _refused(name, "no_host", host=host[:80])
         address = _ipv4(host)
     local = _LOCAL_NAMES.fullmatch(host) or host in _METADATA_NAMES
     if local or (address is not None and _is_forbidden(address)):
-        raise _refused(
-            name,
-            f"The host {host[:80]!r} is this machine, or can only be reached from it.",
-            "Name a git server on the network.",
-        )
+        raise _refused(name, "this_machine", host=host[:80])
 
 
 def _ipv4(host: str) -> IPv4Address | None:
@@ -147,5 +131,5 @@ def _is_forbidden(address: IPv4Address | IPv6Address) -> bool:
     )
 
 
-def _refused(field_name: str, fault: str, remedy: str) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, fault, field=field_name, remedy=remedy)
+def _refused(parameter: str, fault: str, **params: object) -> AtelierError:
+    return AtelierError(Code.VALIDATION_ERROR, Message(f"git_url.{fault}", **params), field=parameter)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 
 LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp writes it
 PROC = Path("/proc")
@@ -93,22 +94,21 @@ def holders(
             found.append(Holder(int(process.name), (process / "comm").read_text(encoding="utf-8").strip()))
     if found or own:
         return sorted(found, key=lambda holder: holder.pid or 0)
-    return [Holder(None, "a process that can't be seen from here")]
+    return [Holder(None, Message("port.unseen"))]
 
 
 def require_free(port: int, field: str, holders: Iterable[Holder]) -> None:
     """Raises PORT_IN_USE, naming the holders and ``field``, the setting to change; VALIDATION_ERROR for no TCP port."""
     if not 1 <= port <= 65535:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, f"{field} is {port}.", field=field, remedy="A port is a number from 1 to 65535."
-        )
-    names = ", ".join(map(str, holders))
-    if names:
+        raise AtelierError(Code.VALIDATION_ERROR, Message("port.no_number", field=field, port=port), field=field)
+    found = list(holders)
+    if found:
+        names = found[0].name if found[0].pid is None else ", ".join(map(str, found))
+        other = 8080 if port < 1024 else port + 1
         raise AtelierError(
             Code.PORT_IN_USE,
-            f"Port {port} ({field}) is taken by {names}.",
+            Message("port.taken", port=port, field=field, holders=names, other=other),
             field=field,
-            remedy=f"Stop it, or choose another port: ./atelier up -e {field}={8080 if port < 1024 else port + 1}",
             port=port,
             holders=names,
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,8 @@ def destinations(texts: Iterable[str]) -> dict[str, list[str]]:
         except ValueError as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"atelier_network_internal_destinations has {text[:60]!r}, which is not a network: {error}.",
+                Message("subnet.no_destination", value=text[:60], why=error),
                 field="atelier_network_internal_destinations",
-                remedy="Give addresses and networks only, such as 10.1.2.3 or 10.1.0.0/16.",
             ) from error
     return {f"ipv{version}": [str(network) for network in found if network.version == version] for version in (4, 6)}
 
@@ -95,27 +95,27 @@ def check_subnets(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
 
     The route of the wanted bridge itself is no collision: that is the network as an earlier run made it.
     """
-    taken = [(route.network, f"which {route.interface} carries", route.interface) for route in routes]
+    taken = [
+        (route.network, Message("subnet.of_interface", interface=route.interface), route.interface) for route in routes
+    ]
     for item in wanted:
         try:
             subnet = IPv4Network(item.subnet)
         except ValueError as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"{item.variable} is not an IPv4 range: {error}.",
+                Message("subnet.no_range", field=item.variable, why=error),
                 field=item.variable,
-                remedy="Give one such as 172.28.0.0/16.",
             ) from error
         for network, whose, interface in taken:
             if network.prefixlen > 0 and interface != item.bridge and network.overlaps(subnet):
                 raise AtelierError(
                     Code.VALIDATION_ERROR,
-                    f"{item.variable} is {subnet}, which overlaps {network}, {whose}.",
+                    Message("subnet.overlaps", field=item.variable, subnet=subnet, network=network, whose=whose),
                     field=item.variable,
-                    remedy=f"Choose a private range that this host does not use: -e {item.variable}=10.211.0.0/16",
                     overlaps=str(network),
                 )
-        taken.append((subnet, f"the value of {item.variable}", item.bridge))
+        taken.append((subnet, Message("subnet.of_setting", field=item.variable), item.bridge))
 
 
 def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
@@ -128,9 +128,8 @@ def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
         except ValueError as error:
             raise AtelierError(
                 Code.VALIDATION_ERROR,
-                f"atelier_trusted_proxies has {proxy[:60]!r}: {error}.",
+                Message("subnet.no_proxy", value=proxy[:60], why=error),
                 field="atelier_trusted_proxies",
-                remedy="List addresses and ranges such as 192.0.2.10 or 192.0.2.0/24.",
             ) from error
         for seat in seats:
             # HAProxy compares an IPv4 source with IPv6 ranges, too, as ::ffff:a.b.c.d.
@@ -138,7 +137,6 @@ def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
             if network.overlaps(seat if isinstance(network, IPv4Network) else mapped):
                 raise AtelierError(
                     Code.VALIDATION_ERROR,
-                    f"atelier_trusted_proxies has {proxy}, which contains addresses of seats ({seat}).",
+                    Message("subnet.proxy_of_seats", proxy=proxy, seats=seat),
                     field="atelier_trusted_proxies",
-                    remedy="List only the proxies' addresses; a seat cannot be a proxy.",
                 )

@@ -175,7 +175,7 @@ class _Fingerprints:
             if self._table[place : place + _FINGERPRINT] in (fingerprint, _FREE):
                 return place
             slot = (slot + 1) % self._slots
-        raise EOFError("there are more entries than there were")
+        raise EOFError(Message("tar.more_entries"))
 
 
 def _contents(stream: Any, key: bytes) -> Iterator[tuple[str, bytes]]:

@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     try:
         document = json.loads(path.read_bytes())
         if document["format"] != _FORMAT:
-            raise ValueError(f"its format is {document['format']}")
+            raise ValueError(Message("other_manifest", format=document["format"]))
         # Unknown keys of a newer version must not lose archives.
         seats = [{key: raw[key] for key in known & raw.keys()} for raw in untagged(document["seats"])]
         entries = [Entry(**{**seat, "former": tuple(seat.get("former", ()))}) for seat in seats]

@@ -55,14 +55,14 @@ class TarWalk:
     def finish(self) -> None:
         """Raises TarError unless the archive ended where its pieces do."""
         if self._skip or self._header or self._end_blocks != _END_BLOCKS:
-            raise TarError(f"it breaks off after {self.bytes} bytes")
+            raise TarError(Message("tar.breaks_off", bytes=self.bytes))
 
     def _read(self, block: bytes) -> None:
         if block == _ZEROS and self._end_blocks < _END_BLOCKS:
             self._end_blocks += 1
             return
         if self._end_blocks:
-            raise TarError("something follows its end")
+            raise TarError(Message("tar.no_end"))
         try:
             self._check(block)
             if self._description is not None:
@@ -70,11 +70,11 @@ class TarWalk:
                 self._description = None
             size = _number(block[124:136])
         except ValueError as error:
-            raise TarError(f"entry {self.entries + 1} is damaged") from error
+            raise TarError(Message("tar.damaged", entry=self.entries + 1)) from error
         kind = block[156:157]
         if kind in _DESCRIPTIONS and kind:
             if size > _LONGEST_DESCRIPTION:
-                raise TarError(f"entry {self.entries + 1} has a description of {size} bytes")
+                raise TarError(Message("tar.long_description", entry=self.entries + 1, bytes=size))
             self._description = bytearray() if kind == b"x" else None
         else:
             self.entries += 1

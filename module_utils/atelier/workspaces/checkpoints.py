@@ -114,10 +114,9 @@ def _check_run(run_id: str | None) -> None:
     if run_id is not None and not _RUN.fullmatch(run_id):
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The run_id {run_id[:40]!r} can't be part of an image's name.",
+            Message("input.run_id", value=run_id[:40]),
             field="run_id",
             value=run_id[:40],
-            remedy="Use 1 to 32 lower-case letters and digits.",
         )
 
 

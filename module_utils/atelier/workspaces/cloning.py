@@ -139,16 +139,14 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
 def _check(order: CloneOrder) -> None:
     if sum((order.count is not None, bool(order.names), bool(order.ids))) != 1:
         raise AtelierError(
-            Code.VALIDATION_ERROR, "Exactly one of count, names and ids is needed.", field="count", remedy="Give one."
+            Code.VALIDATION_ERROR, Message("input.exactly_one", names="count, names, ids"), field="count"
         )
     if order.count is not None:
         check_count(order.count)
     for name in order.names:
         check_title(name, "names")
     if len(set(order.names)) < len(order.names):
-        raise AtelierError(
-            Code.VALIDATION_ERROR, "The names contain a duplicate.", field="names", remedy="Give each seat its own."
-        )
+        raise AtelierError(Code.VALIDATION_ERROR, Message("input.duplicate_name"), field="names")
     if order.password is not None:
         check_password(order.password)
     for name, password in order.passwords.items():
@@ -157,9 +155,8 @@ def _check(order: CloneOrder) -> None:
     if strangers:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            f"The passwords contain seats that were not requested: {', '.join(sorted(strangers))[:200]}.",
+            Message("input.password_of_nobody", names=", ".join(sorted(strangers))[:200]),
             field="passwords",
-            remedy="Give passwords for seats in names; for all seats at once use password.",
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
+from ..common.messages import Message
 
 _COLUMNS = ("name", "url", "password", "state")
 _MODE = 0o600
@@ -29,7 +30,7 @@ class CredentialsCsv:
         self._path = path
         self._rows = _read(path)
         if not path.parent.is_dir() and path.parent != folder_to_be_made:
-            raise _unusable(path, "its folder is missing")
+            raise _unusable(path, Message("sheet.no_folder"))
 
     @contextmanager
     def held(self, locks: Locks, wait: float) -> Iterator[None]:
@@ -69,7 +70,7 @@ class CredentialsCsv:
         try:
             write_atomically(self._path, text.getvalue().encode(), mode=_MODE)
         except OSError as error:
-            raise _unusable(self._path, str(error)) from error
+            raise _unusable(self._path, error) from error
         self._rows = rows
 
     def _is_private(self) -> bool:
@@ -83,21 +84,15 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
             if tuple(reader.fieldnames or ()) != _COLUMNS:
                 raise AtelierError(
                     Code.VALIDATION_ERROR,
-                    f"{path} is not a seat sheet: its columns are not {', '.join(_COLUMNS)}.",
+                    Message("sheet.columns", path=path, columns=", ".join(_COLUMNS)),
                     field="seats_csv",
-                    remedy="Name another file, or move this one away.",
                 )
             return {row["name"]: row for row in reader}
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unusable(path, str(error)) from error
+        raise _unusable(path, error) from error
 
 
-def _unusable(path: Path, reason: str) -> AtelierError:
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        f"The seat sheet {path} can't be used: {reason}.",
-        field="seats_csv",
-        remedy="Name a file in a folder that exists and is writable.",
-    )
+def _unusable(path: Path, why: Exception | Message) -> AtelierError:
+    return AtelierError(Code.VALIDATION_ERROR, Message("sheet.unusable", path=path, why=why), field="seats_csv")

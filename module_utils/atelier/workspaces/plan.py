@@ -131,7 +131,7 @@ def plan_workspace(
 def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     """Everything that can be refused before anything is looked up."""
     if desired.id is None and desired.name is None:
-        raise AtelierError(Code.VALIDATION_ERROR, "Neither name nor id is given.", field="name", remedy="Give one.")
+        raise AtelierError(Code.VALIDATION_ERROR, Message("input.name_or_id"), field="name")
     if desired.id is not None:
         check_id(desired.id)
     if desired.name is not None:
@@ -151,9 +151,8 @@ def check_desired(site: Site, desired: WorkspaceSpec) -> None:
     elif desired.git_access is not None and desired.id is None:
         raise AtelierError(
             Code.VALIDATION_ERROR,
-            "A git_token requires a git_url.",
+            Message("input.requires", given="git_token", other="git_url"),
             field="git_url",
-            remedy="Give the address, too.",
         )
     # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
     smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
