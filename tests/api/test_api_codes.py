@@ -62,7 +62,7 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
     pages = {
         "/": "Sein Container wurde entfernt.",
         f"/workspaces/{ids[1]}": "Sein Container wurde entfernt.",
-        f"/jobs/{failed['id']}": "Der Container bleibt: Sehen Sie hinein",
+        f"/jobs/{failed['id']}": "Der Container bleibt zur Fehlersuche erhalten",
         "/pages/workshop/ending": "Sein Container läuft nicht, darum wurde nichts committet",
         "/pages/workshop/rehearsal": "das Gateway antwortet nicht",
     }
@@ -70,7 +70,7 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
         # The front page is made anew a moment after a change.
         eventually(lambda path=path, sentence=sentence: sentence in shown(api, path, german), path)  # type: ignore[misc]
         assert not re.findall(r"<[a-z_]+(?:\.[a-z_]+)*>", shown(api, path, german)), path
-    assert "Der Container bleibt: Sehen Sie hinein" in html.unescape(cards.text)
+    assert "Der Container bleibt zur Fehlersuche erhalten" in html.unescape(cards.text)
     assert (failed["error"], failed["codes"]["error"]["params"]) == ("<seats_failed>", {"failed": 1, "count": 1})
     # What the API refuses, and a warning beside a success: the pages' scripts have them told by their codes.
     for method, path, body, sentence in (
@@ -92,15 +92,16 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
     ).json()
     assert made["warnings"] == ["<no_git_server_for>"]
     assert "Für 'warned' wurde kein Repository angelegt" in told(api, made["codes"])
+    assert "Aucun dépôt n\u2019a été créé pour «\u202fwarned\u202f»" in told(api, made["codes"], "fr")
     # Programs have the code and its parameters beside the text.
     (seat,) = [seat for seat in failed["seats"] if seat["projectId"] == ids[0]]
     assert seat["codes"]["error"]["id"] == "sentences"
     assert seat["codes"]["error"]["params"]["first"]["params"]["why"]["params"]["name"] == "Workshop 1"
 
 
-def told(api: Api, codes: dict[str, Any]) -> str:
+def told(api: Api, codes: dict[str, Any], language: str = "de") -> str:
     """What the pages' scripts get for the codes."""
-    answer = api.post("/pages/workshop/told", codes, headers=GERMAN)
+    answer = api.post("/pages/workshop/told", codes, headers={**GERMAN, "Accept-Language": language})
     assert answer.status_code == 200
     return str(answer.json())
 

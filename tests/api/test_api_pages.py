@@ -31,10 +31,11 @@ def with_cookie(id: str, **more: str) -> dict[str, str]:
 
 def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
     for path in ("/", "/jobs", "/whitelist", "/repositories", "/workspaces/abc123def456"):
-        page = api.get(path, headers={**REMOTE, "Accept-Language": "de"})
-        assert page.status_code == 401
-        assert '<html lang="de">' in page.text
-        assert "Token" in page.text
+        for language, label in (("de", "Token"), ("fr", "Jeton")):
+            page = api.get(path, headers={**REMOTE, "Accept-Language": language})
+            assert page.status_code == 401
+            assert f'<html lang="{language}">' in page.text
+            assert label in page.text
     is_error(api.get("/pages/workspaces", headers=REMOTE), 401, "UNAUTHORIZED")
     is_error(sign_in(api, token=f"{TOKEN}x"), 401, "UNAUTHORIZED", "token")
     is_error(sign_in(api), 400, "VALIDATION_ERROR", "token")
@@ -110,9 +111,10 @@ def test_pages_allow_browsers_little(api: Api, base: dict[str, Any]) -> None:
             file = api.get(address, headers=REMOTE)
             assert file.status_code == 200
             assert "immutable" in file.headers["cache-control"]
-    missing = api.get("/workspaces/000000000000", headers={"Accept-Language": "de"})
-    assert missing.status_code == 404
-    assert "Diesen Workspace gibt es nicht" in missing.text
+    for language, text in (("de", "Diesen Workspace gibt es nicht"), ("fr", "Cet espace de travail n\u2019existe pas")):
+        missing = api.get("/workspaces/000000000000", headers={"Accept-Language": language})
+        assert missing.status_code == 404
+        assert text in missing.text
     assert api.get("/static/../main.py").status_code == 404
     is_error(api.get("/no-such-page"), 404, "NOT_FOUND")
     is_error(api.get("/no-such-page", headers=REMOTE), 401, "UNAUTHORIZED")
@@ -163,7 +165,7 @@ def test_a_workspaces_page_has_its_addresses_and_there_is_no_git_without_a_serve
     api.instance.container(base).exec_run(["python3", "-m", "http.server", "3100"], detach=True)
     page = api.get(f"/workspaces/{base['id']}", headers={"Accept-Language": "de"}).text
     assert 'href="http://page-demo.localhost/"' in page
-    assert "Port 3100 · fragt nach dem Passwort von &lt;i&gt;guest" in page
+    assert "Port 3100 · verlangt das Passwort von &lt;i&gt;guest" in page
     assert password not in page
     ports = f"/pages/workspaces/{base['id']}/ports"
     eventually(lambda: f"http://{base['id']}-3100.localhost/" in api.get(ports).text, "the open port is shown")

@@ -91,7 +91,7 @@ def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
     expect(page.get_by_text(f"{PARTICIPANTS + 1} workspaces", exact=True)).to_be_visible()
     expect(_row(page, "Workshop 1")).to_have_count(0)
     seen = page.evaluate("[...window.seen]")
-    assert "Being made" in seen
+    assert "Creating" in seen
     assert [text for text in seen if text.startswith(f"Clone · {PARTICIPANTS} workspaces")]
     _check(page, "the workspaces")
     _picture(page, "workspaces")
@@ -101,6 +101,13 @@ def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
     expect(page.get_by_text("Done", exact=True)).to_be_visible(timeout=PATIENCE_MS)
     _check(page, "a job")
     _picture(page, "job")
+
+
+def test_an_operator_has_the_page_in_french(browser: Browser) -> None:
+    with _reader(browser, "fr-FR") as page:
+        visit(page, URL, page.get_by_role("heading", name="Espaces de travail"))
+        expect(page.locator("html")).to_have_attribute("lang", "fr")
+        expect(page.get_by_role("button", name="Nouvel espace de travail")).to_be_visible()
 
 
 def test_an_operator_changes_a_workspace(german: Page) -> None:
@@ -176,7 +183,7 @@ def test_an_operator_sees_what_leaves_the_seats(english: Page, api: httpx.Client
     page.get_by_role("button", name="Take all over into the whitelist").click()
     expect(page.get_by_text(re.compile("The recorded domains are on|Left out"))).to_be_visible(timeout=PATIENCE_MS)
     page.get_by_role("link", name="Whitelist").click()
-    editor = page.get_by_label("Domains, one a line")
+    editor = page.get_by_label("Domains, one per line")
     expect(editor).to_have_value(re.compile(re.escape(ALLOWED)))
     before = editor.input_value()
     editor.fill(f"{before}\ncom")
@@ -252,7 +259,7 @@ def test_who_runs_the_workshop_sees_and_steers_it(german: Page, browser: Browser
     dialog = page.get_by_role("dialog")
     _choose(mine, "Zurücksetzen")
     dialog.get_by_role("button", name="Zurücksetzen").click()
-    expect(page.get_by_text(f"{seat} hat neu begonnen.")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(f"{seat} ist zurückgesetzt.")).to_be_visible(timeout=PATIENCE_MS)
     expect(mine).to_be_visible()  # it is still theirs
     _choose(page.get_by_role("row", name=re.compile("Ben Example")), "Freigeben")
     dialog.get_by_role("button", name="Freigeben").click()

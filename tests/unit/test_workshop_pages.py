@@ -100,7 +100,7 @@ def test_the_end_of_a_workshop_is_told() -> None:
     assert told("successful")["said"] == {"kind": "", "text": "All work is collected."}
     seats = [{"projectId": "b", "projectName": "Base 2", "status": "error"}]
     assert "Not collected: Base 2." in told("successful", job={"seats": seats})["said"]["text"]
-    assert told("failed")["said"] == {"kind": "bad", "text": "The collect failed: No space."}
+    assert told("failed")["said"] == {"kind": "bad", "text": "Collecting failed: No space."}
     # Seats that are there after the end are those of the next workshop.
     assert told("successful", "teardown")["said"]["text"] == ""
     workshop_now = []
