@@ -38,7 +38,8 @@ def write_settings(folder: Path, token: str, **settings: Any) -> Path:
 def inventory_values() -> Mapping[str, Any]:
     """The declared variables as the inventory has them."""
     names = [name for name in declared() if name not in _BY_THE_ROLE]
-    ansible = [str(Path(sys.executable).with_name("ansible")), "localhost", "--inventory", str(ROOT / "inventory")]
+    inventory = str(ROOT / "inventory" / "localhost.yml")
+    ansible = [str(Path(sys.executable).with_name("ansible")), "localhost", "--inventory", inventory]
     command = [*ansible, "-m", "ansible.builtin.debug", "-a", _EVALUATE, "-e", json.dumps({"names": names})]
     # No variable of this environment, such as WORKSHOP_GROUP, takes the place of a default.
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"), "LC_ALL": "C.UTF-8"}

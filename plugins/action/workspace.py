@@ -1,8 +1,8 @@
 """Runs an Atelier module in the worker that Ansible has forked for the task, instead of in a new interpreter.
 
-The modules always work on the controller, so packing them for another machine and starting and compiling them in a
+Almost all modules work on the controller only, so packing them for another machine and starting and compiling them in a
 second Python has no benefit, and costs 0.6 s per task. The module itself does not notice: its ``main`` reads its
-arguments and answers as usual.
+arguments and answers as usual. Those that look at the machine of the task are packed for another machine and run there.
 
 Each module that runs this way has a link to this file, because Ansible finds an action by its file's name.
 """
@@ -25,6 +25,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 
+_ON_NODES = ("port_check", "subnet_check")  # they look at ports, routes and name servers of the task's host
 _PROFILE = "legacy"  # the one that every module speaks which declares no other
 
 
@@ -34,6 +35,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        if self._connection.transport != "local" and self._task.action in _ON_NODES:
+            found: dict[str, Any] = super().run(tmp, task_vars)
+            return found | self._execute_module(task_vars=task_vars)
         if self._connection.transport != "local":
             reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
