@@ -1,0 +1,160 @@
+"""Machines for tests: privileged containers with sshd on a bridge of their own, which Ansible reaches over SSH.
+
+Each is bare: Docker comes by the roles under test. ``/var/lib/docker`` is a volume, because overlayfs does not stack.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+from docker.errors import NotFound
+from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool
+
+from tests.waiting import eventually
+
+NETWORK = "atelier-cluster"
+BRIDGE = "atl-machines"
+SUBNET = IPv4Network("172.20.112.0/24")
+IMAGE = "atelier-cluster/machine:test"
+_LABEL = "atelier-cluster.machine"
+_CONTROLLER = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+
+
+@dataclass
+class Machine:
+    """A running machine. ``variables`` are its host's in the inventory, besides those that SSH needs."""
+
+    name: str
+    address: str
+    container: Container
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, *command: str) -> str:
+        """The output of a command as root, which must succeed."""
+        code, output = self.container.exec_run(list(command))
+        assert code == 0, f"{command} on {self.name}: {output.decode()}"
+        return str(output.decode().strip())
+
+
+class Machines:
+    """The machines of one test session, their SSH key and their inventory, in a folder that goes with them."""
+
+    # Where they reach the host, which is the controller.
+    controller_address = str(SUBNET[1])
+
+    def __init__(self, engine: docker.DockerClient) -> None:
+        self._engine = engine
+        self.folder = Path(tempfile.mkdtemp(prefix="atl-machines-"))
+        self._machines: list[Machine] = []
+        key = self.folder / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        self._key = key
+
+    def start(self, *names: str, before: Sequence[str] = (), **variables: Any) -> list[Machine]:
+        """Starts machines and waits until they accept the key. ``before`` are the words that sshd is run by;
+        ``variables`` are those of the hosts in the inventory."""
+        return [self._ready(self._make(name, before, variables)) for name in names]
+
+    def _make(self, name: str, before: Sequence[str], variables: Mapping[str, Any]) -> Machine:
+        address = str(SUBNET[10 + len(self._machines)])
+        endpoint = self._engine.api.create_endpoint_config(ipv4_address=address)
+        made = self._engine.api.create_container(
+            IMAGE,
+            list(before),
+            name=f"{NETWORK}-{name}",
+            hostname=name,
+            labels={_LABEL: name},
+            volumes=["/var/lib/docker"],
+            host_config=self._engine.api.create_host_config(
+                privileged=True,
+                network_mode=NETWORK,
+                tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - a folder of the container
+            ),
+            networking_config=self._engine.api.create_networking_config({NETWORK: endpoint}),
+        )
+        container = self._engine.containers.get(made["Id"])
+        container.start()
+        machine = Machine(name, address, container, variables)
+        self._machines.append(machine)
+        authorized = (self.folder / "key.pub").read_text().strip()
+        machine.run("sh", "-c", f"install -m 700 -d /root/.ssh && echo '{authorized}' >/root/.ssh/authorized_keys")
+        return machine
+
+    def _ready(self, machine: Machine) -> Machine:
+        answers = ["ssh", "-i", str(self._key), *self._options(), f"root@{machine.address}", "true"]
+        eventually(
+            lambda: subprocess.run(answers, check=False, capture_output=True).returncode == 0,
+            f"{machine.name} accepts the key",
+            30,
+        )
+        return machine
+
+    def _options(self) -> list[str]:
+        return [
+            *("-o", f"UserKnownHostsFile={self.folder}/known_hosts"),
+            *("-o", "StrictHostKeyChecking=accept-new"),
+            *("-o", "ConnectTimeout=5"),
+        ]
+
+    def inventory(self, others: Mapping[str, Mapping[str, Any]] = {}, **variables: Any) -> Path:
+        """Writes the inventory: the controller, all machines, and ``others``, hosts that are no machines of ours.
+        ``variables`` are those of all hosts. The repository's group variables lie beside it."""
+        hosts: dict[str, Mapping[str, Any]] = {
+            machine.name: {"ansible_host": machine.address, **machine.variables} for machine in self._machines
+        }
+        reached = {
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self._key),
+            "ansible_ssh_common_args": " ".join(self._options()),
+            "ansible_python_interpreter": "/usr/bin/python3",
+        }
+        inventory = {
+            "controller": {"hosts": {"localhost": _CONTROLLER}},
+            "nodes": {"hosts": {"localhost": {}, **hosts, **others}, "vars": reached},
+        }
+        file = self.folder / "inventory.yml"
+        known = {"atelier_controller_address": self.controller_address, **variables}
+        file.write_text(yaml.safe_dump({"all": {"vars": known, "children": inventory}}))
+        with suppress(FileExistsError):
+            (self.folder / "group_vars").symlink_to(Path(__file__).parents[2] / "inventory" / "group_vars")
+        return file
+
+    def remove(self) -> None:
+        _remove_all(self._engine)
+        shutil.rmtree(self.folder)
+
+
+@contextmanager
+def machines(engine: docker.DockerClient) -> Iterator[Machines]:
+    """A bridge for machines, and nothing left of it and them afterwards."""
+    _remove_all(engine)  # of a session that was killed
+    engine.images.build(path=str(Path(__file__).parent), tag=IMAGE, rm=True)
+    engine.networks.create(
+        NETWORK,
+        driver="bridge",
+        options={"com.docker.network.bridge.name": BRIDGE},
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(SUBNET))]),
+    )
+    made = Machines(engine)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def _remove_all(engine: docker.DockerClient) -> None:
+    for container in engine.containers.list(all=True, filters={"label": _LABEL}):
+        container.remove(force=True, v=True)
+    with suppress(NotFound):
+        engine.networks.get(NETWORK).remove()
