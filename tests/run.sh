@@ -24,6 +24,7 @@ check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
+check_cluster() { suite cluster; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -47,6 +48,9 @@ stages=(
   "hostile | ${patient[*]} | chaos"
   "e2e"
 )
+
+# Several machines: only when they are named.
+[[ " $* " != *" cluster "* ]] || stages+=("cluster")
 
 run() { # NAME
   case $1 in

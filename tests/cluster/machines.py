@@ -38,7 +38,7 @@ class Machine:
     name: str
     address: str
     container: Container
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
 
     def run(self, *command: str) -> str:
         """The output of a command as root, which must succeed."""
@@ -57,6 +57,7 @@ class Machines:
         self._engine = engine
         self.folder = Path(tempfile.mkdtemp(prefix="atl-machines-"))
         self._machines: list[Machine] = []
+        self._made = 0
         key = self.folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         self._key = key
@@ -66,8 +67,14 @@ class Machines:
         ``variables`` are those of the hosts in the inventory."""
         return [self._ready(self._make(name, before, variables)) for name in names]
 
+    def stop(self, machine: Machine) -> None:
+        """Removes the machine, also from the inventory."""
+        machine.container.remove(force=True, v=True)
+        self._machines.remove(machine)
+
     def _make(self, name: str, before: Sequence[str], variables: Mapping[str, Any]) -> Machine:
-        address = str(SUBNET[10 + len(self._machines)])
+        self._made += 1
+        address = str(SUBNET[10 + self._made])
         endpoint = self._engine.api.create_endpoint_config(ipv4_address=address)
         made = self._engine.api.create_container(
             IMAGE,
@@ -85,7 +92,7 @@ class Machines:
         )
         container = self._engine.containers.get(made["Id"])
         container.start()
-        machine = Machine(name, address, container, variables)
+        machine = Machine(name, address, container, dict(variables))
         self._machines.append(machine)
         authorized = (self.folder / "key.pub").read_text().strip()
         machine.run("sh", "-c", f"install -m 700 -d /root/.ssh && echo '{authorized}' >/root/.ssh/authorized_keys")
@@ -110,9 +117,10 @@ class Machines:
     def inventory(self, others: Mapping[str, Mapping[str, Any]] = {}, **variables: Any) -> Path:
         """Writes the inventory: the controller, all machines, and ``others``, hosts that are no machines of ours.
         ``variables`` are those of all hosts. The repository's group variables lie beside it."""
-        hosts: dict[str, Mapping[str, Any]] = {
-            machine.name: {"ansible_host": machine.address, **machine.variables} for machine in self._machines
-        }
+        ours = {machine.name: {"ansible_host": machine.address, **machine.variables} for machine in self._machines}
+        # Variables of a group in this file would lose against group_vars/all.
+        hosts = {name: {**variables, **own} for name, own in {**ours, **others}.items()}
+        controller = {**_CONTROLLER, "atelier_controller_address": self.controller_address, **variables}
         reached = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self._key),
@@ -120,12 +128,11 @@ class Machines:
             "ansible_python_interpreter": "/usr/bin/python3",
         }
         inventory = {
-            "controller": {"hosts": {"localhost": _CONTROLLER}},
-            "nodes": {"hosts": {"localhost": {}, **hosts, **others}, "vars": reached},
+            "controller": {"hosts": {"localhost": controller}},
+            "nodes": {"hosts": {"localhost": {}, **hosts}, "vars": reached},
         }
         file = self.folder / "inventory.yml"
-        known = {"atelier_controller_address": self.controller_address, **variables}
-        file.write_text(yaml.safe_dump({"all": {"vars": known, "children": inventory}}))
+        file.write_text(yaml.safe_dump({"all": {"children": inventory}}))
         with suppress(FileExistsError):
             (self.folder / "group_vars").symlink_to(Path(__file__).parents[2] / "inventory" / "group_vars")
         return file
