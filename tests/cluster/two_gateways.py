@@ -23,6 +23,7 @@ CONTROLLER, ALPHA = "atelier-gateways", "atelier-gateways-alpha"
 # The first addresses of the two bridges are this machine's, so what listens there stands for machines and seats.
 CONTROLLER_ADDRESS, NODE_ADDRESS = "172.20.224.1", "172.20.225.1"
 FRONT, SEATS, ENGINE, CONTROLLER_GIT, REGISTRY, FRONT_GIT, NODE_GIT = range(18511, 18518)
+BRIDGE = "atl-gtw"
 DOCKER_CERTS = Path(f"/etc/docker/certs.d/{CONTROLLER_ADDRESS}:{REGISTRY}")
 # RFC 6455, section 1.3.
 _WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -35,12 +36,11 @@ class Machines:
         self.folder = folder
         self.controller, self.alpha = folder / "controller", folder / "alpha"
         self.pki = self.controller / "pki"
-        self.nodes_map = self.controller / "gateway/nodes.map"
         local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         controller = {
             "atelier_instance": CONTROLLER,
             "atelier_state_dir": str(self.controller),
-            "atelier_network_open_bridge": "atl-gtw",
+            "atelier_network_open_bridge": BRIDGE,
             "atelier_network_open_subnet": "172.20.224.0/24",
             # On real machines all have the same ranges.
             "atelier_gateway_seat_subnets": ["172.20.224.0/24", "172.20.225.0/24"],
@@ -81,9 +81,8 @@ class Machines:
         self._play(ROOT / "playbooks/registry_collect.yml")
 
     def purge(self) -> None:
-        for host in ("alpha", "localhost"):
-            words = ("-e", '{"platform_down_purge": true, "platform_down_images": false}', "--limit", host)
-            self._play(ROOT / "playbooks/platform_down.yml", *words)
+        words = {"platform_down_purge": True, "platform_down_images": False}
+        self._play(ROOT / "playbooks/platform_down.yml", "-e", json.dumps(words))
         shutil.rmtree(DOCKER_CERTS, ignore_errors=True)
 
     def _play(self, playbook: Path, *arguments: str) -> str:
@@ -105,16 +104,20 @@ class Machines:
     # --- Asking -------------------------------------------------------------------------------------------------------
 
     def route(self, id: str, address: str, node: str | None = None) -> None:
-        """Leads an id to an address, on a node or on the controller, as the core tells a running gateway."""
-        for name, value in (("routes", address), ("nodes", node)):
-            table = self.controller / f"gateway/{name}.map"
-            self._tell(f"del map {table} {id}")
-            if value is not None:
-                self._tell(f"add map {table} {id} {value}")
+        """Leads an id to an address, on a node or on the controller, as the core does: in the file and at once."""
+        self._map("routes", id, address)
+        if node is not None:
+            self._map("nodes", id, node)
+
+    def _map(self, name: str, key: str, value: str) -> None:
+        table = self.controller / f"gateway/{name}.map"
+        with table.open("a") as file:
+            file.write(f"{key} {value}\n")
+        self._tell(f"add map {table} {key} {value}")
 
     def open_port(self, id: str) -> None:
         """Lets everybody open the ports of that id, as of a workspace without password."""
-        self._tell(f"add map {self.controller}/gateway/ports.map {id} open")
+        self._map("ports", id, "open")
 
     def _tell(self, command: str) -> None:
         script = f"echo {command!r} | socat stdio unix-connect:{self.controller}/gateway/admin.sock"
@@ -189,7 +192,9 @@ def seat(port: int = 8082) -> Iterator[None]:
 @contextmanager
 def running(folder: Path) -> Iterator[Machines]:
     machines = Machines(folder)
-    machines.purge()  # of a session that was killed
+    found = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    if f" {BRIDGE}: " in found:  # of a session that was killed
+        machines.purge()
     try:
         yield machines
     finally:
