@@ -52,6 +52,8 @@ STATUS: Mapping[Code, int] = {
     Code.ADDRESSES_EXHAUSTED: 503,
     Code.DISK_FULL: 503,
     Code.REGISTRY_ERROR: 503,
+    Code.NODE_UNAVAILABLE: 503,
+    Code.NO_ROOM: 409,
 }
 
 # Fields that have a code of their own in the contract's table.

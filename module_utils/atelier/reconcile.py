@@ -17,7 +17,7 @@ from .common.messages import Message
 from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
-from .containers.context import Context
+from .containers.context import Context, NodeContext
 from .containers.snapshots import forget_snapshot, interrupted, leftover_snapshots, recover, remove_leftovers
 from .database.job_store import Jobs
 from .database.rows import Batch
@@ -59,6 +59,24 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class _Node:
+    """What one machine has: the workspaces' containers by id, container names to be changed, volumes."""
+
+    here: NodeContext
+    containers: Mapping[str, Container]
+    misnamed: Mapping[str, str]
+    volumes: Sequence[str]
+
+    @classmethod
+    def read(cls, here: NodeContext) -> _Node:
+        label = f"atelier.instance={here.site.instance}"
+        volumes, present = here.engine.volumes(label), here.engine.containers(label)
+        names = misnamed(here.site, present)
+        renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
+        return cls(here, containers_by_id(here.site, renamed), names, volumes)
+
+
+@dataclass(frozen=True)
 class Drift:
     """One difference: its kind, what it concerns (an id or a name), a sentence on it, whose remedy says what the repair
     does, and the repair."""
@@ -82,42 +100,53 @@ def find_drift(
     their rows stay and carry the job's error. Containers that resets kept are removed after ``keep_hours``. Jobs run
     meanwhile, so the first steps of a creation are checked last, and each repair checks again.
     """
-    volumes = context.engine.volumes(f"atelier.instance={context.site.instance}")
-    present = context.engine.containers(f"atelier.instance={context.site.instance}")
-    names = misnamed(context.site, present)
-    renamed = [replace(found, name=names.get(found.name, found.name)) for found in present]
-    containers = containers_by_id(context, renamed)
+    nodes = [_Node.read(here) for here in context.everywhere()]
     rows = context.store.all()
     by_id = {row.id: row for row in rows}
+    living = by_id.keys() | {id for node in nodes for id in node.containers}
     busy = partial(_is_locked, context, Jobs(context.store).workspaces_with_open_jobs(but=after_job))
     return [
-        *(_wrong_name(context, found, names[found.name]) for found in present if found.name in names),
+        *(_wrong_name(node.here, old, new) for node in nodes for old, new in node.misnamed.items()),
         *_interrupted_snapshots(context, by_id, busy),
-        *_interrupted_resets(context, by_id, busy),
-        *(_orphan(context, id, container) for id, container in containers.items() if id not in by_id),
+        *(drift for node in nodes for drift in _interrupted_resets(node.here, by_id, busy)),
+        *(
+            _orphan(node.here, id, container)
+            for node in nodes
+            for id, container in node.containers.items()
+            if id not in by_id
+        ),
         *_rehearsals(context),
-        *_row_drift(context, rows, containers, abandoned_ids, busy),
+        *(
+            drift
+            for node in nodes
+            for drift in _row_drift(
+                node.here, [row for row in rows if row.node == node.here.node], node.containers, abandoned_ids, busy
+            )
+        ),
         *_abandoned_batches(context),
-        *_leftover_snapshots(context),
-        *_past(context, by_id, by_id.keys() | containers.keys(), keep_hours, busy),
-        *_leftover_volumes(context, volumes, rows, containers),
+        *(drift for node in nodes for drift in _leftover_snapshots(node.here)),
+        *(drift for node in nodes for drift in _past(node.here, by_id, living, keep_hours, busy)),
+        *(drift for node in nodes for drift in _leftover_volumes(node, rows)),
         *_leftover_git_access(context),
         *_wrong_routes(context, rows),
     ]
 
 
-def _wrong_name(context: Context, container: Container, wanted: str) -> Drift:
+def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
     """A seat's container by a name of before: an older Atelier made it, or the key for names was lost."""
 
     def mend() -> None:
-        with context.locks.workspace(container.labels["atelier.workspace"], context.lock_wait):
-            if context.engine.inspect(container.name) is not None and context.engine.inspect(wanted) is None:
-                context.engine.rename(container.name, wanted)
+        present = context.engine.inspect(name)
+        if present is None:
+            return
+        with context.locks.workspace(present.labels["atelier.workspace"], context.lock_wait):
+            if context.engine.inspect(name) is not None and context.engine.inspect(wanted) is None:
+                context.engine.rename(name, wanted)
 
     return Drift(
         Kind.WRONG_NAME,
-        container.name,
-        Message("drift.wrong_name", container=container.name, wanted=wanted),
+        name,
+        Message("drift.wrong_name", container=name, wanted=wanted),
         mend,
     )
 
@@ -135,7 +164,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
                 if present is None:
                     forget_snapshot(context, id)
                 else:
-                    recover(context, present)
+                    recover(context.at(present), present)
 
         found.append(
             Drift(
@@ -150,7 +179,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
     return found
 
 
-def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
     def repair(row: Workspace) -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             if context.store.find(id=row.id) is not None:
@@ -169,7 +198,7 @@ def _interrupted_resets(context: Context, rows: Mapping[str, Workspace], busy: _
 
 
 def _past(
-    context: Context, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
+    context: NodeContext, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
 ) -> list[Drift]:
     """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
     those whose row was lost and is made anew."""
@@ -215,7 +244,7 @@ def _rehearsals(context: Context) -> list[Drift]:
     return [Drift(Kind.LEFTOVER_REHEARSAL, seats[0].name, message, clear)]
 
 
-def _orphan(context: Context, id: str, container: Container) -> Drift:
+def _orphan(context: NodeContext, id: str, container: Container) -> Drift:
     def rebuild_row() -> None:
         with context.locks.workspace(id, context.lock_wait):
             present = context.engine.inspect(container.name)
@@ -231,7 +260,7 @@ def _orphan(context: Context, id: str, container: Container) -> Drift:
 
 
 def _row_drift(
-    context: Context,
+    context: NodeContext,
     rows: Sequence[Workspace],
     containers: Mapping[str, Container],
     abandoned_ids: Collection[str],
@@ -253,7 +282,7 @@ def _row_drift(
     return found
 
 
-def _wrong_status(context: Context, row: Workspace, container: Container | None, status: Status) -> Drift:
+def _wrong_status(context: NodeContext, row: Workspace, container: Container | None, status: Status) -> Drift:
     def set_status() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             present = context.store.find(id=row.id)
@@ -273,7 +302,7 @@ def _wrong_status(context: Context, row: Workspace, container: Container | None,
     )
 
 
-def _unfinished(context: Context, row: Workspace) -> Drift:
+def _unfinished(context: NodeContext, row: Workspace) -> Drift:
     def remove() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             # It may have been completed since, and contain files.
@@ -294,7 +323,7 @@ def _unfinished(context: Context, row: Workspace) -> Drift:
     )
 
 
-def _given_up(context: Context, row: Workspace) -> Drift:
+def _given_up(context: NodeContext, row: Workspace) -> Drift:
     def discard() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             present = context.store.find(id=row.id)
@@ -329,7 +358,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
     ]
 
 
-def _leftover_snapshots(context: Context) -> list[Drift]:
+def _leftover_snapshots(context: NodeContext) -> list[Drift]:
     return [
         Drift(
             Kind.LEFTOVER_SNAPSHOT,
@@ -341,13 +370,11 @@ def _leftover_snapshots(context: Context) -> list[Drift]:
     ]
 
 
-def _leftover_volumes(
-    context: Context, volumes: Sequence[str], rows: Sequence[Workspace], containers: Mapping[str, Container]
-) -> list[Drift]:
+def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> list[Drift]:
     def remove(volume: str) -> None:
-        context.engine.remove_volume(volume)
+        node.here.engine.remove_volume(volume)
 
-    used = {context.site.volume_name(id) for id in (*containers, *(row.id for row in rows))}
+    used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
     return [
         Drift(
             Kind.LEFTOVER_VOLUME,
@@ -355,7 +382,7 @@ def _leftover_volumes(
             Message("drift.leftover_volume", volume=volume),
             lambda volume=volume: remove(volume),  # type: ignore[misc]
         )
-        for volume in volumes
+        for volume in node.volumes
         if volume not in used
     ]
 

@@ -38,6 +38,7 @@ def row(**values: object) -> Workspace:
         "name": "base",
         "template": "empty",
         "address": "10.9.0.16",
+        "node": "controller",
         "created_at": "2026-01-01T00:00:00.000Z",
         "last_activity": "2026-01-01T00:00:00.000Z",
         "owner": "default",

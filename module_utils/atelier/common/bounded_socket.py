@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 
 _CHUNK = 65536
@@ -16,10 +17,20 @@ def seconds_left(deadline: float) -> float:
     return left
 
 
-def connect(address: str | tuple[str, int], seconds: float) -> socket.socket:
-    """A connection to a Unix socket's path or to host and port. A socket that can't connect is closed at once."""
+def connect(
+    address: str | tuple[str, int], seconds: float, tls: ssl.SSLContext | None = None, server: str = ""
+) -> socket.socket:
+    """A connection to a Unix socket's path or to host and port, with ``tls`` to one whose certificate is for ``server``
+    (by default the host). A socket that can't connect is closed at once."""
     if not isinstance(address, str):
-        return socket.create_connection(address, seconds)
+        connection = socket.create_connection(address, seconds)
+        if tls is None:
+            return connection
+        try:
+            return tls.wrap_socket(connection, server_hostname=server or address[0])
+        except OSError:
+            connection.close()
+            raise
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(seconds)

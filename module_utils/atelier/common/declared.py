@@ -69,7 +69,8 @@ def _option(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"type": "str", "choices": list(inner)}
     if origin is tuple:
-        return {"type": "list", "elements": _option(inner[0])["type"]}
+        element = _option(inner[0])
+        return {"type": "list", "elements": element.pop("type"), **element}
     if is_dataclass(hint):
         return {"type": "dict", "options": options(hint)}  # type: ignore[arg-type]
     if isinstance(origin, type) and issubclass(origin, Mapping):

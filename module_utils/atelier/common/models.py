@@ -20,6 +20,7 @@ MEMORY_SIZES: Mapping[str, int] = {f"{n}g": n * GIB for n in (1, 2, 4, 8, 16)}
 CPU_COUNTS: tuple[str, ...] = ("1", "2", "4", "8")
 IDE_PORT = 8082  # code-server's port inside every seat
 GIT_IMPORT = "clone"  # a workspace's git_pending: the repository at its git_url is still to be fetched
+CONTROLLER = "controller"  # the node that Ansible, the API and the front gateway run on
 GIT_HOST = "git.internal"  # the git server's name in the seats
 
 
@@ -42,6 +43,16 @@ class Network:
     def host_address(self) -> str:
         """The bridge's own address, by which seats reach the host: Docker gives it the range's first."""
         return str(next(self.subnet.hosts()))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine besides the controller that seats run on."""
+
+    name: Annotated[str, "The machine's name in the inventory."]
+    engine_url: Annotated[str, "Where its Docker Engine answers, such as V(https://10.0.0.11:2376)."]
+    gateway: Annotated[str, "Host and port of its gateway; empty where the controller reaches its seats directly."] = ""
+    labels: Annotated[Mapping[str, str] | None, "Labels for constraints on where workspaces are put."] = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +143,26 @@ class Site:
     builds: Annotated[Builds | None, "What template images are built from. An installation without it builds none."] = (
         None
     )
+    nodes: Annotated[
+        tuple[Node, ...], "The machines besides the controller that workspaces run on; none on a single machine."
+    ] = ()
+    image_registry: Annotated[
+        str, "Host and port of the registry from which nodes pull images; empty on a single machine."
+    ] = ""
+    controller_seats: Annotated[bool, "Whether workspaces run on the controller, too."] = True
     seat_disk: Annotated[int, SIZE, "Bytes that the files of one workspace may take, or as V(20g); 0 for no limit."] = 0
     seat_file_size: Annotated[int, SIZE, "Bytes that a single file of a workspace may have; 0 for no limit."] = 0
     # A secret of the installation (container_names); None until its first change.
     names_key: bytes | None = field(default=None, repr=False)
+
+    def node(self, name: str) -> Node | None:
+        """A machine besides the controller; None for the controller, and for a machine that the inventory lost."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+    @property
+    def pki(self) -> Path:
+        """Folder of the certificates with which the machines of an installation know each other."""
+        return self.state_dir / "pki"
 
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"
@@ -183,6 +210,8 @@ class Workspace(NamedTuple):
     name: str
     template: str
     address: str
+    # The machine that its container is on.
+    node: str
     created_at: str
     last_activity: str
     owner: str

@@ -18,9 +18,9 @@ from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
 from ..database.workspace_store import WorkspaceStore
 from ..engine.interface import Container, File, SeatSpec
-from .context import Context
+from .context import NodeContext
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
-from .seat_http import SeatResponse, ask
+from .seat_http import DIRECT, SeatResponse, SeatRoute
 
 # The IDE's configuration is in a volume: it survives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
@@ -35,7 +35,7 @@ _LOG_LINES = 15
 _LOG_LENGTH = 4000
 
 
-def make_seat(context: Context, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
+def make_seat(context: NodeContext, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
     """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
     Until then it is ``creating``, also if it existed before and its container is gone, so an interrupted attempt is
@@ -50,7 +50,7 @@ def make_seat(context: Context, workspace: Workspace, image: str, fill: Callable
 
 
 def seat_spec(
-    context: Context, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
+    context: NodeContext, workspace: Workspace, image: str, name: str, labels: Mapping[str, str] = MappingProxyType({})
 ) -> SeatSpec:
     """The container of a row, under that name and with these labels besides its own."""
     network = context.site.networks[check_proxy_mode(workspace.proxy_mode, context.site.networks)]
@@ -72,7 +72,7 @@ def seat_spec(
     )
 
 
-def start_seat(context: Context, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
+def start_seat(context: NodeContext, workspace: Workspace, fill: Callable[[], None] = lambda: None) -> None:
     """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
     ``make_seat``."""
     name = context.site.container_name(workspace.id)
@@ -86,13 +86,13 @@ def start_seat(context: Context, workspace: Workspace, fill: Callable[[], None] 
     context.store.update(workspace.id, status=Status.RUNNING, error=None)
 
 
-def discard_container(context: Context, workspace: Workspace) -> None:
+def discard_container(context: NodeContext, workspace: Workspace) -> None:
     """Removes the workspace's container, its volume, and the snapshot it stood on if it was the last one."""
     remove_container(context, context.site.container_name(workspace.id))
     context.engine.remove_volume(context.site.volume_name(workspace.id))
 
 
-def remove_container(context: Context, name: str) -> None:
+def remove_container(context: NodeContext, name: str) -> None:
     """Removes a container, if there is one, and the snapshot it stood on if it was the last one."""
     container = context.engine.inspect(name)
     if container is None:
@@ -103,7 +103,7 @@ def remove_container(context: Context, name: str) -> None:
         context.engine.remove_image(image.id)
 
 
-def labels_of(context: Context, workspace: Workspace) -> dict[str, str]:
+def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
     """What a lost database can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
     labels = {
         "atelier.instance": context.site.instance,
@@ -137,7 +137,7 @@ def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
     return f'auth: password\nhashed-password: "{password_hash}"\n{suffix}cert: false\n'.encode()
 
 
-def put_ide_config(context: Context, workspace: Workspace) -> None:
+def put_ide_config(context: NodeContext, workspace: Workspace) -> None:
     """Writes the configuration from the row's password hash. A running IDE reads it when it starts."""
     file = File(
         path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
@@ -149,7 +149,7 @@ def put_ide_config(context: Context, workspace: Workspace) -> None:
     context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, [file])
 
 
-def restart_seat(context: Context, workspace: Workspace) -> None:
+def restart_seat(context: NodeContext, workspace: Workspace) -> None:
     """Ends everything that runs in the seat, and starts its IDE with the row's password and sessions.
 
     The container is restarted from outside: a program in the seat is run by the seat's user, who may have replaced it.
@@ -171,7 +171,7 @@ def restart_seat(context: Context, workspace: Workspace) -> None:
     await_ide(context, workspace)
 
 
-def apply_ide_config(context: Context, workspace: Workspace, container: Container) -> None:
+def apply_ide_config(context: NodeContext, workspace: Workspace, container: Container) -> None:
     """Gives the IDE the row's password and sessions. In a container that is not stopped this ends everything that runs.
     Raises as ``restart_seat``."""
     if container.status in STOPPED:
@@ -180,7 +180,7 @@ def apply_ide_config(context: Context, workspace: Workspace, container: Containe
         restart_seat(context, workspace)
 
 
-def await_ide(context: Context, workspace: Workspace) -> None:
+def await_ide(context: NodeContext, workspace: Workspace) -> None:
     """Returns when the IDE answers HTTP. Otherwise marks the row ``error`` and raises IDE_NOT_READY with its log."""
     name = context.site.container_name(workspace.id)
 
@@ -188,7 +188,7 @@ def await_ide(context: Context, workspace: Workspace) -> None:
         container = context.engine.inspect(name)
         return container is not None and container.status == "running"
 
-    if answers_in_time(workspace.address, context.ready_timeout, still_up):
+    if answers_in_time(workspace.address, context.ready_timeout, still_up, context.route):
         return
     log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
@@ -198,12 +198,12 @@ def await_ide(context: Context, workspace: Workspace) -> None:
     )
 
 
-def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) -> bool:
+def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool], route: SeatRoute = DIRECT) -> bool:
     """Polls ``/healthz`` every 50 ms until it answers 200. False after ``timeout`` seconds, or once it is not up."""
     begin = time.monotonic()
     next_check = begin + _ALIVE_CHECK_SECONDS
     while True:
-        if is_healthy(address):
+        if is_healthy(address, route):
             return True
         moment = time.monotonic()
         if moment - begin > timeout:
@@ -215,16 +215,16 @@ def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool]) 
         time.sleep(_POLL_SECONDS)
 
 
-def is_healthy(address: str) -> bool:
+def is_healthy(address: str, route: SeatRoute = DIRECT) -> bool:
     """Whether the IDE at the address answers now."""
-    answer = health(address)
+    answer = health(address, route)
     return answer is not None and answer.status == 200
 
 
-def health(address: str) -> SeatResponse | None:
+def health(address: str, route: SeatRoute = DIRECT) -> SeatResponse | None:
     """What the IDE at the address, or whatever listens in its place, says of itself; None when that is nothing."""
     with suppress(OSError):
-        return ask((address, IDE_PORT), "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
+        return route.ask(address, IDE_PORT, "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
     return None
 
 

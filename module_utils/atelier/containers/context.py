@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 
+from ..common.errors import AtelierError
 from ..common.locks import Locks
-from ..common.models import Site
+from ..common.models import CONTROLLER, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
-from ..engine.client import DockerEngine
 from ..engine.interface import Engine
 from ..gateway.aliases import alias_routes
 from ..gateway.haproxy import Gateway
 from ..gateway.port_access import port_routes
 from .container_names import with_names
+from .engines import Engines
+from .seat_http import SeatRoute
 
 # Called with a step, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -23,11 +25,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Context:
-    """The ports of one installation. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
+    """One installation, whatever its machines. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
 
     site: Site
     store: WorkspaceStore
-    engine: Engine
+    engines: Engines
     gateway: Gateway
     aliases: Gateway
     ports: Gateway
@@ -39,6 +41,27 @@ class Context:
     def lock_wait(self) -> float:
         """Seconds to wait for a locked workspace: longer than any operation may take."""
         return self.ready_timeout + 60
+
+    def at(self, workspace: Workspace) -> NodeContext:
+        """The installation as seen from the workspace's machine. Raises NODE_UNAVAILABLE when that does not answer."""
+        return self.on(workspace.node)
+
+    def on(self, node: str = CONTROLLER) -> NodeContext:
+        """Raises NODE_UNAVAILABLE, as ``at``."""
+        common = {field.name: getattr(self, field.name) for field in fields(Context)}
+        return NodeContext(**common, node=node, engine=self.engines.of(node), route=self.engines.route(node))
+
+    def everywhere(self) -> list[NodeContext]:
+        """The installation on each of its machines that answers, the controller first."""
+        found = [self.on()]
+        for node in self.site.nodes:
+            with suppress(AtelierError):
+                found.append(self.on(node.name))
+        return found
+
+    def cpus(self) -> int:
+        """Cores of all machines that answer: how much can be done side by side."""
+        return sum(here.engine.cpus() for here in self.everywhere())
 
     def sync_routes(self) -> None:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
@@ -56,12 +79,22 @@ class Context:
         self.ports.sync(lambda: port_routes(self.store))
 
 
+@dataclass(frozen=True)
+class NodeContext(Context):
+    """An installation on one of its machines, with that one's engine."""
+
+    node: str
+    engine: Engine
+    route: SeatRoute
+
+
 @contextmanager
 def open_context(
     site: Site, *, ready_timeout: float, progress: Progress, check_mode: bool = False
 ) -> Iterator[Context]:
     """Opens the engine and the database. Raises SERVICE_UNAVAILABLE or REGISTRY_ERROR before anything is changed."""
-    engine = DockerEngine(site.engine_url)
+    engines = Engines(site)
+    engine = engines.of(CONTROLLER)
     with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=not check_mode) as store:
         locks = Locks(site.state_dir)
         if not check_mode:
@@ -69,7 +102,7 @@ def open_context(
         yield Context(
             site=site,
             store=store,
-            engine=engine,
+            engines=engines,
             gateway=Gateway(site.state_dir, locks),
             aliases=Gateway(site.state_dir, locks, "aliases.map"),
             ports=Gateway(site.state_dir, locks, "ports.map"),

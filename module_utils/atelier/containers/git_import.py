@@ -15,7 +15,7 @@ from ..common.plain_text import last_of
 from ..engine.interface import File
 from ..git.urls import GitAccess
 from .container import CONFIG_FOLDER, CONFIG_GID
-from .context import Context
+from .context import NodeContext
 from .save_work import cause
 
 # In the volume that no commit of the container contains, and for no longer than git needs it.
@@ -28,7 +28,7 @@ _REMOVE_SECONDS = 15.0
 _FETCH = Path(__file__).parent / "scripts" / "fetch_repository.sh"
 
 
-def fetch(context: Context, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
+def fetch(context: NodeContext, workspace: Workspace, access: GitAccess | None, seconds: float) -> None:
     """Replaces what the template put into ``/workspace`` by the repository at the row's ``git_url``.
 
     Git may take ``seconds``. A failure marks the row ``error`` and raises GIT_CLONE_FAILED with git's message, from
@@ -52,7 +52,7 @@ def fetch(context: Context, workspace: Workspace, access: GitAccess | None, seco
     raise AtelierError(Code.GIT_CLONE_FAILED, message, field="git_url", workspace=workspace.id, container=name)
 
 
-def _fetched(context: Context, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
+def _fetched(context: NodeContext, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
     """Exit code and output; a run that did not keep a limit has failed like any other."""
     try:
         return context.engine.execute(
@@ -65,7 +65,7 @@ def _fetched(context: Context, container: str, order: Sequence[str], seconds: fl
 
 
 @contextmanager
-def _access_in_seat(context: Context, container: str, access: GitAccess | None) -> Iterator[None]:
+def _access_in_seat(context: NodeContext, container: str, access: GitAccess | None) -> Iterator[None]:
     """For the length of the block the seat has the file that git asks for user and token."""
     if access is None:
         yield

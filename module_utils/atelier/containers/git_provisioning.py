@@ -21,7 +21,7 @@ from ..engine.interface import File
 from ..git.client import Credential, Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
 from .container import CONFIG_FOLDER, CONFIG_GID
-from .context import Context
+from .context import Context, NodeContext
 from .save_work import cause, seat_email
 
 # Maximum seconds for one response of the git server, so that no workspace waits longer.
@@ -38,7 +38,7 @@ _CONNECT = Path(__file__).parent / "scripts" / "connect_repository.sh"
 
 @contextmanager
 def repository_for(
-    context: Context, workspace: Workspace, wanted: bool, *, restore: bool = False
+    context: NodeContext, workspace: Workspace, wanted: bool, *, restore: bool = False
 ) -> Iterator[Callable[[], None]]:
     """Has the git server get ready for the workspace while its container is being made in the block.
 
@@ -57,7 +57,7 @@ def repository_for(
             yield lambda: _push(context, workspace, promise, restore)
 
 
-def _push(context: Context, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
+def _push(context: NodeContext, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
     context.progress(Message("step.push", name=workspace.name), 0, 1)
     try:
         connect(context, workspace, promise.result(), restore=restore)
@@ -94,7 +94,7 @@ def grant(context: Context, workspace: Workspace) -> Grant:
     return granted
 
 
-def renew_credential(context: Context, workspace: Workspace) -> None:
+def renew_credential(context: NodeContext, workspace: Workspace) -> None:
     """Ends the token that the seat pushes with, which its user may have copied, and puts another into the container,
     which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row."""
     if context.site.git is None or workspace.branch is None:
@@ -112,7 +112,7 @@ def renew_credential(context: Context, workspace: Workspace) -> None:
         context.store.update(workspace.id, git_problem=None)
 
 
-def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
+def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
     """Configures the running seat's git user, origin and credential, and pushes its branch.
 
     Raises GIT_ERROR with git's output if the push fails. The workspace stays usable.
@@ -130,7 +130,7 @@ def connect(context: Context, workspace: Workspace, granted: Grant, *, restore: 
     context.store.update(workspace.id, branch=granted.branch, git_problem=None)
 
 
-def _put_git_files(context: Context, workspace: Workspace, granted: Grant) -> None:
+def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -> None:
     files = {"gitconfig": seat_gitconfig(context, workspace), "git-credential": _answer(granted.credential)}
     context.engine.put(
         context.site.container_name(workspace.id),

@@ -9,7 +9,7 @@ from ..common.messages import Message
 from ..common.models import GIT_HOST, ProxyMode, Site, Workspace
 from ..common.plain_text import last_of
 from ..engine.interface import File
-from .context import Context
+from .context import NodeContext
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATE = 1024**2
@@ -46,7 +46,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     return environment
 
 
-def put_proxy_ca(context: Context, workspace: Workspace) -> bool:
+def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
     """Puts the certificate of its proxy's authority into a seat before its start, if the proxy opens TLS. Returns
     whether the seat lacked it: a clone's snapshot may have it already."""
     mode = workspace.proxy_mode
@@ -67,7 +67,7 @@ def put_proxy_ca(context: Context, workspace: Workspace) -> bool:
     return True
 
 
-def trust_proxy_ca(context: Context, container: str) -> None:
+def trust_proxy_ca(context: NodeContext, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
     # It runs and reads only files owned by root: the engine's PATH has no folder of the seat's user.
     code, output = context.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")

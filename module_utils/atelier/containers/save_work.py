@@ -10,7 +10,7 @@ from ..common.errors import AtelierError
 from ..common.messages import Message, chain
 from ..common.models import Workspace
 from ..common.plain_text import first_of, last_of, on_one_line
-from .context import Context
+from .context import Context, NodeContext
 
 _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
 _NOTE = re.compile(r"^atelier: note (\w+) ?(.*)$", re.MULTILINE)
@@ -47,7 +47,7 @@ class Saved:
     note: Message | None = None
 
 
-def save_work(context: Context, workspace: Workspace) -> Saved:
+def save_work(context: NodeContext, workspace: Workspace) -> Saved:
     """Commits what a running seat has not committed, on the branch that it is on, and pushes to the seat's own. Never
     raises for what git says: the files are there in any case."""
     git, repository = context.site.git, workspace.repository

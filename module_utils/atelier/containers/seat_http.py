@@ -43,6 +43,26 @@ class SeatResponse:
             return None
 
 
+@dataclass(frozen=True)
+class SeatRoute:
+    """How the controller reaches the seats of one machine: directly, or through the node's gateway, which has to be
+    told the seat (the role node_gateway)."""
+
+    node: str = ""
+    gateway: tuple[str, int] | None = None
+    tls: ssl.SSLContext | None = None
+
+    def ask(self, address: str, port: int, path: str, *, seconds: float, limit: int) -> SeatResponse:
+        """As ``ask``, of the seat with that address."""
+        if self.gateway is None:
+            return ask((address, port), path, seconds=seconds, limit=limit)
+        seat = {"Host": f"{address}:{port}", "X-Atelier-Seat": f"{address}:{port}"}
+        return ask(self.gateway, path, seconds=seconds, limit=limit, headers=seat, tls=self.tls, server=self.node)
+
+
+DIRECT = SeatRoute()
+
+
 def ask(
     place: tuple[str, int],
     path: str,
@@ -51,8 +71,10 @@ def ask(
     limit: int,
     headers: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
+    server: str = "",
 ) -> SeatResponse:
     """The answer to a GET request. Redirects are not followed. An answer's body ends at ``limit`` bytes, with head.
+    ``server`` is the name in the certificate, if that is not the host.
 
     Raises OSError (TimeoutError, ConnectionError, ...) for an invalid or incomplete response within ``seconds``.
     """
@@ -61,21 +83,9 @@ def ask(
     deadline = time.monotonic() + seconds
     asked = {"Host": f"{place[0]}:{place[1]}", "Connection": "close", "Accept-Encoding": "identity", **(headers or {})}
     head = "".join([f"GET {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in asked.items()), "\r\n"])
-    with closing(_connected(place, deadline, tls)) as connection:
+    with closing(connect(place, seconds_left(deadline), tls, server)) as connection:
         connection.sendall(head.encode("latin-1"))
         return _answer(connection, deadline, limit)
-
-
-def _connected(place: tuple[str, int], deadline: float, tls: ssl.SSLContext | None) -> socket.socket:
-    connection = connect(place, seconds_left(deadline))
-    if tls is None:
-        return connection
-    try:
-        connection.settimeout(seconds_left(deadline))
-        return tls.wrap_socket(connection)
-    except OSError:
-        connection.close()
-        raise
 
 
 def _answer(connection: socket.socket, deadline: float, limit: int) -> SeatResponse:

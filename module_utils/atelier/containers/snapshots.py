@@ -21,7 +21,8 @@ from ..common.models import MIB, Workspace
 from ..common.validation import is_id
 from ..engine.interface import Container, Engine, File, Image, is_too_large
 from .container import SNAPSHOT_LABEL
-from .context import Context
+from .context import Context, NodeContext
+from .distribution import remote_name
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
 from .secret_paths import HOME
 
@@ -30,7 +31,7 @@ MAX_LAYERS = 110
 
 
 @contextmanager
-def snapshot(context: Context, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
+def snapshot(context: NodeContext, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
     """Takes a snapshot of the source for the length of the block, then removes its tag.
 
     The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
@@ -46,13 +47,14 @@ def snapshot(context: Context, source: Workspace, run_id: str, *, max_layers: in
         yield image
     finally:
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
-        with suppress(AtelierError):
-            _remove_tags_of(context, run_id)
-            # Those of other runs that were killed, too: their commits may have come to an end only now.
-            remove_leftovers(context, leftover_snapshots(context))
+        for here in context.everywhere():
+            with suppress(AtelierError):
+                _remove_tags_of(here, run_id)
+                # Those of other runs that were killed, too: their commits may have come to an end only now.
+                remove_leftovers(here, leftover_snapshots(here))
 
 
-def leftover_snapshots(context: Context) -> list[Image]:
+def leftover_snapshots(context: NodeContext) -> list[Image]:
     """Unused snapshots: tagged by a dead run, or without a tag and without a clone."""
     instance = context.site.instance
     found = [
@@ -72,7 +74,7 @@ def leftover_snapshots(context: Context) -> list[Image]:
     return leftovers
 
 
-def _is_being_made(context: Context, image: Image) -> bool:
+def _is_being_made(context: NodeContext, image: Image) -> bool:
     """Docker's commit has no tag for a moment, and loses it to the final snapshot just before it is removed. The
     creating run holds the source's lock; if it is free, both moments are over."""
     if not context.locks.workspace_free(image.labels[SNAPSHOT_LABEL]):
@@ -81,7 +83,7 @@ def _is_being_made(context: Context, image: Image) -> bool:
     return now is None or bool(now.tags)
 
 
-def remove_leftovers(context: Context, leftovers: list[Image]) -> None:
+def remove_leftovers(context: NodeContext, leftovers: list[Image]) -> None:
     for image in leftovers:
         if not image.tags:
             context.engine.remove_image(image.id)
@@ -92,7 +94,7 @@ def remove_leftovers(context: Context, leftovers: list[Image]) -> None:
                     context.engine.remove_image(tag, force=True)
 
 
-def _remove_tags_of(context: Context, run_id: str) -> None:
+def _remove_tags_of(context: NodeContext, run_id: str) -> None:
     """Of this attempt of the run, and of those that were killed."""
     for tag, run in _runs(context, context.engine.image_tags(SNAPSHOT_LABEL)).items():
         if run == run_id:
@@ -102,10 +104,11 @@ def _remove_tags_of(context: Context, run_id: str) -> None:
 def _runs(context: Context, tags: Iterable[str]) -> dict[str, str]:
     """Those of snapshots of this installation, with the run of each."""
     ours = f"{context.site.instance}/snapshot:"
-    return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(ours)}
+    prefixes = (ours, remote_name(context.site, ours))
+    return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(prefixes)}
 
 
-def check_source(context: Context, source: Workspace) -> tuple[Container, Image]:
+def check_source(context: NodeContext, source: Workspace) -> tuple[Container, Image]:
     """The source's container and the image it was made from. Raises SNAPSHOT_FAILED when either is gone."""
     container = context.engine.inspect(context.site.container_name(source.id))
     if container is None:
@@ -116,7 +119,7 @@ def check_source(context: Context, source: Workspace) -> tuple[Container, Image]
     return container, base
 
 
-def _take(context: Context, source: Workspace, tag: str, max_layers: int) -> Image:
+def _take(context: NodeContext, source: Workspace, tag: str, max_layers: int) -> Image:
     # What an interrupted one left undone comes first: it may have left the source paused.
     recover(context, source)
     container, base = check_source(context, source)
@@ -126,7 +129,7 @@ def _take(context: Context, source: Workspace, tag: str, max_layers: int) -> Ima
         return make(container.id, tag, {**base.config, "Labels": labels})
 
 
-def recover(context: Context, source: Workspace) -> bool:
+def recover(context: NodeContext, source: Workspace) -> bool:
     """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
     source's lock. Returns whether there was anything to undo."""
     journal = _journal(context, source)
@@ -171,7 +174,7 @@ def was_interrupted(context: Context, workspace: Workspace) -> bool:
 
 
 @contextmanager
-def paused_for_copy(context: Context, workspace: Workspace, container: Container) -> Iterator[None]:
+def paused_for_copy(context: NodeContext, workspace: Workspace, container: Container) -> Iterator[None]:
     """Pauses the container for the block, if it runs. A killed run leaves a journal from which ``recover`` unpauses it.
     The caller holds the workspace's lock."""
     try:
@@ -184,7 +187,7 @@ def paused_for_copy(context: Context, workspace: Workspace, container: Container
 
 
 @contextmanager
-def _secrets_held_back(context: Context, source: Workspace, container: Container) -> Iterator[None]:
+def _secrets_held_back(context: NodeContext, source: Workspace, container: Container) -> Iterator[None]:
     pause = container.status == "running"
     try:
         _write_journal(context, source, container, pause, [])
@@ -200,7 +203,7 @@ def _secrets_held_back(context: Context, source: Workspace, container: Container
         recover(context, source)
 
 
-def _check_size(context: Context, source: Workspace, container: Container) -> None:
+def _check_size(context: NodeContext, source: Workspace, container: Container) -> None:
     """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
     a file that is large only by its name would fill it."""
     written, most = context.engine.written(container.id), context.site.archive.content_bytes
@@ -269,7 +272,7 @@ def _journal(context: Context, source: Workspace) -> Path:
 
 
 def _write_journal(
-    context: Context, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
+    context: NodeContext, source: Workspace, container: Container, paused: bool, secrets: list[Secret]
 ) -> None:
     record = {
         "container": container.id,

@@ -14,7 +14,7 @@ from ..common.messages import Message
 from ..common.models import Builds, Site
 from ..common.validation import is_template
 from ..engine.interface import Engine, Image, ImageBuild
-from .context import Context, Progress
+from .context import NodeContext, Progress
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "roles" / "workspace_image" / "files" / "templates"
 _INPUTS = "atelier.inputs"
@@ -54,7 +54,7 @@ class TemplateImages:
     progress: Progress
 
     @classmethod
-    def of(cls, context: Context) -> TemplateImages:
+    def of(cls, context: NodeContext) -> TemplateImages:
         return cls(context.site, context.engine, context.locks, context.progress)
 
     def require(self, template: str, *, check_mode: bool = False) -> None:

@@ -182,6 +182,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "'name', name, 'said', substr(git_problem, instr(git_problem, ' former participant: ') + 21)))"
         " WHERE git_problem LIKE '% still pushes with the token of its former participant: %'",
     ),
+    # The machine of each workspace; there was only one before.
+    ("ALTER TABLE workspaces ADD COLUMN node TEXT NOT NULL DEFAULT 'controller'",),
 )
 
 

@@ -12,8 +12,9 @@ from ..common.models import Limits, ProxyMode, Status, Workspace
 
 # In the order of Workspace's fields; the last two make its Limits.
 COLUMNS = (
-    "id, name, template, address, created_at, last_activity, owner, group_name, notes, password_hash, cloned_from,"
-    " git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode, memory, cpus"
+    "id, name, template, address, node, created_at, last_activity, owner, group_name, notes, password_hash,"
+    " cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode,"
+    " memory, cpus"
 )
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
@@ -74,8 +75,8 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position: a list makes thousands of these.
-    git_problem, sessions, batch, error, status, mode, memory, cpus = row[15:]
-    kept = (*row[:15], restored(git_problem), sessions, batch, restored(error))
+    git_problem, sessions, batch, error, status, mode, memory, cpus = row[16:]
+    kept = (*row[:16], restored(git_problem), sessions, batch, restored(error))
     return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))
 
 

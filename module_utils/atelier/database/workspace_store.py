@@ -19,10 +19,11 @@ from types import TracebackType
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, stored
-from ..common.models import GIT_IMPORT, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, Quotas, Status, Workspace
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
+from .placement import Machine, place_on
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .sqlite_file import opened_alone, unusable
@@ -114,14 +115,17 @@ class WorkspaceStore:
 
     # --- Reserving --------------------------------------------------------------------------------------------------
 
-    def reserve(self, orders: Sequence[Reservation], *, dry_run: bool = False) -> list[Workspace]:
+    def reserve(
+        self, orders: Sequence[Reservation], machines: Sequence[Machine] = (), *, dry_run: bool = False
+    ) -> list[Workspace]:
         """Makes one row of status ``creating`` for each order, all or none; with ``dry_run``, only tries.
 
         Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
-        ADDRESSES_EXHAUSTED when the network has no address left.
+        ADDRESSES_EXHAUSTED when the network has no address left, NO_ROOM when the ``machines`` have no memory
+        left. Without machines the controller takes all.
         """
         with self._transaction(dry_run):
-            return self._insert(orders)
+            return self._insert(orders, machines)
 
     def reserve_clones(
         self,
@@ -130,6 +134,7 @@ class WorkspaceStore:
         hashes: Sequence[str | None],
         owner: str,
         *,
+        machines: Sequence[Machine] = (),
         ids: Sequence[str] = (),
         dry_run: bool = False,
     ) -> list[Workspace]:
@@ -150,7 +155,8 @@ class WorkspaceStore:
                 [
                     replace(clone_order(source, name, password_hash, owner=owner, batch=batch_id), id=id)
                     for id, name, password_hash in zip(given, names, hashes, strict=True)
-                ]
+                ],
+                machines,
             )
 
     # --- Batches ----------------------------------------------------------------------------------------------------
@@ -305,12 +311,14 @@ class WorkspaceStore:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
 
-    def _insert(self, orders: Sequence[Reservation]) -> list[Workspace]:
+    def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine]) -> list[Workspace]:
         owners = {order.owner for order in orders}
         for owner in owners:
             wanted = sum(order.owner == owner for order in orders)
             check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
         addresses = self._reserve_addresses(orders)
+        sizes = [order.limits.memory_bytes for order in orders]
+        nodes = place_on(machines, sizes, self.promised()) if machines else [CONTROLLER] * len(orders)
         moment = now()
         workspaces = [
             Workspace(
@@ -318,6 +326,7 @@ class WorkspaceStore:
                 name=order.name,
                 template=order.template,
                 address=address,
+                node=node,
                 created_at=moment,
                 last_activity=moment,
                 owner=order.owner,
@@ -338,7 +347,7 @@ class WorkspaceStore:
                 proxy_mode=order.proxy_mode,
                 limits=order.limits,
             )
-            for order, address in zip(orders, addresses, strict=True)
+            for order, address, node in zip(orders, addresses, nodes, strict=True)
         ]
         for workspace in workspaces:
             self._write(workspace)
@@ -359,6 +368,17 @@ class WorkspaceStore:
             (owner, exclude),
         ).fetchone()
         return row[0], row[1]
+
+    def promised(self) -> dict[str, int]:
+        """By node, the memory in bytes of the workspaces that run or are to run."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' GROUP BY node, memory"
+            ).fetchall()
+        found: dict[str, int] = {}
+        for node, memory, count in rows:
+            found[node] = found.get(node, 0) + Limits(memory).memory_bytes * count
+        return found
 
     def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
         addresses: list[str] = [""] * len(orders)

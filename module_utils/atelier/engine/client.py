@@ -12,11 +12,12 @@ from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of, plain
 from .container_limits import changed_limits, creation_limits, may_have_quota
-from .docker_errors import LONGEST_REASON, translated
+from .docker_errors import LONGEST_REASON, Place, translated
 from .image_config import config_only_archive, dockerfile_changes, override_config
 from .interface import (
     MOST_OUTPUT,
@@ -28,15 +29,25 @@ from .interface import (
     ImageBuild,
     SeatSpec,
     Size,
+    SwarmNode,
     TarExtract,
 )
-from .parsing import ExportReader, container_from, event_from, image_from, log_text, raise_stream_error, stats_from
+from .parsing import (
+    ExportReader,
+    container_from,
+    event_from,
+    image_from,
+    log_text,
+    raise_stream_error,
+    stats_from,
+    swarm_node_from,
+)
 
 if TYPE_CHECKING:
     import requests
 
 # Committing or flattening a large workspace is the slowest call there is.
-_TIMEOUT_SECONDS = 900
+LONGEST_ANSWER_SECONDS = 900
 _STOP_SECONDS = 10
 _CHUNK = 1024**2
 # For data that is small, unless a seat makes it large or slow.
@@ -50,18 +61,31 @@ _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 class DockerEngine:
     """The interface over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience``: maximum seconds for one of Docker's
-    answers."""
+    answers; ``node``: the machine's name, unless it is the controller; ``certificate``: for an engine by https."""
 
-    def __init__(self, url: str, *, patience: int = _TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience: int = LONGEST_ANSWER_SECONDS,
+        node: str = "",
+        certificate: ClientCertificate | None = None,
+    ) -> None:
         # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
         import docker
 
         self._errors = docker.errors
-        self._url = url
+        self._place = Place(url, node)
         self._patience = patience
-        self._translated = partial(translated, url)
+        self._certificate = certificate
+        self._translated = partial(translated, self._place)
         with self._translated(Message("do.connect")):
-            self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
+            tls = certificate and docker.tls.TLSConfig(
+                client_cert=(str(certificate.certificate), str(certificate.key)),
+                ca_cert=str(certificate.authority),
+                verify=True,
+            )
+            self._api = docker.APIClient(base_url=url, version="auto", timeout=patience, tls=tls or False)
 
     def close(self) -> None:
         """Closes its connections, also those of events that are followed."""
@@ -338,7 +362,7 @@ class DockerEngine:
         from .exec import Program, Programs
 
         with self._translated(Message("do.run", command=command[0], container=container)):
-            programs = Programs(self._url, self._api.api_version, self._request)
+            programs = Programs(self._place.url, self._api.api_version, self._request, self._certificate)
             return programs.run(Program(container, command, user, seconds, limit))
 
     def logs(self, container: str, lines: int) -> str:
@@ -380,7 +404,7 @@ class DockerEngine:
     def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
         from .build import build_image
 
-        build_image(self._url, build, report)
+        build_image(self._place.url, build, report)
 
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
@@ -428,6 +452,26 @@ class DockerEngine:
         repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.name_image", reference=reference), Code.SNAPSHOT_FAILED):
             self._api.tag(image, repository, tag)
+
+    def push(self, reference: str) -> None:
+        """Pushes an image to the registry that its name begins with; layers that are there do not travel."""
+        repository, _, tag = reference.rpartition(":")
+        with self._translated(Message("do.push", reference=reference)):
+            raise_stream_error(self._api.push(repository, tag=tag, stream=True, decode=True))
+
+    def pull(self, reference: str) -> Image:
+        """The image, pulled from the registry that its name begins with."""
+        repository, _, tag = reference.rpartition(":")
+        with self._translated(Message("do.pull", reference=reference)):
+            raise_stream_error(self._api.pull(repository, tag=tag, stream=True, decode=True))
+        return self._made(reference)
+
+    def swarm_nodes(self) -> list[SwarmNode]:
+        """The machines as Docker Swarm knows them; none where the engine manages no swarm."""
+        if not self._info.get("Swarm", {}).get("ControlAvailable"):
+            return []
+        with self._translated(Message("do.list_nodes")):
+            return [swarm_node_from(node) for node in self._api.nodes()]
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -15,16 +16,32 @@ LONGEST_REASON = 1000
 _WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an engine is: its URL, and the node's name if that is not the controller."""
+
+    url: str
+    node: str = ""
+
+    def unreachable(self, kind: str) -> AtelierError:
+        """SERVICE_UNAVAILABLE for the controller's engine, without which nothing goes on; NODE_UNAVAILABLE else."""
+        if not self.node:
+            away = Message("docker.away", url=self.url, kind=kind)
+            return AtelierError(Code.SERVICE_UNAVAILABLE, away, field="site.engine_url")
+        away = Message("docker.node_away", node=self.node, url=self.url, kind=kind)
+        return AtelierError(Code.NODE_UNAVAILABLE, away, field="site.nodes", node=self.node)
+
+
 @contextmanager
 def translated(
-    url: str,
+    engine: Place,
     attempt: str,
     code: Code = Code.ENGINE_ERROR,
     *,
     absent: type[Exception] | None = None,
     reraise: type[Exception] | None = None,
 ) -> Iterator[None]:
-    """Docker's errors as ours. ``url`` is where it is, ``attempt`` what the block does. ``absent`` is one that means
+    """Docker's errors as ours. ``attempt`` is what the block does. ``absent`` is one that means
     "not there" and ends the block quietly; ``reraise`` is passed on."""
     import requests
     import urllib3
@@ -38,14 +55,14 @@ def translated(
         if reraise and isinstance(error, reraise):
             raise
         if not isinstance(error, APIError):
-            raise _unreachable(url, error) from error
+            raise engine.unreachable(type(error).__name__) from error
         # A path in it may be a seat's.
         reason = last_of(str(error.explanation or error), LONGEST_REASON)
         if any(words in reason for words in _WITHOUT_CONTAINERD):
             raise AtelierError(
-                Code.SERVICE_UNAVAILABLE,
+                Code.NODE_UNAVAILABLE if engine.node else Code.SERVICE_UNAVAILABLE,
                 Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip(".")),
-                field="site.engine_url",
+                field="site.nodes" if engine.node else "site.engine_url",
             ) from error
         if "no space left on device" in reason or "disk quota exceeded" in reason:
             raise AtelierError(Code.DISK_FULL, Message("docker.disk_full", attempt=attempt)) from error
@@ -54,10 +71,4 @@ def translated(
         # Docker is there. A container that is being read or removed keeps it from answering about that one.
         raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise _unreachable(url, error) from error
-
-
-def _unreachable(url: str, error: Exception) -> AtelierError:
-    return AtelierError(
-        Code.SERVICE_UNAVAILABLE, Message("docker.away", url=url, kind=type(error).__name__), field="site.engine_url"
-    )
+        raise engine.unreachable(type(error).__name__) from error

@@ -21,6 +21,7 @@ import requests
 from docker.errors import APIError
 
 from ..common.bounded_socket import connect, receive, seconds_left
+from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from .parsing import exec_failed_to_start
@@ -73,10 +74,11 @@ class _Beyond(Exception):
 
 
 class Programs:
-    """Runs programs on the engine at ``url``. ``request`` asks Docker: method, path, then as requests has it."""
+    """Runs programs on the engine at ``url``. ``request`` asks Docker: method, path, then as requests has
+    it."""
 
-    def __init__(self, url: str, version: str, request: Request) -> None:
-        self._url, self._version, self._request = url, version, request
+    def __init__(self, url: str, version: str, request: Request, certificate: ClientCertificate | None = None) -> None:
+        self._url, self._version, self._request, self._certificate = url, version, request, certificate
 
     def run(self, program: Program) -> tuple[int, str]:
         """Exit code and output, of both streams. Raises ENGINE_ERROR when it does not keep its limits, and what the SDK
@@ -141,7 +143,9 @@ class Programs:
             f"POST /v{self._version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         )
-        with closing(connect(_address(self._url), min(seconds_left(deadline), _ANSWER_SECONDS))) as connection:
+        patience = min(seconds_left(deadline), _ANSWER_SECONDS)
+        tls = self._certificate.tls() if self._certificate else None
+        with closing(connect(_address(self._url), patience, tls)) as connection:
             connection.sendall(head.encode() + body)
             rest = _begun(connection, deadline)
             while True:

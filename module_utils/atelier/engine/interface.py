@@ -94,6 +94,21 @@ class Event:
 
 
 @dataclass(frozen=True)
+class SwarmNode:
+    """A machine of a swarm. ``state`` is ready, down, unknown or disconnected; ``availability`` active, pause or drain;
+    ``memory`` is in bytes."""
+
+    id: str
+    labels: Mapping[str, str]
+    state: str
+    availability: str
+    address: str
+    memory: int
+    cpus: float
+    engine_version: str
+
+
+@dataclass(frozen=True)
 class Image:
     """An image; ``config`` is its run configuration (Env, Entrypoint, ...)."""
 
@@ -159,8 +174,8 @@ class ImageBuild:
 class Engine(Protocol):
     """The operations of a container engine.
 
-    Everything raises SERVICE_UNAVAILABLE when the engine can't be reached, DISK_FULL when it has no space left, and
-    ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id.
+    Everything raises SERVICE_UNAVAILABLE (of a node: NODE_UNAVAILABLE) when the engine can't be reached, DISK_FULL when
+    it has no space left, and ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id.
 
     ``execute`` runs a program by its absolute path, with the platform's PATH, and returns exit code and output. It
     raises ENGINE_ERROR when that takes longer than ``seconds`` or prints more than ``limit`` bytes, with ``limit``
@@ -204,6 +219,9 @@ class Engine(Protocol):
     def commit(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image: ...
     def tag(self, image: str, reference: str) -> None: ...
+    def push(self, reference: str) -> None: ...
+    def pull(self, reference: str) -> Image: ...
+    def swarm_nodes(self) -> list[SwarmNode]: ...
     def remove_image(self, reference: str, *, force: bool = False) -> bool: ...
     def volumes(self, label: str) -> list[str]: ...
     def remove_volume(self, volume: str) -> bool: ...

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .interface import Container, ContainerStats, Event, Image
+from .interface import Container, ContainerStats, Event, Image, SwarmNode
 
 
 def raise_stream_error(answers: Iterable[Any]) -> None:
@@ -120,3 +120,19 @@ def stats_from(raw: Mapping[str, Any]) -> ContainerStats | None:
 def _labels(config: Mapping[str, Any]) -> dict[str, str]:
     """Without those that a commit can only override with nothing (see image_config.override_config)."""
     return {key: value for key, value in (config.get("Labels") or {}).items() if value}
+
+
+def swarm_node_from(node: Mapping[str, Any]) -> SwarmNode:
+    """An entry of Docker's list of nodes."""
+    spec, described, status = node["Spec"], node["Description"], node["Status"]
+    resources = described.get("Resources", {})
+    return SwarmNode(
+        id=node["ID"],
+        labels=spec.get("Labels") or {},
+        state=status["State"],
+        availability=spec["Availability"],
+        address=status.get("Addr", ""),
+        memory=int(resources.get("MemoryBytes", 0)),
+        cpus=resources.get("NanoCPUs", 0) / 1e9,
+        engine_version=described.get("Engine", {}).get("EngineVersion", ""),
+    )

@@ -20,7 +20,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..common.plain_text import first_of
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
 from ..database.workspace_store import now
 from ..engine.interface import Container
 from ..engine.parsing import ExportReader
@@ -49,7 +49,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
     """Why a seat has newer work than its sound archive; None if it has none. Never raises: a seat that cannot be
     checked may contain anything."""
     try:
-        path = _newer(context, workspace, folder, entry)
+        path = _newer(context.at(workspace), workspace, folder, entry)
     except AtelierError as error:
         return Message("fault.not_comparable", why=error.message)
     except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
@@ -59,7 +59,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
     return Message("fault.newer_work", when=entry.collected_at, path=first_of(path, _SHOWN_PATH))
 
 
-def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
+def _newer(context: NodeContext, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
     """The path of a file in the seat that is newer than its archive."""
     container = context.engine.inspect(context.site.container_name(workspace.id))
     if container is None or entry.file is None or entry.collected_at is None:
@@ -82,7 +82,7 @@ def _newer(context: Context, workspace: Workspace, folder: Path, entry: Entry) -
         return diff_archives(archive, ExportReader(within(chunks, limits, workspace.name)), entry.entries)
 
 
-def _run_find(context: Context, container: Container, since: str) -> tuple[int, str]:
+def _run_find(context: NodeContext, container: Container, since: str) -> tuple[int, str]:
     try:
         return context.engine.execute(container.id, find_command(since), seconds=_SECONDS + _SLACK, limit=_MOST_OUTPUT)
     except AtelierError as error:

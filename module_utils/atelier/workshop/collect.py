@@ -19,7 +19,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, chain
 from ..common.models import Workspace
 from ..containers.container import observed_status
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
 from ..containers.save_work import Saved, save_work
 from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..database.workspace_store import now
@@ -112,7 +112,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
     entry = before or Entry(row.id, row.name, str(row.status))
     try:
         with context.locks.workspace(row.id, context.lock_wait):
-            return _collect_held(context, folder, row, before)
+            return _collect_held(context.at(row), folder, row, before)
     except AtelierError as error:
         return replace(entry, name=row.name, error=error.message)
     except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
@@ -120,7 +120,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
         return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
 
 
-def _collect_held(context: Context, folder: Path, row: Workspace, before: Entry | None) -> Entry:
+def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     if was_interrupted(context, row):
         recover(context, row)
     container = context.engine.inspect(context.site.container_name(row.id))

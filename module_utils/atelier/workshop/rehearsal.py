@@ -122,8 +122,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     taken = _memory_of(context, ready)
     # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
     memory_each = max(memory - _available_memory(), taken) // count
-    sizes = context.engine.sizes(f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
-    written = sum(size.own for size in sizes.values())
+    labels = (f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
+    written = sum(size.own for here in context.everywhere() for size in here.engine.sizes(*labels).values())
     disk_each = written // count
     disk = _free_disk(context, ready) + written
     limits = [
@@ -161,7 +161,8 @@ def _asked(context: Context, id: str, command: Sequence[str]) -> str:
     """What a program in the seat prints; nothing when it does not answer."""
     name = context.site.container_name(id)
     with suppress(AtelierError):
-        return context.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
+        here = context.at(context.store.get(id=id))
+        return here.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
     return ""
 
 
@@ -174,7 +175,7 @@ def remove_leftovers(context: Context) -> None:
     def clear(row: Workspace) -> None:
         # Seats that cannot be removed now are removed by the next rehearsal; the verdict must not be lost.
         with suppress(AtelierError), context.locks.workspace(row.id, context.lock_wait):
-            remove(context, row)
+            remove(context.at(row), row)
 
     with ThreadPoolExecutor(_REMOVERS) as pool:
         list(pool.map(clear, leftover_seats(context)))
@@ -182,7 +183,8 @@ def remove_leftovers(context: Context) -> None:
 
 def _memory_of(context: Context, ids: Sequence[str]) -> int:
     with ThreadPoolExecutor(_MEASURERS) as pool:
-        found = pool.map(lambda id: context.engine.stats(context.site.container_name(id)), ids)
+        rows = [row for row in leftover_seats(context) if row.id in ids]
+        found = pool.map(lambda row: context.at(row).engine.stats(context.site.container_name(row.id)), rows)
         return sum(stats.memory for stats in found if stats)
 
 

@@ -91,14 +91,15 @@ def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
 def _end_sessions(context: Context, id: str, before: dict[str, object]) -> ResetOutcome:
     with context.locks.workspace(id, context.lock_wait):
         row = context.store.get(id=id)
-        recover(context, row)
+        here = context.at(row)
+        recover(here, row)
         container = _container(context, row)
         # One that is still being made gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
             context.progress(Message("step.end_sessions", name=row.name), 0, 1)
             # Before the restart: the seat loads it then, and nothing has to be run in it.
-            renew_credential(context, row)
-            apply_ide_config(context, row, container)
+            renew_credential(here, row)
+            apply_ide_config(here, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
             context.store.update(id, status=status, error=None)
             context.progress(Message("step.end_sessions", name=row.name), 1, 1)
@@ -107,7 +108,7 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
 
 
 def _container(context: Context, row: Workspace) -> Container | None:
-    return context.engine.inspect(context.site.container_name(row.id))
+    return context.at(row).engine.inspect(context.site.container_name(row.id))
 
 
 def _view(context: Context, row: Workspace, container: Container | None) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Workspace
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
 from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..engine.interface import Container
 from ..workspaces.service import remove
@@ -48,7 +48,7 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
     def remove_one(row: Workspace) -> None:
         try:
             with context.locks.workspace(row.id, context.lock_wait):
-                fault = _remove_held(context, folder, row, entries.get(row.id), problems)
+                fault = _remove_held(context.at(row), folder, row, entries.get(row.id), problems)
         except AtelierError as error:
             fault = Message("fault.not_removed", why=error.message)
         except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are removed
@@ -67,7 +67,7 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
 
 
 def _remove_held(
-    context: Context, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
+    context: NodeContext, folder: Path, row: Workspace, entry: Entry | None, problems: list[str]
 ) -> str | None:
     """Why the seat was not removed; None when it was. The caller holds its lock."""
     if context.store.find(id=row.id) is None:
@@ -90,7 +90,7 @@ def _remove_held(
 
 
 @contextmanager
-def _halted(context: Context, row: Workspace, container: Container) -> Iterator[None]:
+def _halted(context: NodeContext, row: Workspace, container: Container) -> Iterator[None]:
     """Keeps the seat from running for the block. Afterwards it goes on as it was, if it is still there."""
     if container.status != "restarting":
         with paused_for_copy(context, row, container):

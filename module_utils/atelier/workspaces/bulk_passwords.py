@@ -33,7 +33,7 @@ def set_passwords(context: Context, hashes: Mapping[str, str], *, check_mode: bo
     that fails fails alone, and says why. Raises SERVICE_UNAVAILABLE where the engine went away: run it again then."""
     if not hashes:
         return []
-    with ThreadPoolExecutor(min(_PER_CORE * context.engine.cpus(), len(hashes))) as pool:
+    with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(hashes))) as pool:
         futures = [pool.submit(_set_one, context, id, hash, check_mode) for id, hash in hashes.items()]
         for done, _ in enumerate(as_completed(futures), 1):
             context.progress(Message("step.passwords_set"), done, len(hashes))

@@ -20,7 +20,8 @@ from ..common.messages import Message
 from ..common.models import GIT_IMPORT, Status, Workspace
 from ..common.validation import is_id
 from ..containers.container import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import image_at
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import repository_for
 from ..containers.snapshots import recover, snapshot
@@ -88,6 +89,7 @@ def take_checkpoint(
     WORKSPACE_BUSY while the workspace is being created, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
     """
     row = _row(context, id, name)
+    context = context.at(row)
     _check_run(run_id)
     present = checkpoints_of(context, row.id)
     if run_id and any(checkpoint.run_id == run_id for checkpoint in present):
@@ -120,12 +122,12 @@ def _check_run(run_id: str | None) -> None:
         )
 
 
-def checkpoints_of(context: Context, workspace_id: str) -> list[Checkpoint]:
+def checkpoints_of(context: NodeContext, workspace_id: str) -> list[Checkpoint]:
     """The workspace's checkpoints, oldest first."""
     return [checkpoint for checkpoint in all_checkpoints(context) if checkpoint.workspace_id == workspace_id]
 
 
-def all_checkpoints(context: Context) -> list[Checkpoint]:
+def all_checkpoints(context: NodeContext) -> list[Checkpoint]:
     """All checkpoints of the installation, each workspace's oldest first."""
     return checkpoints_among(context.site.instance, context.engine.image_tags(SNAPSHOT_LABEL))
 
@@ -140,7 +142,7 @@ def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
     return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
 
 
-def drop_checkpoint(context: Context, checkpoint: Checkpoint) -> None:
+def drop_checkpoint(context: NodeContext, checkpoint: Checkpoint) -> None:
     """Removes its tag; Docker removes its layers with the last container that uses them."""
     context.engine.remove_image(checkpoint.tag, force=True)
 
@@ -166,6 +168,7 @@ def reset(
     it ran, except if the new IDE does not answer.
     """
     row = _row(context, id, name)
+    context = context.at(row)
     if check_mode:
         container = context.engine.inspect(context.site.container_name(row.id))
         before = _view(context, row, container)
@@ -196,7 +199,7 @@ def reset(
 
 
 @contextmanager
-def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
+def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]:
     """Keeps a deliberately stopped seat stopped if its reset fails, unless its new container runs."""
     if row.id in wanted_up(context.store):
         yield
@@ -213,30 +216,32 @@ def _stopped_if_it_fails(context: Context, row: Workspace) -> Iterator[None]:
 
 @contextmanager
 def _origin(
-    context: Context, row: Workspace, container: Container | None, taken_before: str | None
+    context: NodeContext, row: Workspace, container: Container | None, taken_before: str | None
 ) -> Iterator[tuple[str, str]]:
     """The origin of the reset as a word, and its image, which exists for the length of the block."""
     base = context.store.find(id=row.cloned_from) if row.cloned_from else None
     own = [found for found in checkpoints_of(context, row.id) if taken_before is None or found.taken_at < taken_before]
-    bases = checkpoints_of(context, base.id) if base else []
+    there = context.at(base) if base else None
+    bases = checkpoints_of(there, base.id) if there and base else []
     if own:
         yield "checkpoint", own[-1].tag
-    elif bases:
-        yield "base", bases[-1].tag
-    elif base and context.engine.inspect(context.site.container_name(base.id)):
+    elif there and bases:
+        yield "base", image_at(context, there, bases[-1].tag)
+    elif there and base and there.engine.inspect(context.site.container_name(base.id)):
         run_id = new_id()
-        with context.locks.batch(run_id), snapshot(context, base, run_id) as image:
-            yield "base", image.id
+        with context.locks.batch(run_id), snapshot(there, base, run_id) as image:
+            yield "base", image_at(context, there, image.tags[0])
     elif row.cloned_from and (former := container or _last_kept(context, row.id)):
         # The base is gone. The seat's container still uses the snapshot that it was created from.
         yield "original_image", former.image_id
     else:
-        TemplateImages.of(context).require(row.template)
-        yield "repository" if row.git_url else "template", context.site.template_image(row.template)
+        TemplateImages.of(context.on()).require(row.template)
+        template = image_at(context, context.on(), context.site.template_image(row.template))
+        yield "repository" if row.git_url else "template", template
 
 
 def _replace_container(
-    context: Context, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
+    context: NodeContext, row: Workspace, old: Container | None, image: str, run_id: str | None, *, pending: str | None
 ) -> str | None:
     """Replaces the container by a new one of the image, and puts ``pending`` files into it; returns the old one's new
     name."""
@@ -284,14 +289,14 @@ def _replace_container(
     return kept
 
 
-def interrupted_resets(context: Context) -> dict[str, str]:
+def interrupted_resets(context: NodeContext) -> dict[str, str]:
     """By workspace id, the kept container of killed resets that did not replace it."""
     names = _names(context)
     kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
     return {names[moved]: moved for name, moved in kept if name not in names}
 
 
-def restore_previous_container(context: Context, row: Workspace) -> None:
+def restore_previous_container(context: NodeContext, row: Workspace) -> None:
     """Restores the old container of a seat whose reset was killed. The caller holds its lock."""
     former = _last_kept(context, row.id)
     if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
@@ -299,7 +304,7 @@ def restore_previous_container(context: Context, row: Workspace) -> None:
         context.store.update(row.id, status=Status.STOPPED, error=None)
 
 
-def stale_containers(context: Context, keep_hours: float) -> dict[str, tuple[str, bool]]:
+def stale_containers(context: NodeContext, keep_hours: float) -> dict[str, tuple[str, bool]]:
     """Unused new containers of resets, and kept ones. Maps container name to (workspace id, expired). Expired
     containers may be removed even if the workspace still exists."""
     names = _names(context)
@@ -316,11 +321,14 @@ def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set
 
 
 def remove_expired(context: Context, keep_hours: float) -> None:
-    """Removes containers that were kept for longer than that."""
-    names = _names(context)
-    for name in sorted(kept_longer(context.site.state_dir, names, keep_hours)):
-        remove_container(context, name)
-    note_kept(context.site.state_dir, names)
+    """Removes containers that were kept for longer than that, on all machines that answer."""
+    names = {here: _names(here) for here in context.everywhere()}
+    kept = [name for found in names.values() for name in found]
+    past = kept_longer(context.site.state_dir, kept, keep_hours)
+    for here, found in names.items():
+        for name in sorted(past.intersection(found)):
+            remove_container(here, name)
+    note_kept(context.site.state_dir, kept)
 
 
 def note_kept(state_dir: Path, names: Iterable[str]) -> None:
@@ -333,7 +341,7 @@ def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
     return [name for name in sorted(names) if (match := _KEPT.fullmatch(name)) and match["name"] == workspace_container]
 
 
-def remove_history(context: Context, workspace_id: str) -> None:
+def remove_history(context: NodeContext, workspace_id: str) -> None:
     """Removes the kept containers and checkpoints of a deleted workspace."""
     name = context.site.container_name(workspace_id)
     for former in (name + _NEW_SUFFIX, *kept_among(name, _names(context))):
@@ -342,12 +350,12 @@ def remove_history(context: Context, workspace_id: str) -> None:
         drop_checkpoint(context, checkpoint)
 
 
-def _last_kept(context: Context, workspace_id: str) -> Container | None:
+def _last_kept(context: NodeContext, workspace_id: str) -> Container | None:
     kept = kept_among(context.site.container_name(workspace_id), _names(context))
     return context.engine.inspect(kept[-1]) if kept else None
 
 
-def _names(context: Context) -> dict[str, str]:
+def _names(context: NodeContext) -> dict[str, str]:
     return context.engine.container_names(f"atelier.instance={context.site.instance}")
 
 
@@ -364,7 +372,7 @@ def _view(context: Context, row: Workspace, container: Container | None) -> dict
     return view(context.site, row, *observed_status(row, container))
 
 
-def _prefix(context: Context, workspace_id: str) -> str:
+def _prefix(context: NodeContext, workspace_id: str) -> str:
     return f"{context.site.instance}/checkpoint:{workspace_id}-"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
 from ..common.validation import check_count, check_password, check_title
 from ..containers.container import discard_container, make_seat
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import publish, remote_name
 from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.rows import Batch, clone_order
@@ -125,7 +126,7 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
     seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), dry_run=True)
     if any(seat.make for seat in seats):
-        check_source(context, source)
+        check_source(context.at(source), source)
     for seat in seats:
         seat.changed = seat.make or _start(context, seat, check_mode=True)
     return CloneOutcome(
@@ -168,7 +169,8 @@ def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list
 @contextmanager
 def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
     """Holds the lock of an interrupted batch that fits the request, or else of a new run."""
-    remove_leftovers(context, leftover_snapshots(context))
+    for here in context.everywhere():
+        remove_leftovers(here, leftover_snapshots(here))
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
             # The previous holder may have closed it.
@@ -192,7 +194,13 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
         there = [row for row in context.store.all() if row.batch == run.id]
         passwords = [_wanted_password(order, None, new=True) for _ in range(order.count - len(there))]
         hashes = _hashes(passwords)
-        reserved = context.store.reserve_clones(source, run.id, hashes, order.owner, dry_run=dry_run) if hashes else []
+        reserved = (
+            context.store.reserve_clones(
+                source, run.id, hashes, order.owner, machines=context.engines.machines(), dry_run=dry_run
+            )
+            if hashes
+            else []
+        )
         return [
             *(_present(context, order, row, forgotten=True) for row in there),
             *(_fresh(row, password) for row, password in zip(reserved, passwords, strict=True)),
@@ -206,7 +214,7 @@ def _seats(context: Context, order: CloneOrder, source: Workspace, run: _Run, *,
         )
         for name, password_hash in zip(missing, _hashes(list(missing.values())), strict=True)
     ]
-    reserved = context.store.reserve(orders, dry_run=dry_run)
+    reserved = context.store.reserve(orders, context.engines.machines(), dry_run=dry_run)
     seats_by_name |= {row.name: _fresh(row, missing[row.name]) for row in reserved}
     for seat in seats_by_name.values():
         row = seat.workspace
@@ -254,7 +262,14 @@ def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: 
 
 
 def _is_unmade(context: Context, row: Workspace) -> bool:
-    return row.status is Status.CREATING or context.engine.inspect(context.site.container_name(row.id)) is None
+    if row.status is Status.CREATING:
+        return True
+    try:
+        return context.at(row).engine.inspect(context.site.container_name(row.id)) is None
+    except AtelierError as error:
+        if error.code is not Code.NODE_UNAVAILABLE:
+            raise
+        return False  # its start fails with the reason, and the other seats go on
 
 
 def _wanted_password(order: CloneOrder, name: str | None, *, new: bool) -> str | None:
@@ -278,10 +293,11 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
     if made:
         context.sync_routes()
         context.progress(Message("step.snapshot", name=source.name), 0, 1)
-        with snapshot(context, source, run.id, max_layers=order.max_layers) as image:
-            _finish(context, image, seats)
+        there = context.at(source)
+        with snapshot(there, source, run.id, max_layers=order.max_layers) as image:
+            _finish(context, _images(there, image, {seat.workspace.node for seat in made}), seats)
     else:
-        _finish(context, None, seats)
+        _finish(context, {}, seats)
     errors = [seat.error for seat in seats if seat.error]
     gone = next((error for error in errors if error.code is Code.SERVICE_UNAVAILABLE), None)
     if gone:
@@ -290,11 +306,31 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
         raise made[0].error
 
 
-def _finish(context: Context, image: Image | None, seats: Sequence[_Seat]) -> None:
-    """Creates, starts and awaits all seats in a pool sized for the engine's machine; errors stay with their seat."""
-    workers = min(_SEATS_PER_CORE * context.engine.cpus(), _MOST_WORKERS, len(seats))
+def _images(there: NodeContext, image: Image, nodes: Collection[str]) -> dict[str, str | AtelierError]:
+    """The snapshot's name at each of the machines, to which it travels side by side; or why it is not there."""
+    others = [node for node in nodes if node != there.node]
+    found: dict[str, str | AtelierError] = {there.node: image.id}
+    if not others:
+        return found
+    remote = remote_name(there.site, image.tags[0])
+    publish(there, image, remote)
+
+    def pull(node: str) -> str | AtelierError:
+        try:
+            there.on(node).engine.pull(remote)
+        except AtelierError as error:
+            return error
+        return remote
+
+    with ThreadPoolExecutor(len(others)) as pool:
+        return found | dict(zip(others, pool.map(pull, others), strict=True))
+
+
+def _finish(context: Context, images: Mapping[str, str | AtelierError], seats: Sequence[_Seat]) -> None:
+    """Creates, starts and awaits all seats in a pool sized for the machines; errors stay with their seat."""
+    workers = min(_SEATS_PER_CORE * context.cpus(), _MOST_WORKERS, len(seats))
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_finish_one, context, image, seat): seat for seat in seats}
+        futures = {pool.submit(_finish_one, context, images, seat): seat for seat in seats}
         ready = 0
         for future in as_completed(futures):
             seat = futures[future]
@@ -306,18 +342,18 @@ def _finish(context: Context, image: Image | None, seats: Sequence[_Seat]) -> No
             context.progress(Message("step.seats_ready"), ready, len(seats))
 
 
-def _finish_one(context: Context, image: Image | None, seat: _Seat) -> bool:
-    if seat.make and image is not None:
+def _finish_one(context: Context, images: Mapping[str, str | AtelierError], seat: _Seat) -> bool:
+    if seat.make:
         with context.locks.workspace(seat.workspace.id, context.lock_wait):
             # It may have been deleted since, or made by another run.
             row = context.store.get(id=seat.workspace.id, field="names")
             if _is_unmade(context, row):
-                _make(context, image, seat, row)
+                _make(context, images[row.node], seat, row)
                 return True
     return _start(context, seat)
 
 
-def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
+def _make(context: Context, image: str | AtelierError, seat: _Seat, row: Workspace) -> None:
     """Creates the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
     then the container is kept. If the engine is unavailable the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
@@ -325,12 +361,15 @@ def _make(context: Context, image: Image, seat: _Seat, row: Workspace) -> None:
         context.sync_ports()
         row = row._replace(password_hash=seat.password_hash)
     try:
-        with repository_for(context, row, wanted=row.repository is not None) as push:
-            make_seat(context, row, image.id, push)
+        if isinstance(image, AtelierError):
+            raise image
+        here = context.at(row)
+        with repository_for(here, row, wanted=row.repository is not None) as push:
+            make_seat(here, row, image, push)
     except AtelierError as error:
         if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
-                discard_container(context, row)
+                discard_container(context.at(row), row)
             context.store.update(row.id, status=Status.ERROR, error=error.message)
         raise
 
@@ -348,7 +387,7 @@ def _roll_back(context: Context, run: _Run, seats: Sequence[_Seat], error: Ateli
         # A row whose container can't be removed now stays with it, for the next run or reconcile.
         with suppress(AtelierError):
             if seat.fresh and not is_up and not kept:
-                discard_container(context, seat.workspace)
+                discard_container(context.at(seat.workspace), seat.workspace)
                 context.store.delete(seat.workspace.id)
                 end_access(context, seat.workspace.id)
             elif seat.make and not is_up and not kept:

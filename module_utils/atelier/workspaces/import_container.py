@@ -7,7 +7,7 @@ import re
 from ..common.egress_modes import DEFAULT_MODE
 from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status, Workspace
 from ..containers.container import CONFIG_FOLDER
-from ..containers.context import Context
+from ..containers.context import NodeContext
 from ..database.workspace_store import now
 from ..engine.interface import Container
 
@@ -16,7 +16,7 @@ _SESSIONS = re.compile(rb"^cookie-suffix: ([0-9a-z]+)$", re.MULTILINE)
 _CONFIG_BYTES = 65536
 
 
-def row_from_container(context: Context, id: str, container: Container) -> Workspace:
+def row_from_container(context: NodeContext, id: str, container: Container) -> Workspace:
     """Rebuilds a row from the container's labels; unknown values become defaults."""
     labels = container.labels
     memory, cpus = _limits_of(container, context.engine.cpus())
@@ -32,6 +32,7 @@ def row_from_container(context: Context, id: str, container: Container) -> Works
         name=name,
         template=labels.get("atelier.template", "empty"),
         address=container.address or "",
+        node=context.node,
         created_at=labels.get("atelier.created_at", now()),
         last_activity=now(),
         owner=labels.get("atelier.owner", "default"),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..common.messages import Message
+from ..common.models import Site, Status
 from ..containers.context import Context
 from ..engine.interface import Container
-from .views import observed_view
+from .views import observed_view, view
 
 
-def workspace_containers(context: Context) -> dict[str, Container]:
-    """The installation's containers by workspace id."""
-    return containers_by_id(context, context.engine.containers(f"atelier.instance={context.site.instance}"))
-
-
-def containers_by_id(context: Context, containers: Iterable[Container]) -> dict[str, Container]:
+def containers_by_id(site: Site, containers: Iterable[Container]) -> dict[str, Container]:
     """The workspaces' own. One that somebody made from a seat's image bears the seat's labels too, but not its name."""
     found: dict[str, Container] = {}
     for container in containers:
         id = container.labels.get("atelier.workspace")
-        if id and container.name == context.site.container_name(id):
+        if id and container.name == site.container_name(id):
             found[id] = container
     return found
 
@@ -33,9 +30,14 @@ def list_workspaces(
     cloned_from: str | None = None,
 ) -> list[dict[str, object]]:
     """Views of the workspaces that match everything given, oldest first."""
-    containers = workspace_containers(context)
+    label = f"atelier.instance={context.site.instance}"
+    containers = {
+        here.node: containers_by_id(context.site, here.engine.containers(label)) for here in context.everywhere()
+    }
     return [
-        observed_view(context.site, row, containers.get(row.id))
+        observed_view(context.site, row, containers[row.node].get(row.id))
+        if row.node in containers
+        else view(context.site, row, Status.ERROR, Message("node_silent", node=row.node))
         for row in context.store.all()
         if name in (None, row.name)
         and id in (None, row.id)

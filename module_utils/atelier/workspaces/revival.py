@@ -36,7 +36,7 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
     of each in the order given. One that fails fails alone. Raises SERVICE_UNAVAILABLE where the engine went away."""
     if not ids:
         return []
-    with ThreadPoolExecutor(min(_PER_CORE * context.engine.cpus(), len(ids))) as pool:
+    with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(ids))) as pool:
         futures = [pool.submit(_revive_one, context, id) for id in ids]
         for done, _ in enumerate(as_completed(futures), 1):
             context.progress(Message("step.seats_revived"), done, len(ids))
@@ -53,12 +53,13 @@ def _revive_one(context: Context, id: str) -> Revived:
             # A start would give it back to the pool with what the former participant left.
             if is_unreleased(row):
                 return Revived(id)
-            container = context.engine.inspect(context.site.container_name(id))
+            here = context.at(row)
+            container = here.engine.inspect(context.site.container_name(id))
             if container is None or container.status not in DOWN:
                 return Revived(id)
             if was_interrupted(context, row):
-                recover(context, row)
-            bring_up(context, row)
+                recover(here, row)
+            bring_up(here, row)
             return Revived(id, started=True)
     except AtelierError as error:
         if error.code is Code.SERVICE_UNAVAILABLE:

@@ -13,7 +13,8 @@ from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
 from ..containers.container import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
-from ..containers.context import Context
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import image_at
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import end_access, not_installed, repository_for
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
@@ -64,6 +65,7 @@ def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False
 
 def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
     found = context.store.find(id=desired.id, name=desired.name)
+    here = context.at(found) if found else context.on()
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
@@ -74,7 +76,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         workspace = context.store.find(id=found.id) if found else None
         if workspace is None and made_by_id:
             context.store.get(id=desired.id, field="id")
-        container = _container(context, workspace)
+        container = _container(here, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
         steps = plan_workspace(
@@ -83,12 +85,12 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             container,
             password_differs=_password_differs(desired, workspace),
             interrupted=workspace is not None and was_interrupted(context, workspace),
-            answers=desired.state is not WorkspaceState.STARTED or _answers(container),
+            answers=desired.state is not WorkspaceState.STARTED or _answers(here, container),
             git_server=context.site.git is not None,
         )
         before = observed_view(context.site, workspace, container) if workspace else {}
         if Step.BUILD in steps:
-            TemplateImages.of(context).require(template_of(desired, workspace), check_mode=check_mode)
+            TemplateImages.of(context.on()).require(template_of(desired, workspace), check_mode=check_mode)
         if check_mode:
             return EnsureResult(bool(steps), before, _dry_run(context, desired, workspace, before, steps))
         if not steps:
@@ -102,7 +104,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             desired.sheet.note(_name_of(desired, found), desired.password)
         try:
             if workspace is not None and Step.REMOVE in steps:
-                warnings += remove(context, workspace)
+                warnings += remove(here, workspace)
                 workspace = None
             else:
                 workspace = _apply(context, desired, workspace, steps)
@@ -111,10 +113,15 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
                 # It was created meanwhile: plan again.
                 return _ensure(context, desired, check_mode)
             raise
-        after = observed_view(context.site, workspace, _container(context, workspace)) if workspace else {}
+        after = _seen(context, workspace)
         if desired.sheet and after:
             desired.sheet.write([after])
         return EnsureResult(True, before, after, warnings + _git_warnings(context, desired, workspace), made_up)
+
+
+def _seen(context: Context, workspace: Workspace | None) -> dict[str, object]:
+    """The workspace's view; empty without one."""
+    return observed_view(context.site, workspace, _container(context.at(workspace), workspace)) if workspace else {}
 
 
 def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[WorkspaceSpec, str | None]:
@@ -140,7 +147,8 @@ def _apply(
         return _create(context, desired, steps)
     if workspace is None:
         return None
-    actions: dict[Step, Callable[[Context, WorkspaceSpec, Workspace], object]] = {
+    here = context.at(workspace)
+    actions: dict[Step, Callable[[NodeContext, WorkspaceSpec, Workspace], object]] = {
         Step.RESTORE: lambda context, _, workspace: recover(context, workspace),
         Step.DETAILS: lambda context, desired, workspace: context.store.update(
             workspace.id, **details_of(desired, workspace)
@@ -155,7 +163,7 @@ def _apply(
     }
     for step in Step:
         if step in steps:
-            actions[step](context, desired, workspace)
+            actions[step](here, desired, workspace)
             workspace = context.store.get(id=workspace.id)
     return workspace
 
@@ -164,17 +172,18 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
     # Locked before the row exists, so that no other run finds a "creating" row without a lock.
     id = new_id()
     with context.locks.workspace(id, context.lock_wait):
-        (workspace,) = context.store.reserve([_reservation(context, desired, id)])
+        (workspace,) = context.store.reserve([_reservation(context, desired, id)], context.engines.machines())
         try:
-            _build(context, desired, workspace)
+            here = context.at(workspace)
+            _build(here, desired, workspace)
         except AtelierError as error:
             if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
                 # Where the engine is gone this fails too; then the row stays, for the next run to take up.
                 with suppress(AtelierError):
-                    remove(context, workspace)
+                    remove(context.at(workspace), workspace)
             raise
         if Step.STOP in steps:
-            _stop(context, workspace)
+            _stop(here, workspace)
     return context.store.get(id=workspace.id)
 
 
@@ -197,7 +206,7 @@ def _hash_of(desired: WorkspaceSpec) -> str | None:
     return hash_password(desired.password) if desired.password is not None else desired.password_hash
 
 
-def remove(context: Context, workspace: Workspace) -> list[str]:
+def remove(context: NodeContext, workspace: Workspace) -> list[str]:
     """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
     an interruption. What it pushed stays. Returns sentences on what could not be done."""
     remove_history(context, workspace.id)
@@ -211,7 +220,7 @@ def remove(context: Context, workspace: Workspace) -> list[str]:
     return [problem] if problem else []
 
 
-def _build(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+def _build(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
     context.progress(Message("step.start", name=workspace.name), 0, 1)
     context.sync_routes()
     wanted = desired.git_repo or workspace.repository is not None
@@ -221,20 +230,21 @@ def _build(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> No
             _fetch(context, desired, workspace)
             push()
 
-        make_seat(context, workspace, context.site.template_image(workspace.template), fill)
+        template = context.site.template_image(workspace.template)
+        make_seat(context, workspace, image_at(context, context.on(), template), fill)
     context.progress(Message("step.start", name=workspace.name), 1, 1)
 
 
-def _fetch(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+def _fetch(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
     fetch(context, workspace, desired.git_access, desired.git_timeout)
 
 
-def _give_repository(context: Context, workspace: Workspace) -> None:
+def _give_repository(context: NodeContext, workspace: Workspace) -> None:
     with repository_for(context, workspace, wanted=True) as push:
         push()
 
 
-def bring_up(context: Context, workspace: Workspace) -> None:
+def bring_up(context: NodeContext, workspace: Workspace) -> None:
     """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
     CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
     name = context.site.container_name(workspace.id)
@@ -256,12 +266,12 @@ def bring_up(context: Context, workspace: Workspace) -> None:
     await_ide(context, workspace)
 
 
-def _stop(context: Context, workspace: Workspace) -> None:
+def _stop(context: NodeContext, workspace: Workspace) -> None:
     context.engine.stop(context.site.container_name(workspace.id))
     stopped_on_purpose(context.store, workspace.id)
 
 
-def change_password(context: Context, workspace: Workspace, password_hash: str | None) -> None:
+def change_password(context: NodeContext, workspace: Workspace, password_hash: str | None) -> None:
     """Gives container and row another password, or none. The caller holds the workspace's lock.
 
     Changes the container first and the row last, so that a killed run is repeated.
@@ -275,7 +285,7 @@ def change_password(context: Context, workspace: Workspace, password_hash: str |
     context.sync_ports()
 
 
-def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspace) -> None:
+def _change_limits(context: NodeContext, desired: WorkspaceSpec, workspace: Workspace) -> None:
     limits = limits_of(desired, workspace)
     name = context.site.container_name(workspace.id)
     if context.engine.inspect(name) is not None:
@@ -283,12 +293,12 @@ def _change_limits(context: Context, desired: WorkspaceSpec, workspace: Workspac
     context.store.update(workspace.id, memory=limits.memory, cpus=limits.cpus)
 
 
-def _answers(container: Container | None) -> bool:
+def _answers(context: NodeContext, container: Container | None) -> bool:
     """Whether the IDE responds. Checked only for containers that Docker has restarted, because a crash-looping
     container briefly looks healthy."""
     if container is None or container.status != "running" or container.restarts == 0 or container.address is None:
         return True
-    return is_healthy(container.address)
+    return is_healthy(container.address, context.route)
 
 
 def _password_differs(desired: WorkspaceSpec, workspace: Workspace | None) -> bool:
@@ -301,7 +311,7 @@ def _password_differs(desired: WorkspaceSpec, workspace: Workspace | None) -> bo
     return desired.remove_password and workspace.password_protected
 
 
-def _container(context: Context, workspace: Workspace | None) -> Container | None:
+def _container(context: NodeContext, workspace: Workspace | None) -> Container | None:
     return context.engine.inspect(context.site.container_name(workspace.id)) if workspace else None
 
 

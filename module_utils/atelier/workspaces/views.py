@@ -19,6 +19,7 @@ def view(site: Site, workspace: Workspace, status: Status, error: str | None = N
         "error": error,
         "url": site.workspace_url(workspace.id),
         "address": workspace.address,
+        "node": workspace.node,
         "template": workspace.template,
         "group": workspace.group,
         "memory": workspace.limits.memory,

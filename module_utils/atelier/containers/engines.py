@@ -1,0 +1,87 @@
+"""The Docker Engines of an installation's machines, each opened when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from ..common.client_certificate import ClientCertificate
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import CONTROLLER, Node, Site
+from ..database.placement import Machine
+from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
+from ..engine.interface import Engine
+from .seat_http import DIRECT, SeatRoute
+
+# The label by which the role swarm_node names a machine of the swarm as the inventory does.
+_NODE_LABEL = "atelier.node"
+
+
+class Engines:
+    """Thread-safe. One that did not answer is asked again by the next caller."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._opened: dict[str, Engine] = {}
+        self._routes: dict[str, SeatRoute] = {}
+        self._lock = threading.Lock()
+
+    def of(self, node: str) -> Engine:
+        """Raises SERVICE_UNAVAILABLE when the controller's engine does not answer, NODE_UNAVAILABLE when a node's."""
+        # Not while it connects: a machine that does not answer must not hold up the others.
+        engine = self._opened.get(node)
+        if engine is None:
+            engine = open_engine(self._site, node)
+            with self._lock:
+                engine = self._opened.setdefault(node, engine)
+        return engine
+
+    def route(self, node: str) -> SeatRoute:
+        """How the seats of the machine are reached. Raises NODE_UNAVAILABLE for one that the inventory lost."""
+        if node not in self._routes:
+            self._routes[node] = route_to(self._site, node)
+        return self._routes[node]
+
+    def machines(self, labels: Sequence[str] = ()) -> list[Machine]:
+        """Those that take new workspaces now, ready and active, with the labels ``name=value``; none on a single
+        machine, which needs no choice."""
+        if not self._site.nodes:
+            return []
+        known = {node.name for node in self._site.nodes} | ({CONTROLLER} if self._site.controller_seats else set())
+        wanted = dict(label.partition("=")[::2] for label in labels)
+        return [
+            Machine(name, found.memory)
+            for found in self.of(CONTROLLER).swarm_nodes()
+            if (name := found.labels.get(_NODE_LABEL, "")) in known
+            and (found.state, found.availability) == ("ready", "active")
+            and wanted.items() <= found.labels.items()
+        ]
+
+
+def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:
+    """A connection of its own to a machine's engine. Raises as ``Engines.of``."""
+    if node == CONTROLLER:
+        return DockerEngine(site.engine_url, patience=patience)
+    found = _known(site, node)
+    secured = found.engine_url.startswith("https:")
+    certificate = ClientCertificate.of(site.pki, "engine-client") if secured else None
+    return DockerEngine(found.engine_url, patience=patience, node=node, certificate=certificate)
+
+
+def route_to(site: Site, node: str) -> SeatRoute:
+    """How the controller reaches the machine's seats. Raises NODE_UNAVAILABLE for one that the inventory lost."""
+    gateway = "" if node == CONTROLLER else _known(site, node).gateway
+    if not gateway:
+        return DIRECT
+    host, _, port = gateway.rpartition(":")
+    return SeatRoute(node, (host, int(port)), ClientCertificate.of(site.pki, "gateway-client").tls())
+
+
+def _known(site: Site, name: str) -> Node:
+    node = site.node(name)
+    if node is None:
+        raise AtelierError(
+            Code.NODE_UNAVAILABLE, Message("docker.node_unknown", node=name), field="site.nodes", node=name
+        )
+    return node
