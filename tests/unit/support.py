@@ -7,10 +7,15 @@ import sys
 import textwrap
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
+from atelier.common.locks import Locks
+from atelier.common.models import CONTROLLER, Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
+from atelier.containers.context import Context
+from atelier.containers.seat_http import DIRECT, SeatRoute
+from atelier.database.placement import Machine
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container
@@ -94,3 +99,28 @@ def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:
     program = f"import sys; sys.path[:0] = [{str(core)!r}, {str(Path(__file__).parent)!r}]\n" + textwrap.dedent(code)
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class OneEngine:
+    """The engines of an installation on a single machine, as Context wants them."""
+
+    def __init__(self, engine: object) -> None:
+        self._engine = engine
+
+    def of(self, node: str) -> Any:
+        assert node == CONTROLLER
+        return self._engine
+
+    def route(self, node: str) -> SeatRoute:
+        return DIRECT
+
+    def machines(self) -> list[Machine]:
+        return []
+
+
+def context(here: Site, store: WorkspaceStore, engine: object, **ports: Any) -> Context:
+    """An installation on one machine with that engine; what of the rest a test needs is in ``ports``."""
+    absent: dict[str, Any] = dict.fromkeys(("gateway", "aliases", "ports"))
+    known = {"locks": Locks(here.state_dir), "progress": lambda *_: None, "ready_timeout": 1.0}
+    engines: Any = OneEngine(engine)
+    return Context(site=here, store=store, engines=engines, **{**absent, **known, **ports})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import ArchiveLimits, Status, Workspace
@@ -107,10 +108,9 @@ def seats() -> Seats:
 
 @pytest.fixture
 def context(tmp_path: Path, seats: Seats) -> Context:
-    here, locks = site(tmp_path), Locks(tmp_path)
-    gateway = Gateway(tmp_path, locks)
-    engine: Any = seats
-    return Context(here, open_store(tmp_path), engine, gateway, gateway, gateway, locks, lambda *said: None, -60)
+    gateway = Gateway(tmp_path, Locks(tmp_path))
+    maps = dict.fromkeys(("gateway", "aliases", "ports"), gateway)
+    return support.context(site(tmp_path), open_store(tmp_path), seats, **maps, ready_timeout=-60)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
-from atelier.engine.docker_errors import translated
+from atelier.engine.docker_errors import Place, translated
 from docker.errors import APIError
 
 
@@ -30,7 +30,7 @@ def test_docker_without_its_containerd_is_away(explanation: str, code: Code) -> 
     """Only then does a job run again instead of ending with an error."""
     with (
         pytest.raises(AtelierError) as raised,
-        translated("unix:///run/docker.sock", Message("do.pause", container="x")),
+        translated(Place("unix:///run/docker.sock"), Message("do.pause", container="x")),
     ):
         raise APIError("500 Server Error", explanation=explanation)
     assert raised.value.code is code

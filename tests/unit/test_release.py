@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
@@ -14,13 +14,12 @@ from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
-from atelier.containers.context import Context
 from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
 from atelier.workspaces import checkpoints
-from support import container, open_store, order, site
+from support import container, context, open_store, order, site
 
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS, RELEASE
@@ -54,15 +53,13 @@ def released(
     files: str = KEEP_FILES,
 ) -> Any:
     made = site(tmp_path)
-    context = SimpleNamespace(
-        site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
-        progress=lambda *_: None, sync_ports=sync_ports,
-    )  # fmt: skip
+    ports = SimpleNamespace(sync=lambda _: sync_ports())
+    here = context(made, store, engine, ports=ports, ready_timeout=-59.8)
     for module in (seats, checkpoints):
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = store.find(name="Seat")
     assert row is not None
-    release(cast(Context, context), id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
+    release(here, id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
 
 
 def seat(store: WorkspaceStore, status: Status = Status.RUNNING) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
-from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.interface import Container, File, Image, SeatSpec
 from atelier.workspaces.checkpoints import reset
-from support import container, open_store, order, site
+from support import container, context, open_store, order, site
 
 
 class Engine:
@@ -77,12 +73,9 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
             stopped_on_purpose(store, row.id)
         name = made.container_name(row.id)
         engine = Engine(name, before, broken)
-        context = SimpleNamespace(
-            site=made, store=store, engine=engine, locks=Locks(tmp_path), lock_wait=0.2, ready_timeout=1.0,
-            progress=lambda *_: None,
-        )  # fmt: skip
+        here = context(made, store, engine)
         with pytest.raises(AtelierError, match=f"does not {broken}"):
-            reset(cast(Context, context), id=row.id, name=None, keep_hours=24)
+            reset(here, id=row.id, name=None, keep_hours=24)
         assert engine.containers[name] == before
         assert (row.id in wanted_up(store)) is (before == "running")
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
