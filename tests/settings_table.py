@@ -64,7 +64,7 @@ def _options_of_site(
     values: Mapping[str, Any], specification: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, option in specification.items():
-        if "options" in option:
+        if option["type"] == "dict" and "options" in option:
             yield from _options_of_site(values[name], option["options"])
         elif variable := re.fullmatch(r"{{ (atelier_\w+) }}", str(values[name])):
             yield variable[1], option
