@@ -25,7 +25,7 @@ async def run(services: Services) -> None:
     wait = min(_EVERY_SECONDS, max(services.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
 
     async def look() -> None:
-        if await asyncio.to_thread(is_past_kept, services.settings):
+        if await asyncio.to_thread(is_past_kept, services.settings, services.watcher.answering):
             job = await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _CALLER.name)
             await submit(services, _CALLER, job)
 

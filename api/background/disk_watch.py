@@ -27,7 +27,7 @@ from atelier.workspaces.disk_limits import (
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..monitoring.disk_gauge import Figures, Space, space
+from ..monitoring.disk_gauge import Figures, Placed, Space, space
 from ..services.jobs import submit
 from ..services.services import Services
 
@@ -88,7 +88,7 @@ class DiskWatch:
         self._next = time.monotonic() + _SHORTEST_WAIT  # where this one fails
         running = await self._running()
         begun = time.monotonic()
-        containers = {id: measured[1] for id, measured in running.items()}
+        containers = {id: Placed(row.node, container) for id, (row, container, _) in running.items()}
         before = self._gauge.sizes
         found = await asyncio.to_thread(self._gauge.measure, containers, with_writes=in_need)
         took = time.monotonic() - begun
@@ -107,13 +107,17 @@ class DiskWatch:
         """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
         services = self._services
         seen = dict(services.watcher.seen)
-        old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
-        if old:
-            await asyncio.to_thread(self._gauge.renew_shares, old)
+        for node in services.watcher.answering:
+            old = [found for found in services.watcher.seen_at(node).values() if found.cpu_shares != CPU_SHARES]
+            if old:
+                await asyncio.to_thread(self._gauge.renew_shares, node, old)
         return {
             row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
             for row in services.reads.all()
-            if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
+            if row.id in seen
+            and services.watcher.answers(row.node)
+            and seen[row.id].status == "running"
+            and row.id not in self._stopping
         }
 
     def _measured(
@@ -181,7 +185,7 @@ class DiskWatch:
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
         try:
             if at_once:
-                await asyncio.to_thread(self._gauge.kill, container)
+                await asyncio.to_thread(self._gauge.kill, Placed(row.node, container))
             # What cannot be noted now is noted after the next look.
             with suppress(AtelierError):
                 await self._tell()

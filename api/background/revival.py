@@ -13,11 +13,11 @@ import time
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError
-from atelier.common.models import Status, Workspace
+from atelier.common.models import CONTROLLER, Status, Workspace
 from atelier.containers.container import is_unreleased
+from atelier.containers.engines import open_engine
 from atelier.database.intent import to_stay_stopped, wanted_up
 from atelier.database.job_store import Job
-from atelier.engine.client import DockerEngine
 from atelier.workspaces.revival import DOWN
 
 from ..auth.middleware import Caller
@@ -99,16 +99,18 @@ class Revival:
         container = watcher.seen.get(id)
         if container is not None and container.status in DOWN:
             # Whoever holds the workspace decides; and of a Docker that goes down the watcher will tell.
-            if not self._locks.workspace_free(id) or not self._docker_answers():
+            if not self._locks.workspace_free(id) or not self._docker_answers(id):
                 return
             if watcher.outages == outages:
                 to_stay_stopped(self._services.store, id)
         watcher.asked_to_end.pop(id, None)
 
-    def _docker_answers(self) -> bool:
-        url = self._services.settings.site.engine_url
+    def _docker_answers(self, id: str) -> bool:
+        row = self._services.store.find(id=id)
+        node = row.node if row else CONTROLLER
         try:
-            DockerEngine(url, patience=_ANSWER_SECONDS).close()  # it has asked for Docker's version
+            # Opening it asks for Docker's version.
+            open_engine(self._services.settings.site, node, patience=_ANSWER_SECONDS).close()
         except AtelierError:
             return False
         return True

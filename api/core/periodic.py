@@ -11,7 +11,8 @@ from atelier.common.errors import AtelierError
 
 
 class _Docker(Protocol):
-    available: bool
+    @property
+    def available(self) -> bool: ...
 
 
 async def run_periodically(

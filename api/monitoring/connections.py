@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atelier.containers.container import health
+from atelier.containers.seat_http import DIRECT, SeatRoute
 
 _ESTABLISHED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, as /proc/net/tcp writes it
 
@@ -31,9 +32,9 @@ def connections_in(table: str) -> Counter[str]:
     return found
 
 
-def heartbeat(address: str) -> datetime | None:
+def heartbeat(address: str, route: SeatRoute = DIRECT) -> datetime | None:
     """Time of the IDE's last use, as it reports itself. Takes at most two seconds."""
-    answer = health(address)
+    answer = health(address, route)
     document = answer.document() if answer else None
     milliseconds = document.get("lastHeartbeat") if isinstance(document, dict) else None
     if not isinstance(milliseconds, int | float) or not 0 < milliseconds < 1e14:

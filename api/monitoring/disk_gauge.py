@@ -11,7 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError
-from atelier.engine.client import DockerEngine
+from atelier.common.models import Site
+from atelier.containers.engines import Engines
 from atelier.engine.interface import Container, Engine
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
 from atelier.workspaces.revival import DOWN
@@ -54,24 +55,37 @@ class Figures:
     written: int = 0
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A container, by its id, and the machine that it is on."""
+
+    node: str
+    container: str
+
+
 class DiskGauge:
     """``sizes`` is by workspace id, as last measured."""
 
-    def __init__(self, engine_url: str) -> None:
-        self._engine_url = engine_url
+    def __init__(self, site: Site) -> None:
+        self._site = site
         self._resting: dict[str, float] = {}
         self.sizes: Mapping[str, int] = {}
 
-    def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
+    def measure(self, containers: Mapping[str, Placed], *, with_writes: bool) -> dict[str, Figures]:
         """Sizes by workspace id. A seat that cannot be measured keeps its last size."""
-        with closing(self._engine()) as engine, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
-            measured = pool.map(lambda id: self._measure(engine, id, containers[id], with_writes), containers)
+        with closing(self._engines()) as engines, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
+            measured = pool.map(lambda id: self._measure(engines, id, containers[id], with_writes), containers)
             found = dict(zip(containers, measured, strict=True))
         self.sizes = {id: figures.used for id, figures in found.items()}
         self._resting = {id: until for id, until in self._resting.items() if until > time.monotonic()}
         return found
 
-    def _measure(self, engine: Engine, id: str, container: str, with_writes: bool) -> Figures:
+    def _measure(self, engines: Engines, id: str, placed: Placed, with_writes: bool) -> Figures:
+        container = placed.container
+        try:
+            engine = engines.of(placed.node)
+        except AtelierError:  # the watcher tells of it
+            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS)
         pending, written = _writes(engine, container) if with_writes else (0, 0)
         begun = time.monotonic()
         if begun < self._resting.get(id, 0.0):
@@ -88,20 +102,20 @@ class DiskGauge:
             return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
         return Figures(used, time.monotonic() - begun, pending, written)
 
-    def kill(self, container: str) -> None:
+    def kill(self, placed: Placed) -> None:
         """Ends all its processes at once; one that does not run is fine."""
-        with closing(self._engine()) as engine:
-            engine.kill(container)
+        with closing(self._engines()) as engines:
+            engines.of(placed.node).kill(placed.container)
 
-    def renew_shares(self, containers: Iterable[Container]) -> None:
+    def renew_shares(self, node: str, containers: Iterable[Container]) -> None:
         """Gives containers of an earlier version the CPU shares of new ones, while they run or not."""
-        with closing(self._engine()) as engine:
+        with closing(self._engines()) as engines:
             for container in containers:
                 with suppress(AtelierError):
-                    engine.update_limits(container.id, container.memory, container.cpus)
+                    engines.of(node).update_limits(container.id, container.memory, container.cpus)
 
-    def _engine(self) -> DockerEngine:
-        return DockerEngine(self._engine_url, patience=LONGEST_WALK_SECONDS)
+    def _engines(self) -> Engines:
+        return Engines(self._site, patience=LONGEST_WALK_SECONDS)
 
 
 def _is_gone(engine: Engine, container: str) -> bool:

@@ -11,10 +11,10 @@ from contextlib import closing
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message
-from atelier.common.models import Site, Status, Workspace
+from atelier.common.models import CONTROLLER, Site, Status, Workspace
 from atelier.containers.container import observed_status
+from atelier.containers.engines import open_engine
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.client import DockerEngine
 from atelier.engine.interface import Container, Engine, Event
 
 log = logging.getLogger(__name__)
@@ -27,36 +27,58 @@ _PATIENCE_SECONDS = 30
 _NO_CHANGE = ("exec_", "top", "archive-path", "extract-to-dir", "oom")
 
 
-class Watcher(threading.Thread):
-    """A thread that keeps ``seen`` current: Docker's last known state by workspace id.
+class Watcher:
+    """Keeps ``seen`` current: the last known state of each workspace's container, by workspace id. One thread follows
+    the events of each machine, so one that does not answer delays nobody.
 
-    After an interruption (dockerd restarted) it reads all states again. ``version`` grows with each change. Changes
-    made outside of Atelier are also written to the database, whose quotas count running workspaces.
+    After an interruption (dockerd restarted) a thread reads all states again. ``version`` grows with each change.
+    Changes made outside of Atelier are also written to the database, whose quotas count running workspaces.
     """
 
     def __init__(self, site: Site, store: WorkspaceStore, locks: Locks) -> None:
-        super().__init__(name="docker-watcher", daemon=True)
-        self._site = site
-        self._store = store
-        self._stopped = threading.Event()  # not _stop, which is the thread's own
+        self.site = site
+        self.store = store
+        self.locks = locks
         self._seen: dict[str, Container] = {}
         self._gone: set[str] = set()
-        self._label = f"atelier.instance={site.instance}"
-        self._locks = locks
         # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
         # ``Revival``, since a dockerd that goes down asks the same of all of them.
         self.asked_to_end: dict[str, float] = {}
         # Stops requested by a module. Docker completes them even if the module is killed.
         self._module_ends: set[str] = set()
-        # When Docker's last event happened, in nanoseconds of its clock.
-        self._last_event: int | None = None
+        self._nodes = {node: _Follower(self, node) for node in site.node_names}
         self.version = 0
-        self.available = False
-        self.outages = 0
 
     @property
     def seen(self) -> Mapping[str, Container]:
         return self._seen
+
+    @property
+    def available(self) -> bool:
+        """Whether the controller's engine answers, without which nothing can be changed."""
+        return self._nodes[CONTROLLER].available
+
+    @property
+    def outages(self) -> int:
+        """How often an engine stopped answering."""
+        return sum(node.outages for node in self._nodes.values())
+
+    @property
+    def answering(self) -> list[str]:
+        """The machines whose engines answer."""
+        return [name for name, node in self._nodes.items() if node.available]
+
+    def answers(self, node: str) -> bool:
+        """Whether the machine's engine answers; one that the inventory lost does not."""
+        return node in self._nodes and self._nodes[node].available
+
+    def seen_at(self, node: str) -> dict[str, Container]:
+        """As ``seen``, of one machine."""
+        seen = dict(self._seen)  # a copy: the threads go on
+        if len(self._nodes) == 1:
+            return seen
+        nodes = {row.id: row.node for row in self.store.all()}
+        return {id: container for id, container in seen.items() if nodes.get(id, CONTROLLER) == node}
 
     def is_gone(self, workspace_id: str) -> bool:
         """Whether its container is known not to be there; one that was never seen may be on its way."""
@@ -64,95 +86,34 @@ class Watcher(threading.Thread):
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
         """The row's status, corrected by the observed container."""
+        if row.node != CONTROLLER and not self.answers(row.node):
+            return Status.ERROR, Message("node_silent", node=row.node)
         return status_seen(row, self._seen.get(row.id), self._gone)
 
-    def run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
-                if self._stopped.is_set():
-                    return
-                if not isinstance(error, AtelierError):
-                    log.exception("the watcher begins again")
-                elif self.available:
-                    log.warning("no events from Docker: %s", error)
-                self.outages += self.available
-                self.available = False
-                self.version += 1
-                self.asked_to_end.clear()
-                self._stopped.wait(_RETRY_SECONDS)
+    def start(self) -> None:
+        for node in self._nodes.values():
+            node.start()
 
     def stop(self) -> None:
-        self._stopped.set()
+        for node in self._nodes.values():
+            node.stop()
 
-    def _follow(self) -> None:
-        with closing(DockerEngine(self._site.engine_url, patience=_PATIENCE_SECONDS)) as engine:
-            self._follow_with(engine)
+    def look_at_all(self, node: str, found: Mapping[str, Container]) -> None:
+        """Takes in what a machine has, by workspace id."""
+        nodes = {row.id: row.node for row in self.store.all()}
+        ids = [id for id, its_node in nodes.items() if its_node == node]
+        self._gone = {id for id in self._gone if nodes.get(id, node) != node} | {id for id in ids if id not in found}
+        # What was seen of the other machines stays; a container without a row counts for the one that was looked at.
+        others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
+        self._seen = others | {id: container for id, container in found.items() if nodes.get(id, node) == node}
+        for id in ids:
+            self._correct(id)
 
-    def _follow_with(self, engine: Engine) -> None:
-        # The stream is opened before the look, so that nothing falls between the two.
-        events = engine.events(self._label)
-        self._look_at_all(engine)
-        self._catch_up(engine)
-        self.available = True
-        self.version += 1
-        # The stream may be silent for hours, so it has no timeout.
-        for event in events:
-            if self._stopped.is_set():
-                return
-            self._last_event = event.at
-            workspace_id = self._workspace_of(event)
-            if workspace_id is None:
-                continue
-            if not event.action.startswith(_NO_CHANGE):
-                self._note_asked(workspace_id, event.action)
-                self._look_at(engine, workspace_id, event.container)
-        raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
-
-    def _workspace_of(self, event: Event) -> str | None:
-        """None for a container that was created from a workspace's image and has the workspace's labels."""
-        id = event.labels.get(_LABEL)
-        return id if id and event.name == self._site.container_name(id) else None
-
-    def _note_asked(self, workspace_id: str, action: str) -> None:
-        if action in ("kill", "stop"):
-            # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
-            if not self._locks.workspace_free(workspace_id):
-                self._module_ends.add(workspace_id)
-            elif workspace_id not in self._module_ends:
-                self.asked_to_end[workspace_id] = time.monotonic()
-        elif action == "start":
-            self.asked_to_end.pop(workspace_id, None)
-        if action in ("start", "stop", "destroy"):
-            self._module_ends.discard(workspace_id)
-
-    def _catch_up(self, engine: Engine) -> None:
-        """Reads the stops requested while Docker was disconnected. Only a dockerd that survived knows them: a new one
-        has stopped the containers itself, and does not know the last seen event."""
-        last = self._last_event
-        past = engine.past_events(self._label, last or 0)
-        if any(event.at == last for event in past):
-            for event in past:
-                if workspace_id := self._workspace_of(event):
-                    self._note_asked(workspace_id, event.action)
-        if past:
-            self._last_event = past[-1].at
-
-    def _look_at_all(self, engine: Engine) -> None:
-        found = {
-            id: container
-            for name, id in engine.container_names(self._label).items()
-            if id and name == self._site.container_name(id) and (container := engine.inspect(name))
-        }
-        rows = self._store.all()
-        self._gone = {row.id for row in rows if row.id not in found}
-        self._seen = found
-        for row in rows:
-            self._correct(row.id)
-
-    def _look_at(self, engine: Engine, workspace_id: str, container_id: str) -> None:
-        seen = engine.inspect(container_id)
+    def look_at(self, node: str, workspace_id: str, container_id: str, seen: Container | None) -> None:
+        """Takes in the state of one container; None for one that is gone."""
+        row = self.store.find(id=workspace_id)
+        if row is not None and row.node != node:
+            return  # it was moved, and this is what it left
         present = self._seen.get(workspace_id)
         if seen is not None:
             self._seen[workspace_id] = seen
@@ -163,16 +124,120 @@ class Watcher(threading.Thread):
         self.version += 1
         self._correct(workspace_id)
 
+    def note_asked(self, workspace_id: str, action: str) -> None:
+        """Notes that a container was asked to end, or was started."""
+        if action in ("kill", "stop"):
+            # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
+            if not self.locks.workspace_free(workspace_id):
+                self._module_ends.add(workspace_id)
+            elif workspace_id not in self._module_ends:
+                self.asked_to_end[workspace_id] = time.monotonic()
+        elif action == "start":
+            self.asked_to_end.pop(workspace_id, None)
+        if action in ("start", "stop", "destroy"):
+            self._module_ends.discard(workspace_id)
+
     def _correct(self, workspace_id: str) -> None:
         try:
-            row = self._store.find(id=workspace_id)
+            row = self.store.find(id=workspace_id)
             if row is None:
                 return
-            status, error = self.status(row)
+            status, error = status_seen(row, self._seen.get(row.id), self._gone)
             if status is not row.status:
-                self._store.observe(row, status, error)
+                self.store.observe(row, status, error)
         except AtelierError as error:  # no traceback for each event of hours in which the disk is full
             log.error("the status of %s could not be written: %s", workspace_id, error)
+
+
+class _Follower(threading.Thread):
+    """Follows the events of one machine."""
+
+    def __init__(self, watcher: Watcher, node: str) -> None:
+        super().__init__(name=f"docker-watcher-{node}", daemon=True)
+        self._watcher = watcher
+        self._node = node
+        self._stopped = threading.Event()  # not _stop, which is the thread's own
+        self._label = f"atelier.instance={watcher.site.instance}"
+        # When Docker's last event happened, in nanoseconds of its clock.
+        self._last_event: int | None = None
+        # The workspaces that events were about since the last interruption.
+        self._workspaces: set[str] = set()
+        self.available = False
+        self.outages = 0
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
+                if self._stopped.is_set():
+                    return
+                if not isinstance(error, AtelierError):
+                    log.exception("the watcher of %s begins again", self._node)
+                elif self.available:
+                    log.warning("no events from Docker on %s: %s", self._node, error)
+                self.outages += self.available
+                self.available = False
+                self._watcher.version += 1
+                for workspace_id in self._workspaces:
+                    self._watcher.asked_to_end.pop(workspace_id, None)
+                self._workspaces.clear()
+                self._stopped.wait(_RETRY_SECONDS)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        with closing(open_engine(self._watcher.site, self._node, patience=_PATIENCE_SECONDS)) as engine:
+            self._follow_with(engine)
+
+    def _follow_with(self, engine: Engine) -> None:
+        # The stream is opened before the look, so that nothing falls between the two.
+        events = engine.events(self._label)
+        self._look_at_all(engine)
+        self._catch_up(engine)
+        self.available = True
+        self._watcher.version += 1
+        # The stream may be silent for hours, so it has no timeout.
+        for event in events:
+            if self._stopped.is_set():
+                return
+            self._last_event = event.at
+            workspace_id = self._workspace_of(event)
+            if workspace_id is None:
+                continue
+            if not event.action.startswith(_NO_CHANGE):
+                self._workspaces.add(workspace_id)
+                self._watcher.note_asked(workspace_id, event.action)
+                self._watcher.look_at(self._node, workspace_id, event.container, engine.inspect(event.container))
+        raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
+
+    def _workspace_of(self, event: Event) -> str | None:
+        """None for a container that was created from a workspace's image and has the workspace's labels."""
+        id = event.labels.get(_LABEL)
+        return id if id and event.name == self._watcher.site.container_name(id) else None
+
+    def _catch_up(self, engine: Engine) -> None:
+        """Reads the stops requested while Docker was disconnected. Only a dockerd that survived knows them: a new one
+        has stopped the containers itself, and does not know the last seen event."""
+        last = self._last_event
+        past = engine.past_events(self._label, last or 0)
+        if any(event.at == last for event in past):
+            for event in past:
+                if workspace_id := self._workspace_of(event):
+                    self._workspaces.add(workspace_id)
+                    self._watcher.note_asked(workspace_id, event.action)
+        if past:
+            self._last_event = past[-1].at
+
+    def _look_at_all(self, engine: Engine) -> None:
+        name_of = self._watcher.site.container_name
+        found = {
+            id: container
+            for name, id in engine.container_names(self._label).items()
+            if id and name == name_of(id) and (container := engine.inspect(name))
+        }
+        self._watcher.look_at_all(self._node, found)
 
 
 def status_seen(row: Workspace, container: Container | None, gone: Collection[str]) -> tuple[Status, str | None]:

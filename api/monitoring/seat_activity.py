@@ -21,8 +21,8 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError
 from atelier.common.models import Site, Workspace
 from atelier.common.plain_text import first_of
+from atelier.containers.engines import Engines
 from atelier.egress.squid_log import last_requests
-from atelier.engine.client import DockerEngine
 
 from ..core.formatting import timestamp
 from .connections import heartbeat
@@ -66,7 +66,7 @@ class Activities:
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self._site = site
         self._watcher = watcher
-        self._engine: DockerEngine | None = None
+        self._engines = Engines(site, patience=_DOCKER_SECONDS)
         self._threads = SeatThreads(_AT_ONCE, "activity")
         self._beats = _Remembered(self._threads, self._beat)
         self._commits = _Remembered(self._threads, self._last_commit)
@@ -83,7 +83,7 @@ class Activities:
 
     async def heartbeats(self, rows: Sequence[Workspace]) -> Mapping[str, datetime]:
         """Time of each IDE's last use, as it reports itself now; IDEs that do not answer are omitted."""
-        asked = [self._threads.ask(("heartbeat", row.id), heartbeat, row.address) for row in rows]
+        asked = [self._threads.ask(("heartbeat", row.id), self._heartbeat, row) for row in rows]
         found = await asyncio.gather(*asked, return_exceptions=True)
         return {row.id: beat for row, beat in zip(rows, found, strict=True) if isinstance(beat, datetime)}
 
@@ -94,8 +94,11 @@ class Activities:
         container = self._watcher.seen.get(row.id)
         return container is not None and container.status == "running"
 
+    def _heartbeat(self, row: Workspace) -> datetime | None:
+        return heartbeat(row.address, self._engines.route(row.node))
+
     def _beat(self, row: Workspace) -> str | None:
-        beat = heartbeat(row.address) if self._runs(row) else None
+        beat = self._heartbeat(row) if self._runs(row) else None
         return timestamp(beat) if beat else None
 
     def _last_commit(self, row: Workspace) -> str | None:
@@ -103,9 +106,9 @@ class Activities:
             return None
         # It has nothing to tell without a commit, without Docker, or when it lies.
         with suppress(AtelierError, ValueError, OverflowError):
-            self._engine = self._engine or DockerEngine(self._site.engine_url, patience=_DOCKER_SECONDS)
             name = self._site.container_name(row.id)
-            _, output = self._engine.execute(name, _LAST_COMMIT, seconds=_COMMIT_SECONDS, limit=_LONGEST_TIME)
+            engine = self._engines.of(row.node)
+            _, output = engine.execute(name, _LAST_COMMIT, seconds=_COMMIT_SECONDS, limit=_LONGEST_TIME)
             return moment_of(float(output))
         return None
 

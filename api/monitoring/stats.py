@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
 from atelier.common.errors import AtelierError
+from atelier.common.models import CONTROLLER, Site
+from atelier.containers.engines import open_engine
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import ContainerStats, Engine
 
@@ -29,42 +32,62 @@ class Usage:
     memory: int
 
 
-class Sampler(threading.Thread):
-    """A thread; ``usage`` is by workspace id, ``host_cpu`` the cores in use."""
+class Sampler:
+    """``usage`` is by workspace id, ``host_cpu`` the controller's cores in use. One thread a machine, so that one which
+    does not answer delays nobody's figures."""
 
-    def __init__(self, engine_url: str, watcher: Watcher) -> None:
-        super().__init__(name="sampler", daemon=True)
-        self._engine_url = engine_url
-        self._watcher = watcher
-        self._stopped = threading.Event()  # not _stop, which is the thread's own
-        self._cpu_before: dict[str, tuple[float, float]] = {}
+    def __init__(self, site: Site, watcher: Watcher) -> None:
         self.cores = psutil.cpu_count() or 1
-        self.usage: Mapping[str, Usage] = {}
         self.host_cpu = 0.0
+        self._threads = [_Thread(self, site, watcher, node) for node in site.node_names]
+
+    @property
+    def usage(self) -> Mapping[str, Usage]:
+        return ChainMap(*(thread.usage for thread in self._threads))
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        for thread in self._threads:
+            thread.stopped.set()
+
+
+class _Thread(threading.Thread):
+    """Samples the seats of one machine, and on the controller the machine itself."""
+
+    def __init__(self, sampler: Sampler, site: Site, watcher: Watcher, node: str) -> None:
+        super().__init__(name=f"sampler-{node}", daemon=True)
+        self._sampler = sampler
+        self._site = site
+        self._watcher = watcher
+        self._node = node
+        self._cpu_before: dict[str, tuple[float, float]] = {}
+        self.stopped = threading.Event()  # not _stop, which is the thread's own
+        self.usage: dict[str, Usage] = {}
 
     def run(self) -> None:
         engine: DockerEngine | None = None
         psutil.cpu_percent()  # counts from here on, in this thread
-        while not self._stopped.wait(_EVERY_SECONDS):
-            self.host_cpu = self.cores * psutil.cpu_percent() / 100  # since the call before
-            if not self._watcher.available:
+        while not self.stopped.wait(_EVERY_SECONDS):
+            if self._node == CONTROLLER:
+                self._sampler.host_cpu = self._sampler.cores * psutil.cpu_percent() / 100  # since the call before
+            if not self._watcher.answers(self._node):
                 continue
             try:
-                engine = engine or DockerEngine(self._engine_url, patience=_PATIENCE_SECONDS)
+                engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
                 self._sample_seats(engine)
             except AtelierError as error:
-                log.warning("no figures of the seats: %s", error)
+                log.warning("no figures of the seats on %s: %s", self._node, error)
                 engine = None
             except Exception:  # the boundary: a sample that fails must not be the last one
-                log.exception("no figures of the seats")
+                log.exception("no figures of the seats on %s", self._node)
                 engine = None
-
-    def stop(self) -> None:
-        self._stopped.set()
 
     def _sample_seats(self, engine: Engine) -> None:
         usage: dict[str, Usage] = {}
-        for workspace_id, container in list(self._watcher.seen.items()):
+        for workspace_id, container in self._watcher.seen_at(self._node).items():
             if container.status == "running" and (stats := engine.stats(container.id)):
                 usage[workspace_id] = self._usage(workspace_id, stats)
         self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}

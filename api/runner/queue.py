@@ -56,8 +56,10 @@ class _Ticket:
 class Docker(Protocol):
     """What the watcher knows of it. ``outages`` grows whenever it goes away."""
 
-    available: bool
-    outages: int
+    @property
+    def available(self) -> bool: ...
+    @property
+    def outages(self) -> int: ...
 
 
 class Queue:

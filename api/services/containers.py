@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.containers.container import SNAPSHOT_LABEL
-from atelier.engine.client import DockerEngine
+from atelier.containers.engines import open_engine
 from atelier.engine.interface import Engine
 from atelier.host.ports import listening_ports
 from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
@@ -52,10 +53,13 @@ async def open_ports(services: Services, row: Workspace) -> dict[int, bool]:
     return await services.seat_threads.ask(("ports", row.id), _open_ports, services.settings, row)
 
 
-def is_past_kept(settings: Settings) -> bool:
-    """Whether a kept container has expired. Raises SERVICE_UNAVAILABLE if Docker does not answer."""
-    with closing(_engine(settings)) as engine:
-        names = list(engine.container_names(f"atelier.instance={settings.site.instance}"))
+def is_past_kept(settings: Settings, nodes: Sequence[str]) -> bool:
+    """Whether a kept container on these machines has expired. Raises SERVICE_UNAVAILABLE or NODE_UNAVAILABLE if Docker
+    does not answer."""
+    names: list[str] = []
+    for node in nodes:
+        with closing(open_engine(settings.site, node, patience=_PATIENCE_SECONDS)) as engine:
+            names += engine.container_names(f"atelier.instance={settings.site.instance}")
     past = kept_longer(settings.site.state_dir, names, settings.reset_keep_hours)
     note_kept(settings.site.state_dir, names)
     return bool(past)
@@ -63,7 +67,7 @@ def is_past_kept(settings: Settings) -> bool:
 
 def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
     name = settings.site.container_name(row.id)
-    with closing(_engine(settings)) as engine:
+    with closing(open_engine(settings.site, row.node, patience=_PATIENCE_SECONDS)) as engine:
         found = engine.sizes(f"atelier.instance={settings.site.instance}", f"atelier.workspace={row.id}")
         checkpoints = _checkpoints(engine, settings, row)
         taken = sum(engine.layer_size(checkpoint.tag) for checkpoint in checkpoints)
@@ -86,7 +90,7 @@ def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
 
 
 def _all_checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
-    with closing(_engine(settings)) as engine:
+    with closing(open_engine(settings.site, row.node, patience=_PATIENCE_SECONDS)) as engine:
         return _checkpoints(engine, settings, row)
 
 
@@ -97,13 +101,9 @@ def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Che
 
 def _open_ports(settings: Settings, row: Workspace) -> dict[int, bool]:
     name = settings.site.container_name(row.id)
-    with closing(_engine(settings, _PORTS_PATIENCE_SECONDS)) as engine:
+    with closing(open_engine(settings.site, row.node, patience=_PORTS_PATIENCE_SECONDS)) as engine:
         container = engine.inspect(name)
         if container is None or container.status != "running":
             return {}
         _, output = engine.execute(name, _PORT_TABLES, seconds=_TABLE_SECONDS, limit=_LARGEST_TABLE)
     return dict(sorted(listening_ports(output).items())[:_SHOWN_PORTS])
-
-
-def _engine(settings: Settings, patience: int = _PATIENCE_SECONDS) -> DockerEngine:
-    return DockerEngine(settings.site.engine_url, patience=patience)

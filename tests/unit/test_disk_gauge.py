@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.engine.client import DockerEngine
+from atelier.common.models import CONTROLLER
+from atelier.containers import engines
 from atelier.engine.interface import Container
-from support import container
+from support import container, site
 
-from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge
+from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge, Placed
 
 
 class Docker:
@@ -45,10 +46,10 @@ class Docker:
     ],
 )
 def test_a_container_that_was_replaced_meanwhile_counts_for_nothing(
-    status: str | None, size: int | None, used: int, seconds: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str | None, size: int | None, used: int, seconds: float
 ) -> None:
-    gauge = DiskGauge("unix:///nowhere")
-    gauge._engine = lambda: cast(DockerEngine, Docker(status, size))  # type: ignore[method-assign]
+    monkeypatch.setattr(engines, "open_engine", lambda *_, **__: Docker(status, size))
+    gauge = DiskGauge(site(tmp_path))
     for _ in range(2):  # the second look uses what the first has found
-        found = gauge.measure({"id": "c"}, with_writes=False)["id"]
+        found = gauge.measure({"id": Placed(CONTROLLER, "c")}, with_writes=False)["id"]
         assert (found.used, found.walk_seconds) == (used, pytest.approx(seconds, abs=1))

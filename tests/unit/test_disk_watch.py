@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.common.models import Workspace
+from atelier.common.models import CONTROLLER, Workspace
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.engine.interface import Container
 from atelier.workspaces.disk_limits import Reason, notices
@@ -19,7 +19,7 @@ from support import container, open_store, order
 
 from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
-from api.monitoring.disk_gauge import Figures, Space
+from api.monitoring.disk_gauge import Figures, Placed, Space
 from api.services.services import Services
 
 GIB = 1024**3
@@ -35,16 +35,23 @@ class Gauge:
         self.killed: list[str] = []
         self.renewed: list[str] = []
 
-    def measure(self, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
+    def measure(self, containers: Mapping[str, Placed], *, with_writes: bool) -> dict[str, Figures]:
         found = {id: self.now.get(id, Figures(0, 0.0)) for id in containers}
         self.sizes = {id: figures.used for id, figures in found.items()}
         return found
 
-    def kill(self, container: str) -> None:
-        self.killed.append(container)
+    def kill(self, placed: Placed) -> None:
+        self.killed.append(placed.container)
 
-    def renew_shares(self, containers: list[Container]) -> None:
+    def renew_shares(self, node: str, containers: list[Container]) -> None:
         self.renewed += [container.id for container in containers]
+
+
+def watcher(seen: dict[str, Container]) -> SimpleNamespace:
+    """Of a single machine, which answers."""
+    return SimpleNamespace(
+        seen=seen, available=True, answers=lambda _: True, answering=[CONTROLLER], seen_at=lambda _: seen
+    )
 
 
 class World:
@@ -64,7 +71,7 @@ class World:
         services = SimpleNamespace(
             settings=SimpleNamespace(site=SimpleNamespace(seat_disk=limit), disk_reserve=reserve),
             disk=self.gauge,
-            watcher=SimpleNamespace(seen=seen, available=True),
+            watcher=watcher(seen),
             reads=self.store,
             store=self.store,
             jobs=SimpleNamespace(create=self._create),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
-from atelier.common.models import Status
+from atelier.common.models import CONTROLLER, Status
 from atelier.engine.interface import Container, Event
 from support import container, open_store, row, site
 
@@ -68,6 +69,10 @@ class Docker:
         return None
 
 
+def follow(watcher: Watcher, engine: Any) -> None:
+    watcher._nodes[CONTROLLER]._follow_with(engine)
+
+
 def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
     """A seat may have the kernel end hundreds a second: each look would ask Docker, and renew all open pages."""
     made, id = site(tmp_path), "0123456789ab"
@@ -77,7 +82,7 @@ def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         watcher = Watcher(made, store, Locks(tmp_path))
         with pytest.raises(AtelierError, match="ended"):
-            watcher._follow_with(api)  # type: ignore[arg-type]
+            follow(watcher, api)
     assert api.asked == ["c"]
     assert watcher.version == 2
 
@@ -97,10 +102,10 @@ def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path,
         watcher = Watcher(made, store, Locks(tmp_path))
         api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, actions())
         with pytest.raises(AtelierError, match="ended"):
-            watcher._follow_with(api)  # type: ignore[arg-type]
+            follow(watcher, api)
         assert list(watcher.asked_to_end) == ([] if by_a_module else [id])
         # The next one is a person's again.
         api = Docker({"atelier.workspace": id, "name": made.container_name(id)}, ["start", "kill", "die"])
         with pytest.raises(AtelierError, match="ended"):
-            watcher._follow_with(api)  # type: ignore[arg-type]
+            follow(watcher, api)
         assert list(watcher.asked_to_end) == [id]

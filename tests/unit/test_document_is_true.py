@@ -33,7 +33,7 @@ from support import order, site
 
 from api.main import create_app
 from api.monitoring import git_server
-from api.monitoring.docker_events import Watcher
+from api.monitoring.docker_events import _Follower
 from api.runner import queue
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS, VERDICT
@@ -269,7 +269,7 @@ def test_changes_that_need_no_docker_are_as_documented(world: World) -> None:
 @pytest.fixture
 def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """As if Docker, Squid and the git server answered, and every playbook succeeded."""
-    monkeypatch.setattr(Watcher, "run", lambda watcher: setattr(watcher, "available", True))
+    monkeypatch.setattr(_Follower, "run", lambda follower: setattr(follower, "available", True))
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
     live = SimpleNamespace(entries=(".debian.org",), section="acl whitelist")
     monkeypatch.setattr(Services, "squid", lambda _: SimpleNamespace(whitelist=lambda: live))
@@ -278,7 +278,7 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     monkeypatch.setattr(git_server, "open_forge", Git)
     made = World(tmp_path)
     name = made.services.settings.site.container_name(made.ids["day"])
-    monkeypatch.setattr(containers_service, "_engine", lambda _: DockerNow(name, made.ids["day"]))
+    monkeypatch.setattr(containers_service, "open_engine", lambda *_, **__: DockerNow(name, made.ids["day"]))
     yield made
     made.close()
 

@@ -45,7 +45,7 @@ class Stage:
         monkeypatch.setattr(revival, "_GRACE_SECONDS", 0.0)
         monkeypatch.setattr(revival, "_FIRST_WAIT", 0.0)
         self.revival = Revival(services)  # type: ignore[arg-type]
-        monkeypatch.setattr(self.revival, "_docker_answers", lambda: self.docker_answers)
+        monkeypatch.setattr(self.revival, "_docker_answers", lambda _: self.docker_answers)
         self.docker_answers = True
 
     def _begin(self, _: Any, __: Any, job: Job) -> None:

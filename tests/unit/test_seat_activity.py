@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from atelier.common.models import Workspace
+from atelier.containers.seat_http import SeatRoute
 from support import row, site
 
 from api.monitoring import seat_activity
@@ -101,7 +102,7 @@ def test_a_heartbeat_that_fails_leaves_those_of_the_others(
     """Expiry looks at them: one seat must not keep the others running for ever."""
     now = datetime.now(UTC)
 
-    def beat(address: str) -> datetime | None:
+    def beat(address: str, _: SeatRoute) -> datetime | None:
         if address in HOSTILE:
             raise RecursionError("maximum recursion depth exceeded")
         return None if address == SEATS[5].address else now

@@ -155,6 +155,11 @@ class Site:
     # A secret of the installation (container_names); None until its first change.
     names_key: bytes | None = field(default=None, repr=False)
 
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """All machines that may have seats, the controller first."""
+        return CONTROLLER, *(node.name for node in self.nodes)
+
     def node(self, name: str) -> Node | None:
         """A machine besides the controller; None for the controller, and for a machine that the inventory lost."""
         return next((node for node in self.nodes if node.name == name), None)

@@ -21,9 +21,10 @@ _NODE_LABEL = "atelier.node"
 class Engines:
     """Thread-safe. One that did not answer is asked again by the next caller."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, patience: int = LONGEST_ANSWER_SECONDS) -> None:
         self._site = site
-        self._opened: dict[str, Engine] = {}
+        self._patience = patience
+        self._opened: dict[str, DockerEngine] = {}
         self._routes: dict[str, SeatRoute] = {}
         self._lock = threading.Lock()
 
@@ -32,10 +33,14 @@ class Engines:
         # Not while it connects: a machine that does not answer must not hold up the others.
         engine = self._opened.get(node)
         if engine is None:
-            engine = open_engine(self._site, node)
+            engine = open_engine(self._site, node, patience=self._patience)
             with self._lock:
                 engine = self._opened.setdefault(node, engine)
         return engine
+
+    def close(self) -> None:
+        for engine in self._opened.values():
+            engine.close()
 
     def route(self, node: str) -> SeatRoute:
         """How the seats of the machine are reached. Raises NODE_UNAVAILABLE for one that the inventory lost."""
