@@ -36,6 +36,7 @@ from .routers import (
     events,
     git,
     jobs,
+    nodes,
     ports,
     projects,
     seats,
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(projects.router, checkpoints.router, aliases.router, ports.router, jobs.router, system.router),
         *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
         workshop_teardown.router,
+        nodes.router,
     )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:

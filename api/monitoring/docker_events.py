@@ -14,7 +14,7 @@ from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Site, Status, Workspace
 from atelier.containers.container import observed_status
 from atelier.containers.engines import open_engine
-from atelier.database.workspace_store import WorkspaceStore
+from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.interface import Container, Engine, Event
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,11 @@ class Watcher:
     def answers(self, node: str) -> bool:
         """Whether the machine's engine answers; one that the inventory lost does not."""
         return node in self._nodes and self._nodes[node].available
+
+    def last_seen(self, node: str) -> str | None:
+        """When the machine's engine last answered, in ISO 8601; None for one that did not since the start."""
+        found = self._nodes.get(node)
+        return now() if found and found.available else found.last_seen if found else None
 
     def seen_at(self, node: str) -> dict[str, Container]:
         """As ``seen``, of one machine."""
@@ -163,6 +168,7 @@ class _Follower(threading.Thread):
         # The workspaces that events were about since the last interruption.
         self._workspaces: set[str] = set()
         self.available = False
+        self.last_seen: str | None = None
         self.outages = 0
 
     def run(self) -> None:
@@ -176,6 +182,8 @@ class _Follower(threading.Thread):
                     log.exception("the watcher of %s begins again", self._node)
                 elif self.available:
                     log.warning("no events from Docker on %s: %s", self._node, error)
+                if self.available:
+                    self.last_seen = now()
                 self.outages += self.available
                 self.available = False
                 self._watcher.version += 1

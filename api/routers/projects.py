@@ -93,8 +93,9 @@ async def create_project(
     )
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
+    machines = await services.machines()
     job = await reserve_and_create_job(
-        services, caller, "create", [id], variables, lambda: services.store.reserve([order])
+        services, caller, "create", [id], variables, lambda: services.store.reserve([order], machines)
     )
     if prefer is not None and "respond-async" in prefer.lower():
         submit(services, caller, job, secrets=body.secrets)
@@ -193,13 +194,14 @@ async def clone_project(
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count
+    machines = await services.machines()
     job = await reserve_and_create_job(
         services,
         caller,
         "clone",
         ids,
         {"source_id": source.id},
-        lambda: services.store.reserve_clones(source, None, hashes, source.owner, ids=ids),
+        lambda: services.store.reserve_clones(source, None, hashes, source.owner, machines=machines, ids=ids),
         source.id,
     )
     submit(services, caller, job)

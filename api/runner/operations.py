@@ -134,6 +134,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
+        # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
+        Operation("move", "workspace_move", needs_cleanup=True, cancelable=False, seconds_each=300),
         Operation(
             RELEASE,
             "workspace_release",

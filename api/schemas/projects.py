@@ -211,6 +211,7 @@ class Project(Coded):
     proxyMode: ProxyMode
     notes: str
     clonedFrom: str | None
+    node: Annotated[str, eg("controller", "The machine that it is on.")]
     aliases: list[AliasView]
     diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
     diskWarning: Annotated[str | None, eg(None, "A warning about its disk use.")]

@@ -62,6 +62,7 @@ class Presenter:
             "proxyMode": row.proxy_mode,
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
+            "node": row.node,
             "aliases": self.aliases(row),
             "diskUsage": None,
             "error": error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from atelier.common.errors import AtelierError, Code
@@ -9,8 +10,10 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.common.steady_clock import SteadyClock
+from atelier.containers.engines import Engines
 from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
+from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import read_categories
 from atelier.egress.clients import write_client_map
@@ -47,6 +50,7 @@ _WRONG_TOKENS = 10
 # How often the ports of one workspace may be shared or not within a minute. Each writes the gateway's table.
 _SHARES = 10
 _SEAT_THREADS = 8
+_ENGINE_SECONDS = 30
 
 
 class Services:
@@ -70,6 +74,7 @@ class Services:
         self.read_claims = Claims(reads, workshop.group)
         self.watcher = Watcher(site, store, locks)
         self.sampler = Sampler(site, self.watcher)
+        self.engines = Engines(site, patience=_ENGINE_SECONDS)
         self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
         self.disk = DiskGauge(site)
         self.presenter = Presenter(settings, self.watcher, self.sampler, reads)
@@ -105,6 +110,10 @@ class Services:
                 Code.PROJECT_NOT_FOUND, Message("api.no_project"), field="projectId", value=project_id[:40]
             )
         return row
+
+    async def machines(self) -> list[Machine]:
+        """Those that take new workspaces; none on a single machine."""
+        return await asyncio.to_thread(self.engines.machines) if self.settings.site.nodes else []
 
     def write_client_map(self) -> None:
         """Updates the egress proxies' client map after a change without a playbook."""

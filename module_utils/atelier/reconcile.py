@@ -17,7 +17,7 @@ from .common.messages import Message
 from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
-from .containers.context import Context, NodeContext
+from .containers.context import Context, NodeContext, node_routes
 from .containers.snapshots import forget_snapshot, interrupted, leftover_snapshots, recover, remove_leftovers
 from .database.job_store import Jobs
 from .database.rows import Batch
@@ -126,6 +126,7 @@ def find_drift(
         *_abandoned_batches(context),
         *(drift for node in nodes for drift in _leftover_snapshots(node.here)),
         *(drift for node in nodes for drift in _past(node.here, by_id, living, keep_hours, busy)),
+        *_moved_away(nodes, by_id, busy),
         *(drift for node in nodes for drift in _leftover_volumes(node, rows)),
         *_leftover_git_access(context),
         *_wrong_routes(context, rows),
@@ -228,6 +229,28 @@ def _past(
         if checkpoint.workspace_id not in living
     ]
     return containers + checkpoints
+
+
+def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+    """Containers that moves left on the machine of before: it went away, or the run was killed."""
+    present = {(node.here.node, id) for node in nodes for id in node.containers}
+
+    def remove(here: NodeContext, row: Workspace) -> None:
+        with here.locks.workspace(row.id, here.lock_wait):
+            if here.store.get(id=row.id).node != here.node:
+                discard_container(here, row)
+
+    return [
+        Drift(
+            Kind.LEFTOVER_CONTAINER,
+            container.name,
+            Message("drift.moved", name=row.name, node=row.node, former=node.here.node),
+            partial(remove, node.here, row),
+        )
+        for node in nodes
+        for id, container in node.containers.items()
+        if (row := rows.get(id)) and row.node != node.here.node and (row.node, id) in present and not busy(row)
+    ]
 
 
 def _rehearsals(context: Context) -> list[Drift]:
@@ -412,6 +435,7 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
         (context.gateway, {row.id: row.address for row in rows}),
         (context.aliases, alias_routes(context.store)),
         (context.ports, port_routes(context.store)),
+        *([(context.nodes, node_routes(context.store))] if context.site.nodes else []),
     )
     for table, wanted in maps:
         for present in (table.saved(), table.running()):

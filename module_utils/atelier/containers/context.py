@@ -33,6 +33,7 @@ class Context:
     gateway: Gateway
     aliases: Gateway
     ports: Gateway
+    nodes: Gateway
     locks: Locks
     progress: Progress
     ready_timeout: float
@@ -67,6 +68,8 @@ class Context:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
         client map."""
         self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.store.all()})
+        if self.site.nodes:
+            self.nodes.sync(lambda: node_routes(self.store))
         self.sync_aliases()
         write_client_map(self.site, self.store, self.locks)
 
@@ -77,6 +80,11 @@ class Context:
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
         self.ports.sync(lambda: port_routes(self.store))
+
+
+def node_routes(store: WorkspaceStore) -> dict[str, str]:
+    """The machine of each workspace that is not on the controller, as the gateway's map has it."""
+    return {row.id: row.node for row in store.all() if row.node != CONTROLLER}
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ def open_context(
             gateway=Gateway(site.state_dir, locks),
             aliases=Gateway(site.state_dir, locks, "aliases.map"),
             ports=Gateway(site.state_dir, locks, "ports.map"),
+            nodes=Gateway(site.state_dir, locks, "nodes.map"),
             locks=locks,
             progress=progress,
             ready_timeout=ready_timeout,

@@ -11,7 +11,7 @@ from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine
 from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
-from ..engine.interface import Engine
+from ..engine.interface import Engine, SwarmNode
 from .seat_http import DIRECT, SeatRoute
 
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.
@@ -53,15 +53,22 @@ class Engines:
         machine, which needs no choice."""
         if not self._site.nodes:
             return []
-        known = {node.name for node in self._site.nodes} | ({CONTROLLER} if self._site.controller_seats else set())
         wanted = dict(label.partition("=")[::2] for label in labels)
         return [
             Machine(name, found.memory)
-            for found in self.of(CONTROLLER).swarm_nodes()
-            if (name := found.labels.get(_NODE_LABEL, "")) in known
-            and (found.state, found.availability) == ("ready", "active")
+            for name, found in self.swarm_nodes().items()
+            if (found.state, found.availability) == ("ready", "active")
+            and (name != CONTROLLER or self._site.controller_seats)
             and wanted.items() <= found.labels.items()
         ]
+
+    def swarm_nodes(self) -> dict[str, SwarmNode]:
+        """The installation's machines as Docker Swarm knows them, by name; none on a single machine. Raises
+        SERVICE_UNAVAILABLE when the controller's engine does not answer."""
+        if not self._site.nodes:
+            return {}
+        found = {node.labels.get(_NODE_LABEL, ""): node for node in self.of(CONTROLLER).swarm_nodes()}
+        return {name: found[name] for name in self._site.node_names if name in found}
 
 
 def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:

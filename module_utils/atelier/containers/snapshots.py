@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
@@ -31,18 +31,20 @@ MAX_LAYERS = 110
 
 
 @contextmanager
-def snapshot(context: NodeContext, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS) -> Iterator[Image]:
+def snapshot(
+    context: NodeContext, source: Workspace, run_id: str, *, max_layers: int = MAX_LAYERS, locked: bool = False
+) -> Iterator[Image]:
     """Takes a snapshot of the source for the length of the block, then removes its tag.
 
     The layers live on for as long as clones stand on them; the last one's removal takes them along. ``run_id`` is the
     batch whose lock the caller holds: by it others can tell a snapshot in use from one that a crash left.
-    Raises SNAPSHOT_FAILED, DISK_FULL.
+    ``locked``: the caller holds the source's lock, too. Raises SNAPSHOT_FAILED, DISK_FULL.
     """
     # Use a unique tag per attempt. Docker completes a commit even if its client is killed, and that image may contain
     # restored secrets; a resumed run must not reuse its tag.
     tag = f"{context.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
     try:
-        with context.locks.workspace(source.id, context.lock_wait):
+        with nullcontext() if locked else context.locks.workspace(source.id, context.lock_wait):
             image = _take(context, source, tag, max_layers)
         yield image
     finally:

@@ -19,7 +19,7 @@ COLUMNS = (
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
     *("name", "status", "error", "group_name", "memory", "cpus", "notes", "password_hash", "last_activity"),
-    *("repository", "branch", "git_pending", "git_problem", "sessions"),
+    *("repository", "branch", "git_pending", "git_problem", "sessions", "node"),
 }
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}

@@ -473,6 +473,13 @@ class DockerEngine:
         with self._translated(Message("do.list_nodes")):
             return [swarm_node_from(node) for node in self._api.nodes()]
 
+    def set_availability(self, node_id: str, availability: str) -> None:
+        """Whether Swarm, and with it Atelier, gives the machine anything new: ``active`` or ``pause``."""
+        with self._translated(Message("do.change_node", node=node_id)):
+            node = self._api.inspect_node(node_id)
+            spec: Any = {**node["Spec"], "Availability": availability}
+            self._api.update_node(node_id, node["Version"]["Index"], spec)
+
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
 

@@ -1,0 +1,48 @@
+"""The machines, and moving a workspace from one to another."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+
+from ..core.openapi import errors
+from ..core.responses import Route
+from ..dependencies import CurrentCaller, ProjectId, ServicesDep
+from ..monitoring.nodes import node_views, set_availability
+from ..schemas.common import Done
+from ..schemas.nodes import ChangeNode, MoveProject, Nodes
+from ..schemas.projects import StartedProject
+from ..services.jobs import run_job
+
+router = APIRouter(route_class=Route, tags=["nodes"])
+
+
+@router.get("/api/nodes", responses=errors(503))
+async def list_nodes(services: ServicesDep) -> Nodes:
+    """The machines that workspaces run on, the controller first."""
+    found = await asyncio.to_thread(
+        node_views, services.settings.site, services.engines, services.reads, services.watcher, services.sampler
+    )
+    return {"success": True, "nodes": found}
+
+
+@router.put("/api/nodes/{name}", responses=errors(404, 503))
+async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: CurrentCaller) -> Done:
+    """Lets the machine take new workspaces, or not; those it has go on."""
+    await asyncio.to_thread(set_availability, services.engines, name, body.availability)
+    services.audit.write(caller.name, f"node {body.availability}", None, "successful")
+    return {"success": True, "message": "Node updated successfully"}
+
+
+@router.post("/api/projects/{project_id}/move", responses=errors(404, 409, 500, 503))
+async def move_project(
+    project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: MoveProject | None = None
+) -> StartedProject:
+    """Moves the workspace to another machine, with its files, address, password, claim, aliases and branch. It is
+    stopped while its files travel. It answers when that is done."""
+    row = services.row(project_id)
+    variables = {"move_to": body.node} if body and body.node else {}
+    await run_job(services, caller, "move", row, variables)
+    project = services.presenter.project(services.row(row.id))
+    return {"success": True, "message": "Workspace moved successfully", "project": project}

@@ -1,0 +1,45 @@
+"""The machines that workspaces run on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from typing_extensions import TypedDict
+
+from .common import Body, Success, eg, example
+
+
+class NodeView(TypedDict):
+    name: Annotated[str, eg("alpha", "Its name in the inventory; the controller's is controller.")]
+    state: Annotated[str, eg("ready", "ready, down, unknown or disconnected.")]
+    availability: Annotated[Literal["active", "paused"], eg("active", "A paused one takes no new workspaces.")]
+    takesWorkspaces: Annotated[bool, eg(True, "False for a controller without workspaces.")]
+    seats: Annotated[int, eg(12)]
+    memoryTotal: Annotated[int, eg(33565573120, "Bytes.")]
+    memoryPromised: Annotated[int, eg(25769803776, "Bytes that its running workspaces may use.")]
+    memoryUsed: Annotated[int, eg(3221225472, "Bytes that they used at the last sample.")]
+    cpus: Annotated[float, eg(8)]
+    engineVersion: Annotated[str | None, eg("26.1.5", "Docker's; null on a single machine.")]
+    address: Annotated[str | None, eg("10.0.0.11")]
+    labels: Annotated[dict[str, str], eg({"gpu": "true"})]
+    lastSeen: Annotated[str | None, eg("2026-02-14T10:00:00.000Z", "When its Docker Engine last answered.")]
+
+
+class Nodes(Success):
+    nodes: list[NodeView]
+
+
+class ChangeNode(Body):
+    """Whether the machine takes new workspaces."""
+
+    model_config = example({"availability": "paused"})
+
+    availability: Literal["active", "paused"]
+
+
+class MoveProject(Body):
+    """The machine; null or missing: the one with most free memory."""
+
+    model_config = example({"node": "beta"})
+
+    node: str | None = None

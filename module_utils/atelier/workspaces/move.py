@@ -1,0 +1,125 @@
+"""Moves a workspace to another machine: with its files, address, password, claim, aliases and branch.
+
+It is stopped first, so nothing is written while its files travel. Secrets never become part of the image: they are held
+back as for any snapshot, and written into the new container. The row's machine is the one moment of the change: a run
+that is killed before leaves the old container, one that is killed later the new one, and reconcile removes the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status, Workspace
+from ..containers.container import (
+    discard_container,
+    observed_status,
+    remove_container,
+    seat_spec,
+    start_seat,
+)
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import image_at
+from ..containers.held_secrets import find_secrets
+from ..containers.snapshots import recover, snapshot
+from ..database.placement import Machine, place_on
+from ..database.workspace_store import new_id
+from .views import view
+
+
+@dataclass(frozen=True)
+class Moved:
+    """``before`` and ``after`` are views of the workspace."""
+
+    changed: bool
+    before: dict[str, object]
+    after: dict[str, object]
+
+
+def move(
+    context: Context, *, id: str | None, name: str | None, to: str | None = None, check_mode: bool = False
+) -> Moved:
+    """Moves the workspace to the machine ``to``, or else to the one with most room; one that is there stays.
+
+    It runs afterwards if it ran before. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while it is being created, NO_ROOM,
+    VALIDATION_ERROR for a machine that takes no workspaces, NODE_UNAVAILABLE, SNAPSHOT_FAILED.
+    """
+    row = context.store.get(id=id, name=name, field="id" if id else "name")
+    if row.status is Status.CREATING:
+        raise AtelierError(
+            Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"
+        )
+    target = _target(context, row, to)
+    if check_mode or target == row.node:
+        before = _seen(context, row)
+        return Moved(target != row.node, before, before | {"node": target})
+    with context.locks.workspace(row.id, context.lock_wait):
+        row = context.store.get(id=row.id)
+        here, there = context.at(row), context.on(target)
+        recover(here, row)
+        before = _seen(context, row)
+        context.progress(Message("step.move", name=row.name, node=target), 0, 1)
+        _move(here, there, row)
+        context.progress(Message("step.move", name=row.name, node=target), 1, 1)
+        after = _seen(context, context.store.get(id=row.id))
+    return Moved(True, before, after)
+
+
+def _target(context: Context, row: Workspace, to: str | None) -> str:
+    machines = context.engines.machines()
+    candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
+    if to is not None and to != row.node and not candidates:
+        names = ", ".join(sorted(machine.name for machine in machines)) or "-"
+        raise AtelierError(
+            Code.VALIDATION_ERROR, Message("no_such_machine", node=to[:60], names=names), field="to", value=to[:60]
+        )
+    if to == row.node:
+        return row.node
+    return _roomiest(context, row, candidates)
+
+
+def _roomiest(context: Context, row: Workspace, candidates: Sequence[Machine]) -> str:
+    (node,) = place_on(candidates, [row.limits.memory_bytes], context.store.promised())
+    return node
+
+
+def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
+    name = here.site.container_name(row.id)
+    container = here.engine.inspect(name)
+    if container is None:
+        raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_container", source=row.name), field="name")
+    ran = container.status in ("running", "paused", "restarting")
+    here.engine.stop(name)
+    run_id = new_id()
+    try:
+        with here.locks.batch(run_id), snapshot(here, row, run_id, locked=True) as image:
+            # What an interrupted move left there.
+            discard_container(there, row)
+            there.engine.create(seat_spec(there, row, image_at(there, here, image.tags[0]), name))
+            secrets = [secret.original() for secret in find_secrets(here.engine, container.id)]
+            if secrets:
+                there.engine.put(name, "/", secrets)
+    except AtelierError:
+        with suppress(AtelierError):
+            discard_container(there, row)
+        if ran:
+            with suppress(AtelierError):
+                here.engine.start(name)
+        raise
+    here.store.update(row.id, node=there.node)
+    row = here.store.get(id=row.id)
+    here.sync_routes()
+    if ran:
+        start_seat(there, row)
+    # A machine that went away meanwhile is cleared by reconcile when it returns.
+    with suppress(AtelierError):
+        remove_container(here, name)
+        here.engine.remove_volume(here.site.volume_name(row.id))
+
+
+def _seen(context: Context, row: Workspace) -> dict[str, object]:
+    container = context.at(row).engine.inspect(context.site.container_name(row.id))
+    return view(context.site, row, *observed_status(row, container))
