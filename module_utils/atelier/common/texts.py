@@ -155,6 +155,8 @@ TEXTS = {
     "max_concurrent_workspaces.remedy": "Stop workspaces, or raise atelier_max_concurrent_workspaces.",
     "one_workspace": "1 workspace",
     "clones": "{count} clones",
+    "not_in_swarm": "There is no machine {node} in the swarm. There are: {names}.",
+    "not_in_swarm.remedy": "Add it to the inventory's group nodes and run ./atelier up.",
     "no_such_machine": "The machine {node} takes no workspaces now. Those that do: {names}.",
     "no_such_machine.remedy": "Name one of these, or activate the machine.",
     "no_room": "{fits} of {count} workspaces with {size} GiB of memory each fit on the machines. Free: {free}.",
@@ -382,6 +384,7 @@ TEXTS = {
     # What a job is at.
     "step.checkpoint": "taking a checkpoint of {name}",
     "step.reset": "resetting {name}",
+    "step.drain": "emptying {node}",
     "step.move": "moving {name} to {node}",
     "step.snapshot": "taking a snapshot of {name}",
     "step.seats_ready": "seats ready",

@@ -123,3 +123,48 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
 def _seen(context: Context, row: Workspace) -> dict[str, object]:
     container = context.at(row).engine.inspect(context.site.container_name(row.id))
     return view(context.site, row, *observed_status(row, container))
+
+
+@dataclass(frozen=True)
+class MovedSeat:
+    """What became of one workspace of a machine that was emptied."""
+
+    id: str
+    name: str
+    node: str
+    error: str | None = None
+
+
+def set_availability(context: Context, node: str, availability: str, *, check_mode: bool = False) -> bool:
+    """Lets a machine take new workspaces (``active``) or none (``paused``); returns whether that is a change. Raises
+    VALIDATION_ERROR for one that is not in the swarm."""
+    known = context.engines.swarm_nodes()
+    if node not in known:
+        names = ", ".join(sorted(known)) or "-"
+        raise AtelierError(
+            Code.VALIDATION_ERROR, Message("not_in_swarm", node=node[:60], names=names), field="name", value=node[:60]
+        )
+    wanted = "pause" if availability == "paused" else "active"
+    if known[node].availability == wanted:
+        return False
+    if not check_mode:
+        context.on().engine.set_availability(known[node].id, wanted)
+    return True
+
+
+def drain(context: Context, node: str, *, check_mode: bool = False) -> tuple[bool, list[MovedSeat]]:
+    """Pauses a machine and moves its workspaces to the others, one after the other. One that cannot be moved stays,
+    with the reason; another run moves it."""
+    changed = set_availability(context, node, "paused", check_mode=check_mode)
+    rows = [row for row in context.store.all() if row.node == node and row.status is not Status.CREATING]
+    if check_mode:
+        return changed or bool(rows), [MovedSeat(row.id, row.name, node) for row in rows]
+    seats: list[MovedSeat] = []
+    for row in rows:
+        context.progress(Message("step.drain", node=node), len(seats), len(rows))
+        try:
+            moved = move(context, id=row.id, name=None)
+            seats.append(MovedSeat(row.id, row.name, str(moved.after["node"])))
+        except AtelierError as error:
+            seats.append(MovedSeat(row.id, row.name, node, error.sentence))
+    return changed or bool(rows), seats
