@@ -317,8 +317,7 @@ class WorkspaceStore:
             wanted = sum(order.owner == owner for order in orders)
             check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
         addresses = self._reserve_addresses(orders)
-        sizes = [order.limits.memory_bytes for order in orders]
-        nodes = place_on(machines, sizes, self.promised()) if machines else [CONTROLLER] * len(orders)
+        nodes = self._place(orders, machines)
         moment = now()
         workspaces = [
             Workspace(
@@ -368,6 +367,14 @@ class WorkspaceStore:
             (owner, exclude),
         ).fetchone()
         return row[0], row[1]
+
+    def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine]) -> list[str]:
+        if not machines:
+            return [CONTROLLER] * len(orders)
+        # The proxies' lists and recordings are on the controller only.
+        proxied = any(order.proxy_mode.proxy for order in orders)
+        fit = [machine for machine in machines if machine.name == CONTROLLER or not proxied]
+        return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
     def promised(self) -> dict[str, int]:
         """By node, the memory in bytes of the workspaces that run or are to run."""

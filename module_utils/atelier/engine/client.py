@@ -12,10 +12,12 @@ from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ..common.bounded_socket import connect
 from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of, plain
+from .connections import address_of, watched_connections
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_errors import LONGEST_REASON, Place, translated
 from .image_config import config_only_archive, dockerfile_changes, override_config
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 # Committing or flattening a large workspace is the slowest call there is.
 LONGEST_ANSWER_SECONDS = 900
 _STOP_SECONDS = 10
+_CONNECT_SECONDS = 3.0
 _CHUNK = 1024**2
 # For data that is small, unless a seat makes it large or slow.
 _READ_SECONDS = 60.0
@@ -85,7 +88,12 @@ class DockerEngine:
                 ca_cert=str(certificate.authority),
                 verify=True,
             )
+            if certificate:
+                # What the SDK makes of an unreachable machine takes minutes.
+                connect(address_of(url), _CONNECT_SECONDS).close()
             self._api = docker.APIClient(base_url=url, version="auto", timeout=patience, tls=tls or False)
+            if certificate:
+                self._api.mount("https://", watched_connections())
 
     def close(self) -> None:
         """Closes its connections, also those of events that are followed."""

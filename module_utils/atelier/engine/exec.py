@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from docker.errors import APIError
@@ -24,6 +23,7 @@ from ..common.bounded_socket import connect, receive, seconds_left
 from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+from .connections import address_of
 from .parsing import exec_failed_to_start
 
 # The platform's own, in place of the container's: there the first entry is a folder of the seat's user.
@@ -145,7 +145,7 @@ class Programs:
         )
         patience = min(seconds_left(deadline), _ANSWER_SECONDS)
         tls = self._certificate.tls() if self._certificate else None
-        with closing(connect(_address(self._url), patience, tls)) as connection:
+        with closing(connect(address_of(self._url), patience, tls)) as connection:
             connection.sendall(head.encode() + body)
             rest = _begun(connection, deadline)
             while True:
@@ -186,11 +186,6 @@ class Programs:
 def _environment(user: str, mark: str) -> list[str]:
     path = _ROOT_PATH if user in ("root", "0") else _PATH
     return [f"PATH={path}", "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0", f"{_MARK}={mark}", *_UNSET]
-
-
-def _address(url: str) -> str | tuple[str, int]:
-    place = urlsplit(url)
-    return place.path if place.scheme.endswith("unix") else (place.hostname or "localhost", place.port or 2375)
 
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:

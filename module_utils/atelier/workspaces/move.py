@@ -78,6 +78,11 @@ def _target(context: Context, row: Workspace, to: str | None) -> str:
         )
     if to == row.node:
         return row.node
+    if row.proxy_mode.proxy:
+        # The proxies' lists and recordings are the controller's.
+        raise AtelierError(
+            Code.VALIDATION_ERROR, Message("proxied_stays", name=row.name, mode=row.proxy_mode), field="to", value=to
+        )
     return _roomiest(context, row, candidates)
 
 
