@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_node
 short_description: Let a machine take workspaces, or empty it
-version_added: "0.3.0"
+version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:

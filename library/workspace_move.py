@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: workspace_move
 short_description: Move a workspace to another machine
-version_added: "0.3.0"
+version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
 description:

@@ -9,11 +9,12 @@ from fastapi import APIRouter
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
-from ..monitoring.nodes import node_views, set_availability
+from ..monitoring.nodes import set_availability
 from ..schemas.common import Done
 from ..schemas.nodes import ChangeNode, MoveProject, Nodes
 from ..schemas.projects import StartedProject
 from ..services.jobs import run_job
+from ..services.system import nodes
 
 router = APIRouter(route_class=Route, tags=["nodes"])
 
@@ -21,10 +22,7 @@ router = APIRouter(route_class=Route, tags=["nodes"])
 @router.get("/api/nodes", responses=errors(503))
 async def list_nodes(services: ServicesDep) -> Nodes:
     """The machines that workspaces run on, the controller first."""
-    found = await asyncio.to_thread(
-        node_views, services.settings.site, services.engines, services.reads, services.watcher, services.sampler
-    )
-    return {"success": True, "nodes": found}
+    return {"success": True, "nodes": await nodes(services)}
 
 
 @router.put("/api/nodes/{name}", responses=errors(404, 503))

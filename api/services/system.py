@@ -6,11 +6,21 @@ import asyncio
 import math
 
 from ..core.formatting import size
+from ..monitoring.nodes import node_views
+from ..schemas.nodes import NodeView
 from ..schemas.system import Configuration
 from .services import Services
 
 # The dialect of the API that clients of it look for.
 _DIALECT, _DIALECT_VERSION = "XaresAICoder", "4.2.0"
+
+
+async def nodes(services: Services) -> list[NodeView]:
+    """The machines, the controller first. Raises SERVICE_UNAVAILABLE when the controller's engine does not answer."""
+    site = services.settings.site
+    return await asyncio.to_thread(
+        node_views, site, services.engines, services.reads, services.watcher, services.sampler
+    )
 
 
 async def configuration(services: Services) -> Configuration:

@@ -26,12 +26,12 @@ from ...services.jobs import job_view
 from ...services.ports import ports
 from ...services.projects import groups
 from ...services.services import Services
-from ...services.system import configuration
+from ...services.system import configuration, nodes
 from ..error_pages import PageRoute
 from ..fragment_cache import FragmentCache
 from ..helpers import docker_away, layout_context
 from ..i18n import Words
-from ..presenters import aliases, egress, git, jobs, workshop, workspaces
+from ..presenters import aliases, egress, git, jobs, machines, workshop, workspaces
 from ..templating import TranslatorDep, html, page, rendered
 
 _CONVERSATIONS = 20
@@ -211,6 +211,29 @@ async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, tr
 @router.get("/pages/jobs/{job_id}")
 async def job_fragment(job_id: str, services: ServicesDep, translator: TranslatorDep) -> Response:
     return page("job_state.html", translator, job=_job(services, job_id, translator))
+
+
+@router.get("/machines")
+async def machines_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
+    """The machines that workspaces run on."""
+    shown = await _machines(services, translator)
+    return page("machines.html", translator, **shown, **layout_context(services, caller, "machines"))
+
+
+@router.get("/pages/machines")
+async def machines_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
+    return page("machines_table.html", translator, **await _machines(services, translator))
+
+
+async def _machines(services: Services, translator: Words) -> dict[str, Any]:
+    """The list, or a sentence if Docker does not answer; the page is shown in both cases."""
+    try:
+        found = await nodes(services)
+    except AtelierError as error:
+        if error.code is not Code.SERVICE_UNAVAILABLE:
+            raise
+        return {"away": translator("docker.away"), "machines": []}
+    return {"away": "", "machines": machines.rows(found, translator)}
 
 
 async def _listing(request: Request, services: Services, translator: Words, group: str) -> str:

@@ -1,0 +1,44 @@
+"""The machines as their page shows them: the API's answers and words in, plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...core.formatting import size
+from ...schemas.nodes import NodeView
+from ..i18n import Words
+
+
+def rows(machines: Sequence[NodeView], translator: Words) -> list[dict[str, Any]]:
+    """One row a machine. A machine on its own has nothing to pause."""
+    return [_row(machine, translator, only=len(machines) == 1) for machine in machines]
+
+
+def _row(machine: NodeView, translator: Words, *, only: bool) -> dict[str, Any]:
+    paused, ready = machine["availability"] == "paused", machine["state"] == "ready"
+    total = machine["memoryTotal"]
+    state = "paused" if ready and paused else "ready" if ready else "away"
+    return {
+        "name": machine["name"],
+        "address": machine["address"] or "",
+        "labels": ", ".join(f"{name}={value}" for name, value in sorted(machine["labels"].items())),
+        "dot": {"ready": "running", "paused": "stopped", "away": "error"}[state],
+        "state": translator(f"machines.is_{state}"),
+        "last_seen": "" if ready else machine["lastSeen"] or "",
+        "seats": machine["seats"],
+        "promised": _of(machine["memoryPromised"], total),
+        "promised_share": _share(machine["memoryPromised"], total),
+        "used": _of(machine["memoryUsed"], total),
+        "used_share": _share(machine["memoryUsed"], total),
+        "change": "" if only else "active" if paused else "paused",
+        "change_label": translator("machines.activate" if paused else "machines.pause"),
+    }
+
+
+def _of(part: int, total: int) -> str:
+    return f"{size(part, ' ')} / {size(total, ' ')}" if total else size(part, " ")
+
+
+def _share(part: int, total: int) -> int:
+    return min(round(100 * part / total), 100) if total else 0
