@@ -36,7 +36,17 @@ class _Collector:
         free = GaugeMetricFamily("atelier_disk_free_bytes", "Free space on Docker's disk", space().free)
         answers = float(services.watcher.available)
         docker = GaugeMetricFamily("atelier_docker_up", "Whether the Docker Engine answers", answers)
-        return [workspaces, jobs, memory, cpu, disk, free, docker]
+        up = GaugeMetricFamily("atelier_node_up", "Whether a machine's Docker Engine answers", labels=["node"])
+        seats = GaugeMetricFamily("atelier_node_workspaces", "Workspaces of a machine", labels=["node"])
+        promised = GaugeMetricFamily(
+            "atelier_node_promised_bytes", "Memory that a machine's running workspaces may use", labels=["node"]
+        )
+        by_node, memory_of = Counter(row.node for row in services.reads.all()), services.reads.promised()
+        for node in services.settings.site.node_names:
+            up.add_metric([node], float(services.watcher.answers(node)))
+            seats.add_metric([node], by_node[node])
+            promised.add_metric([node], memory_of.get(node, 0))
+        return [workspaces, jobs, memory, cpu, disk, free, docker, up, seats, promised]
 
 
 def collector(services: Services) -> CollectorRegistry:
