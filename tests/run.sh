@@ -45,7 +45,7 @@ stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
   "module | api | ${scenarios[*]}"
-  "hostile | ${patient[*]} cluster | chaos"
+  "hostile | ${patient[*]} | chaos"
   "e2e"
 )
 

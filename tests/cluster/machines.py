@@ -56,7 +56,7 @@ class Machines:
     def __init__(self, engine: docker.DockerClient) -> None:
         self._engine = engine
         self.folder = Path(tempfile.mkdtemp(prefix="atl-machines-"))
-        self._machines: list[Machine] = []
+        self.all: list[Machine] = []
         self._made = 0
         key = self.folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -70,7 +70,7 @@ class Machines:
     def stop(self, machine: Machine) -> None:
         """Removes the machine, also from the inventory."""
         machine.container.remove(force=True, v=True)
-        self._machines.remove(machine)
+        self.all.remove(machine)
 
     def _make(self, name: str, before: Sequence[str], variables: Mapping[str, Any]) -> Machine:
         self._made += 1
@@ -93,7 +93,7 @@ class Machines:
         container = self._engine.containers.get(made["Id"])
         container.start()
         machine = Machine(name, address, container, dict(variables))
-        self._machines.append(machine)
+        self.all.append(machine)
         authorized = (self.folder / "key.pub").read_text().strip()
         machine.run("sh", "-c", f"install -m 700 -d /root/.ssh && echo '{authorized}' >/root/.ssh/authorized_keys")
         return machine
@@ -117,7 +117,7 @@ class Machines:
     def inventory(self, others: Mapping[str, Mapping[str, Any]] = {}, **variables: Any) -> Path:
         """Writes the inventory: the controller, all machines, and ``others``, hosts that are no machines of ours.
         ``variables`` are those of all hosts. The repository's group variables lie beside it."""
-        ours = {machine.name: {"ansible_host": machine.address, **machine.variables} for machine in self._machines}
+        ours = {machine.name: {"ansible_host": machine.address, **machine.variables} for machine in self.all}
         # Variables of a group in this file would lose against group_vars/all.
         hosts = {name: {**variables, **own} for name, own in {**ours, **others}.items()}
         controller = {**_CONTROLLER, "atelier_controller_address": self.controller_address, **variables}

@@ -1,0 +1,213 @@
+"""One installation on three machines: seats on each of them, and what people notice when one moves or goes away."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.engine import only_session
+from tests.installed import front_door
+from tests.waiting import eventually
+
+from .machines import Machine, Machines, machines
+
+INSTANCE = "atelier-three"
+PORT = 18131
+RANGES = {
+    "atelier_network_open_bridge": "atl-three",
+    "atelier_network_open_subnet": "172.20.64.0/20",
+    "atelier_network_logging_bridge": "atl-three-log",
+    "atelier_network_logging_subnet": "172.20.80.0/20",
+    "atelier_network_security_bridge": "atl-three-sec",
+    "atelier_network_security_subnet": "172.20.96.0/20",
+}
+MARK = "what somebody wrote"
+
+
+class Cluster:
+    """The installation: this host is its controller."""
+
+    def __init__(self, made: Machines, folder: Path, client: docker.DockerClient) -> None:
+        self.machines, self.state, self.client = made, folder / "state", client
+        self.variables = folder / "variables.json"
+        self.variables.write_text(
+            json.dumps(
+                {
+                    "atelier_instance": INSTANCE,
+                    "atelier_image_prefix": INSTANCE,
+                    "atelier_state_dir": str(self.state),
+                    "atelier_base_port": PORT,
+                    "atelier_git_port": 18132,
+                    "atelier_recorder_port": 18133,
+                    "atelier_squid_port": 18134,
+                    "atelier_registry_port": 18135,
+                    "atelier_controller_git_port": 18136,
+                    "atelier_templates": ["empty"],
+                    "workshop_seats": 5,
+                    "workshop_git_repo": True,
+                    "workshop_memory": "1g",
+                    **RANGES,
+                }
+            )
+        )
+
+    def run(self, *arguments: str) -> str:
+        done = front_door(*arguments, "-i", str(self.machines.inventory()), "-e", f"@{self.variables}")
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        status, answer = self.ask("localhost", path, method, body)
+        assert status < 300, answer
+        return json.loads(answer)
+
+    def ask(self, host: str, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
+        """Status and body of what the front gateway answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
+        headers = {"Host": f"{host}:{PORT}"} | ({"Content-Type": "application/json"} if body is not None else {})
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = connection.getresponse()
+        found = answer.status, answer.read().decode(errors="replace")
+        connection.close()
+        return found
+
+    def seats(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api("GET", "/api/projects")["projects"]
+        return found
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        return {node["name"]: node for node in self.api("GET", "/api/nodes")["nodes"]}
+
+    def opens(self, seat: dict[str, Any]) -> bool:
+        """Whether a person who opens the seat's address comes to its IDE."""
+        status, page = self.ask(f"{seat['id']}.localhost", "/healthz")
+        return (status == 200 and "alive" in page) or (status == 200 and "expired" in page)
+
+    def in_seat(self, machine: Machine, seat: dict[str, Any], script: str) -> str:
+        label = f"label=atelier.workspace={seat['id']}"
+        found = machine.run("docker", "ps", "-q", "--filter", label)
+        return machine.run("docker", "exec", found, "bash", "-c", script)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with only_session("atelier-cluster"):
+        client = docker.from_env(timeout=600)
+        folder = tmp_path_factory.mktemp("three")
+        for image in client.api.images(filters={"reference": "atelier/*"}):
+            for tag in image["RepoTags"] or ():
+                name, _, version = tag.removeprefix("atelier/").rpartition(":")
+                client.api.tag(tag, f"{INSTANCE}/{name}", version)
+        with machines(client) as made:
+            made.start("alpha", "beta")
+            installed = Cluster(made, folder, client)
+            try:
+                print(installed.run("up"))
+                yield installed
+            finally:
+                installed.run("down", "--purge", "--yes")
+        ours = {"label": f"atelier.instance={INSTANCE}"}
+        assert not client.api.containers(all=True, filters=ours)
+        assert not installed.state.exists()
+        assert client.info()["Swarm"]["LocalNodeState"] == "inactive"
+
+
+@pytest.fixture
+def alpha(cluster: Cluster) -> Machine:
+    return next(machine for machine in cluster.machines.all if machine.name == "alpha")
+
+
+@pytest.fixture
+def beta(cluster: Cluster) -> Machine:
+    return next(machine for machine in cluster.machines.all if machine.name == "beta")
+
+
+def on(cluster: Cluster, node: str) -> list[dict[str, Any]]:
+    return [seat for seat in cluster.seats() if seat["node"] == node]
+
+
+def test_seats_are_on_all_machines_and_open_through_one_address(cluster: Cluster) -> None:
+    seats = cluster.seats()
+    assert {seat["status"] for seat in seats} == {"running"}, [seat["error"] for seat in seats]
+    assert Counter(seat["node"] for seat in seats) == {"controller": 2, "alpha": 2, "beta": 2}
+    assert len({seat["gitRepository"]["branch"] for seat in seats}) == len(seats), "each has its branch"
+    for seat in seats:
+        assert cluster.opens(seat), seat["name"]
+    nodes = cluster.nodes()
+    assert [(name, node["state"], node["seats"]) for name, node in nodes.items()] == [
+        ("controller", "ready", 2),
+        ("alpha", "ready", 2),
+        ("beta", "ready", 2),
+    ]
+    assert nodes["alpha"]["memoryPromised"] == 2 * 1024**3
+
+
+def test_a_seat_on_a_node_pushes_to_the_git_server(cluster: Cluster, alpha: Machine) -> None:
+    seat = on(cluster, "alpha")[0]
+    script = (
+        "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
+    )
+    assert "ahead" not in cluster.in_seat(alpha, seat, script)
+
+
+def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
+    seat = on(cluster, "alpha")[0]
+    cluster.in_seat(
+        alpha, seat, f"echo '{MARK}' > /workspace/mine.txt; echo secret-canary > ~/.netrc; chmod 600 ~/.netrc"
+    )
+    moved = cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": "beta"})["project"]
+    assert (moved["node"], moved["status"], moved["workspaceUrl"]) == ("beta", "running", seat["workspaceUrl"])
+    eventually(lambda: cluster.opens(seat), "its address opens it on the other machine", 20)
+    assert cluster.in_seat(beta, seat, "cat /workspace/mine.txt ~/.netrc").splitlines() == [MARK, "secret-canary"]
+    assert not alpha.run("docker", "ps", "-aq", "--filter", f"label=atelier.workspace={seat['id']}")
+    history = beta.run("sh", "-c", "docker image ls -q --no-trunc | xargs docker image inspect")
+    assert "secret-canary" not in history
+
+
+def test_a_machine_that_hangs_delays_nobody_and_returns(cluster: Cluster, beta: Machine) -> None:
+    there, others = on(cluster, "beta"), on(cluster, "controller") + on(cluster, "alpha")
+    beta.container.pause()
+    try:
+        begun = time.monotonic()
+        eventually(
+            lambda: cluster.ask(f"{there[0]['id']}.localhost", "/")[0] == 503, "the page says that it is away", 10
+        )
+        assert time.monotonic() - begun < 8
+        _, page = cluster.ask(f"{there[0]['id']}.localhost", "/")
+        assert "does not answer" in page
+        assert all(cluster.opens(seat) for seat in others)
+        eventually(
+            lambda: {seat["status"] for seat in on(cluster, "beta")} == {"error"}, "the list says that it is away", 60
+        )
+        assert {seat["status"] for seat in on(cluster, "alpha")} == {"running"}
+        # A stop of a seat elsewhere waits for nothing.
+        begun = time.monotonic()
+        cluster.api("POST", f"/api/projects/{others[0]['id']}/stop", {})
+        cluster.api("POST", f"/api/projects/{others[0]['id']}/start", {})
+        assert time.monotonic() - begun < 60
+    finally:
+        beta.container.unpause()
+    eventually(lambda: all(cluster.opens(seat) for seat in there), "its seats answer again", 30)
+    eventually(lambda: {seat["status"] for seat in on(cluster, "beta")} == {"running"}, "the list says so", 60)
+
+
+def test_a_machine_is_emptied_and_used_again(cluster: Cluster) -> None:
+    cluster.run("play", "node_drain", "-e", "node_name=alpha")
+    assert not on(cluster, "alpha")
+    assert cluster.nodes()["alpha"]["availability"] == "paused"
+    assert all(cluster.opens(seat) for seat in cluster.seats())
+    cluster.run("play", "node_activate", "-e", "node_name=alpha")
+    made = cluster.api("POST", "/api/projects/create", {"projectName": "afterwards", "projectType": "empty"})["project"]
+    assert made["node"] == "alpha", "it has most room"
+
+
+def test_a_second_up_changes_nothing(cluster: Cluster) -> None:
+    assert "Done: 0 changed" in cluster.run("up")
