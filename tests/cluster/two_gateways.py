@@ -56,6 +56,8 @@ class Machines:
             "atelier_network_open_subnet": "172.20.225.0/24",
             "atelier_git_port": NODE_GIT,
         }
+        # What cluster_checks finds out about a machine.
+        alpha |= {"atelier_systemd": Path("/run/systemd/system").exists(), "atelier_service_oom_score_adj": 0}
         shared = {
             "atelier_base_port": FRONT,
             "atelier_enable_proxy": False,
@@ -84,6 +86,24 @@ class Machines:
         words = {"platform_down_purge": True, "platform_down_images": False}
         self._play(ROOT / "playbooks/platform_down.yml", "-e", json.dumps(words))
         shutil.rmtree(DOCKER_CERTS, ignore_errors=True)
+        pulled = ["docker", "images", "--quiet", "--filter", f"reference={CONTROLLER_ADDRESS}:{REGISTRY}/*/*"]
+        for image in set(subprocess.run(pulled, capture_output=True, text=True, check=True).stdout.split()):
+            self._untag(image)
+
+    def _untag(self, image: str) -> None:
+        """Removes the names by which the node pulled an image; the image itself is the host's."""
+        shown = [
+            "docker",
+            "image",
+            "inspect",
+            "--format",
+            '{{join .RepoTags "\\n"}}\n{{join .RepoDigests "\\n"}}',
+            image,
+        ]
+        names = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
+        for name in names:
+            if name.startswith(f"{CONTROLLER_ADDRESS}:"):
+                subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
 
     def _play(self, playbook: Path, *arguments: str) -> str:
         command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
@@ -98,7 +118,8 @@ class Machines:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+        faults = [line for line in run.stdout.splitlines() if line.startswith("[ERROR]")]
+        assert run.returncode == 0, "\n".join(faults) + run.stdout[-1000:] + run.stderr[-1000:]
         return run.stdout
 
     # --- Asking -------------------------------------------------------------------------------------------------------
@@ -153,6 +174,8 @@ class _Seat(BaseHTTPRequestHandler):
     """Tells what it was asked, and echoes what follows an upgrade."""
 
     protocol_version = "HTTP/1.1"
+    # As code-server: otherwise the kernel holds back what follows the headers for 40 ms.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         if self.headers.get("Upgrade") == "websocket":
@@ -178,12 +201,17 @@ class _Seat(BaseHTTPRequestHandler):
         """Not in the tests' output."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, *request: Any) -> None:
+        """Gateways reset connections; that is not for the tests' output."""
+
+
 @contextmanager
 def seat(port: int = 8082) -> Iterator[None]:
     """A program of a seat of the node: at the bridge's own address, which is in its seats' range."""
-    ThreadingHTTPServer.request_queue_size = 64
-    with ThreadingHTTPServer((NODE_ADDRESS, port), _Seat) as server:
-        server.daemon_threads = True
+    with _Server((NODE_ADDRESS, port), _Seat) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
         server.shutdown()
