@@ -92,16 +92,9 @@ class Machines:
 
     def _untag(self, image: str) -> None:
         """Removes the names by which the node pulled an image; the image itself is the host's."""
-        shown = [
-            "docker",
-            "image",
-            "inspect",
-            "--format",
-            '{{join .RepoTags "\\n"}}\n{{join .RepoDigests "\\n"}}',
-            image,
-        ]
-        names = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
-        for name in names:
+        names = "{{range .RepoTags}}{{println .}}{{end}}{{range .RepoDigests}}{{println .}}{{end}}"
+        inspect = ["docker", "image", "inspect", "--format", names, image]
+        for name in subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.split():
             if name.startswith(f"{CONTROLLER_ADDRESS}:"):
                 subprocess.run(["docker", "image", "rm", name], capture_output=True, check=False)
 
