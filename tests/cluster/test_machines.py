@@ -112,7 +112,7 @@ def test_machines_that_cannot_be_nodes_are_refused_and_the_others_go_on(
     assert f"away: it cannot be reached over SSH at {NOBODY} (ansible_host)" in told
     assert f"twice: atelier_node_address is {first_run.alpha.address}, which alpha has, too." in told
     assert "twice: its host name is alpha, which alpha has, too." in told
-    assert "other: its architecture is i686, and images are built for the controller, which is" in told
+    assert "other: its architecture is i386, and images are built for the controller, which is" in told
     assert "other: its clock differs from the controller's by" in told
     assert nodes(engine) == {"controller": {}, "alpha": {}, "beta": {}}
 
