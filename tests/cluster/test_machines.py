@@ -19,6 +19,8 @@ from tests.installed import ROOT, front_door
 
 from .machines import IMAGE, SUBNET, Machine, Machines, machines
 
+# The first test waits for the other file's machines and for Docker's installation.
+pytestmark = pytest.mark.timeout(2400)
 INSTANCE = "atelier-machines"
 VARIABLES = {
     "atelier_instance": INSTANCE,
