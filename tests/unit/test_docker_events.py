@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
-from atelier.common.models import CONTROLLER, Status
+from atelier.common.models import CONTROLLER, Node, Site, Status
+from atelier.database.placement import Machine
 from atelier.engine.interface import Container, Event
-from support import container, open_store, row, site
+from support import container, open_store, order, row, site
 
 from api.monitoring.docker_events import Watcher, status_seen
 
@@ -109,3 +111,42 @@ def test_a_stop_that_is_a_step_of_a_module_s_work_is_no_person_s(tmp_path: Path,
         with pytest.raises(AtelierError, match="ended"):
             follow(watcher, api)
         assert list(watcher.asked_to_end) == [id]
+
+
+def two_machines(folder: Path) -> Site:
+    return replace(site(folder), nodes=(Node("alpha", "unix:///nowhere/alpha"),))
+
+
+def test_seats_of_a_machine_that_does_not_answer_are_in_error_and_others_are_not(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        machines = [Machine("controller", 3 << 30), Machine("alpha", 3 << 30)]
+        for made in store.reserve([order("one"), order("two")], machines):
+            store.update(made.id, status=Status.RUNNING)
+        watcher = Watcher(two_machines(tmp_path), store, Locks(tmp_path))
+        watcher._nodes["controller"].available = True
+        rows = {made.node: made for made in store.all()}
+        of_controller, of_alpha = rows["controller"], rows["alpha"]
+        assert watcher.available
+        assert watcher.status(of_controller)[0] is Status.RUNNING
+        status, error = watcher.status(of_alpha)
+        assert (status, str(error)) == (Status.ERROR, "Its machine alpha does not answer.")
+        # The database keeps what it was.
+        assert store.get(id=of_alpha.id).status is Status.RUNNING
+        watcher._nodes["alpha"].available = True
+        assert watcher.status(of_alpha)[0] is Status.RUNNING
+
+
+def test_what_a_move_leaves_on_the_former_machine_says_nothing_of_the_seat(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("moved")], [Machine("alpha", 3 << 30)])
+        store.update(row.id, status=Status.RUNNING)
+        watcher = Watcher(two_machines(tmp_path), store, Locks(tmp_path))
+        watcher.look_at_all("alpha", {row.id: container("running", id="new")})
+        watcher.look_at("controller", row.id, "old", container("exited", id="old"))
+        watcher.look_at("controller", row.id, "old", None)
+        watcher.look_at_all("controller", {row.id: container("exited", id="old")})
+        assert watcher.seen[row.id].id == "new"
+        assert not watcher.is_gone(row.id)
+        assert store.get(id=row.id).status is Status.RUNNING
+        assert list(watcher.seen_at("alpha")) == [row.id]
+        assert watcher.seen_at("controller") == {}

@@ -1,0 +1,75 @@
+"""The engines of several machines: which is asked, and what one that is away does to the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.models import CONTROLLER, GIB, Node, Site
+from atelier.containers import engines
+from atelier.containers.context import Context
+from atelier.containers.engines import Engines, route_to
+from atelier.containers.seat_http import DIRECT
+from atelier.database.placement import Machine
+from atelier.engine.docker_errors import Place
+from atelier.engine.interface import SwarmNode
+from support import open_store, order, refused, site
+
+
+def three(folder: Path) -> Site:
+    return replace(site(folder), nodes=(Node("alpha", "unix:///alpha"), Node("beta", "unix:///beta")))
+
+
+def swarm_node(name: str, state: str = "ready", availability: str = "active", **labels: str) -> SwarmNode:
+    return SwarmNode(name, {"atelier.node": name, **labels}, state, availability, "10.0.0.1", 8 * GIB, 4, "26.1")
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engines:
+    """Beta does not answer; the swarm is as in ``swarm``."""
+    swarm = [
+        swarm_node(CONTROLLER),
+        swarm_node("alpha", gpu="true"),
+        swarm_node("beta", "down"),
+        swarm_node("stranger"),
+    ]
+
+    def open_engine(here: Site, node: str, **_: Any) -> Any:
+        if node == "beta":
+            raise Place("unix:///beta", "beta").unreachable("ConnectionError")
+        return SimpleNamespace(node=node, swarm_nodes=lambda: swarm)
+
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    return Engines(three(tmp_path))
+
+
+def test_each_workspace_is_asked_about_at_its_own_machine(tmp_path: Path, opened: Engines) -> None:
+    absent: Any = None
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("one")], [Machine("alpha", 8 * GIB)])
+        context = Context(three(tmp_path), store, opened, *[absent] * 5, lambda *_: None, 1.0)
+        found: Any = context.at(row)
+        assert (found.node, found.engine.node) == ("alpha", "alpha")
+        assert [here.node for here in context.everywhere()] == [CONTROLLER, "alpha"]
+        with pytest.raises(AtelierError) as error:
+            context.on("beta")
+        assert error.value.code is Code.NODE_UNAVAILABLE
+        assert error.value.details["node"] == "beta"
+
+
+def test_only_ready_and_active_machines_of_the_inventory_take_workspaces(tmp_path: Path, opened: Engines) -> None:
+    assert [machine.name for machine in opened.machines()] == [CONTROLLER, "alpha"]
+    assert [machine.name for machine in opened.machines(["gpu=true"])] == ["alpha"]
+    assert Engines(site(tmp_path)).machines() == []
+    assert list(opened.swarm_nodes()) == [CONTROLLER, "alpha", "beta"]
+
+
+def test_a_machine_that_the_inventory_lost_is_named(tmp_path: Path) -> None:
+    assert route_to(three(tmp_path), "alpha") is DIRECT
+    with pytest.raises(AtelierError) as error:
+        route_to(three(tmp_path), "gone")
+    assert "gone" in refused(error, Code.NODE_UNAVAILABLE, "site.nodes")
