@@ -48,6 +48,7 @@ def project(**values: Any) -> dict[str, Any]:
         "workspaceUrl": "http://0123456789ab.localhost/",
         "passwordProtected": False,
         "proxyMode": "none",
+        "node": "controller",
         "memoryLimit": "2g",
         "cpuCores": "2",
     }

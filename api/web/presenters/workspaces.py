@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atelier.common.egress_modes import ProxyMode
-from atelier.common.models import CPU_COUNTS, MEMORY_SIZES, Limits
+from atelier.common.models import CONTROLLER, CPU_COUNTS, MEMORY_SIZES, Limits
 
 from ...schemas.fields import GIT_TEMPLATE, TEMPLATE_FROM_GIT
 from ...schemas.projects import DetailedProject, Project
@@ -159,6 +159,7 @@ def facts(project: DetailedProject, extended: str, translator: Words) -> list[di
         ("fact.group", group_name(project["group"], translator), ""),
         ("fact.mode", translator(f"mode.{project['proxyMode']}"), ""),
         ("fact.password", translator("protected.yes" if project["passwordProtected"] else "protected.no"), ""),
+        *([("fact.node", project["node"], "")] if project["node"] != CONTROLLER else ()),
         *(_figures(project, translator) if project["container"]["status"] == "running" else ()),
         ("fact.created", "", project["createdAt"]),
         ("fact.used", "", project["lastActivity"]),
