@@ -19,6 +19,8 @@ from tests.waiting import eventually
 
 from .machines import Machine, Machines, machines
 
+# The first `up` installs Docker on two machines.
+pytestmark = pytest.mark.timeout(2400)
 INSTANCE = "atelier-three"
 PORT = 18131
 RANGES = {
