@@ -62,7 +62,8 @@ def playbook(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a playbook for the installation under test, as the scenario's converge does."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "ansible", "playbook", str(path), f"--inventory={PROJECT / 'inventory'}"),
+            *(sys.executable, "-m", "ansible", "playbook", str(path)),
+            f"--inventory={PROJECT / 'inventory/localhost.yml'}",
             f"--extra-vars=@{PROJECT / 'molecule/common/vars/instance.yml'}",
             *arguments,
         ],
