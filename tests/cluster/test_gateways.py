@@ -19,11 +19,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from socketserver import UnixStreamServer
 
 import docker
 import pytest
+from atelier.common.client_certificate import ClientCertificate
+from atelier.engine.client import DockerEngine
+from atelier.engine.interface import File
 from docker.models.containers import Container
 from docker.tls import TLSConfig
 
@@ -313,6 +316,36 @@ def test_docker_works_through_the_node_s_gateway(machines: Machines) -> None:
     finally:
         container.remove(force=True)
         events.close()
+
+
+def test_the_core_reaches_a_node_s_docker_and_its_seats_whatever_the_environment_says(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "authorities.pem"
+    other.write_text("")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(other))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    engine = DockerEngine(
+        f"https://{NODE_ADDRESS}:{ENGINE}",
+        node="alpha",
+        certificate=ClientCertificate.of(machines.pki, "engine-client"),
+    )
+    assert engine.cpus() > 0
+    client = docker.from_env()
+    container = client.containers.run("atelier/base:trixie", ["sleep", "600"], detach=True, init=True)
+    try:
+        assert engine.execute(container.id, ["/usr/bin/printf", "done"], seconds=10) == (0, "done")
+        engine.put(container.id, "/tmp", [File(PurePosixPath("/tmp/note"), b"kept", 0, 0, 0o600)])  # noqa: S108
+        read = engine.read(container.id, "/tmp/note", 65536)  # noqa: S108
+        assert read is not None
+        assert read.first_file() == b"kept"
+        engine.stop(container.id)
+        seen = engine.inspect(container.id)
+        assert seen is not None
+        assert seen.status == "exited"
+    finally:
+        container.remove(force=True)
 
 
 @pytest.mark.usefixtures("plain_environment")

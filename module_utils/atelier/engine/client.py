@@ -46,6 +46,7 @@ from .parsing import (
 )
 
 if TYPE_CHECKING:
+    import docker
     import requests
 
 # Committing or flattening a large workspace is the slowest call there is.
@@ -83,17 +84,31 @@ class DockerEngine:
         self._certificate = certificate
         self._translated = partial(translated, self._place)
         with self._translated(Message("do.connect")):
-            tls = certificate and docker.tls.TLSConfig(
-                client_cert=(str(certificate.certificate), str(certificate.key)),
-                ca_cert=str(certificate.authority),
-                verify=True,
-            )
-            if certificate:
-                # What the SDK makes of an unreachable machine takes minutes.
-                connect(address_of(url), _CONNECT_SECONDS).close()
-            self._api = docker.APIClient(base_url=url, version="auto", timeout=patience, tls=tls or False)
-            if certificate:
-                self._api.mount("https://", watched_connections())
+            if certificate is None:
+                self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
+                return
+            # What the SDK makes of an unreachable machine takes minutes.
+            connect(address_of(url), _CONNECT_SECONDS).close()
+            from docker.constants import DEFAULT_DOCKER_API_VERSION
+
+            newest = self._secured(DEFAULT_DOCKER_API_VERSION).version(api_version=False)
+            self._api = self._secured(newest["ApiVersion"])
+
+    def _secured(self, version: str) -> docker.APIClient:
+        """A client that shows its certificate. It asks nothing while it is made."""
+        import docker
+
+        assert self._certificate is not None  # noqa: S101 - for the type checker
+        tls = docker.tls.TLSConfig(
+            client_cert=(str(self._certificate.certificate), str(self._certificate.key)),
+            ca_cert=str(self._certificate.authority),
+            verify=True,
+        )
+        client = docker.APIClient(base_url=self._place.url, version=version, timeout=self._patience, tls=tls)
+        # The environment's proxies and authorities are for the internet.
+        client.trust_env = False
+        client.mount("https://", watched_connections())
+        return client
 
     def close(self) -> None:
         """Closes its connections, also those of events that are followed."""
