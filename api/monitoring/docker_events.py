@@ -13,13 +13,14 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Site, Status, Workspace
 from atelier.containers.container import observed_status
-from atelier.containers.engines import open_engine
+from atelier.containers.engines import Engines, open_engine
 from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.interface import Container, Engine, Event
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
+_SWARM_SECONDS = 2.0
 _LABEL = "atelier.workspace"
 _PATIENCE_SECONDS = 30
 # Events of a container that say nothing of its state. A seat can cause any number of oom events: each is one program
@@ -47,7 +48,16 @@ class Watcher:
         # Stops requested by a module. Docker completes them even if the module is killed.
         self._module_ends: set[str] = set()
         self._nodes = {node: _Follower(self, node) for node in site.node_names}
+        self._swarm = _Swarm(self) if site.nodes else None
+        self._down: set[str] = set()
         self.version = 0
+
+    def note_down(self, nodes: set[str]) -> None:
+        """Takes in which machines Docker Swarm calls down. The events of one that hangs only end."""
+        if nodes != self._down:
+            log.warning("machines that are down: %s", ", ".join(sorted(nodes)) or "none")
+            self._down = nodes
+            self.version += 1
 
     @property
     def seen(self) -> Mapping[str, Container]:
@@ -66,11 +76,11 @@ class Watcher:
     @property
     def answering(self) -> list[str]:
         """The machines whose engines answer."""
-        return [name for name, node in self._nodes.items() if node.available]
+        return [name for name in self._nodes if self.answers(name)]
 
     def answers(self, node: str) -> bool:
         """Whether the machine's engine answers; one that the inventory lost does not."""
-        return node in self._nodes and self._nodes[node].available
+        return node in self._nodes and self._nodes[node].available and node not in self._down
 
     def last_seen(self, node: str) -> str | None:
         """When the machine's engine last answered, in ISO 8601; None for one that did not since the start."""
@@ -98,10 +108,14 @@ class Watcher:
     def start(self) -> None:
         for node in self._nodes.values():
             node.start()
+        if self._swarm:
+            self._swarm.start()
 
     def stop(self) -> None:
         for node in self._nodes.values():
             node.stop()
+        if self._swarm:
+            self._swarm.stopped.set()
 
     def look_at_all(self, node: str, found: Mapping[str, Container]) -> None:
         """Takes in what a machine has, by workspace id."""
@@ -152,6 +166,25 @@ class Watcher:
                 self.store.observe(row, status, error)
         except AtelierError as error:  # no traceback for each event of hours in which the disk is full
             log.error("the status of %s could not be written: %s", workspace_id, error)
+
+
+class _Swarm(threading.Thread):
+    """Asks Docker Swarm which machines are down."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__(name="swarm-watcher", daemon=True)
+        self._watcher = watcher
+        self._engines = Engines(watcher.site, patience=_PATIENCE_SECONDS)
+        self.stopped = threading.Event()  # not _stop, which is the thread's own
+
+    def run(self) -> None:
+        while not self.stopped.wait(_SWARM_SECONDS):
+            try:
+                self._watcher.note_down(self._engines.down())
+            except AtelierError:  # the watcher of the controller tells of it
+                continue
+            except Exception:  # the boundary: one look that fails must not be the last one
+                log.exception("Docker Swarm could not be asked")
 
 
 class _Follower(threading.Thread):

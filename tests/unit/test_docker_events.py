@@ -134,6 +134,9 @@ def test_seats_of_a_machine_that_does_not_answer_are_in_error_and_others_are_not
         assert store.get(id=of_alpha.id).status is Status.RUNNING
         watcher._nodes["alpha"].available = True
         assert watcher.status(of_alpha)[0] is Status.RUNNING
+        # One that hangs only stops telling of anything; Docker Swarm notices.
+        watcher.note_down({"alpha"})
+        assert watcher.status(of_alpha)[0] is Status.ERROR
 
 
 def test_what_a_move_leaves_on_the_former_machine_says_nothing_of_the_seat(tmp_path: Path) -> None:

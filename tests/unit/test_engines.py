@@ -73,3 +73,19 @@ def test_a_machine_that_the_inventory_lost_is_named(tmp_path: Path) -> None:
     with pytest.raises(AtelierError) as error:
         route_to(three(tmp_path), "gone")
     assert "gone" in refused(error, Code.NODE_UNAVAILABLE, "site.nodes")
+
+
+def test_a_machine_that_swarm_calls_down_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def open_engine(here: Site, node: str, **_: Any) -> Any:
+        asked.append(node)
+        return SimpleNamespace(swarm_nodes=lambda: [swarm_node("alpha", "down"), swarm_node("beta", "unknown")])
+
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    made = Engines(three(tmp_path))
+    with pytest.raises(AtelierError) as error:
+        made.of("alpha")
+    assert error.value.code is Code.NODE_UNAVAILABLE
+    made.of("beta")
+    assert asked == [CONTROLLER, "beta"]

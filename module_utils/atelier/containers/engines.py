@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from ..common.client_certificate import ClientCertificate
@@ -11,11 +12,13 @@ from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine
 from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
+from ..engine.docker_errors import Place
 from ..engine.interface import Engine, SwarmNode
 from .seat_http import DIRECT, SeatRoute
 
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.
 _NODE_LABEL = "atelier.node"
+_STATE_SECONDS = 2.0
 
 
 class Engines:
@@ -27,9 +30,17 @@ class Engines:
         self._opened: dict[str, DockerEngine] = {}
         self._routes: dict[str, SeatRoute] = {}
         self._lock = threading.Lock()
+        self._down: set[str] = set()
+        self._asked_at = -_STATE_SECONDS
 
     def of(self, node: str) -> Engine:
-        """Raises SERVICE_UNAVAILABLE when the controller's engine does not answer, NODE_UNAVAILABLE when a node's."""
+        """Raises SERVICE_UNAVAILABLE when the controller's engine does not answer, NODE_UNAVAILABLE when a node's does
+        not, or when Docker Swarm says that the node is down: one that hangs would keep its caller waiting."""
+        if node in self.down():
+            raise Place(_known(self._site, node).engine_url, node).unreachable("down")
+        return self._open(node)
+
+    def _open(self, node: str) -> DockerEngine:
         # Not while it connects: a machine that does not answer must not hold up the others.
         engine = self._opened.get(node)
         if engine is None:
@@ -37,6 +48,17 @@ class Engines:
             with self._lock:
                 engine = self._opened.setdefault(node, engine)
         return engine
+
+    def down(self) -> set[str]:
+        """The machines that Docker Swarm calls down, as of the last two seconds. ``unknown`` is what it says of all of
+        them after its own restart."""
+        if not self._site.nodes:
+            return set()
+        if time.monotonic() > self._asked_at + _STATE_SECONDS:
+            found = self.swarm_nodes()
+            self._down = {name for name, node in found.items() if node.state == "down"}
+            self._asked_at = time.monotonic()
+        return self._down
 
     def close(self) -> None:
         for engine in self._opened.values():
@@ -67,7 +89,7 @@ class Engines:
         SERVICE_UNAVAILABLE when the controller's engine does not answer."""
         if not self._site.nodes:
             return {}
-        found = {node.labels.get(_NODE_LABEL, ""): node for node in self.of(CONTROLLER).swarm_nodes()}
+        found = {node.labels.get(_NODE_LABEL, ""): node for node in self._open(CONTROLLER).swarm_nodes()}
         return {name: found[name] for name in self._site.node_names if name in found}
 
 

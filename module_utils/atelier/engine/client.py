@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 LONGEST_ANSWER_SECONDS = 900
 _STOP_SECONDS = 10
 _CONNECT_SECONDS = 3.0
+_GREETING_SECONDS = 10
 _CHUNK = 1024**2
 # For data that is small, unless a seat makes it large or slow.
 _READ_SECONDS = 60.0
@@ -91,10 +92,10 @@ class DockerEngine:
             connect(address_of(url), _CONNECT_SECONDS).close()
             from docker.constants import DEFAULT_DOCKER_API_VERSION
 
-            newest = self._secured(DEFAULT_DOCKER_API_VERSION).version(api_version=False)
-            self._api = self._secured(newest["ApiVersion"])
+            newest = self._secured(DEFAULT_DOCKER_API_VERSION, _GREETING_SECONDS).version(api_version=False)
+            self._api = self._secured(newest["ApiVersion"], patience)
 
-    def _secured(self, version: str) -> docker.APIClient:
+    def _secured(self, version: str, patience: int) -> docker.APIClient:
         """A client that shows its certificate. It asks nothing while it is made."""
         import docker
 
@@ -104,7 +105,7 @@ class DockerEngine:
             ca_cert=str(self._certificate.authority),
             verify=True,
         )
-        client = docker.APIClient(base_url=self._place.url, version=version, timeout=self._patience, tls=tls)
+        client = docker.APIClient(base_url=self._place.url, version=version, timeout=patience, tls=tls)
         # The environment's proxies and authorities are for the internet.
         client.trust_env = False
         client.mount("https://", watched_connections())
