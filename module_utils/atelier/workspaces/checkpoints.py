@@ -322,11 +322,11 @@ def kept_longer(state_dir: Path, names: Iterable[str], keep_hours: float) -> set
 
 def remove_expired(context: Context, keep_hours: float) -> None:
     """Removes containers that were kept for longer than that, on all machines that answer."""
-    names = {here: _names(here) for here in context.everywhere()}
-    kept = [name for found in names.values() for name in found]
+    found = [(here, _names(here)) for here in context.everywhere()]
+    kept = [name for _, names in found for name in names]
     past = kept_longer(context.site.state_dir, kept, keep_hours)
-    for here, found in names.items():
-        for name in sorted(past.intersection(found)):
+    for here, names in found:
+        for name in sorted(past.intersection(names)):
             remove_container(here, name)
     note_kept(context.site.state_dir, kept)
 
