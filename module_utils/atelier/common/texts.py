@@ -159,6 +159,8 @@ TEXTS = {
     "not_in_swarm.remedy": "Add it to the inventory's group nodes and run ./atelier up.",
     "proxied_stays": "{name} has the egress mode {mode}, whose proxy runs on the controller only.",
     "proxied_stays.remedy": "Only workspaces of mode none can be moved.",
+    "no_other_machine": "The installation has one machine only.",
+    "no_other_machine.remedy": "Add machines to the inventory's group nodes and run ./atelier up.",
     "no_such_machine": "The machine {node} takes no workspaces now. Those that do: {names}.",
     "no_such_machine.remedy": "Name one of these, or activate the machine.",
     "no_room": "{fits} of {count} workspaces with {size} GiB of memory each fit on the machines. Free: {free}.",

@@ -69,6 +69,8 @@ def move(
 
 
 def _target(context: Context, row: Workspace, to: str | None) -> str:
+    if not context.site.nodes:
+        raise AtelierError(Code.NO_ROOM, Message("no_other_machine"), field="to")
     machines = context.engines.machines()
     candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
     if to is not None and to != row.node and not candidates:
