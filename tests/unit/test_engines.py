@@ -54,6 +54,9 @@ def test_each_workspace_is_asked_about_at_its_own_machine(tmp_path: Path, opened
         context = Context(three(tmp_path), store, opened, *[absent] * 5, lambda *_: None, 1.0)
         found: Any = context.at(row)
         assert (found.node, found.engine.node) == ("alpha", "alpha")
+        # A row that was read before a move, while its lock was waited for.
+        store.update(row.id, node=CONTROLLER)
+        assert context.at(row).node == CONTROLLER
         assert [here.node for here in context.everywhere()] == [CONTROLLER, "alpha"]
         with pytest.raises(AtelierError) as error:
             context.on("beta")

@@ -44,8 +44,10 @@ class Context:
         return self.ready_timeout + 60
 
     def at(self, workspace: Workspace) -> NodeContext:
-        """The installation as seen from the workspace's machine. Raises NODE_UNAVAILABLE when that does not answer."""
-        return self.on(workspace.node)
+        """The installation as seen from the workspace's machine: by the database, since a row that was read before its
+        lock was taken may tell where it was before a move. Raises NODE_UNAVAILABLE when that does not answer."""
+        present = self.store.find(id=workspace.id) if self.site.nodes else None
+        return self.on((present or workspace).node)
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
         """Raises NODE_UNAVAILABLE, as ``at``."""

@@ -168,13 +168,14 @@ def reset(
     it ran, except if the new IDE does not answer.
     """
     row = _row(context, id, name)
-    context = context.at(row)
     if check_mode:
+        context = context.at(row)
         container = context.engine.inspect(context.site.container_name(row.id))
         before = _view(context, row, container)
         return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
     with context.locks.workspace(row.id, context.lock_wait):
         row = _row(context, row.id, None)
+        context = context.at(row)
         recover(context, row)
         container = context.engine.inspect(context.site.container_name(row.id))
         before = _view(context, row, container)

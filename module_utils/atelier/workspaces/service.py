@@ -65,7 +65,6 @@ def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False
 
 def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> EnsureResult:
     found = context.store.find(id=desired.id, name=desired.name)
-    here = context.at(found) if found else context.on()
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
@@ -76,6 +75,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         workspace = context.store.find(id=found.id) if found else None
         if workspace is None and made_by_id:
             context.store.get(id=desired.id, field="id")
+        here = context.at(workspace) if workspace else context.on()
         container = _container(here, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
