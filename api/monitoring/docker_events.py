@@ -50,6 +50,8 @@ class Watcher:
         self._nodes = {node: _Follower(self, node) for node in site.node_names}
         self._swarm = _Swarm(self) if site.nodes else None
         self._down: set[str] = set()
+        # One thread a machine changes what was seen.
+        self._mutex = threading.Lock()
         self.version = 0
 
     def note_down(self, nodes: set[str]) -> None:
@@ -121,27 +123,34 @@ class Watcher:
         """Takes in what a machine has, by workspace id."""
         nodes = {row.id: row.node for row in self.store.all()}
         ids = [id for id, its_node in nodes.items() if its_node == node]
-        self._gone = {id for id in self._gone if nodes.get(id, node) != node} | {id for id in ids if id not in found}
-        # What was seen of the other machines stays; a container without a row counts for the one that was looked at.
-        others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
-        self._seen = others | {id: container for id, container in found.items() if nodes.get(id, node) == node}
+        with self._mutex:
+            gone = {id for id in self._gone if nodes.get(id, node) != node}
+            self._gone = gone | {id for id in ids if id not in found}
+            # What was seen of the other machines stays; a container without a row counts for this one.
+            others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
+            self._seen = others | {id: container for id, container in found.items() if nodes.get(id, node) == node}
         for id in ids:
             self._correct(id)
 
     def look_at(self, node: str, workspace_id: str, container_id: str, seen: Container | None) -> None:
         """Takes in the state of one container; None for one that is gone."""
-        row = self.store.find(id=workspace_id)
-        if row is not None and row.node != node:
+        if len(self._nodes) > 1 and not self._is_at(workspace_id, node):
             return  # it was moved, and this is what it left
-        present = self._seen.get(workspace_id)
-        if seen is not None:
-            self._seen[workspace_id] = seen
-            self._gone.discard(workspace_id)
-        elif present is not None and present.id == container_id:
-            del self._seen[workspace_id]
-            self._gone.add(workspace_id)
+        with self._mutex:
+            present = self._seen.get(workspace_id)
+            if seen is not None:
+                self._seen[workspace_id] = seen
+                self._gone.discard(workspace_id)
+            elif present is not None and present.id == container_id:
+                del self._seen[workspace_id]
+                self._gone.add(workspace_id)
         self.version += 1
         self._correct(workspace_id)
+
+    def _is_at(self, workspace_id: str, node: str) -> bool:
+        """Whether the workspace is on the machine, or has no row."""
+        row = self.store.find(id=workspace_id)
+        return row is None or row.node == node
 
     def note_asked(self, workspace_id: str, action: str) -> None:
         """Notes that a container was asked to end, or was started."""
