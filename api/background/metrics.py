@@ -19,7 +19,8 @@ class _Collector:
     def collect(self) -> Iterable[Metric]:
         services = self._services
         workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
-        statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
+        rows = services.reads.all()
+        statuses = Counter(str(services.presenter.status(row)[0]) for row in rows)
         for status in ("creating", "running", "stopped", "error"):
             workspaces.add_metric([status], statuses[status])
         jobs = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
@@ -41,7 +42,7 @@ class _Collector:
         promised = GaugeMetricFamily(
             "atelier_node_promised_bytes", "Memory that a machine's running workspaces may use", labels=["node"]
         )
-        by_node, memory_of = Counter(row.node for row in services.reads.all()), services.reads.promised()
+        by_node, memory_of = Counter(row.node for row in rows), services.reads.promised()
         for node in services.settings.site.node_names:
             up.add_metric([node], float(services.watcher.answers(node)))
             seats.add_metric([node], by_node[node])

@@ -23,10 +23,12 @@ def connect(
     """A connection to a Unix socket's path or to host and port, with ``tls`` to one whose certificate is for ``server``
     (by default the host). A socket that can't connect is closed at once."""
     if not isinstance(address, str):
+        deadline = time.monotonic() + seconds
         connection = socket.create_connection(address, seconds)
         if tls is None:
             return connection
         try:
+            connection.settimeout(seconds_left(deadline))
             return tls.wrap_socket(connection, server_hostname=server or address[0])
         except OSError:
             connection.close()
