@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -257,6 +258,26 @@ def test_dockerd_restarts_in_the_middle(
     revivals = api.instance.query("SELECT state, error FROM jobs WHERE operation = 'revive'")
     assert all(job["state"] == "successful" for job in revivals), revivals
     api.instance.is_tidy(["asleep", "base", "base 1", "base 2", "base 3", "other", "put-down"])
+
+
+def test_a_dockerd_killed_while_it_paused_the_source(second: Dockerd, on_second: Api) -> None:
+    """Docker then says that the seat runs, refuses to pause it and refuses to unpause it."""
+    api = on_second
+    second.configure(**{"live-restore": True})
+    base = api.create("base")
+    container = api.instance.container(base).id
+    journals = api.instance.state / "snapshots"
+    journals.mkdir(mode=0o700, exist_ok=True)
+    (journals / f"{base['id']}.json").write_text(json.dumps({"container": container, "paused": True, "secrets": []}))
+    second.kill_while_it_pauses(container)
+    second.start().close()
+    eventually(lambda: "docker" not in api.get("/api/health").json(), "Docker is back")
+    assert api.instance.container(base).status == "running"
+    _, clone = api.clone(base["id"], 1)
+    api.wait_for_quiet()
+    assert api.job(clone)["state"] == "successful", api.job(clone)["error"]
+    for row in api.instance.rows():
+        eventually(lambda row=row: is_healthy(row["address"]), f"{row['name']} answers")  # type: ignore[misc]
 
 
 def test_the_machine_goes_down_in_the_middle(second: Dockerd, on_second: Api) -> None:

@@ -142,6 +142,14 @@ class Dockerd:
         self._process.kill()
         self._process.wait(30)
 
+    def kill_while_it_pauses(self, container: str) -> None:
+        """kill -9 of dockerd after its containerd has paused the container, and before dockerd knows."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        containerd = self._folder / "exec/containerd/containerd.sock"
+        subprocess.run(["ctr", "--address", containerd, "--namespace", "moby", "task", "pause", container], check=True)
+        self.kill()
+
     def terminate(self) -> None:
         """Its end in good order, as when the package is updated: it stops its containers."""
         assert self._process is not None

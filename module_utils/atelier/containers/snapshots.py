@@ -149,6 +149,8 @@ def recover(context: NodeContext, source: Workspace) -> bool:
             # Continue after any error (the journal has the rest), so that the seat does not stay paused.
             if record["paused"] and container.status == "paused":
                 context.engine.unpause(name)
+            elif record["paused"] and container.status == "running":
+                context.engine.thaw(name)
     journal.unlink(missing_ok=True)
     return True
 

@@ -210,6 +210,18 @@ class DockerEngine:
         with self._translated(Message("do.unpause", container=container)):
             self._api.unpause(container)
 
+    def thaw(self, container: str) -> None:
+        """Ends a pause that Docker does not know of, because it was killed while it paused the container: it then says
+        that the container runs, and only a restart helps. One that does run goes on."""
+        try:
+            self.pause(container)
+        except AtelierError as error:
+            if "cannot pause a paused container" not in str(error.__cause__):
+                raise
+            self.restart(container)
+        else:
+            self.unpause(container)
+
     def update_limits(self, container: str, memory: int, cpus: float) -> None:
         """Changes a container's limits, running or not, and its CPU shares to those of a new one. Bytes and cores."""
         # The SDK's update_container knows no NanoCpus, and Docker refuses a quota beside it.
