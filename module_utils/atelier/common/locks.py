@@ -26,6 +26,7 @@ _GATEWAY = 1 << 52
 _EGRESS = _GATEWAY + 1
 _REHEARSAL = _GATEWAY + 2
 _NAMES = _GATEWAY + 3
+_IMAGES = _GATEWAY + 4
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
@@ -80,6 +81,15 @@ class Locks:
         """Whether no rehearsal is under way at this moment."""
         return self._free(_REHEARSAL)
 
+    def image_push(self, wait: float) -> Lock:
+        """Holds the image registry together with other pushes. Raises WORKSPACE_BUSY if it collected garbage for the
+        whole wait."""
+        return self._required(_IMAGES, wait, Message("held.images", seconds=wait), kind=fcntl.F_RDLCK)
+
+    def image_collection(self) -> AbstractContextManager[bool]:
+        """Tries to hold the image registry alone, without waiting; says whether it does."""
+        return self._held(_IMAGES, 0)
+
     def whitelist(self, wait: float) -> Lock:
         """Locks Squid's configuration. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(_WHITELIST, wait, Message("held.whitelist", seconds=wait), "whitelist")
@@ -107,18 +117,24 @@ class Locks:
 
     @contextmanager
     def _required(
-        self, byte: int, wait: float, message: Message, field: str | None = None, code: Code = Code.WORKSPACE_BUSY
+        self,
+        byte: int,
+        wait: float,
+        message: Message,
+        field: str | None = None,
+        code: Code = Code.WORKSPACE_BUSY,
+        kind: int = fcntl.F_WRLCK,
     ) -> Iterator[None]:
-        with self._held(byte, wait) as held:
+        with self._held(byte, wait, kind) as held:
             if not held:
                 raise AtelierError(code, message, field=field)
             yield
 
     @contextmanager
-    def _held(self, byte: int, wait: float) -> Iterator[bool]:
+    def _held(self, byte: int, wait: float, kind: int = fcntl.F_WRLCK) -> Iterator[bool]:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield _acquire(descriptor, byte, time.monotonic() + wait)
+            yield _acquire(descriptor, _request(byte, kind), time.monotonic() + wait)
         finally:
             os.close(descriptor)  # closing the description is what lets the lock go
 
@@ -139,14 +155,14 @@ def _number(name: object) -> int:
     return int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:6], "big")
 
 
-def _request(byte: int) -> bytes:
-    return _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+def _request(byte: int, kind: int = fcntl.F_WRLCK) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0)
 
 
-def _acquire(descriptor: int, byte: int, deadline: float) -> bool:
+def _acquire(descriptor: int, request: bytes, deadline: float) -> bool:
     while True:
         try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(byte))
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
+from ..engine.image_registry import ImageRegistry
 from ..engine.interface import Image
-from .context import NodeContext
+from .context import Context, NodeContext
+
+# Seconds that a push waits while the registry collects garbage.
+_COLLECT_SECONDS = 600.0
+# Also manifests that lost their name to a newer image, such as a template's.
+_COLLECT = "exec /usr/bin/docker-registry garbage-collect --delete-untagged /settings/config.yml >/dev/null"
 
 
 def remote_name(site: Site, name: str) -> str:
@@ -40,7 +51,63 @@ def has(here: NodeContext, remote: str, image: Image) -> bool:
 
 def publish(there: NodeContext, image: Image, remote: str) -> None:
     """Pushes a machine's image to the registry."""
-    there.engine.tag(image.id, remote)
-    there.engine.push(remote)
-    # The name was for the push; the controller's images have their own.
-    there.engine.remove_image(remote, force=True)
+    # Collecting garbage meanwhile would remove layers that no manifest names yet.
+    with there.locks.image_push(_COLLECT_SECONDS):
+        there.engine.tag(image.id, remote)
+        try:
+            there.engine.push(remote)
+        finally:
+            # The name was for the push; the machine's images have their own.
+            there.engine.remove_image(remote, force=True)
+
+
+def fetch_image(here: NodeContext, name: str) -> None:
+    """Brings an image of the registry to the machine, under the name that it had where it was made."""
+    remote = remote_name(here.site, name)
+    here.engine.tag(here.engine.pull(remote).id, name)
+    here.engine.remove_image(remote, force=True)
+
+
+def stored(site: Site, kind: str) -> list[str]:
+    """The names of the installation's images of that kind, ``checkpoint`` or ``snapshot``, that are in the registry, as
+    their machines have them; none on a single machine. Raises ENGINE_ERROR when the registry does not answer."""
+    return _registry(site).names(f"{site.instance}/{kind}") if site.nodes else []
+
+
+def withdraw(context: Context, names: Iterable[str]) -> None:
+    """Deletes images from the registry. What can't be deleted now is left to ``reconcile``."""
+    if not context.site.nodes:
+        return
+    with suppress(AtelierError):
+        for name in names:
+            if _registry(context.site).delete(name):
+                _garbage_note(context.site).touch()
+
+
+def has_garbage(site: Site) -> bool:
+    """Whether images were deleted from the registry since it last collected garbage."""
+    return bool(site.nodes) and _garbage_note(site).exists()
+
+
+def collect_garbage(context: Context) -> bool:
+    """Removes the layers that no image of the registry has. Returns False, without doing so, while an image is being
+    pushed. Raises ENGINE_ERROR and SERVICE_UNAVAILABLE."""
+    with context.locks.image_collection() as alone:
+        if not alone:
+            return False
+        # What is deleted from here on is for the next time.
+        _garbage_note(context.site).unlink(missing_ok=True)
+        code, said = context.on().engine.execute(
+            f"{context.site.instance}-registry", ["/bin/sh", "-c", _COLLECT], seconds=_COLLECT_SECONDS
+        )
+        if code != 0:
+            raise AtelierError(Code.ENGINE_ERROR, Message("images.not_collected", said=said[-400:]))
+        return True
+
+
+def _garbage_note(site: Site) -> Path:
+    return site.state_dir / "registry-garbage"
+
+
+def _registry(site: Site) -> ImageRegistry:
+    return ImageRegistry(site.image_registry, ClientCertificate.of(site.pki, "registry-client"))

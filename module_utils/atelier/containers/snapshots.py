@@ -22,12 +22,13 @@ from ..common.validation import is_id
 from ..engine.interface import Container, Engine, File, Image, is_too_large
 from .container import SNAPSHOT_LABEL
 from .context import Context, NodeContext
-from .distribution import remote_name
+from .distribution import remote_name, stored, withdraw
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
 from .secret_paths import HOME
 
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
+_KIND = "snapshot"
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def snapshot(
     """
     # Use a unique tag per attempt. Docker completes a commit even if its client is killed, and that image may contain
     # restored secrets; a resumed run must not reuse its tag.
-    tag = f"{context.site.instance}/snapshot:{source.id}-{token_hex(4)}-{run_id}"
+    tag = f"{context.site.instance}/{_KIND}:{source.id}-{token_hex(4)}-{run_id}"
     try:
         with nullcontext() if locked else context.locks.workspace(source.id, context.lock_wait):
             image = _take(context, source, tag, max_layers)
@@ -54,6 +55,18 @@ def snapshot(
                 _remove_tags_of(here, run_id)
                 # Those of other runs that were killed, too: their commits may have come to an end only now.
                 remove_leftovers(here, leftover_snapshots(here))
+        with suppress(AtelierError):
+            withdraw(context, _of_run(context, run_id))
+
+
+def _of_run(context: Context, run_id: str) -> list[str]:
+    return [name for name, run in _runs(context, stored(context.site, _KIND)).items() if run == run_id]
+
+
+def leftovers_stored(context: Context) -> list[str]:
+    """The names of the registry's snapshots whose runs have ended. Raises ENGINE_ERROR when it does not answer."""
+    names = _runs(context, stored(context.site, _KIND))
+    return [name for name, run in names.items() if context.locks.batch_free(run)]
 
 
 def leftover_snapshots(context: NodeContext) -> list[Image]:
@@ -105,7 +118,7 @@ def _remove_tags_of(context: NodeContext, run_id: str) -> None:
 
 def _runs(context: Context, tags: Iterable[str]) -> dict[str, str]:
     """Those of snapshots of this installation, with the run of each."""
-    ours = f"{context.site.instance}/snapshot:"
+    ours = f"{context.site.instance}/{_KIND}:"
     prefixes = (ours, remote_name(context.site, ours))
     return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(prefixes)}
 

@@ -516,6 +516,11 @@ class DockerEngine:
             spec: Any = {**node["Spec"], "Availability": availability}
             self._api.update_node(node_id, node["Version"]["Index"], spec)
 
+    def remove_node(self, node_id: str) -> None:
+        """Takes a machine out of the swarm, whether it answers or not."""
+        with self._translated(Message("do.change_node", node=node_id), absent=self._errors.NotFound):
+            self._api.remove_node(node_id, force=True)
+
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
 
