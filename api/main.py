@@ -21,6 +21,7 @@ from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
 from .background import cleanup, watchdog
 from .background.change_feed import ChangeFeed
+from .background.checkpoint_schedule import CheckpointSchedule
 from .background.disk_watch import DiskWatch
 from .background.idle_stop import IdleStop
 from .background.metrics import collector
@@ -115,6 +116,7 @@ async def _lifespan(
             asyncio.create_task(Revival(services).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
             asyncio.create_task(IdleStop(services).run(), name="expiry"),
+            asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(DiskWatch(services).run(), name="disk"),
             asyncio.create_task(services.audit.run(), name="audit"),

@@ -85,6 +85,11 @@ class Settings:
         Mapping[str, Any], "Categories of recorded domains beyond Atelier's, each with its C(labels) and C(hosts)."
     ]
     show_disk_usage: Annotated[bool, "Whether the API tells the disk usage of workspaces."]
+    checkpoint_minutes: Annotated[
+        float,
+        "With several machines, minutes between two checkpoints of a workspace in use, from which it can begin when its"
+        " machine is lost; 0 for none.",
+    ]
     workspace_timeout: Annotated[float, "Minutes after which an idle workspace is stopped; 0 for never."]
     reset_keep_hours: Annotated[float, "Hours that the container which a reset replaced is kept."]
     disk_reserve: Annotated[

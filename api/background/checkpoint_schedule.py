@@ -1,0 +1,62 @@
+"""Takes checkpoints of workspaces in use by the clock, so that little is lost with a machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from atelier.workspaces.checkpoint_images import SCHEDULED
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..services.jobs import submit
+from ..services.services import Services
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 30.0
+_CALLER = Caller("127.0.0.1", "schedule")
+
+
+class CheckpointSchedule:
+    """A task of the API; does nothing on a single machine, or if no interval is set."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._interval = timedelta(minutes=services.settings.checkpoint_minutes)
+        self._since = services.clock.now()
+        self._taken: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        services = self._services
+        if self._interval and services.settings.site.nodes:
+            wait = min(_EVERY_SECONDS, self._interval.total_seconds() / 2)
+            await run_periodically(log, "taking scheduled checkpoints", wait, self._look, services.watcher)
+
+    async def _look(self) -> None:
+        services, moment = self._services, self._services.clock.now()
+        rows = {row.id: row for row in services.reads.all() if services.watcher.answers(row.node)}
+        running = [id for id, seen in list(services.watcher.seen.items()) if id in rows and seen.status == "running"]
+        self._taken = {id: taken for id, taken in self._taken.items() if id in rows}
+        late = due(running, self._taken, self._since, moment, self._interval)
+        used = await services.activities.heartbeats([rows[id] for id in late])
+        for id in late:
+            before, self._taken[id] = self._taken.get(id), moment
+            # One that does not say when it was used counts as used.
+            if before is None or used.get(id, moment) > before:
+                job = await asyncio.to_thread(
+                    services.jobs.create, "checkpoint", [id], {"checkpoint_id": SCHEDULED}, _CALLER.name
+                )
+                # One after the other: each pauses its workspace, and sends its image to the registry.
+                await submit(services, _CALLER, job)
+
+
+def due(
+    running: Iterable[str], taken: Mapping[str, datetime], since: datetime, moment: datetime, interval: timedelta
+) -> list[str]:
+    """Ids of the running workspaces whose last scheduled checkpoint, or else the API's start, is an interval ago; those
+    that waited longest come first."""
+    late = [id for id in running if moment - taken.get(id, since) >= interval]
+    return sorted(late, key=lambda id: taken.get(id, since))
