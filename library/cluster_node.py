@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""Ansible module: whether a machine takes workspaces, and emptying it."""
+"""Ansible module: whether a machine takes workspaces, emptying it, and removing it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_node
-short_description: Let a machine take workspaces, or empty it
+short_description: Let a machine take workspaces, empty or remove it
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
@@ -13,6 +13,7 @@ description:
   - Sets the machine's availability in the Docker Swarm. A paused machine takes no new workspaces; those it has go on.
   - A drained one is paused, and its workspaces are moved to the others, one after the other. One that can't be moved
     stays where it is; C(failed_seats) names it, and another run moves it.
+  - An absent one is not part of the Docker Swarm. One that has workspaces is not removed.
 options:
   name:
     description: The machine's name in the inventory; the controller's is C(controller).
@@ -21,8 +22,14 @@ options:
   state:
     description: What is wanted of the machine.
     type: str
-    choices: [active, paused, drained]
+    choices: [active, paused, drained, absent]
     required: true
+  force:
+    description:
+      - With O(state=absent), remove a machine that does not answer although it has workspaces. They become C(error),
+        and can still begin elsewhere from a checkpoint (M(workspace_move)).
+    type: bool
+    default: false
   ready_timeout:
     description: Seconds that a moved IDE may take until it answers.
 extends_documentation_fragment: [atelier, atelier.check]
@@ -34,6 +41,13 @@ EXAMPLES = r"""
     site: "{{ atelier_site }}"
     name: alpha
     state: drained
+
+- name: The machine is lost
+  cluster_node:
+    site: "{{ atelier_site }}"
+    name: alpha
+    state: absent
+    force: true
 """
 
 RETURN = r"""
@@ -47,6 +61,10 @@ failed_seats:
   returned: success
   type: list
   elements: str
+answers:
+  description: Whether the removed machine answers, so that its Docker can leave the Swarm.
+  returned: with O(state=absent)
+  type: bool
 """
 
 from dataclasses import asdict
@@ -54,6 +72,7 @@ from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import run_with_context
 from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.workspaces.lost_machine import remove_machine
 from ansible.module_utils.atelier.workspaces.move import MovedSeat, drain, set_availability
 from ansible.module_utils.basic import AnsibleModule
 
@@ -67,6 +86,10 @@ def _apply(module: AnsibleModule, context: Context) -> dict[str, Any]:
     seats: list[MovedSeat] = []
     if state == "drained":
         changed, seats = drain(context, name, check_mode=module.check_mode)
+    elif state == "absent":
+        force = module.params["force"]
+        changed, answers = remove_machine(context, name, force=force, check_mode=module.check_mode)
+        return {"changed": changed, "answers": answers, "seats": [], "failed_seats": []}
     else:
         changed = set_availability(context, name, state, check_mode=module.check_mode)
     failed = [seat.id for seat in seats if seat.error is not None]

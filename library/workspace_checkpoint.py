@@ -17,7 +17,8 @@ options:
   run_id:
     description:
       - An id chosen by the caller, 1 to 32 lower-case letters and digits. A second run with the same id takes no
-        other checkpoint.
+        other checkpoint. V(scheduled) is for checkpoints by the clock, which are used when a machine is lost and by
+        no reset; one is kept besides the five.
     type: str
   ready_timeout:
     description: Seconds to wait for a workspace that is in use, above one minute.
@@ -37,6 +38,10 @@ checkpoints:
   returned: success
   type: list
   elements: dict
+problem:
+  description: Why the new checkpoint is not in the image registry of an installation with several machines, if so.
+  returned: success
+  type: str
 """
 
 from typing import Any
@@ -52,9 +57,11 @@ def main() -> None:
 
 
 def _take(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    taken, found = take_checkpoint(context, **own_options(module), check_mode=module.check_mode)
-    shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in found]
-    return {"changed": taken, "checkpoints": shown}
+    outcome = take_checkpoint(context, **own_options(module), check_mode=module.check_mode)
+    if outcome.problem:
+        module.warn(outcome.problem)
+    shown = [{"tag": checkpoint.tag, "taken_at": checkpoint.taken_at} for checkpoint in outcome.checkpoints]
+    return {"changed": outcome.changed, "checkpoints": shown, "problem": outcome.problem}
 
 
 if __name__ == "__main__":

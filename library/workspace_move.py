@@ -12,10 +12,25 @@ requirements: [python >= 3.11, docker]
 description:
   - The workspace keeps its id, address, password, claim, aliases, branch and files. It is stopped while its files
     travel, and runs afterwards if it ran before. Programs that ran in it end.
+  - With O(origin=checkpoint), workspaces of a machine that is lost begin on other machines from their last checkpoints
+    in the image registry; what was changed since then is lost. It is refused while the machine answers.
   - Safe to run again after an interruption.
 options:
   to:
     description: The machine's name in the inventory; by default the one with most free memory.
+    type: str
+  origin:
+    description:
+      - Where the files come from. V(machine) is the machine that the workspace is on.
+      - V(checkpoint_or_base) also begins workspaces without a checkpoint, from their base or template.
+    type: str
+    choices: [machine, checkpoint, checkpoint_or_base]
+    default: machine
+  group:
+    description: Not one workspace but those of this group whose machines do not answer. Not with O(origin=machine).
+    type: str
+  node:
+    description: Not one workspace but all of this machine (and group). Not with O(origin=machine).
     type: str
   ready_timeout:
     description: Seconds that the IDE may take until it answers.
@@ -28,29 +43,66 @@ EXAMPLES = r"""
     site: "{{ atelier_site }}"
     name: Workshop 3
     to: beta
+
+- name: The machine is lost
+  workspace_move:
+    site: "{{ atelier_site }}"
+    node: alpha
+    origin: checkpoint
 """
 
 RETURN = r"""
 workspace:
   description: The workspace after the move.
-  returned: success
+  returned: with O(origin=machine)
   type: dict
+seats:
+  description:
+    - What became of each workspace, with C(id), C(name), C(node) (where it is now) and C(error).
+    - C(origin) is what it began from, as M(workspace_reset) has it; C(checkpoint) is when that was taken, C(age) its
+      seconds, and C(lost) a sentence on what was lost.
+  returned: without O(origin=machine)
+  type: list
+  elements: dict
+failed_seats:
+  description: The ids of those that stayed as they were.
+  returned: without O(origin=machine)
+  type: list
+  elements: str
 """
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
+from ansible.module_utils.atelier.ansible_module import run_with_context, seats_result
 from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.workspaces.lost_machine import begin_elsewhere
 from ansible.module_utils.atelier.workspaces.move import move
 from ansible.module_utils.basic import AnsibleModule
 
+_ONE, _SEVERAL = ("id", "name"), ("group", "node")
+
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _move, required_one_of=[("name", "id")])
+    run_with_context(
+        DOCUMENTATION,
+        _move,
+        required_one_of=[(*_ONE, *_SEVERAL)],
+        mutually_exclusive=[(one, several) for one in _ONE for several in _SEVERAL],
+    )
 
 
 def _move(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    moved = move(context, **own_options(module), check_mode=module.check_mode)
+    wanted = module.params
+    if wanted["origin"] != "machine":
+        chosen = {name: wanted[name] for name in (*_ONE, *_SEVERAL, "to")}
+        or_base = wanted["origin"] == "checkpoint_or_base"
+        seats = begin_elsewhere(context, **chosen, or_base=or_base, check_mode=module.check_mode)
+        return seats_result(seats, "origin")
+    if wanted["group"] or wanted["node"]:
+        module.fail_json(
+            msg="group and node need origin=checkpoint. To empty a machine that answers, use cluster_node."
+        )
+    moved = move(context, id=wanted["id"], name=wanted["name"], to=wanted["to"], check_mode=module.check_mode)
     return {
         "changed": moved.changed,
         "diff": {"before": moved.before, "after": moved.after},

@@ -1,9 +1,11 @@
-"""Removes expired kept containers in the background."""
+"""Removes expired kept containers, and layers of the image registry that nobody needs, in the background."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+
+from atelier.containers.distribution import has_garbage
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
@@ -25,7 +27,8 @@ async def run(services: Services) -> None:
     wait = min(_EVERY_SECONDS, max(services.settings.reset_keep_hours * 3600 / _LOOKS_PER_TIME, 1.0))
 
     async def look() -> None:
-        if await asyncio.to_thread(is_past_kept, services.settings, services.watcher.answering):
+        is_past = await asyncio.to_thread(is_past_kept, services.settings, services.watcher.answering)
+        if is_past or has_garbage(services.settings.site):
             job = await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _CALLER.name)
             await submit(services, _CALLER, job)
 

@@ -12,7 +12,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Site, Status, Workspace
-from atelier.containers.container import observed_status
+from atelier.containers.container import observed_status, why_away
 from atelier.containers.engines import Engines, open_engine
 from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.interface import Container, Engine, Event
@@ -104,7 +104,7 @@ class Watcher:
     def status(self, row: Workspace) -> tuple[Status, str | None]:
         """The row's status, corrected by the observed container."""
         if row.node != CONTROLLER and not self.answers(row.node):
-            return Status.ERROR, Message("node_silent", node=row.node)
+            return Status.ERROR, why_away(row)
         return status_seen(row, self._seen.get(row.id), self._gone)
 
     def start(self) -> None:

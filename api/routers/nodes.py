@@ -10,9 +10,9 @@ from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..monitoring.nodes import set_availability
+from ..runner.operations import seats_of
 from ..schemas.common import Done
-from ..schemas.nodes import ChangeNode, MoveProject, Nodes
-from ..schemas.projects import StartedProject
+from ..schemas.nodes import ChangeNode, MovedProject, MoveProject, Nodes
 from ..services.jobs import run_job
 from ..services.system import nodes
 
@@ -36,11 +36,21 @@ async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: C
 @router.post("/api/projects/{project_id}/move", responses=errors(404, 409, 500, 503))
 async def move_project(
     project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: MoveProject | None = None
-) -> StartedProject:
+) -> MovedProject:
     """Moves the workspace to another machine, with its files, address, password, claim, aliases and branch. It is
-    stopped while its files travel. It answers when that is done."""
+    stopped while its files travel. When its machine is lost, it can begin elsewhere from its last checkpoint, and the
+    answer says what was lost. It answers when that is done."""
     row = services.row(project_id)
-    variables = {"move_to": body.node} if body and body.node else {}
-    await run_job(services, caller, "move", row, variables)
-    project = services.presenter.project(services.row(row.id))
-    return {"success": True, "message": "Workspace moved successfully", "project": project}
+    wanted = body or MoveProject()
+    named = {"move_to": wanted.node, "move_from": wanted.origin}
+    variables = {name: value for name, value in named.items() if value}
+    ended = await run_job(services, caller, "move", row, variables)
+    seat = next(iter(seats_of(ended, "workspace_move")), {})
+    return {
+        "success": True,
+        "message": "Workspace moved successfully",
+        "project": services.presenter.project(services.row(row.id)),
+        "origin": seat.get("origin"),
+        "checkpointTakenAt": seat.get("checkpoint"),
+        "lost": seat.get("lost"),
+    }

@@ -51,8 +51,9 @@ def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
 
 
 def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
-    """The job's id as a variable: by it, the playbook of a job that is run again after a crash knows what is done."""
-    return lambda jobs, job: {**_of_one(jobs, job), name: job.id}
+    """The job's id as a variable: by it, the playbook of a job that is run again after a crash knows what is done. A
+    job may say another."""
+    return lambda jobs, job: {name: job.id, **_of_one(jobs, job)}
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,17 @@ def _passwords_set(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     return _with_errors(_finalize(jobs, job, ended), {id: error.sentence for id, error in errors.items()})
 
 
+def _checkpoint_taken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    return _with_warnings(_finalize(jobs, job, ended), checkpoint_warnings(ended))
+
+
+def _moved(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    lost = [seat["lost"] for seat in seats_of(ended, "workspace_move") if seat["lost"]]
+    return _with_warnings(_finalize(jobs, job, ended), lost)
+
+
 def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    errors = {seat["id"]: seat["error"] for seat in _seats_of(ended, "workspace_revive") if seat["error"]}
+    errors = {seat["id"]: seat["error"] for seat in seats_of(ended, "workspace_revive") if seat["error"]}
     return _with_errors(_finalize(jobs, job, ended), errors)
 
 
@@ -107,7 +117,7 @@ def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 def _collected(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     """The outcome of each seat of a collect: an error of the seat, or of the run that did not get to it."""
-    entries = {entry["id"]: entry for entry in _seats_of(ended, "workspace_archive")}
+    entries = {entry["id"]: entry for entry in seats_of(ended, "workspace_archive")}
     outcomes = []
     for outcome in _outcomes(jobs, job, ended):
         entry = entries.get(outcome["projectId"])
@@ -129,13 +139,17 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation("delete", "workspace_delete", cancelable=False),
         Operation("password", "workspace_password", finalize=_passwords_set, cancelable=False, seconds_each=10),
         Operation(
-            "checkpoint", "workspace_checkpoint", variables=_of_one_with_run("checkpoint_id"), needs_cleanup=True
+            "checkpoint",
+            "workspace_checkpoint",
+            variables=_of_one_with_run("checkpoint_id"),
+            finalize=_checkpoint_taken,
+            needs_cleanup=True,
         ),
         Operation(
             "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
         # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
-        Operation("move", "workspace_move", needs_cleanup=True, cancelable=False, seconds_each=300),
+        Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
         Operation(
             RELEASE,
             "workspace_release",
@@ -216,15 +230,25 @@ def _with_errors(outcomes: Outcomes, errors: Mapping[str, str]) -> Outcomes:
     return [{**seat, "error": errors[seat["projectId"]]} if seat["projectId"] in errors else seat for seat in outcomes]
 
 
+def _with_warnings(outcomes: Outcomes, warnings: Sequence[str]) -> Outcomes:
+    return [{**seat, "warnings": [*seat["warnings"], *warnings]} for seat in outcomes]
+
+
 def password_errors(ended: Ended) -> dict[str, AtelierError] | None:
     """Why workspaces did not get their passwords, by id; None where the run did not get that far."""
     if "seats" not in ended.results.get("workspace_passwords", {}):
         return None
-    found = _seats_of(ended, "workspace_passwords")
+    found = seats_of(ended, "workspace_passwords")
     return {seat["id"]: error_from({**seat, "msg": seat["error"]}) for seat in found if seat["error"]}
 
 
-def _seats_of(ended: Ended, module: str) -> list[dict[str, Any]]:
+def checkpoint_warnings(ended: Ended) -> list[str]:
+    """Why the checkpoint that was taken is not in the image registry, if so."""
+    problem = untagged(dict(ended.results.get("workspace_checkpoint", {}))).get("problem")
+    return [problem] if problem else []
+
+
+def seats_of(ended: Ended, module: str) -> list[dict[str, Any]]:
     """The seats in the module's result; none where it never came to that."""
     return list(untagged(ended.results.get(module, {}).get("seats", [])))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, Success, eg, example
+from .common import Body, Coded, Success, eg, example
+from .projects import StartedProject
 
 
 class NodeView(TypedDict):
@@ -38,8 +40,18 @@ class ChangeNode(Body):
 
 
 class MoveProject(Body):
-    """The machine; null or missing: the one with most free memory."""
+    """``node``: the machine; null or missing: the one with most free memory. ``from``: where the files come from; a
+    checkpoint if the workspace's machine is lost."""
 
     model_config = example({"node": "beta"})
 
     node: str | None = None
+    origin: Annotated[Literal["machine", "checkpoint", "checkpoint_or_base"] | None, Field(alias="from")] = None
+
+
+class MovedProject(StartedProject, Coded):
+    """The last three are null when nothing was lost."""
+
+    origin: Annotated[str | None, eg("checkpoint", "What it began from.")]
+    checkpointTakenAt: Annotated[str | None, eg("2026-04-19T10:00:00.000Z")]
+    lost: Annotated[str | None, eg("'Seat 3' begins from its checkpoint of ...", "What was lost, as a sentence.")]

@@ -313,8 +313,14 @@ class Checkpoints(Success):
     checkpoints: list[CheckpointView]
 
 
-class CheckpointTaken(DoneOnProject):
+class CheckpointTaken(DoneOnProject, Coded):
     checkpoints: list[CheckpointView]
+    warnings: NotRequired[
+        Annotated[
+            list[str],
+            Field(description="Why the image registry does not have it. Missing if it has, or on a single machine."),
+        ]
+    ]
 
 
 class Extended(DoneOnProject):

@@ -12,7 +12,8 @@ from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.containers.engines import open_engine
 from atelier.engine.interface import Engine
 from atelier.host.ports import listening_ports
-from atelier.workspaces.checkpoints import Checkpoint, checkpoints_among, kept_among, kept_longer, note_kept
+from atelier.workspaces.checkpoint_images import Checkpoint, checkpoints_among, known_checkpoints
+from atelier.workspaces.checkpoints import kept_among, kept_longer, note_kept
 
 from ..core.formatting import size
 from ..schemas.projects import CheckpointView, DiskUsageFigures
@@ -42,7 +43,8 @@ async def disk_usage(services: Services, row: Workspace) -> DiskUsageFigures:
 async def checkpoints(services: Services, row: Workspace) -> list[CheckpointView]:
     """The workspace's checkpoints, oldest first. Raises SERVICE_UNAVAILABLE when Docker does not answer."""
     found = await services.seat_threads.ask(("checkpoints", row.id), _all_checkpoints, services.settings, row)
-    return [{"takenAt": checkpoint.taken_at} for checkpoint in found]
+    # A reset uses no scheduled one.
+    return [{"takenAt": checkpoint.taken_at} for checkpoint in found if not checkpoint.is_scheduled]
 
 
 async def open_ports(services: Services, row: Workspace) -> dict[int, bool]:
@@ -90,8 +92,14 @@ def _disk_usage(settings: Settings, row: Workspace) -> DiskUsageFigures:
 
 
 def _all_checkpoints(settings: Settings, row: Workspace) -> list[Checkpoint]:
-    with closing(open_engine(settings.site, row.node, patience=_PATIENCE_SECONDS)) as engine:
-        return _checkpoints(engine, settings, row)
+    local: list[str] = []
+    try:
+        with closing(open_engine(settings.site, row.node, patience=_PATIENCE_SECONDS)) as engine:
+            local = engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}")
+    except AtelierError as error:
+        if error.code is not Code.NODE_UNAVAILABLE:  # the registry has them, too
+            raise
+    return known_checkpoints(settings.site, row.id, local)
 
 
 def _checkpoints(engine: Engine, settings: Settings, row: Workspace) -> list[Checkpoint]:

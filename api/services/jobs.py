@@ -22,11 +22,13 @@ CANCELING = "canceling"
 
 async def run_job(
     services: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
-) -> None:
+) -> Ended:
     """Runs one operation on one workspace to its end. Raises what the playbook failed with."""
     services.require_docker()
     job = await asyncio.to_thread(services.jobs.create, operation, [row.id], variables or {}, caller.name)
-    raise_for(await submit_and_wait(services, caller, job))
+    ended = await submit_and_wait(services, caller, job)
+    raise_for(ended)
+    return ended
 
 
 async def reserve_and_create_job(

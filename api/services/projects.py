@@ -12,6 +12,7 @@ from atelier.workshop.idle_policy import extend
 
 from ..auth.middleware import Caller
 from ..core.formatting import timestamp
+from ..runner.operations import checkpoint_warnings
 from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
 from . import containers
 from .jobs import run_job
@@ -36,9 +37,15 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
 async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
     """Raises WORKSPACE_BUSY for one that is being created."""
     _check_created(row)
-    await run_job(services, caller, "checkpoint", row)
+    warnings = checkpoint_warnings(await run_job(services, caller, "checkpoint", row))
     listed = await containers.checkpoints(services, row)
-    return {"success": True, "message": "Checkpoint taken successfully", "projectId": row.id, "checkpoints": listed}
+    answer: CheckpointTaken = {
+        "success": True,
+        "message": "Checkpoint taken successfully",
+        "projectId": row.id,
+        "checkpoints": listed,
+    }
+    return {**answer, "warnings": warnings} if warnings else answer
 
 
 async def reset_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:

@@ -18,7 +18,15 @@ from .common.models import Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext, node_routes
-from .containers.snapshots import forget_snapshot, interrupted, leftover_snapshots, recover, remove_leftovers
+from .containers.distribution import collect_garbage, has_garbage, withdraw
+from .containers.snapshots import (
+    forget_snapshot,
+    interrupted,
+    leftover_snapshots,
+    leftovers_stored,
+    recover,
+    remove_leftovers,
+)
 from .database.job_store import Jobs
 from .database.rows import Batch
 from .engine.interface import Container
@@ -27,13 +35,15 @@ from .gateway.haproxy import compare_routes
 from .gateway.port_access import port_routes
 from .git.client import open_forge, seats_of
 from .workshop import rehearsal
-from .workspaces.checkpoints import (
+from .workspaces.checkpoint_images import (
+    Checkpoint,
     all_checkpoints,
     drop_checkpoint,
-    interrupted_resets,
-    restore_previous_container,
-    stale_containers,
+    kept,
+    push_checkpoint,
+    stored_checkpoints,
 )
+from .workspaces.checkpoints import interrupted_resets, restore_previous_container, stale_containers
 from .workspaces.import_container import row_from_container
 from .workspaces.listing import containers_by_id
 
@@ -56,6 +66,9 @@ class Kind(StrEnum):
     LEFTOVER_CONTAINER = "leftover_container"
     LEFTOVER_CHECKPOINT = "leftover_checkpoint"
     LEFTOVER_REHEARSAL = "leftover_rehearsal"
+    LEFTOVER_STORED = "leftover_stored_image"
+    UNSTORED_CHECKPOINT = "unstored_checkpoint"
+    REGISTRY_GARBAGE = "registry_garbage"
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,7 @@ def find_drift(
         *(drift for node in nodes for drift in _leftover_volumes(node, rows)),
         *_leftover_git_access(context),
         *_wrong_routes(context, rows),
+        *_image_registry(context, nodes, by_id, living, busy),
     ]
 
 
@@ -251,6 +265,79 @@ def _moved_away(nodes: Sequence[_Node], rows: Mapping[str, Workspace], busy: _Bu
         for id, container in node.containers.items()
         if (row := rows.get(id)) and row.node != node.here.node and (row.node, id) in present and not busy(row)
     ]
+
+
+def _image_registry(
+    context: Context, nodes: Sequence[_Node], rows: Mapping[str, Workspace], living: Collection[str], busy: _Busy
+) -> list[Drift]:
+    """Images in the registry that nobody needs, checkpoints that are on one machine only, and on one of before. Nothing
+    while the registry does not answer."""
+    found: list[Drift] = []
+    with suppress(AtelierError):
+        checkpoints = stored_checkpoints(context.site)
+        found += [
+            Drift(
+                Kind.LEFTOVER_STORED,
+                name,
+                Message("drift.leftover_stored_snapshot", tag=name),
+                partial(withdraw, context, [name]),
+            )
+            for name in leftovers_stored(context)
+        ]
+        # A row that was lost is made anew from a container, which may be on a machine that does not answer.
+        if len(nodes) == len(context.site.node_names):
+            found += [
+                Drift(
+                    Kind.LEFTOVER_STORED,
+                    checkpoint.tag,
+                    Message("drift.leftover_checkpoint", tag=checkpoint.tag),
+                    partial(withdraw, context, [checkpoint.tag]),
+                )
+                for checkpoint in checkpoints
+                if checkpoint.workspace_id not in living
+            ]
+        for node in nodes if context.site.nodes else ():
+            found += _misplaced_checkpoints(node.here, checkpoints, rows, busy)
+    if has_garbage(context.site) or any(drift.kind is Kind.LEFTOVER_STORED for drift in found):
+        found.append(
+            Drift(
+                Kind.REGISTRY_GARBAGE,
+                context.site.image_registry,
+                Message("drift.registry_garbage"),
+                partial(_collect_garbage, context),
+            )
+        )
+    return found
+
+
+def _collect_garbage(context: Context) -> None:
+    collect_garbage(context)  # while an image is being pushed, it is left to the next run
+
+
+def _misplaced_checkpoints(
+    here: NodeContext, stored: Sequence[Checkpoint], rows: Mapping[str, Workspace], busy: _Busy
+) -> list[Drift]:
+    """Checkpoints of this machine that the registry lacks, and those of workspaces that have left it."""
+    found: list[Drift] = []
+    local = all_checkpoints(here)
+    for checkpoint in local:
+        row = rows.get(checkpoint.workspace_id)
+        if row is None or busy(row):
+            continue
+        of_this = [each for each in {*stored, *local} if each.workspace_id == row.id]
+        if checkpoint not in stored and checkpoint in kept(of_this):
+            message = Message("drift.unstored_checkpoint", name=row.name, tag=checkpoint.tag)
+            push = partial(push_checkpoint, here, checkpoint.tag)
+            found.append(Drift(Kind.UNSTORED_CHECKPOINT, checkpoint.tag, message, push))
+        elif row.node != here.node:
+            message = Message("drift.checkpoint_elsewhere", name=row.name, tag=checkpoint.tag, node=row.node)
+            remove = partial(_remove_name, here, checkpoint.tag)
+            found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, remove))
+    return found
+
+
+def _remove_name(here: NodeContext, tag: str) -> None:
+    here.engine.remove_image(tag, force=True)
 
 
 def _rehearsals(context: Context) -> list[Drift]:

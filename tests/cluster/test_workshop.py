@@ -12,6 +12,8 @@ from typing import Any
 
 import docker
 import pytest
+from atelier.common.client_certificate import ClientCertificate
+from atelier.engine.image_registry import ImageRegistry
 
 from tests.engine import only_session
 from tests.installed import front_door
@@ -23,6 +25,7 @@ from .machines import Machine, Machines, machines
 pytestmark = pytest.mark.timeout(2400)
 INSTANCE = "atelier-three"
 PORT = 18131
+REGISTRY = 18135
 RANGES = {
     "atelier_network_open_bridge": "atl-three",
     "atelier_network_open_subnet": "172.20.64.0/20",
@@ -31,7 +34,9 @@ RANGES = {
     "atelier_network_security_bridge": "atl-three-sec",
     "atelier_network_security_subnet": "172.20.96.0/20",
 }
+PASSWORD = "one-of-her-own"
 MARK = "what somebody wrote"
+PUSH = "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
 
 
 class Cluster:
@@ -50,7 +55,7 @@ class Cluster:
                     "atelier_git_port": 18132,
                     "atelier_recorder_port": 18133,
                     "atelier_squid_port": 18134,
-                    "atelier_registry_port": 18135,
+                    "atelier_registry_port": REGISTRY,
                     "atelier_controller_git_port": 18136,
                     "atelier_templates": ["empty"],
                     "workshop_seats": 5,
@@ -61,10 +66,16 @@ class Cluster:
             )
         )
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, fails: bool = False) -> str:
         done = front_door(*arguments, "-i", str(self.machines.inventory()), "-e", f"@{self.variables}")
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert (done.returncode != 0) is fails, done.stdout[-6000:] + done.stderr[-2000:]
         return done.stdout
+
+    def stored(self, kind: str) -> list[str]:
+        """The images of that kind in the image registry."""
+        certificate = ClientCertificate.of(self.state / "pki", "registry-client")
+        registry = ImageRegistry(f"{self.machines.controller_address}:{REGISTRY}", certificate)
+        return registry.names(f"{INSTANCE}/{kind}")
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         status, answer = self.ask("localhost", path, method, body)
@@ -154,10 +165,7 @@ def test_seats_are_on_all_machines_and_open_through_one_address(cluster: Cluster
 
 def test_a_seat_on_a_node_pushes_to_the_git_server(cluster: Cluster, alpha: Machine) -> None:
     seat = on(cluster, "alpha")[0]
-    script = (
-        "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
-    )
-    assert "ahead" not in cluster.in_seat(alpha, seat, script)
+    assert "ahead" not in cluster.in_seat(alpha, seat, PUSH)
 
 
 def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
@@ -172,6 +180,8 @@ def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, 
     assert not alpha.run("docker", "ps", "-aq", "--filter", f"label=atelier.workspace={seat['id']}")
     history = beta.run("sh", "-c", "docker image ls -q --no-trunc | xargs docker image inspect")
     assert "secret-canary" not in history
+    assert "ahead" not in cluster.in_seat(beta, seat, PUSH)
+    assert cluster.stored("snapshot") == [], "what only traveled is deleted"
 
 
 def test_a_machine_that_hangs_delays_nobody_and_returns(cluster: Cluster, beta: Machine) -> None:
@@ -212,3 +222,55 @@ def test_a_machine_is_emptied_and_used_again(cluster: Cluster) -> None:
 
 def test_a_second_up_changes_nothing(cluster: Cluster) -> None:
     assert "Done: 0 changed" in cluster.run("up")
+
+
+def test_a_lost_machine_s_seats_begin_elsewhere(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
+    """The last one: alpha is gone afterwards."""
+    seat = next(seat for seat in on(cluster, "beta") if seat["gitRepository"])
+    cluster.api("POST", f"/api/projects/{seat['id']}/checkpoint")
+    cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": "alpha"})
+    (without,) = (other for other in on(cluster, "alpha") if other["id"] != seat["id"])
+    assert len(cluster.api("GET", f"/api/projects/{seat['id']}/checkpoints")["checkpoints"]) == 1, "it followed"
+    assert f"checkpoint:{seat['id']}" not in beta.run("docker", "images")
+    password = ("-e", f"workspace_id={seat['id']}", "-e", f"workspace_password={PASSWORD}")
+    cluster.run("play", "workspace_password", *password)
+    cluster.in_seat(alpha, seat, f"echo '{MARK}' > /workspace/kept.txt; echo secret-canary > ~/.netrc")
+    assert "warnings" not in cluster.api("POST", f"/api/projects/{seat['id']}/checkpoint")
+    cluster.in_seat(alpha, seat, f"echo '{MARK}' > /workspace/lost.txt")
+    config = cluster.in_seat(alpha, seat, "cat /etc/code-server/config.yaml")
+    elsewhere = {"from": "checkpoint", "node": "beta"}
+    status, answer = cluster.ask("localhost", f"/api/projects/{seat['id']}/move", "POST", elsewhere)
+    assert (status, "alpha answers" in answer) == (400, True), answer
+    assert "node_drain" in cluster.run("play", "node_remove", "-e", "node_name=alpha", fails=True)
+
+    alpha.container.kill()
+    eventually(lambda: cluster.nodes()["alpha"]["state"] != "ready", "the machine is known to be away", 60)
+    begun = cluster.api("POST", f"/api/projects/{seat['id']}/move", elsewhere)
+    assert (begun["origin"], begun["project"]["node"], begun["project"]["status"]) == ("checkpoint", "beta", "running")
+    assert "is lost" in begun["lost"] and begun["checkpointTakenAt"] in begun["lost"]
+    assert begun["project"]["workspaceUrl"] == seat["workspaceUrl"]
+    assert begun["project"]["gitRepository"] == seat["gitRepository"]
+    eventually(lambda: cluster.opens(seat), "its address opens it on the other machine", 20)
+    assert cluster.in_seat(beta, seat, "cd /workspace; cat kept.txt; ls lost.txt 2>/dev/null; cat ~/.netrc") == MARK
+    assert cluster.in_seat(beta, seat, "cat /etc/code-server/config.yaml") == config, "its password"
+    assert "ahead" not in cluster.in_seat(beta, seat, PUSH)
+
+    answer = cluster.run("play", "workspace_move", "-e", "move_from=checkpoint", "-e", "node_name=alpha", fails=True)
+    assert "no checkpoint" in answer
+    assert "-e force=true" in cluster.run("play", "node_remove", "-e", "node_name=alpha", fails=True)
+    assert "Delete it from the inventory" in cluster.run(
+        "play", "node_remove", "-e", "node_name=alpha", "-e", "force=true"
+    )
+    (shown,) = on(cluster, "alpha")
+    assert (shown["id"], shown["status"], "was removed" in shown["error"]) == (without["id"], "error", True)
+    cluster.run("play", "workspace_move", "-e", "move_from=checkpoint_or_base", "-e", "node_name=alpha")
+    eventually(lambda: cluster.opens(without), "it is empty, but it opens", 20)
+    cluster.machines.stop(alpha)
+    assert "Done: 0 changed" in cluster.run("play", "node_remove", "-e", "node_name=alpha")
+
+    cluster.api("DELETE", f"/api/projects/{seat['id']}", {"password": PASSWORD})
+    assert cluster.stored("snapshot") == []
+    assert not [name for name in cluster.stored("checkpoint") if seat["id"] in name]
+    cluster.run("play", "reconcile", "-e", "repair=true")
+    assert not (cluster.state / "registry-garbage").exists()
+    assert "Done: 0 changed" in cluster.run("play", "reconcile", "-e", "repair=true")

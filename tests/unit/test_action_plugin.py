@@ -21,7 +21,7 @@ def test_every_module_has_its_link() -> None:
 def test_the_api_asks_for_results_of_modules_that_exist() -> None:
     """A wrong name would be no error, only an outcome without its seats."""
     code = "".join(path.read_text() for path in (ROOT / "api").rglob("*.py"))
-    asked = set(re.findall(r'(?:\.results\.get\(|_seats_of\(ended, )"(\w+)"', code))
+    asked = set(re.findall(r'(?:\.results\.get\(|\bseats_of\(ended, )"(\w+)"', code))
     modules = {module.stem for module in (ROOT / "library").glob("*.py")}
     assert {"workspace_release", "workshop_rehearsal", "workspace_archive"} <= asked <= modules
 

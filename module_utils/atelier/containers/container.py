@@ -238,6 +238,12 @@ def is_unreleased(workspace: Workspace) -> bool:
     return workspace.status is Status.ERROR and id_of(workspace.error) == "release_failed"
 
 
+def why_away(workspace: Workspace) -> str:
+    """The error of a workspace whose machine does not answer."""
+    removed = workspace.error if id_of(workspace.error) == "machine_removed" else None
+    return removed or Message("node_silent", node=workspace.node)
+
+
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
     """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
     if workspace.status is Status.CREATING:

@@ -87,10 +87,12 @@ class Engines:
     def swarm_nodes(self) -> dict[str, SwarmNode]:
         """The installation's machines as Docker Swarm knows them, by name; none on a single machine. Raises
         SERVICE_UNAVAILABLE when the controller's engine does not answer."""
-        if not self._site.nodes:
-            return {}
-        found = {node.labels.get(_NODE_LABEL, ""): node for node in self._open(CONTROLLER).swarm_nodes()}
+        found = self.swarm_members() if self._site.nodes else {}
         return {name: found[name] for name in self._site.node_names if name in found}
+
+    def swarm_members(self) -> dict[str, SwarmNode]:
+        """As ``swarm_nodes``, with machines that the inventory lost."""
+        return {node.labels.get(_NODE_LABEL, ""): node for node in self._open(CONTROLLER).swarm_nodes()}
 
 
 def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:

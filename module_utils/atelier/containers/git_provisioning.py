@@ -31,6 +31,9 @@ _GIT_SECONDS = 60
 # Seconds for all of them: those that need long are a commit, a push and a fetch.
 _CONNECT_SECONDS = 3 * _GIT_SECONDS + 10
 _MESSAGE_LENGTH = 400
+# Beside the IDE's configuration, in the volume.
+_GIT_FILES = ("gitconfig", "git-credential")
+_LARGEST_GIT_FILE = 65536
 _TRIED_NAMES = 50
 
 _CONNECT = Path(__file__).parent / "scripts" / "connect_repository.sh"
@@ -94,9 +97,10 @@ def grant(context: Context, workspace: Workspace) -> Grant:
     return granted
 
 
-def renew_credential(context: NodeContext, workspace: Workspace) -> None:
+def renew_credential(context: NodeContext, workspace: Workspace, *, failed: str = "keeps_access") -> None:
     """Ends the token that the seat pushes with, which its user may have copied, and puts another into the container,
-    which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row."""
+    which loads it when it starts. Does nothing for a seat without a branch. A failure of git is noted in the row, as
+    the message ``failed``."""
     if context.site.git is None or workspace.branch is None:
         return
     try:
@@ -104,12 +108,23 @@ def renew_credential(context: NodeContext, workspace: Workspace) -> None:
     except AtelierError as error:
         if error.code is Code.REGISTRY_ERROR:
             raise
-        problem = Message("keeps_access", name=workspace.name, said=error.message)
+        problem = Message(failed, name=workspace.name, said=error.message)
         context.store.update(workspace.id, git_problem=problem)
         return
     _put_git_files(context, workspace, granted)
     if id_of(workspace.git_problem) == "keeps_access":
         context.store.update(workspace.id, git_problem=None)
+
+
+def carry_git_files(here: NodeContext, there: NodeContext, workspace: Workspace) -> None:
+    """Copies the seat's git settings and its credential, which no image contains, into its container on another
+    machine."""
+    name = here.site.container_name(workspace.id)
+    for file in _GIT_FILES:
+        found = here.engine.read(name, f"{CONFIG_FOLDER}/{file}", _LARGEST_GIT_FILE, lambda _: False)
+        content = found.first_file() if found else None
+        if content is not None:
+            there.engine.put(name, CONFIG_FOLDER, [_git_file(file, content)])
 
 
 def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -131,12 +146,13 @@ def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, resto
 
 
 def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -> None:
-    files = {"gitconfig": seat_gitconfig(context, workspace), "git-credential": _answer(granted.credential)}
-    context.engine.put(
-        context.site.container_name(workspace.id),
-        CONFIG_FOLDER,
-        [File(PurePosixPath(CONFIG_FOLDER, path), data, 0, CONFIG_GID, 0o640) for path, data in files.items()],
-    )
+    contents = zip(_GIT_FILES, (seat_gitconfig(context, workspace), _answer(granted.credential)), strict=True)
+    name = context.site.container_name(workspace.id)
+    context.engine.put(name, CONFIG_FOLDER, [_git_file(file, content) for file, content in contents])
+
+
+def _git_file(name: str, content: bytes) -> File:
+    return File(PurePosixPath(CONFIG_FOLDER, name), content, 0, CONFIG_GID, 0o640)
 
 
 def problem_of(workspace: Workspace, error: AtelierError) -> str:

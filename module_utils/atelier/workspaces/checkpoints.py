@@ -1,16 +1,16 @@
 """Checkpoints of a seat, and resets to them: a new container with the same name, address and password.
 
-A checkpoint is a snapshot with a permanent tag, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` appended if it
-was taken for a repeatable run. A reset stops the old container and keeps it for a while. Docker cannot change labels of
-an existing container, so its name marks it, ``<container>-kept-<time>``. The new container is created under a temporary
-name before the old one is stopped: a killed reset leaves one of both, and another run completes it.
+A checkpoint is a snapshot with a permanent name (``checkpoint_images``). A reset stops the old container and keeps it
+for a while. Docker cannot change labels of an existing container, so its name marks it, ``<container>-kept-<time>``.
+The new container is created under a temporary name before the old one is stopped: a killed reset leaves one of both,
+and another run completes it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,28 +30,37 @@ from ..database.claims import last_claim
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.workspace_store import new_id
 from ..engine.interface import Container
+from .checkpoint_images import (
+    RUN,
+    SCHEDULED,
+    STAMP,
+    Checkpoint,
+    checkpoints_of,
+    drop_checkpoint,
+    fetch_checkpoint,
+    forget_stored,
+    kept,
+    known_checkpoints,
+    name_prefix,
+    newest_checkpoint,
+    store_checkpoint,
+)
 from .kept_ages import ages, note
 from .views import view
 
-MOST_CHECKPOINTS = 5
 _RESET_LABEL = "atelier.reset"
-_STAMP = "%Y%m%dt%H%M%S%fz"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
 _NEW_SUFFIX = "-new"
 _FETCH_SECONDS = 300.0
-_RUN = re.compile(r"[a-z0-9]{1,32}")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` is the same as in the name; ``run_id``
-    is the run that it was taken for, if given."""
+class CheckpointOutcome:
+    """``checkpoints`` are all of the workspace; ``problem`` is why the new one is not in the image registry."""
 
-    tag: str
-    workspace_id: str
-    taken_at: str
-    stamp: str
-    run_id: str | None = None
+    changed: bool
+    checkpoints: list[Checkpoint]
+    problem: Message | None = None
 
 
 @dataclass(frozen=True)
@@ -81,70 +90,57 @@ class ResetOutcome:
 
 def take_checkpoint(
     context: Context, *, id: str | None, name: str | None, run_id: str | None = None, check_mode: bool = False
-) -> tuple[bool, list[Checkpoint]]:
-    """Takes a checkpoint of a workspace, running or stopped, and drops the oldest beyond five; returns whether one was
-    taken, and all checkpoints.
+) -> CheckpointOutcome:
+    """Takes a checkpoint of a workspace, running or stopped, and drops the oldest beyond five. With several machines it
+    is pushed to the image registry; a failure to do so is returned, not raised.
 
-    With a ``run_id``, a second run with the same one takes no other checkpoint. Raises PROJECT_NOT_FOUND,
+    With a ``run_id``, a second run with the same one takes no other checkpoint, except with ``scheduled``: that one
+    replaces the last of its kind. Raises PROJECT_NOT_FOUND,
     WORKSPACE_BUSY while the workspace is being created, VALIDATION_ERROR, SNAPSHOT_FAILED, DISK_FULL.
     """
     row = _row(context, id, name)
     context = context.at(row)
     _check_run(run_id)
-    present = checkpoints_of(context, row.id)
-    if run_id and any(checkpoint.run_id == run_id for checkpoint in present):
-        return False, present
+    present = _known(context, row)
+    done = next((found for found in present if run_id == found.run_id and run_id not in (None, SCHEDULED)), None)
     if check_mode:
-        return True, present
+        return CheckpointOutcome(done is None, present)
+    if done is not None:
+        # The run that took it may have been killed before it pushed it.
+        return CheckpointOutcome(False, present, store_checkpoint(context, row, done.tag))
     batch = new_id()
     context.progress(Message("step.checkpoint", name=row.name), 0, 1)
     # As a snapshot first: one that is interrupted goes with the next snapshot that anybody takes.
     with context.locks.batch(batch), snapshot(context, row, batch) as image:
         run = f"-{run_id}" if run_id else ""
         # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
-        earlier = [found.stamp for found in checkpoints_of(context, row.id)]
+        earlier = [found.stamp for found in (*present, *checkpoints_of(context, row.id))]
         claimed = last_claim(context.store, row.id)
         stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
-        context.engine.tag(image.id, f"{_prefix(context, row.id)}{stamp}{run}")
-    for old in checkpoints_of(context, row.id)[:-MOST_CHECKPOINTS]:
-        drop_checkpoint(context, old)
+        tag = f"{name_prefix(context.site, row.id)}{stamp}{run}"
+        context.engine.tag(image.id, tag)
+    problem = store_checkpoint(context, row, tag)
+    found = _known(context, row)
+    remaining = kept(found)
+    for old in found:
+        if old not in remaining:
+            drop_checkpoint(context, old)
     context.progress(Message("step.checkpoint", name=row.name), 1, 1)
-    return True, checkpoints_of(context, row.id)
+    return CheckpointOutcome(True, remaining, problem)
+
+
+def _known(context: NodeContext, row: Workspace) -> list[Checkpoint]:
+    return known_checkpoints(context.site, row.id, context.engine.image_tags(f"{SNAPSHOT_LABEL}={row.id}"))
 
 
 def _check_run(run_id: str | None) -> None:
-    if run_id is not None and not _RUN.fullmatch(run_id):
+    if run_id is not None and not RUN.fullmatch(run_id):
         raise AtelierError(
             Code.VALIDATION_ERROR,
             Message("input.run_id", value=run_id[:40]),
             field="run_id",
             value=run_id[:40],
         )
-
-
-def checkpoints_of(context: NodeContext, workspace_id: str) -> list[Checkpoint]:
-    """The workspace's checkpoints, oldest first."""
-    return [checkpoint for checkpoint in all_checkpoints(context) if checkpoint.workspace_id == workspace_id]
-
-
-def all_checkpoints(context: NodeContext) -> list[Checkpoint]:
-    """All checkpoints of the installation, each workspace's oldest first."""
-    return checkpoints_among(context.site.instance, context.engine.image_tags(SNAPSHOT_LABEL))
-
-
-def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
-    """The checkpoints of the instance among image names, each workspace's oldest first."""
-    pattern = re.compile(
-        rf"{re.escape(instance)}/checkpoint:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
-        rf"(?:-(?P<run>{_RUN.pattern}))?"
-    )
-    found = [match for tag in sorted(tags) if (match := pattern.fullmatch(tag))]
-    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
-
-
-def drop_checkpoint(context: NodeContext, checkpoint: Checkpoint) -> None:
-    """Removes its tag; Docker removes its layers with the last container that uses them."""
-    context.engine.remove_image(checkpoint.tag, force=True)
 
 
 # --- Beginning again -------------------------------------------------------------------------------------------------
@@ -188,7 +184,7 @@ def reset(
             after = _view(context, context.store.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
-        with _stopped_if_it_fails(context, row), _origin(context, row, container, taken_before) as (origin, image):
+        with _stopped_if_it_fails(context, row), origin_of(context, row, container, taken_before) as (origin, image):
             kept = _replace_container(
                 context, row, container, image, run_id, pending=GIT_IMPORT if origin == "repository" else None
             )
@@ -216,29 +212,55 @@ def _stopped_if_it_fails(context: NodeContext, row: Workspace) -> Iterator[None]
 
 
 @contextmanager
-def _origin(
-    context: NodeContext, row: Workspace, container: Container | None, taken_before: str | None
+def origin_of(
+    context: NodeContext,
+    row: Workspace,
+    container: Container | None,
+    taken_before: str | None = None,
+    *,
+    scheduled: bool = False,
 ) -> Iterator[tuple[str, str]]:
-    """The origin of the reset as a word, and its image, which exists for the length of the block."""
+    """What the seat can begin from again: the origin as a word, and its image, which exists on this machine for the
+    length of the block. ``scheduled``: also a checkpoint that was taken by the clock."""
+    own = newest_checkpoint(context, row.id, taken_before=taken_before, scheduled=scheduled)
+    if own is not None:
+        yield "checkpoint", fetch_checkpoint(context, own)
+        return
     base = context.store.find(id=row.cloned_from) if row.cloned_from else None
-    own = [found for found in checkpoints_of(context, row.id) if taken_before is None or found.taken_at < taken_before]
-    there = context.at(base) if base else None
-    bases = checkpoints_of(there, base.id) if there and base else []
-    if own:
-        yield "checkpoint", own[-1].tag
-    elif there and bases:
-        yield "base", image_at(context, there, bases[-1].tag)
-    elif there and base and there.engine.inspect(context.site.container_name(base.id)):
-        run_id = new_id()
-        with context.locks.batch(run_id), snapshot(there, base, run_id) as image:
-            yield "base", image_at(context, there, image.tags[0])
-    elif row.cloned_from and (former := container or _last_kept(context, row.id)):
+    with _image_of(context, base) if base else nullcontext() as image:
+        if image is not None:
+            yield "base", image
+            return
+    if row.cloned_from and (former := container or _last_kept(context, row.id)):
         # The base is gone. The seat's container still uses the snapshot that it was created from.
         yield "original_image", former.image_id
     else:
         TemplateImages.of(context.on()).require(row.template)
         template = image_at(context, context.on(), context.site.template_image(row.template))
         yield "repository" if row.git_url else "template", template
+
+
+@contextmanager
+def _image_of(context: NodeContext, base: Workspace) -> Iterator[str | None]:
+    """The base's last checkpoint, or else its present state, brought to this machine; None when it has neither. Raises
+    NODE_UNAVAILABLE when its machine does not answer and the registry has no checkpoint."""
+    there, away = None, None
+    try:
+        there = context.at(base)
+    except AtelierError as error:
+        away = error
+    last = newest_checkpoint(there or context, base.id, scheduled=there is None)
+    if last is not None:
+        # It stays here for the base's other seats; reconcile removes it.
+        yield fetch_checkpoint(context, last, there)
+    elif there and there.engine.inspect(context.site.container_name(base.id)):
+        run_id = new_id()
+        with context.locks.batch(run_id), snapshot(there, base, run_id) as image:
+            yield image_at(context, there, image.tags[0])
+    elif away is not None:
+        raise away
+    else:
+        yield None
 
 
 def _replace_container(
@@ -349,6 +371,7 @@ def remove_history(context: NodeContext, workspace_id: str) -> None:
         remove_container(context, former)
     for checkpoint in checkpoints_of(context, workspace_id):
         drop_checkpoint(context, checkpoint)
+    forget_stored(context, workspace_id)
 
 
 def _last_kept(context: NodeContext, workspace_id: str) -> Container | None:
@@ -373,23 +396,14 @@ def _view(context: Context, row: Workspace, container: Container | None) -> dict
     return view(context.site, row, *observed_status(row, container))
 
 
-def _prefix(context: NodeContext, workspace_id: str) -> str:
-    return f"{context.site.instance}/checkpoint:{workspace_id}-"
-
-
 def stamp_after(earlier: Iterable[str]) -> str:
     """The present time for a name; if the clock was set back, the first time after all earlier stamps."""
     newest = max(earlier, default="")
     moment = datetime.now(UTC)
-    if newest >= moment.strftime(_STAMP):
-        moment = datetime.strptime(newest, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1)
-    return moment.strftime(_STAMP)
+    if newest >= moment.strftime(STAMP):
+        moment = datetime.strptime(newest, STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1)
+    return moment.strftime(STAMP)
 
 
 def _stamp_of(iso: str) -> str:
-    return datetime.fromisoformat(iso).astimezone(UTC).strftime(_STAMP)
-
-
-def _iso(stamp: str) -> str:
-    moment = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime(STAMP)

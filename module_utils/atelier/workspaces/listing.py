@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..common.messages import Message
 from ..common.models import Site, Status
+from ..containers.container import why_away
 from ..containers.context import Context
 from ..engine.interface import Container
 from .views import observed_view, view
@@ -37,7 +37,7 @@ def list_workspaces(
     return [
         observed_view(context.site, row, containers[row.node].get(row.id))
         if row.node in containers
-        else view(context.site, row, Status.ERROR, Message("node_silent", node=row.node))
+        else view(context.site, row, Status.ERROR, why_away(row))
         for row in context.store.all()
         if name in (None, row.name)
         and id in (None, row.id)

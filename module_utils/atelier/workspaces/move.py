@@ -23,10 +23,12 @@ from ..containers.container import (
 )
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
+from ..containers.git_provisioning import carry_git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.snapshots import recover, snapshot
 from ..database.placement import Machine, place_on
 from ..database.workspace_store import new_id
+from .checkpoint_images import leave_checkpoints, push_missing
 from .views import view
 
 
@@ -48,11 +50,8 @@ def move(
     VALIDATION_ERROR for a machine that takes no workspaces, NODE_UNAVAILABLE, SNAPSHOT_FAILED.
     """
     row = context.store.get(id=id, name=name, field="id" if id else "name")
-    if row.status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"
-        )
-    target = _target(context, row, to)
+    check_created(row, "id" if id else "name")
+    target = target_of(context, row, to)
     if check_mode or target == row.node:
         before = _seen(context, row)
         return Moved(target != row.node, before, before | {"node": target})
@@ -68,12 +67,18 @@ def move(
     return Moved(True, before, after)
 
 
-def _target(context: Context, row: Workspace, to: str | None) -> str:
+def check_created(row: Workspace, field: str = "id") -> None:
+    if row.status is Status.CREATING:
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field=field)
+
+
+def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = False) -> str:
+    """The machine that the workspace goes to. That it is on is none if it is ``lost``. Raises as ``move``."""
     if not context.site.nodes:
         raise AtelierError(Code.NO_ROOM, Message("no_other_machine"), field="to")
     machines = context.engines.machines()
     candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
-    if to is not None and to != row.node and not candidates:
+    if to is not None and (to != row.node or lost) and not candidates:
         names = ", ".join(sorted(machine.name for machine in machines)) or "-"
         raise AtelierError(
             Code.VALIDATION_ERROR, Message("no_such_machine", node=to[:60], names=names), field="to", value=to[:60]
@@ -102,6 +107,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     here.engine.stop(name)
     run_id = new_id()
     try:
+        push_missing(here, row.id)
         with here.locks.batch(run_id), snapshot(here, row, run_id, locked=True) as image:
             # What an interrupted move left there.
             discard_container(there, row)
@@ -109,6 +115,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             secrets = [secret.original() for secret in find_secrets(here.engine, container.id)]
             if secrets:
                 there.engine.put(name, "/", secrets)
+            carry_git_files(here, there, row)
     except AtelierError:
         with suppress(AtelierError):
             discard_container(there, row)
@@ -125,6 +132,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     with suppress(AtelierError):
         remove_container(here, name)
         here.engine.remove_volume(here.site.volume_name(row.id))
+        leave_checkpoints(here, row.id)
 
 
 def _seen(context: Context, row: Workspace) -> dict[str, object]:

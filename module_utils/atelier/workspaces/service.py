@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ..common.egress_modes import DEFAULT_MODE
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.messages import Message, id_of
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
@@ -75,7 +75,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         workspace = context.store.find(id=found.id) if found else None
         if workspace is None and made_by_id:
             context.store.get(id=desired.id, field="id")
-        here = context.at(workspace) if workspace else context.on()
+        here = _place(context, workspace, desired)
         container = _container(here, workspace)
         if workspace is not None:
             check_unchangeable(desired, workspace)
@@ -117,6 +117,14 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         if desired.sheet and after:
             desired.sheet.write([after])
         return EnsureResult(True, before, after, warnings + _git_warnings(context, desired, workspace), made_up)
+
+
+def _place(context: Context, workspace: Workspace | None, desired: WorkspaceSpec) -> NodeContext:
+    """The workspace's machine. One whose machine was removed has nothing left to delete but what the controller has."""
+    is_lost = workspace is not None and id_of(workspace.error) == "machine_removed"
+    if workspace is None or (is_lost and desired.state is WorkspaceState.ABSENT):
+        return context.on()
+    return context.at(workspace)
 
 
 def _seen(context: Context, workspace: Workspace | None) -> dict[str, object]:

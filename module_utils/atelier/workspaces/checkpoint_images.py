@@ -1,0 +1,174 @@
+"""The images of checkpoints: on the machine of their workspace and, where there are several, in the image registry.
+
+The name is permanent, ``<instance>/checkpoint:<id>-<time>``, with ``-<run>`` appended if it was taken for a repeatable
+run. The registry has the same names, so a checkpoint can be used on every machine, also when its own is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..common.errors import AtelierError
+from ..common.messages import Message
+from ..common.models import Site, Workspace
+from ..containers.container import SNAPSHOT_LABEL
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import fetch_image, publish, remote_name, stored, withdraw
+
+MOST_CHECKPOINTS = 5
+# The run of those that are taken by the clock. They are for lost machines only: one is kept, and no reset uses it.
+SCHEDULED = "scheduled"
+RUN = re.compile(r"[a-z0-9]{1,32}")
+STAMP = "%Y%m%dt%H%M%S%fz"
+_KIND = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint by its image's name. ``taken_at`` is ISO 8601, UTC; ``stamp`` is the same as in the name; ``run_id``
+    is the run that it was taken for, if given."""
+
+    tag: str
+    workspace_id: str
+    taken_at: str
+    stamp: str
+    run_id: str | None = None
+
+    @property
+    def is_scheduled(self) -> bool:
+        return self.run_id == SCHEDULED
+
+
+def name_prefix(site: Site, workspace_id: str) -> str:
+    """What the names of the workspace's checkpoints begin with, up to the time."""
+    return f"{site.instance}/{_KIND}:{workspace_id}-"
+
+
+def checkpoints_among(instance: str, tags: Iterable[str]) -> list[Checkpoint]:
+    """The checkpoints of the instance among image names, each workspace's oldest first."""
+    pattern = re.compile(
+        rf"{re.escape(instance)}/{_KIND}:(?P<id>[0-9a-f]{{12}})-(?P<stamp>[0-9]{{8}}t[0-9]{{12}}z)"
+        rf"(?:-(?P<run>{RUN.pattern}))?"
+    )
+    found = [match for tag in sorted(set(tags)) if (match := pattern.fullmatch(tag))]
+    return [Checkpoint(match[0], match["id"], _iso(match["stamp"]), match["stamp"], match["run"]) for match in found]
+
+
+def all_checkpoints(context: NodeContext) -> list[Checkpoint]:
+    """All checkpoints on this machine, each workspace's oldest first."""
+    return checkpoints_among(context.site.instance, context.engine.image_tags(SNAPSHOT_LABEL))
+
+
+def checkpoints_of(context: NodeContext, workspace_id: str) -> list[Checkpoint]:
+    """The workspace's checkpoints on this machine, oldest first."""
+    return [checkpoint for checkpoint in all_checkpoints(context) if checkpoint.workspace_id == workspace_id]
+
+
+def stored_checkpoints(site: Site) -> list[Checkpoint]:
+    """Those in the image registry, each workspace's oldest first; none on a single machine. Raises ENGINE_ERROR when
+    the registry does not answer."""
+    return checkpoints_among(site.instance, stored(site, _KIND))
+
+
+def known_checkpoints(site: Site, workspace_id: str, local: Iterable[str]) -> list[Checkpoint]:
+    """The workspace's checkpoints among the names of its machine's images and in the registry, oldest first; without
+    the latter while it does not answer."""
+    names = set(local)
+    with suppress(AtelierError):
+        names.update(stored(site, _KIND))
+    return [found for found in checkpoints_among(site.instance, names) if found.workspace_id == workspace_id]
+
+
+def kept(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Of one workspace's checkpoints those that are kept, oldest first."""
+    ordered = sorted(checkpoints, key=lambda found: found.stamp)
+    asked_for = [found for found in ordered if not found.is_scheduled][-MOST_CHECKPOINTS:]
+    scheduled = [found for found in ordered if found.is_scheduled][-1:]
+    return [found for found in ordered if found in asked_for or found in scheduled]
+
+
+def newest_checkpoint(
+    context: NodeContext, workspace_id: str, *, taken_before: str | None = None, scheduled: bool = False
+) -> Checkpoint | None:
+    """The workspace's newest checkpoint, on this machine or in the registry. ``scheduled``: also one that was taken by
+    the clock. Raises ENGINE_ERROR when this machine has none and the registry does not answer."""
+
+    def newest(among: Iterable[Checkpoint]) -> Checkpoint | None:
+        own = (found for found in among if found.workspace_id == workspace_id and found.is_scheduled <= scheduled)
+        return max(
+            (found for found in own if taken_before is None or found.taken_at < taken_before),
+            key=lambda found: found.stamp,
+            default=None,
+        )
+
+    local = all_checkpoints(context)
+    try:
+        return newest([*local, *stored_checkpoints(context.site)])
+    except AtelierError:
+        if (found := newest(local)) is None:
+            raise
+        return found
+
+
+def store_checkpoint(context: NodeContext, workspace: Workspace, tag: str) -> Message | None:
+    """Pushes a checkpoint of this machine to the registry, if there is one; returns why that failed."""
+    if not context.site.nodes:
+        return None
+    try:
+        push_checkpoint(context, tag)
+    except AtelierError as error:
+        return Message("checkpoint_not_stored", name=workspace.name, node=context.node, why=error.message)
+    return None
+
+
+def push_checkpoint(context: NodeContext, tag: str) -> None:
+    image = context.engine.image(tag)
+    if image is not None:
+        publish(context, image, remote_name(context.site, tag))
+
+
+def push_missing(context: NodeContext, workspace_id: str) -> None:
+    """Pushes the workspace's checkpoints of this machine that the registry lacks: they follow it when it is moved."""
+    local = checkpoints_of(context, workspace_id)
+    present = stored_checkpoints(context.site) if local else []
+    for checkpoint in local:
+        if checkpoint not in present:
+            push_checkpoint(context, checkpoint.tag)
+
+
+def fetch_checkpoint(here: NodeContext, checkpoint: Checkpoint, there: NodeContext | None = None) -> str:
+    """Brings a checkpoint to this machine, and to the registry if only ``there`` has it; returns its name."""
+    if here.engine.image(checkpoint.tag) is None:
+        if there is not None and checkpoint not in stored_checkpoints(here.site):
+            push_checkpoint(there, checkpoint.tag)
+        fetch_image(here, checkpoint.tag)
+    return checkpoint.tag
+
+
+def leave_checkpoints(context: NodeContext, workspace_id: str) -> None:
+    """Removes from this machine the checkpoints of a workspace that left it; the registry has them."""
+    present = stored_checkpoints(context.site)
+    for checkpoint in checkpoints_of(context, workspace_id):
+        if checkpoint in present:
+            context.engine.remove_image(checkpoint.tag, force=True)
+
+
+def drop_checkpoint(context: NodeContext, checkpoint: Checkpoint) -> None:
+    """Removes its name on this machine and in the registry; layers go with the last container that uses them."""
+    context.engine.remove_image(checkpoint.tag, force=True)
+    withdraw(context, [checkpoint.tag])
+
+
+def forget_stored(context: Context, workspace_id: str) -> None:
+    """Deletes all checkpoints of the workspace from the registry."""
+    with suppress(AtelierError):
+        withdraw(context, [c.tag for c in stored_checkpoints(context.site) if c.workspace_id == workspace_id])
+
+
+def _iso(stamp: str) -> str:
+    moment = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,189 @@
+"""Begins the workspaces of a machine that is lost on other machines, from their last checkpoints in the registry.
+
+A workspace keeps its id, address, password, claim, aliases and branch, which are the row's. The row's machine is the
+one moment of the change, as in a move. If the lost machine returns, its container gets no requests, and reconcile
+removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message, id_of
+from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
+from ..containers.container import discard_container, seat_spec, start_seat
+from ..containers.context import Context, NodeContext
+from ..containers.git_import import fetch
+from ..containers.git_provisioning import renew_credential, repository_for
+from ..containers.snapshots import forget_snapshot
+from ..database.intent import stopped_on_purpose, wanted_up
+from .checkpoint_images import Checkpoint, newest_checkpoint
+from .checkpoints import origin_of
+from .move import check_created, target_of
+
+_FETCH_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class BegunSeat:
+    """What became of one workspace. ``origin`` is as a reset has it, None for one that stayed; ``checkpoint`` is when
+    that was taken, ``age`` its seconds; ``lost`` is a sentence on what was lost."""
+
+    id: str
+    name: str
+    node: str
+    origin: str | None = None
+    checkpoint: str | None = None
+    age: int | None = None
+    lost: str | None = None
+    error: str | None = None
+
+
+def begin_elsewhere(
+    context: Context,
+    *,
+    id: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    node: str | None = None,
+    to: str | None = None,
+    or_base: bool = False,
+    check_mode: bool = False,
+) -> list[BegunSeat]:
+    """Begins workspaces whose machine does not answer on the machine ``to``, or else on that with most room: one, those
+    of a group, or all of a machine. Of a group, those whose machines answer are left alone.
+
+    One without a checkpoint begins from its base or template ``or_base``. Each runs afterwards if it is meant to. Of
+    several, one that fails stays as it was, with its error. Raises VALIDATION_ERROR when the machine answers, or when
+    there is no checkpoint; PROJECT_NOT_FOUND, WORKSPACE_BUSY, NO_ROOM, and what a reset raises.
+    """
+    if group is None and node is None:
+        row = context.store.get(id=id, name=name, field="id" if id else "name")
+        return [_begin(context, row, to, or_base, check_mode)]
+    seats: list[BegunSeat] = []
+    rows = _chosen(context, group, node)
+    for row in rows:
+        context.progress(Message("step.move", name=row.name, node=to or "-"), len(seats), len(rows))
+        try:
+            seats.append(_begin(context, row, to, or_base, check_mode))
+        except AtelierError as error:
+            seats.append(BegunSeat(row.id, row.name, row.node, error=error.sentence))
+    return seats
+
+
+def is_lost(context: Context, node: str) -> bool:
+    """Whether the machine does not answer, or is not part of the installation any more."""
+    try:
+        context.on(node)
+    except AtelierError as error:
+        if error.code is not Code.NODE_UNAVAILABLE:
+            raise
+        return True
+    return False
+
+
+def remove_machine(context: Context, node: str, *, force: bool = False, check_mode: bool = False) -> tuple[bool, bool]:
+    """Takes a machine out of the installation's swarm; returns whether that is a change, and whether the machine
+    answers. Raises VALIDATION_ERROR for the controller and for a machine that still has workspaces.
+
+    With ``force`` those of a machine that does not answer become ``error``. They can still begin elsewhere.
+    """
+    if node == CONTROLLER:
+        raise AtelierError(Code.VALIDATION_ERROR, Message("controller_stays"), field="name", value=node)
+    rows = [row for row in context.store.all() if row.node == node]
+    answers = not is_lost(context, node)
+    if rows and (answers or not force):
+        why = Message("machine_in_use" if force else "machine_has_seats", node=node[:60], count=len(rows))
+        raise AtelierError(Code.VALIDATION_ERROR, why, field="name", value=node[:60], seats=len(rows))
+    member = context.engines.swarm_members().get(node)
+    marked = [row for row in rows if id_of(row.error) != "machine_removed"]
+    if not check_mode:
+        for row in marked:
+            context.store.update(row.id, status=Status.ERROR, error=Message("machine_removed", node=node))
+        if member is not None:
+            context.on().engine.remove_node(member.id)
+    return bool(marked) or member is not None, answers
+
+
+def _chosen(context: Context, group: str | None, node: str | None) -> Sequence[Workspace]:
+    rows = [row for row in context.store.all() if node in (None, row.node) and group in (None, row.group)]
+    lost = {machine: is_lost(context, machine) for machine in {row.node for row in rows}}
+    if node is not None and rows and not lost[node]:
+        raise _answers(node)
+    return [row for row in rows if lost[row.node]]
+
+
+def _answers(node: str) -> AtelierError:
+    return AtelierError(Code.VALIDATION_ERROR, Message("machine_answers", node=node), field="origin", value=node)
+
+
+def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, check_mode: bool) -> BegunSeat:
+    check_created(row)
+    if not is_lost(context, row.node):
+        raise _answers(row.node)
+    there = context.on(target_of(context, row, to, lost=True))
+    if check_mode:
+        last = _checkpoint(there, row, or_base)
+        return _outcome(row, there, "checkpoint" if last else "base", last)
+    with context.locks.workspace(row.id, context.lock_wait):
+        row = context.store.get(id=row.id)
+        # Another run may have done it meanwhile.
+        if not is_lost(context, row.node):
+            raise _answers(row.node)
+        last = _checkpoint(there, row, or_base)
+        origin = _make(there, row)
+        return _outcome(context.store.get(id=row.id), there, origin, last)
+
+
+def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint | None:
+    last = newest_checkpoint(there, row.id, scheduled=True)
+    if last is None and not or_base:
+        raise AtelierError(Code.VALIDATION_ERROR, Message("no_checkpoint", name=row.name), field="origin")
+    return last
+
+
+def _make(there: NodeContext, row: Workspace) -> str:
+    """Makes the container and starts it if the workspace is meant to run; returns the origin."""
+    name, store = there.site.container_name(row.id), there.store
+    runs = row.id in wanted_up(store)
+    # Its secrets belong to the container that is lost.
+    forget_snapshot(there, row.id)
+    # What an interrupted run left there.
+    discard_container(there, row)
+    with origin_of(there, row, None, scheduled=True) as (origin, image):
+        there.engine.create(seat_spec(there, row, image, name))
+    try:
+        if runs:
+            store.claim_running_slot(row.id)
+    except AtelierError:
+        discard_container(there, row)
+        raise
+    store.update(row.id, node=there.node, git_pending=GIT_IMPORT if origin == "repository" else None)
+    there.sync_routes()
+    row = store.get(id=row.id)
+    if not runs:
+        renew_credential(there, row, failed="no_credential")
+        stopped_on_purpose(store, row.id)
+        return origin
+    # A checkpoint may hold work that was never committed; a base holds none of this workspace's.
+    pushed = origin != "checkpoint" and row.branch is not None
+    with repository_for(there, row, wanted=row.repository is not None, restore=pushed) as push:
+
+        def fill() -> None:
+            if row.git_pending:
+                fetch(there, row, None, _FETCH_SECONDS)
+            push()
+
+        start_seat(there, row, fill)
+    return origin
+
+
+def _outcome(row: Workspace, there: NodeContext, origin: str, last: Checkpoint | None) -> BegunSeat:
+    if last is None:
+        return BegunSeat(row.id, row.name, there.node, origin, lost=Message("begun.base", name=row.name))
+    age = max(int((datetime.now(UTC) - datetime.fromisoformat(last.taken_at)).total_seconds()), 0)
+    lost = Message("begun.checkpoint", name=row.name, taken_at=last.taken_at, minutes=age // 60)
+    return BegunSeat(row.id, row.name, there.node, origin, last.taken_at, age, lost)

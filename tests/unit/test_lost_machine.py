@@ -1,0 +1,341 @@
+"""Checkpoints in the image registry, and what they are good for when a machine is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, as_message, id_of
+from atelier.common.models import CONTROLLER, GIB, Node, Site, Status, Workspace
+from atelier.containers import distribution
+from atelier.containers.seat_http import DIRECT
+from atelier.database.intent import stopped_on_purpose
+from atelier.database.placement import Machine
+from atelier.database.workspace_store import WorkspaceStore
+from atelier.engine.docker_errors import Place
+from atelier.engine.interface import Container, Image, SeatSpec, SwarmNode
+from atelier.reconcile import Kind, _misplaced_checkpoints
+from atelier.workspaces import checkpoints, lost_machine
+from atelier.workspaces.checkpoint_images import (
+    checkpoints_among,
+    leave_checkpoints,
+    newest_checkpoint,
+    stored_checkpoints,
+)
+from atelier.workspaces.checkpoints import origin_of, take_checkpoint
+from atelier.workspaces.listing import list_workspaces
+from atelier.workspaces.lost_machine import begin_elsewhere, remove_machine
+from support import container, context, open_store, order, refused, site
+
+REGISTRY = "10.0.0.10:5000"
+
+
+class Engine:
+    """A machine's Docker: images by name, containers by name; pushes to and pulls from ``registry``."""
+
+    def __init__(self, registry: dict[str, str]) -> None:
+        self.registry, self.images, self.containers = registry, dict[str, str](), dict[str, SeatSpec]()
+        self.members: list[SwarmNode] = []
+
+    def image(self, name: str) -> Image | None:
+        found = self.images.get(name)
+        return Image(found, [name], (), {}) if found else None
+
+    def image_tags(self, label: str) -> list[str]:
+        return list(self.images)
+
+    def tag(self, image: str, name: str) -> None:
+        self.images[name] = image
+
+    def remove_image(self, name: str, *, force: bool = False) -> bool:
+        return self.images.pop(name, None) is not None
+
+    def push(self, name: str) -> None:
+        if "silent" in self.registry:
+            raise AtelierError(Code.ENGINE_ERROR, as_message("The registry is off."))
+        self.registry[name.removeprefix(f"{REGISTRY}/")] = self.images[name]
+
+    def pull(self, name: str) -> Image:
+        self.images[name] = self.registry[name.removeprefix(f"{REGISTRY}/")]
+        return Image(self.images[name], [name], (), {})
+
+    def inspect(self, name: str) -> Container | None:
+        return container("created", name=name) if name in self.containers else None
+
+    def create(self, spec: SeatSpec) -> None:
+        assert spec.image in self.images
+        self.containers[spec.name] = spec
+
+    def container_names(self, label: str) -> dict[str, str]:
+        return {}
+
+    def remove_volume(self, volume: str) -> bool:
+        return False
+
+    def remove(self, name: str) -> None:
+        self.containers.pop(name, None)
+
+    def swarm_nodes(self) -> list[SwarmNode]:
+        return self.members
+
+    def remove_node(self, id: str) -> None:
+        self.members = [member for member in self.members if member.id != id]
+
+
+class Machines:
+    """The engines of the controller, alpha and beta; those in ``lost`` do not answer."""
+
+    def __init__(self, registry: dict[str, str]) -> None:
+        self.all = {name: Engine(registry) for name in (CONTROLLER, "alpha", "beta")}
+        self.lost: set[str] = set()
+
+    def of(self, node: str) -> Any:
+        if node in self.lost or node not in self.all:
+            raise Place("https://10.0.0.11:2376", node).unreachable("ConnectionError")
+        return self.all[node]
+
+    def route(self, node: str) -> Any:
+        return DIRECT
+
+    def machines(self) -> list[Machine]:
+        return [Machine(name, 64 * GIB) for name in self.all if name not in self.lost]
+
+    def swarm_members(self) -> dict[str, SwarmNode]:
+        return {node.id: node for node in self.all[CONTROLLER].swarm_nodes()}
+
+
+class Installation:
+    """Three machines and a registry; its workspaces are on alpha."""
+
+    def __init__(self, folder: Path, store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        nodes = (Node("alpha", "https://10.0.0.11:2376"), Node("beta", "https://10.0.0.12:2376"))
+        self.site: Site = replace(site(folder), nodes=nodes, image_registry=REGISTRY)
+        self.registry: dict[str, str] = {}
+        self.machines, self.store = Machines(self.registry), store
+        self.context = context(self.site, store, None)
+        self.context = replace(self.context, engines=self.machines)  # type: ignore[arg-type]
+        self.started: list[tuple[str, str]] = []
+        monkeypatch.setattr(distribution, "_registry", lambda _: self)
+        monkeypatch.setattr(type(self.context), "sync_routes", lambda _: None)
+        monkeypatch.setattr(checkpoints, "snapshot", self.snapshot)
+
+        def start(there: Any, row: Workspace, fill: Any) -> None:
+            fill()
+            self.started.append((there.node, row.name))
+
+        monkeypatch.setattr(lost_machine, "start_seat", start)
+
+    # --- The registry ---
+
+    def names(self, repository: str) -> list[str]:
+        if "silent" in self.registry:
+            raise AtelierError(Code.ENGINE_ERROR, as_message("The registry is off."))
+        return [name for name in self.registry if name.startswith(f"{repository}:")]
+
+    def delete(self, name: str) -> bool:
+        self.names("")
+        return self.registry.pop(name, None) is not None
+
+    # --- The rest ---
+
+    @contextmanager
+    def snapshot(self, there: Any, row: Workspace, run: str) -> Iterator[Image]:
+        yield Image(f"sha256:{row.name}", [], (), {})
+
+    def seat(self, name: str, *, stopped: bool = False, **values: Any) -> Workspace:
+        (row,) = self.store.reserve([order(name, **values)], [Machine("alpha", 64 * GIB)])
+        self.store.update(row.id, status=Status.RUNNING)
+        if stopped:
+            stopped_on_purpose(self.store, row.id)
+        return self.store.get(id=row.id)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    with open_store(tmp_path) as store:
+        yield Installation(tmp_path, store, monkeypatch)
+
+
+def test_a_checkpoint_is_on_its_machine_and_in_the_registry(installed: Installation) -> None:
+    row = installed.seat("one")
+    for _ in range(6):
+        outcome = take_checkpoint(installed.context, id=row.id, name=None)
+        assert outcome.changed and outcome.problem is None
+    names = [found.tag for found in outcome.checkpoints]
+    assert sorted(installed.registry) == sorted(installed.machines.all["alpha"].images) == names
+    assert len(names) == 5, "the oldest is in neither"
+    assert not take_checkpoint(installed.context, id=row.id, name=None, run_id="r1").problem
+    again = take_checkpoint(installed.context, id=row.id, name=None, run_id="r1")
+    assert not again.changed and len(again.checkpoints) == 5
+
+
+def test_a_registry_that_is_off_fails_no_checkpoint(installed: Installation) -> None:
+    row = installed.seat("one")
+    installed.registry["silent"] = ""
+    outcome = take_checkpoint(installed.context, id=row.id, name=None)
+    assert outcome.problem == Message(
+        "checkpoint_not_stored", name="one", node="alpha", why=as_message("The registry is off.")
+    )
+    assert outcome.checkpoints == checkpoints_among("test", installed.machines.all["alpha"].images)
+    # One that may have others must not be reset to something else.
+    with pytest.raises(AtelierError, match="registry is off"):
+        newest_checkpoint(installed.context.on("beta"), row.id)
+
+
+def test_scheduled_checkpoints_are_for_lost_machines_only(installed: Installation) -> None:
+    row = installed.seat("one")
+    (asked_for,) = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    for _ in range(2):
+        found = take_checkpoint(installed.context, id=row.id, name=None, run_id="scheduled").checkpoints
+    assert [each.is_scheduled for each in found] == [False, True], "one is kept"
+    here = installed.context.on("beta")
+    assert newest_checkpoint(here, row.id) == asked_for, "what a reset begins from"
+    for _ in range(5):
+        found = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    assert len(found) == 6 and sum(each.is_scheduled for each in found) == 1
+    last = take_checkpoint(installed.context, id=row.id, name=None, run_id="scheduled").checkpoints[-1]
+    installed.machines.lost.add("alpha")
+    (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta")
+    assert (begun.origin, begun.checkpoint) == ("checkpoint", last.taken_at)
+
+
+def test_checkpoints_follow_a_move(installed: Installation) -> None:
+    row = installed.seat("one")
+    taken = take_checkpoint(installed.context, id=row.id, name=None).checkpoints[0]
+    installed.store.update(row.id, node="beta")
+    leave_checkpoints(installed.context.on("alpha"), row.id)
+    beta = installed.machines.all["beta"]
+    assert not installed.machines.all["alpha"].images and not beta.images
+    with origin_of(installed.context.on("beta"), row, None) as (origin, image):
+        assert (origin, image) == ("checkpoint", taken.tag)
+    assert list(beta.images) == [taken.tag], "under the name that it had where it was made"
+    # The next one is newer, and a release finds the older.
+    later = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    here = installed.context.on("beta")
+    assert newest_checkpoint(here, row.id) == later[-1] != taken
+    assert newest_checkpoint(here, row.id, taken_before=taken.taken_at) is None
+
+
+def test_what_no_machine_needs_is_removed_and_what_only_one_has_is_pushed(installed: Installation) -> None:
+    row = installed.seat("one")
+    for _ in range(2):
+        take_checkpoint(installed.context, id=row.id, name=None)
+    first, second = stored_checkpoints(installed.site)
+    del installed.registry[second.tag]
+
+    def drift() -> dict[str, Kind]:
+        rows = {row.id: row for row in installed.store.all()}
+        here = installed.context.on("alpha")
+        found = _misplaced_checkpoints(here, stored_checkpoints(installed.site), rows, lambda _: False)
+        for difference in found:
+            difference.repair()
+        return {difference.subject: difference.kind for difference in found}
+
+    assert drift() == {second.tag: Kind.UNSTORED_CHECKPOINT}
+    assert drift() == {}
+    installed.store.update(row.id, node="beta")
+    assert drift() == dict.fromkeys((first.tag, second.tag), Kind.LEFTOVER_CHECKPOINT)
+    assert not installed.machines.all["alpha"].images
+    assert len(installed.registry) == 2
+
+
+def test_a_seat_begins_elsewhere_from_its_checkpoint(installed: Installation) -> None:
+    row = installed.seat("one", password_hash="hash")
+    (taken,) = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    with pytest.raises(AtelierError) as error:
+        begin_elsewhere(installed.context, id=row.id)
+    assert "alpha answers" in refused(error, Code.VALIDATION_ERROR, "origin")
+    installed.machines.lost.add("alpha")
+    with pytest.raises(AtelierError, match="takes no workspaces"):
+        begin_elsewhere(installed.context, id=row.id, to="alpha")
+    (foretold,) = begin_elsewhere(installed.context, id=row.id, to="beta", check_mode=True)
+    (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta")
+    assert begun == foretold
+    assert (begun.node, begun.origin, begun.checkpoint, begun.age) == ("beta", "checkpoint", taken.taken_at, 0)
+    assert begun.lost and taken.taken_at in begun.lost and "0 minutes" in begun.lost
+    now = installed.store.get(id=row.id)
+    assert now == row._replace(node="beta")
+    (spec,) = installed.machines.all["beta"].containers.values()
+    assert (spec.image, spec.address) == (taken.tag, row.address)
+    assert installed.started == [("beta", "one")]
+    # It is where it answers now.
+    with pytest.raises(AtelierError, match="beta answers"):
+        begin_elsewhere(installed.context, id=row.id)
+
+
+def test_a_stopped_seat_stays_stopped(installed: Installation) -> None:
+    row = installed.seat("one", stopped=True)
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    begin_elsewhere(installed.context, id=row.id)
+    assert installed.store.get(id=row.id).status is Status.STOPPED
+    assert not installed.started
+
+
+def test_a_seat_without_checkpoint_begins_only_where_that_is_wanted(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = installed.seat("one")
+    installed.machines.lost.add("alpha")
+    with pytest.raises(AtelierError) as error:
+        begin_elsewhere(installed.context, id=row.id)
+    assert "checkpoint_or_base" in refused(error, Code.VALIDATION_ERROR, "origin")
+    assert installed.store.get(id=row.id) == row
+    controller = installed.machines.all[CONTROLLER]
+    controller.images["test/workspace:empty"] = "sha256:template"
+    monkeypatch.setattr(checkpoints.TemplateImages, "require", lambda *_: None)
+    (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta", or_base=True)
+    assert (begun.origin, begun.checkpoint) == ("template", None)
+    assert begun.lost and "had no checkpoint" in begun.lost
+
+
+def test_all_of_a_machine_or_a_group_begin_elsewhere_and_each_failure_is_its_own(installed: Installation) -> None:
+    one, two = installed.seat("one", group="g"), installed.seat("two", group="g")
+    other = installed.seat("other", group="g")
+    installed.store.update(other.id, node="beta")
+    for row in (two, other):
+        take_checkpoint(installed.context, id=row.id, name=None)
+    with pytest.raises(AtelierError, match="alpha answers"):
+        begin_elsewhere(installed.context, node="alpha")
+    assert begin_elsewhere(installed.context, group="g") == []
+    installed.machines.lost.add("alpha")
+    stayed, begun = begin_elsewhere(installed.context, group="g")
+    assert (stayed.id, stayed.node, stayed.origin) == (one.id, "alpha", None)
+    assert stayed.error and "no checkpoint" in stayed.error
+    assert (begun.id, begun.error) == (two.id, None)
+    assert [seat.id for seat in begin_elsewhere(installed.context, node="alpha", check_mode=True)] == [one.id]
+
+
+def test_a_machine_is_removed_when_nothing_of_it_is_lost_by_that(installed: Installation) -> None:
+    controller = installed.machines.all[CONTROLLER]
+    controller.members = [SwarmNode("alpha", {}, "ready", "active", "10.0.0.11", GIB, 1, "26")]
+    row = installed.seat("one")
+    for force, words in ((False, "has 1 workspaces"), (True, "answers and has 1")):
+        with pytest.raises(AtelierError) as error:
+            remove_machine(installed.context, "alpha", force=force)
+        assert words in refused(error, Code.VALIDATION_ERROR, "name")
+    with pytest.raises(AtelierError):
+        remove_machine(installed.context, CONTROLLER)
+    installed.machines.lost.add("alpha")
+    with pytest.raises(AtelierError, match="move_from=checkpoint"):
+        remove_machine(installed.context, "alpha")
+    assert remove_machine(installed.context, "alpha", force=True, check_mode=True) == (True, False)
+    assert controller.members
+    assert remove_machine(installed.context, "alpha", force=True) == (True, False)
+    assert not controller.members
+    now = installed.store.get(id=row.id)
+    assert (now.status, id_of(now.error)) == (Status.ERROR, "machine_removed")
+    monkey = SimpleNamespace(everywhere=list, site=installed.site, store=installed.store)
+    (shown,) = list_workspaces(monkey)  # type: ignore[arg-type]
+    assert shown["error"] == now.error
+    assert remove_machine(installed.context, "alpha", force=True) == (False, False), "another run changes nothing"
+    # It can still begin elsewhere, which leaves nothing to hold up the removal.
+    begin_elsewhere(installed.context, id=row.id, or_base=True, check_mode=True)
+    installed.store.update(row.id, node="beta")
+    assert remove_machine(installed.context, "alpha") == (False, False)
