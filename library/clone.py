@@ -55,6 +55,14 @@ options:
       - A file with a row for each seat (name, url, password, state), with mode 0600. Its passwords are reused, so
         that an interrupted run can be completed with the same passwords.
     type: path
+  nodes:
+    description:
+      - Labels of machines, C(name=value). A new seat is created on a machine that has all of them, and moves only to
+        such a one. The inventory gives a machine its labels with C(atelier_node_labels).
+      - If not given, those of the source.
+    type: list
+    elements: str
+    default: []
   flatten_at:
     description: From this number of image layers on, the snapshot is flattened to a single layer. Docker allows 125.
     type: int
@@ -129,6 +137,7 @@ def _clone(module: AnsibleModule, context: Context) -> dict[str, Any]:
         passwords=given["passwords"],
         generate_passwords=given["generate_passwords"],
         sheet=CredentialsCsv(Path(csv), folder_to_be_made=context.site.state_dir) if csv else None,
+        nodes=given["nodes"],
         max_layers=given["flatten_at"],
     )
     outcome = clone(context, order, check_mode=module.check_mode)

@@ -24,6 +24,9 @@ options:
   cloned_from:
     description: Only the clones of the workspace with this id.
     type: str
+  node:
+    description: Only the workspaces of this machine, by its name in the inventory; the controller's is C(controller).
+    type: str
 extends_documentation_fragment: [atelier, atelier.check]
 """
 
@@ -51,7 +54,7 @@ from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workspaces.listing import list_workspaces
 from ansible.module_utils.basic import AnsibleModule
 
-_FILTERS = ("name", "id", "group", "cloned_from")
+_FILTERS = ("name", "id", "group", "cloned_from", "node")
 
 
 def main() -> None:

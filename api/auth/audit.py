@@ -54,12 +54,19 @@ class _Window:
 
 
 class Audit:
-    """Actor, action, workspace, result and job. Never user input.
+    """Actor, action, workspace, result and job. Never user input. With several machines also the workspace's machine,
+    which ``place`` returns.
 
     Entries have a ``sequence`` number, which also orders them after the clock was set back.
     """
 
-    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        clock: Callable[[], float] = time.monotonic,
+        place: Callable[[str], str | None] = lambda workspace: None,
+    ) -> None:
+        self._place = place
         folder = state_dir / "audit"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._changes = Logbook(folder / "audit.log", file_bytes=_FILE_BYTES, files=_FILES)
@@ -148,7 +155,11 @@ class Audit:
         self, who: object, what: object, workspace: str | None, outcome: object, job: str | None, **more: object
     ) -> dict[str, object]:
         self._sequence += 1
-        entry = {"at": now(), "who": who, "what": what, "workspace": workspace, "outcome": outcome, "job": job}
+        entry: dict[str, object] = {"at": now(), "who": who, "what": what, "workspace": workspace}
+        entry |= {"outcome": outcome, "job": job}
+        node = self._place(workspace) if workspace and "node" not in more else None
+        if node is not None:
+            entry["node"] = node
         return {**entry, **more, "sequence": self._sequence}
 
 

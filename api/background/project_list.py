@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 from atelier.common.messages import tagged
+from atelier.common.models import Workspace
 
 from ..services.services import Services
 
@@ -15,14 +18,21 @@ class ProjectList:
         self._key: tuple[object, ...] = ()
         self._body = b""
 
-    def body(self, services: Services) -> bytes:
-        """``{success, projects, count}``. Dashboards ask every second, mostly to learn that all is as it was."""
+    def body(self, services: Services, node: str | None = None) -> bytes:
+        """``{success, projects, count}``, of one machine if it is named. Dashboards ask for all every second, mostly to
+        learn that nothing has changed."""
+        if node is not None:
+            return _made(services, [row for row in services.reads.all() if row.node == node])
         key = (services.reads.version(), services.watcher.version)
         if key != self._key:
-            projects = [services.presenter.project(row) for row in services.reads.all()]
-            self._body = orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
+            self._body = _made(services, services.reads.all())
             self._key = key
         return self._body
+
+
+def _made(services: Services, rows: Sequence[Workspace]) -> bytes:
+    projects = [services.presenter.project(row) for row in rows]
+    return orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
 
 
 class Topics:

@@ -29,7 +29,7 @@ async def list_nodes(services: ServicesDep) -> Nodes:
 async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: CurrentCaller) -> Done:
     """Lets the machine take new workspaces, or not; those it has go on."""
     await asyncio.to_thread(set_availability, services.engines, name, body.availability)
-    services.audit.write(caller.name, f"node {body.availability}", None, "successful")
+    services.audit.write(caller.name, f"node {body.availability}", None, "successful", node=name)
     return {"success": True, "message": "Node updated successfully"}
 
 

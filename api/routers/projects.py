@@ -55,9 +55,9 @@ OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 
 @router.get("/", response_model=ProjectList, responses=errors())
 @router.get("", response_model=ProjectList, include_in_schema=False)
-async def list_projects(request: Request, services: ServicesDep) -> Response:
-    """All workspaces with their current status."""
-    return JSON(request.app.state.project_list.body(services))
+async def list_projects(request: Request, services: ServicesDep, node: str | None = None) -> Response:
+    """All workspaces with their current status, or those of one machine."""
+    return JSON(request.app.state.project_list.body(services, node))
 
 
 @router.get("/groups", responses=errors())
@@ -90,6 +90,7 @@ async def create_project(
         git_url=body.git_url,
         notes=body.notes or "",
         password_hash=await _hashed(body.password),
+        node_labels=await services.node_labels(body.nodes),
     )
     with_repository = bool(body.create_git_repo) and services.settings.site.git is not None
     variables = {"workspace_git_repo": True} if with_repository else {}
@@ -191,6 +192,7 @@ async def clone_project(
     source = services.row(project_id)
     if source.status is Status.CREATING:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.source_being_made"), field="projectId")
+    source = source._replace(node_labels=await services.node_labels(body.nodes, source.node_labels))
     password_hash = await _hashed(body.password)
     ids = [new_id() for _ in range(body.count)]
     hashes = [password_hash] * body.count

@@ -141,6 +141,9 @@ Count = Annotated[Whole, checked(check_count), _shown(5, minimum=CLONE_COUNT[0],
 Minutes = Annotated[
     Whole, checked(check_extension), _shown(90, minimum=EXTENSION_MINUTES[0], maximum=EXTENSION_MINUTES[1])
 ]
+Labels = Annotated[
+    list[Text], Field(max_length=20, examples=[["gpu=true"]], description="Labels that its machine must have.")
+]
 Memory = Annotated[Text, _one_of(*MEMORY_SIZES), _shown("2g", enum=list(MEMORY_SIZES))]
 Cpus = Annotated[
     Text,

@@ -22,6 +22,7 @@ from .fields import (
     Cpus,
     GitUrl,
     Group,
+    Labels,
     Memory,
     Minutes,
     Mode,
@@ -61,6 +62,7 @@ class CreateProject(Body):
     cpu_cores: Cpus | None = None
     group: Group | None = None
     notes: Notes | None = None
+    nodes: Labels | None = None
 
     @field_validator("password")
     @classmethod
@@ -136,6 +138,7 @@ class CloneProject(Body):
 
     count: Count
     password: Password | None = None
+    nodes: Labels | None = Field(default=None, description="Labels of the machines; if left out, those of the source.")
 
 
 class ExtendProject(Body):

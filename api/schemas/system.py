@@ -110,6 +110,9 @@ class AuditEntry(TypedDict):
     outcome: Annotated[str, eg("successful")]
     job: str | None
     sequence: Annotated[int, Field(description="Grows with each entry, also after the clock was set back.")]
+    node: NotRequired[
+        Annotated[str, eg("alpha", "The workspace's machine, or the one changed. Missing on a single machine.")]
+    ]
     source: NotRequired[
         Annotated[str, Field(description="Of a clone: the id of the workspace that was copied. Missing otherwise.")]
     ]

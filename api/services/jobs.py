@@ -76,6 +76,8 @@ def submit(
     outcome: Ended | None = None,
 ) -> asyncio.Future[Ended]:
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
+    # Those that the job deletes are on no machine afterwards.
+    places = {id: place for id in job.project_ids if (place := services.place(id))}
     future = services.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
 
     def write_audit(done: asyncio.Future[Ended]) -> None:
@@ -88,7 +90,9 @@ def submit(
         more = {"source": job.variables["source_id"]} if "source_id" in job.variables else {}
         for id in job.project_ids:
             here = "error" if ended.error is None and id in failed else outcome
-            services.audit.write(caller.name, job.operation, id, here, job.id, **more)
+            place = services.place(id) or places.get(id)
+            where = {"node": place} if place else {}
+            services.audit.write(caller.name, job.operation, id, here, job.id, **where, **more)
 
     future.add_done_callback(write_audit)
     return future

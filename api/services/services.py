@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
@@ -96,7 +97,7 @@ class Services:
         self.claimants = Browsers(settings.token, "", site.protocol, "claimant")
         self.alias_auth = AliasAuth()
         self.hashing = Hashing()
-        self.audit = Audit(site.state_dir)
+        self.audit = Audit(site.state_dir, place=self.place)
         self.clock = SteadyClock()
         self.git_version = GitVersion(site)
         self.domain_categories = read_categories(settings.domain_categories)
@@ -114,6 +115,15 @@ class Services:
     async def machines(self) -> list[Machine]:
         """Those that take new workspaces; none on a single machine."""
         return await asyncio.to_thread(self.engines.machines) if self.settings.site.nodes else []
+
+    async def node_labels(self, wanted: Sequence[str] | None, otherwise: str = "") -> str:
+        """As ``Engines.node_labels``."""
+        return await asyncio.to_thread(self.engines.node_labels, wanted or (), otherwise)
+
+    def place(self, workspace_id: str) -> str | None:
+        """The workspace's machine; None on a single machine, and for one that is gone."""
+        row = self.reads.find(id=workspace_id) if self.settings.site.nodes else None
+        return row.node if row else None
 
     def write_client_map(self) -> None:
         """Updates the egress proxies' client map after a change without a playbook."""

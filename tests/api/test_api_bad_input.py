@@ -128,6 +128,17 @@ def _takes(field: str, value: Any) -> bool:
     return field in ("passwordProtected", "createGitRepo", "removePassword", "useProxy") and value is True
 
 
+def test_labels_that_no_machine_has(api: Api, base: dict[str, Any]) -> None:
+    asked = (
+        ("/api/projects/create", {"projectName": "with-labels", "projectType": "empty"}),
+        (f"/api/projects/{base['id']}/clone", {"count": 1}),
+    )
+    for path, body in asked:
+        for labels in (["gpu=true"], ["x" * 5000], ["<b>"], "gpu=true", ["a=b"] * 21):
+            is_error(api.post(path, {**body, "nodes": labels}), 400, "VALIDATION_ERROR", "nodes")
+    assert api.get("/api/projects/?node=nowhere").json() == {"success": True, "projects": [], "count": 0}
+
+
 def test_notes_come_back_as_they_were_sent(api: Api, base: dict[str, Any]) -> None:
     path = f"/api/projects/{base['id']}/notes"
     for kind in NOTES - {"long"}:

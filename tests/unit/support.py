@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from atelier.common.locks import Locks
 from atelier.common.models import CONTROLLER, Limits, Network, ProxyMode, Quotas, Site, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT, SeatRoute
-from atelier.database.placement import Machine
+from atelier.database.placement import Machine, checked_labels
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container
@@ -44,6 +45,7 @@ def row(**values: object) -> Workspace:
         "template": "empty",
         "address": "10.9.0.16",
         "node": "controller",
+        "node_labels": "",
         "created_at": "2026-01-01T00:00:00.000Z",
         "last_activity": "2026-01-01T00:00:00.000Z",
         "owner": "default",
@@ -116,6 +118,9 @@ class OneEngine:
 
     def machines(self) -> list[Machine]:
         return []
+
+    def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
+        return checked_labels(wanted or otherwise.split(","), [])
 
 
 def context(here: Site, store: WorkspaceStore, engine: object, **ports: Any) -> Context:

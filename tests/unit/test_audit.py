@@ -124,3 +124,12 @@ def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path, monkeypatch: py
     log = Audit(tmp_path)  # also over a restart
     log.write("loopback", "third", None, "successful")
     assert [entry["what"] for entry in log.newest(10)] == ["third", "second", "first"]
+
+
+def test_a_line_about_a_workspace_names_its_machine(tmp_path: Path) -> None:
+    log = Audit(tmp_path, place={"0123456789ab": "alpha"}.get)
+    log.write("loopback", "stop", "0123456789ab", "successful")
+    log.write("loopback", "delete", "ba9876543210", "successful", node="beta")
+    log.write("loopback", "whitelist", None, "successful")
+    entries: list[dict[str, Any]] = Audit(tmp_path).newest(3)
+    assert [entry.get("node") for entry in entries] == [None, "beta", "alpha"]

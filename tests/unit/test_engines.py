@@ -66,9 +66,19 @@ def test_each_workspace_is_asked_about_at_its_own_machine(tmp_path: Path, opened
 
 def test_only_ready_and_active_machines_of_the_inventory_take_workspaces(tmp_path: Path, opened: Engines) -> None:
     assert [machine.name for machine in opened.machines()] == [CONTROLLER, "alpha"]
-    assert [machine.name for machine in opened.machines(["gpu=true"])] == ["alpha"]
+    assert [machine.labels for machine in opened.machines()] == [frozenset(), {"gpu=true"}]
     assert Engines(site(tmp_path)).machines() == []
     assert list(opened.swarm_nodes()) == [CONTROLLER, "alpha", "beta"]
+
+
+def test_labels_are_those_of_the_inventory(tmp_path: Path, opened: Engines) -> None:
+    assert opened.node_labels([]) == ""
+    assert opened.node_labels(["gpu=true"]) == "gpu=true"
+    assert opened.node_labels([], "gpu=true") == "gpu=true"
+    for alone_or_not, wanted in ((opened, "atelier.node=alpha"), (Engines(site(tmp_path)), "gpu=true")):
+        with pytest.raises(AtelierError) as error:
+            alone_or_not.node_labels([wanted])
+        refused(error, Code.VALIDATION_ERROR, "nodes")
 
 
 def test_a_machine_that_the_inventory_lost_is_named(tmp_path: Path) -> None:

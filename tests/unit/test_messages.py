@@ -126,8 +126,9 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         ids = {row.name: row.id for row in store.reserve([order(name) for name in sentences])}
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
-        for statement in ("ALTER TABLE workspaces DROP COLUMN node", f"PRAGMA user_version = {_before_codes()}"):
-            db.execute(statement)
+        for column in ("node", "node_labels"):
+            db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version = {_before_codes()}")
         for name, (error, problem) in sentences.items():
             db.execute(
                 "UPDATE workspaces SET status = 'error', error = ?, git_problem = ? WHERE name = ?",

@@ -356,10 +356,27 @@ def test_a_table_of_one_group() -> None:
     assert workspaces.row(project(group="Uncategorized"), EN)["group_value"] == ""
 
 
+def test_a_table_of_one_machine() -> None:
+    everything = [project(), project(node="alpha", group="exam"), project(node="lost", group="exam")]
+    assert [row["node"] for row in workspaces.table(everything, "", EN, "alpha")["rows"]] == ["alpha"]
+    assert len(workspaces.table(everything, "exam", EN)["rows"]) == 2
+    assert workspaces.table(everything, "exam", EN, "controller")["empty"] == EN("workspaces.none_at_machine")
+    options = workspaces.node_options(everything, ["controller", "alpha", "beta"], "alpha", EN)
+    assert [option["value"] for option in options] == ["", "controller", "alpha", "beta", "lost"]
+    assert [option["value"] for option in options if option["selected"]] == ["alpha"]
+    shown = {"table": workspaces.table(everything, "", EN), "counts": [], "groups": [], "activity": [], "docker": ""}
+    assert "lost" in rendered("workspaces_table.html", EN, nodes=options, **shown)
+    # On a single machine nothing tells of machines.
+    assert workspaces.node_options(everything, ["controller"], "", EN) == []
+    html = rendered("workspaces_table.html", EN, nodes=[], **shown)
+    assert "c-machine" not in html
+    assert "filter-node" not in html
+
+
 def test_what_people_type_stays_text() -> None:
     evil = "<script>alert(1)</script>\"'"
     rows = workspaces.table([project(name=evil, error=evil, group=evil)], "", EN)
-    html = rendered("workspaces_table.html", EN, table=rows, counts=[], groups=[], activity=[], docker=evil)
+    html = rendered("workspaces_table.html", EN, table=rows, counts=[], groups=[], nodes=[], activity=[], docker=evil)
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 4
 

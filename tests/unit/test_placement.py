@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import CONTROLLER, GIB
-from atelier.database.placement import Machine, place_on
+from atelier.database.placement import Machine, checked_labels, place_on, with_labels
 from support import open_store, order, refused
 
 TWO = [Machine("alpha", 8 * GIB), Machine("beta", 8 * GIB)]
@@ -45,3 +45,42 @@ def test_rows_are_on_the_controller_unless_machines_are_offered(tmp_path: Path) 
         (source,) = [row for row in store.all() if row.name == "one"]
         clones = store.reserve_clones(source, None, [None, None], "default", machines=[Machine("gamma", 4 * GIB)])
         assert [row.node for row in clones] == ["gamma", "gamma"]
+
+
+GPU, BOTH = frozenset({"gpu=true"}), frozenset({"gpu=true", "disk=ssd"})
+
+
+def test_labels_leave_the_machines_that_have_all_of_them() -> None:
+    machines = [Machine("alpha", 8 * GIB), Machine("beta", 8 * GIB, GPU), Machine("gamma", 8 * GIB, BOTH)]
+    assert with_labels(machines, "") == machines
+    assert [machine.name for machine in with_labels(machines, "gpu=true")] == ["beta", "gamma"]
+    assert [machine.name for machine in with_labels(machines, "disk=ssd,gpu=true")] == ["gamma"]
+
+
+def test_a_label_that_no_machine_has_is_refused_with_those_there_are() -> None:
+    known = [frozenset[str](), GPU, BOTH]
+    assert checked_labels([], known) == ""
+    assert checked_labels(["gpu=true"], known) == "gpu=true"
+    assert checked_labels(["gpu=true , disk=ssd", "gpu=true"], known) == "disk=ssd,gpu=true"
+    for wanted in (["gpu=false"], ["gpu"], ["gpu=true", "disk=hdd"]):
+        with pytest.raises(AtelierError) as error:
+            checked_labels(wanted, known)
+        told = refused(error, Code.VALIDATION_ERROR, "nodes")
+        assert "disk=ssd, gpu=true" in told
+        assert error.value.details["value"] in told
+    with pytest.raises(AtelierError):
+        checked_labels(["gpu=true"], [])
+
+
+def test_clones_are_made_where_their_sources_labels_are(tmp_path: Path) -> None:
+    machines = [Machine("alpha", 64 * GIB), Machine("beta", 4 * GIB, GPU)]
+    with open_store(tmp_path) as store:
+        (source,) = store.reserve([order("one", node_labels="gpu=true")], machines)
+        assert (source.node, source.node_labels) == ("beta", "gpu=true")
+        (clone,) = store.reserve_clones(source, None, [None], "default", machines=machines)
+        assert (clone.node, clone.node_labels) == ("beta", "gpu=true")
+        with pytest.raises(AtelierError) as error:
+            store.reserve_clones(source, None, [None], "default", machines=machines)
+        assert "beta 0.0 GiB" in refused(error, Code.NO_ROOM, "site.nodes")
+        anywhere = store.reserve_clones(source._replace(node_labels=""), None, [None], "default", machines=machines)
+        assert [row.node for row in anywhere] == ["alpha"]

@@ -21,14 +21,19 @@ from ..i18n import Words
 _UNIT = re.compile(r"([KMGT]?B)$")
 
 
-def table(projects: Sequence[Project], wanted_group: str, translator: Words) -> dict[str, Any]:
-    """The rows of a group (all, without one), how many there are by status, and the sentence when there is none."""
-    shown = [project for project in projects if wanted_group in ("", project["group"])]
+def table(projects: Sequence[Project], wanted_group: str, translator: Words, wanted_node: str = "") -> dict[str, Any]:
+    """The rows of a group and a machine (all, without one), how many there are by status, and the sentence when there
+    is none."""
+    shown = [
+        project
+        for project in projects
+        if wanted_group in ("", project["group"]) and wanted_node in ("", project["node"])
+    ]
     return {
         "rows": [row(project, translator) for project in shown],
         "bulk": _bulk(shown, translator),
         "caption": translator.count("workspaces.shown", len(shown)),
-        "empty": "" if shown else translator("workspaces.none_in_group" if projects else "workspaces.none"),
+        "empty": "" if shown else translator(("workspaces.none_at_machine" if wanted_node else "workspaces.none_in_group") if projects else "workspaces.none"),
     }
 
 
@@ -68,6 +73,18 @@ def group_options(projects: Sequence[Project], wanted_group: str, translator: Wo
     return [{**option, "selected": option["value"] == wanted_group} for option in options]
 
 
+def node_options(
+    projects: Sequence[Project], nodes: Sequence[str], wanted_node: str, translator: Words
+) -> list[dict[str, Any]]:
+    """The machines of the inventory, and those it lost that still have workspaces; none on a single machine."""
+    if len(nodes) == 1:
+        return []
+    names = dict.fromkeys([*nodes, *sorted(project["node"] for project in projects), *filter(None, [wanted_node])])
+    options = [{"value": "", "label": translator("filter.all_machines")}]
+    options += [{"value": name, "label": name} for name in names]
+    return [{**option, "selected": option["value"] == wanted_node} for option in options]
+
+
 def named(groups: Sequence[str]) -> list[str]:
     """The groups that somebody named."""
     return [group for group in groups if group != UNGROUPED]
@@ -92,6 +109,7 @@ def row(project: Project, translator: Words) -> dict[str, Any]:
         # What a form takes to mean no group.
         "group_value": "" if project["group"] == UNGROUPED else project["group"],
         "template": kind_name(project["type"], translator),
+        "node": project["node"],
         "status": status,
         "status_word": translator(f"status.{status}"),
         "error": translator.translate(project["error"] or project["diskWarning"] or ""),

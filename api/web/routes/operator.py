@@ -46,17 +46,23 @@ async def _operator(caller: CurrentCaller) -> None:
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(_operator)])
 Group = Annotated[str, Query(max_length=100)]
+Node = Annotated[str, Query(max_length=100)]
 
 
 @router.get("/")
 async def workspaces_page(
-    request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
+    request: Request,
+    services: ServicesDep,
+    caller: CurrentCaller,
+    translator: TranslatorDep,
+    group: Group = "",
+    node: Node = "",
 ) -> Response:
     """The operator's first page: all workspaces, live."""
     return page(
         "workspaces.html",
         translator,
-        listing=await _listing(request, services, translator, group),
+        listing=await _listing(request, services, translator, group, node),
         form=workspaces.create_form(await configuration(services), groups(services), translator),
         **layout_context(services, caller, "workspaces"),
     )
@@ -64,9 +70,9 @@ async def workspaces_page(
 
 @router.get("/pages/workspaces")
 async def workspaces_fragment(
-    request: Request, services: ServicesDep, translator: TranslatorDep, group: Group = ""
+    request: Request, services: ServicesDep, translator: TranslatorDep, group: Group = "", node: Node = ""
 ) -> Response:
-    return html(await _listing(request, services, translator, group))
+    return html(await _listing(request, services, translator, group, node))
 
 
 @router.get("/workspaces/{project_id}")
@@ -236,23 +242,26 @@ async def _machines(services: Services, translator: Words) -> dict[str, Any]:
     return {"away": "", "machines": machines.rows(found, translator)}
 
 
-async def _listing(request: Request, services: Services, translator: Words, group: str) -> str:
+async def _listing(request: Request, services: Services, translator: Words, group: str, node: str) -> str:
     """The table as HTML, made once for all who look at the same state in the same language."""
     remembered: FragmentCache = request.app.state.pages
     key = (services.reads.version(), services.watcher.version)
-    return remembered.get(key, (translator.language, group), lambda: _make_listing(services, translator, group))
+    return remembered.get(
+        key, (translator.language, group, node), lambda: _make_listing(services, translator, group, node)
+    )
 
 
-def _make_listing(services: Services, translator: Words, group: str) -> str:
+def _make_listing(services: Services, translator: Words, group: str, node: str) -> str:
     projects = [services.presenter.project(row) for row in services.reads.all()]
     names = {project["id"]: project["name"] for project in projects}
     unfinished = [job_view(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         translator,
-        table=workspaces.table(projects, group, translator),
+        table=workspaces.table(projects, group, translator, node),
         counts=workspaces.counts(projects, translator),
         groups=workspaces.group_options(projects, group, translator),
+        nodes=workspaces.node_options(projects, services.settings.site.node_names, node, translator),
         activity=jobs.rows(unfinished, names, translator),
         docker=docker_away(services, translator),
     )

@@ -217,6 +217,8 @@ class Workspace(NamedTuple):
     address: str
     # The machine that its container is on.
     node: str
+    # The labels that its machine must have, as ``name=value`` with commas between; empty for any machine.
+    node_labels: str
     created_at: str
     last_activity: str
     owner: str

@@ -121,6 +121,7 @@ def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
         "atelier.cloned_from": workspace.cloned_from,
         "atelier.git_url": workspace.git_url,
         "atelier.repository": workspace.repository,
+        "atelier.node_labels": workspace.node_labels or None,
     }
     return labels | {key: value for key, value in optional.items() if value is not None}
 

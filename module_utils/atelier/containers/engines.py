@@ -10,7 +10,7 @@ from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
-from ..database.placement import Machine
+from ..database.placement import Machine, checked_labels
 from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
 from ..engine.docker_errors import Place
 from ..engine.interface import Engine, SwarmNode
@@ -70,19 +70,22 @@ class Engines:
             self._routes[node] = route_to(self._site, node)
         return self._routes[node]
 
-    def machines(self, labels: Sequence[str] = ()) -> list[Machine]:
-        """Those that take new workspaces now, ready and active, with the labels ``name=value``; none on a single
-        machine, which needs no choice."""
-        if not self._site.nodes:
-            return []
-        wanted = dict(label.partition("=")[::2] for label in labels)
+    def machines(self) -> list[Machine]:
+        """Those that take new workspaces now, ready and active; none on a single machine, which needs no choice."""
         return [
-            Machine(name, found.memory)
+            Machine(name, found.memory, _labels(found))
             for name, found in self.swarm_nodes().items()
             if (found.state, found.availability) == ("ready", "active")
             and (name != CONTROLLER or self._site.controller_seats)
-            and wanted.items() <= found.labels.items()
         ]
+
+    def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
+        """What a row keeps of the labels that its machine must have; ``otherwise`` is what it has where none are
+        wanted. Raises VALIDATION_ERROR when no machine has them, as on a single machine."""
+        labels = wanted or otherwise.split(",")
+        if not any(labels):
+            return ""
+        return checked_labels(labels, [_labels(node) for node in self.swarm_nodes().values()])
 
     def swarm_nodes(self) -> dict[str, SwarmNode]:
         """The installation's machines as Docker Swarm knows them, by name; none on a single machine. Raises
@@ -93,6 +96,11 @@ class Engines:
     def swarm_members(self) -> dict[str, SwarmNode]:
         """As ``swarm_nodes``, with machines that the inventory lost."""
         return {node.labels.get(_NODE_LABEL, ""): node for node in self._open(CONTROLLER).swarm_nodes()}
+
+
+def _labels(node: SwarmNode) -> frozenset[str]:
+    """Those that the inventory gave the machine."""
+    return frozenset(f"{name}={value}" for name, value in node.labels.items() if name != _NODE_LABEL)
 
 
 def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:

@@ -184,6 +184,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # The machine of each workspace; there was only one before.
     ("ALTER TABLE workspaces ADD COLUMN node TEXT NOT NULL DEFAULT 'controller'",),
+    # The labels that its machine must have: "disk=ssd,gpu=true"; empty for any machine.
+    ("ALTER TABLE workspaces ADD COLUMN node_labels TEXT NOT NULL DEFAULT ''",),
 )
 
 

@@ -12,10 +12,35 @@ from ..common.models import GIB
 
 @dataclass(frozen=True)
 class Machine:
-    """A node that takes new workspaces. ``memory``: bytes that may be promised to them."""
+    """A node that takes new workspaces. ``memory``: bytes that may be promised to them. ``labels``: ``name=value``."""
 
     name: str
     memory: int
+    labels: frozenset[str] = frozenset()
+
+
+def checked_labels(wanted: Sequence[str], known: Sequence[frozenset[str]]) -> str:
+    """The labels as a row has them: sorted, with commas between. ``known`` are those of each machine, whether it takes
+    workspaces now or not. Raises VALIDATION_ERROR when no machine has all of them."""
+    labels = _parts(",".join(wanted))
+    if labels and not any(labels <= present for present in known):
+        there = ", ".join(sorted(frozenset[str]().union(*known))) or "-"
+        raise AtelierError(
+            Code.VALIDATION_ERROR,
+            Message("no_such_label", labels=", ".join(sorted(labels))[:100], known=there[:500]),
+            field="nodes",
+            value=", ".join(sorted(labels))[:100],
+        )
+    return ",".join(sorted(labels))
+
+
+def with_labels(machines: Sequence[Machine], labels: str) -> list[Machine]:
+    """The machines that have all labels of a row."""
+    return [machine for machine in machines if _parts(labels) <= machine.labels]
+
+
+def _parts(labels: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in labels.split(",") if part.strip())
 
 
 def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mapping[str, int]) -> list[str]:

@@ -12,7 +12,7 @@ from ..common.models import Limits, ProxyMode, Status, Workspace
 
 # In the order of Workspace's fields; the last two make its Limits.
 COLUMNS = (
-    "id, name, template, address, node, created_at, last_activity, owner, group_name, notes, password_hash,"
+    "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes, password_hash,"
     " cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode,"
     " memory, cpus"
 )
@@ -40,6 +40,7 @@ class Reservation:
     git_url: str | None = None
     repository: str | None = None
     owner: str = "default"
+    node_labels: str = ""
     id: str | None = None
     batch: str | None = None
 
@@ -56,7 +57,8 @@ class Batch:
 def clone_order(
     source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
 ) -> Reservation:
-    """What a clone inherits from its source: limits, group, egress, git address, repository; no password or notes."""
+    """What a clone inherits from its source: limits, group, egress, git address, repository, the labels of its machine;
+    no password or notes."""
     return Reservation(
         name=name,
         template=source.template,
@@ -68,6 +70,7 @@ def clone_order(
         git_url=source.git_url,
         repository=source.repository,
         owner=owner,
+        node_labels=source.node_labels,
         batch=batch,
     )
 
@@ -75,8 +78,8 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position: a list makes thousands of these.
-    git_problem, sessions, batch, error, status, mode, memory, cpus = row[16:]
-    kept = (*row[:16], restored(git_problem), sessions, batch, restored(error))
+    git_problem, sessions, batch, error, status, mode, memory, cpus = row[17:]
+    kept = (*row[:17], restored(git_problem), sessions, batch, restored(error))
     return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))
 
 

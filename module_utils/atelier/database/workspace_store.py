@@ -23,7 +23,7 @@ from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, 
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
-from .placement import Machine, place_on
+from .placement import Machine, place_on, with_labels
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .sqlite_file import opened_alone, unusable
@@ -326,6 +326,7 @@ class WorkspaceStore:
                 template=order.template,
                 address=address,
                 node=node,
+                node_labels=order.node_labels,
                 created_at=moment,
                 last_activity=moment,
                 owner=order.owner,
@@ -374,6 +375,8 @@ class WorkspaceStore:
         # The proxies' lists and recordings are on the controller only.
         proxied = any(order.proxy_mode.proxy for order in orders)
         fit = [machine for machine in machines if machine.name == CONTROLLER or not proxied]
+        # Those of one request want the same labels.
+        fit = with_labels(fit, orders[0].node_labels if orders else "")
         return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
     def promised(self) -> dict[str, int]:

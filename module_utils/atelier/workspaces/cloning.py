@@ -48,6 +48,8 @@ class CloneOrder:
     owner: str = "default"
     # The group of the seats in ``names``, if it is not their source's.
     group: str | None = None
+    # Labels that the machines of new seats must have; by default those of their source's.
+    nodes: Sequence[str] = ()
     max_layers: int = MAX_LAYERS
 
 
@@ -98,6 +100,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
     source = context.store.get(id=order.source_id, name=order.source_name, field="source")
     if source.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("source_being_created", source=source.name), field="source")
+    source = source._replace(node_labels=context.engines.node_labels(order.nodes, source.node_labels))
     if check_mode:
         return _dry_run(context, order, source)
     held = order.sheet.held(context.locks, context.lock_wait) if order.sheet else nullcontext()

@@ -33,6 +33,7 @@ def row_from_container(context: NodeContext, id: str, container: Container) -> W
         template=labels.get("atelier.template", "empty"),
         address=container.address or "",
         node=context.node,
+        node_labels=labels.get("atelier.node_labels", ""),
         created_at=labels.get("atelier.created_at", now()),
         last_activity=now(),
         owner=labels.get("atelier.owner", "default"),

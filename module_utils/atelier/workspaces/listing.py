@@ -28,6 +28,7 @@ def list_workspaces(
     id: str | None = None,
     group: str | None = None,
     cloned_from: str | None = None,
+    node: str | None = None,
 ) -> list[dict[str, object]]:
     """Views of the workspaces that match everything given, oldest first."""
     label = f"atelier.instance={context.site.instance}"
@@ -43,4 +44,5 @@ def list_workspaces(
         and id in (None, row.id)
         and group in (None, row.group)
         and cloned_from in (None, row.cloned_from)
+        and node in (None, row.node)
     ]

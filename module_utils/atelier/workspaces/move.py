@@ -26,7 +26,7 @@ from ..containers.distribution import image_at
 from ..containers.git_provisioning import carry_git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.snapshots import recover, snapshot
-from ..database.placement import Machine, place_on
+from ..database.placement import Machine, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoint_images import leave_checkpoints, push_missing
 from .views import view
@@ -76,7 +76,7 @@ def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = 
     """The machine that the workspace goes to. That it is on is none if it is ``lost``. Raises as ``move``."""
     if not context.site.nodes:
         raise AtelierError(Code.NO_ROOM, Message("no_other_machine"), field="to")
-    machines = context.engines.machines()
+    machines = with_labels(context.engines.machines(), row.node_labels)
     candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
     if to is not None and (to != row.node or lost) and not candidates:
         names = ", ".join(sorted(machine.name for machine in machines)) or "-"

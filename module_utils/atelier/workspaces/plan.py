@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -66,6 +67,7 @@ class WorkspaceSpec:
     git_timeout: float = 300
     git_repo: bool = False
     notes: str | None = None
+    nodes: Sequence[str] = ()
     password: str | None = field(default=None, repr=False)
     password_hash: str | None = field(default=None, repr=False)
     remove_password: bool = False

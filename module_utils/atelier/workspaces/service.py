@@ -206,6 +206,7 @@ def _reservation(context: Context, desired: WorkspaceSpec, id: str) -> Reservati
         group=desired.group,
         git_url=desired.git_url,
         notes=desired.notes or "",
+        node_labels=context.engines.node_labels(desired.nodes),
         password_hash=_hash_of(desired),
     )
 

@@ -1,0 +1,30 @@
+"""The list of projects as the API answers it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from support import row
+
+from api.background.project_list import ProjectList
+
+
+def test_the_projects_of_one_machine() -> None:
+    rows = [row(id="a"), row(id="b", node="alpha"), row(id="c", node="alpha")]
+    services: Any = SimpleNamespace(
+        reads=SimpleNamespace(all=lambda: rows, version=lambda: (1, 1)),
+        watcher=SimpleNamespace(version=1),
+        presenter=SimpleNamespace(project=lambda one: {"id": one.id}),
+    )
+    projects = ProjectList()
+
+    def ids(*node: str) -> tuple[list[str], int]:
+        found = json.loads(projects.body(services, *node))
+        return [project["id"] for project in found["projects"]], found["count"]
+
+    assert ids() == (["a", "b", "c"], 3)
+    assert ids("alpha") == (["b", "c"], 2)
+    assert ids("beta") == ([], 0)
+    assert ids() == (["a", "b", "c"], 3)
