@@ -43,7 +43,8 @@ verdict:
     - C(go), and C(reasons) for a no-go.
     - Seconds until all seats exist (C(made_in)), and from opening one until its WebSocket is open (C(p50), C(p95)).
     - Bytes (C(memory_per_seat), C(disk_per_seat)).
-    - Which limit is reached first, and after how many more seats (C(first_limit) with C(what) and C(seats)).
+    - Which limit is reached first, and after how many more seats (C(first_limit) with C(what) and C(seats)); with
+      several machines also on which one, for memory and disk (C(node)).
   returned: success
   type: dict
 """

@@ -115,6 +115,7 @@ class ReleasedSeat(Success):
 class FirstLimit(TypedDict):
     what: Annotated[str, eg("memory")]
     seats: Annotated[int, eg(37)]
+    node: NotRequired[Annotated[str, eg("alpha", "The machine, for memory and disk. Missing on a single machine.")]]
 
 
 class RehearsalVerdict(Coded):

@@ -112,9 +112,9 @@ class Services:
             )
         return row
 
-    async def machines(self) -> list[Machine]:
-        """Those that take new workspaces; none on a single machine."""
-        return await asyncio.to_thread(self.engines.machines) if self.settings.site.nodes else []
+    async def machines(self) -> list[Machine] | None:
+        """Those that take new workspaces; None on a single machine."""
+        return await asyncio.to_thread(self.engines.machines)
 
     async def node_labels(self, wanted: Sequence[str] | None, otherwise: str = "") -> str:
         """As ``Engines.node_labels``."""

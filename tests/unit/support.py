@@ -116,8 +116,8 @@ class OneEngine:
     def route(self, node: str) -> SeatRoute:
         return DIRECT
 
-    def machines(self) -> list[Machine]:
-        return []
+    def machines(self) -> list[Machine] | None:
+        return None
 
     def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
         return checked_labels(wanted or otherwise.split(","), [])

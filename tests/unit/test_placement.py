@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import CONTROLLER, GIB
-from atelier.database.placement import Machine, checked_labels, place_on, with_labels
+from atelier.common.models import CONTROLLER, GIB, ProxyMode
+from atelier.database.placement import Machine, as_many_as_fit, checked_labels, fitting, place_on, with_labels
 from support import open_store, order, refused
 
 TWO = [Machine("alpha", 8 * GIB), Machine("beta", 8 * GIB)]
@@ -41,6 +41,9 @@ def test_rows_are_on_the_controller_unless_machines_are_offered(tmp_path: Path) 
         assert store.promised() == {CONTROLLER: 2 * GIB, "alpha": 2 * GIB, "beta": 2 * GIB}
         with pytest.raises(AtelierError):
             store.reserve([order("four")], [Machine("alpha", 3 * GIB)])
+        with pytest.raises(AtelierError) as error:
+            store.reserve([order("four")], [])
+        refused(error, Code.NO_ROOM, "site.nodes")  # none is active: the controller is no exception
         assert store.find(name="four") is None
         (source,) = [row for row in store.all() if row.name == "one"]
         clones = store.reserve_clones(source, None, [None, None], "default", machines=[Machine("gamma", 4 * GIB)])
@@ -84,3 +87,15 @@ def test_clones_are_made_where_their_sources_labels_are(tmp_path: Path) -> None:
         assert "beta 0.0 GiB" in refused(error, Code.NO_ROOM, "site.nodes")
         anywhere = store.reserve_clones(source._replace(node_labels=""), None, [None], "default", machines=machines)
         assert [row.node for row in anywhere] == ["alpha"]
+
+
+def test_as_many_as_fit_are_placed_as_a_batch_is() -> None:
+    assert as_many_as_fit(TWO, 2 * GIB, {"alpha": 5 * GIB}, 100) == ["beta", "beta", "beta", "alpha", "beta"]
+    assert as_many_as_fit(TWO, 2 * GIB, {}, 3) == ["alpha", "beta", "alpha"]
+    assert as_many_as_fit([], 2 * GIB, {}, 3) == []
+
+
+def test_a_proxys_workspaces_are_on_the_controller() -> None:
+    machines = [Machine(CONTROLLER, 8 * GIB), Machine("alpha", 8 * GIB)]
+    assert fitting(machines, ProxyMode.NONE, "") == machines
+    assert fitting(machines, ProxyMode("logging"), "") == machines[:1]

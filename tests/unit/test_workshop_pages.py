@@ -72,6 +72,9 @@ def test_a_rehearsal_is_told_in_sentences() -> None:
     told = workshop.rehearsal({"job": job, "verdict": verdict}, EN)
     assert told["sentences"][0] == "Go: 20 seats were created and opened at once."
     assert told["sentences"][-1] == "First limit: memory, at 37 seats."
+    elsewhere = {**verdict, "firstLimit": {"what": "disk", "seats": 37, "node": "alpha"}}
+    told = workshop.rehearsal({"job": job, "verdict": elsewhere}, EN)
+    assert told["sentences"][-1] == "First limit: disk of alpha, at 37 seats."
     no_go = {**verdict, "go": False, "p50": None, "reasons": ["The disk would be full."]}
     told = workshop.rehearsal({"job": job, "verdict": no_go}, EN)
     assert (told["kind"], told["sentences"][:2]) == ("bad", ["No go.", "The disk would be full."])

@@ -120,6 +120,8 @@ def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:
         )
     limit = verdict["firstLimit"]
     what = translator.texts.get(f"limit.{limit['what']}", limit["what"])
+    if "node" in limit:
+        what = translator("limit.at", what=what, node=limit["node"])
     said.append(translator("rehearse.limit", what=what, seats=limit["seats"]))
     return {"kind": "" if verdict["go"] else "bad", "sentences": said, "at": at}
 

@@ -70,8 +70,10 @@ class Engines:
             self._routes[node] = route_to(self._site, node)
         return self._routes[node]
 
-    def machines(self) -> list[Machine]:
-        """Those that take new workspaces now, ready and active; none on a single machine, which needs no choice."""
+    def machines(self) -> list[Machine] | None:
+        """Those that take new workspaces now, ready and active; None on a single machine, which needs no choice."""
+        if not self._site.nodes:
+            return None
         return [
             Machine(name, found.memory, _labels(found))
             for name, found in self.swarm_nodes().items()

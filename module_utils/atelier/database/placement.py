@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import GIB
+from ..common.models import CONTROLLER, GIB, ProxyMode
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ def checked_labels(wanted: Sequence[str], known: Sequence[frozenset[str]]) -> st
     return ",".join(sorted(labels))
 
 
+def fitting(machines: Sequence[Machine], mode: ProxyMode, labels: str) -> list[Machine]:
+    """The machines that a workspace with that egress mode and these labels may be made on."""
+    # The proxies' lists and recordings are on the controller only.
+    return [machine for machine in with_labels(machines, labels) if machine.name == CONTROLLER or not mode.proxy]
+
+
 def with_labels(machines: Sequence[Machine], labels: str) -> list[Machine]:
     """The machines that have all labels of a row."""
     return [machine for machine in machines if _parts(labels) <= machine.labels]
@@ -49,13 +55,12 @@ def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mappin
     ``sizes`` are the workspaces' memory in bytes, ``promised`` what those that run have of each node. Raises NO_ROOM
     when not all fit: then none is placed.
     """
-    left = {machine.name: machine.memory - promised.get(machine.name, 0) for machine in machines}
+    left = _left(machines, promised)
     placed: list[str] = []
     for size in sizes:
-        # By name where two have as much, so that the same order gives the same answer.
-        name = max(sorted(left), key=lambda name: left[name], default=None)
-        if name is None or left[name] < size:
-            free = ", ".join(f"{name} {max(left[name], 0) / GIB:.1f} GiB" for name in sorted(left)) or "-"
+        name = _roomiest(left, size)
+        if name is None:
+            free = ", ".join(f"{name} {max(left[name], 0) / GIB:.1f} GiB" for name in left) or "-"
             raise AtelierError(
                 Code.NO_ROOM,
                 Message("no_room", fits=len(placed), count=len(sizes), size=f"{size / GIB:.1f}", free=free),
@@ -66,3 +71,27 @@ def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mappin
         left[name] -= size
         placed.append(name)
     return placed
+
+
+def as_many_as_fit(machines: Sequence[Machine], size: int, promised: Mapping[str, int], most: int) -> list[str]:
+    """The nodes of workspaces of that size, placed as by ``place_on`` until no machine has room, or ``most`` are."""
+    left = _left(machines, promised)
+    placed: list[str] = []
+    while len(placed) < most and (name := _roomiest(left, size)) is not None:
+        left[name] -= size
+        placed.append(name)
+    return placed
+
+
+def _left(machines: Sequence[Machine], promised: Mapping[str, int]) -> dict[str, int]:
+    # By name where two have as much, so that the same order gives the same answer.
+    return {
+        machine.name: machine.memory - promised.get(machine.name, 0)
+        for machine in sorted(machines, key=lambda machine: machine.name)
+    }
+
+
+def _roomiest(left: Mapping[str, int], size: int) -> str | None:
+    """The node with most memory left; None if that is less than the size."""
+    name = max(left, key=lambda name: left[name], default=None)
+    return name if name is not None and left[name] >= size else None

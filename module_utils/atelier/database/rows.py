@@ -12,9 +12,9 @@ from ..common.models import Limits, ProxyMode, Status, Workspace
 
 # In the order of Workspace's fields; the last two make its Limits.
 COLUMNS = (
-    "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes, password_hash,"
-    " cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error, status, proxy_mode,"
-    " memory, cpus"
+    "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes,"
+    " password_hash, cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error,"
+    " status, proxy_mode, memory, cpus"
 )
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {

@@ -23,7 +23,7 @@ from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, 
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
-from .placement import Machine, place_on, with_labels
+from .placement import Machine, fitting, place_on
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .sqlite_file import opened_alone, unusable
@@ -116,13 +116,13 @@ class WorkspaceStore:
     # --- Reserving --------------------------------------------------------------------------------------------------
 
     def reserve(
-        self, orders: Sequence[Reservation], machines: Sequence[Machine] = (), *, dry_run: bool = False
+        self, orders: Sequence[Reservation], machines: Sequence[Machine] | None = None, *, dry_run: bool = False
     ) -> list[Workspace]:
         """Makes one row of status ``creating`` for each order, all or none; with ``dry_run``, only tries.
 
         Raises PROJECT_EXISTS for a name in use, WORKSPACE_LIMIT_EXCEEDED or CONCURRENT_LIMIT_REACHED over a quota,
         ADDRESSES_EXHAUSTED when the network has no address left, NO_ROOM when the ``machines`` have no memory
-        left. Without machines the controller takes all.
+        left. On a single machine ``machines`` is None: the controller takes all.
         """
         with self._transaction(dry_run):
             return self._insert(orders, machines)
@@ -134,7 +134,7 @@ class WorkspaceStore:
         hashes: Sequence[str | None],
         owner: str,
         *,
-        machines: Sequence[Machine] = (),
+        machines: Sequence[Machine] | None = None,
         ids: Sequence[str] = (),
         dry_run: bool = False,
     ) -> list[Workspace]:
@@ -311,7 +311,7 @@ class WorkspaceStore:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
 
-    def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine]) -> list[Workspace]:
+    def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[Workspace]:
         owners = {order.owner for order in orders}
         for owner in owners:
             wanted = sum(order.owner == owner for order in orders)
@@ -369,14 +369,11 @@ class WorkspaceStore:
         ).fetchone()
         return row[0], row[1]
 
-    def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine]) -> list[str]:
-        if not machines:
+    def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[str]:
+        if machines is None or not orders:
             return [CONTROLLER] * len(orders)
-        # The proxies' lists and recordings are on the controller only.
-        proxied = any(order.proxy_mode.proxy for order in orders)
-        fit = [machine for machine in machines if machine.name == CONTROLLER or not proxied]
-        # Those of one request want the same labels.
-        fit = with_labels(fit, orders[0].node_labels if orders else "")
+        # Those of one request are alike.
+        fit = fitting(machines, orders[0].proxy_mode, orders[0].node_labels)
         return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
     def promised(self) -> dict[str, int]:

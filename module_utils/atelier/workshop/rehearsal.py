@@ -10,7 +10,8 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,9 +19,11 @@ from pathlib import Path
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import Workspace
+from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
+from ..database.placement import Machine, as_many_as_fit, fitting
 from ..database.workspace_store import new_id
+from ..engine.machine import available, disk_at, memory_at
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
 from .probe import ProbeResult, probe
@@ -42,10 +45,43 @@ _MOST_OUTPUT = 4096
 
 @dataclass(frozen=True)
 class Limit:
-    """How many more seats something allows, in words that name it."""
+    """How many more seats something allows, in words that name it, and with several machines the one that it is on."""
 
     what: str
     seats: int
+    node: str | None = None
+
+    def view(self) -> dict[str, object]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def words(self) -> str:
+        return Message("limit_at", what=self.what, node=self.node) if self.node else self.what
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where new seats would be put: the machines that take them, None on a single machine, and what is promised."""
+
+    machines: Sequence[Machine] | None
+    size: int
+    promised: Mapping[str, int]
+
+    def limits(self, most: int, caps: Mapping[str, Mapping[str, int]]) -> list[Limit]:
+        """For each of the ``caps`` (seats by machine), how many seats there may be until the first machine has none
+        left. Up to ``most`` seats are looked at."""
+        if self.machines is None:
+            return [Limit(what, cap[CONTROLLER]) for what, cap in caps.items()]
+        placed = as_many_as_fit(self.machines, self.size, self.promised, most)
+        limits = [Limit("promised_memory", len(placed))]
+        for what, cap in caps.items():
+            there = Counter[str]()
+            for number, node in enumerate(placed):
+                there[node] += 1
+                if there[node] > cap.get(node, most):
+                    limits.append(Limit(what, number, node))
+                    break
+        return limits
 
 
 @dataclass(frozen=True)
@@ -66,7 +102,8 @@ class Verdict:
     def view(self) -> dict[str, object]:
         """As modules return it: seconds, bytes."""
         rounded = {"made_in": round(self.made_in, 2), "p50": self.p50 and round(self.p50, 3)}
-        return asdict(self) | rounded | {"p95": self.p95 and round(self.p95, 3), "reasons": list(self.reasons)}
+        rest = {"p95": self.p95 and round(self.p95, 3), "first_limit": self.first_limit.view()}
+        return asdict(self) | rounded | rest | {"reasons": list(self.reasons)}
 
 
 def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
@@ -84,18 +121,22 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
     with context.locks.rehearsal():
         remove_leftovers(context)
         room = [Limit(what, count) for what, count in context.store.room(source.owner, source.proxy_mode).items()]
+        machines = context.engines.machines()
+        fit = None if machines is None else fitting(machines, source.proxy_mode, source.node_labels)
+        place = _Place(fit, source.limits.memory_bytes, context.store.promised())
+        room += place.limits(min(limit.seats for limit in room), {})
         tightest = min(room, key=lambda limit: limit.seats)
         if tightest.seats < seats:
-            reason = Message("room_for", what=tightest.what, seats=tightest.seats, wanted=seats)
+            reason = Message("room_for", what=tightest.words, seats=tightest.seats, wanted=seats)
             return Verdict(False, seats, 0, None, None, 0, 0, tightest, [reason])
         try:
-            return _perform(context, source, seats, room)
+            return _perform(context, source, seats, room, place)
         finally:
             remove_leftovers(context)
 
 
-def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit]) -> Verdict:
-    memory = _available_memory()
+def _perform(context: Context, source: Workspace, count: int, room: Sequence[Limit], place: _Place) -> Verdict:
+    memory = _available_memory(context)
     run_id = new_id()
     names = [f"rehearsal-{run_id} {number}" for number in range(1, count + 1)]
     begin = time.monotonic()
@@ -121,19 +162,22 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
 
     taken = _memory_of(context, ready)
     # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
-    memory_each = max(memory - _available_memory(), taken) // count
+    left = _available_memory(context)
+    memory_each = max(sum(memory[node] - left.get(node, memory[node]) for node in memory), taken) // count
     labels = (f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
-    written = sum(size.own for here in context.everywhere() for size in here.engine.sizes(*labels).values())
-    disk_each = written // count
-    disk = _free_disk(context, ready) + written
-    limits = [
-        *room,
-        Limit("memory", max(memory - _SPARE_MEMORY, 0) // max(memory_each, 1)),
-        Limit("disk", max(disk - _SPARE_DISK, 0) // max(disk_each, 1)),
-    ]
+    written = {
+        here.node: sum(size.own for size in here.engine.sizes(*labels).values()) for here in context.everywhere()
+    }
+    disk_each = sum(written.values()) // count
+    disk = {node: free + written.get(node, 0) for node, free in _free_disk(context, ready).items()}
+    caps = {
+        "memory": {node: max(free - _SPARE_MEMORY, 0) // max(memory_each, 1) for node, free in memory.items()},
+        "disk": {node: max(free - _SPARE_DISK, 0) // max(disk_each, 1) for node, free in disk.items()},
+    }
+    limits = [*room, *place.limits(min(limit.seats for limit in room), caps)]
     first = min(limits, key=lambda limit: limit.seats)
     if first.seats < count:
-        reasons.append(Message("enough_for", what=first.what, seats=first.seats))
+        reasons.append(Message("enough_for", what=first.words, seats=first.seats))
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
 
 
@@ -188,15 +232,29 @@ def _memory_of(context: Context, ids: Sequence[str]) -> int:
         return sum(stats.memory for stats in found if stats)
 
 
-def _available_memory() -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+def _available_memory(context: Context) -> dict[str, int]:
+    """By machine; one that does not answer is left out."""
+    found = {CONTROLLER: available(Path("/proc/meminfo").read_text())}
+    for here in context.everywhere():
+        if here.node != CONTROLLER and (memory := memory_at(here.engine, context.site.instance)) is not None:
+            found[here.node] = memory
+    return found
 
 
-def _free_disk(context: Context, ids: Sequence[str]) -> int:
+def _free_disk(context: Context, ids: Sequence[str]) -> dict[str, int]:
+    """By machine; one that does not answer is left out."""
+    found = {CONTROLLER: _free_at_controller(context, ids)}
+    for here in context.everywhere():
+        if here.node != CONTROLLER and (disk := disk_at(here.engine, context.site.instance)) is not None:
+            found[here.node] = disk.free
+    return found
+
+
+def _free_at_controller(context: Context, ids: Sequence[str]) -> int:
     """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
     free = shutil.disk_usage(context.site.state_dir).free
-    for id in ids[:1]:
+    here = [row.id for row in leftover_seats(context) if row.id in ids and row.node == CONTROLLER]
+    for id in here[:1]:
         output = _asked(context, id, _FREE)
         seen = output.split()[-1:]
         if seen and seen[0].isdecimal():

@@ -76,7 +76,7 @@ def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = 
     """The machine that the workspace goes to. That it is on is none if it is ``lost``. Raises as ``move``."""
     if not context.site.nodes:
         raise AtelierError(Code.NO_ROOM, Message("no_other_machine"), field="to")
-    machines = with_labels(context.engines.machines(), row.node_labels)
+    machines = with_labels(context.engines.machines() or (), row.node_labels)
     candidates = [machine for machine in machines if machine.name == to or (to is None and machine.name != row.node)]
     if to is not None and (to != row.node or lost) and not candidates:
         names = ", ".join(sorted(machine.name for machine in machines)) or "-"

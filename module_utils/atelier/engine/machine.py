@@ -1,0 +1,49 @@
+"""What a machine besides the controller has left. Its gateway's container is asked: it sees the machine's memory and
+the disk of its Docker, and no seat can change it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..common.errors import AtelierError
+from .interface import Engine
+
+_DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
+_SECONDS = 10.0
+_MOST_OUTPUT = 8192
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes and inodes."""
+
+    free: int
+    total: int
+    inodes_free: int
+    inodes: int
+
+
+def disk_at(engine: Engine, instance: str) -> Disk | None:
+    """Docker's disk; None if the gateway does not answer."""
+    with suppress(AtelierError, ValueError, IndexError):
+        free, total, inodes_free, inodes = map(int, _asked(engine, instance, _DF).splitlines()[-1].split())
+        return Disk(free, total, inodes_free, inodes)
+    return None
+
+
+def memory_at(engine: Engine, instance: str) -> int | None:
+    """The memory in bytes that programs could still get; None if the gateway does not answer."""
+    with suppress(AtelierError, ValueError, StopIteration):
+        return available(_asked(engine, instance, ("/bin/cat", "/proc/meminfo")))
+    return None
+
+
+def available(meminfo: str) -> int:
+    """MemAvailable of a /proc/meminfo, in bytes."""
+    return int(next(line for line in meminfo.splitlines() if line.startswith("MemAvailable")).split()[1]) * 1024
+
+
+def _asked(engine: Engine, instance: str, command: Sequence[str]) -> str:
+    return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=_MOST_OUTPUT)[1]

@@ -1,0 +1,70 @@
+"""Which limit a rehearsal says is met first, on one machine and on several."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message
+from atelier.common.models import CONTROLLER, GIB
+from atelier.database.placement import Machine
+from atelier.engine.machine import Disk, disk_at, memory_at
+from atelier.workshop.rehearsal import Limit, Verdict, _Place
+
+MANY = 1000
+TWO = [Machine(CONTROLLER, 16 * GIB), Machine("alpha", 16 * GIB)]
+
+
+def test_a_single_machine_is_not_named() -> None:
+    alone = _Place(None, 2 * GIB, {})
+    caps = {"memory": {CONTROLLER: 7}, "disk": {CONTROLLER: 3}}
+    assert alone.limits(MANY, caps) == [Limit("memory", 7), Limit("disk", 3)]
+    assert Limit("memory", 7).view() == {"what": "memory", "seats": 7}
+    assert Limit("memory", 7).words == "memory"
+
+
+def test_the_machine_whose_limit_is_met_first_is_named() -> None:
+    place = _Place(TWO, 2 * GIB, {"alpha": 4 * GIB})
+    # By promised memory eight fit on the controller and six on alpha. The third on alpha is the seventh seat.
+    caps = {"memory": {CONTROLLER: 100, "alpha": 100}, "disk": {CONTROLLER: 5, "alpha": 2}}
+    promised, disk = place.limits(MANY, caps)
+    assert promised == Limit("promised_memory", 14)
+    assert disk == Limit("disk", 6, "alpha")
+    assert disk.view() == {"what": "disk", "seats": 6, "node": "alpha"}
+    assert str(disk.words) == "disk of alpha"
+    # One that was not measured limits nothing, and no more are looked at than other limits allow.
+    assert place.limits(MANY, {"disk": {CONTROLLER: 100}}) == [promised]
+    assert place.limits(3, caps) == [Limit("promised_memory", 3)]
+
+
+def test_machines_that_take_nothing_have_room_for_none() -> None:
+    assert _Place([], 2 * GIB, {}).limits(MANY, {"memory": {CONTROLLER: 7}}) == [Limit("promised_memory", 0)]
+
+
+def test_a_verdict_names_the_machine_only_where_there_are_several() -> None:
+    verdict = Verdict(True, 2, 1.0, None, None, 0, 0, Limit("memory", 7), [])
+    assert verdict.view()["first_limit"] == {"what": "memory", "seats": 7}
+
+
+def test_a_node_is_asked_through_its_gateways_container() -> None:
+    def engine(output: str | AtelierError) -> Any:
+        def execute(name: str, *_: object, **__: object) -> tuple[int, str]:
+            assert name == "test-node-gateway"
+            if isinstance(output, AtelierError):
+                raise output
+            return 0, output
+
+        return SimpleNamespace(execute=execute)
+
+    assert memory_at(engine("MemTotal: 16 kB\nMemAvailable:      8 kB\n"), "test") == 8192
+    assert disk_at(engine("Avail 1B-blocks IFree Inodes\n 3 10 5 7\n"), "test") == Disk(3, 10, 5, 7)
+    for nothing in ("", "df: not found", AtelierError(Code.NODE_UNAVAILABLE, Message("node_silent", node="a"))):
+        assert memory_at(engine(nothing), "test") is None
+        assert disk_at(engine(nothing), "test") is None
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_no_more_than_the_quotas_allow_are_placed(most: int) -> None:
+    assert _Place(TWO, 2 * GIB, {}).limits(most, {}) == [Limit("promised_memory", most)]
