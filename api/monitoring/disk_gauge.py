@@ -14,6 +14,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import Site
 from atelier.containers.engines import Engines
 from atelier.engine.interface import Container, Engine
+from atelier.engine.machine import disk_at
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
 from atelier.workspaces.revival import DOWN
 
@@ -41,8 +42,18 @@ class Space:
 def space() -> Space:
     """Cheap: the root of the API's own container is on the disk that the seats' files are on, and has its figures."""
     found = os.statvfs("/")
-    short = found.f_files > 0 and found.f_favail < found.f_files * _INODES_SHARE
+    short = _is_short(found.f_favail, found.f_files)
     return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, short)
+
+
+def _is_short(free: int, inodes: int) -> bool:
+    return inodes > 0 and free < inodes * _INODES_SHARE
+
+
+def space_at(engine: Engine, instance: str) -> Space | None:
+    """Of another machine's Docker; None if its gateway does not answer."""
+    disk = disk_at(engine, instance)
+    return Space(disk.free, disk.total, _is_short(disk.inodes_free, disk.inodes)) if disk else None
 
 
 @dataclass(frozen=True)

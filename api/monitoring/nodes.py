@@ -22,13 +22,11 @@ def node_views(
     """All machines, the controller first. Raises SERVICE_UNAVAILABLE when the controller's engine does not answer."""
     swarm = engines.swarm_nodes()
     promised = store.promised()
-    rows = store.all()
-    seats = Counter(row.node for row in rows)
+    seats = Counter(row.node for row in store.all())
     found: list[NodeView] = []
     for name in site.node_names:
         known = swarm.get(name)
-        used = sum(sampler.usage[row.id].memory for row in rows if row.node == name and row.id in sampler.usage)
-        node = site.node(name)
+        node, disk = site.node(name), sampler.disk(name)
         found.append(
             {
                 "name": name,
@@ -38,7 +36,9 @@ def node_views(
                 "seats": seats[name],
                 "memoryTotal": known.memory if known else psutil.virtual_memory().total if name == CONTROLLER else 0,
                 "memoryPromised": promised.get(name, 0),
-                "memoryUsed": used,
+                "memoryUsed": sampler.memory(name),
+                "diskTotal": disk.total if disk else None,
+                "diskFree": disk.free if disk else None,
                 "cpus": known.cpus if known else float(sampler.cores) if name == CONTROLLER else 0.0,
                 "engineVersion": known.engine_version if known else None,
                 "address": known.address if known else None,

@@ -16,11 +16,15 @@ from atelier.containers.engines import open_engine
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import ContainerStats, Engine
 
+from .disk_gauge import Space, space, space_at
 from .docker_events import Watcher
 
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 5.0
+# Seats that are sampled within a second, on all machines together: each takes this process a millisecond.
+_MOST_A_SECOND = 100
+_DISK_SECONDS = 60.0
 _PATIENCE_SECONDS = 30
 
 
@@ -39,18 +43,26 @@ class Sampler:
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self.cores = psutil.cpu_count() or 1
         self.host_cpu = 0.0
-        self._threads = [_Thread(self, site, watcher, node) for node in site.node_names]
+        self._threads = {node: _Thread(self, site, watcher, node) for node in site.node_names}
+
+    def disk(self, node: str) -> Space | None:
+        """Of Docker's disk on the machine, a minute old at most; None for one that was not measured."""
+        return space() if node == CONTROLLER else self._threads[node].space
 
     @property
     def usage(self) -> Mapping[str, Usage]:
-        return ChainMap(*(thread.usage for thread in self._threads))
+        return ChainMap(*(thread.usage for thread in self._threads.values()))
+
+    def memory(self, node: str) -> int:
+        """Bytes that the machine's seats used at the last sample."""
+        return sum(usage.memory for usage in self._threads[node].usage.values())
 
     def start(self) -> None:
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def stop(self) -> None:
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.stopped.set()
 
 
@@ -64,13 +76,15 @@ class _Thread(threading.Thread):
         self._watcher = watcher
         self._node = node
         self._cpu_before: dict[str, tuple[float, float]] = {}
+        self._disk_due = 0.0
         self.stopped = threading.Event()  # not _stop, which is the thread's own
         self.usage: dict[str, Usage] = {}
+        self.space: Space | None = None
 
     def run(self) -> None:
         engine: DockerEngine | None = None
         psutil.cpu_percent()  # counts from here on, in this thread
-        while not self.stopped.wait(_EVERY_SECONDS):
+        while not self.stopped.wait(max(_EVERY_SECONDS, len(self._watcher.seen) / _MOST_A_SECOND)):
             if self._node == CONTROLLER:
                 self._sampler.host_cpu = self._sampler.cores * psutil.cpu_percent() / 100  # since the call before
             if not self._watcher.answers(self._node):
@@ -78,6 +92,7 @@ class _Thread(threading.Thread):
             try:
                 engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
                 self._sample_seats(engine)
+                self._sample_disk(engine)
             except AtelierError as error:
                 log.warning("no figures of the seats on %s: %s", self._node, error)
                 engine = None
@@ -92,6 +107,12 @@ class _Thread(threading.Thread):
                 usage[workspace_id] = self._usage(workspace_id, stats)
         self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}
         self.usage = usage
+
+    def _sample_disk(self, engine: Engine) -> None:
+        if self._node == CONTROLLER or time.monotonic() < self._disk_due:
+            return
+        self._disk_due = time.monotonic() + _DISK_SECONDS
+        self.space = space_at(engine, self._site.instance)
 
     def _usage(self, workspace_id: str, stats: ContainerStats) -> Usage:
         moment = time.monotonic()

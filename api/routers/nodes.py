@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from atelier.common.models import Status
+from fastapi import APIRouter, Response
 
 from ..core.openapi import errors
-from ..core.responses import Route
+from ..core.responses import Route, accepted
 from ..dependencies import CurrentCaller, ProjectId, ServicesDep
 from ..monitoring.nodes import set_availability
-from ..runner.operations import seats_of
+from ..runner.operations import DRAIN, seats_of
 from ..schemas.common import Done
+from ..schemas.jobs import JobBegun
 from ..schemas.nodes import ChangeNode, MovedProject, MoveProject, Nodes
-from ..services.jobs import run_job
+from ..services.jobs import run_job, submit
 from ..services.system import nodes
 
 router = APIRouter(route_class=Route, tags=["nodes"])
@@ -31,6 +33,18 @@ async def put_node(name: str, body: ChangeNode, services: ServicesDep, caller: C
     await asyncio.to_thread(set_availability, services.engines, name, body.availability)
     services.audit.write(caller.name, f"node {body.availability}", None, "successful", node=name)
     return {"success": True, "message": "Node updated successfully"}
+
+
+@router.post("/api/nodes/{name}/drain", response_model=JobBegun, status_code=202, responses=errors(404, 503))
+async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) -> Response:
+    """Pauses the machine and starts moving its workspaces to the others, one after the other. One that cannot be moved
+    stays, with the reason in the job; draining again moves it."""
+    services.require_docker()
+    await asyncio.to_thread(set_availability, services.engines, name, "paused")
+    ids = [row.id for row in services.reads.all() if row.node == name and row.status is not Status.CREATING]
+    job = await asyncio.to_thread(services.jobs.create, DRAIN, ids, {"node_name": name}, caller.name)
+    submit(services, caller, job)
+    return accepted({"success": True, "message": f"Moving {len(ids)} workspaces", "jobId": job.id}, job.id)
 
 
 @router.post("/api/projects/{project_id}/move", responses=errors(404, 409, 500, 503))

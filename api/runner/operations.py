@@ -20,7 +20,7 @@ VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
-RELEASE = "release"
+RELEASE, DRAIN = "release", "drain"
 Outcomes = list[dict[str, Any]]
 _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
@@ -108,6 +108,11 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     return _finalize(jobs, job, ended)
 
 
+def _drained(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    errors = {seat["id"]: seat["error"] for seat in seats_of(ended, "cluster_node") if seat["error"]}
+    return _with_errors(_outcomes(jobs, job, ended), errors)
+
+
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     verdict = ended.results.get("workshop_rehearsal", {}).get("verdict")
     if verdict:
@@ -150,6 +155,17 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
         Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
+        Operation(
+            DRAIN,
+            "node_drain",
+            "bulk",
+            lambda _, job: job.variables,
+            unfinished=lambda *_: (),
+            finalize=_drained,
+            cancelable=False,
+            needs_cleanup=True,
+            seconds_each=300,
+        ),
         Operation(
             RELEASE,
             "workspace_release",

@@ -20,6 +20,8 @@ class NodeView(TypedDict):
     memoryTotal: Annotated[int, eg(33565573120, "Bytes.")]
     memoryPromised: Annotated[int, eg(25769803776, "Bytes that its running workspaces may use.")]
     memoryUsed: Annotated[int, eg(3221225472, "Bytes that they used at the last sample.")]
+    diskTotal: Annotated[int | None, eg(500107862016, "Bytes of Docker's disk; null before it was measured.")]
+    diskFree: Annotated[int | None, eg(320072933376, "Bytes that are free there.")]
     cpus: Annotated[float, eg(8)]
     engineVersion: Annotated[str | None, eg("26.1.5", "Docker's; null on a single machine.")]
     address: Annotated[str | None, eg("10.0.0.11")]

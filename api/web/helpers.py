@@ -17,7 +17,8 @@ def layout_context(services: Services, caller: Caller, here: str) -> dict[str, A
         "here": here,
         "egress": any(mode.can(Capability.WHITELIST) for mode in services.settings.site.networks),
         "git": services.settings.git_server_enabled,
-        "many_machines": bool(services.settings.site.nodes),
+        # None to choose from on a single machine.
+        "node_names": services.settings.site.node_names if services.settings.site.nodes else (),
         "workshop": bool(services.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),
     }

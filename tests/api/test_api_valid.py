@@ -191,6 +191,7 @@ SPECIAL: dict[str, Ask] = {
     # Of an installation on one machine; on several: tests/cluster.
     "POST /api/projects/{project_id}/move": Ask(1, statuses=(409,)),
     "PUT /api/nodes/{name}": Ask(3, statuses=(404,)),
+    "POST /api/nodes/{name}/drain": Ask(1, statuses=(404,)),
     "POST /api/projects/{project_id}/ports/{port}/share": Ask(6, a_free_port),
     "PUT /api/whitelist": Ask(3, domains, (503,)),
     "POST /api/whitelist": Ask(3, domains, (503,)),

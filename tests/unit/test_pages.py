@@ -23,7 +23,7 @@ from api.schemas.projects import CreateProject
 from api.web import i18n
 from api.web.i18n import FOLDER, choose_language, languages, read_languages, words
 from api.web.presenters import aliases as addresses
-from api.web.presenters import egress, git, jobs, workspaces
+from api.web.presenters import egress, git, jobs, machines, workspaces
 from api.web.templating import STATIC, rendered
 
 ROOT = Path(__file__).parents[2]
@@ -373,6 +373,16 @@ def test_a_table_of_one_machine() -> None:
     assert "filter-node" not in html
 
 
+def test_only_a_workspace_with_somewhere_to_go_can_be_moved() -> None:
+    def dialogs(**given: bool) -> list[str]:
+        return [action["dialog"] for action in workspaces.row(project(), EN, **given)["actions"]]
+
+    assert "move" not in dialogs()
+    assert "move" in dialogs(movable=True)
+    (row,) = workspaces.table([project()], "", EN, movable=True)["rows"]
+    assert "move" in [action["dialog"] for action in row["actions"]]
+
+
 def test_what_people_type_stays_text() -> None:
     evil = "<script>alert(1)</script>\"'"
     rows = workspaces.table([project(name=evil, error=evil, group=evil)], "", EN)
@@ -541,3 +551,57 @@ def test_what_is_vendored_comes_with_its_licence() -> None:
         r"https?://(?!www\.w3\.org)",
         "".join(path.read_text() for path in [*STATIC.glob("*.css"), *STATIC.glob("*.js")]),
     )
+
+
+# --- Machines ---------------------------------------------------------------------------------------------------------
+
+
+def machine(name: str, **values: Any) -> dict[str, Any]:
+    known = {
+        "name": name,
+        "state": "ready",
+        "availability": "active",
+        "takesWorkspaces": True,
+        "seats": 12,
+        "memoryTotal": 32 << 30,
+        "memoryPromised": 24 << 30,
+        "memoryUsed": 3 << 30,
+        "diskTotal": 500 << 30,
+        "diskFree": 375 << 30,
+        "cpus": 8.0,
+        "engineVersion": "26.1.5",
+        "address": "10.0.0.11",
+        "labels": {"gpu": "true"},
+        "lastSeen": "2026-02-14T10:00:00.000Z",
+    }
+    return known | values
+
+
+def test_a_machine_in_words() -> None:
+    ready, paused = machines.rows([machine("alpha"), machine("beta", availability="paused", seats=0)], words("de"))
+    assert (ready["dot"], ready["change"], ready["drains"], ready["last_seen"]) == ("running", "paused", True, "")
+    assert (ready["promised"], ready["promised_share"]) == ("24,0 GB / 32,0 GB", 75)
+    assert (ready["disk"], ready["disk_share"]) == ("125,0 GB / 500,0 GB", 25)
+    assert (ready["engine"], ready["labels"]) == ("Docker 26.1.5", "gpu=true")
+    # It is empty already.
+    assert (paused["dot"], paused["change"], paused["drains"]) == ("stopped", "active", False)
+
+
+def test_a_machine_that_is_away_was_seen_some_time() -> None:
+    away, _ = machines.rows([machine("alpha", state="down", diskTotal=None, diskFree=None), machine("beta")], EN)
+    assert (away["dot"], away["last_seen"], away["drains"]) == ("error", "2026-02-14T10:00:00.000Z", False)
+    assert (away["disk"], away["disk_share"]) == ("", 0)
+
+
+def test_a_single_machine_cannot_be_paused_or_drained() -> None:
+    (alone,) = machines.rows([machine("controller", engineVersion=None, address=None, labels={})], EN)
+    assert (alone["change"], alone["drains"], alone["engine"]) == ("", False, "")
+    html = rendered("machines_table.html", EN, away="", machines=[alone])
+    assert "<button" not in html
+
+
+def test_the_table_of_machines_pauses_and_drains() -> None:
+    html = rendered("machines_table.html", EN, away="", machines=machines.rows([machine("a"), machine("b")], EN))
+    assert html.count('data-dialog="drain"') == 2
+    assert 'data-call="PUT /api/nodes/a"' in html
+    assert 'href="/?node=a"' in html

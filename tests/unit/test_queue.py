@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message, id_of
+from atelier.common.models import Status
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
-from support import NETWORKS, ROOMY
+from support import NETWORKS, ROOMY, order
 
 from api.runner import queue as queue_module
 from api.runner.adapter import Ended
-from api.runner.operations import Operation
+from api.runner.operations import DRAIN, OPERATIONS, Operation
 from api.runner.queue import Queue
 
 
@@ -58,6 +59,20 @@ def test_a_playbook_s_own_words_are_not_kept_where_seats_say_why() -> None:
     coded = AtelierError(Code.CANCELED, Message("canceled"))
     assert id_of(queue_module._reason(Ended("canceled", {}, coded), seats)) == "canceled"
     assert queue_module._reason(Ended("successful", {}), seats) is None
+
+
+def test_a_drained_machines_job_says_which_workspaces_stayed(store: WorkspaceStore) -> None:
+    moved, stayed = (row.id for row in store.reserve([order("one"), order("two")]))
+    store.update(stayed, status=Status.RUNNING)
+    jobs = Jobs(store)
+    job = jobs.create(DRAIN, [moved, stayed], {"node_name": "alpha"}, "operator")
+    assert dict(OPERATIONS[DRAIN].variables(jobs, job)) == {"node_name": "alpha"}
+    seats = [{"id": moved, "error": None}, {"id": stayed, "error": "No room."}]
+    outcomes = OPERATIONS[DRAIN].finalize(jobs, job, Ended("failed", {"cluster_node": {"seats": seats}}))
+    assert [outcome["error"] for outcome in outcomes] == [None, "No room."]
+    # One that is being created was none of the job's business.
+    assert store.get(id=moved).status is Status.CREATING
+    assert OPERATIONS[DRAIN].unfinished(jobs, job) == ()
 
 
 def test_the_end_is_written_when_the_disk_has_space_again(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from atelier.engine.interface import ContainerStats
 from support import container, site
 
+from api.monitoring.disk_gauge import Space, space_at
 from api.monitoring.stats import Sampler
 
 
@@ -18,6 +21,24 @@ def test_a_container_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     def stats(id: str) -> ContainerStats | None:
         return ContainerStats(1.0, 4096, 0, 0) if id == "running" else None
 
-    sampler._threads[0]._sample_seats(SimpleNamespace(stats=stats))  # type: ignore[arg-type]
+    sampler._threads["controller"]._sample_seats(SimpleNamespace(stats=stats))  # type: ignore[arg-type]
 
     assert set(sampler.usage) == {"running"}
+
+
+def test_a_nodes_disk_is_asked_of_its_gateway() -> None:
+    asked: list[str] = []
+
+    def engine(output: str) -> Any:
+        def execute(name: str, command: Sequence[str], **_: object) -> tuple[int, str]:
+            asked.append(name)
+            return 0, output
+
+        return SimpleNamespace(execute=execute)
+
+    head = "     Avail   1B-blocks  IFree  Inodes\n"
+    assert space_at(engine(f"{head}  300  1000  90  100\n"), "test") == Space(300, 1000, inodes_short=False)
+    assert space_at(engine(f"{head}  300  1000  1  100\n"), "test") == Space(300, 1000, inodes_short=True)
+    assert space_at(engine(f"{head}  300  1000  0  0\n"), "test") == Space(300, 1000, inodes_short=False)
+    assert space_at(engine("df: no such file"), "test") is None
+    assert set(asked) == {"test-node-gateway"}

@@ -21,19 +21,22 @@ from ..i18n import Words
 _UNIT = re.compile(r"([KMGT]?B)$")
 
 
-def table(projects: Sequence[Project], wanted_group: str, translator: Words, wanted_node: str = "") -> dict[str, Any]:
+def table(
+    projects: Sequence[Project], wanted_group: str, translator: Words, wanted_node: str = "", *, movable: bool = False
+) -> dict[str, Any]:
     """The rows of a group and a machine (all, without one), how many there are by status, and the sentence when there
-    is none."""
+    is none. ``movable``: there are other machines."""
     shown = [
         project
         for project in projects
         if wanted_group in ("", project["group"]) and wanted_node in ("", project["node"])
     ]
+    none = "none" if not projects else "none_at_machine" if wanted_node else "none_in_group"
     return {
-        "rows": [row(project, translator) for project in shown],
+        "rows": [row(project, translator, movable=movable) for project in shown],
         "bulk": _bulk(shown, translator),
         "caption": translator.count("workspaces.shown", len(shown)),
-        "empty": "" if shown else translator(("workspaces.none_at_machine" if wanted_node else "workspaces.none_in_group") if projects else "workspaces.none"),
+        "empty": "" if shown else translator(f"workspaces.{none}"),
     }
 
 
@@ -99,7 +102,7 @@ def kind_name(kind: str, translator: Words) -> str:
     return translator("kind.git-clone") if kind == TEMPLATE_FROM_GIT else kind
 
 
-def row(project: Project, translator: Words) -> dict[str, Any]:
+def row(project: Project, translator: Words, *, movable: bool = False) -> dict[str, Any]:
     """One workspace: its facts in words, and what can be done with it now."""
     status = project["status"]
     return {
@@ -123,7 +126,7 @@ def row(project: Project, translator: Words) -> dict[str, Any]:
         "used_at": project["lastActivity"],
         "notes": project["notes"],
         "switch": _switch(project, translator),
-        "actions": _actions(project, translator),
+        "actions": _actions(project, translator, movable=movable),
     }
 
 
@@ -136,12 +139,14 @@ def _switch(project: Project, translator: Words) -> list[dict[str, str]]:
     return []
 
 
-def _actions(project: Project, translator: Words) -> list[dict[str, str]]:
+def _actions(project: Project, translator: Words, *, movable: bool) -> list[dict[str, str]]:
     if project["status"] == "creating":
         return []
-    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "delete"]
+    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "move", "delete"]
     return [
-        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""} for name in names
+        {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""}
+        for name in names
+        if movable or name != "move"
     ]
 
 

@@ -252,13 +252,13 @@ async def _listing(request: Request, services: Services, translator: Words, grou
 
 
 def _make_listing(services: Services, translator: Words, group: str, node: str) -> str:
-    projects = [services.presenter.project(row) for row in services.reads.all()]
+    projects = services.presenter.projects(services.reads.all())
     names = {project["id"]: project["name"] for project in projects}
     unfinished = [job_view(job) for job in services.read_jobs.unfinished()]
     return rendered(
         "workspaces_table.html",
         translator,
-        table=workspaces.table(projects, group, translator, node),
+        table=workspaces.table(projects, group, translator, node, movable=bool(services.settings.site.nodes)),
         counts=workspaces.counts(projects, translator),
         groups=workspaces.group_options(projects, group, translator),
         nodes=workspaces.node_options(projects, services.settings.site.node_names, node, translator),
@@ -270,7 +270,7 @@ def _make_listing(services: Services, translator: Words, group: str, node: str) 
 def _workspace(services: Services, project_id: str, translator: Words) -> dict[str, Any]:
     project = services.presenter.detailed(services.row(project_id))
     return {
-        "workspace": workspaces.row(project, translator),
+        "workspace": workspaces.row(project, translator, movable=bool(services.settings.site.nodes)),
         "docker": docker_away(services, translator),
         "facts": workspaces.facts(project, _extended(services, project_id), translator),
         "repository": git.repository(project, translator, browsable=_browsable(services)),
