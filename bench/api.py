@@ -29,7 +29,7 @@ from .hostile import ADMIN_PASSWORD, measure_hostile
 from .pages import measure_pages
 from .report import Report, p95
 
-_PORT = 18099
+PORT = 18099
 _CROWD = 50
 _HERDS = 6
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -38,26 +38,33 @@ _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 def measure_api(report: Report, variables: Path) -> None:
     """All API figures; the installation's workspaces are gone before and after."""
     state = Path(json.loads(variables.read_text())["atelier_state_dir"])
-    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
+    with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), Path(folder)), Path(folder)) as api:
         for rows, goal in ((50, 3.0), (500, 12.0)):
             _fill(Path(folder), rows)
             _reads(report, api, rows, goal)
             if rows == _CROWD:
-                measure_pages(report, f"http://127.0.0.1:{_PORT}", api.pid, rows)
+                measure_pages(report, f"http://127.0.0.1:{PORT}", api.pid, rows)
         _refusals(report, api)
     # One of its own: the pages that were measured before may not be known yet to be closed.
-    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), Path(folder)), Path(folder)) as api:
+    with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), Path(folder)), Path(folder)) as api:
         _thundering_herd(report, api, Path(folder))
-    with tempfile.TemporaryDirectory() as folder, _api(_settings(Path(folder), state, "base"), Path(folder)) as api:
+    with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), state, "base"), Path(folder)) as api:
         measure_hostile(report, api.client, _changes(report, api))
 
 
-def _thundering_herd(report: Report, api: _Api, state: Path) -> None:
+def _thundering_herd(report: Report, api: Api, state: Path) -> None:
     """Claims of a crowd at once, each over a connection of its own that is open already, as browsers have them."""
     with _store(state) as store:
         orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
         for row in store.reserve(orders):
             store.update(row.id, status=Status.RUNNING)
+
+    slowest = p95(herds(_CROWD, _HERDS))
+    report.add(f"API: claim, {_CROWD} at once, p95", f"{slowest:.1f} ms", "-", "at most 50 ms", slowest <= 50)
+
+
+def herds(crowd: int, count: int) -> list[float]:
+    """Milliseconds of each claim of that many crowds, each of which claims at once; one more warms up."""
 
     async def claim(connection: _Connection, number: int) -> float:
         body = json.dumps({"name": "Max Mustermann", "email": f"p{number}@example.com"}).encode()
@@ -68,22 +75,21 @@ def _thundering_herd(report: Report, api: _Api, state: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 200"), answer
         return (time.perf_counter() - begin) * 1000
 
-    async def herds() -> list[float]:
-        connections = [await asyncio.open_connection("127.0.0.1", _PORT) for _ in range(_CROWD)]
+    async def all_of_them() -> list[float]:
+        connections = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(crowd)]
         figures: list[float] = []
-        for herd in range(_HERDS + 1):
-            numbers = range(herd * _CROWD, (herd + 1) * _CROWD)
+        for herd in range(count + 1):
+            numbers = range(herd * crowd, (herd + 1) * crowd)
             took = await asyncio.gather(*map(claim, connections, numbers))
             figures += took if herd else []  # the first one warms up
         for _, writer in connections:
             writer.close()
         return figures
 
-    slowest = p95(asyncio.run(herds()))
-    report.add(f"API: claim, {_CROWD} at once, p95", f"{slowest:.1f} ms", "-", "at most 50 ms", slowest <= 50)
+    return asyncio.run(all_of_them())
 
 
-def _resets(report: Report, api: _Api, seat: str) -> None:
+def _resets(report: Report, api: Api, seat: str) -> None:
     assert api.client.post(f"/api/projects/{seat}/checkpoint").status_code == 200
     baselines, ours = [], []
     for _ in range(3):
@@ -98,19 +104,19 @@ def _resets(report: Report, api: _Api, seat: str) -> None:
     report.add("API: reset of a seat until its IDE answers", f"{own:.2f} s", f"{raw:.2f} s", formula, own <= goal)
 
 
-def _reads(report: Report, api: _Api, rows: int, goal: float) -> None:
-    times = _ask(api.client, "/api/projects/", 300)
+def _reads(report: Report, api: Api, rows: int, goal: float) -> None:
+    times = ask(api.client, "/api/projects/", 300)
     p50 = statistics.median(times)
     report.add(f"API: list {rows} workspaces, p50", f"{p50:.2f} ms", "-", f"at most {goal:g} ms", p50 <= goal)
     if rows == _CROWD:
         rate = _rate(api)
         report.add(f"API: lists of {rows} a second", f"{rate:.0f}", "-", "at least 500", rate >= 500)
         some = api.client.get("/api/projects/").json()["projects"][7]["id"]
-        one = statistics.median(_ask(api.client, f"/api/projects/{some}", 300))
+        one = statistics.median(ask(api.client, f"/api/projects/{some}", 300))
         report.add("API: one workspace, p50", f"{one:.2f} ms", "-", "at most 2 ms", one <= 2)
 
 
-def _refusals(report: Report, api: _Api) -> None:
+def _refusals(report: Report, api: Api) -> None:
     def refuse() -> float:
         begin = time.perf_counter()
         answer = api.client.post("/api/projects/create", json={"projectName": "x", "projectType": "empty"})
@@ -121,7 +127,7 @@ def _refusals(report: Report, api: _Api) -> None:
     report.add("API: refusal of a bad name, p95", f"{slowest:.2f} ms", "-", "at most 10 ms", slowest <= 10)
 
 
-def _changes(report: Report, api: _Api) -> list[str]:
+def _changes(report: Report, api: Api) -> list[str]:
     """Returns the ids of the seats that it leaves running."""
     idle = api.memory_mib()
     report.add("API: memory when idle", f"{idle:.0f} MiB", "-", "under 150 MiB", idle < 150)
@@ -148,7 +154,7 @@ def _changes(report: Report, api: _Api) -> list[str]:
     most = idle
     while True:
         most = max(most, api.memory_mib(with_runs=True))
-        listing += _ask(api.client, "/api/projects/", 5)
+        listing += ask(api.client, "/api/projects/", 5)
         job = api.client.get(f"/api/jobs/{answer.json()['jobId']}").json()["job"]
         if job["finishedAt"]:
             break
@@ -167,20 +173,25 @@ def _changes(report: Report, api: _Api) -> list[str]:
     return [clone["projectId"] for clone in answer.json()["clones"]]
 
 
-def _create(api: _Api, name: str) -> str:
+def _create(api: Api, name: str) -> str:
     answer = api.client.post("/api/projects/create", json={"projectName": name, "projectType": "empty"}, timeout=120)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["project"]["id"])
 
 
-class _Api:
+class Api:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{_PORT}", timeout=60)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60)
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads, since its start."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_mib(self, *, with_runs: bool = False) -> float:
         """Its share of the memory, with that of the processes it started if wanted: what they share is split up."""
@@ -201,16 +212,17 @@ def _share_mib(pid: int) -> float:
 
 
 @contextmanager
-def _api(settings: Path, folder: Path) -> Iterator[_Api]:
+def serve(settings: Path, folder: Path, application: str = "api.main:create_app") -> Iterator[Api]:
+    """An API with these settings, which is stopped afterwards."""
     environment = os.environ | {
         "ATELIER_SETTINGS": str(settings),
         "PYTHONPATH": f"{ROOT / 'module_utils'}:{ROOT}",
     }
-    command = [sys.executable, "-m", "uvicorn", "api.main:create_app", "--factory", "--port", str(_PORT)]
+    command = [sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(PORT)]
     options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
     with (folder / "api.log").open("wb") as log:
         process = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    api = _Api(process)
+    api = Api(process)
     try:
         deadline = time.monotonic() + 30
         while not _docker_is_seen(api.client):
@@ -231,8 +243,8 @@ def _docker_is_seen(client: httpx.Client) -> bool:
         return False
 
 
-def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
-    """``group`` is the workshop's: workspaces of its name with a number are its seats."""
+def api_settings(folder: Path, state: Path, group: str = "workshop", **more: object) -> Path:
+    """``group`` is the workshop's: workspaces of its name with a number are its seats. ``more``: of the site."""
     site = {
         **inventory_values()["atelier_site"],
         "instance": INSTANCE,
@@ -248,6 +260,7 @@ def _settings(folder: Path, state: Path, group: str = "workshop") -> Path:
         "seat_disk": 0,
         "seat_file_size": 0,
         "git": None,
+        **more,
     }
     return write_settings(
         folder,
@@ -280,7 +293,7 @@ def _row(name: str, group: str | None = None) -> Reservation:
     return Reservation(name, "empty", Limits(), ProxyMode.NONE, group)
 
 
-def _ask(client: httpx.Client, path: str, times: int) -> list[float]:
+def ask(client: httpx.Client, path: str, times: int) -> list[float]:
     """Milliseconds of each request on a connection that is kept open."""
     figures: list[float] = []
     for _ in range(times):
@@ -291,13 +304,13 @@ def _ask(client: httpx.Client, path: str, times: int) -> list[float]:
     return figures
 
 
-def _rate(api: _Api, seconds: float = 3.0) -> float:
+def _rate(api: Api, seconds: float = 3.0) -> float:
     """Requests a second that the one process answers to two clients at once."""
     counts = [0, 0]
     end = time.monotonic() + seconds
 
     def ask(place: int) -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{_PORT}") as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}") as client:
             while time.monotonic() < end:
                 client.get("/api/projects/")
                 counts[place] += 1

@@ -31,7 +31,7 @@ class ProjectList:
 
 
 def _made(services: Services, rows: Sequence[Workspace]) -> bytes:
-    projects = [services.presenter.project(row) for row in rows]
+    projects = services.presenter.projects(rows)
     return orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
 
 

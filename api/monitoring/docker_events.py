@@ -91,11 +91,7 @@ class Watcher:
 
     def seen_at(self, node: str) -> dict[str, Container]:
         """As ``seen``, of one machine."""
-        seen = dict(self._seen)  # a copy: the threads go on
-        if len(self._nodes) == 1:
-            return seen
-        nodes = {row.id: row.node for row in self.store.all()}
-        return {id: container for id, container in seen.items() if nodes.get(id, CONTROLLER) == node}
+        return dict(self._nodes[node].seen) if node in self._nodes else {}  # a copy: the threads go on
 
     def is_gone(self, workspace_id: str) -> bool:
         """Whether its container is known not to be there; one that was never seen may be on its way."""
@@ -128,21 +124,25 @@ class Watcher:
             self._gone = gone | {id for id in ids if id not in found}
             # What was seen of the other machines stays; a container without a row counts for this one.
             others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
-            self._seen = others | {id: container for id, container in found.items() if nodes.get(id, node) == node}
+            here = {id: container for id, container in found.items() if nodes.get(id, node) == node}
+            self._nodes[node].seen, self._seen = here, others | here
         for id in ids:
             self._correct(id)
 
     def look_at(self, node: str, workspace_id: str, container_id: str, seen: Container | None) -> None:
         """Takes in the state of one container; None for one that is gone."""
+        here = self._nodes[node].seen
         if len(self._nodes) > 1 and not self._is_at(workspace_id, node):
-            return  # it was moved, and this is what it left
+            here.pop(workspace_id, None)  # it was moved, and this is what it left
+            return
         with self._mutex:
             present = self._seen.get(workspace_id)
             if seen is not None:
-                self._seen[workspace_id] = seen
+                self._seen[workspace_id] = here[workspace_id] = seen
                 self._gone.discard(workspace_id)
             elif present is not None and present.id == container_id:
                 del self._seen[workspace_id]
+                here.pop(workspace_id, None)
                 self._gone.add(workspace_id)
         self.version += 1
         self._correct(workspace_id)
@@ -209,6 +209,8 @@ class _Follower(threading.Thread):
         self._last_event: int | None = None
         # The workspaces that events were about since the last interruption.
         self._workspaces: set[str] = set()
+        # The containers of this machine's workspaces, by workspace id. Only its thread changes it.
+        self.seen: dict[str, Container] = {}
         self.available = False
         self.last_seen: str | None = None
         self.outages = 0

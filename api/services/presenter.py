@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from atelier.common.models import Site, Status, Workspace
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.gateway.aliases import Alias, all_aliases
-from atelier.workspaces.disk_limits import notices
+from atelier.workspaces.disk_limits import Notice, notices
 from atelier.workspaces.views import repository_view
 
 from ..core.formatting import duration, size
@@ -36,7 +37,17 @@ class Presenter:
 
     def project(self, row: Workspace) -> Project:
         """The one shape of a project everywhere."""
-        status, error = self.status(row)
+        return self.projects([row])[0]
+
+    def projects(self, rows: Sequence[Workspace]) -> list[Project]:
+        """As ``project``; what is kept beside the rows is read once."""
+        version = self._store.version()
+        aliases, noted = self._aliases(version), self._notices(version)
+        return [self._project(row, aliases.get(row.id, ()), noted.get(row.id)) for row in rows]
+
+    def _project(self, row: Workspace, aliases: Sequence[Alias], notice: Notice | None) -> Project:
+        status, error = self._observed(row)
+        full = notice.sentence(running=status is not Status.STOPPED) if notice else None
         repository = _repository(self._settings.site, row)
         kind = TEMPLATE_FROM_GIT if row.git_url else row.template
         return {
@@ -63,10 +74,10 @@ class Presenter:
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
             "node": row.node,
-            "aliases": self.aliases(row),
+            "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
             "diskUsage": None,
-            "error": error,
-            "diskWarning": self.disk_warning(row),
+            "error": error or (full if status is Status.STOPPED else None),
+            "diskWarning": full,
             "warnings": [row.git_problem] if row.git_problem else [],
         }
 
@@ -98,8 +109,11 @@ class Presenter:
     def status(self, row: Workspace) -> tuple[Status, str | None]:
         """As Docker has it now; as the database has it while Docker does not answer. A workspace that was stopped for
         its disk has the reason in place of an error."""
-        status, error = self._watcher.status(row) if self._watcher.available else (row.status, row.error)
+        status, error = self._observed(row)
         return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
+
+    def _observed(self, row: Workspace) -> tuple[Status, str | None]:
+        return self._watcher.status(row) if self._watcher.available else (row.status, row.error)
 
     def disk_warning(self, row: Workspace) -> str | None:
         """A sentence on its disk that is nearly full or was; None if there is nothing to say."""

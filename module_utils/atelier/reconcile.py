@@ -113,7 +113,7 @@ def find_drift(
     their rows stay and carry the job's error. Containers that resets kept are removed after ``keep_hours``. Jobs run
     meanwhile, so the first steps of a creation are checked last, and each repair checks again.
     """
-    nodes = [_Node.read(here) for here in context.everywhere()]
+    nodes = context.at_each(_Node.read)
     rows = context.store.all()
     by_id = {row.id: row for row in rows}
     living = by_id.keys() | {id for node in nodes for id in node.containers}

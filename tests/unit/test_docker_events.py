@@ -153,3 +153,23 @@ def test_what_a_move_leaves_on_the_former_machine_says_nothing_of_the_seat(tmp_p
         assert store.get(id=row.id).status is Status.RUNNING
         assert list(watcher.seen_at("alpha")) == [row.id]
         assert watcher.seen_at("controller") == {}
+        assert watcher.seen_at("unknown") == {}
+
+
+def test_each_machine_has_the_containers_of_its_workspaces(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        machines = [Machine("controller", 3 << 30), Machine("alpha", 3 << 30)]
+        there, here = sorted(store.reserve([order("one"), order("two")], machines), key=lambda row: row.node)
+        watcher = Watcher(two_machines(tmp_path), store, Locks(tmp_path))
+        watcher.look_at_all(CONTROLLER, {here.id: container("running", id="a")})
+        watcher.look_at("alpha", there.id, "b", container("running", id="b"))
+        assert list(watcher.seen_at(CONTROLLER)) == [here.id]
+        assert list(watcher.seen_at("alpha")) == [there.id]
+        # It moves: what alpha tells of it afterwards is the end of what it left.
+        store.update(there.id, node=CONTROLLER)
+        watcher.look_at(CONTROLLER, there.id, "c", container("running", id="c"))
+        watcher.look_at("alpha", there.id, "b", None)
+        assert set(watcher.seen_at(CONTROLLER)) == {here.id, there.id} == set(watcher.seen)
+        assert watcher.seen_at("alpha") == {}
+        watcher.look_at(CONTROLLER, here.id, "a", None)
+        assert list(watcher.seen_at(CONTROLLER)) == [there.id]

@@ -16,7 +16,7 @@ def test_the_projects_of_one_machine() -> None:
     services: Any = SimpleNamespace(
         reads=SimpleNamespace(all=lambda: rows, version=lambda: (1, 1)),
         watcher=SimpleNamespace(version=1),
-        presenter=SimpleNamespace(project=lambda one: {"id": one.id}),
+        presenter=SimpleNamespace(projects=lambda some: [{"id": one.id} for one in some]),
     )
     projects = ProjectList()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -20,7 +21,13 @@ class ClientCertificate:
         return cls(pki / "ca.crt", pki / f"{role}.crt", pki / f"{role}.key")
 
     def tls(self) -> ssl.SSLContext:
-        """For connections that check the server's name. Raises OSError for a missing or broken file."""
-        context = ssl.create_default_context(cafile=self.authority)
-        context.load_cert_chain(self.certificate, self.key)
-        return context
+        """For connections that check the server's name; made once for each renewal of the certificate, since that takes
+        some milliseconds. Raises OSError for a missing or broken file."""
+        return _context(self, self.certificate.stat().st_mtime_ns)
+
+
+@lru_cache(8)
+def _context(files: ClientCertificate, renewed_at: int) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.authority)
+    context.load_cert_chain(files.certificate, files.key)
+    return context

@@ -185,7 +185,7 @@ TEXTS = {
     "machine_removed": "Its machine {node} was removed. It can begin elsewhere from its checkpoint (workspace_move with"
     " move_from=checkpoint).",
     "no_such_label": "No machine has {labels}. The machines' labels are: {known}.",
-    "no_such_label.remedy": "Name labels of a machine, or set atelier_node_labels in the inventory and run ./atelier up.",
+    "no_such_label.remedy": "Name labels of a machine, or set atelier_node_labels and run ./atelier up.",
     "no_room": "{fits} of {count} workspaces with {size} GiB of memory each fit on the machines. Free: {free}.",
     "no_room.remedy": "Stop or delete workspaces, ask for less memory, or add a machine.",
     "no_addresses": "The network {subnet} has {free} free addresses; {count} are needed.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from ..common.errors import AtelierError
 from ..common.locks import Locks
-from ..common.models import CONTROLLER, Site, Workspace
+from ..common.models import CONTROLLER, Node, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
 from ..engine.interface import Engine
@@ -21,6 +23,8 @@ from .seat_http import SeatRoute
 
 # Called with a step, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,21 @@ class Context:
 
     def everywhere(self) -> list[NodeContext]:
         """The installation on each of its machines that answers, the controller first."""
-        found = [self.on()]
-        for node in self.site.nodes:
+
+        def opened(node: Node) -> NodeContext | None:
             with suppress(AtelierError):
-                found.append(self.on(node.name))
-        return found
+                return self.on(node.name)
+            return None
+
+        return [self.on(), *filter(None, _side_by_side(opened, self.site.nodes))]
+
+    def at_each(self, work: Callable[[NodeContext], T]) -> list[T]:
+        """What ``work`` returns for each machine that answers, the controller first. They are asked side by side."""
+        return _side_by_side(work, self.everywhere())
 
     def cpus(self) -> int:
         """Cores of all machines that answer: how much can be done side by side."""
-        return sum(here.engine.cpus() for here in self.everywhere())
+        return sum(self.at_each(lambda here: here.engine.cpus()))
 
     def sync_routes(self) -> None:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
@@ -82,6 +92,13 @@ class Context:
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
         self.ports.sync(lambda: port_routes(self.store))
+
+
+def _side_by_side(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    if len(items) <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(work, items))
 
 
 def node_routes(store: WorkspaceStore) -> dict[str, str]:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple, Protocol, TypeVar
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -102,7 +104,33 @@ def _claimed(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str 
     return first, last
 
 
-def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
+class _Row(Protocol):
+    """What of a workspace tells whether it is a seat."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def cloned_from(self) -> str | None: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+class _Candidate(NamedTuple):
+    """A workspace, as far as a claim looks at it: there are thousands."""
+
+    id: str
+    name: str
+    group: str | None
+    cloned_from: str | None
+    status: str
+
+
+def pool(rows: Sequence[Row], group: str) -> list[Row]:
     """The workshop's seats in the order of assignment: by number, then those without one.
 
     They are the group's workspaces, or those named after it and numbered, except those that others were cloned from.
@@ -112,7 +140,7 @@ def pool(rows: Sequence[Workspace], group: str) -> list[Workspace]:
     return sorted(seats, key=lambda row: (_number(row.name) is None, _number(row.name) or 0, row.name))
 
 
-def members(rows: Sequence[Workspace], group: str) -> list[Workspace]:
+def members(rows: Sequence[Row], group: str) -> list[Row]:
     """All workspaces of the workshop: its seats and their bases."""
     named = re.compile(rf"{re.escape(group)}(?: [0-9]+)?")
     sources = {row.cloned_from for row in rows}
@@ -124,6 +152,7 @@ def members(rows: Sequence[Workspace], group: str) -> list[Workspace]:
     ]
 
 
+@lru_cache(10_000)
 def _number(name: str) -> int | None:
     found = _LAST_NUMBER.search(name)
     return int(found[1]) if found else None
@@ -151,7 +180,9 @@ class Claims:
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
-            free = (seat for seat in self.seats() if seat.status is Status.RUNNING and seat.id not in taken)
+            found = db.execute("SELECT id, name, group_name, cloned_from, status FROM workspaces ORDER BY sequence")
+            seats = pool([_Candidate._make(row) for row in found.fetchall()], self._group)
+            free = (seat for seat in seats if seat.status == Status.RUNNING and seat.id not in taken)
             moment = now()
             outcomes: list[ClaimResult] = []
             for participant in participants:

@@ -32,9 +32,9 @@ def list_workspaces(
 ) -> list[dict[str, object]]:
     """Views of the workspaces that match everything given, oldest first."""
     label = f"atelier.instance={context.site.instance}"
-    containers = {
-        here.node: containers_by_id(context.site, here.engine.containers(label)) for here in context.everywhere()
-    }
+    containers = dict(
+        context.at_each(lambda here: (here.node, containers_by_id(context.site, here.engine.containers(label))))
+    )
     return [
         observed_view(context.site, row, containers[row.node].get(row.id))
         if row.node in containers
