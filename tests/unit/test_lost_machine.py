@@ -331,8 +331,8 @@ def test_a_machine_is_removed_when_nothing_of_it_is_lost_by_that(installed: Inst
     assert not controller.members
     now = installed.store.get(id=row.id)
     assert (now.status, id_of(now.error)) == (Status.ERROR, "machine_removed")
-    monkey = SimpleNamespace(everywhere=list, site=installed.site, store=installed.store)
-    (shown,) = list_workspaces(monkey)  # type: ignore[arg-type]
+    no_machine_answers = SimpleNamespace(at_each=lambda work: [], site=installed.site, store=installed.store)
+    (shown,) = list_workspaces(no_machine_answers)  # type: ignore[arg-type]
     assert shown["error"] == now.error
     assert remove_machine(installed.context, "alpha", force=True) == (False, False), "another run changes nothing"
     # It can still begin elsewhere, which leaves nothing to hold up the removal.
