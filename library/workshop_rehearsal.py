@@ -47,6 +47,11 @@ verdict:
       several machines also on which one, for memory and disk (C(node)).
   returned: success
   type: dict
+checks:
+  description: The checks that were made. Each has a C(name), and as C(fault) why it failed, or null.
+  returned: success
+  type: list
+  elements: dict
 """
 
 from typing import Any
@@ -65,7 +70,7 @@ def _rehearse(module: AnsibleModule, context: Context) -> dict[str, Any]:
     given = module.params
     verdict = rehearse(context, source_id=given["source_id"], source_name=given["source"], seats=given["seats"])
     # All that it made is gone again.
-    return {"changed": False, "verdict": verdict.view()}
+    return {"changed": False, "verdict": verdict.view(), "checks": verdict.checks()}
 
 
 if __name__ == "__main__":

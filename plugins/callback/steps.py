@@ -13,6 +13,9 @@ description:
     a line every ten seconds. What modules note in the file that E(ATELIER_PROGRESS) names is shown with it.
   - What a module says of its work in C(summary) stands below its line.
   - E(ATELIER_STEPS) as V(done/total) numbers the plays that follow.
+  - At the end a JSON object for programs is written to the file that E(ATELIER_RESULT) names, with C(successful),
+    C(changed) (the number of changed tasks), C(result) (what Atelier's last module returned, or null) and C(error)
+    (null, or C(task), C(message), C(code), C(details)).
 extends_documentation_fragment: [default_callback, result_format_callback]
 requirements: [set as stdout in configuration]
 """
@@ -40,6 +43,10 @@ QUIET_SECONDS = 2.0
 TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
 COLORS = {"ok": C.COLOR_OK, "changed": C.COLOR_CHANGED, "failed": C.COLOR_ERROR, "unreachable": C.COLOR_UNREACHABLE}
 INDENT = " " * 11
+MODULES = {path.stem for path in (Path(__file__).resolve().parents[2] / "library").glob("*.py")}
+_HIDDEN = "The output is hidden, since it would show a secret."
+# Of a module's result, what is no part of its answer.
+_NO_ANSWER = {"invocation", "diff", "warnings", "deprecations", "exception", "failed"}
 
 
 def seconds(value: float) -> str:
@@ -49,20 +56,39 @@ def seconds(value: float) -> str:
 
 def result_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """What a failed task says: its message, the error code, the details, the last output of a program."""
-    if result.get("_ansible_no_log") or "censored" in result:
-        yield "The output is hidden, since it would show a secret."
+    if _is_secret(result):
+        yield _HIDDEN
         return
     yield from str(result.get("msg", "failed")).strip().splitlines()
     if "error_code" in result:
         yield f"error_code: {result['error_code']}"
     for key, value in (result.get("details") or {}).items():
-        if key != "remedy":  # it ends the message already
+        if key not in ("remedy", "codes"):  # the remedy ends the message; codes are for programs
             yield f"{key}: {value}"
     for key in ("stdout", "stderr", "module_stdout", "module_stderr"):
         lines = str(result.get(key) or "").strip().splitlines()
         if lines:
             yield f"{key}:"
             yield from ("  " + line for line in lines[-20:])
+
+
+def answer_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module answered, for a program."""
+    return {key: value for key, value in result.items() if key not in _NO_ANSWER and not key.startswith("_ansible")}
+
+
+def error_of(task: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a task failed, for a program."""
+    items = [item for item in result.get("results", []) if isinstance(item, dict) and item.get("failed")]
+    found = items[0] if items else result
+    if _is_secret(result) or _is_secret(found):
+        return {"task": task, "message": _HIDDEN, "code": None, "details": {}}
+    message, details = str(found.get("msg", "failed")).strip(), dict(found.get("details") or {})
+    return {"task": task, "message": plain(message), "code": found.get("error_code"), "details": _plain_all(details)}
+
+
+def _is_secret(result: Mapping[str, Any]) -> bool:
+    return bool(result.get("_ansible_no_log")) or "censored" in result
 
 
 def last_progress(text: str) -> str:
@@ -93,6 +119,9 @@ class CallbackModule(CallbackBase):
         self._task_name, self._task_started = "", time.monotonic()
         self._running = False
         self._changed = 0
+        self._result_file = os.environ.get("ATELIER_RESULT")
+        self._answer: dict[str, Any] | None = None
+        self._error: dict[str, Any] | None = None
         self._terminal = sys.stdout.isatty()
         self._progress = os.environ.get("ATELIER_PROGRESS")
         self._progress_offset = 0
@@ -148,6 +177,8 @@ class CallbackModule(CallbackBase):
             return
         changed = bool(result.result.get("changed"))
         self._changed += changed
+        if result.task.action in MODULES:
+            self._answer = None if _is_secret(result.result) else answer_of(result.result)
         if result.task.action == "ansible.builtin.validate_argument_spec":
             self._running = False  # of the role's own contract, not of the machine
         elif result.task.action in C._ACTION_DEBUG and "censored" not in result.result:
@@ -159,6 +190,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._result(result, "failed", " (ignored)" if ignore_errors else "")
+        if not ignore_errors:
+            self._error = error_of(self._task_name, result.result)
         failed = [item for item in result.result.get("results", []) if isinstance(item, dict) and item.get("failed")]
         for item in failed or [result.result]:
             label = item.get("_ansible_item_label")
@@ -169,6 +202,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._result(result, "unreachable")
+        self._error = error_of(self._task_name, result.result)
         self._show(INDENT + str(result.result.get("msg", "")), C.COLOR_UNREACHABLE)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
@@ -195,6 +229,10 @@ class CallbackModule(CallbackBase):
                 self._show(f"{heading:{width}}  {seconds(end - start):>14}")
         words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
         self._show(f"Failed: {words}" if failed else f"Done: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
+        if self._result_file:
+            told = {"successful": not failed, "changed": self._changed, "result": self._answer}
+            told["error"] = self._error if failed else None  # a rescue may have dealt with it
+            Path(self._result_file).write_text(json.dumps(told, ensure_ascii=False, default=str), encoding="utf-8")
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         self._show("No host of the inventory matches this play.", C.COLOR_ERROR)

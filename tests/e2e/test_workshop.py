@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -85,6 +87,18 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
     assert "the platform is as the last run left it" in again.stdout
     assert not [seat.password for seat in installation.seats() if seat.password in again.stdout]
     assert (started(), installation.sheet.read_bytes()) == before
+
+
+def test_a_rehearsal_is_a_report_for_ci(installation: Installation, tmp_path: Path) -> None:
+    report = tmp_path / "rehearsal.xml"
+    order = ("-e", "rehearse_seats=2", "-e", f"rehearse_junit={report}")
+    done = installation.run("play", "workshop_rehearse", "--json", *order)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert (told["successful"], told["result"]["verdict"]["go"]) == (True, True)
+    suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
+    assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", "6", "0")
+    assert {case.get("name") for case in suite} >= {"made", "opened", "fast"}
 
 
 def _signed_in(browser: Browser, seat: Seat) -> Page:

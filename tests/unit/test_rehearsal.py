@@ -48,6 +48,30 @@ def test_a_verdict_names_the_machine_only_where_there_are_several() -> None:
     assert verdict.view()["first_limit"] == {"what": "memory", "seats": 7}
 
 
+@pytest.mark.parametrize(
+    ("reasons", "checks"),
+    [
+        ([], dict.fromkeys(["room", "made", "opened", "fast", "egress", "capacity"])),
+        (
+            [Message("slow", seconds="12.0"), Message("enough_for", what="memory", seats=1)],
+            {
+                **dict.fromkeys(["room", "made", "opened", "egress"]),
+                "fast": "A seat takes 12.0 s to open when all are opened at once.",
+                "capacity": "The memory is enough for 1 seats.",
+            },
+        ),
+        # The others were never made.
+        (
+            [Message("room_for", what="running", seats=1, wanted=5)],
+            {"room": "running allows 1 more seats, 5 are wanted."},
+        ),
+    ],
+)
+def test_a_verdict_is_its_checks(reasons: list[Message], checks: dict[str, str | None]) -> None:
+    verdict = Verdict(not reasons, 2, 1.0, None, None, 0, 0, Limit("memory", 7), reasons)
+    assert {check["name"]: check["fault"] for check in verdict.checks()} == checks
+
+
 def test_a_node_is_asked_through_its_gateways_container() -> None:
     def engine(output: str | AtelierError) -> Any:
         def execute(name: str, *_: object, **__: object) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,7 +87,7 @@ def test_a_message_is_shown_line_by_line(callback: Any, capsys: pytest.CaptureFi
 
 def test_a_failure_says_what_is_wrong(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
     callback.v2_playbook_on_task_start(task("Check the port"), False)
-    details = {"field": "atelier_base_port", "remedy": "Stop it."}
+    details = {"field": "atelier_base_port", "remedy": "Stop it.", "codes": {"remedy": {"id": "stop.remedy"}}}
     callback.v2_runner_on_failed(
         result_of({"msg": "Port 80 is taken. Stop it.", "error_code": "PORT_IN_USE", "details": details})
     )
@@ -97,6 +98,64 @@ def test_a_failure_says_what_is_wrong(callback: Any, capsys: pytest.CaptureFixtu
         "error_code: PORT_IN_USE",
         "field: atelier_base_port",
     ]
+
+
+class Stats:
+    def __init__(self, failures: int = 0) -> None:
+        self.processed = {"localhost": 1}
+        self._failures = failures
+
+    def summarize(self, _: str) -> dict[str, int]:
+        return {"failures": self._failures, "unreachable": 0}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Runs the tasks of a playbook, given as name, action, result, and whether it failed; returns what programs get."""
+    monkeypatch.setenv("ATELIER_RESULT", str(tmp_path / "result.json"))
+    callback = steps.CallbackModule()
+
+    def run(*tasks: tuple[str, str, dict[str, Any], bool], failures: int = 0) -> Any:
+        for name, action, result, failed in tasks:
+            callback.v2_playbook_on_task_start(task(name), False)
+            (callback.v2_runner_on_failed if failed else callback.v2_runner_on_ok)(result_of(result, action))
+        callback.v2_playbook_on_stats(Stats(failures))
+        return json.loads((tmp_path / "result.json").read_text())
+
+    yield run
+    callback._stop.set()
+
+
+def test_programs_get_what_the_last_module_answered(told: Callable[..., Any]) -> None:
+    answer = {"changed": True, "workspace": {"name": "Base"}, "invocation": {"module_args": {"password": "canary"}}}
+    debug = {"msg": "words", "changed": False}
+    found = told(("Create it", "workspace", answer, False), ("Show it", "ansible.builtin.debug", debug, False))
+    assert found == {
+        "successful": True,
+        "changed": 1,
+        "result": {"changed": True, "workspace": {"name": "Base"}},
+        "error": None,
+    }
+
+
+def test_programs_get_the_error(told: Callable[..., Any]) -> None:
+    failure = {"msg": "Gone.\x1b[2J", "error_code": "PROJECT_NOT_FOUND", "details": {"field": "name"}}
+    found = told(("Stop it", "workspace", failure, True), failures=1)
+    assert (found["successful"], found["result"]) == (False, None)
+    assert found["error"]["task"] == "Stop it"
+    assert (found["error"]["code"], found["error"]["details"]) == ("PROJECT_NOT_FOUND", {"field": "name"})
+    assert "\x1b" not in found["error"]["message"]
+
+
+@pytest.mark.parametrize("mark", ["_ansible_no_log", "censored"])
+def test_programs_get_no_secret(told: Callable[..., Any], mark: str) -> None:
+    found = told(
+        ("Make it", "workspace", {"changed": True, "password": "canary", mark: True}, False),
+        ("Set it", "workspace", {"msg": "canary", mark: True}, True),
+        failures=1,
+    )
+    assert "canary" not in json.dumps(found)
+    assert "hidden" in found["error"]["message"]
 
 
 @pytest.mark.parametrize("mark", ["_ansible_no_log", "censored"])

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
 from ..database.placement import Machine, as_many_as_fit, fitting
@@ -37,6 +37,15 @@ _SLOWEST_SECONDS = 10.0
 _SPARE_MEMORY = 1024**3
 _SPARE_DISK = 5 * 1024**3
 _MEASURERS = 8
+# The reason that each check fails for.
+_CHECKS = {
+    "room": "room_for",
+    "made": "not_up",
+    "opened": "not_opened",
+    "fast": "slow",
+    "egress": "no_proxy",
+    "capacity": "enough_for",
+}
 _FREE = ("/bin/df", "--block-size=1", "--output=avail", "/")
 _PROXY_CHECK = "exec curl -q -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/"
 _COMMAND_SECONDS = 20.0
@@ -104,6 +113,12 @@ class Verdict:
         rounded = {"made_in": round(self.made_in, 2), "p50": self.p50 and round(self.p50, 3)}
         rest = {"p95": self.p95 and round(self.p95, 3), "first_limit": self.first_limit.view()}
         return asdict(self) | rounded | rest | {"reasons": list(self.reasons)}
+
+    def checks(self) -> list[dict[str, str | None]]:
+        """Each check by its name, with why it failed. Without room for the seats only that is checked."""
+        faults = {id_of(reason): str(reason) for reason in self.reasons}
+        found = [{"name": name, "fault": faults.get(id)} for name, id in _CHECKS.items()]
+        return found[:1] if found[0]["fault"] else found
 
 
 def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
