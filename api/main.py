@@ -19,7 +19,7 @@ from .auth.admin_password import AdminPassword
 from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .background import cleanup, watchdog
+from .background import cleanup, node_lists, watchdog
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
 from .background.disk_watch import DiskWatch
@@ -118,6 +118,7 @@ async def _lifespan(
             asyncio.create_task(IdleStop(services).run(), name="expiry"),
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),
+            asyncio.create_task(node_lists.run(services), name="lists"),
             asyncio.create_task(DiskWatch(services).run(), name="disk"),
             asyncio.create_task(services.audit.run(), name="audit"),
             asyncio.create_task(_sync_ports(services), name="ports"),

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atelier.recordings.folders import Recorded
 from atelier.recordings.store import conversations
 
 from .report import Report, p95
@@ -137,7 +138,8 @@ def memory_after(running: Running, count: int = 1000) -> float:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(record, range(count)))
     deadline = time.monotonic() + 60
-    while conversations(running.state_dir, _WORKSPACE, limit=1).total < count and time.monotonic() < deadline:
+    recorded = Recorded.here(running.state_dir, _WORKSPACE)
+    while conversations(recorded, limit=1).total < count and time.monotonic() < deadline:
         time.sleep(0.2)
     return running.memory_mib()
 
@@ -147,7 +149,7 @@ def list_milliseconds(running: Running, limit: int = 100, rounds: int = 5) -> fl
     took = []
     for _ in range(rounds):
         begin = time.perf_counter()
-        conversations(running.state_dir, _WORKSPACE, limit=limit)
+        conversations(Recorded.here(running.state_dir, _WORKSPACE), limit=limit)
         took.append((time.perf_counter() - begin) * 1000)
     return statistics.median(took)
 

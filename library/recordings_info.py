@@ -64,6 +64,11 @@ conversation_count:
   description: How many conversations were recorded.
   returned: success
   type: int
+unanswered:
+  description: The machines that did not answer; what was recorded there is missing.
+  returned: success
+  type: list
+  elements: str
 document:
   description: The conversations in Markdown.
   returned: when O(document) is given
@@ -73,9 +78,12 @@ document:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.containers.engines import Engines
+from ansible.module_utils.atelier.containers.node_lists import PATIENCE_SECONDS
 from ansible.module_utils.atelier.database.workspace_store import WorkspaceStore
 from ansible.module_utils.atelier.egress.categories import read_categories
-from ansible.module_utils.atelier.recordings.report import report
+from ansible.module_utils.atelier.recordings.folders import recorded_anywhere
+from ansible.module_utils.atelier.recordings.report import check_recorded, report
 
 
 def main() -> None:
@@ -87,7 +95,9 @@ def _read(params: dict[str, Any]) -> dict[str, Any]:
     categories = read_categories(params["categories"], git_host=params["git_host"])
     with WorkspaceStore(site.state_dir, site.networks, site.quotas, create=False) as store:
         workspace = store.get(id=params["id"], name=params["name"])
-    return {"changed": False, **report(site.state_dir, workspace, categories, params["document"])}
+    engines = Engines(site, patience=PATIENCE_SECONDS)
+    recorded = recorded_anywhere(site, engines.of, check_recorded(workspace).id)
+    return {"changed": False, **report(recorded, workspace, categories, params["document"])}
 
 
 if __name__ == "__main__":

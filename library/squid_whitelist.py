@@ -15,6 +15,8 @@ description:
   - Squid checks the new configuration before it is used, applies it without a restart, and confirms it. If it rejects
     it, the previous configuration is restored and the module fails with Squid's message.
   - Squid must be running to change the global list.
+  - The lists are then brought to the nodes. A node that does not answer does not fail the module, which warns and names
+    it in RV(nodes_behind); the API brings it the lists later.
   - The next run completes a run that was killed.
 options:
   domains:
@@ -67,13 +69,24 @@ raw:
   description: The section of squid.conf with the list; for a group, one entry per line.
   returned: success
   type: str
+nodes_behind:
+  description: The machines that do not have the lists yet, each with its C(node) and the C(error).
+  returned: success
+  type: list
+  elements: dict
 """
 
 from functools import cache
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.common.locks import Locks
+from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.common.models import Site
 from ansible.module_utils.atelier.common.validation import check_group
+from ansible.module_utils.atelier.containers.engines import Engines
+from ansible.module_utils.atelier.containers.node_lists import PATIENCE_SECONDS, NodeLists, has_node_lists
+from ansible.module_utils.atelier.database.workspace_store import WorkspaceStore
 from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.egress.squid import Squid
 from ansible.module_utils.atelier.egress.whitelist import WhitelistMode, normalise
@@ -95,12 +108,30 @@ def _change(module: AnsibleModule) -> dict[str, Any]:
     else:
         squid = Squid(site.state_dir, site.instance, cache(lambda: DockerEngine(site.engine_url)), wait)
         change = squid.change(entries, state, check_mode=module.check_mode)
-    result = {"changed": change.changed, "whitelist": list(change.after), "raw": change.raw}
+    behind = _bring_to_nodes(site, wait) if not module.check_mode else {}
+    for message in behind.values():
+        module.warn(f"{message} {message.remedy}")
+    result = {
+        "changed": change.changed,
+        "whitelist": list(change.after),
+        "raw": change.raw,
+        "nodes_behind": [{"node": node, "error": message} for node, message in behind.items()],
+    }
     if module._diff:  # only for whoever wants to see it: a long list would make a result too long to be passed on
         lines = {key: "".join(f"{entry}\n" for entry in getattr(change, key)) for key in ("before", "after")}
         header = "the whitelist" if group is None else f"the whitelist of {group}"
         result["diff"] = lines | {"before_header": header, "after_header": header}
     return result
+
+
+def _bring_to_nodes(site: Site, wait: float) -> dict[str, Message]:
+    """Also where nothing changed: an earlier run may have been killed. Returns why some nodes are behind."""
+    if not has_node_lists(site):
+        return {}
+    engines = Engines(site, patience=PATIENCE_SECONDS)
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
+        behind = NodeLists(site, store, Locks(site.state_dir), wait).bring_everywhere(engines)
+    return {node: Message("squid.node_behind", node=node, why=error.message) for node, error in behind.items()}
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError
-from atelier.common.models import Site, Workspace
+from atelier.common.models import CONTROLLER, Site, Workspace
 from atelier.common.plain_text import first_of
 from atelier.containers.engines import Engines
-from atelier.egress.squid_log import last_requests
+from atelier.egress.squid_log import last_requests, last_requests_on
 
 from ..core.formatting import timestamp
 from .connections import heartbeat
@@ -115,7 +115,13 @@ class Activities:
     def _denied(self, row: Workspace) -> Sequence[tuple[str, int]] | None:
         if not row.proxy_mode.can(Capability.LOG):
             return None
-        entries = last_requests(self._site.state_dir, row, _LOG_LINES)
+        if row.node == CONTROLLER:
+            entries = last_requests(self._site.state_dir, row, _LOG_LINES)
+        else:
+            try:
+                entries = last_requests_on(self._site, self._engines.of(row.node), row, _LOG_LINES)
+            except AtelierError:
+                return None
         return denied_domains([(entry.status, entry.url) for entry in entries])
 
 

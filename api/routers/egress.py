@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, cast
 
 from atelier.common.models import Workspace
-from atelier.egress.squid_log import LogEntry, last_requests
+from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import WhitelistMode, allowable, normalise
 from atelier.recordings import store as recordings
+from atelier.recordings.folders import Recorded
 from atelier.recordings.report import document, recorded_domains
 from fastapi import APIRouter, Body, Query
 
@@ -23,6 +24,7 @@ from ..schemas.egress import (
     Conversation,
     Conversations,
     Documentation,
+    Forgotten,
     GenerateDocumentation,
     LogLine,
     RecordedDomains,
@@ -47,16 +49,18 @@ async def get_squid_logs(
 ) -> SquidLogs:
     """The newest requests that Squid saw from the workspace, oldest first."""
     row = egress.logged(services, project_id)
-    entries = await asyncio.to_thread(last_requests, services.settings.site.state_dir, row, lines)
-    return {"success": True, "ipAddress": row.address, "logs": [_log_line(entry) for entry in entries]}
+    entries, unanswered = await asyncio.to_thread(services.last_requests, row, lines)
+    logs: SquidLogs = {"success": True, "ipAddress": row.address, "logs": [_log_line(entry) for entry in entries]}
+    return {**logs, "unanswered": unanswered} if unanswered else logs
 
 
 @router.get(f"{_PROJECT}/recorded-domains", responses=errors(404))
 async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> RecordedDomains:
     """Every domain that the workspace asked for, by category, while it was recorded."""
     row = egress.recorded(services, project_id)
-    found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
-    return {
+    folders = await asyncio.to_thread(services.recordings, row)
+    found = await asyncio.to_thread(recorded_domains, folders, services.domain_categories)
+    answer: RecordedDomains = {
         "success": True,
         "projectId": row.id,
         "ipAddress": row.address,
@@ -64,6 +68,7 @@ async def get_recorded_domains(project_id: ProjectId, services: ServicesDep) -> 
         "categorized": found["categorized"],
         "totalDomains": found["total_domains"],
     }
+    return {**answer, "unanswered": folders.unanswered} if folders.unanswered else answer
 
 
 @router.post(f"{_PROJECT}/recorded-domains/whitelist", responses=errors(404, 409, 500, 503))
@@ -76,11 +81,13 @@ async def whitelist_recorded_domains(
     """Adds the recorded domains to the whitelist, or to the group's list. ``skipped`` are names that cannot be
     whitelisted, such as bare addresses."""
     row = egress.recorded(services, project_id)
-    found = await asyncio.to_thread(recordings.domains, services.settings.site.state_dir, row.id)
+    folders = await asyncio.to_thread(services.recordings, row)
+    found = recordings.domains(folders)
     entries, skipped = await asyncio.to_thread(allowable, sorted(found))
     group = body.group if body else None
     changed = await egress.change_whitelist(services, caller, entries, WhitelistMode.PRESENT, group)
-    return {**changed, "skipped": skipped}
+    missing = {"unanswered": folders.unanswered} if folders.unanswered else {}
+    return cast("RecordedWhitelisted", {**changed, "skipped": skipped, **missing})
 
 
 @router.get(f"{_PROJECT}/llm-conversations", responses=errors(404))
@@ -96,17 +103,17 @@ async def get_llm_conversations(
     """The recorded conversations, newest first. ``count`` are those of this page, ``total`` all that fit. A page ends
     before ``limit`` when its conversations are large: go on with ``offset`` + ``count``."""
     row = egress.recorded(services, project_id)
+    folders = await asyncio.to_thread(services.recordings, row)
     page = await asyncio.to_thread(
         recordings.conversations,
-        services.settings.site.state_dir,
-        row.id,
+        folders,
         limit=limit,
         offset=offset,
         model=model,
         date_from=date_from,
         date_to=date_to,
     )
-    return {
+    answer: Conversations = {
         "success": True,
         "projectId": row.id,
         "ipAddress": row.address,
@@ -114,14 +121,16 @@ async def get_llm_conversations(
         "count": len(page.conversations),
         "total": page.total,
     }
+    return {**answer, "unanswered": folders.unanswered} if folders.unanswered else answer
 
 
 @router.delete(f"{_PROJECT}/llm-conversations", responses=errors(404))
-async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Done:
+async def delete_llm_conversations(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> Forgotten:
     """Deletes all recorded conversations of the workspace; its recorded domains stay."""
     row = egress.recorded(services, project_id)
-    await _forget(services, caller, row, recordings.delete_conversations)
-    return {"success": True, "message": "All conversations deleted successfully"}
+    unanswered = await _forget(services, caller, row, recordings.delete_conversations)
+    done: Forgotten = {"success": True, "message": "All conversations deleted successfully"}
+    return {**done, "unanswered": unanswered} if unanswered else done
 
 
 @router.delete(f"{_PROJECT}/llm-conversations/{{timestamp}}", responses=errors(404))
@@ -130,7 +139,7 @@ async def delete_llm_conversation(
 ) -> Done:
     """Deletes one recorded conversation, named by its timestamp."""
     row = egress.recorded(services, project_id)
-    await _forget(services, caller, row, lambda folder, id: recordings.delete_conversation(folder, id, timestamp))
+    await _forget(services, caller, row, lambda folders: recordings.delete_conversation(folders, timestamp))
     return {"success": True, "message": "Conversation deleted successfully"}
 
 
@@ -141,8 +150,9 @@ async def generate_documentation(
     """The recorded conversations as one Markdown document; ``detailed`` also has tools, parameters and reasoning."""
     row = egress.recorded(services, project_id)
     wanted = body or GenerateDocumentation()
-    written = await asyncio.to_thread(document, services.settings.site.state_dir, row, wanted.type)
-    return {
+    folders = await asyncio.to_thread(services.recordings, row)
+    written = await asyncio.to_thread(document, folders, row, wanted.type)
+    answer: Documentation = {
         "success": True,
         "projectId": row.id,
         "format": wanted.format,
@@ -150,6 +160,7 @@ async def generate_documentation(
         "documentation": written["document"],
         "conversationCount": written["conversation_count"],
     }
+    return {**answer, "unanswered": folders.unanswered} if folders.unanswered else answer
 
 
 @router.get("/api/whitelist", responses=errors(503))
@@ -173,9 +184,14 @@ async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDep, caller:
     return await egress.change_whitelist(services, caller, entries, WhitelistMode.PRESENT, body.group)
 
 
-async def _forget(services: Services, caller: Caller, row: Workspace, delete: Callable[..., object]) -> None:
-    await asyncio.to_thread(delete, services.settings.site.state_dir, row.id)
+async def _forget(
+    services: Services, caller: Caller, row: Workspace, delete: Callable[[Recorded], object]
+) -> Sequence[str]:
+    """Deletes what all machines have, and returns those that did not answer."""
+    folders = await asyncio.to_thread(services.recordings, row)
+    await asyncio.to_thread(delete, folders)
     services.audit.write(caller.name, "delete-conversations", row.id, "successful")
+    return folders.unanswered
 
 
 def _log_line(entry: LogEntry) -> LogLine:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Body, Success, eg, example
+from .common import Body, Coded, Success, eg, example
 from .fields import Group, Text
 
 
@@ -38,6 +38,19 @@ class GenerateDocumentation(Body):
     type: Literal["clean", "detailed"] = "clean"
 
 
+class FromMachines(Success):
+    unanswered: NotRequired[
+        Annotated[
+            Sequence[str],
+            eg(["beta"], "The machines that did not answer: what they have is not included. Missing if all did."),
+        ]
+    ]
+
+
+class Forgotten(FromMachines):
+    message: Annotated[str, eg("All conversations deleted successfully")]
+
+
 class LogLine(TypedDict):
     timestamp: Annotated[str, eg("1733234567.123")]
     duration: Annotated[str, eg("4233")]
@@ -49,7 +62,7 @@ class LogLine(TypedDict):
     rawLine: str
 
 
-class SquidLogs(Success):
+class SquidLogs(FromMachines):
     ipAddress: Annotated[str, eg("172.30.0.16")]
     logs: list[LogLine]
 
@@ -64,7 +77,7 @@ class CategorizedDomain(RecordedDomain):
     domain: Annotated[str, eg("api.anthropic.com")]
 
 
-class RecordedDomains(Success):
+class RecordedDomains(FromMachines):
     projectId: str
     ipAddress: Annotated[str, eg("172.29.0.16")]
     domains: dict[str, RecordedDomain]
@@ -96,7 +109,7 @@ class Conversation(TypedDict):
     raw_response: Annotated[str | None, Field(description="Text that could not be parsed.")]
 
 
-class Conversations(Success):
+class Conversations(FromMachines):
     projectId: str
     ipAddress: Annotated[str, eg("172.29.0.16")]
     conversations: list[Conversation]
@@ -104,7 +117,7 @@ class Conversations(Success):
     total: int
 
 
-class Documentation(Success):
+class Documentation(FromMachines):
     projectId: str
     format: Literal["markdown"]
     type: Literal["clean", "detailed"]
@@ -118,12 +131,23 @@ class Whitelist(Success):
     groups: Mapping[str, Sequence[str]]
 
 
+class NodeBehind(Coded):
+    node: Annotated[str, eg("beta")]
+    error: Annotated[str, eg("The machine beta does not have the change yet: The machine beta does not answer.")]
+
+
 class WhitelistChanged(Success):
+    nodesBehind: NotRequired[
+        Annotated[
+            list[NodeBehind],
+            Field(description="The machines that do not have the change yet; missing if there are none."),
+        ]
+    ]
     domainCount: int
     domains: Annotated[Sequence[str], eg([".debian.org", ".github.com"])]
 
 
-class RecordedWhitelisted(WhitelistChanged):
+class RecordedWhitelisted(WhitelistChanged, FromMachines):
     skipped: Annotated[
         Sequence[str], eg(["10.0.0.7"], "Recorded hosts that cannot be whitelisted, such as bare addresses.")
     ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message
+from atelier.common.messages import Message, untagged
 from atelier.common.models import Workspace
 from atelier.egress.squid_config import Configuration
 from atelier.egress.whitelist import WhitelistMode
@@ -46,7 +46,7 @@ async def whitelists(services: Services) -> tuple[Configuration, Mapping[str, Se
 async def change_whitelist(
     services: Services, caller: Caller, entries: tuple[str, ...], state: WhitelistMode, group: str | None
 ) -> WhitelistChanged:
-    """Changes the whitelist or a group's list; it is in effect when this returns."""
+    """Changes the whitelist or a group's list; it is in effect when this returns, but on the nodes that are named."""
     services.require_docker()
     await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
@@ -58,4 +58,6 @@ async def change_whitelist(
         domains = (await asyncio.to_thread(services.squid().whitelist)).entries
     else:
         domains = (await asyncio.to_thread(services.group_whitelists().all)).get(group, ())
-    return {"success": True, "domainCount": len(domains), "domains": domains}
+    behind = ended.results.get("squid_whitelist", {}).get("nodes_behind")
+    changed: WhitelistChanged = {"success": True, "domainCount": len(domains), "domains": domains}
+    return {**changed, "nodesBehind": untagged(behind)} if behind else changed

@@ -12,6 +12,7 @@ from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.common.steady_clock import SteadyClock
 from atelier.containers.engines import Engines
+from atelier.containers.node_lists import PATIENCE_SECONDS
 from atelier.database.claims import Claims
 from atelier.database.job_store import Job, Jobs
 from atelier.database.placement import Machine
@@ -20,9 +21,11 @@ from atelier.egress.categories import read_categories
 from atelier.egress.clients import write_client_map
 from atelier.egress.group_whitelists import GroupWhitelists
 from atelier.egress.squid import Squid
+from atelier.egress.squid_log import LogEntry, last_requests_anywhere
 from atelier.engine.interface import Engine
 from atelier.gateway.haproxy import Gateway
 from atelier.gateway.port_access import port_routes
+from atelier.recordings.folders import Recorded, recorded_anywhere
 
 from ..auth.admin_password import AdminPassword
 from ..auth.alias_auth import AliasAuth
@@ -76,6 +79,8 @@ class Services:
         self.watcher = Watcher(site, store, locks)
         self.sampler = Sampler(site, self.watcher)
         self.engines = Engines(site, patience=_ENGINE_SECONDS)
+        # For what somebody waits for and all machines are asked.
+        self.impatient_engines = Engines(site, patience=PATIENCE_SECONDS)
         self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
         self.disk = DiskGauge(site)
         self.presenter = Presenter(settings, self.watcher, self.sampler, reads)
@@ -144,6 +149,14 @@ class Services:
 
     def group_whitelists(self) -> GroupWhitelists:
         return GroupWhitelists(self.settings.site.state_dir, self.settings.ready_timeout)
+
+    def recordings(self, row: Workspace) -> Recorded:
+        """What was recorded of the workspace, on all machines."""
+        return recorded_anywhere(self.settings.site, self.impatient_engines.of, row.id)
+
+    def last_requests(self, row: Workspace, lines: int) -> tuple[list[LogEntry], list[str]]:
+        """The workspace's last requests from all machines' access logs, and the machines that did not answer."""
+        return last_requests_anywhere(self.settings.site, self.impatient_engines.of, row, lines)
 
     def job(self, job_id: str) -> Job:
         job = self.read_jobs.find(job_id)

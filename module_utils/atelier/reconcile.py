@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
+from .common.egress_modes import Capability
 from .common.errors import AtelierError
 from .common.messages import Message
-from .common.models import Status, Workspace
+from .common.models import CONTROLLER, Status, Workspace
 from .containers.container import discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext, node_routes
 from .containers.distribution import collect_garbage, has_garbage, withdraw
+from .containers.node_lists import NodeLists, has_node_lists
 from .containers.snapshots import (
     forget_snapshot,
     interrupted,
@@ -34,6 +36,7 @@ from .gateway.aliases import alias_routes
 from .gateway.haproxy import compare_routes
 from .gateway.port_access import port_routes
 from .git.client import open_forge, seats_of
+from .recordings.folders import folder_on_node, recorded_on_node
 from .workshop import rehearsal
 from .workspaces.checkpoint_images import (
     Checkpoint,
@@ -58,6 +61,8 @@ class Kind(StrEnum):
     WRONG_STATUS = "wrong_status"
     ABANDONED_BATCH = "abandoned_batch"
     WRONG_ROUTES = "wrong_routes"
+    NODE_LISTS = "node_lists"
+    LEFTOVER_RECORDINGS = "leftover_recordings"
     INTERRUPTED_SNAPSHOT = "interrupted_snapshot"
     LEFTOVER_SNAPSHOT = "leftover_snapshot"
     LEFTOVER_VOLUME = "leftover_volume"
@@ -144,6 +149,14 @@ def find_drift(
         *_leftover_git_access(context),
         *_wrong_routes(context, rows),
         *_image_registry(context, nodes, by_id, living, busy),
+        *(drift for node in nodes for drift in _missing_lists(node.here)),
+        # Where a machine is away, nobody knows what it has.
+        *(
+            drift
+            for node in nodes
+            if len(nodes) == len(context.site.node_names)
+            for drift in _leftover_recordings(node.here, living)
+        ),
     ]
 
 
@@ -538,6 +551,44 @@ def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
                     )
                 ]
     return []
+
+
+def _missing_lists(context: NodeContext) -> list[Drift]:
+    """Whitelists that changed while the machine was away. The API brings them, too."""
+    if context.node == CONTROLLER or not has_node_lists(context.site):
+        return []
+    lists = NodeLists(context.site, context.store, context.locks, context.ready_timeout)
+    try:
+        if not lists.are_missing(context.node, context.engine):
+            return []
+    except AtelierError:  # its Squid does not run: the repair says why
+        pass
+
+    def bring() -> None:
+        lists.bring(context.node, context.engine)
+
+    return [Drift(Kind.NODE_LISTS, context.node, Message("drift.node_lists", node=context.node), bring)]
+
+
+def _leftover_recordings(context: NodeContext, living: Collection[str]) -> list[Drift]:
+    """Of workspaces that were deleted while the machine was away."""
+    if context.node == CONTROLLER or not any(mode.can(Capability.RECORD) for mode in context.site.networks):
+        return []
+
+    def remove(id: str) -> None:
+        if context.store.find(id=id) is None:
+            folder_on_node(context.site, context.engine, id).remove()
+
+    return [
+        Drift(
+            Kind.LEFTOVER_RECORDINGS,
+            id,
+            Message("drift.leftover_recordings", id=id, node=context.node),
+            partial(remove, id),
+        )
+        for id in recorded_on_node(context.site, context.engine)
+        if id not in living
+    ]
 
 
 def _is_locked(context: Context, with_open_jobs: Collection[str], row: Workspace) -> bool:

@@ -67,6 +67,18 @@ class Machines:
         ``variables`` are those of the hosts in the inventory."""
         return [self._ready(self._make(name, before, variables)) for name in names]
 
+    def serve(self, address: str, program: str) -> None:
+        """Runs a Python program at an address of the machines' network, beside them."""
+        endpoint = self._engine.api.create_endpoint_config(ipv4_address=address)
+        made = self._engine.api.create_container(
+            IMAGE,
+            entrypoint=["python3", "-c", program],
+            labels={_LABEL: "server"},
+            host_config=self._engine.api.create_host_config(network_mode=NETWORK),
+            networking_config=self._engine.api.create_networking_config({NETWORK: endpoint}),
+        )
+        self._engine.api.start(made["Id"])
+
     def stop(self, machine: Machine) -> None:
         """Removes the machine, also from the inventory."""
         machine.container.remove(force=True, v=True)

@@ -19,7 +19,7 @@ from tests.engine import only_session
 from tests.installed import front_door
 from tests.waiting import eventually
 
-from .machines import Machine, Machines, machines
+from .machines import SUBNET, Machine, Machines, machines
 
 # The first `up` installs Docker on two machines.
 pytestmark = pytest.mark.timeout(2400)
@@ -37,6 +37,19 @@ RANGES = {
 PASSWORD = "one-of-her-own"
 MARK = "what somebody wrote"
 PUSH = "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
+WORLD, MACHINE = str(SUBNET[200]), str(SUBNET[11])
+_ANSWERS = """
+import http.server
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"model": "test", "choices": []}')
+    do_POST = do_GET
+http.server.ThreadingHTTPServer(("", 80), Answers).serve_forever()
+"""
 
 
 class Cluster:
@@ -58,6 +71,16 @@ class Cluster:
                     "atelier_registry_port": REGISTRY,
                     "atelier_controller_git_port": 18136,
                     "atelier_templates": ["empty"],
+                    "atelier_squid_lease_seconds": 30,
+                    # The internet of these tests: one server, which is at a private address.
+                    "atelier_squid_internal_destinations": [WORLD],
+                    "atelier_recorder_allowed_networks": [f"{WORLD}/32"],
+                    "atelier_squid_hosts": {
+                        "allowed.example": WORLD,
+                        "other.example": WORLD,
+                        "machine.example": MACHINE,
+                    },
+                    "atelier_recorder_hosts": {"llm.example": WORLD, "machine.example": MACHINE},
                     "workshop_seats": 5,
                     "workshop_git_repo": True,
                     "workshop_memory": "1g",
@@ -182,6 +205,112 @@ def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, 
     assert "secret-canary" not in history
     assert "ahead" not in cluster.in_seat(beta, seat, PUSH)
     assert cluster.stored("snapshot") == [], "what only traveled is deleted"
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster) -> None:
+    """A web server that answers every request, at the address of the allowed names. It goes with the machines."""
+    cluster.machines.serve(WORLD, _ANSWERS)
+
+
+def proxied(cluster: Cluster, mode: str, node: str) -> dict[str, Any]:
+    """A new seat of that mode on that machine."""
+    body = {"projectName": f"a {mode} seat", "projectType": "empty", "proxyMode": mode}
+    seat = cluster.api("POST", "/api/projects/create", body)["project"]
+    if seat["node"] != node:
+        seat = cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": node})["project"]
+    assert (seat["node"], seat["status"]) == (node, "running")
+    return dict(seat)
+
+
+def fetched(cluster: Cluster, machine: Machine, seat: dict[str, Any], name: str) -> str:
+    """The status that a program in the seat gets for a page of that host; 000 for no answer."""
+    return cluster.in_seat(machine, seat, f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' http://{name}/ || true")
+
+
+@pytest.mark.usefixtures("world")
+def test_a_whitelist_holds_on_every_machine(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
+    seat = proxied(cluster, "security", "alpha")
+    assert fetched(cluster, alpha, seat, "allowed.example") == "403"
+    listed = ["allowed.example", "machine.example"]
+    changed = cluster.api("PUT", "/api/whitelist", {"domains": listed})
+    assert "nodesBehind" not in changed
+    assert fetched(cluster, alpha, seat, "allowed.example") == "200"
+    assert fetched(cluster, alpha, seat, "other.example") == "403"
+    assert fetched(cluster, alpha, seat, "machine.example") == "403", "an allowed name never leads to a machine"
+    # Nor is there another way to the machines.
+    addresses = [cluster.machines.controller_address, alpha.address, beta.address, "172.20.96.1"]
+    for address in addresses:
+        ports = f"22 2375 2376 2377 5000 7443 7946 18135 18136 {PORT}"
+        knock = f"timeout 2 bash -c '</dev/tcp/{address}/'$port 2>/dev/null && echo $port"
+        assert not cluster.in_seat(alpha, seat, f"for port in {ports}; do ({knock}) & done; wait"), address
+    for host in ("machine.example", *addresses[:3]):
+        tunnel = f"curl -s -m 5 -o /dev/null -w '%{{http_connect}}' https://{host}/ || true"
+        assert cluster.in_seat(alpha, seat, tunnel) == "403", host
+
+    # Its list is there before it, when it is moved.
+    cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": "beta"})
+    assert fetched(cluster, beta, seat, "allowed.example") == "200"
+    logged = cluster.api("GET", f"/api/projects/{seat['id']}/squid-logs")
+    assert "unanswered" not in logged
+    outcomes = Counter((line["url"], line["status"].rpartition("/")[2]) for line in logged["logs"])
+    assert outcomes["http://allowed.example/", "200"] == 2, "of both machines"
+
+    # A machine that is away is named, and has the list when it is back.
+    beta.container.pause()
+    try:
+        behind = cluster.api("PUT", "/api/whitelist", {"domains": []})["nodesBehind"]
+        assert [node["node"] for node in behind] == ["beta"]
+        logged = cluster.api("GET", f"/api/projects/{seat['id']}/squid-logs")
+        assert logged["unanswered"] == ["beta"]
+    finally:
+        beta.container.unpause()
+    eventually(lambda: fetched(cluster, beta, seat, "allowed.example") == "403", "the change reaches the machine", 60)
+    cluster.api("DELETE", f"/api/projects/{seat['id']}")
+
+
+@pytest.mark.usefixtures("world")
+def test_squid_on_a_machine_ends_without_its_controller(cluster: Cluster, alpha: Machine) -> None:
+    seat = proxied(cluster, "security", "alpha")
+    assert fetched(cluster, alpha, seat, "other.example") == "403"
+    api = cluster.client.containers.get(f"{INSTANCE}-api")
+    api.stop()
+    try:
+        eventually(lambda: fetched(cluster, alpha, seat, "other.example") == "000", "its proxy ends", 60)
+    finally:
+        api.start()
+    eventually(lambda: fetched(cluster, alpha, seat, "other.example") == "403", "its proxy is back", 60)
+    cluster.api("DELETE", f"/api/projects/{seat['id']}")
+
+
+@pytest.mark.usefixtures("world")
+def test_recordings_are_found_wherever_the_seat_was(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
+    seat = proxied(cluster, "logging", "alpha")
+    path = f"/api/projects/{seat['id']}"
+    ask = (
+        "curl -s -m 10 -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json'"
+        ' -d \'{"model": "test", "messages": [{"role": "user", "content": "hello"}]}\''
+        " http://llm.example/v1/chat/completions"
+    )
+    assert cluster.in_seat(alpha, seat, ask) == "200"
+    assert fetched(cluster, alpha, seat, "machine.example") not in ("200", "000")
+    conversations = f"{path}/llm-conversations"
+    eventually(lambda: cluster.api("GET", conversations)["total"] == 1, "the first is found", 30)
+    cluster.api("POST", f"{path}/move", {"node": "beta"})
+    assert cluster.in_seat(beta, seat, ask) == "200"
+    eventually(lambda: cluster.api("GET", conversations)["total"] == 2, "both are found", 30)
+    found = cluster.api("GET", conversations)["conversations"]
+    assert [one["parsed_request"]["messages"][0]["content"] for one in found] == ["hello", "hello"]
+    eventually(
+        lambda: cluster.api("GET", f"{path}/recorded-domains")["domains"].get("llm.example", {}).get("count") == 2,
+        "requests of both machines are counted",
+        60,
+    )
+    cluster.api("DELETE", f"{conversations}/{found[1]['timestamp']}")
+    assert cluster.api("GET", conversations)["total"] == 1
+    cluster.api("DELETE", path)
+    for machine in (alpha, beta):
+        assert seat["id"] not in machine.run("ls", f"{cluster.state}/recordings")
 
 
 def test_a_machine_that_hangs_delays_nobody_and_returns(cluster: Cluster, beta: Machine) -> None:

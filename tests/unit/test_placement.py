@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import CONTROLLER, GIB, ProxyMode
-from atelier.database.placement import Machine, as_many_as_fit, checked_labels, fitting, place_on, with_labels
+from atelier.common.models import CONTROLLER, GIB
+from atelier.database.placement import Machine, as_many_as_fit, checked_labels, place_on, with_labels
 from support import open_store, order, refused
 
 TWO = [Machine("alpha", 8 * GIB), Machine("beta", 8 * GIB)]
@@ -93,9 +93,3 @@ def test_as_many_as_fit_are_placed_as_a_batch_is() -> None:
     assert as_many_as_fit(TWO, 2 * GIB, {"alpha": 5 * GIB}, 100) == ["beta", "beta", "beta", "alpha", "beta"]
     assert as_many_as_fit(TWO, 2 * GIB, {}, 3) == ["alpha", "beta", "alpha"]
     assert as_many_as_fit([], 2 * GIB, {}, 3) == []
-
-
-def test_a_proxys_workspaces_are_on_the_controller() -> None:
-    machines = [Machine(CONTROLLER, 8 * GIB), Machine("alpha", 8 * GIB)]
-    assert fitting(machines, ProxyMode.NONE, "") == machines
-    assert fitting(machines, ProxyMode("logging"), "") == machines[:1]

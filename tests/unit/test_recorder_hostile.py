@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from atelier.recordings.folders import Recorded
 from atelier.recordings.plain_json import MOST_LEVELS, MOST_VALUES, TOO_DEEP, TOO_MANY, plain
 from atelier.recordings.report import document
 from atelier.recordings.store import conversations
@@ -133,7 +134,7 @@ def test_what_takes_too_long_is_given_up(
     monkeypatch.setattr(writer_module, "call_record", endless)
     monkeypatch.setattr(deadline, "SECONDS", 0.2)
     writer.take(exchanged("openai-chat", b'{"model": "m", "messages": []}', b"{}"))
-    (found,) = conversations(tmp_path, ID).conversations
+    (found,) = conversations(Recorded.here(tmp_path, ID)).conversations
     assert "too long" in found["error"]
 
 
@@ -180,7 +181,7 @@ def test_odd_bodies_are_recorded_and_read(writer: writer_module.Writer, tmp_path
             body = b'{"model": "m", "messages": [], "seed": ' + b"[" * 900 + b"]" * 900 + b"}"
         answer = json.dumps({"id": "i", "usage": {"prompt_tokens": 2**63 - 1, "x": 10**30}, "choices": [{}]}).encode()
         writer.take(exchanged("openai-chat", body, answer))
-    found = conversations(tmp_path, ID, limit=1000)
+    found = conversations(Recorded.here(tmp_path, ID), limit=1000)
     assert found.total == len(ODD)
     orjson.dumps(found.conversations)
 
@@ -195,10 +196,10 @@ def test_what_was_recorded_before_is_read(tmp_path: Path) -> None:
             f'{{"timestamp": "t", "model": "m", "parsed_request": {{"messages": [], "parameters": {{"x": {text}}}}}}}'
         )
         (folder / f"2026-01-01T00-00-0{number}.000Z.json").write_text(text)
-    found = conversations(tmp_path, ID)
+    found = conversations(Recorded.here(tmp_path, ID))
     assert len(found.conversations) == len(bodies)
     orjson.dumps(found.conversations)
-    assert document(tmp_path, row(), "detailed")["conversation_count"] == len(bodies)
+    assert document(Recorded.here(tmp_path, ID), row(), "detailed")["conversation_count"] == len(bodies)
 
 
 def test_a_flood_loses_its_own_messages_only() -> None:

@@ -11,6 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.models import ProxyMode
 from atelier.egress.categories import organisation, read_categories
+from atelier.recordings.folders import Recorded
 from atelier.recordings.report import check_recorded, report
 from atelier.recordings.store import (
     all_conversations,
@@ -53,30 +54,30 @@ def times(tmp_path: Path) -> list[str]:
 
 
 def listed(state: Path, **filters: Any) -> list[str]:
-    return [found["timestamp"] for found in conversations(state, ID, **filters).conversations]
+    return [found["timestamp"] for found in conversations(Recorded.here(state, ID), **filters).conversations]
 
 
 def test_newest_first_in_pages(tmp_path: Path, times: list[str]) -> None:
     assert listed(tmp_path) == times[::-1]
     assert listed(tmp_path, limit=1, offset=1) == [times[1]]
-    assert conversations(tmp_path, ID, limit=1).total == 3
-    assert count_conversations(tmp_path, ID) == 3
-    assert [found["timestamp"] for found in all_conversations(tmp_path, ID)] == times
+    assert conversations(Recorded.here(tmp_path, ID), limit=1).total == 3
+    assert count_conversations(Recorded.here(tmp_path, ID)) == 3
+    assert [found["timestamp"] for found in all_conversations(Recorded.here(tmp_path, ID))] == times
 
 
 def test_filters(tmp_path: Path, times: list[str]) -> None:
     assert listed(tmp_path, model="claude") == [times[1]]
-    assert conversations(tmp_path, ID, model="gpt", limit=1).total == 2
+    assert conversations(Recorded.here(tmp_path, ID), model="gpt", limit=1).total == 2
     assert listed(tmp_path, date_from="2026-02-15") == [times[2]]
     assert listed(tmp_path, date_to="2026-02-14") == [times[1], times[0]]
     assert listed(tmp_path, date_from="2026-02-14T11:05:00.123+01:00", date_to="2026-02-14T12:00") == [times[0]]
 
 
 def test_a_workspace_that_nothing_was_recorded_of(tmp_path: Path) -> None:
-    assert conversations(tmp_path, ID).total == 0
-    assert domains(tmp_path, ID) == {}
-    assert delete_conversations(tmp_path, ID) == 0
-    assert remove_recordings(tmp_path, ID) is False
+    assert conversations(Recorded.here(tmp_path, ID)).total == 0
+    assert domains(Recorded.here(tmp_path, ID)) == {}
+    assert delete_conversations(Recorded.here(tmp_path, ID)) == 0
+    assert remove_recordings(Recorded.here(tmp_path, ID)) is False
 
 
 def test_broken_and_foreign_files_are_passed_over(tmp_path: Path, times: list[str]) -> None:
@@ -86,7 +87,7 @@ def test_broken_and_foreign_files_are_passed_over(tmp_path: Path, times: list[st
     assert listed(tmp_path, model="none") == []
     for content in ("{broken", "[]", '{"a.example": 3, "b.example": {"count": "x"}}', "\x00"):
         (folder / "domains.json").write_text(content)
-        assert domains(tmp_path, ID) == {}
+        assert domains(Recorded.here(tmp_path, ID)) == {}
 
 
 @pytest.mark.parametrize(
@@ -98,14 +99,14 @@ def test_broken_and_foreign_files_are_passed_over(tmp_path: Path, times: list[st
 )
 def test_filters_that_are_none(tmp_path: Path, field: str, value: Any) -> None:
     with pytest.raises(AtelierError) as error:
-        conversations(tmp_path, ID, **{field: value})
+        conversations(Recorded.here(tmp_path, ID), **{field: value})
     refused(error, Code.VALIDATION_ERROR, field)
 
 
 @pytest.mark.parametrize(("field", "parameter"), [("date_from", "dateFrom"), ("date_to", "dateTo")])
 def test_the_api_names_a_bad_date_as_its_caller_did(tmp_path: Path, field: str, parameter: str) -> None:
     with pytest.raises(AtelierError) as error:
-        conversations(tmp_path, ID, **{field: "yesterday"})  # type: ignore[arg-type]
+        conversations(Recorded.here(tmp_path, ID), **{field: "yesterday"})  # type: ignore[arg-type]
     answer = error_response(error.value)
     body = json.loads(bytes(answer.body))
     assert (answer.status_code, body["code"]) == (400, "VALIDATION_ERROR")
@@ -122,26 +123,26 @@ def test_the_api_names_a_bad_date_as_its_caller_did(tmp_path: Path, field: str, 
 )
 def test_a_timestamp_that_is_none_deletes_nothing(tmp_path: Path, times: list[str], timestamp: str) -> None:
     with pytest.raises(AtelierError) as error:
-        delete_conversation(tmp_path, ID, timestamp)
+        delete_conversation(Recorded.here(tmp_path, ID), timestamp)
     refused(error, Code.VALIDATION_ERROR, "timestamp")
-    assert count_conversations(tmp_path, ID) == len(times)
+    assert count_conversations(Recorded.here(tmp_path, ID)) == len(times)
 
 
 def test_deleting(tmp_path: Path, times: list[str]) -> None:
-    delete_conversation(tmp_path, ID, times[0])
+    delete_conversation(Recorded.here(tmp_path, ID), times[0])
     with pytest.raises(AtelierError) as error:
-        delete_conversation(tmp_path, ID, times[0])
+        delete_conversation(Recorded.here(tmp_path, ID), times[0])
     refused(error, Code.NOT_FOUND, "timestamp")
-    assert delete_conversations(tmp_path, ID) == 2
+    assert delete_conversations(Recorded.here(tmp_path, ID)) == 2
     assert listed(tmp_path) == []
-    assert remove_recordings(tmp_path, ID) is True
+    assert remove_recordings(Recorded.here(tmp_path, ID)) is True
     assert not (tmp_path / "recordings" / ID).exists()
 
 
 @pytest.mark.parametrize("workspace", ["", "..", "../0123456789ab", "0123456789AB", "0123456789ab/.."])
 def test_ids_lead_nowhere_else(tmp_path: Path, workspace: str) -> None:
     with pytest.raises(AtelierError) as error:
-        remove_recordings(tmp_path, workspace)
+        remove_recordings(Recorded.here(tmp_path, workspace))
     refused(error, Code.VALIDATION_ERROR, "id")
 
 
@@ -153,7 +154,7 @@ def test_a_page_of_a_thousand_takes_less_than_50_ms(tmp_path: Path) -> None:
     took = []
     for filters in ({}, {"offset": 900}, {"date_from": "2026-02-14T10:10:00Z"}):
         begin = time.thread_time()
-        assert len(conversations(tmp_path, ID, limit=100, **filters).conversations) == 100  # type: ignore[arg-type]
+        assert len(conversations(Recorded.here(tmp_path, ID), limit=100, **filters).conversations) == 100  # type: ignore[arg-type]
         took.append(time.thread_time() - begin)
     assert min(took) < 0.05
 
@@ -202,7 +203,7 @@ def test_categories_that_are_none(extension: Any) -> None:
 def test_the_report_of_a_workspace(tmp_path: Path, times: list[str]) -> None:
     workspace = row(proxy_mode=ProxyMode.LOGGING)
     (tmp_path / "recordings" / ID / "domains.json").write_text(json.dumps({"github.com": SEEN}))
-    found = report(tmp_path, workspace, read_categories(), "clean")
+    found = report(Recorded.here(tmp_path, ID), workspace, read_categories(), "clean")
     assert found["categorized"] == {"Version Control": [{"domain": "github.com", **SEEN}]}
     assert (found["total_domains"], found["conversation_count"]) == (1, 3)
     assert found["document"].startswith("# AI Session Documentation\n")
@@ -216,7 +217,7 @@ def test_a_page_ends_where_its_conversations_are_large(tmp_path: Path) -> None:
     times = [write(tmp_path, f"2026-02-14T10:00:0{n}.000Z", text="x" * 6 * 1024**2) for n in range(6)]
     offset, found = 0, []
     while offset < 6:
-        page = conversations(tmp_path, ID, limit=1000, offset=offset)
+        page = conversations(Recorded.here(tmp_path, ID), limit=1000, offset=offset)
         assert page.total == 6
         assert 1 <= len(page.conversations) <= 2
         found += [entry["timestamp"] for entry in page.conversations]

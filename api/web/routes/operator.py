@@ -9,7 +9,6 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Workspace
-from atelier.egress.squid_log import last_requests
 from atelier.egress.whitelist import BASE
 from atelier.git.client import require_git
 from atelier.recordings.report import recorded_domains
@@ -129,18 +128,21 @@ async def ports_fragment(project_id: ProjectId, services: ServicesDep, translato
 @router.get("/pages/workspaces/{project_id}/log")
 async def log_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     row = logged(services, project_id)
-    logs = await asyncio.to_thread(last_requests, services.settings.site.state_dir, row, _LOG_LINES)
+    logs, unanswered = await asyncio.to_thread(services.last_requests, row, _LOG_LINES)
     allowed = await _allowed(services, row)
-    return page("log.html", translator, entries=egress.log_rows(logs, allowed or (), translator))
+    entries = egress.log_rows(logs, allowed or (), translator)
+    return page("log.html", translator, entries=entries, unanswered=unanswered)
 
 
 @router.get("/pages/workspaces/{project_id}/domains")
 async def domains_fragment(project_id: ProjectId, services: ServicesDep, translator: TranslatorDep) -> Response:
     row = recorded(services, project_id)
-    found = await asyncio.to_thread(recorded_domains, services.settings.site.state_dir, row, services.domain_categories)
+    folders = await asyncio.to_thread(services.recordings, row)
+    found = await asyncio.to_thread(recorded_domains, folders, services.domain_categories)
     project = workspaces.row(services.presenter.project(row), translator)
     categories = egress.domain_categories(found["categorized"], await _allowed(services, row), translator)
-    return page("domains.html", translator, categories=categories, workspace=project)
+    unanswered = folders.unanswered
+    return page("domains.html", translator, categories=categories, workspace=project, unanswered=unanswered)
 
 
 @router.get("/pages/workspaces/{project_id}/conversations")
@@ -150,8 +152,9 @@ async def conversations_fragment(
     translator: TranslatorDep,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
-    folder, row = services.settings.site.state_dir, recorded(services, project_id)
-    found = await asyncio.to_thread(conversations, folder, row.id, limit=_CONVERSATIONS, offset=offset)
+    row = recorded(services, project_id)
+    folders = await asyncio.to_thread(services.recordings, row)
+    found = await asyncio.to_thread(conversations, folders, limit=_CONVERSATIONS, offset=offset)
     following = offset + len(found.conversations)
     return page(
         "conversations.html",
@@ -161,6 +164,7 @@ async def conversations_fragment(
         total=translator.count("conversation.total", found.total),
         following=following if following < found.total else 0,
         offset=offset,
+        unanswered=folders.unanswered,
     )
 
 

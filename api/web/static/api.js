@@ -144,6 +144,8 @@ function signedOut(answer) {
 function done(element, data, values) {
   const { then = 'close', done: text = '', again } = element.dataset
   element.closest('dialog')?.close()
+  const behind = data.nodesBehind?.map((node) => node.error) ?? []
+  if (behind.length) return say(behind.join(' '))
   if (then === 'reload') return reload(filled(text, values))
   if (then === 'gone' && location.pathname === `/workspaces/${values.id}`) {
     leaving = true

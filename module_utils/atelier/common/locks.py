@@ -31,6 +31,7 @@ _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
 _TEMPLATES = 1 << 56
+_NODES = 1 << 57
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -93,6 +94,11 @@ class Locks:
     def whitelist(self, wait: float) -> Lock:
         """Locks Squid's configuration. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(_WHITELIST, wait, Message("held.whitelist", seconds=wait), "whitelist")
+
+    def node_lists(self, node: str, wait: float) -> Lock:
+        """Locks the whitelists of one node. Raises EGRESS_ERROR if they stay locked for the whole wait."""
+        held = Message("held.node_lists", node=node, seconds=wait)
+        return self._required(_NODES + _number(node), wait, held, code=Code.EGRESS_ERROR)
 
     def sheet(self, path: Path, wait: float) -> Lock:
         """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""

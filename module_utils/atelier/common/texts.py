@@ -159,8 +159,6 @@ TEXTS = {
     "clones": "{count} clones",
     "not_in_swarm": "There is no machine {node} in the swarm. There are: {names}.",
     "not_in_swarm.remedy": "Add it to the inventory's group nodes and run ./atelier up.",
-    "proxied_stays": "{name} has the egress mode {mode}, whose proxy runs on the controller only.",
-    "proxied_stays.remedy": "Only workspaces of mode none can be moved.",
     "no_other_machine": "The installation has one machine only.",
     "no_other_machine.remedy": "Add machines to the inventory's group nodes and run ./atelier up.",
     "no_such_machine": "The machine {node} takes no workspaces now. Those that do: {names}.",
@@ -236,6 +234,8 @@ TEXTS = {
     "held.rehearsal.remedy": "Wait for its verdict, then run this again.",
     "held.whitelist": "Another run changed the whitelist for {seconds:g} seconds.",
     "held.whitelist.remedy": "Wait for it to end, then run this again.",
+    "held.node_lists": "Another process held the whitelists of the machine {node} for {seconds:g} seconds.",
+    "held.node_lists.remedy": "Run this again.",
     "held.sheet": "Another run used the password file {path} for {seconds:g} seconds.",
     "held.sheet.remedy": "Wait for it to end, then run this again.",
     "held.template": "Another run has been building the template {template!r} for {seconds:g} seconds.",
@@ -402,6 +402,13 @@ TEXTS = {
     "squid.refused.remedy": "If only the whitelist was changed, ./atelier up rewrites the rest of the configuration.",
     "squid.not_running": "Squid ({container}) is not running, so its new configuration cannot be checked.",
     "squid.not_running.remedy": "Start it with ./atelier up, then run this again.",
+    "squid.node_refused": "Squid on the machine {node} does not take the lists: {said}",
+    "squid.node_refused.remedy": "See the log of its container there; ./atelier up repairs it. Until then its seats"
+    " reach nothing.",
+    "squid.node_slow": "it did not apply them within {seconds:g} seconds.",
+    "squid.node_behind": "The machine {node} does not have the change yet: {why}",
+    "squid.node_behind.remedy": "It gets the lists when it answers again; until then its seats reach nothing, or what"
+    " they reached before for at most atelier_squid_lease_seconds.",
     "squid.file_unreadable": "Squid's file {path} cannot be read ({kind}).",
     "squid.file_unreadable.remedy": "Remove the file and run ./atelier up to rewrite it.",
     "squid.no_files": "This installation has no Squid: its files in {folder} are missing.",
@@ -742,6 +749,10 @@ TEXTS = {
     "drift.leftover_git_access": "The workspace {id} is gone, and may still have access to the repository"
     " {repository!r}.",
     "drift.leftover_git_access.remedy": "End it.",
+    "drift.node_lists": "The machine {node} does not have the current whitelists.",
+    "drift.node_lists.remedy": "Bring them there.",
+    "drift.leftover_recordings": "The machine {node} still has recordings of the deleted workspace {id}.",
+    "drift.leftover_recordings.remedy": "Delete them.",
     "drift.wrong_routes": "{count} of the gateway's routes, aliases or port settings are wrong, missing or left over.",
     "drift.wrong_routes.remedy": "Write the entries of the database.",
     # Limits of the API.

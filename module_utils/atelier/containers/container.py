@@ -19,6 +19,7 @@ from ..common.validation import check_proxy_mode
 from ..database.workspace_store import WorkspaceStore
 from ..engine.interface import Container, File, SeatSpec
 from .context import NodeContext
+from .node_lists import ready_proxy
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca
 from .seat_http import DIRECT, SeatResponse, SeatRoute
 
@@ -76,6 +77,7 @@ def start_seat(context: NodeContext, workspace: Workspace, fill: Callable[[], No
     """Starts, awaits and fills a container that was just created, and marks the row ``running``. Raises as
     ``make_seat``."""
     name = context.site.container_name(workspace.id)
+    ready_proxy(context, workspace)
     put_ide_config(context, workspace)
     is_news = put_proxy_ca(context, workspace)
     context.engine.start(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import CONTROLLER, GIB, ProxyMode
+from ..common.models import GIB
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,6 @@ def checked_labels(wanted: Sequence[str], known: Sequence[frozenset[str]]) -> st
             value=", ".join(sorted(labels))[:100],
         )
     return ",".join(sorted(labels))
-
-
-def fitting(machines: Sequence[Machine], mode: ProxyMode, labels: str) -> list[Machine]:
-    """The machines that a workspace with that egress mode and these labels may be made on."""
-    # The proxies' lists and recordings are on the controller only.
-    return [machine for machine in with_labels(machines, labels) if machine.name == CONTROLLER or not mode.proxy]
 
 
 def with_labels(machines: Sequence[Machine], labels: str) -> list[Machine]:

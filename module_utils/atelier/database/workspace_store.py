@@ -23,7 +23,7 @@ from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, 
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
-from .placement import Machine, fitting, place_on
+from .placement import Machine, place_on, with_labels
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .sqlite_file import opened_alone, unusable
@@ -373,7 +373,7 @@ class WorkspaceStore:
         if machines is None or not orders:
             return [CONTROLLER] * len(orders)
         # Those of one request are alike.
-        fit = fitting(machines, orders[0].proxy_mode, orders[0].node_labels)
+        fit = with_labels(machines, orders[0].node_labels)
         return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
     def promised(self) -> dict[str, int]:

@@ -17,6 +17,16 @@ def clients_file(state_dir: Path) -> Path:
     return state_dir / "egress" / "workspaces.json"
 
 
+def client_map(store: WorkspaceStore) -> bytes:
+    """The file's content as the database has it now."""
+    clients = {
+        workspace.address: {"id": workspace.id, "group": workspace.group}
+        for workspace in store.all()
+        if workspace.proxy_mode.proxy
+    }
+    return json.dumps(clients).encode()
+
+
 def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
     """Writes the workspace of each address that has a proxy: ``{address: {"id", "group"}}``.
 
@@ -28,12 +38,7 @@ def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
     file = clients_file(site.state_dir)
     with locks.egress():
         # Read while locked, so that concurrent runs see each other's workspaces.
-        clients = {
-            workspace.address: {"id": workspace.id, "group": workspace.group}
-            for workspace in store.all()
-            if workspace.proxy_mode.proxy
-        }
-        data = json.dumps(clients).encode()
+        data = client_map(store)
         try:
             if file.exists() and file.read_bytes() == data:
                 return

@@ -7,7 +7,6 @@ A change writes a candidate file, has Squid check it (``squid -k parse``), renam
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from ..engine.interface import Engine
+from .running_squid import complaint
 from .squid_config import Configuration
 from .whitelist import BASE, WhitelistMode, plan_whitelist
 
@@ -31,11 +31,6 @@ _COMMAND_SECONDS = 120.0
 _POLL_SECONDS = 0.03
 # Docker restarts the container when Squid died; a run at that moment waits.
 _COMES_BACK_SECONDS = 15
-# "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
-_COMPLAINT = re.compile(
-    r"^(?:[\d/]+ [\d:]+(?: kid\d+)?\| ?)?((?:FATAL|ERROR|Bungled).*|.*: unrecognized: .*)", re.MULTILINE
-)
-_SHOWN_COMPLAINTS = 3
 _LOG_LINES = 30
 
 
@@ -108,7 +103,7 @@ class Squid:
             if self._reconfigured(wanted):
                 self._note_good(wanted)
                 return
-            complaint = self._complaint(self._engine.logs(self._container, _LOG_LINES))
+            said = complaint(self._engine.logs(self._container, _LOG_LINES))
             restored = self._roll_back()
         except OSError as error:
             raise AtelierError(
@@ -118,7 +113,7 @@ class Squid:
             ) from error
         raise AtelierError(
             Code.SQUID_ERROR,
-            Message("squid.too_slow", seconds=self._wait, said=complaint, restored=restored, container=self._container),
+            Message("squid.too_slow", seconds=self._wait, said=said, restored=restored, container=self._container),
         )
 
     def _parse(self) -> None:
@@ -128,7 +123,7 @@ class Squid:
         if code == 0 and "FATAL:" not in output:
             return
         self._candidate.unlink()
-        raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=self._complaint(output)))
+        raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=complaint(output)))
 
     def _reconfigured(self, wanted: Configuration) -> bool:
         """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
@@ -179,11 +174,6 @@ class Squid:
     @property
     def _engine(self) -> Engine:
         return self._open_engine()
-
-    @staticmethod
-    def _complaint(output: str) -> str:
-        complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
-        return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
 
     def _read(self, path: Path) -> Configuration | None:
         try:

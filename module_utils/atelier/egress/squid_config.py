@@ -8,27 +8,18 @@ it applied.
 from __future__ import annotations
 
 import hashlib
-import http.client
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from .running_squid import SquidText
 from .whitelist import find_section, parse_section, render_section
 
 _WHITELIST, _DIGEST = "@whitelist@\n", "@digest@"
-_LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
-# No name of the world: RFC 2606 reserves .invalid. The frame answers it with a redirect that names the digest.
-_QUESTION = "http://configuration.invalid/"
-_TELLS = re.compile(rf"{re.escape(_QUESTION)}([0-9a-f]{{16}})")
-_ANSWER_SECONDS = 2
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """The text of a squid.conf."""
-
-    text: str
+class Configuration(SquidText):
+    """The text of a squid.conf, with its whitelist."""
 
     @classmethod
     def composed(cls, frame: str, entries: Sequence[str]) -> Configuration:
@@ -43,31 +34,3 @@ class Configuration:
     @property
     def entries(self) -> tuple[str, ...]:
         return parse_section(self.section)
-
-    @property
-    def digest(self) -> str | None:
-        found = _TELLS.search(self.text)
-        return found[1] if found else None
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Where Squid listens."""
-        found = _LISTENS.search(self.text)
-        return (found[1], int(found[2])) if found else None
-
-    def is_running(self) -> bool:
-        """Whether the Squid that runs has taken exactly this configuration."""
-        return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
-
-
-def _ask(host: str, port: int) -> str | None:
-    """The digest that the Squid there tells; None when it tells none."""
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", _QUESTION)
-        location = connection.getresponse().getheader("Location", "")
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return urlsplit(location).path.removeprefix("/") or None

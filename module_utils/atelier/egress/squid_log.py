@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
-from ..common.models import Workspace
+from ..common.models import Site, Workspace
+from ..engine.interface import Engine
+from ..engine.several import ask_all
 
 MAX_BYTES = 64 * 1024**2
 MAX_SECONDS = 2.0
@@ -24,6 +27,13 @@ _BLOCK = 1024**2
 _LONGEST_LINE = 1024**2
 _LINE = re.compile(rb"(\d{1,12}\.\d{3}) +(\d+) (\S+) ([A-Z_]+/\d{3}) (\d+) (\S+) (\S+) \S+ [A-Z_]+/\S+ \S.*")
 _TRIES = 10
+# The newest lines first; rotated files by their numbers, of which 0 is the newest.
+_ON_NODE = (
+    'cd "$1" || exit 1; /usr/bin/timeout 2 /usr/bin/tac access.log $(/bin/ls -v access.log.* 2>/dev/null) 2>/dev/null'
+    ' | /bin/grep -a -m "$3" -E "$2" | /usr/bin/head -c "$4"; exit 0'
+)
+_MOST_ON_NODE = 4 * 1024**2
+_NODE_SECONDS = 5.0
 _ROTATED = re.compile(r"access\.log\.(\d{1,4})")
 
 
@@ -46,6 +56,32 @@ def last_requests(state_dir: Path, workspace: Workspace, lines: int) -> list[Log
     """The last requests of a workspace whose proxy logs them, without those of previous owners of its address."""
     since = datetime.fromisoformat(workspace.created_at).timestamp()
     return recent(workspace.proxy_mode.proxy_folder(state_dir) / "log", workspace.address, lines, since=since)
+
+
+def last_requests_anywhere(
+    site: Site, engine_of: Callable[[str], Engine], workspace: Workspace, lines: int
+) -> tuple[list[LogEntry], list[str]]:
+    """The same from the logs of all machines, since it may have been moved, and the machines that did not answer."""
+
+    def ask(node: str) -> list[LogEntry]:
+        return last_requests_on(site, engine_of(node), workspace, lines)
+
+    found, failures = ask_all([node.name for node in site.nodes], ask)
+    entries = [last_requests(site.state_dir, workspace, lines), *found.values()]
+    return sorted(chain(*entries), key=lambda entry: float(entry.timestamp))[-lines:], sorted(failures)
+
+
+def last_requests_on(site: Site, engine: Engine, workspace: Workspace, lines: int) -> list[LogEntry]:
+    """The same from a node's log, read in its proxy's container. Raises what the engine raises."""
+    proxy = workspace.proxy_mode.proxy
+    client = f"^[0-9.]+ +[0-9]+ {re.escape(workspace.address)} "
+    command = ["/bin/sh", "-c", _ON_NODE, "log", f"/srv/{proxy}/log", client, str(lines), str(_MOST_ON_NODE)]
+    _, output = engine.execute(f"{site.instance}-{proxy}", command, seconds=_NODE_SECONDS, limit=2 * _MOST_ON_NODE)
+    since = datetime.fromisoformat(workspace.created_at).timestamp()
+    parsed = (parse(line.encode()) for line in output.splitlines())
+    # The newest come first, so what is cut off is the oldest.
+    entries = [entry for entry in parsed if entry and entry.client_ip == workspace.address]
+    return [entry for entry in entries if float(entry.timestamp) >= since][::-1]
 
 
 def recent(

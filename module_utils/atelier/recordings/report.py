@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..common.egress_modes import Capability, modes_that_can
@@ -12,6 +11,7 @@ from ..common.messages import Message
 from ..common.models import Workspace
 from ..egress.categories import Categories
 from .document import check_kind, write_document
+from .folders import Recorded
 from .store import all_conversations, count_conversations, domains
 
 
@@ -28,28 +28,29 @@ def check_recorded(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def recorded_domains(state_dir: Path, workspace: Workspace, categories: Categories) -> dict[str, Any]:
+def recorded_domains(recorded: Recorded, categories: Categories) -> dict[str, Any]:
     """``domains`` by name, ``categorized`` by category, ``total_domains``."""
-    found = domains(state_dir, workspace.id)
+    found = domains(recorded)
     return {"domains": found, "categorized": categories.group(found), "total_domains": len(found)}
 
 
-def document(state_dir: Path, workspace: Workspace, kind: str) -> dict[str, Any]:
+def document(recorded: Recorded, workspace: Workspace, kind: str) -> dict[str, Any]:
     """``document``, the Markdown text, and ``conversation_count``."""
     check_kind(kind)
-    written = write_document(all_conversations(state_dir, workspace.id), kind=kind, name=workspace.name)
+    written = write_document(all_conversations(recorded), kind=kind, name=workspace.name)
     return {"document": written.text, "conversation_count": written.conversation_count}
 
 
-def report(state_dir: Path, workspace: Workspace, categories: Categories, kind: str | None) -> Mapping[str, Any]:
-    """Both; without a kind of document, only the number of conversations."""
-    check_recorded(workspace)
+def report(recorded: Recorded, workspace: Workspace, categories: Categories, kind: str | None) -> Mapping[str, Any]:
+    """Both; without a kind of document, only the number of conversations. ``unanswered`` are the machines whose
+    recordings are missing."""
     return {
         "workspace": {"id": workspace.id, "name": workspace.name, "address": workspace.address},
-        **recorded_domains(state_dir, workspace, categories),
+        "unanswered": list(recorded.unanswered),
+        **recorded_domains(recorded, categories),
         **(
-            document(state_dir, workspace, kind)
+            document(recorded, workspace, kind)
             if kind is not None
-            else {"conversation_count": count_conversations(state_dir, workspace.id)}
+            else {"conversation_count": count_conversations(recorded)}
         ),
     }

@@ -1,25 +1,22 @@
 """A workspace's recordings: its domains and LLM conversations.
 
-In ``<state_dir>/recordings/<workspace id>``: ``domains.json``, and a file for each conversation in ``conversations``,
-named after its timestamp, so that names sort by time and a page is read without looking at the other files. Another
-process writes these files at the same time; what is half-made, broken or foreign is passed over.
+Conversations are files named after their timestamps, so that names sort by time and a page is read without looking at
+the other files. The recorders write these files at the same time; what is half-made, broken or foreign is passed over.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.validation import check_id
+from .folders import MOST_BYTES, Folder, Recorded
 from .plain_json import plain
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2}\.\d{3})Z", re.ASCII)
@@ -27,8 +24,6 @@ _FILE = re.compile(r"(\d{4}-[01]\d-[0-3]\d)T([0-2]\d)-([0-5]\d)-([0-5]\d\.\d{3})
 # The keys that filters need are at the beginning of a file.
 _HEAD_BYTES = 2048
 _MODEL = re.compile(rb'"model": ("(?:[^"\\]|\\.)*")')
-# Far above what the recorder writes; a larger file is not its.
-_MOST_BYTES = 64 * 1024**2
 _LARGEST_LIMIT = 10_000
 # Of one page, in files: what a seat sent becomes some twenty times as much in memory when it is read.
 _MOST_PAGE_BYTES = 16 * 1024**2
@@ -42,22 +37,28 @@ class Conversations:
     total: int
 
 
-def domains(state_dir: Path, workspace_id: str) -> dict[str, dict[str, Any]]:
+def domains(recorded: Recorded) -> dict[str, dict[str, Any]]:
     """Each recorded domain with ``count``, ``first_seen`` and ``last_seen``, by name; {} when nothing was recorded."""
-    raw = _read_json(_folder(state_dir, workspace_id) / "domains.json")
-    return {
-        host: {name: entry[name] for name in ("count", "first_seen", "last_seen")}
-        for host, entry in sorted((raw or {}).items())
-        if isinstance(entry, dict)
-        and isinstance(entry.get("count"), int)
-        and isinstance(entry.get("first_seen"), str)
-        and isinstance(entry.get("last_seen"), str)
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for folder in recorded.folders:
+        for host, entry in (_json(folder.domains()) or {}).items():
+            if (
+                isinstance(entry, dict)
+                and isinstance(entry.get("count"), int)
+                and isinstance(entry.get("first_seen"), str)
+                and isinstance(entry.get("last_seen"), str)
+            ):
+                other = found.get(host, {**entry, "count": 0})
+                found[host] = {
+                    "count": entry["count"] + other["count"],
+                    "first_seen": min(entry["first_seen"], other["first_seen"]),
+                    "last_seen": max(entry["last_seen"], other["last_seen"]),
+                }
+    return dict(sorted(found.items()))
 
 
 def conversations(
-    state_dir: Path,
-    workspace_id: str,
+    recorded: Recorded,
     *,
     limit: int = 100,
     offset: int = 0,
@@ -72,24 +73,21 @@ def conversations(
     _check_range("offset", offset, 0, 10**9)
     first = _file_name(_bound(date_from, "date_from", "T00:00:00.000Z")) if date_from else ""
     last = _file_name(_bound(date_to, "date_to", "T23:59:59.999Z")) if date_to else "~"
-    folder = _folder(state_dir, workspace_id) / "conversations"
-    fitting = [name for name in _names(folder) if first <= name <= last]
+    fitting = [file for file in _files(recorded) if first <= file.name <= last]
     if model is not None:
-        fitting = [name for name in fitting if _model(folder / name) == model]
-    page = (_read_conversation(folder, name) for name in _within(folder, fitting[offset : offset + limit]))
-    return Conversations([found for found in page if found is not None], len(fitting))
+        heads = _contents(fitting, _HEAD_BYTES)
+        fitting = [file for file, head in zip(fitting, heads, strict=True) if _model(head) == model]
+    page = _read(list(_within(fitting[offset : offset + limit])))
+    return Conversations(list(page), len(fitting))
 
 
-def all_conversations(state_dir: Path, workspace_id: str) -> Iterator[dict[str, Any]]:
+def all_conversations(recorded: Recorded) -> Iterator[dict[str, Any]]:
     """All of them, oldest first, read one by one."""
-    folder = _folder(state_dir, workspace_id) / "conversations"
-    for name in reversed(_names(folder)):
-        if (found := _read_conversation(folder, name)) is not None:
-            yield found
+    return _read(_files(recorded)[::-1])
 
 
-def count_conversations(state_dir: Path, workspace_id: str) -> int:
-    return len(_names(_folder(state_dir, workspace_id) / "conversations"))
+def count_conversations(recorded: Recorded) -> int:
+    return len(_files(recorded))
 
 
 def check_timestamp(timestamp: str) -> str:
@@ -101,73 +99,70 @@ def check_timestamp(timestamp: str) -> str:
     )
 
 
-def delete_conversation(state_dir: Path, workspace_id: str, timestamp: str) -> None:
+def delete_conversation(recorded: Recorded, timestamp: str) -> None:
     """Raises VALIDATION_ERROR for a timestamp that is none, NOT_FOUND when no conversation has it."""
     name = _file_name(check_timestamp(timestamp))
-    try:
-        (_folder(state_dir, workspace_id) / "conversations" / name).unlink()
-    except FileNotFoundError as error:
+    having = [file for file in _files(recorded) if file.name == name]
+    if not having:
         raise AtelierError(
-            Code.NOT_FOUND, Message("no_conversation", workspace=workspace_id, timestamp=timestamp), field="timestamp"
-        ) from error
-    except OSError as error:
-        raise _unusable(error) from error
+            Code.NOT_FOUND,
+            Message("no_conversation", workspace=recorded.workspace_id, timestamp=timestamp),
+            field="timestamp",
+        )
+    for file in having:
+        file.folder.delete([name])
 
 
-def delete_conversations(state_dir: Path, workspace_id: str) -> int:
+def delete_conversations(recorded: Recorded) -> int:
     """Deletes all of them, and returns how many there were."""
-    folder = _folder(state_dir, workspace_id) / "conversations"
-    names = _names(folder)
-    try:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise _unusable(error) from error
-    return len(names)
+    count = 0
+    for folder in recorded.folders:
+        names = [name for name in folder.names() if _FILE.fullmatch(name)]
+        folder.delete(names)
+        count += len(names)
+    return count
 
 
-def remove_recordings(state_dir: Path, workspace_id: str) -> bool:
+def remove_recordings(recorded: Recorded) -> bool:
     """Removes everything that was recorded of a workspace, and says whether there was anything."""
-    folder = _folder(state_dir, workspace_id)
-    for _ in range(3):  # the recorder may put a file in between
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            failure = error
-        else:
-            return True
-    raise _unusable(failure) from failure
+    removed = [folder.remove() for folder in recorded.folders]
+    return any(removed)
 
 
-def _folder(state_dir: Path, workspace_id: str) -> Path:
-    return state_dir / "recordings" / check_id(workspace_id)
+@dataclass(frozen=True)
+class _File:
+    name: str
+    folder: Folder
 
 
-def _names(folder: Path) -> list[str]:
-    """The conversations' file names, newest first."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if _FILE.fullmatch(entry.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise _unusable(error) from error
-    return sorted(names, reverse=True)
+def _files(recorded: Recorded) -> list[_File]:
+    """The conversations' files, newest first."""
+    found = [_File(name, folder) for folder in recorded.folders for name in folder.names() if _FILE.fullmatch(name)]
+    return sorted(found, key=lambda file: file.name, reverse=True)
 
 
-def _within(folder: Path, names: list[str]) -> Iterator[str]:
+def _within(files: Sequence[_File]) -> Iterator[_File]:
     """The first one, and as many more as a page has room for."""
     room = _MOST_PAGE_BYTES
-    for name in names:
-        try:
-            room -= (folder / name).stat().st_size
-        except OSError:
-            continue
-        if room < 0 and name != names[0]:
+    for file in files:
+        room -= file.folder.size(file.name)
+        if room < 0 and file is not files[0]:
             return
-        yield name
+        yield file
+
+
+def _contents(files: Sequence[_File], limit: int) -> Iterator[bytes]:
+    """The beginnings of these files, asked for together where they lie together."""
+    for _, some in groupby(files, key=lambda file: id(file.folder)):
+        together = list(some)
+        yield from together[0].folder.contents([file.name for file in together], limit)
+
+
+def _read(files: Sequence[_File]) -> Iterator[dict[str, Any]]:
+    for file, data in zip(files, _contents(files, MOST_BYTES), strict=True):
+        timestamp, found = _timestamp(file.name), _json(data)
+        if found is not None and _is_time(timestamp):
+            yield {**found, "timestamp": timestamp}
 
 
 def _is_time(timestamp: str) -> bool:
@@ -179,12 +174,6 @@ def _is_time(timestamp: str) -> bool:
     return True
 
 
-def _read_conversation(folder: Path, name: str) -> dict[str, Any] | None:
-    timestamp = _timestamp(name)
-    found = _read_json(folder / name)
-    return None if found is None or not _is_time(timestamp) else {**found, "timestamp": timestamp}
-
-
 def _file_name(timestamp: str) -> str:
     return timestamp.replace(":", "-") + ".json"
 
@@ -193,25 +182,20 @@ def _timestamp(name: str) -> str:
     return _FILE.sub(r"\1T\2:\3:\4Z", name)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _json(data: bytes) -> dict[str, Any] | None:
     """A file's object; None when it is gone, broken, or not one of the recorder's."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES)
         found = json.loads(data)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    except OSError as error:
-        raise _unusable(error) from error
     return plain(found) if isinstance(found, dict) else None
 
 
-def _model(path: Path) -> str | None:
+def _model(head: bytes) -> str | None:
+    found = _MODEL.search(head)
     try:
-        with path.open("rb") as file:
-            found = _MODEL.search(file.read(_HEAD_BYTES))
         return str(json.loads(found[1])) if found else None
-    except (OSError, ValueError):
+    except ValueError:
         return None
 
 
@@ -236,7 +220,3 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
             field=field,
             value=value,
         )
-
-
-def _unusable(error: OSError) -> AtelierError:
-    return AtelierError(Code.INTERNAL_ERROR, Message("recordings_unusable", why=error.strerror))

@@ -21,7 +21,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
-from ..database.placement import Machine, as_many_as_fit, fitting
+from ..database.placement import Machine, as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
 from ..engine.machine import available, disk_at, memory_at
 from ..workspaces.cloning import CloneOrder, clone
@@ -137,7 +137,7 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
         remove_leftovers(context)
         room = [Limit(what, count) for what, count in context.store.room(source.owner, source.proxy_mode).items()]
         machines = context.engines.machines()
-        fit = None if machines is None else fitting(machines, source.proxy_mode, source.node_labels)
+        fit = None if machines is None else with_labels(machines, source.node_labels)
         place = _Place(fit, source.limits.memory_bytes, context.store.promised())
         room += place.limits(min(limit.seats for limit in room), {})
         tightest = min(room, key=lambda limit: limit.seats)

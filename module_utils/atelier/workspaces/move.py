@@ -25,6 +25,7 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_provisioning import carry_git_files
 from ..containers.held_secrets import find_secrets
+from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import recover, snapshot
 from ..database.placement import Machine, place_on, with_labels
 from ..database.workspace_store import new_id
@@ -85,11 +86,6 @@ def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = 
         )
     if to == row.node:
         return row.node
-    if row.proxy_mode.proxy:
-        # The proxies' lists and recordings are the controller's.
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("proxied_stays", name=row.name, mode=row.proxy_mode), field="to", value=to
-        )
     return _roomiest(context, row, candidates)
 
 
@@ -103,6 +99,8 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     container = here.engine.inspect(name)
     if container is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_container", source=row.name), field="name")
+    # Before anything ends here.
+    ready_proxy(there, row)
     ran = container.status in ("running", "paused", "restarting")
     here.engine.stop(name)
     run_id = new_id()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from ..common.egress_modes import DEFAULT_MODE
+from ..common.egress_modes import DEFAULT_MODE, Capability
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import Status, Workspace
@@ -17,12 +17,14 @@ from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import end_access, not_installed, repository_for
+from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, to_stay_stopped
 from ..database.rows import Reservation
 from ..database.workspace_store import new_id
 from ..engine.interface import Container
+from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
 from .checkpoints import remove_history
 from .plan import (
@@ -223,8 +225,11 @@ def remove(context: NodeContext, workspace: Workspace) -> list[str]:
     forget_snapshot(context, workspace.id)
     context.store.delete(workspace.id)
     context.sync_routes()
-    # Once the recorder knows no such workspace any more, it writes nothing again.
-    remove_recordings(context.site.state_dir, workspace.id)
+    if workspace.proxy_mode.can(Capability.RECORD):
+        # Once the recorder knows no such workspace any more, it writes nothing again.
+        with suppress(AtelierError):  # a machine that is away now: reconcile removes what it has
+            ready_proxy(context, workspace)
+        remove_recordings(recorded_anywhere(context.site, context.engines.of, workspace.id))
     problem = end_access(context, workspace.id)
     return [problem] if problem else []
 

@@ -1,0 +1,126 @@
+"""The Squid of a node: the controller's configuration, groups' lists and clients, brought there through its engine.
+
+A node decides nothing. The controller's Squid has taken the configuration by then; the node's checks it, too, before it
+is renamed over the live file. Its Squid runs only while the controller confirms every few seconds that it has the
+current files (roles/squid, ``run-squid`` and ``confirm-lists``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..engine.interface import Engine, File
+from .running_squid import SquidText, complaint
+
+_CONFIGURATION = PurePosixPath("/srv/squid/squid.conf")
+_GROUPS = PurePosixPath("/srv/squid/groups.json")
+_CLIENTS = PurePosixPath("/srv/egress/workspaces.json")
+_LEASE = "/run/lists-confirmed"
+_CONFIRM = "/usr/local/bin/confirm-lists"
+_SQUID = "/usr/sbin/squid"
+_SIGNALS = "/etc/squid/signal.conf"
+_DIFFER = "differ "
+_ANSWER_SECONDS = 10.0
+# For a list of ten thousand domains.
+_PARSE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the proxies of every machine work with: Squid's configuration, the groups' lists, and the workspace of each
+    address, as files have them."""
+
+    configuration: SquidText
+    groups: bytes
+    clients: bytes
+
+    @classmethod
+    def read(cls, state_dir: Path, clients: bytes) -> Lists:
+        """Those of the controller's Squid, which has checked them. Raises SERVICE_UNAVAILABLE without its files."""
+        folder = state_dir / "squid"
+        try:
+            configuration = SquidText((folder / "squid.conf").read_text())
+            groups = folder / "groups.json"
+            return cls(configuration, groups.read_bytes() if groups.exists() else b"{}", clients)
+        except FileNotFoundError as error:
+            raise AtelierError(
+                Code.SERVICE_UNAVAILABLE, Message("squid.no_files", folder=folder), field="site.state_dir"
+            ) from error
+
+    @property
+    def files(self) -> dict[PurePosixPath, bytes]:
+        """Those that hold the lists come first: a client that is not known yet has none."""
+        return {
+            _CONFIGURATION: self.configuration.text.encode(),
+            _GROUPS: self.groups,
+            _CLIENTS: self.clients,
+        }
+
+
+class NodeSquid:
+    """``wait`` is how many seconds Squid may take to apply a configuration."""
+
+    def __init__(self, engine: Engine, container: str, node: str, wait: float) -> None:
+        self._engine, self._container, self._node, self._wait = engine, container, node, wait
+
+    def confirm(self, lists: Lists) -> str:
+        """Lets Squid run on, if it works with these lists; returns the answer of ``confirm-lists``."""
+        configuration = lists.configuration
+        host, port = configuration.address or ("", 0)
+        sums = [f"{path}={hashlib.sha256(data).hexdigest()}" for path, data in lists.files.items()]
+        command = [_CONFIRM, _LEASE, host, str(port), configuration.digest or "", *sums]
+        code, output = self._engine.execute(self._container, command, seconds=_ANSWER_SECONDS)
+        if code != 0:
+            raise self._refused(output)
+        return output.strip()
+
+    def bring(self, lists: Lists) -> bool:
+        """Returns whether the node lacked any of the lists. Raises SQUID_ERROR if its Squid does not take them, and
+        what the engine raises."""
+        answer = self.confirm(lists)
+        changed = answer.startswith(_DIFFER)
+        if changed:
+            self._write({PurePosixPath(path): lists.files[PurePosixPath(path)] for path in answer.split()[1:]})
+            answer = self.confirm(lists)
+        deadline = time.monotonic() + self._wait
+        while answer != "confirmed":
+            if time.monotonic() > deadline:
+                raise self._refused(Message("squid.node_slow", seconds=self._wait))
+            if answer == "other":
+                with suppress(AtelierError):  # it is starting at this moment
+                    command = [_SQUID, "-k", "reconfigure", "-f", _SIGNALS]
+                    self._engine.execute(self._container, command, seconds=_ANSWER_SECONDS)
+            time.sleep(_POLL_SECONDS)
+            answer = self.confirm(lists)
+        return changed
+
+    def _write(self, files: Mapping[PurePosixPath, bytes]) -> None:
+        new = {path: path.with_name(f"{path.name}.new") for path in files}
+        for path, data in files.items():
+            file = File(new[path], data, 0, 0, 0o644, time.time())
+            self._engine.put(self._container, str(path.parent), [file])
+        if _CONFIGURATION in files:
+            parse = [_SQUID, "-k", "parse", "-f", str(new[_CONFIGURATION])]
+            code, output = self._engine.execute(self._container, parse, seconds=_PARSE_SECONDS)
+            # As on the controller: its exit status is 0 even after some fatal errors.
+            if code != 0 or "FATAL:" in output:
+                raise self._refused(output)
+        for path in files:
+            # As root, whose the files are: Squid's user writes its log only.
+            move = ["/bin/mv", "-T", str(new[path]), str(path)]
+            code, output = self._engine.execute(self._container, move, seconds=_ANSWER_SECONDS, user="root")
+            if code != 0:
+                raise self._refused(output)
+
+    def _refused(self, said: str) -> AtelierError:
+        said = said if isinstance(said, Message) else complaint(said)
+        message = Message("squid.node_refused", node=self._node, said=said)
+        return AtelierError(Code.SQUID_ERROR, message, node=self._node)

@@ -1,0 +1,65 @@
+"""What a Squid tells: the configuration that it runs, and its complaints.
+
+A squid.conf holds a digest of itself, which the running Squid tells its host.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..common.messages import Message
+
+_LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
+# No name of the world: RFC 2606 reserves .invalid. The frame answers it with a redirect that names the digest.
+_QUESTION = "http://configuration.invalid/"
+_TELLS = re.compile(rf"{re.escape(_QUESTION)}([0-9a-f]{{16}})")
+_ANSWER_SECONDS = 2
+# "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
+_COMPLAINT = re.compile(
+    r"^(?:[\d/]+ [\d:]+(?: kid\d+)?\| ?)?((?:FATAL|ERROR|Bungled).*|.*: unrecognized: .*)", re.MULTILINE
+)
+_SHOWN_COMPLAINTS = 3
+
+
+@dataclass(frozen=True)
+class SquidText:
+    """The text of a squid.conf."""
+
+    text: str
+
+    @property
+    def digest(self) -> str | None:
+        found = _TELLS.search(self.text)
+        return found[1] if found else None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where Squid listens."""
+        found = _LISTENS.search(self.text)
+        return (found[1], int(found[2])) if found else None
+
+    def is_running(self) -> bool:
+        """Whether the Squid that runs has taken exactly this configuration."""
+        return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
+
+
+def complaint(output: str) -> str:
+    """What is wrong, by the last lines that say so in Squid's output."""
+    complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
+    return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
+
+
+def _ask(host: str, port: int) -> str | None:
+    """The digest that the Squid there tells; None when it tells none."""
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", _QUESTION)
+        location = connection.getresponse().getheader("Location", "")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return urlsplit(location).path.removeprefix("/") or None
