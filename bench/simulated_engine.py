@@ -19,18 +19,22 @@ from atelier.common.models import CONTROLLER, GIB
 from atelier.containers import engines
 from atelier.engine.interface import Container, ContainerStats, Event, Size, SwarmNode
 
+from .host import INSTANCE
+
 # The file with the containers: by machine, a list of (workspace id, container name).
 PLAN = "ATELIER_SIMULATION"
 MEMORY = 256 * GIB
 # Measured through a node's gateway (docs/cluster.md): seconds until the answer, and how many of them the caller's
 # processor works, which no other thread can have.
 _INSPECT = (0.0027, 0.0011)
-_STATS = (0.0030, 0.0012)
-# For each container of a list.
+_STATS = (0.0057, 0.0015)
+_LIST = (0.0026, 0.0013)
+# More of each container that is listed.
 _LISTED = (0.0001, 0.00005)
 _WRITTEN = (0.02, 0.0011)
 _SWARM = (0.006, 0.002)
 _EVENT_SECONDS = 5.0
+_IMAGE = "sha256:" + "0" * 64
 
 
 @cache
@@ -65,12 +69,19 @@ class StubEngine:
         ]
 
     def container_names(self, label: str) -> dict[str, str]:
+        _take(_LIST)
         _take(_LISTED, len(self._seats))
         return dict(self._seats)
 
     def containers(self, label: str) -> list[Container]:
+        _take(_LIST)
         _take(_LISTED, len(self._seats))
         return [found for name in self._seats if (found := self.inspect(name))]
+
+    def images_in_use(self, label: str) -> set[str]:
+        _take(_LIST)
+        _take(_LISTED, len(self._seats))
+        return {_IMAGE}
 
     def inspect(self, container: str) -> Container | None:
         _take(_INSPECT)
@@ -82,14 +93,14 @@ class StubEngine:
             id=f"id-of-{name}",
             name=name,
             status="running",
-            image_id="sha256:" + "0" * 64,
-            labels={"atelier.workspace": id, "atelier.instance": "bench", "atelier.name": f"Workshop {id}"},
+            image_id=_IMAGE,
+            labels={"atelier.workspace": id, "atelier.instance": INSTANCE, "atelier.name": f"Workshop {id}"},
             address=None,
             memory=2 * GIB,
             cpus=2.0,
             restarts=0,
             cpu_shares=128,
-            volumes=(f"bench-{id}",),
+            volumes=(f"{INSTANCE}-{id}",),
             started_at="2026-01-01T00:00:00.000000000Z",
         )
 
@@ -126,7 +137,7 @@ class StubEngine:
         return []
 
     def volumes(self, label: str) -> list[str]:
-        return [f"bench-{id}" for id in self._seats.values()]
+        return [f"{INSTANCE}-{id}" for id in self._seats.values()]
 
 
 def _take(seconds: tuple[float, float], times: int = 1) -> None:

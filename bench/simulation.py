@@ -23,7 +23,6 @@ from atelier.containers.context import open_context
 from atelier.database.placement import Machine
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.gateway.haproxy import Gateway
 from atelier.reconcile import find_drift
 
 from api.monitoring.docker_events import Watcher
@@ -131,7 +130,7 @@ def _watch(report: Report, site: Site) -> None:
 
 def _reconcile(report: Report, site: Site) -> None:
     with open_context(site, ready_timeout=1, progress=lambda *_: None) as context:
-        Gateway(site.state_dir, context.locks).sync(lambda: {row.id: row.address for row in context.store.all()})
+        context.sync_routes()
         begin = time.perf_counter()
         drift = find_drift(context)
         seconds = time.perf_counter() - begin

@@ -22,7 +22,7 @@ class ProjectList:
         """``{success, projects, count}``, of one machine if it is named. Dashboards ask for all every second, mostly to
         learn that nothing has changed."""
         if node is not None:
-            return _made(services, [row for row in services.reads.all() if row.node == node])
+            return _made(services, services.reads.all(node))
         key = (services.reads.version(), services.watcher.version)
         if key != self._key:
             self._body = _made(services, services.reads.all())

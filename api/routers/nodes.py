@@ -41,7 +41,7 @@ async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) ->
     stays, with the reason in the job; draining again moves it."""
     services.require_docker()
     await asyncio.to_thread(set_availability, services.engines, name, "paused")
-    ids = [row.id for row in services.reads.all() if row.node == name and row.status is not Status.CREATING]
+    ids = [row.id for row in services.reads.all(name) if row.status is not Status.CREATING]
     job = await asyncio.to_thread(services.jobs.create, DRAIN, ids, {"node_name": name}, caller.name)
     submit(services, caller, job)
     return accepted({"success": True, "message": f"Moving {len(ids)} workspaces", "jobId": job.id}, job.id)

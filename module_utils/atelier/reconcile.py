@@ -142,7 +142,7 @@ def find_drift(
             )
         ),
         *_abandoned_batches(context),
-        *(drift for node in nodes for drift in _leftover_snapshots(node.here)),
+        *(drift for found in context.at_each(_leftover_snapshots) for drift in found),
         *(drift for node in nodes for drift in _past(node.here, by_id, living, keep_hours, busy)),
         *_moved_away(nodes, by_id, busy),
         *(drift for node in nodes for drift in _leftover_volumes(node, rows)),

@@ -32,9 +32,9 @@ class Engine:
     def image(self, id: str) -> Image | None:
         return next((image for image in self._images if image.id == id), None)
 
-    def containers(self, label: str) -> list[Any]:
+    def images_in_use(self, label: str) -> set[str]:
         assert label == "atelier.instance=test"
-        return [SimpleNamespace(image_id=id) for id in self._used]
+        return set(self._used)
 
 
 def image(id: str, *tags: str, **labels: str) -> Image:

@@ -50,13 +50,16 @@ def snapshot(
         yield image
     finally:
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
-        for here in context.everywhere():
-            with suppress(AtelierError):
-                _remove_tags_of(here, run_id)
-                # Those of other runs that were killed, too: their commits may have come to an end only now.
-                remove_leftovers(here, leftover_snapshots(here))
+        context.at_each(lambda here: _clear(here, run_id))
         with suppress(AtelierError):
             withdraw(context, _of_run(context, run_id))
+
+
+def _clear(here: NodeContext, run_id: str) -> None:
+    with suppress(AtelierError):
+        _remove_tags_of(here, run_id)
+        # Those of other runs that were killed, too: their commits may have come to an end only now.
+        remove_leftovers(here, leftover_snapshots(here))
 
 
 def _of_run(context: Context, run_id: str) -> list[str]:
@@ -78,7 +81,7 @@ def leftover_snapshots(context: NodeContext) -> list[Image]:
         if image.labels.get("atelier.instance") == instance and is_id(image.labels[SNAPSHOT_LABEL])
     ]
     # Read after the images, so that a clone created meanwhile counts.
-    in_use = {container.image_id for container in context.engine.containers(f"atelier.instance={instance}")}
+    in_use = context.engine.images_in_use(f"atelier.instance={instance}")
     leftovers: list[Image] = []
     for image in found:
         runs = _runs(context, image.tags).values()

@@ -127,7 +127,6 @@ class _Candidate(NamedTuple):
     name: str
     group: str | None
     cloned_from: str | None
-    status: str
 
 
 def pool(rows: Sequence[Row], group: str) -> list[Row]:
@@ -152,7 +151,11 @@ def members(rows: Sequence[Row], group: str) -> list[Row]:
     ]
 
 
-@lru_cache(10_000)
+@lru_cache(1)
+def _in_order(rows: tuple[tuple[str, str, str | None, str | None], ...], group: str) -> list[_Candidate]:
+    return pool([_Candidate._make(row) for row in rows], group)
+
+
 def _number(name: str) -> int | None:
     found = _LAST_NUMBER.search(name)
     return int(found[1]) if found else None
@@ -180,9 +183,10 @@ class Claims:
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
-            found = db.execute("SELECT id, name, group_name, cloned_from, status FROM workspaces ORDER BY sequence")
-            seats = pool([_Candidate._make(row) for row in found.fetchall()], self._group)
-            free = (seat for seat in seats if seat.status == Status.RUNNING and seat.id not in taken)
+            found = db.execute("SELECT id, name, group_name, cloned_from FROM workspaces ORDER BY sequence").fetchall()
+            running = {id for (id,) in db.execute("SELECT id FROM workspaces WHERE status = ?", (Status.RUNNING,))}
+            seats = _in_order(tuple(found), self._group)
+            free = (seat for seat in seats if seat.id in running and seat.id not in taken)
             moment = now()
             outcomes: list[ClaimResult] = []
             for participant in participants:

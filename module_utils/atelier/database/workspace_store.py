@@ -85,10 +85,13 @@ class WorkspaceStore:
 
     # --- Reading ----------------------------------------------------------------------------------------------------
 
-    def all(self) -> list[Workspace]:
-        """All workspaces, oldest first; clones of one batch in the order of their numbers."""
+    def all(self, node: str | None = None) -> list[Workspace]:
+        """All workspaces, or those of one machine, oldest first; clones of one batch in the order of their numbers."""
         with self.reading() as db:
-            rows = db.execute(f"SELECT {COLUMNS} FROM workspaces ORDER BY sequence").fetchall()  # noqa: S608
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM workspaces WHERE ?1 IS NULL OR node = ?1 ORDER BY sequence",  # noqa: S608
+                (node,),
+            ).fetchall()
         return [workspace_from(row) for row in rows]
 
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:

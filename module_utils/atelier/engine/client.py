@@ -264,6 +264,12 @@ class DockerEngine:
             listed = self._api.containers(all=True, filters={"label": label})
         return [found for entry in listed if (found := self.inspect(entry["Id"]))]
 
+    def images_in_use(self, label: str) -> set[str]:
+        """The ids of the images of all containers with that ``name=value`` label, in one call."""
+        with self._translated(Message("do.list")):
+            listed = self._api.containers(all=True, filters={"label": label})
+        return {entry["ImageID"] for entry in listed}
+
     def container_names(self, label: str) -> dict[str, str]:
         """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
         with self._translated(Message("do.list")):

@@ -172,8 +172,7 @@ def _interrupted(context: Context, order: CloneOrder, source: Workspace) -> list
 @contextmanager
 def _run(context: Context, order: CloneOrder, source: Workspace) -> Iterator[_Run]:
     """Holds the lock of an interrupted batch that fits the request, or else of a new run."""
-    for here in context.everywhere():
-        remove_leftovers(here, leftover_snapshots(here))
+    context.at_each(lambda here: remove_leftovers(here, leftover_snapshots(here)))
     for batch in _interrupted(context, order, source):
         with context.locks.batch(batch.id) as held:
             # The previous holder may have closed it.
