@@ -150,6 +150,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
                 yield installed
             finally:
                 installed.run("down", "--purge", "--yes")
+            for machine in made.all:
+                assert not machine.run("docker", "images", "--all").splitlines()[1:], "no image is left on a node"
         ours = {"label": f"atelier.instance={INSTANCE}"}
         assert not client.api.containers(all=True, filters=ours)
         assert not installed.state.exists()

@@ -31,6 +31,8 @@ from atelier.workspaces.checkpoint_images import (
 from atelier.workspaces.checkpoints import origin_of, take_checkpoint
 from atelier.workspaces.listing import list_workspaces
 from atelier.workspaces.lost_machine import begin_elsewhere, remove_machine
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
+from atelier.workspaces.service import ensure
 from support import container, context, open_store, order, refused, site
 
 REGISTRY = "10.0.0.10:5000"
@@ -339,3 +341,17 @@ def test_a_machine_is_removed_when_nothing_of_it_is_lost_by_that(installed: Inst
     begin_elsewhere(installed.context, id=row.id, or_base=True, check_mode=True)
     installed.store.update(row.id, node="beta")
     assert remove_machine(installed.context, "alpha") == (False, False)
+
+
+def test_a_seat_of_a_machine_that_was_removed_can_be_deleted(installed: Installation) -> None:
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    absent = WorkspaceSpec(state=WorkspaceState.ABSENT, id=row.id)
+    with pytest.raises(AtelierError) as error:
+        ensure(installed.context, absent)
+    assert error.value.code is Code.NODE_UNAVAILABLE, "it may return"
+    remove_machine(installed.context, "alpha", force=True)
+    assert ensure(installed.context, absent).changed
+    assert installed.store.all() == []
+    assert installed.registry == {}
