@@ -103,6 +103,19 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
     site.is_tidy([])
 
 
+def test_the_image_of_a_stopped_seat_outlives_its_checkpoint(site: Installation, base: dict[str, Any]) -> None:
+    """Docker removes the image of a stopped container with the image's last name, and then nobody can copy the seat."""
+    take = {"workspace_name": "Base"}
+    site.play("workspace_checkpoint", **take).succeeded()
+    reset(site, "Base", atelier_reset_keep_hours=0)
+    site.play("workspace_stop", **take).succeeded()
+    for _ in range(6):
+        site.play("workspace_checkpoint", **take).succeeded()
+    assert site.play("reconcile").succeeded().result["drift"] == []
+    site.play("workspace_delete", **take).succeeded()
+    site.is_tidy([])
+
+
 def test_a_clock_that_jumped(site: Installation, base: dict[str, Any]) -> None:
     """Forward and back again: what was taken in between does not come before what is taken now."""
     for number in range(5):

@@ -35,6 +35,7 @@ from .interface import (
     TarExtract,
 )
 from .parsing import (
+    IN_USE,
     ExportReader,
     container_from,
     event_from,
@@ -533,7 +534,20 @@ class DockerEngine:
         The layers of an untagged image live on for as long as a container needs them.
         """
         with self._translated(Message("do.remove_image", reference=reference)):
+            if force:
+                self._keep_if_in_use(reference)
             return self._removed(lambda: self._api.remove_image(reference, force=force))
+
+    def _keep_if_in_use(self, reference: str) -> None:
+        """Gives an image another name, which ``image`` does not tell, if a container that does not run stands on it.
+        Forced to remove its last name, Docker would remove the image, without which the container can't be committed;
+        below one that runs it does not."""
+        image = self.image(reference)
+        if image is None or list(image.tags) != [reference]:
+            return
+        standing = self._api.containers(all=True, filters={"ancestor": image.id})
+        if any(found["ImageID"] == image.id and found["State"] in ("created", "exited") for found in standing):
+            self._api.tag(image.id, IN_USE, image.id.removeprefix("sha256:")[:12])
 
     def volumes(self, label: str) -> list[str]:
         """Names of all volumes with that ``name=value`` label."""

@@ -71,11 +71,15 @@ def container_from(raw: Mapping[str, Any]) -> Container:
     )
 
 
+# Of images that have no other name and that a container which does not run stands on.
+IN_USE = "atelier-in-use"
+
+
 def image_from(raw: Mapping[str, Any]) -> Image:
     config = raw.get("Config") or {}
     return Image(
         id=raw["Id"],
-        tags=raw.get("RepoTags") or (),
+        tags=[tag for tag in raw.get("RepoTags") or () if not tag.startswith(f"{IN_USE}:")],
         layers=raw["RootFS"].get("Layers") or (),
         labels=_labels(config),
         config=config,
