@@ -18,6 +18,7 @@ from ..containers.container import discard_container, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.git_import import fetch
 from ..containers.git_provisioning import renew_credential, repository_for
+from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot
 from ..database.intent import stopped_on_purpose, wanted_up
 from .checkpoint_images import Checkpoint, newest_checkpoint
@@ -134,6 +135,7 @@ def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, chec
         if not is_lost(context, row.node):
             raise _answers(row.node)
         last = _checkpoint(there, row, or_base)
+        ready_proxy(there, row)
         origin = _make(there, row)
         return _outcome(context.store.get(id=row.id), there, origin, last)
 
