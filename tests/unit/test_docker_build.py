@@ -22,7 +22,7 @@ STEPS = """
 @pytest.fixture
 def build(tmp_path: Path) -> ImageBuild:
     secrets = {"npmrc": tmp_path / "npmrc", "pip_conf": tmp_path / "pip.conf"}
-    return ImageBuild("x", "test/workspace:x", tmp_path, "FROM y\n", {"a.b": "c d"}, secrets, 60)
+    return ImageBuild("test/workspace:x", tmp_path, "FROM y\n", {"a.b": "c d"}, secrets, 60, template="x")
 
 
 @pytest.fixture
@@ -51,12 +51,27 @@ def test_what_docker_is_told_and_what_it_tells(build: ImageBuild, docker: Path, 
     reported: list[tuple[int, int]] = []
     build_image("unix:///d", build, lambda seconds, done, total: reported.append((done, total)))
     assert (tmp_path / "words").read_text().splitlines() == [
-        *("--host", "unix:///d", "buildx", "build", "--progress=plain", "--file=-", "--tag=test/workspace:x"),
+        *("--host", "unix:///d", "build", "--progress=plain", "--file=-", "--tag=test/workspace:x"),
         # The file that does not exist is left out.
         *("--label=a.b=c d", "--secret", f"id=npmrc,type=file,src={tmp_path}/npmrc", str(tmp_path)),
     ]
     assert (tmp_path / "dockerfile").read_text() == "FROM y\n"
     assert reported[-1] == (1, 2)
+
+
+def test_an_image_of_the_platform(build: ImageBuild, docker: Path, tmp_path: Path) -> None:
+    act(docker, f"printf '%s\\n' \"$@\" BUILDKIT=$DOCKER_BUILDKIT >{tmp_path}/words; cat >/dev/null")
+    file = tmp_path / "folder" / "Dockerfile"
+    image = replace(build, tag="test/ide:1", dockerfile=file, args={"BASE": "x:1"}, template="")
+    build_image("unix:///d", image, lambda *_: None)
+    words = (tmp_path / "words").read_text().splitlines()
+    assert {f"--file={file}", "--build-arg=BASE=x:1", "BUILDKIT=1"} <= set(words)
+    act(docker, "echo '#6 1.0 no such package'\nexit 1")
+    error = failure(image)
+    assert (error.code, error.message) == (
+        Code.ENGINE_ERROR,
+        "The image test/ide:1 could not be built: no such package.",
+    )
 
 
 def test_a_failure_says_why_and_holds_no_credential(build: ImageBuild, docker: Path) -> None:

@@ -37,24 +37,31 @@ Report = Callable[[float, int, int], None]
 def build_image(url: str, build: ImageBuild, report: Report) -> None:
     """Builds the image with the engine at ``url``. The tag appears when the build is complete.
 
-    Calls ``report`` when a step begins, and every ten seconds. Raises TEMPLATE_BUILD_FAILED with the end of the output,
-    also after ``build.seconds``, and DISK_FULL.
+    Calls ``report`` when a step begins, and every ten seconds. Raises TEMPLATE_BUILD_FAILED (ENGINE_ERROR for an image
+    that is no template's) with the end of the output, also after ``build.seconds``, and DISK_FULL.
     """
     begin = time.monotonic()
     secrets = {id: path for id, path in build.secrets.items() if path.is_file()}
     settings = "\n".join(path.read_text(errors="replace") for path in secrets.values())
+    text, file = (build.dockerfile, "-") if isinstance(build.dockerfile, str) else ("", build.dockerfile)
+    # Not "buildx build": a Docker before version 23 has BuildKit, but no plugin of that name.
     command = [
         *("timeout", f"--kill-after={_KILL_SECONDS}", f"{build.seconds:g}"),
-        *("docker", "--host", url, "buildx", "build", "--progress=plain", "--file=-", f"--tag={build.tag}"),
+        *("docker", "--host", url, "build", "--progress=plain", f"--file={file}", f"--tag={build.tag}"),
+        *(f"--build-arg={name}={value}" for name, value in build.args.items()),
         *(f"--label={name}={value}" for name, value in build.labels.items()),
         *chain.from_iterable(("--secret", f"id={id},type=file,src={path}") for id, path in secrets.items()),
         str(build.context),
     ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "DOCKER_BUILDKIT": "1"},
+    ) as process:
         try:
-            output = _follow(
-                process, build.dockerfile, lambda done, total: report(time.monotonic() - begin, done, total)
-            )
+            output = _follow(process, text, lambda done, total: report(time.monotonic() - begin, done, total))
         except BaseException:
             process.terminate()  # timeout(1) passes it on
             raise
@@ -98,11 +105,11 @@ def _failure(build: ImageBuild, status: int, output: str) -> AtelierError:
     # Without BuildKit's own lines, unless there are no others.
     lines = _OUTPUT.findall(output) or output.strip().splitlines() or [f"exit status {status}"]
     more: dict[str, Any] = {"output": last_of("\n".join(lines), _SHOWN_OUTPUT)}
+    kind, code = ("template", Code.TEMPLATE_BUILD_FAILED) if build.template else ("image", Code.ENGINE_ERROR)
+    named = {kind: build.template or build.tag}
     if status in _TIMED_OUT:
-        too_long = Message("template_too_long", template=build.template, seconds=build.seconds)
-        return AtelierError(Code.TEMPLATE_BUILD_FAILED, too_long, **more)
+        return AtelierError(code, Message(f"{kind}_too_long", seconds=build.seconds, **named), **more)
     if "no space left on device" in output:
-        return AtelierError(Code.DISK_FULL, Message("template_disk_full", template=build.template), **more)
+        return AtelierError(Code.DISK_FULL, Message(f"{kind}_disk_full", **named), **more)
     reason = last_of(on_one_line("; ".join(lines[-_REASON_LINES:])), _LONGEST_REASON).rstrip(".")
-    failed = Message("template_failed", template=build.template, reason=reason)
-    return AtelierError(Code.TEMPLATE_BUILD_FAILED, failed, **more)
+    return AtelierError(code, Message(f"{kind}_failed", reason=reason, **named), **more)

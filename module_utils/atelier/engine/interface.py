@@ -159,16 +159,18 @@ def is_too_large(error: AtelierError) -> bool:
 
 @dataclass(frozen=True)
 class ImageBuild:
-    """A template's image, to be built from a folder. ``dockerfile`` is its text, ``secrets`` the files of its build
-    secrets by id (a missing file is left out), ``seconds`` the time that the build may take."""
+    """An image to be built from a folder. ``dockerfile`` is a file, or its text; ``secrets`` are the files of its build
+    secrets by id (a missing file is left out), ``seconds`` the time that the build may take. ``template``: the name of
+    the template whose image it is, if it is one's."""
 
-    template: str
     tag: str
     context: Path
-    dockerfile: str
+    dockerfile: str | Path
     labels: Mapping[str, str]
     secrets: Mapping[str, Path]
     seconds: float
+    args: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
 
 
 class Engine(Protocol):

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_build
+short_description: Build an image of the platform
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+description:
+  - Builds an image from a folder with BuildKit, and shows which step it is at. The caller decides whether it is needed.
+  - Needs Docker's command line, from its version 23 on with the plugin buildx. Before that, as in Debian 12, BuildKit
+    is in Docker itself.
+options:
+  engine_url:
+    description: Where Docker listens, as in E(DOCKER_HOST).
+    type: str
+    required: true
+  name:
+    description: The image's name with its tag.
+    type: str
+    required: true
+  path:
+    description: The folder that the build may read.
+    type: path
+    required: true
+  dockerfile:
+    description: The Dockerfile, below O(path).
+    type: str
+    default: Dockerfile
+  args:
+    description: Values of the Dockerfile's arguments.
+    type: dict
+    default: {}
+  labels:
+    description: The image's labels.
+    type: dict
+    default: {}
+  settings_files:
+    description: Files that the build may mount as secrets, by their ids. None of them becomes part of the image.
+    type: dict
+    default: {}
+  seconds:
+    description: How long it may take.
+    type: float
+    default: 3600
+extends_documentation_fragment: [atelier.check]
+"""
+
+EXAMPLES = r"""
+- name: Build the gateway's image
+  image_build:
+    engine_url: unix:///var/run/docker.sock
+    name: atelier/gateway:1
+    path: /usr/src/gateway
+    args: {BASE: "debian:trixie"}
+"""
+
+RETURN = r"""
+name:
+  description: The image's name.
+  type: str
+  returned: success
+  sample: atelier/gateway:1
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import progress_reporter, run
+from ansible.module_utils.atelier.common.messages import Message
+from ansible.module_utils.atelier.engine.build import build_image
+from ansible.module_utils.atelier.engine.interface import ImageBuild
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    run(DOCUMENTATION, _build)
+
+
+def _build(module: AnsibleModule) -> dict[str, Any]:
+    given = module.params
+    build = ImageBuild(
+        tag=given["name"],
+        context=Path(given["path"]),
+        dockerfile=Path(given["path"], given["dockerfile"]),
+        labels=given["labels"],
+        secrets={id: Path(path) for id, path in given["settings_files"].items()},
+        seconds=given["seconds"],
+        args=given["args"],
+    )
+    report = progress_reporter()
+    if not module.check_mode:
+        build_image(
+            given["engine_url"],
+            build,
+            lambda _, done, total: report(Message("step.image", name=build.tag), done, total),
+        )
+    return {"changed": True, "name": build.tag}
+
+
+if __name__ == "__main__":
+    main()
