@@ -63,8 +63,9 @@ def _thundering_herd(report: Report, api: Api, state: Path) -> None:
     report.add(f"API: claim, {_CROWD} at once, p95", f"{slowest:.1f} ms", "-", "at most 50 ms", slowest <= 50)
 
 
-def herds(crowd: int, count: int) -> list[float]:
-    """Milliseconds of each claim of that many crowds, each of which claims at once; one more warms up."""
+def herds(crowd: int, count: int, *, first: int = 0) -> list[float]:
+    """Milliseconds of each claim of that many crowds, each of which claims at once; one more warms up. The participants
+    are numbered from ``first``."""
 
     async def claim(connection: _Connection, number: int) -> float:
         body = json.dumps({"name": "Max Mustermann", "email": f"p{number}@example.com"}).encode()
@@ -79,7 +80,7 @@ def herds(crowd: int, count: int) -> list[float]:
         connections = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(crowd)]
         figures: list[float] = []
         for herd in range(count + 1):
-            numbers = range(herd * crowd, (herd + 1) * crowd)
+            numbers = range(first + herd * crowd, first + (herd + 1) * crowd)
             took = await asyncio.gather(*map(claim, connections, numbers))
             figures += took if herd else []  # the first one warms up
         for _, writer in connections:

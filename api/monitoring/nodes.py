@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import psutil
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
@@ -22,7 +20,7 @@ def node_views(
     """All machines, the controller first. Raises SERVICE_UNAVAILABLE when the controller's engine does not answer."""
     swarm = engines.swarm_nodes()
     promised = store.promised()
-    seats = Counter(row.node for row in store.all())
+    seats = store.seats()
     found: list[NodeView] = []
     for name in site.node_names:
         known = swarm.get(name)
@@ -33,7 +31,7 @@ def node_views(
                 "state": "ready" if watcher.answers(name) else known.state if known else "unknown",
                 "availability": "paused" if known and known.availability != "active" else "active",
                 "takesWorkspaces": name != CONTROLLER or site.controller_seats,
-                "seats": seats[name],
+                "seats": seats.get(name, 0),
                 "memoryTotal": known.memory if known else psutil.virtual_memory().total if name == CONTROLLER else 0,
                 "memoryPromised": promised.get(name, 0),
                 "memoryUsed": sampler.memory(name),

@@ -47,6 +47,25 @@ def test_the_pool_is_the_group_without_what_was_cloned_from_by_number() -> None:
     assert members(named[:1], "day") == []
 
 
+def test_what_changes_between_claims_counts(tmp_path: Path) -> None:
+    """What a claim read is kept for the next one, as long as nobody else writes."""
+
+    def claimed(email: str) -> str:
+        (outcome,) = claims.claim(people(email))
+        return outcome.claim.seat_name if outcome.claim else str(outcome.status)
+
+    with open_store(tmp_path) as store, open_store(tmp_path) as another:
+        claims = seated(store, 5)
+        assert [claimed("a@x.org"), claimed("b@x.org")] == ["Spring 1", "Spring 2"]
+        another.update(store.get(name="Spring 3").id, status=Status.STOPPED)
+        assert claimed("c@x.org") == "Spring 4"
+        store.update(store.get(name="Spring 3").id, status=Status.RUNNING)
+        another.delete(store.get(name="Spring 5").id)
+        assert [claimed("d@x.org"), claimed("e@x.org")] == ["Spring 3", str(ClaimStatus.FULL)]
+        claims.release(store.get(name="Spring 2").id)
+        assert claimed("f@x.org") == "Spring 2"
+
+
 def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         claims = seated(store, 11)

@@ -39,6 +39,7 @@ def test_rows_are_on_the_controller_unless_machines_are_offered(tmp_path: Path) 
         placed = store.reserve([order("two"), order("three")], [Machine("alpha", 3 * GIB), Machine("beta", 3 * GIB)])
         assert [row.node for row in placed] == ["alpha", "beta"]
         assert store.promised() == {CONTROLLER: 2 * GIB, "alpha": 2 * GIB, "beta": 2 * GIB}
+        assert store.seats() == {CONTROLLER: 1, "alpha": 1, "beta": 1}
         assert [row.name for row in store.all("alpha")] == ["two"]
         with pytest.raises(AtelierError):
             store.reserve([order("four")], [Machine("alpha", 3 * GIB)])

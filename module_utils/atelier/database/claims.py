@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..common.errors import AtelierError, Code
@@ -127,6 +127,7 @@ class _Candidate(NamedTuple):
     name: str
     group: str | None
     cloned_from: str | None
+    status: str
 
 
 def pool(rows: Sequence[Row], group: str) -> list[Row]:
@@ -151,11 +152,6 @@ def members(rows: Sequence[Row], group: str) -> list[Row]:
     ]
 
 
-@lru_cache(1)
-def _in_order(rows: tuple[tuple[str, str, str | None, str | None], ...], group: str) -> list[_Candidate]:
-    return pool([_Candidate._make(row) for row in rows], group)
-
-
 def _number(name: str) -> int | None:
     found = _LAST_NUMBER.search(name)
     return int(found[1]) if found else None
@@ -168,6 +164,7 @@ class Claims:
         self._store = store
         self._group = group
         self._bounds = bounds
+        self._known: tuple[object, Sequence[_Candidate]] = (None, ())
 
     def claim(
         self, participants: Sequence[Participant], *, password_due: bool = False, leaving: Collection[str] = ()
@@ -183,10 +180,8 @@ class Claims:
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
-            found = db.execute("SELECT id, name, group_name, cloned_from FROM workspaces ORDER BY sequence").fetchall()
-            running = {id for (id,) in db.execute("SELECT id FROM workspaces WHERE status = ?", (Status.RUNNING,))}
-            seats = _in_order(tuple(found), self._group)
-            free = (seat for seat in seats if seat.id in running and seat.id not in taken)
+            running = self._running(db)
+            free = (seat for seat in running if seat.id not in taken)
             moment = now()
             outcomes: list[ClaimResult] = []
             for participant in participants:
@@ -213,7 +208,21 @@ class Claims:
                 browsers.update([place[0]] if place[0] else [])
                 sources.update([place[1]] if place[1] else [])
                 outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
+            # Of what was read, these claims have changed nothing.
+            self._known = self._store.version(), running
         return outcomes
+
+    def _running(self, db: sqlite3.Connection) -> Sequence[_Candidate]:
+        """The seats that run, in the order of assignment; read again after any other change of the database."""
+        version, seats = self._known
+        if version == self._store.version():
+            return seats
+        found = db.execute("SELECT id, name, group_name, cloned_from, status FROM workspaces ORDER BY sequence")
+        return [
+            seat
+            for seat in pool([_Candidate._make(row) for row in found.fetchall()], self._group)
+            if seat.status == Status.RUNNING
+        ]
 
     def release(self, workspace_id: str) -> Claim:
         """Ends and returns the claim on a seat. Raises NOT_FOUND if it has none."""
@@ -267,7 +276,7 @@ class Claims:
                 f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence",  # noqa: S608 - ours
                 values,
             ).fetchall()
-        return [replace(found, password_due=bool(found.password_due)) for found in (Claim(*row) for row in rows)]
+        return [Claim(*(*row[:6], bool(row[6]), *row[7:])) for row in rows]
 
 
 def sheet(site: Site, claims: Iterable[Claim]) -> str:

@@ -379,6 +379,11 @@ class WorkspaceStore:
         fit = with_labels(machines, orders[0].node_labels)
         return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
+    def seats(self) -> dict[str, int]:
+        """The number of workspaces by node."""
+        with self.reading() as db:
+            return dict(db.execute("SELECT node, count(*) FROM workspaces GROUP BY node").fetchall())
+
     def promised(self) -> dict[str, int]:
         """By node, the memory in bytes of the workspaces that run or are to run."""
         with self.reading() as db:
