@@ -217,7 +217,7 @@ def world(cluster: Cluster) -> None:
 
 def proxied(cluster: Cluster, mode: str, node: str) -> dict[str, Any]:
     """A new seat of that mode on that machine."""
-    body = {"projectName": f"a {mode} seat", "projectType": "empty", "proxyMode": mode}
+    body = {"projectName": f"proxied-{mode}", "projectType": "empty", "proxyMode": mode}
     seat = cluster.api("POST", "/api/projects/create", body)["project"]
     if seat["node"] != node:
         seat = cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": node})["project"]
