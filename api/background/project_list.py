@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import orjson
 from atelier.common.messages import tagged
@@ -12,27 +12,41 @@ from ..services.services import Services
 
 
 class ProjectList:
-    """Caches the last answer with the versions of database and watcher."""
+    """Caches the last answer with the versions of database and watcher, and each project until it changes."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._body = b""
+        # By workspace id: what the project was made of, and its JSON.
+        self._parts: dict[str, tuple[object, bytes]] = {}
 
     def body(self, services: Services, node: str | None = None) -> bytes:
         """``{success, projects, count}``, of one machine if it is named. Dashboards ask for all every second, mostly to
         learn that nothing has changed."""
         if node is not None:
-            return _made(services, services.reads.all(node))
+            return _whole(self._made(services, services.reads.all(node)).values())
         key = (services.reads.version(), services.watcher.version)
         if key != self._key:
-            self._body = _made(services, services.reads.all())
+            # Without those of workspaces that are gone.
+            self._parts = self._made(services, services.reads.all())
+            self._body = _whole(self._parts.values())
             self._key = key
         return self._body
 
+    def _made(self, services: Services, rows: Sequence[Workspace]) -> dict[str, tuple[object, bytes]]:
+        sources = list(zip(rows, services.presenter.sources(rows), strict=True))
+        none = (None, b"")
+        changed = [source[0] for source in sources if self._parts.get(source[0].id, none)[0] != source]
+        made = {project["id"]: project for project in services.presenter.projects(changed)}
+        return {
+            source[0].id: (source, orjson.dumps(tagged(project))) if (project := made.get(source[0].id)) else present
+            for source in sources
+            for present in (self._parts.get(source[0].id, none),)
+        }
 
-def _made(services: Services, rows: Sequence[Workspace]) -> bytes:
-    projects = services.presenter.projects(rows)
-    return orjson.dumps({"success": True, "projects": tagged(projects), "count": len(projects)})
+
+def _whole(parts: Collection[tuple[object, bytes]]) -> bytes:
+    return b'{"success":true,"projects":[%b],"count":%d}' % (b",".join(json for _, json in parts), len(parts))
 
 
 class Topics:

@@ -45,6 +45,12 @@ class Presenter:
         aliases, noted = self._aliases(version), self._notices(version)
         return [self._project(row, aliases.get(row.id, ()), noted.get(row.id)) for row in rows]
 
+    def sources(self, rows: Sequence[Workspace]) -> list[tuple[object, ...]]:
+        """What each project is made of beside its row: as long as that is equal, the project is."""
+        version = self._store.version()
+        aliases, noted = self._aliases(version), self._notices(version)
+        return [(*self._observed(row), aliases.get(row.id), noted.get(row.id)) for row in rows]
+
     def _project(self, row: Workspace, aliases: Sequence[Alias], notice: Notice | None) -> Project:
         status, error = self._observed(row)
         full = notice.sentence(running=status is not Status.STOPPED) if notice else None

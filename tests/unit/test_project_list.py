@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,24 +13,58 @@ from support import row
 from api.background.project_list import ProjectList
 
 
+class World:
+    """What the list reads. ``made`` are the ids of the projects that were made, ``beside`` what else they show."""
+
+    def __init__(self, *rows: Workspace) -> None:
+        self.rows = list(rows)
+        self.made: list[str] = []
+        self.beside: dict[str, str] = {}
+        self._version = 0
+        self._list = ProjectList()
+
+    def ids(self, *node: str) -> list[str]:
+        self._version += 1
+        services: Any = SimpleNamespace(
+            reads=SimpleNamespace(all=self._read, version=lambda: (self._version, 1)),
+            watcher=SimpleNamespace(version=1),
+            presenter=SimpleNamespace(
+                sources=lambda rows: [(self.beside.get(one.id),) for one in rows], projects=self._projects
+            ),
+        )
+        found = json.loads(self._list.body(services, *node))
+        assert found == {"success": True, "projects": found["projects"], "count": len(found["projects"])}
+        return [project["id"] for project in found["projects"]]
+
+    def _read(self, node: str | None = None) -> list[Workspace]:
+        return [one for one in self.rows if node in (None, one.node)]
+
+    def _projects(self, rows: Sequence[Workspace]) -> list[dict[str, str]]:
+        self.made += [one.id for one in rows]
+        return [{"id": one.id} for one in rows]
+
+
 def test_the_projects_of_one_machine() -> None:
-    rows = [row(id="a"), row(id="b", node="alpha"), row(id="c", node="alpha")]
+    world = World(row(id="a"), row(id="b", node="alpha"), row(id="c", node="alpha"))
+    assert world.ids() == ["a", "b", "c"]
+    assert world.ids("alpha") == ["b", "c"]
+    assert world.ids("beta") == []
+    assert world.ids() == ["a", "b", "c"]
+    assert world.made == ["a", "b", "c"]
 
-    def read(node: str | None = None) -> list[Workspace]:
-        return [one for one in rows if node in (None, one.node)]
 
-    services: Any = SimpleNamespace(
-        reads=SimpleNamespace(all=read, version=lambda: (1, 1)),
-        watcher=SimpleNamespace(version=1),
-        presenter=SimpleNamespace(projects=lambda some: [{"id": one.id} for one in some]),
-    )
-    projects = ProjectList()
-
-    def ids(*node: str) -> tuple[list[str], int]:
-        found = json.loads(projects.body(services, *node))
-        return [project["id"] for project in found["projects"]], found["count"]
-
-    assert ids() == (["a", "b", "c"], 3)
-    assert ids("alpha") == (["b", "c"], 2)
-    assert ids("beta") == ([], 0)
-    assert ids() == (["a", "b", "c"], 3)
+def test_only_what_changed_is_made_again() -> None:
+    world = World(row(id="a"), row(id="b"), row(id="c"))
+    world.ids()
+    world.made.clear()
+    world.rows[1] = row(id="b", notes="new")
+    assert world.ids() == ["a", "b", "c"]
+    world.beside["c"] = "The disk is nearly full."
+    assert world.ids() == ["a", "b", "c"]
+    assert world.made == ["b", "c"]
+    # One that is gone and comes back is another.
+    del world.rows[0]
+    assert world.ids() == ["b", "c"]
+    world.rows.append(row(id="a"))
+    assert world.ids() == ["b", "c", "a"]
+    assert world.made == ["b", "c", "a"]
