@@ -158,7 +158,7 @@ def _ask_the_api(report: Report, site: Site) -> None:
         one = p95(herds(1, 100, first=1000))
         report.add("claim, one after the other, p95", f"{one:.0f} ms", "-", "under 50 ms", one < 50)
         claims = p95(herds(_CROWD, _HERDS))
-        report.add(f"claim, {_CROWD} at once, p95", f"{claims:.0f} ms", "-", "-", True)
+        report.add(f"claim, {_CROWD} at once, p95", f"{claims:.0f} ms", "-", "at most 50 ms", claims <= 50)
         machines = statistics.median(ask(api.client, "/api/nodes", 20))
         report.add(f"list {_MACHINES} machines, p50", f"{machines:.0f} ms", "-", "at most 100 ms", machines <= 100)
         before, begin = api.cpu_seconds(), time.monotonic()
