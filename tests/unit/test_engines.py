@@ -102,3 +102,11 @@ def test_a_machine_that_swarm_calls_down_is_not_waited_for(tmp_path: Path, monke
     assert error.value.code is Code.NODE_UNAVAILABLE
     made.of("beta")
     assert asked == [CONTROLLER, "beta"]
+
+
+def test_a_machine_that_was_removed_from_the_swarm_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its events may never end: it was lost. An engine without a swarm says nothing of any machine."""
+    for members, down in (([swarm_node(CONTROLLER), swarm_node("beta")], {"alpha"}), ([], set())):
+        engine = SimpleNamespace(swarm_nodes=lambda members=members: members)
+        monkeypatch.setattr(engines, "open_engine", lambda *_, engine=engine, **__: engine)
+        assert Engines(three(tmp_path)).down() == down

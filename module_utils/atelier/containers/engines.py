@@ -50,13 +50,14 @@ class Engines:
         return engine
 
     def down(self) -> set[str]:
-        """The machines that Docker Swarm calls down, as of the last two seconds. ``unknown`` is what it says of all of
-        them after its own restart."""
+        """The machines that Docker Swarm calls down, or that were removed from it, as of the last two seconds.
+        ``unknown`` is what it says of all of them after its own restart."""
         if not self._site.nodes:
             return set()
         if time.monotonic() > self._asked_at + _STATE_SECONDS:
             found = self.swarm_nodes()
-            self._down = {name for name, node in found.items() if node.state == "down"}
+            removed = {node.name for node in self._site.nodes} - found.keys() if found else set()
+            self._down = removed | {name for name, node in found.items() if node.state == "down"}
             self._asked_at = time.monotonic()
         return self._down
 
