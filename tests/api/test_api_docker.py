@@ -207,8 +207,6 @@ def all_settled(api: Api, ids: list[str]) -> None:
     for id in ids:
         assert api.status(id) in ("running", "stopped", "error")
     assert api.instance.snapshot_tags() == []
-    tagged = [image for image in api.instance.snapshots() if image.tags]
-    assert tagged == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from typing import Any
 import docker
 from atelier.common.locks import Locks
 from atelier.containers.container_names import read_names_key
+from atelier.engine.parsing import IN_USE
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tests.module.processes import descendants
@@ -231,7 +232,8 @@ class Installation:
         return found
 
     def snapshot_tags(self) -> list[str]:
-        return [tag for image in self.snapshots() for tag in image.tags]
+        """Without the name that keeps an image below a stopped container; it goes with the container."""
+        return [tag for image in self.snapshots() for tag in image.tags if not tag.startswith(f"{IN_USE}:")]
 
     def routes(self) -> dict[str, str]:
         path = self.state / "gateway" / "routes.map"
