@@ -70,11 +70,12 @@ def fresh(name: str, form: str) -> Prepare:
 
 
 def a_project(state: State, case: Case) -> None:
-    """A free name, a template (a clone would fetch what is at a made-up address), and a password if it is wanted."""
+    """A free name, a template (a clone would fetch what is at a made-up address), no password, and no machine's labels:
+    a single machine has none."""
     fresh("projectName", "made-{}")(state, case)
     if case.body["projectType"] == "git-clone":
         case.body["projectType"] = "empty"
-    for name in ("gitUrl", "gitUsername", "gitToken"):
+    for name in ("gitUrl", "gitUsername", "gitToken", "nodes"):
         case.body.pop(name, None)
     case.body.update(passwordProtected=False, proxyMode=None, useProxy=None)
 
@@ -139,7 +140,7 @@ def open_seats(state: State, case: Case) -> None:
 
 
 def one_clone(state: State, case: Case) -> None:
-    case.body["count"] = 1
+    case.body.update(count=1, nodes=None)
 
 
 def of_the_project(state: State, case: Case) -> None:
