@@ -72,6 +72,11 @@ def result_lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield from ("  " + line for line in lines[-20:])
 
 
+def failed_items(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The results of the items that a looping task failed for; of another task its own."""
+    return [item for item in result.get("results", []) if isinstance(item, dict) and item.get("failed")] or [result]
+
+
 def answer_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a module answered, for a program."""
     return {key: value for key, value in result.items() if key not in _NO_ANSWER and not key.startswith("_ansible")}
@@ -79,8 +84,7 @@ def answer_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def error_of(task: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """Why a task failed, for a program."""
-    items = [item for item in result.get("results", []) if isinstance(item, dict) and item.get("failed")]
-    found = items[0] if items else result
+    found = failed_items(result)[0]
     if _is_secret(result) or _is_secret(found):
         return {"task": task, "message": _HIDDEN, "code": None, "details": {}}
     message, details = str(found.get("msg", "failed")).strip(), dict(found.get("details") or {})
@@ -192,8 +196,7 @@ class CallbackModule(CallbackBase):
         self._result(result, "failed", " (ignored)" if ignore_errors else "")
         if not ignore_errors:
             self._error = error_of(self._task_name, result.result)
-        failed = [item for item in result.result.get("results", []) if isinstance(item, dict) and item.get("failed")]
-        for item in failed or [result.result]:
+        for item in failed_items(result.result):
             label = item.get("_ansible_item_label")
             for line in ([f"{label}:"] if label and "censored" not in item else []) + list(result_lines(item)):
                 self._show(INDENT + line, C.COLOR_ERROR)

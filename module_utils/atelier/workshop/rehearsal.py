@@ -11,11 +11,12 @@ import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
@@ -23,6 +24,7 @@ from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
 from ..database.placement import Machine, as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
+from ..engine.interface import Engine
 from ..engine.machine import available, disk_at, memory_at
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
@@ -50,6 +52,8 @@ _FREE = ("/bin/df", "--block-size=1", "--output=avail", "/")
 _PROXY_CHECK = "exec curl -q -s -o /dev/null -w '%{http_code}' --max-time 10 http://rehearsal.invalid/"
 _COMMAND_SECONDS = 20.0
 _MOST_OUTPUT = 4096
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -249,20 +253,20 @@ def _memory_of(context: Context, ids: Sequence[str]) -> int:
 
 def _available_memory(context: Context) -> dict[str, int]:
     """By machine; one that does not answer is left out."""
-    found = {CONTROLLER: available(Path("/proc/meminfo").read_text())}
-    for here in context.everywhere():
-        if here.node != CONTROLLER and (memory := memory_at(here.engine, context.site.instance)) is not None:
-            found[here.node] = memory
-    return found
+    return {CONTROLLER: available(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
 
 
 def _free_disk(context: Context, ids: Sequence[str]) -> dict[str, int]:
     """By machine; one that does not answer is left out."""
-    found = {CONTROLLER: _free_at_controller(context, ids)}
-    for here in context.everywhere():
-        if here.node != CONTROLLER and (disk := disk_at(here.engine, context.site.instance)) is not None:
-            found[here.node] = disk.free
-    return found
+    nodes = {node: disk.free for node, disk in _at_nodes(context, disk_at).items()}
+    return {CONTROLLER: _free_at_controller(context, ids)} | nodes
+
+
+def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> dict[str, Found]:
+    """What each node that answers says, without the controller."""
+    nodes = (here for here in context.everywhere() if here.node != CONTROLLER)
+    found = {here.node: ask(here.engine, context.site.instance) for here in nodes}
+    return {node: value for node, value in found.items() if value is not None}
 
 
 def _free_at_controller(context: Context, ids: Sequence[str]) -> int:
