@@ -105,7 +105,7 @@ class StubEngine:
         )
 
     def events(self, label: str) -> Iterator[Event]:
-        """A container of the machine is looked at every few seconds, as if somebody had started it."""
+        """A container of the machine is looked at every few seconds, as after a start by hand."""
         for name, id in self._seats.items():
             if self._closed.wait(_EVENT_SECONDS * len(plan())):
                 return

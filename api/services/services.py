@@ -79,7 +79,7 @@ class Services:
         self.watcher = Watcher(site, store, locks)
         self.sampler = Sampler(site, self.watcher)
         self.engines = Engines(site, patience=_ENGINE_SECONDS)
-        # For what somebody waits for and all machines are asked.
+        # For an answer that a person waits for and that needs all machines.
         self.impatient_engines = Engines(site, patience=PATIENCE_SECONDS)
         self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
         self.disk = DiskGauge(site)

@@ -297,7 +297,7 @@ def _image_registry(
             )
             for name in leftovers_stored(context)
         ]
-        # A row that was lost is made anew from a container, which may be on a machine that does not answer.
+        # A row that was lost is made again from a container, which may be on a machine that does not answer.
         if len(nodes) == len(context.site.node_names):
             found += [
                 Drift(

@@ -33,7 +33,7 @@ def test_a_seat_that_fills_its_part_of_the_disk_is_stopped(own: Callable[..., Ap
     assert re.match(r"It was stopped because its files take 6\d MiB of 50 MiB\. Start it", stopped["error"])
     assert api.instance.container(full).status == "exited"
     # A seat that is killed at the limit has stopped before its stop is asked for.
-    noted = eventually(lambda: api.audit("stop"), "the stop stands in the audit")
+    noted = eventually(lambda: api.audit("stop"), "the audit has the stop")
     assert [(entry["who"], entry["outcome"]) for entry in noted] == [("disk", "successful")]
     # Its participant, the operator and the helper read the same.
     again = api.post("/api/workshop/claim", {"name": "Max", "email": "max@example.com"}).json()

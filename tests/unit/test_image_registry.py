@@ -1,4 +1,4 @@
-"""The image registry: what it is asked, what its answers mean, and what of it a machine is told."""
+"""The image registry: its requests, what its answers mean, and what a machine gets of it."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_garbage_is_not_collected_while_an_image_is_pushed(tmp_path: Path) -> No
         here = context(site(tmp_path), store, engine).on()
         with pytest.raises(AtelierError, match="does not answer"):
             publish(here, Image("sha256:1", [], (), {}), "10.0.0.10:5000/test/checkpoint:one")
-        # Also after a failure, or the machine would keep the image for ever.
+        # Also after a failure, or the machine would keep the image.
         assert removed == ["10.0.0.10:5000/test/checkpoint:one"]
 
 
