@@ -33,9 +33,10 @@ VARIABLES = {
     "atelier_network_logging_subnet": "172.20.80.0/20",
     "atelier_network_security_bridge": "atl-mac-sec",
     "atelier_network_security_subnet": "172.20.96.0/20",
+    "atelier_swarm_address_pool": "172.20.114.0/24",
 }
-# A variable of the inventory's, so that a host may have another one.
-OPEN_SUBNET = "172.20.64.0/20"
+# Variables of the inventory's, so that a host may have others.
+RANGES = {"atelier_network_open_subnet": "172.20.64.0/20", "atelier_swarm_bridge_subnet": "172.20.113.0/24"}
 # Nobody has this address.
 NOBODY = "172.20.112.250"
 
@@ -50,7 +51,7 @@ class Cluster:
 
     def make_nodes(self, others: Mapping[str, Mapping[str, Any]] = {}, **variables: Any) -> tuple[bool, str]:
         """Whether the roles that make nodes succeed on all machines, and what is shown of it."""
-        inventory = self.machines.inventory(others, **{"atelier_network_open_subnet": OPEN_SUBNET, **variables})
+        inventory = self.machines.inventory(others, **{**RANGES, **variables})
         program = Path(sys.executable).with_name("ansible-playbook")
         play = [program, "-i", inventory, Path(__file__).parent / "nodes.yml", "-e", f"@{self._variables}"]
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
@@ -58,7 +59,7 @@ class Cluster:
         return done.returncode == 0, done.stdout + done.stderr
 
     def purge(self) -> None:
-        inventory = str(self.machines.inventory(atelier_network_open_subnet=OPEN_SUBNET))
+        inventory = str(self.machines.inventory(**RANGES))
         removed = front_door("down", "--purge", "--yes", "-i", inventory, "-e", f"@{self._variables}")
         assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]
 
@@ -117,6 +118,15 @@ def test_machines_that_cannot_be_nodes_are_refused_and_the_others_go_on(
     assert "other: its architecture is i386, and images are built for the controller, which is" in told
     assert "other: its clock differs from the controller's by" in told
     assert nodes(engine) == {"controller": {}, "alpha": {}, "beta": {}}
+    # Not ranges that Docker chose.
+    bridge = ["docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", "docker_gwbridge"]
+    assert first_run.alpha.run(*bridge) == RANGES["atelier_swarm_bridge_subnet"]
+    (ingress,) = engine.networks.list(names=["ingress"])
+    ranges = [engine.networks.get("docker_gwbridge"), ingress]
+    assert [found.attrs["IPAM"]["Config"][0]["Subnet"] for found in ranges] == [
+        RANGES["atelier_swarm_bridge_subnet"],
+        VARIABLES["atelier_swarm_address_pool"],
+    ]
 
 
 def test_a_seat_on_a_node_reaches_no_machine(first_run: FirstRun) -> None:
@@ -136,7 +146,14 @@ def test_a_node_that_left_by_itself_joins_again_with_its_labels(
     first_run: FirstRun, engine: docker.DockerClient
 ) -> None:
     first_run.beta.run("docker", "swarm", "leave")
+    first_run.beta.run("docker", "network", "rm", "docker_gwbridge")
     first_run.beta.variables["atelier_node_labels"] = {"gpu": "true"}
+    first_run.beta.variables["atelier_swarm_bridge_subnet"] = "172.20.70.0/24"
+    succeeded, output = first_run.cluster.make_nodes()
+    del first_run.beta.variables["atelier_swarm_bridge_subnet"]
+    assert not succeeded
+    seats = "172.20.64.0/20, the value of atelier_network_open_subnet"
+    assert f"atelier_swarm_bridge_subnet is 172.20.70.0/24, which overlaps {seats}" in output
     succeeded, output = first_run.cluster.make_nodes()
     assert succeeded, output
     assert nodes(engine) == {"controller": {}, "alpha": {}, "beta": {"gpu": "true"}}

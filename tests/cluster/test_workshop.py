@@ -33,6 +33,8 @@ RANGES = {
     "atelier_network_logging_subnet": "172.20.80.0/20",
     "atelier_network_security_bridge": "atl-three-sec",
     "atelier_network_security_subnet": "172.20.96.0/20",
+    "atelier_swarm_bridge_subnet": "172.20.113.0/24",
+    "atelier_swarm_address_pool": "172.20.114.0/24",
 }
 PASSWORD = "one-of-her-own"
 MARK = "what somebody wrote"
