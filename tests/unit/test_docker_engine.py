@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from atelier.common.client_certificate import ClientCertificate
+from atelier.common.errors import AtelierError, Code
+from atelier.engine import client
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import ContainerStats
 from atelier.engine.parsing import stats_from
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 class Docker(BaseHTTPRequestHandler):
@@ -52,6 +64,73 @@ def test_a_name_that_is_no_text_is_asked_for_as_it_is(
     engine, asked = docker
     list(engine.stream("seat", b"/home/\xff\n".decode(errors="surrogateescape"), 5))
     assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")
+
+
+class HangingDocker(Docker):
+    """Says its version, if it is asked for that and ``greets``, and then nothing more, as one whose machine answers."""
+
+    greets: bool
+    ended: threading.Event
+
+    def do_GET(self) -> None:
+        if self.greets and self.path.endswith("/version"):
+            super().do_GET()
+        else:
+            self.ended.wait(30)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ClientCertificate:
+    """One for both sides, which is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alpha")])
+    moment = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(moment - datetime.timedelta(days=1))
+        .not_valid_after(moment + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = tmp_path / "one.pem", tmp_path / "one.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    no_password = serialization.NoEncryption()
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_password))
+    return ClientCertificate(pem, pem, private)
+
+
+@pytest.mark.parametrize("greets", [True, False])
+def test_a_node_s_docker_that_hangs_keeps_nobody_waiting_for_long(
+    certificate: ClientCertificate, monkeypatch: pytest.MonkeyPatch, greets: bool
+) -> None:
+    monkeypatch.setattr(client, "_GREETING_SECONDS", 0.5)
+    monkeypatch.setattr(client, "_QUICK_SECONDS", 0.5)
+    ended = threading.Event()
+    handler = type("Handler", (HangingDocker,), {"asked": [], "greets": greets, "ended": ended})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.certificate, certificate.key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(AtelierError) as error:
+            DockerEngine(f"https://127.0.0.1:{server.server_port}", node="alpha", certificate=certificate).inspect("x")
+        assert time.monotonic() - begun < 10
+        ended.set()
+        server.shutdown()
+    if greets:
+        assert (error.value.code, error.value.details["limit"]) == (Code.ENGINE_ERROR, "seconds")
+    else:
+        assert error.value.code is Code.NODE_UNAVAILABLE
+        assert "alpha does not answer" in str(error.value)
 
 
 def test_stats_of_both_versions_of_control_groups() -> None:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 # Committing or flattening a large workspace is the slowest call there is.
 LONGEST_ANSWER_SECONDS = 900
+# For what copies nothing, on another machine: there the network answers when Docker hangs, and people wait.
+_QUICK_SECONDS = 120
 _STOP_SECONDS = 10
 _CONNECT_SECONDS = 3.0
 _GREETING_SECONDS = 10
@@ -87,14 +89,24 @@ class DockerEngine:
         self._translated = partial(translated, self._place)
         with self._translated(Message("do.connect")):
             if certificate is None:
-                self._api = docker.APIClient(base_url=url, version="auto", timeout=patience)
+                self._api = self._quick = docker.APIClient(base_url=url, version="auto", timeout=patience)
                 return
             # What the SDK makes of an unreachable machine takes minutes.
             connect(address_of(url), _CONNECT_SECONDS).close()
             from docker.constants import DEFAULT_DOCKER_API_VERSION
 
-            newest = self._secured(DEFAULT_DOCKER_API_VERSION, _GREETING_SECONDS).version(api_version=False)
-            self._api = self._secured(newest["ApiVersion"], patience)
+            newest = self._greeted(DEFAULT_DOCKER_API_VERSION)
+            self._api = self._secured(newest, patience)
+            self._quick = self._secured(newest, min(patience, _QUICK_SECONDS))
+
+    def _greeted(self, version: str) -> str:
+        """The newest version of the API that the engine speaks. One that does not tell it in time does not answer."""
+        from requests.exceptions import ReadTimeout
+
+        try:
+            return str(self._secured(version, _GREETING_SECONDS).version(api_version=False)["ApiVersion"])
+        except ReadTimeout as error:
+            raise self._place.unreachable(type(error).__name__) from error
 
     def _secured(self, version: str, patience: int) -> docker.APIClient:
         """A client that shows its certificate. It asks nothing while it is made."""
@@ -115,11 +127,12 @@ class DockerEngine:
     def close(self) -> None:
         """Closes its connections, also those of events that are followed."""
         self._api.close()
+        self._quick.close()
 
     @cached_property
     def _info(self) -> dict[str, Any]:
         with self._translated(Message("do.read_information")):
-            info: dict[str, Any] = self._api.info()
+            info: dict[str, Any] = self._quick.info()
             return info
 
     @property
@@ -158,7 +171,7 @@ class DockerEngine:
         endpoint = self._api.create_endpoint_config(ipv4_address=spec.address)
         endpoints: Any = {spec.network: endpoint}  # the stubs ask for one endpoint, the SDK for endpoints by network
         with self._translated(Message("do.create", container=spec.name), Code.CONTAINER_CREATE_FAILED):
-            created = self._api.create_container(
+            created = self._quick.create_container(
                 image=spec.image,
                 name=spec.name,
                 hostname=spec.hostname,
@@ -171,21 +184,21 @@ class DockerEngine:
 
     def start(self, container: str) -> None:
         with self._translated(Message("do.start", container=container), Code.CONTAINER_CREATE_FAILED):
-            self._api.start(container)
+            self._quick.start(container)
 
     def stop(self, container: str) -> None:
         with self._translated(Message("do.stop", container=container)):
-            self._api.stop(container, timeout=_STOP_SECONDS)
+            self._quick.stop(container, timeout=_STOP_SECONDS)
 
     def restart(self, container: str) -> None:
         """Kills every process of the container, and starts it again."""
         with self._translated(Message("do.restart", container=container), Code.CONTAINER_CREATE_FAILED):
-            self._api.restart(container, timeout=0)
+            self._quick.restart(container, timeout=0)
 
     def kill(self, container: str) -> None:
         """Kills all processes of the container; a stopped one is fine."""
         with self._translated(Message("do.stop", container=container), absent=self._errors.APIError):
-            self._api.kill(container)
+            self._quick.kill(container)
 
     def remove(self, container: str) -> None:
         """Removes the container, running or not, if it exists."""
@@ -194,14 +207,14 @@ class DockerEngine:
 
     def rename(self, container: str, name: str) -> None:
         with self._translated(Message("do.rename", container=container)):
-            self._api.rename(container, name)
+            self._quick.rename(container, name)
 
     def pause(self, container: str) -> None:
         """Freezes the container. On a busy machine with cgroup v1 the kernel may need to be asked more than once."""
         for last in (False, False, True):
             try:
                 with self._translated(Message("do.pause", container=container)):
-                    self._api.pause(container)
+                    self._quick.pause(container)
                 return
             except AtelierError as error:
                 if last or "unable to freeze" not in str(error.__cause__):
@@ -209,7 +222,7 @@ class DockerEngine:
 
     def unpause(self, container: str) -> None:
         with self._translated(Message("do.unpause", container=container)):
-            self._api.unpause(container)
+            self._quick.unpause(container)
 
     def thaw(self, container: str) -> None:
         """Ends a pause that Docker does not know of, because it was killed while it paused the container: it then says
@@ -232,13 +245,13 @@ class DockerEngine:
 
     def inspect(self, container: str) -> Container | None:
         with self._translated(Message("do.inspect", container=container), absent=self._errors.NotFound):
-            return container_from(self._api.inspect_container(container))
+            return container_from(self._quick.inspect_container(container))
         return None
 
     def stats(self, container: str) -> ContainerStats | None:
         """None for a container that does not run."""
         with self._translated(Message("do.measure", container=container), absent=self._errors.NotFound):
-            return stats_from(self._api.stats(container, stream=False, one_shot=True))
+            return stats_from(self._quick.stats(container, stream=False, one_shot=True))
         return None
 
     def sizes(self, *labels: str) -> dict[str, Size]:
@@ -262,19 +275,19 @@ class DockerEngine:
     def containers(self, label: str) -> list[Container]:
         """All containers with that ``name=value`` label, running or not."""
         with self._translated(Message("do.list")):
-            listed = self._api.containers(all=True, filters={"label": label})
+            listed = self._quick.containers(all=True, filters={"label": label})
         return [found for entry in listed if (found := self.inspect(entry["Id"]))]
 
     def images_in_use(self, label: str) -> set[str]:
         """The ids of the images of all containers with that ``name=value`` label, in one call."""
         with self._translated(Message("do.list")):
-            listed = self._api.containers(all=True, filters={"label": label})
+            listed = self._quick.containers(all=True, filters={"label": label})
         return {entry["ImageID"] for entry in listed}
 
     def container_names(self, label: str) -> dict[str, str]:
         """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
         with self._translated(Message("do.list")):
-            listed = self._api.containers(all=True, filters={"label": label})
+            listed = self._quick.containers(all=True, filters={"label": label})
         return {
             name.lstrip("/"): (entry["Labels"] or {}).get("atelier.workspace", "")
             for entry in listed
@@ -424,25 +437,25 @@ class DockerEngine:
 
     def image(self, reference: str) -> Image | None:
         with self._translated(Message("do.inspect_image", reference=reference), absent=self._errors.ImageNotFound):
-            return image_from(self._api.inspect_image(reference))
+            return image_from(self._quick.inspect_image(reference))
         return None
 
     def images(self, label: str) -> list[Image]:
         """All images with that label, untagged ones too."""
         with self._translated(Message("do.list_images")):
-            listed = self._api.images(filters={"label": label})
+            listed = self._quick.images(filters={"label": label})
         return [found for entry in listed if (found := self.image(entry["Id"]))]
 
     def image_tags(self, label: str) -> list[str]:
         """The names of all images with that label, in one call."""
         with self._translated(Message("do.list_images")):
-            listed = self._api.images(filters={"label": label})
+            listed = self._quick.images(filters={"label": label})
         return [tag for entry in listed for tag in entry["RepoTags"] or ()]
 
     def layer_size(self, reference: str) -> int:
         """Bytes that the image adds to the one it was made from."""
         with self._translated(Message("do.inspect_image", reference=reference)):
-            return int(self._api.history(reference)[0]["Size"])
+            return int(self._quick.history(reference)[0]["Size"])
 
     def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
         from .build import build_image
@@ -494,7 +507,7 @@ class DockerEngine:
         """Gives an image another name, ``repository:tag``, beside those that it has."""
         repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.name_image", reference=reference), Code.SNAPSHOT_FAILED):
-            self._api.tag(image, repository, tag)
+            self._quick.tag(image, repository, tag)
 
     def push(self, reference: str) -> None:
         """Pushes an image to the registry that its name begins with; layers that are there do not travel."""
@@ -514,19 +527,19 @@ class DockerEngine:
         if not self._info.get("Swarm", {}).get("ControlAvailable"):
             return []
         with self._translated(Message("do.list_nodes")):
-            return [swarm_node_from(node) for node in self._api.nodes()]
+            return [swarm_node_from(node) for node in self._quick.nodes()]
 
     def set_availability(self, node_id: str, availability: str) -> None:
         """Whether Swarm, and with it Atelier, gives the machine anything new: ``active`` or ``pause``."""
         with self._translated(Message("do.change_node", node=node_id)):
-            node = self._api.inspect_node(node_id)
+            node = self._quick.inspect_node(node_id)
             spec: Any = {**node["Spec"], "Availability": availability}
-            self._api.update_node(node_id, node["Version"]["Index"], spec)
+            self._quick.update_node(node_id, node["Version"]["Index"], spec)
 
     def remove_node(self, node_id: str) -> None:
         """Takes a machine out of the swarm, whether it answers or not."""
         with self._translated(Message("do.change_node", node=node_id), absent=self._errors.NotFound):
-            self._api.remove_node(node_id, force=True)
+            self._quick.remove_node(node_id, force=True)
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
         """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
@@ -545,20 +558,20 @@ class DockerEngine:
         image = self.image(reference)
         if image is None or list(image.tags) != [reference]:
             return
-        standing = self._api.containers(all=True, filters={"ancestor": image.id})
+        standing = self._quick.containers(all=True, filters={"ancestor": image.id})
         if any(found["ImageID"] == image.id and found["State"] in ("created", "exited") for found in standing):
-            self._api.tag(image.id, IN_USE, image.id.removeprefix("sha256:")[:12])
+            self._quick.tag(image.id, IN_USE, image.id.removeprefix("sha256:")[:12])
 
     def volumes(self, label: str) -> list[str]:
         """Names of all volumes with that ``name=value`` label."""
         with self._translated(Message("do.list_volumes")):
-            listed = self._api.volumes(filters={"label": label})
+            listed = self._quick.volumes(filters={"label": label})
         return [volume["Name"] for volume in listed["Volumes"] or ()]
 
     def remove_volume(self, volume: str) -> bool:
         """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
         with self._translated(Message("do.remove_volume", volume=volume)):
-            return self._removed(lambda: self._api.remove_volume(volume))
+            return self._removed(lambda: self._quick.remove_volume(volume))
 
     def _removed(self, remove: Callable[[], object]) -> bool:
         """Removes something. False if it is gone or still in use."""
