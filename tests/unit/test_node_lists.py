@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
+from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, GIB, Limits, Network, Node, ProxyMode, Site
 from atelier.containers.node_lists import NodeLists, has_node_lists, ready_proxy
 from atelier.database.placement import Machine
@@ -94,6 +95,14 @@ class NodeEngine:
         return f"{answer}\n"
 
 
+class StuckEngine(NodeEngine):
+    """A node whose Squid's container runs no program to its end."""
+
+    def execute(self, container: str, command: Sequence[str], **options: Any) -> tuple[int, str]:
+        why = Message("docker.run_seconds", name=command[0], container=container, most=options["seconds"])
+        raise AtelierError(Code.ENGINE_ERROR, why, remedy=Message("docker.held_up"), limit="seconds")
+
+
 class Engines:
     def __init__(self, **engines: NodeEngine) -> None:
         self._engines = engines
@@ -110,6 +119,15 @@ def lists(tmp_path: Path) -> Iterator[NodeLists]:
     (tmp_path / "squid" / "squid.conf").write_text(configuration(".debian.org", ".example.org").text)
     with WorkspaceStore(tmp_path, NETWORKS, ROOMY) as store:
         yield NodeLists(three(tmp_path), store, Locks(tmp_path), wait=0.5)
+
+
+def test_a_node_whose_squid_is_stuck_is_named_with_its_own_remedy(lists: NodeLists) -> None:
+    node: Any = StuckEngine()
+    with pytest.raises(AtelierError) as error:
+        lists.bring("alpha", node)
+    told = refused(error, Code.SQUID_ERROR)
+    assert "Squid on the machine alpha" in told and "did not end within 10 seconds" in told
+    assert "./atelier up" in told and "workspace" not in told
 
 
 def test_a_node_gets_what_it_lacks_and_nothing_else(lists: NodeLists, tmp_path: Path) -> None:

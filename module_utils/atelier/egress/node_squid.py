@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -77,7 +77,7 @@ class NodeSquid:
         host, port = configuration.address or ("", 0)
         sums = [f"{path}={hashlib.sha256(data).hexdigest()}" for path, data in lists.files.items()]
         command = [_CONFIRM, _LEASE, host, str(port), configuration.digest or "", *sums]
-        code, output = self._engine.execute(self._container, command, seconds=_ANSWER_SECONDS)
+        code, output = self._run(command)
         if code != 0:
             raise self._refused(output)
         return output.strip()
@@ -97,7 +97,7 @@ class NodeSquid:
             if answer == "other":
                 with suppress(AtelierError):  # it is starting at this moment
                     command = [_SQUID, "-k", "reconfigure", "-f", _SIGNALS]
-                    self._engine.execute(self._container, command, seconds=_ANSWER_SECONDS)
+                    self._run(command)
             time.sleep(_POLL_SECONDS)
             answer = self.confirm(lists)
         return changed
@@ -109,16 +109,25 @@ class NodeSquid:
             self._engine.put(self._container, str(path.parent), [file])
         if _CONFIGURATION in files:
             parse = [_SQUID, "-k", "parse", "-f", str(new[_CONFIGURATION])]
-            code, output = self._engine.execute(self._container, parse, seconds=_PARSE_SECONDS)
+            code, output = self._run(parse, seconds=_PARSE_SECONDS)
             # As on the controller: its exit status is 0 even after some fatal errors.
             if code != 0 or "FATAL:" in output:
                 raise self._refused(output)
         for path in files:
             # As root, whose the files are: Squid's user writes its log only.
             move = ["/bin/mv", "-T", str(new[path]), str(path)]
-            code, output = self._engine.execute(self._container, move, seconds=_ANSWER_SECONDS, user="root")
+            code, output = self._run(move, user="root")
             if code != 0:
                 raise self._refused(output)
+
+    def _run(self, command: Sequence[str], *, seconds: float = _ANSWER_SECONDS, user: str = "") -> tuple[int, str]:
+        try:
+            return self._engine.execute(self._container, command, seconds=seconds, user=user)
+        except AtelierError as error:
+            if "limit" not in error.details:
+                raise
+            # What the engine advises is for a seat.
+            raise self._refused(error.message) from error
 
     def _refused(self, said: str) -> AtelierError:
         said = said if isinstance(said, Message) else complaint(said)
