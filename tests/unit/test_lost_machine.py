@@ -21,6 +21,9 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
 from atelier.engine.interface import Container, Image, SeatSpec, SwarmNode
 from atelier.reconcile import Kind, _misplaced_checkpoints
+from atelier.workshop.collect import collect
+from atelier.workshop.manifest import Entry, write_manifest
+from atelier.workshop.removal import remove_collected
 from atelier.workspaces import checkpoints, lost_machine
 from atelier.workspaces.checkpoint_images import (
     checkpoints_among,
@@ -123,19 +126,26 @@ class Installation:
         self.context = context(self.site, store, None)
         self.context = replace(self.context, engines=self.machines)  # type: ignore[arg-type]
         self.started: list[tuple[str, str]] = []
+        self.asked = 0
+        # What a killed run leaves: the start that is under way raises this once.
+        self.killed: type[BaseException] | None = None
         monkeypatch.setattr(distribution, "_registry", lambda _: self)
         monkeypatch.setattr(type(self.context), "sync_routes", lambda _: None)
         monkeypatch.setattr(checkpoints, "snapshot", self.snapshot)
 
         def start(there: Any, row: Workspace, fill: Any) -> None:
+            killed, self.killed = self.killed, None
+            if killed:
+                raise killed
             fill()
             self.started.append((there.node, row.name))
 
-        monkeypatch.setattr(lost_machine, "start_seat", start)
+        monkeypatch.setattr(checkpoints, "start_seat", start)
 
     # --- The registry ---
 
     def names(self, repository: str) -> list[str]:
+        self.asked += 1
         if "silent" in self.registry:
             raise AtelierError(Code.ENGINE_ERROR, as_message("The registry is off."))
         return [name for name in self.registry if name.startswith(f"{repository}:")]
@@ -214,12 +224,12 @@ def test_checkpoints_follow_a_move(installed: Installation) -> None:
     leave_checkpoints(installed.context.on("alpha"), row.id)
     beta = installed.machines.all["beta"]
     assert not installed.machines.all["alpha"].images and not beta.images
-    with origin_of(installed.context.on("beta"), row, None) as (origin, image):
+    here = installed.context.on("beta")
+    with origin_of(here, row, None, newest_checkpoint(here, row.id)) as (origin, image):
         assert (origin, image) == ("checkpoint", taken.tag)
     assert list(beta.images) == [taken.tag], "under the name that it had where it was made"
     # The next one is newer, and a release finds the older.
     later = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
-    here = installed.context.on("beta")
     assert newest_checkpoint(here, row.id) == later[-1] != taken
     assert newest_checkpoint(here, row.id, taken_before=taken.taken_at) is None
 
@@ -269,6 +279,70 @@ def test_a_seat_begins_elsewhere_from_its_checkpoint(installed: Installation) ->
     # It is where it answers now.
     with pytest.raises(AtelierError, match="beta answers"):
         begin_elsewhere(installed.context, id=row.id)
+
+
+def test_the_registry_is_asked_once_for_the_checkpoint(installed: Installation) -> None:
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    installed.asked = 0
+    begin_elsewhere(installed.context, id=row.id)
+    assert installed.asked == 1
+
+
+@pytest.mark.parametrize("chosen", ["id", "node", "group"])
+def test_another_run_finishes_what_a_killed_one_began(installed: Installation, chosen: str) -> None:
+    row = installed.seat("one", group="g")
+    (taken,) = take_checkpoint(installed.context, id=row.id, name=None).checkpoints
+    installed.machines.lost.add("alpha")
+    wanted = {"id": {"id": row.id}, "node": {"node": "alpha"}, "group": {"group": "g"}}[chosen]
+    installed.killed = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        begin_elsewhere(installed.context, **wanted, to="beta")
+    assert installed.store.get(id=row.id).node == "beta"
+    assert not installed.started
+    made = dict(installed.machines.all["beta"].containers)
+    foretold = begin_elsewhere(installed.context, **wanted, check_mode=True)
+    (begun,) = begin_elsewhere(installed.context, **wanted)
+    assert foretold == [begun]
+    assert (begun.node, begun.origin, begun.checkpoint) == ("beta", "checkpoint", taken.taken_at)
+    assert begun.lost and taken.taken_at in begun.lost
+    assert installed.started == [("beta", "one")]
+    assert installed.machines.all["beta"].containers == made, "the container that it has is used"
+    # Now it is done.
+    if chosen == "id":
+        with pytest.raises(AtelierError, match="beta answers"):
+            begin_elsewhere(installed.context, **wanted)
+    else:
+        assert begin_elsewhere(installed.context, **wanted) == []
+
+
+def test_what_a_killed_run_began_on_a_machine_that_is_lost_too_begins_again(installed: Installation) -> None:
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    installed.killed = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        begin_elsewhere(installed.context, id=row.id, to="beta")
+    installed.machines.lost.add("beta")
+    (begun,) = begin_elsewhere(installed.context, id=row.id)
+    assert begun.node == CONTROLLER
+    assert installed.started == [(CONTROLLER, "one")]
+
+
+def test_a_stopped_seat_that_a_killed_run_began_stays_stopped(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = installed.seat("one", stopped=True)
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(lost_machine, "renew_credential", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        begin_elsewhere(installed.context, id=row.id)
+    (begun,) = begin_elsewhere(installed.context, id=row.id)
+    assert begun.node != "alpha"
+    assert installed.store.get(id=row.id).status is Status.STOPPED
+    assert not installed.started
 
 
 def test_a_stopped_seat_stays_stopped(installed: Installation) -> None:
@@ -341,6 +415,28 @@ def test_a_machine_is_removed_when_nothing_of_it_is_lost_by_that(installed: Inst
     begin_elsewhere(installed.context, id=row.id, or_base=True, check_mode=True)
     installed.store.update(row.id, node="beta")
     assert remove_machine(installed.context, "alpha") == (False, False)
+
+
+def test_a_seat_of_a_machine_that_was_removed_is_torn_down_like_one_without_container(
+    installed: Installation, tmp_path: Path
+) -> None:
+    collected, lost = installed.seat("collected"), installed.seat("lost")
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "one.tar.zst").write_bytes(b"work")
+    moment = "2026-02-14T10:00:00.000Z"
+    entry = Entry(collected.id, "collected", "running", collected_at=moment, file="one.tar.zst", bytes=4)
+    write_manifest(folder, "test", moment, [entry])
+    installed.machines.lost.add("alpha")
+    with pytest.raises(AtelierError, match="alpha does not answer"):
+        remove_collected(installed.context, [collected.id], folder)
+    remove_machine(installed.context, "alpha", force=True)
+    again = collect(installed.context, [collected.id, lost.id], folder)
+    assert [(seat.file, seat.error) for seat in again.seats] == [("one.tar.zst", None), (None, None)]
+    with pytest.raises(AtelierError) as error:
+        remove_collected(installed.context, [collected.id, lost.id], folder)
+    assert error.value.details["missing"] == ["lost"]
+    assert [row.id for row in installed.store.all()] == [lost.id], "it can still begin from a checkpoint"
 
 
 def test_a_seat_of_a_machine_that_was_removed_can_be_deleted(installed: Installation) -> None:

@@ -128,6 +128,7 @@ def test_sentences_that_something_depends_on_get_their_codes(tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
         for column in ("node", "node_labels"):
             db.execute(f"ALTER TABLE workspaces DROP COLUMN {column}")
+        db.execute("DROP TABLE begun_elsewhere")
         db.execute(f"PRAGMA user_version = {_before_codes()}")
         for name, (error, problem) in sentences.items():
             db.execute(

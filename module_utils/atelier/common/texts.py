@@ -165,6 +165,9 @@ TEXTS = {
     "no_such_machine.remedy": "Name one of these, or activate the machine.",
     "machine_answers": "The machine {node} answers: its workspaces can be moved with all their files.",
     "machine_answers.remedy": "Move them without move_from (from in the API), or empty the machine with node_drain.",
+    "lost_machines_only": "{field} chooses workspaces of machines that are lost, which begin from their checkpoints.",
+    "lost_machines_only.remedy": "Add origin=checkpoint (move_from=checkpoint of the playbook). To empty a machine that"
+    " answers, use node_drain.",
     "no_checkpoint": "{name!r} has no checkpoint in the image registry.",
     "no_checkpoint.remedy": "Start its machine again. To begin it from its base or template and lose its files, use"
     " checkpoint_or_base.",

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ..common.errors import AtelierError
 from ..common.locks import Locks
+from ..common.messages import id_of
 from ..common.models import CONTROLLER, Node, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
@@ -52,6 +53,11 @@ class Context:
         lock was taken may tell where it was before a move. Raises NODE_UNAVAILABLE when that does not answer."""
         present = self.store.find(id=workspace.id) if self.site.nodes else None
         return self.on((present or workspace).node)
+
+    def left_of(self, workspace: Workspace) -> NodeContext:
+        """As ``at``. Of a workspace whose machine was removed, the controller has all that is left: it is there like
+        one whose container is gone."""
+        return self.on() if id_of(workspace.error) == "machine_removed" else self.at(workspace)
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
         """Raises NODE_UNAVAILABLE, as ``at``."""

@@ -186,6 +186,18 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE workspaces ADD COLUMN node TEXT NOT NULL DEFAULT 'controller'",),
     # The labels that its machine must have: "disk=ssd,gpu=true"; empty for any machine.
     ("ALTER TABLE workspaces ADD COLUMN node_labels TEXT NOT NULL DEFAULT ''",),
+    (
+        # Workspaces that began on another machine than the lost one, until that is finished; "checkpoint" is when the
+        # one was taken that it began from.
+        """
+        CREATE TABLE begun_elsewhere (
+            workspace_id TEXT PRIMARY KEY REFERENCES workspaces (id) ON DELETE CASCADE,
+            lost TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            checkpoint TEXT
+        ) STRICT
+        """,
+    ),
 )
 
 

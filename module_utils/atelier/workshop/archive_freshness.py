@@ -49,7 +49,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
     """Why a seat has newer work than its sound archive; None if it has none. Never raises: a seat that cannot be
     checked may contain anything."""
     try:
-        path = _newer(context.at(workspace), workspace, folder, entry)
+        path = _newer(context.left_of(workspace), workspace, folder, entry)
     except AtelierError as error:
         return Message("fault.not_comparable", why=error.message)
     except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at

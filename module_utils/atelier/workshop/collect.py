@@ -112,7 +112,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
     entry = before or Entry(row.id, row.name, str(row.status))
     try:
         with context.locks.workspace(row.id, context.lock_wait):
-            return _collect_held(context.at(row), folder, row, before)
+            return _collect_held(context.left_of(row), folder, row, before)
     except AtelierError as error:
         return replace(entry, name=row.name, error=error.message)
     except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected

@@ -48,7 +48,7 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
     def remove_one(row: Workspace) -> None:
         try:
             with context.locks.workspace(row.id, context.lock_wait):
-                fault = _remove_held(context.at(row), folder, row, entries.get(row.id), problems)
+                fault = _remove_held(context.left_of(row), folder, row, entries.get(row.id), problems)
         except AtelierError as error:
             fault = Message("fault.not_removed", why=error.message)
         except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are removed

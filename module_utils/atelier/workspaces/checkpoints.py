@@ -184,7 +184,8 @@ def reset(
             after = _view(context, context.store.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
-        with _stopped_if_it_fails(context, row), origin_of(context, row, container, taken_before) as (origin, image):
+        own = newest_checkpoint(context, row.id, taken_before=taken_before)
+        with _stopped_if_it_fails(context, row), origin_of(context, row, container, own) as (origin, image):
             kept = _replace_container(
                 context, row, container, image, run_id, pending=GIT_IMPORT if origin == "repository" else None
             )
@@ -216,13 +217,10 @@ def origin_of(
     context: NodeContext,
     row: Workspace,
     container: Container | None,
-    taken_before: str | None = None,
-    *,
-    scheduled: bool = False,
+    own: Checkpoint | None,
 ) -> Iterator[tuple[str, str]]:
     """What the seat can begin from again: the origin as a word, and its image, which exists on this machine for the
-    length of the block. ``scheduled``: also a checkpoint that was taken by the clock."""
-    own = newest_checkpoint(context, row.id, taken_before=taken_before, scheduled=scheduled)
+    length of the block. ``own`` is the checkpoint of its own that is to be used."""
     if own is not None:
         yield "checkpoint", fetch_checkpoint(context, own)
         return
@@ -292,14 +290,7 @@ def _replace_container(
         # Not earlier: a restored old container must be unchanged.
         context.store.update(row.id, git_pending=pending)
         # On its own branch again, whatever it was reset to; pushed commits stay on the git server.
-        with repository_for(context, row, wanted=row.repository is not None) as push:
-
-            def fill() -> None:
-                if pending:
-                    fetch(context, row, None, _FETCH_SECONDS)
-                push()
-
-            start_seat(context, row, fill)
+        start_filled(context, row._replace(git_pending=pending))
     except AtelierError as error:
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
@@ -310,6 +301,19 @@ def _replace_container(
                     start_seat(context, row)
         raise
     return kept
+
+
+def start_filled(context: NodeContext, row: Workspace, *, restore: bool = False) -> None:
+    """Starts a container that was just created, fetches the files that the row still lacks, and gives it access to its
+    branch, which it pushes, or with ``restore`` fetches. Raises as ``make_seat`` and ``fetch``."""
+    with repository_for(context, row, wanted=row.repository is not None, restore=restore) as push:
+
+        def fill() -> None:
+            if row.git_pending:
+                fetch(context, row, None, _FETCH_SECONDS)
+            push()
+
+        start_seat(context, row, fill)
 
 
 def interrupted_resets(context: NodeContext) -> dict[str, str]:

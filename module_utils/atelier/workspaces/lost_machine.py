@@ -1,7 +1,8 @@
 """Begins the workspaces of a machine that is lost on other machines, from their last checkpoints in the registry.
 
 A workspace keeps its id, address, password, claim, aliases and branch, which are the row's. The row's machine is the
-one moment of the change, as in a move. If the lost machine returns, its container gets no requests, and reconcile
+one moment of the change, as in a move. What is left to do after it is noted in the same transaction, so that another
+run finishes what a killed one began. If the lost machine returns, its container gets no requests, and reconcile
 removes it.
 """
 
@@ -14,18 +15,16 @@ from datetime import UTC, datetime
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
-from ..containers.container import discard_container, seat_spec, start_seat
+from ..containers.container import discard_container, seat_spec
 from ..containers.context import Context, NodeContext
-from ..containers.git_import import fetch
-from ..containers.git_provisioning import renew_credential, repository_for
+from ..containers.git_provisioning import renew_credential
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot
 from ..database.intent import stopped_on_purpose, wanted_up
+from ..database.workspace_store import WorkspaceStore
 from .checkpoint_images import Checkpoint, newest_checkpoint
-from .checkpoints import origin_of
+from .checkpoints import origin_of, start_filled
 from .move import check_created, target_of
-
-_FETCH_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,10 @@ def begin_elsewhere(
     """Begins workspaces whose machine does not answer on the machine ``to``, or else on that with most room: one, those
     of a group, or all of a machine. Of a group, those whose machines answer are left alone.
 
-    One without a checkpoint begins from its base or template ``or_base``. Each runs afterwards if it is meant to. Of
-    several, one that fails stays as it was, with its error. Raises VALIDATION_ERROR when the machine answers, or when
-    there is no checkpoint; PROJECT_NOT_FOUND, WORKSPACE_BUSY, NO_ROOM, and what a reset raises.
+    One without a checkpoint begins from its base or template ``or_base``. Each runs afterwards if it is meant to. One
+    that an interrupted run began is finished where it is. Of several, one that fails stays as it was, with its error.
+    Raises VALIDATION_ERROR when the machine answers, or when there is no checkpoint; PROJECT_NOT_FOUND, WORKSPACE_BUSY,
+    NO_ROOM, and what a reset raises.
     """
     if group is None and node is None:
         row = context.store.get(id=id, name=name, field="id" if id else "name")
@@ -109,12 +109,32 @@ def remove_machine(context: Context, node: str, *, force: bool = False, check_mo
     return bool(marked) or member is not None, answers
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """Of a workspace whose beginning elsewhere is not finished: the machine that was lost, what it began from, and when
+    that checkpoint was taken."""
+
+    lost: str
+    origin: str
+    checkpoint: str | None
+
+
+def _unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
+    """By workspace id."""
+    with store.reading() as db:
+        rows = db.execute("SELECT workspace_id, lost, origin, checkpoint FROM begun_elsewhere").fetchall()
+    return {row[0]: _Begun(*row[1:]) for row in rows}
+
+
 def _chosen(context: Context, group: str | None, node: str | None) -> Sequence[Workspace]:
-    rows = [row for row in context.store.all() if node in (None, row.node) and group in (None, row.group)]
+    begun = _unfinished(context.store)
+    rows = [row for row in context.store.all() if group in (None, row.group)]
+    left = [row for row in rows if row.id in begun and node in (None, begun[row.id].lost)]
+    rows = [row for row in rows if node in (None, row.node)]
     lost = {machine: is_lost(context, machine) for machine in {row.node for row in rows}}
     if node is not None and rows and not lost[node]:
         raise _answers(node)
-    return [row for row in rows if lost[row.node]]
+    return [*(row for row in left if row not in rows), *(row for row in rows if lost[row.node] or row in left)]
 
 
 def _answers(node: str) -> AtelierError:
@@ -124,11 +144,11 @@ def _answers(node: str) -> AtelierError:
 def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, check_mode: bool) -> BegunSeat:
     check_created(row)
     if not is_lost(context, row.node):
-        raise _answers(row.node)
+        return _finished(context, row, check_mode)
     there = context.on(target_of(context, row, to, lost=True))
     if check_mode:
         last = _checkpoint(there, row, or_base)
-        return _outcome(row, there, "checkpoint" if last else "base", last)
+        return _outcome(row, there, "checkpoint" if last else "base", last.taken_at if last else None)
     with context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
         # Another run may have done it meanwhile.
@@ -136,8 +156,23 @@ def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, chec
             raise _answers(row.node)
         last = _checkpoint(there, row, or_base)
         ready_proxy(there, row)
-        origin = _make(there, row)
-        return _outcome(context.store.get(id=row.id), there, origin, last)
+        begun = _make(there, row, last)
+        return _outcome(context.store.get(id=row.id), there, begun.origin, begun.checkpoint)
+
+
+def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
+    """Finishes what an interrupted run began on a machine that answers."""
+    begun = _unfinished(context.store).get(row.id)
+    if begun is None:
+        raise _answers(row.node)
+    if check_mode:
+        return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
+    with context.locks.workspace(row.id, context.lock_wait):
+        # Another run may have done it meanwhile.
+        if row.id in _unfinished(context.store):
+            row = context.store.get(id=row.id)
+            _finish(context.at(row), row, begun)
+        return _outcome(row, context.at(row), begun.origin, begun.checkpoint)
 
 
 def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint | None:
@@ -147,15 +182,15 @@ def _checkpoint(there: NodeContext, row: Workspace, or_base: bool) -> Checkpoint
     return last
 
 
-def _make(there: NodeContext, row: Workspace) -> str:
-    """Makes the container and starts it if the workspace is meant to run; returns the origin."""
+def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun:
+    """Makes the container, and starts it if the workspace is meant to run."""
     name, store = there.site.container_name(row.id), there.store
     runs = row.id in wanted_up(store)
     # Its secrets belong to the container that is lost.
     forget_snapshot(there, row.id)
     # What an interrupted run left there.
     discard_container(there, row)
-    with origin_of(there, row, None, scheduled=True) as (origin, image):
+    with origin_of(there, row, None, last) as (origin, image):
         there.engine.create(seat_spec(there, row, image, name))
     try:
         if runs:
@@ -163,29 +198,33 @@ def _make(there: NodeContext, row: Workspace) -> str:
     except AtelierError:
         discard_container(there, row)
         raise
-    store.update(row.id, node=there.node, git_pending=GIT_IMPORT if origin == "repository" else None)
+    begun = _Begun(row.node, origin, last.taken_at if last else None)
+    with store.transaction() as db:
+        store.update(row.id, node=there.node, git_pending=GIT_IMPORT if origin == "repository" else None)
+        db.execute(
+            "INSERT OR REPLACE INTO begun_elsewhere (workspace_id, lost, origin, checkpoint) VALUES (?, ?, ?, ?)",
+            (row.id, begun.lost, begun.origin, begun.checkpoint),
+        )
+    _finish(there, store.get(id=row.id), begun)
+    return begun
+
+
+def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
+    """What is left to do when the row names the machine that the container is on."""
     there.sync_routes()
-    row = store.get(id=row.id)
-    if not runs:
+    if row.id in wanted_up(there.store):
+        # A checkpoint may hold work that was never committed; a base holds none of this workspace's.
+        start_filled(there, row, restore=begun.origin != "checkpoint" and row.branch is not None)
+    else:
         renew_credential(there, row, failed="no_credential")
-        stopped_on_purpose(store, row.id)
-        return origin
-    # A checkpoint may hold work that was never committed; a base holds none of this workspace's.
-    pushed = origin != "checkpoint" and row.branch is not None
-    with repository_for(there, row, wanted=row.repository is not None, restore=pushed) as push:
-
-        def fill() -> None:
-            if row.git_pending:
-                fetch(there, row, None, _FETCH_SECONDS)
-            push()
-
-        start_seat(there, row, fill)
-    return origin
+        stopped_on_purpose(there.store, row.id)
+    with there.store.transaction() as db:
+        db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (row.id,))
 
 
-def _outcome(row: Workspace, there: NodeContext, origin: str, last: Checkpoint | None) -> BegunSeat:
-    if last is None:
+def _outcome(row: Workspace, there: NodeContext, origin: str, taken_at: str | None) -> BegunSeat:
+    if taken_at is None:
         return BegunSeat(row.id, row.name, there.node, origin, lost=Message("begun.base", name=row.name))
-    age = max(int((datetime.now(UTC) - datetime.fromisoformat(last.taken_at)).total_seconds()), 0)
-    lost = Message("begun.checkpoint", name=row.name, taken_at=last.taken_at, minutes=age // 60)
-    return BegunSeat(row.id, row.name, there.node, origin, last.taken_at, age, lost)
+    age = max(int((datetime.now(UTC) - datetime.fromisoformat(taken_at)).total_seconds()), 0)
+    lost = Message("begun.checkpoint", name=row.name, taken_at=taken_at, minutes=age // 60)
+    return BegunSeat(row.id, row.name, there.node, origin, taken_at, age, lost)

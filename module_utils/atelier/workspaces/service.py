@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ..common.egress_modes import DEFAULT_MODE, Capability
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message, id_of
+from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
@@ -122,11 +122,9 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
 
 
 def _place(context: Context, workspace: Workspace | None, desired: WorkspaceSpec) -> NodeContext:
-    """The workspace's machine. One whose machine was removed has nothing left to delete but what the controller has."""
-    is_lost = workspace is not None and id_of(workspace.error) == "machine_removed"
-    if workspace is None or (is_lost and desired.state is WorkspaceState.ABSENT):
+    if workspace is None:
         return context.on()
-    return context.at(workspace)
+    return context.left_of(workspace) if desired.state is WorkspaceState.ABSENT else context.at(workspace)
 
 
 def _seen(context: Context, workspace: Workspace | None) -> dict[str, object]:
