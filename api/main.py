@@ -19,10 +19,9 @@ from .auth.admin_password import AdminPassword
 from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .background import cleanup, node_lists, watchdog
+from .background import cleanup, disk_watch, node_lists, watchdog
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
-from .background.disk_watch import DiskWatch
 from .background.idle_stop import IdleStop
 from .background.metrics import collector
 from .background.project_list import ProjectList, Topics
@@ -119,7 +118,7 @@ async def _lifespan(
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(node_lists.run(services), name="lists"),
-            asyncio.create_task(DiskWatch(services).run(), name="disk"),
+            asyncio.create_task(disk_watch.run(services), name="disk"),
             asyncio.create_task(services.audit.run(), name="audit"),
             asyncio.create_task(_sync_ports(services), name="ports"),
         ]

@@ -1,4 +1,4 @@
-"""Monitors the disk, warns about seats close to their limit, and stops those that reach it."""
+"""Monitors the machines' disks, warns about seats close to their limit, and stops those that reach it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from atelier.common.errors import AtelierError
 from atelier.common.models import Workspace
@@ -27,29 +28,45 @@ from atelier.workspaces.disk_limits import (
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..monitoring.disk_gauge import Figures, Placed, Space, space
+from ..monitoring.disk_gauge import Figures, Space
+from ..monitoring.seat_threads import SeatThreads
 from ..services.jobs import submit
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
 
-# Interval for reading the free space, which is cheap; seats are measured when it falls, and now and then.
+# Interval for looking at the free space, which is cheap; seats are measured when it falls, and now and then.
 _EVERY_SECONDS = 1.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 10.0, 300.0
 _WAIT_IN_NEED = 2.0
-# Measuring may take a twentieth of the time.
+# Measuring may take a twentieth of the time, of all machines together.
 _WAIT_PER_SECOND = 20
+# Machines that are measured side by side.
+_AT_ONCE = 4
 _LIMIT_SHARE = 20
 # A notice is renewed if its figures changed by this share of the limit.
 _NEWS_SHARE = 0.02
 _CALLER = Caller("127.0.0.1", "disk")
 
 
-class DiskWatch:
-    """Runs as a task for as long as the API does."""
+async def run(services: Services) -> None:
+    """A task of the API."""
+    names = services.settings.site.node_names
+    threads = SeatThreads(min(len(names), _AT_ONCE), "disk")
+    try:
+        await asyncio.gather(*(DiskWatch(services, node, threads).run() for node in names))
+    finally:
+        threads.close()
 
-    def __init__(self, services: Services) -> None:
+
+class DiskWatch:
+    """Of one machine. ``threads`` are for measuring, which waits for Docker."""
+
+    def __init__(self, services: Services, node: str, threads: SeatThreads) -> None:
         self._services = services
+        self._node = node
+        self._threads = threads
+        self._wait_per_second = _WAIT_PER_SECOND * len(services.settings.site.node_names)
         self._gauge = services.disk
         self._limit = services.settings.site.seat_disk
         self._reserve = services.settings.disk_reserve
@@ -67,7 +84,8 @@ class DiskWatch:
         self._untold: dict[str, tuple[Reason, int]] = {}
 
     async def run(self) -> None:
-        await run_periodically(log, "measuring the seats' disk", _EVERY_SECONDS, self.look, self._services.watcher)
+        task = f"measuring the seats' disk on {self._node}"
+        await run_periodically(log, task, _EVERY_SECONDS, self.look, self._services.watcher)
 
     async def look(self) -> None:
         """One pass: measures the seats if due, and acts on the result. Raises REGISTRY_ERROR or DISK_FULL if a notice
@@ -78,7 +96,10 @@ class DiskWatch:
             await self._tell()
 
     async def _look(self) -> None:
-        now = space()
+        if not self._services.watcher.answers(self._node):
+            return
+        # Before a machine's disk was measured, nothing is short.
+        now = self._services.sampler.disk(self._node) or Space(self._free, self._free, inodes_short=False)
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
         falls = self._free - now.free >= self._drop
@@ -88,12 +109,13 @@ class DiskWatch:
         self._next = time.monotonic() + _SHORTEST_WAIT  # where this one fails
         running = await self._running()
         begun = time.monotonic()
-        containers = {id: Placed(row.node, container) for id, (row, container, _) in running.items()}
+        containers = {id: container for id, (_, container, _) in running.items()}
         before = self._gauge.sizes
-        found = await asyncio.to_thread(self._gauge.measure, containers, with_writes=in_need)
+        measure = partial(self._gauge.measure, self._node, containers, with_writes=in_need)
+        found = await self._threads.ask(("measure", self._node), measure)
         took = time.monotonic() - begun
         self._soonest = time.monotonic() + took
-        calm = _SHORTEST_WAIT + (took * _WAIT_PER_SECOND)
+        calm = _SHORTEST_WAIT + (took * self._wait_per_second)
         self._next = time.monotonic() + (max(_WAIT_IN_NEED, took) if in_need else min(calm, _LONGEST_WAIT))
         self._free = now.free
         if not in_need or not self._calm:
@@ -106,18 +128,14 @@ class DiskWatch:
     async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
         """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
         services = self._services
-        seen = dict(services.watcher.seen)
-        for node in services.watcher.answering:
-            old = [found for found in services.watcher.seen_at(node).values() if found.cpu_shares != CPU_SHARES]
-            if old:
-                await asyncio.to_thread(self._gauge.renew_shares, node, old)
+        seen = services.watcher.seen_at(self._node)
+        old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
+        if old:
+            await asyncio.to_thread(self._gauge.renew_shares, self._node, old)
         return {
             row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
-            for row in services.reads.all()
-            if row.id in seen
-            and services.watcher.answers(row.node)
-            and seen[row.id].status == "running"
-            and row.id not in self._stopping
+            for row in services.reads.all(self._node)
+            if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
         }
 
     def _measured(
@@ -173,7 +191,8 @@ class DiskWatch:
         if chosen:
             self._calm, self._calm_free = found, now.free
         elif not self._in_need:
-            log.warning("only %d MiB are free on Docker's disk, and no seat fills it fast", now.free // 1024**2)
+            free = now.free // 1024**2
+            log.warning("only %d MiB are free on Docker's disk of %s, and no seat fills it fast", free, self._node)
 
     async def _stop(
         self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool = False
@@ -185,7 +204,7 @@ class DiskWatch:
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
         try:
             if at_once:
-                await asyncio.to_thread(self._gauge.kill, Placed(row.node, container))
+                await asyncio.to_thread(self._gauge.kill, self._node, container)
             # What cannot be noted now is noted after the next look.
             with suppress(AtelierError):
                 await self._tell()

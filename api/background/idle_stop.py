@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,6 @@ from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..monitoring.connections import connections
 from ..services.jobs import submit
 from ..services.services import Services
 
@@ -24,6 +24,11 @@ _LOOKS_PER_TIMEOUT = 4
 # How far a heartbeat may lie ahead.
 _AHEAD = timedelta(minutes=1)
 _CALLER = Caller("127.0.0.1", "expiry")
+
+
+def _to(row: Workspace, connected: Counter[str] | None) -> int:
+    """A machine that does not tell its connections may have one to the workspace."""
+    return 1 if connected is None else connected[row.address]
 
 
 class IdleStop:
@@ -55,7 +60,7 @@ class IdleStop:
             for id, container in list(services.watcher.seen.items())
             if id in rows and container.status == "running" and id not in self._stopping
         }
-        connected = await asyncio.to_thread(connections)
+        connected = {node: services.sampler.connections(node) for node in {rows[id].node for id in running}}
         beats = await services.activities.heartbeats([rows[id] for id in running]) if self._idle else {}
         kept = extensions(services.reads)
         seats = {row.id for row in pool(list(rows.values()), services.settings.workshop.group)}
@@ -68,7 +73,7 @@ class IdleStop:
                 signs = UsageSample(
                     started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
                     last_use=self._used.get(id),
-                    connections=connected[rows[id].address],
+                    connections=_to(rows[id], connected[rows[id].node]),
                     cpu_cores=usage.cpu if usage else 0.0,
                     extended_until=kept.get(id),
                 )

@@ -42,12 +42,17 @@ class _Collector:
         promised = GaugeMetricFamily(
             "atelier_node_promised_bytes", "Memory that a machine's running workspaces may use", labels=["node"]
         )
+        disk_of = GaugeMetricFamily(
+            "atelier_node_disk_free_bytes", "Free space on the disk of a machine's Docker", labels=["node"]
+        )
         by_node, memory_of = Counter(row.node for row in rows), services.reads.promised()
         for node in services.settings.site.node_names:
             up.add_metric([node], float(services.watcher.answers(node)))
             seats.add_metric([node], by_node[node])
             promised.add_metric([node], memory_of.get(node, 0))
-        return [workspaces, jobs, memory, cpu, disk, free, docker, up, seats, promised]
+            if room := services.sampler.disk(node):
+                disk_of.add_metric([node], room.free)
+        return [workspaces, jobs, memory, cpu, disk, free, docker, up, seats, promised, disk_of]
 
 
 def collector(services: Services) -> CollectorRegistry:

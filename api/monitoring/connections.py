@@ -20,7 +20,7 @@ def connections() -> Counter[str]:
 
 
 def connections_in(table: str) -> Counter[str]:
-    """Open connections of this host, the gateway's among them, by the address that they lead to: from the text of
+    """Open connections of a machine, its gateway's among them, by the address that they lead to: from the text of
     /proc/net/tcp (proc(5))."""
     found: Counter[str] = Counter()
     for line in table.splitlines()[1:]:

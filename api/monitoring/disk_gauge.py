@@ -1,10 +1,11 @@
-"""Measures the disk use of seats, and the free space of their disk."""
+"""Measures the disk use of seats, and the free space of their disks."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -66,41 +67,42 @@ class Figures:
     written: int = 0
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A container, by its id, and the machine that it is on."""
-
-    node: str
-    container: str
-
-
 class DiskGauge:
-    """``sizes`` is by workspace id, as last measured."""
+    """Thread-safe, as long as each machine is measured by one thread at a time."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._resting: dict[str, float] = {}
-        self.sizes: Mapping[str, int] = {}
+        self._sizes: dict[str, Mapping[str, int]] = {node: {} for node in site.node_names}
 
-    def measure(self, containers: Mapping[str, Placed], *, with_writes: bool) -> dict[str, Figures]:
-        """Sizes by workspace id. A seat that cannot be measured keeps its last size."""
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """By workspace id, as last measured."""
+        return ChainMap(*(dict(sizes) for sizes in self._sizes.values()))
+
+    def measure(self, node: str, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
+        """Sizes by workspace id, of containers on one machine. A seat that cannot be measured keeps its last size."""
+        before = self._sizes[node]
         with closing(self._engines()) as engines, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="disk") as pool:
-            measured = pool.map(lambda id: self._measure(engines, id, containers[id], with_writes), containers)
+            measured = pool.map(
+                lambda id: self._measure(engines, node, id, containers[id], before.get(id, 0), with_writes), containers
+            )
             found = dict(zip(containers, measured, strict=True))
-        self.sizes = {id: figures.used for id, figures in found.items()}
-        self._resting = {id: until for id, until in self._resting.items() if until > time.monotonic()}
+        self._sizes[node] = {id: figures.used for id, figures in found.items()}
+        for id, until in list(self._resting.items()):
+            if until <= time.monotonic():
+                self._resting.pop(id, None)
         return found
 
-    def _measure(self, engines: Engines, id: str, placed: Placed, with_writes: bool) -> Figures:
-        container = placed.container
+    def _measure(self, engines: Engines, node: str, id: str, container: str, before: int, with_writes: bool) -> Figures:
         try:
-            engine = engines.of(placed.node)
+            engine = engines.of(node)
         except AtelierError:  # the watcher tells of it
-            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS)
+            return Figures(before, LONGEST_WALK_SECONDS)
         pending, written = _writes(engine, container) if with_writes else (0, 0)
         begun = time.monotonic()
         if begun < self._resting.get(id, 0.0):
-            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
+            return Figures(before, LONGEST_WALK_SECONDS, pending, written)
         try:
             used = engine.written(container)
             if _is_gone(engine, container):
@@ -110,13 +112,13 @@ class DiskGauge:
                 return Figures(0, time.monotonic() - begun, pending, written)
             self._resting[id] = begun + _REST_SECONDS
             log.warning("the files of %s could not be measured: %s", id, error)
-            return Figures(self.sizes.get(id, 0), LONGEST_WALK_SECONDS, pending, written)
+            return Figures(before, LONGEST_WALK_SECONDS, pending, written)
         return Figures(used, time.monotonic() - begun, pending, written)
 
-    def kill(self, placed: Placed) -> None:
+    def kill(self, node: str, container: str) -> None:
         """Ends all its processes at once; one that does not run is fine."""
         with closing(self._engines()) as engines:
-            engines.of(placed.node).kill(placed.container)
+            engines.of(node).kill(container)
 
     def renew_shares(self, node: str, containers: Iterable[Container]) -> None:
         """Gives containers of an earlier version the CPU shares of new ones, while they run or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +15,9 @@ from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import open_engine
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import ContainerStats, Engine
+from atelier.engine.machine import connections_at
 
+from .connections import connections, connections_in
 from .disk_gauge import Space, space, space_at
 from .docker_events import Watcher
 
@@ -24,7 +26,8 @@ log = logging.getLogger(__name__)
 _EVERY_SECONDS = 5.0
 # Seats that are sampled within a second, on all machines together: each takes this process a millisecond.
 _MOST_A_SECOND = 100
-_DISK_SECONDS = 60.0
+# Between two looks at a node's disk and connections. A seat must not fill the disk meanwhile.
+_LOOK_SECONDS = 10.0
 _PATIENCE_SECONDS = 30
 
 
@@ -46,8 +49,15 @@ class Sampler:
         self._threads = {node: _Thread(self, site, watcher, node) for node in site.node_names}
 
     def disk(self, node: str) -> Space | None:
-        """Of Docker's disk on the machine, a minute old at most; None for one that was not measured."""
+        """Of Docker's disk on the machine, some seconds old; None for one that was not measured."""
         return space() if node == CONTROLLER else self._threads[node].space
+
+    def connections(self, node: str) -> Counter[str] | None:
+        """How many connections the machine has open to each seat's address, some seconds ago; None for one that did not
+        tell."""
+        if node == CONTROLLER:
+            return connections()
+        return self._threads[node].connections if node in self._threads else None
 
     @property
     def usage(self) -> Mapping[str, Usage]:
@@ -76,10 +86,11 @@ class _Thread(threading.Thread):
         self._watcher = watcher
         self._node = node
         self._cpu_before: dict[str, tuple[float, float]] = {}
-        self._disk_due = 0.0
+        self._look_due = 0.0
         self.stopped = threading.Event()  # not _stop, which is the thread's own
         self.usage: dict[str, Usage] = {}
         self.space: Space | None = None
+        self.connections: Counter[str] | None = None
 
     def run(self) -> None:
         engine: DockerEngine | None = None
@@ -88,11 +99,12 @@ class _Thread(threading.Thread):
             if self._node == CONTROLLER:
                 self._sampler.host_cpu = self._sampler.cores * psutil.cpu_percent() / 100  # since the call before
             if not self._watcher.answers(self._node):
+                self.connections = None
                 continue
             try:
                 engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
                 self._sample_seats(engine)
-                self._sample_disk(engine)
+                self._look(engine)
             except AtelierError as error:
                 log.warning("no figures of the seats on %s: %s", self._node, error)
                 engine = None
@@ -108,11 +120,13 @@ class _Thread(threading.Thread):
         self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}
         self.usage = usage
 
-    def _sample_disk(self, engine: Engine) -> None:
-        if self._node == CONTROLLER or time.monotonic() < self._disk_due:
+    def _look(self, engine: Engine) -> None:
+        if self._node == CONTROLLER or time.monotonic() < self._look_due:
             return
-        self._disk_due = time.monotonic() + _DISK_SECONDS
+        self._look_due = time.monotonic() + _LOOK_SECONDS
+        self.connections = None
         self.space = space_at(engine, self._site.instance)
+        self.connections = connections_in(connections_at(engine, self._site.instance))
 
     def _usage(self, workspace_id: str, stats: ContainerStats) -> Usage:
         moment = time.monotonic()

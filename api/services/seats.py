@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from atelier.common.errors import AtelierError, Code
@@ -12,7 +13,6 @@ from atelier.workshop.idle_policy import extensions
 
 from ..auth.middleware import Caller
 from ..core.formatting import timestamp
-from ..monitoring.connections import connections
 from ..monitoring.seat_activity import Activity
 from ..schemas.seats import Card, MakeCards, Seat
 from .passwords import new_password
@@ -35,7 +35,7 @@ async def active_seats(services: Services) -> list[Seat]:
 
 def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str, Activity]) -> list[Seat]:
     """Seats as this API shows them; nothing is known of those that ``activities`` lacks."""
-    connected = connections()
+    connected = {node: services.sampler.connections(node) or Counter[str]() for node in {row.node for row in rows}}
     claims = {claim.workspace_id: claim for claim in services.read_claims.open()}
     extended = extensions(services.reads)
     shown: list[Seat] = []
@@ -50,7 +50,7 @@ def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str
                 "lastHeartbeat": activity.last_heartbeat,
                 "lastCommit": activity.last_commit,
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],
-                "connections": connected[row.address],
+                "connections": connected[row.node][row.address],
                 "extendedUntil": timestamp(extended[row.id]) if row.id in extended else None,
                 "diskWarning": services.presenter.disk_warning(row),
                 "name": claim.name if claim else None,

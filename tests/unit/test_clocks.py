@@ -123,11 +123,10 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
             workshop=SimpleNamespace(end=datetime.fromtimestamp(START + 5 * HOUR, UTC), group="w"),
         ),
         watcher=SimpleNamespace(seen=running),
-        sampler=SimpleNamespace(usage={}),
+        sampler=SimpleNamespace(usage={}, connections=lambda _: Counter()),
         activities=SimpleNamespace(heartbeats=beats),
         reads=SimpleNamespace(all=lambda: rows),
     )
-    monkeypatch.setattr(idle_stop, "connections", Counter)
     monkeypatch.setattr(idle_stop, "extensions", lambda store: {})
     monkeypatch.setattr(IdleStop, "_stop", stop)
     watch = IdleStop(services)  # type: ignore[arg-type]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.common.models import CONTROLLER
+from atelier.common.models import CONTROLLER, Node
 from atelier.containers import engines
+from atelier.containers.engines import Engines
 from atelier.engine.interface import Container
 from support import container, site
 
-from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge, Placed
+from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge
 
 
 class Docker:
@@ -51,5 +53,17 @@ def test_a_container_that_was_replaced_meanwhile_counts_for_nothing(
     monkeypatch.setattr(engines, "open_engine", lambda *_, **__: Docker(status, size))
     gauge = DiskGauge(site(tmp_path))
     for _ in range(2):  # the second look uses what the first has found
-        found = gauge.measure({"id": Placed(CONTROLLER, "c")}, with_writes=False)["id"]
+        found = gauge.measure(CONTROLLER, {"id": "c"}, with_writes=False)["id"]
         assert (found.used, found.walk_seconds) == (used, pytest.approx(seconds, abs=1))
+
+
+def test_each_machine_has_its_own_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dockers = {CONTROLLER: Docker("running", 70), "alpha": Docker("running", 30)}
+    monkeypatch.setattr(engines, "open_engine", lambda _, node, **__: dockers[node])
+    monkeypatch.setattr(Engines, "down", lambda _: set())
+    gauge = DiskGauge(replace(site(tmp_path), nodes=(Node("alpha", "unix:///alpha"),)))
+    gauge.measure(CONTROLLER, {"one": "c"}, with_writes=False)
+    gauge.measure("alpha", {"two": "c"}, with_writes=False)
+    assert gauge.sizes == {"one": 70, "two": 30}
+    gauge.measure(CONTROLLER, {}, with_writes=False)
+    assert gauge.sizes == {"two": 30}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, Workspace
+from atelier.database.placement import Machine
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.engine.interface import Container
 from atelier.workspaces.disk_limits import Reason, notices
@@ -19,7 +20,8 @@ from support import container, open_store, order
 
 from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
-from api.monitoring.disk_gauge import Figures, Placed, Space
+from api.monitoring.disk_gauge import Figures, Space
+from api.monitoring.seat_threads import SeatThreads
 from api.services.services import Services
 
 GIB = 1024**3
@@ -35,33 +37,47 @@ class Gauge:
         self.killed: list[str] = []
         self.renewed: list[str] = []
 
-    def measure(self, containers: Mapping[str, Placed], *, with_writes: bool) -> dict[str, Figures]:
+    def measure(self, node: str, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
         found = {id: self.now.get(id, Figures(0, 0.0)) for id in containers}
         self.sizes = {id: figures.used for id, figures in found.items()}
         return found
 
-    def kill(self, placed: Placed) -> None:
-        self.killed.append(placed.container)
+    def kill(self, node: str, container: str) -> None:
+        self.killed.append(container)
 
     def renew_shares(self, node: str, containers: list[Container]) -> None:
         self.renewed += [container.id for container in containers]
 
 
-def watcher(seen: dict[str, Container]) -> SimpleNamespace:
-    """Of a single machine, which answers."""
-    return SimpleNamespace(
-        seen=seen, available=True, answers=lambda _: True, answering=[CONTROLLER], seen_at=lambda _: seen
-    )
+def watcher(seen: dict[str, Container], rows: Sequence[Workspace]) -> SimpleNamespace:
+    """Of machines that answer."""
+    places = {row.id: row.node for row in rows}
+
+    def seen_at(node: str) -> dict[str, Container]:
+        return {id: found for id, found in seen.items() if places.get(id, CONTROLLER) == node}
+
+    return SimpleNamespace(seen=seen, available=True, answers=lambda _: True, seen_at=seen_at)
 
 
 class World:
-    """Two running seats, a platform around them, and a disk."""
+    """Two running seats on a machine, and others elsewhere, a platform around them, and the machine's disk."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, limit: int, reserve: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        limit: int,
+        reserve: int,
+        node: str = CONTROLLER,
+        elsewhere: Sequence[str] = (),
+    ) -> None:
         self.store = open_store(folder)
-        self.rows: list[Workspace] = self.store.reserve([order("a"), order("b")])
+        self.rows: list[Workspace] = self.store.reserve([order("a"), order("b")], [Machine(node, 64 * GIB)])
+        if elsewhere:
+            self.rows += self.store.reserve([order(name) for name in elsewhere], [Machine("other", 64 * GIB)])
         self.gauge = Gauge()
-        self.free = 50 * GIB
+        self.free: int | None = 50 * GIB
         self.stopped: list[str] = []
         self.refusal: AtelierError | None = None
         seen = {
@@ -69,16 +85,23 @@ class World:
             for row in self.rows
         }
         services = SimpleNamespace(
-            settings=SimpleNamespace(site=SimpleNamespace(seat_disk=limit), disk_reserve=reserve),
+            settings=SimpleNamespace(
+                site=SimpleNamespace(seat_disk=limit, node_names=(CONTROLLER, "alpha", "other")), disk_reserve=reserve
+            ),
             disk=self.gauge,
-            watcher=watcher(seen),
+            sampler=SimpleNamespace(disk=self._space),
+            watcher=watcher(seen, self.rows),
             reads=self.store,
             store=self.store,
             jobs=SimpleNamespace(create=self._create),
         )
-        self.watch = DiskWatch(cast("Services", services))
-        monkeypatch.setattr(disk_watch, "space", lambda: Space(self.free, 100 * GIB, inodes_short=False))
+        self.node = node
+        self.watch = DiskWatch(cast("Services", services), node, SeatThreads(1, "disk"))
         monkeypatch.setattr(disk_watch, "submit", self._begin)
+
+    def _space(self, node: str) -> Space | None:
+        assert node == self.node
+        return None if self.free is None else Space(self.free, 100 * GIB, inodes_short=False)
 
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:
@@ -90,7 +113,7 @@ class World:
         self.stopped.append(job)
         return asyncio.get_running_loop().create_future()  # the stop takes its time
 
-    def look(self, free: int, **sizes: int) -> None:
+    def look(self, free: int | None, **sizes: int) -> None:
         self.free = free
         for row in self.rows:
             used = sizes.get(row.name, self.gauge.sizes.get(row.id, 0))
@@ -117,6 +140,19 @@ def test_the_fastest_are_stopped_before_the_disk_is_full(tmp_path: Path, monkeyp
     assert world.stopped == [flood.id]
     world.look(3 * GIB, b=GIB + 120 * MIB)
     assert world.stopped == [flood.id, calm.id]
+
+
+def test_a_node_s_disk_is_its_own_seats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=0, reserve=5 * GIB, node="alpha", elsewhere=["c"])
+    world.look(None, a=GIB, b=GIB, c=GIB)
+    assert world.stopped == [], "not measured yet"
+    world.look(20 * GIB, a=GIB, b=GIB, c=GIB)
+    assert world.gauge.sizes.keys() == {row.id for row in world.rows[:2]}
+    world.look(4 * GIB, a=17 * GIB, c=30 * GIB)
+    assert world.stopped == [world.rows[0].id]
+    world.watch._services.watcher.answers = lambda _: False  # type: ignore[method-assign]
+    world.look(3 * GIB, b=20 * GIB)
+    assert world.stopped == [world.rows[0].id], "a machine that does not answer can stop nothing"
 
 
 def test_what_others_take_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from atelier.workshop.idle_policy import UsageSample, extend, extensions, is_due
-from support import open_store, order
+from support import open_store, order, row
 
+from api.background.idle_stop import _to
 from api.monitoring.connections import connections_in
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -85,4 +86,8 @@ def test_connections_are_counted_by_where_they_lead() -> None:
    2: 010012AC:C352 100012AC:0BB8 01 00000000:00000000
    3: 010012AC:C354 110012AC:1F92 06 00000000:00000000
 """
-    assert connections_in(table) == {"172.18.0.16": 2}
+    found = connections_in(table)
+    assert found == {"172.18.0.16": 2}
+    seat, other = row(address="172.18.0.16"), row(address="172.18.0.17")
+    assert (_to(seat, found), _to(other, found)) == (2, 0)
+    assert _to(other, None) == 1, "of a machine that did not tell"

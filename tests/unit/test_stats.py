@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
+from atelier.common.models import Node
 from atelier.engine.interface import ContainerStats
 from support import container, site
 
@@ -24,6 +29,32 @@ def test_a_container_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     sampler._threads["controller"]._sample_seats(SimpleNamespace(stats=stats))  # type: ignore[arg-type]
 
     assert set(sampler.usage) == {"running"}
+
+
+def test_a_nodes_connections_are_asked_of_its_gateway(tmp_path: Path) -> None:
+    table = "head\n   1: 010012AC:C350 100012AC:1F92 01 00000000:00000000\n"
+    nodes = (Node("alpha", "unix:///alpha"),)
+    sampler = Sampler(replace(site(tmp_path), nodes=nodes), SimpleNamespace())  # type: ignore[arg-type]
+    thread = sampler._threads["alpha"]
+    assert sampler.connections("alpha") is None and sampler.connections("lost") is None
+
+    def execute(name: str, command: Sequence[str], **_: object) -> tuple[int, str]:
+        assert name == "test-node-gateway"
+        if command[-1] == "/proc/net/tcp":
+            return 0, table
+        return 0, "head\n 300 1000 90 100\n"
+
+    thread._look(SimpleNamespace(execute=execute))  # type: ignore[arg-type]
+    assert sampler.connections("alpha") == {"172.18.0.16": 1}
+    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+
+    def fail(*_: object, **__: object) -> None:
+        raise AtelierError(Code.NODE_UNAVAILABLE, as_message("away"))
+
+    thread._look_due = 0.0
+    with pytest.raises(AtelierError):
+        thread._look(SimpleNamespace(execute=fail))  # type: ignore[arg-type]
+    assert sampler.connections("alpha") is None, "nobody knows"
 
 
 def test_a_nodes_disk_is_asked_of_its_gateway() -> None:

@@ -1,5 +1,5 @@
-"""What a machine besides the controller has left. Its gateway's container is asked: it sees the machine's memory and
-the disk of its Docker, and no seat can change it."""
+"""What a machine besides the controller has left, and its connections. Its gateway's container is asked: it sees the
+machine's memory, network and the disk of its Docker, and no seat can change it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .interface import Engine
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
 _SECONDS = 10.0
 _MOST_OUTPUT = 8192
+# 150 bytes a connection.
+_MOST_CONNECTIONS = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,15 @@ def memory_at(engine: Engine, instance: str) -> int | None:
     return None
 
 
+def connections_at(engine: Engine, instance: str) -> str:
+    """The machine's open connections, as /proc/net/tcp has them. Raises what the engine raises."""
+    return _asked(engine, instance, ("/bin/cat", "/proc/net/tcp"), _MOST_CONNECTIONS)
+
+
 def available(meminfo: str) -> int:
     """MemAvailable of a /proc/meminfo, in bytes."""
     return int(next(line for line in meminfo.splitlines() if line.startswith("MemAvailable")).split()[1]) * 1024
 
 
-def _asked(engine: Engine, instance: str, command: Sequence[str]) -> str:
-    return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=_MOST_OUTPUT)[1]
+def _asked(engine: Engine, instance: str, command: Sequence[str], limit: int = _MOST_OUTPUT) -> str:
+    return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=limit)[1]
