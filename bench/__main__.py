@@ -1,4 +1,5 @@
-"""Takes all figures, prints them as they come, and writes docs/bench.md; or prints those of the simulation."""
+"""Takes all figures, prints them as they come, and writes docs/bench.md; or prints those of the simulation or of
+several machines."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from atelier.database.workspace_store import WorkspaceStore, new_id
 
 from .api import measure_api
 from .baseline import baseline
+from .cluster import measure_cluster
 from .egress import measure_egress
 from .egress_recorder import measure_recorder
 from .git import measure_git
@@ -33,13 +35,16 @@ ROWS = 2000
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "simulation"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "cluster", "simulation"], default="all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "bench.md")
     options = parser.parse_args()
     report = Report()
     if options.what == "simulation":
         simulate(report)
+        return 1 if report.missed else 0
+    if options.what == "cluster":
+        measure_cluster(report, options.rounds)
         return 1 if report.missed else 0
     _store(report)
     with installation() as variables:

@@ -17,14 +17,15 @@ alone() { # WHAT COMMAND...: one of its kind at a time on this machine, from wha
   # The lock is flock's alone: a dockerd that the tests start must not inherit it.
   flock --close "$lock" "${@:2}"
 }
-suite() { # FOLDER: its tests, with those that take longest at the log's end
-  pytest -v --durations 15 "tests/$1"
+suite() { # FOLDER ARGUMENTS...: its tests, with those that take longest at the log's end
+  pytest -v --durations 15 "tests/$1" "${@:2}"
 }
 check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
-check_cluster() { suite cluster; }
+check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
+check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -50,7 +51,9 @@ stages=(
 )
 
 # Several machines: only when they are named.
-[[ " $* " != *" cluster "* ]] || stages+=("cluster")
+for name in cluster cluster_chaos; do
+  [[ " $* " != *" $name "* ]] || stages+=("$name")
+done
 
 run() { # NAME
   case $1 in

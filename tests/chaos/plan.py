@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 OPERATIONS = ("create", "clone", "stop", "start", "password", "checkpoint", "reset", "delete", "collect")
@@ -45,16 +45,18 @@ class Round:
         )
 
 
-def rounds(seed: int, count: int) -> list[Round]:
+def rounds(
+    seed: int, count: int, operations: Sequence[str] = OPERATIONS, victims: Sequence[str] = VICTIMS
+) -> list[Round]:
     """That many rounds. Victims and operations take turns in an order of their own, so that few rounds meet all."""
     chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    victims, operations = _turns(chance, VICTIMS), _turns(chance, OPERATIONS)
+    next_victim, next_operation = _turns(chance, victims), _turns(chance, operations)
     return [
-        Round(number, next(operations), next(victims), chance.random(), chance.random(), chance.random() < 0.3)
+        Round(number, next(next_operation), next(next_victim), chance.random(), chance.random(), chance.random() < 0.3)
         for number in range(1, count + 1)
     ]
 
 
-def _turns(chance: random.Random, names: tuple[str, ...]) -> Iterator[str]:
+def _turns(chance: random.Random, names: Sequence[str]) -> Iterator[str]:
     while True:
         yield from chance.sample(names, len(names))

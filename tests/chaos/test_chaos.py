@@ -23,6 +23,7 @@ from tests.chaos.plan import Round, rounds
 from tests.chaos.workshop import ENDED, Seat, Workshop
 from tests.engine import only_session
 from tests.installed import front_door
+from tests.module.processes import executions
 from tests.waiting import eventually
 
 SEED = int(os.environ.get("ATELIER_CHAOS_SEED", "11"))
@@ -147,7 +148,7 @@ def _victims(workshop: Workshop, victim: str, seat: Seat | None, job: str) -> li
         return _pid(workshop, workshop.installation.container_name({"id": about.id}))
 
     by_name: dict[str, Callable[[], list[int]]] = {
-        "ansible-playbook": lambda: _executions(job),
+        "ansible-playbook": lambda: executions(job),
         "dockerd": lambda: [made.dockerd()],
         "containerd": lambda: [made.containerd()],
         "dockerd and containerd": lambda: [made.dockerd(), made.containerd()],
@@ -179,24 +180,6 @@ def _parent(pid: int) -> int:
     with suppress(OSError, ValueError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
-
-
-def _executions(job: str) -> list[int]:
-    """The playbook of the job, which begins a moment after its first event."""
-    mark = f"ATELIER_EXECUTION={job}".encode()
-
-    def look() -> list[int]:
-        found = []
-        for entry in _processes():
-            with suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-        return found
-
-    deadline = time.monotonic() + 3
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return found
 
 
 def _processes() -> list[Path]:

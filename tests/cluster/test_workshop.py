@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
-from atelier.common.client_certificate import ClientCertificate
-from atelier.engine.image_registry import ImageRegistry
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.engine import only_session
-from tests.installed import front_door
+from tests.e2e.conftest import PATIENCE_MS, enter, launch
 from tests.waiting import eventually
 
-from .machines import SUBNET, Machine, Machines, machines
+from .installation import INSTANCE, PORT, WORLD, Cluster
+from .machines import Machine
 
-# The first `up` installs Docker on two machines.
+# The first test waits for the first `up`.
 pytestmark = pytest.mark.timeout(2400)
-INSTANCE = "atelier-three"
-PORT = 18131
-REGISTRY = 18135
-RANGES = {
-    "atelier_network_open_bridge": "atl-three",
-    "atelier_network_open_subnet": "172.20.64.0/20",
-    "atelier_network_logging_bridge": "atl-three-log",
-    "atelier_network_logging_subnet": "172.20.80.0/20",
-    "atelier_network_security_bridge": "atl-three-sec",
-    "atelier_network_security_subnet": "172.20.96.0/20",
-    "atelier_swarm_bridge_subnet": "172.20.113.0/24",
-    "atelier_swarm_address_pool": "172.20.114.0/24",
-}
 PASSWORD = "one-of-her-own"
 MARK = "what somebody wrote"
 PUSH = "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
-WORLD, MACHINE = str(SUBNET[200]), str(SUBNET[11])
 _ANSWERS = """
 import http.server
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -52,122 +33,6 @@ class Answers(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
 http.server.ThreadingHTTPServer(("", 80), Answers).serve_forever()
 """
-
-
-class Cluster:
-    """The installation: this host is its controller."""
-
-    def __init__(self, made: Machines, folder: Path, client: docker.DockerClient) -> None:
-        self.machines, self.state, self.client = made, folder / "state", client
-        self.variables = folder / "variables.json"
-        self.variables.write_text(
-            json.dumps(
-                {
-                    "atelier_instance": INSTANCE,
-                    "atelier_image_prefix": INSTANCE,
-                    "atelier_state_dir": str(self.state),
-                    "atelier_base_port": PORT,
-                    "atelier_git_port": 18132,
-                    "atelier_recorder_port": 18133,
-                    "atelier_squid_port": 18134,
-                    "atelier_registry_port": REGISTRY,
-                    "atelier_controller_git_port": 18136,
-                    "atelier_templates": ["empty"],
-                    "atelier_squid_lease_seconds": 30,
-                    # The internet of these tests: one server, which is at a private address.
-                    "atelier_squid_internal_destinations": [WORLD],
-                    "atelier_recorder_allowed_networks": [f"{WORLD}/32"],
-                    "atelier_squid_hosts": {
-                        "allowed.example": WORLD,
-                        "other.example": WORLD,
-                        "machine.example": MACHINE,
-                    },
-                    "atelier_recorder_hosts": {"llm.example": WORLD, "machine.example": MACHINE},
-                    "workshop_seats": 5,
-                    "workshop_git_repo": True,
-                    "workshop_memory": "1g",
-                    **RANGES,
-                }
-            )
-        )
-
-    def run(self, *arguments: str, fails: bool = False) -> str:
-        done = front_door(*arguments, "-i", str(self.machines.inventory()), "-e", f"@{self.variables}")
-        assert (done.returncode != 0) is fails, done.stdout[-6000:] + done.stderr[-2000:]
-        return done.stdout
-
-    def stored(self, kind: str) -> list[str]:
-        """The images of that kind in the image registry."""
-        certificate = ClientCertificate.of(self.state / "pki", "registry-client")
-        registry = ImageRegistry(f"{self.machines.controller_address}:{REGISTRY}", certificate)
-        return registry.names(f"{INSTANCE}/{kind}")
-
-    def api(self, method: str, path: str, body: Any = None) -> Any:
-        status, answer = self.ask("localhost", path, method, body)
-        assert status < 300, answer
-        return json.loads(answer)
-
-    def ask(self, host: str, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
-        """Status and body of what the front gateway answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
-        headers = {"Host": f"{host}:{PORT}"} | ({"Content-Type": "application/json"} if body is not None else {})
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        answer = connection.getresponse()
-        found = answer.status, answer.read().decode(errors="replace")
-        connection.close()
-        return found
-
-    def seats(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.api("GET", "/api/projects")["projects"]
-        return found
-
-    def nodes(self) -> dict[str, dict[str, Any]]:
-        return {node["name"]: node for node in self.api("GET", "/api/nodes")["nodes"]}
-
-    def opens(self, seat: dict[str, Any]) -> bool:
-        """Whether a person who opens the seat's address comes to its IDE."""
-        status, page = self.ask(f"{seat['id']}.localhost", "/healthz")
-        return (status == 200 and "alive" in page) or (status == 200 and "expired" in page)
-
-    def in_seat(self, machine: Machine, seat: dict[str, Any], script: str) -> str:
-        label = f"label=atelier.workspace={seat['id']}"
-        found = machine.run("docker", "ps", "-q", "--filter", label)
-        return machine.run("docker", "exec", found, "bash", "-c", script)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with only_session("atelier-cluster"):
-        client = docker.from_env(timeout=600)
-        folder = tmp_path_factory.mktemp("three")
-        for image in client.api.images(filters={"reference": "atelier/*"}):
-            for tag in image["RepoTags"] or ():
-                name, _, version = tag.removeprefix("atelier/").rpartition(":")
-                client.api.tag(tag, f"{INSTANCE}/{name}", version)
-        with machines(client) as made:
-            made.start("alpha", "beta")
-            installed = Cluster(made, folder, client)
-            try:
-                print(installed.run("up"))
-                yield installed
-            finally:
-                installed.run("down", "--purge", "--yes")
-            for machine in made.all:
-                assert not machine.run("docker", "images", "--all").splitlines()[1:], "no image is left on a node"
-        ours = {"label": f"atelier.instance={INSTANCE}"}
-        assert not client.api.containers(all=True, filters=ours)
-        assert not installed.state.exists()
-        assert client.info()["Swarm"]["LocalNodeState"] == "inactive"
-
-
-@pytest.fixture
-def alpha(cluster: Cluster) -> Machine:
-    return next(machine for machine in cluster.machines.all if machine.name == "alpha")
-
-
-@pytest.fixture
-def beta(cluster: Cluster) -> Machine:
-    return next(machine for machine in cluster.machines.all if machine.name == "beta")
 
 
 def on(cluster: Cluster, node: str) -> list[dict[str, Any]]:
@@ -188,6 +53,41 @@ def test_seats_are_on_all_machines_and_open_through_one_address(cluster: Cluster
         ("beta", "ready", 2),
     ]
     assert nodes["alpha"]["memoryPromised"] == 2 * 1024**3
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+def test_seats_on_two_machines_open_in_a_browser(cluster: Cluster, browser: Browser) -> None:
+    for node in ("alpha", "beta"):
+        seat = on(cluster, node)[0]
+        machine = cluster.machine(node)
+        cluster.in_seat(machine, seat, f"touch /workspace/is-on-{node}.txt")
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        file = page.get_by_role("treeitem", name=f"is-on-{node}.txt")
+        enter(page, f"http://{seat['id']}.localhost:{PORT}/", cluster.password(seat))
+        # Its files come by the IDE's WebSocket, through both gateways.
+        expect(file).to_be_visible(timeout=PATIENCE_MS)
+        # What is written there is on that machine.
+        file.dblclick()
+        editor = page.locator(".editor-instance .view-lines")
+        expect(editor).to_be_visible(timeout=PATIENCE_MS)
+        editor.click()
+        page.keyboard.type("written in a browser")
+        page.keyboard.press("Control+s")
+        eventually(
+            lambda machine=machine, seat=seat, node=node: (  # type: ignore[misc]
+                cluster.in_seat(machine, seat, f"cat /workspace/is-on-{node}.txt") == "written in a browser"
+            ),
+            "the file is saved",
+            30,
+        )
+        page.context.close()
 
 
 def test_a_seat_on_a_node_pushes_to_the_git_server(cluster: Cluster, alpha: Machine) -> None:
