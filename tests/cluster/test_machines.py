@@ -152,8 +152,7 @@ def test_a_node_that_left_by_itself_joins_again_with_its_labels(
     succeeded, output = first_run.cluster.make_nodes()
     del first_run.beta.variables["atelier_swarm_bridge_subnet"]
     assert not succeeded
-    seats = "172.20.64.0/20, the value of atelier_network_open_subnet"
-    assert f"atelier_swarm_bridge_subnet is 172.20.70.0/24, which overlaps {seats}" in output
+    assert "atelier_swarm_bridge_subnet is 172.20.70.0/24, which overlaps 172.20.64.0/20" in output
     succeeded, output = first_run.cluster.make_nodes()
     assert succeeded, output
     assert nodes(engine) == {"controller": {}, "alpha": {}, "beta": {"gpu": "true"}}
