@@ -19,7 +19,7 @@ from .auth.admin_password import AdminPassword
 from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .background import cleanup, disk_watch, node_lists, watchdog
+from .background import certificate_renewal, cleanup, disk_watch, health_watch, node_lists, watchdog
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
 from .background.idle_stop import IdleStop
@@ -119,6 +119,8 @@ async def _lifespan(
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(node_lists.run(services), name="lists"),
             asyncio.create_task(disk_watch.run(services), name="disk"),
+            asyncio.create_task(health_watch.run(services), name="health"),
+            asyncio.create_task(certificate_renewal.run(services), name="certificate"),
             asyncio.create_task(services.audit.run(), name="audit"),
             asyncio.create_task(_sync_ports(services), name="ports"),
         ]

@@ -24,8 +24,13 @@ check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
+<<<<<<< HEAD
 check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
+=======
+check_cluster() { suite cluster; }
+check_acme() { suite acme; }
+>>>>>>> e8a4b26 (gateway: atelier_tls_acme: a certificate by DNS-01 with lego that renews itself)
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -51,9 +56,15 @@ stages=(
 )
 
 # Several machines: only when they are named.
+<<<<<<< HEAD
 for name in cluster cluster_chaos; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
+=======
+[[ " $* " != *" cluster "* ]] || stages+=("cluster")
+# An authority for certificates, and a name server.
+[[ " $* " != *" acme "* ]] || stages+=("acme")
+>>>>>>> e8a4b26 (gateway: atelier_tls_acme: a certificate by DNS-01 with lego that renews itself)
 
 run() { # NAME
   case $1 in

@@ -221,6 +221,8 @@ OPERATIONS: Mapping[str, Operation] = {
             finalize=_revived,
             seconds_each=10,
         ),
+        # Not in the lane of what people wait for: the world's DNS may take minutes.
+        Operation("certificate", "certificate_renew", "create"),
         Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),
     )
 }

@@ -156,7 +156,7 @@ def test_one_that_hangs_up_is_an_error_of_ours(gateway: Gateway, folder: Path) -
 def test_one_that_never_answers_is_an_error_of_ours(
     gateway: Gateway, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atelier.gateway.haproxy._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("atelier.gateway.runtime_socket._TIMEOUT_SECONDS", 0.1)
     (folder / "gateway").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "gateway" / "admin.sock"))

@@ -27,6 +27,7 @@ _EGRESS = _GATEWAY + 1
 _REHEARSAL = _GATEWAY + 2
 _NAMES = _GATEWAY + 3
 _IMAGES = _GATEWAY + 4
+_CERTIFICATE = _GATEWAY + 5
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
@@ -73,6 +74,11 @@ class Locks:
     def names(self, wait: float) -> Lock:
         """Locks the key for names while it is created. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
         return self._required(_NAMES, wait, Message("held.names", seconds=wait))
+
+    def certificate(self, wait: float) -> Lock:
+        """Holds the renewal of the gateway's certificate. Raises WORKSPACE_BUSY if another is at it for the whole
+        wait."""
+        return self._required(_CERTIFICATE, wait, Message("held.certificate", seconds=wait))
 
     def rehearsal(self) -> Lock:
         """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""

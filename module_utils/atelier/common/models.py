@@ -169,6 +169,11 @@ class Site:
         """Folder of the certificates with which the machines of an installation know each other."""
         return self.state_dir / "pki"
 
+    @property
+    def secure_context(self) -> bool:
+        """Whether browsers treat the seats' addresses as secure: HTTPS, and names of the browser's own machine."""
+        return self.protocol == "https" or self.domain == "localhost" or self.domain.endswith(".localhost")
+
     def template_image(self, template: str) -> str:
         return f"{self.image_prefix}/workspace:{template}"
 

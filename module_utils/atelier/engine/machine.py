@@ -27,6 +27,14 @@ class Disk:
     inodes: int
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. ``available``: what programs could still get."""
+
+    available: int
+    total: int
+
+
 def disk_at(engine: Engine, instance: str) -> Disk | None:
     """Docker's disk; None if the gateway does not answer."""
     with suppress(AtelierError, ValueError, IndexError):
@@ -37,8 +45,15 @@ def disk_at(engine: Engine, instance: str) -> Disk | None:
 
 def memory_at(engine: Engine, instance: str) -> int | None:
     """The memory in bytes that programs could still get; None if the gateway does not answer."""
+    memory = machine_memory_at(engine, instance)
+    return memory.available if memory else None
+
+
+def machine_memory_at(engine: Engine, instance: str) -> Memory | None:
+    """The machine's memory; None if the gateway does not answer."""
     with suppress(AtelierError, ValueError, StopIteration):
-        return available(_asked(engine, instance, ("/bin/cat", "/proc/meminfo")))
+        found = _asked(engine, instance, ("/bin/cat", "/proc/meminfo"))
+        return Memory(available(found), _figure(found, "MemTotal"))
     return None
 
 
@@ -49,7 +64,11 @@ def connections_at(engine: Engine, instance: str) -> str:
 
 def available(meminfo: str) -> int:
     """MemAvailable of a /proc/meminfo, in bytes."""
-    return int(next(line for line in meminfo.splitlines() if line.startswith("MemAvailable")).split()[1]) * 1024
+    return _figure(meminfo, "MemAvailable")
+
+
+def _figure(meminfo: str, name: str) -> int:
+    return int(next(line for line in meminfo.splitlines() if line.startswith(f"{name}:")).split()[1]) * 1024
 
 
 def _asked(engine: Engine, instance: str, command: Sequence[str], limit: int = _MOST_OUTPUT) -> str:

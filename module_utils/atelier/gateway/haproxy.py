@@ -1,13 +1,11 @@
 """The gateway's maps: workspace id -> address, and alias -> id and port, as HAProxy has them.
 
 The map file is what HAProxy reads when it starts; the runtime socket changes the map under a running one, so a new
-seat never reloads the proxy under somebody's open IDE. Source: HAProxy Management Guide, "Unix Socket commands".
+seat never reloads the proxy under somebody's open IDE.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,8 @@ from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
+from .runtime_socket import ask
 
-_TIMEOUT_SECONDS = 10
 # HAProxy takes a line of commands, payload included, only while it fits its buffer of 16 KiB.
 _CHARACTERS_PER_COMMAND = 15_000
 
@@ -47,7 +45,7 @@ class Gateway:
 
     def __init__(self, state_dir: Path, locks: Locks, map_name: str = "routes.map") -> None:
         self._map = state_dir / "gateway" / map_name
-        self._socket = state_dir / "gateway" / "admin.sock"
+        self._state_dir = state_dir
         self._locks = locks
 
     def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> RouteChanges:
@@ -92,7 +90,7 @@ class Gateway:
 
     def running(self) -> dict[str, str] | None:
         """The routes of the running gateway; None when it doesn't run."""
-        answer = self._command(f"show map {self._map}\n")
+        answer = ask(self._state_dir, f"show map {self._map}\n")
         if answer is None:
             return None
         # Each line is "<internal address> <key> <value>".
@@ -107,31 +105,9 @@ class Gateway:
             self._change(commands.removesuffix("; ") + "\n")
 
     def _change(self, command: str) -> None:
-        answer = self._command(command)
+        answer = ask(self._state_dir, command)
         if answer and answer.strip():
             raise AtelierError(Code.GATEWAY_ERROR, Message("gateway.refused", said=answer.strip()[:200]))
-
-    def _command(self, text: str) -> str | None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUT_SECONDS)
-            # A path in /proc is short whatever the state folder is called; a socket's own may have 108 characters.
-            try:
-                folder = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY)
-            except FileNotFoundError:
-                return None
-            try:
-                connection.connect(f"/proc/self/fd/{folder}/{self._socket.name}")
-                connection.sendall(text.encode())
-                answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-                if not answer:  # each answer ends with an empty line
-                    raise ConnectionResetError
-                return answer
-            except (FileNotFoundError, ConnectionRefusedError):
-                return None
-            except OSError as error:
-                raise AtelierError(Code.GATEWAY_ERROR, Message("gateway.silent", kind=type(error).__name__)) from error
-            finally:
-                os.close(folder)
 
 
 def _pairs(lines: Iterable[str]) -> dict[str, str]:

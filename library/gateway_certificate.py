@@ -1,0 +1,78 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gateway_certificate
+short_description: Renew the gateway's certificate
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, cryptography, docker]
+description:
+  - Gets a certificate for the domain and its subdomains from an authority with ACME, by DNS-01 with lego, if less than
+    a third of the present one's life is left, and hands it to the running gateway without a reload.
+  - Does nothing on an installation without C(atelier_tls_acme). What to ask for was written by the role C(gateway).
+options:
+  force:
+    description: Whether to get a certificate whatever is left of the present one.
+    type: bool
+    default: false
+  keep_valid:
+    description: Whether to succeed, with C(problem), if a new one cannot be had while the present one is valid.
+    type: bool
+    default: false
+extends_documentation_fragment: [atelier.site, atelier.check]
+"""
+
+EXAMPLES = r"""
+- name: Renew the certificate
+  gateway_certificate:
+    site: "{{ atelier_site }}"
+"""
+
+RETURN = r"""
+expires:
+  description: When the certificate ends, in ISO 8601; null if there is none from an authority.
+  returned: success
+  type: str
+  sample: "2027-02-14T10:00:00+00:00"
+problem:
+  description: Why it could not be renewed, with C(keep_valid); null if there is no problem.
+  returned: success
+  type: str
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import parse_site, run
+from ansible.module_utils.atelier.common.locks import Locks
+from ansible.module_utils.atelier.gateway.acme import is_due, renew
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    run(DOCUMENTATION, _renew)
+
+
+def _renew(module: AnsibleModule) -> dict[str, Any]:
+    site, now = parse_site(module.params["site"]), datetime.now(UTC)
+    if module.check_mode:
+        return {"changed": is_due(site.state_dir, now), "expires": None, "problem": None}
+    done = renew(
+        site,
+        Locks(site.state_dir),
+        now,
+        force=module.params["force"],
+        keep_valid=module.params["keep_valid"],
+    )
+    return {
+        "changed": done.changed,
+        "expires": done.certificate.expires.isoformat() if done.certificate else None,
+        "problem": done.problem.sentence if done.problem else None,
+    }
+
+
+if __name__ == "__main__":
+    main()
