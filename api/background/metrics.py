@@ -1,15 +1,30 @@
-"""Metrics for Prometheus, read on demand."""
+"""Metrics for Prometheus, and what of them needs attention, read on demand."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+from atelier.common.messages import as_message
+from atelier.gateway.acme import read_attempts, read_request
+from atelier.gateway.certificate import served_certificate
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ..core.formatting import timestamp
 from ..monitoring.disk_gauge import space
+from ..monitoring.findings import Found, findings, samples_of
 from ..services.services import Services
+
+_LAST_HOUR = timedelta(hours=1)
+_FAILURES = ("failed", "error")
+_KEPT_JOBS = 1000
+_NOT_RENEWED = "certificate_not_renewed"
+# The disk's reserve where the setting says none: what is low must be told all the same.
+_RESERVE = 5 * 1024**3
 
 
 class _Collector:
@@ -17,45 +32,146 @@ class _Collector:
         self._services = services
 
     def collect(self) -> Iterable[Metric]:
-        services = self._services
-        workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
-        rows = services.reads.all()
-        statuses = Counter(str(services.presenter.status(row)[0]) for row in rows)
-        for status in ("creating", "running", "stopped", "error"):
-            workspaces.add_metric([status], statuses[status])
-        jobs = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
-        for state, count in Counter(str(job.state) for job in services.read_jobs.all(1000)).items():
-            jobs.add_metric([state], count)
-        memory = GaugeMetricFamily("atelier_workspace_memory_bytes", "Memory of a running seat", labels=["workspace"])
-        cpu = GaugeMetricFamily("atelier_workspace_cpu_cores", "Cores a running seat uses", labels=["workspace"])
-        for id, usage in services.sampler.usage.items():
-            memory.add_metric([id], usage.memory)
-            cpu.add_metric([id], usage.cpu)
-        disk = GaugeMetricFamily("atelier_seat_disk_bytes", "Files of a running seat", labels=["workspace"])
-        for id, used in services.disk.sizes.items():
-            disk.add_metric([id], used)
-        free = GaugeMetricFamily("atelier_disk_free_bytes", "Free space on Docker's disk", space().free)
-        answers = float(services.watcher.available)
-        docker = GaugeMetricFamily("atelier_docker_up", "Whether the Docker Engine answers", answers)
-        up = GaugeMetricFamily("atelier_node_up", "Whether a machine's Docker Engine answers", labels=["node"])
-        seats = GaugeMetricFamily("atelier_node_workspaces", "Workspaces of a machine", labels=["node"])
-        promised = GaugeMetricFamily(
-            "atelier_node_promised_bytes", "Memory that a machine's running workspaces may use", labels=["node"]
-        )
-        disk_of = GaugeMetricFamily(
-            "atelier_node_disk_free_bytes", "Free space on the disk of a machine's Docker", labels=["node"]
-        )
-        by_node, memory_of = Counter(row.node for row in rows), services.reads.promised()
-        for node in services.settings.site.node_names:
-            up.add_metric([node], float(services.watcher.answers(node)))
-            seats.add_metric([node], by_node[node])
-            promised.add_metric([node], memory_of.get(node, 0))
-            if room := services.sampler.disk(node):
-                disk_of.add_metric([node], room.free)
-        return [workspaces, jobs, memory, cpu, disk, free, docker, up, seats, promised, disk_of]
+        return [*platform_metrics(self._services), *seat_metrics(self._services)]
 
 
 def collector(services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(_Collector(services))
     return registry
+
+
+def certificate_expires(services: Services) -> datetime | None:
+    """None without TLS at the gateway."""
+    certificate = served_certificate(services.settings.site.state_dir)
+    return certificate.expires if certificate else None
+
+
+def platform_metrics(services: Services) -> list[Metric]:
+    """The figures of the platform and its machines."""
+    return [*_workspaces(services), *_jobs(services), *_machines(services), *_health(services), *_https(services)]
+
+
+def seat_metrics(services: Services) -> list[Metric]:
+    """The figures of each running seat."""
+    memory = GaugeMetricFamily("atelier_workspace_memory_bytes", "Memory of a running seat", labels=["workspace"])
+    cpu = GaugeMetricFamily("atelier_workspace_cpu_cores", "Cores a running seat uses", labels=["workspace"])
+    for id, usage in services.sampler.usage.items():
+        memory.add_metric([id], usage.memory)
+        cpu.add_metric([id], usage.cpu)
+    disk = GaugeMetricFamily("atelier_seat_disk_bytes", "Files of a running seat", labels=["workspace"])
+    for id, used in services.disk.sizes.items():
+        disk.add_metric([id], used)
+    return [memory, cpu, disk]
+
+
+def _workspaces(services: Services) -> list[Metric]:
+    workspaces = GaugeMetricFamily("atelier_workspaces", "Workspaces by status", labels=["status"])
+    statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
+    for status in ("creating", "running", "stopped", "error"):
+        workspaces.add_metric([status], statuses[status])
+    return [workspaces]
+
+
+def _jobs(services: Services) -> list[Metric]:
+    kept = GaugeMetricFamily("atelier_jobs", "Jobs that are kept, by state", labels=["state"])
+    jobs = services.read_jobs.all(_KEPT_JOBS)
+    for state, count in Counter(str(job.state) for job in jobs).items():
+        kept.add_metric([state], count)
+    since = timestamp(datetime.now(UTC) - _LAST_HOUR)
+    ended = [str(job.state) for job in jobs if job.finished_at and job.finished_at >= since]
+    failed = sum(state in _FAILURES for state in ended)
+    return [
+        kept,
+        GaugeMetricFamily("atelier_jobs_ended_last_hour", "Jobs that ended within an hour", len(ended)),
+        GaugeMetricFamily("atelier_jobs_failed_last_hour", "Those of them that failed", failed),
+    ]
+
+
+def _machines(services: Services) -> list[Metric]:
+    def by_node(name: str, help: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(name, help, labels=["node"])
+
+    up = by_node("atelier_node_up", "Whether a machine's Docker Engine answers")
+    seats = by_node("atelier_node_workspaces", "Workspaces of a machine")
+    promised = by_node("atelier_node_promised_bytes", "Memory that a machine's running workspaces may use")
+    available = by_node("atelier_node_memory_available_bytes", "Memory of a machine that programs could still get")
+    memory = by_node("atelier_node_memory_bytes", "Memory of a machine")
+    free = by_node("atelier_node_disk_free_bytes", "Free space on the disk of a machine's Docker")
+    total = by_node("atelier_node_disk_bytes", "Size of the disk of a machine's Docker")
+    reserve = by_node("atelier_node_disk_reserve_bytes", "Free space below which seats that fill the disk are stopped")
+    short = by_node("atelier_node_disk_inodes_short", "Whether less than 2 % of the disk's inodes are free")
+    seats_of, promised_of = services.reads.seats(), services.reads.promised()
+    for node in services.settings.site.node_names:
+        up.add_metric([node], float(services.watcher.answers(node)))
+        seats.add_metric([node], seats_of.get(node, 0))
+        promised.add_metric([node], promised_of.get(node, 0))
+        if has := services.sampler.machine_memory(node):
+            available.add_metric([node], has.available)
+            memory.add_metric([node], has.total)
+        if disk := services.sampler.disk(node):
+            free.add_metric([node], disk.free)
+            total.add_metric([node], disk.total)
+            reserve.add_metric([node], disk.reserve(services.settings.disk_reserve or _RESERVE))
+            short.add_metric([node], float(disk.inodes_short))
+    state_free = shutil.disk_usage(services.settings.site.state_dir).free
+    return [
+        *(up, seats, promised, available, memory, free, total, reserve, short),
+        GaugeMetricFamily("atelier_disk_free_bytes", "Free space on the disk of the controller's Docker", space().free),
+        GaugeMetricFamily("atelier_state_disk_free_bytes", "Free space on the state folder's disk", state_free),
+    ]
+
+
+def _health(services: Services) -> list[Metric]:
+    health = services.health
+    docker = GaugeMetricFamily(
+        "atelier_docker_up", "Whether the controller's Docker Engine answers", float(services.watcher.available)
+    )
+    gateway = GaugeMetricFamily("atelier_gateway_up", "Whether the gateway answers", labels=[])
+    answers = CounterMetricFamily(
+        "atelier_gateway_answers", "The gateway's answers for API and pages since its last reload", labels=["status"]
+    )
+    errors = GaugeMetricFamily(
+        "atelier_gateway_recent_error_share", "Share of 5xx among these within five minutes", health.recent_error_share
+    )
+    services_up = GaugeMetricFamily(
+        "atelier_service_up", "Whether a service of the platform answers", labels=["service", "node"]
+    )
+    if health.looked:
+        gateway.add_metric([], float(health.answers is not None))
+    for status, count in (health.answers or {}).items():
+        answers.add_metric([status], count)
+    for service, is_up in health.up.items():
+        services_up.add_metric([service.name, service.node], float(is_up))
+    return [docker, gateway, answers, errors, services_up]
+
+
+def _https(services: Services) -> list[Metric]:
+    site = services.settings.site
+    expires = GaugeMetricFamily(
+        "atelier_certificate_expires_timestamp_seconds", "When the gateway's certificate expires", labels=[]
+    )
+    if moment := certificate_expires(services):
+        expires.add_metric([], moment.timestamp())
+    failures = GaugeMetricFamily(
+        "atelier_certificate_renewal_failures", "Failed attempts to renew the certificate since the last one", labels=[]
+    )
+    if read_request(site.state_dir):
+        failures.add_metric([], read_attempts(site.state_dir).failures)
+    secure = GaugeMetricFamily(
+        "atelier_secure_context",
+        "Whether browsers give the IDEs all features: HTTPS, or a name of this machine",
+        float(site.secure_context),
+    )
+    return [expires, failures, secure]
+
+
+def attention(services: Services) -> list[Found]:
+    """What holds now, the most severe first."""
+    found = findings(samples_of(platform_metrics(services)))
+    return [_with_reason(services, each) if each.finding.code == _NOT_RENEWED else each for each in found]
+
+
+def _with_reason(services: Services, found: Found) -> Found:
+    reason = read_attempts(services.settings.site.state_dir).reason
+    return replace(found, reason=as_message(reason)) if reason else found

@@ -36,8 +36,12 @@ class Space:
     inodes_short: bool
 
     def is_short(self, reserve: int) -> bool:
-        """Whether less than the reserve is free, or less than a tenth where that is less; 0 is no reserve."""
-        return bool(reserve) and (self.free < min(reserve, self.total // 10) or self.inodes_short)
+        """Whether less than the reserve is free; 0 is no reserve."""
+        return bool(reserve) and (self.free < self.reserve(reserve) or self.inodes_short)
+
+    def reserve(self, wanted: int) -> int:
+        """The bytes that should stay free: a tenth of the disk where that is less than is wanted."""
+        return min(wanted, self.total // 10)
 
 
 def space() -> Space:

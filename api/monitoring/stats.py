@@ -15,7 +15,7 @@ from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import open_engine
 from atelier.engine.client import DockerEngine
 from atelier.engine.interface import ContainerStats, Engine
-from atelier.engine.machine import connections_at
+from atelier.engine.machine import Memory, connections_at, machine_memory_at
 
 from .connections import connections, connections_in
 from .disk_gauge import Space, space, space_at
@@ -63,6 +63,13 @@ class Sampler:
     def usage(self) -> Mapping[str, Usage]:
         return ChainMap(*(thread.usage for thread in self._threads.values()))
 
+    def machine_memory(self, node: str) -> Memory | None:
+        """Of the machine, some seconds old; None for one that was not measured."""
+        if node != CONTROLLER:
+            return self._threads[node].machine_memory
+        found = psutil.virtual_memory()
+        return Memory(found.available, found.total)
+
     def memory(self, node: str) -> int:
         """Bytes that the machine's seats used at the last sample."""
         return sum(usage.memory for usage in self._threads[node].usage.values())
@@ -90,6 +97,7 @@ class _Thread(threading.Thread):
         self.stopped = threading.Event()  # not _stop, which is the thread's own
         self.usage: dict[str, Usage] = {}
         self.space: Space | None = None
+        self.machine_memory: Memory | None = None
         self.connections: Counter[str] | None = None
 
     def run(self) -> None:
@@ -126,6 +134,7 @@ class _Thread(threading.Thread):
         self._look_due = time.monotonic() + _LOOK_SECONDS
         self.connections = None
         self.space = space_at(engine, self._site.instance)
+        self.machine_memory = machine_memory_at(engine, self._site.instance)
         self.connections = connections_in(connections_at(engine, self._site.instance))
 
     def _usage(self, workspace_id: str, stats: ContainerStats) -> Usage:

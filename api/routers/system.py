@@ -14,11 +14,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ..core.formatting import duration, size
+from ..background.metrics import attention, certificate_expires
+from ..core.formatting import duration, size, timestamp
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ServicesDep
-from ..schemas.system import AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
+from ..schemas.system import Attention, AuditEntries, Cleanup, Config, FlatConfiguration, Health, Limits, Stats
 from ..services.jobs import run_job
 from ..services.system import configuration
 
@@ -106,6 +107,27 @@ async def audit(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000
     """The newest entries of the audit log, newest first. At most a quarter are refusals of strangers if there are
     enough changes; ``count`` is the number of equal refusals within a minute."""
     return {"success": True, "entries": await asyncio.to_thread(services.audit.newest, limit)}
+
+
+@router.get("/api/attention", responses=errors())
+async def needs_attention(services: ServicesDep) -> Attention:
+    """What an operator must act on now. Prometheus has the same conditions in docs/monitoring/atelier.rules.yml."""
+    expires = certificate_expires(services)
+    return {
+        "success": True,
+        "findings": [
+            {
+                "code": found.finding.code,
+                "severity": found.finding.severity.value,
+                "message": found.message,
+                "labels": dict(found.labels),
+                "value": found.value,
+                "runbook": found.finding.runbook,
+            }
+            for found in attention(services)
+        ],
+        "certificateExpires": timestamp(expires) if expires else None,
+    }
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=errors())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from .common import Done, Success, eg
+from .common import Coded, Done, Success, eg
 
 
 class Health(TypedDict):
@@ -130,3 +130,22 @@ class AuditEntry(TypedDict):
 
 class AuditEntries(Success):
     entries: list[AuditEntry]
+
+
+class FindingView(Coded):
+    code: Annotated[str, eg("disk_low", "What was found; docs/runbook.md has a section for each.")]
+    severity: Annotated[
+        Literal["critical", "warning", "info"],
+        Field(description="critical: people are hindered now; warning: they will be."),
+    ]
+    message: Annotated[str, eg("9.1 GB are free on Docker's disk on controller.")]
+    labels: Annotated[dict[str, str], eg({"node": "controller"}, "The machine or service, as of the metric.")]
+    value: Annotated[float, Field(description="The metric's value; of a time stamp, the seconds to or since then.")]
+    runbook: Annotated[str, eg("/runbook#disk-low", "What to do, as an address of the pages.")]
+
+
+class Attention(Success):
+    findings: Annotated[list[FindingView], Field(description="The most severe first; empty if all is well.")]
+    certificateExpires: Annotated[
+        str | None, eg("2027-02-14T10:00:00.000Z", "Of the gateway's certificate; null without one.")
+    ]

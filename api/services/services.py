@@ -39,6 +39,7 @@ from ..core.rate_limit import Limiter
 from ..monitoring.disk_gauge import DiskGauge
 from ..monitoring.docker_events import Watcher
 from ..monitoring.git_server import GitVersion
+from ..monitoring.platform_health import PlatformHealth
 from ..monitoring.seat_activity import Activities
 from ..monitoring.seat_threads import SeatThreads
 from ..monitoring.stats import Sampler
@@ -105,6 +106,7 @@ class Services:
         self.audit = Audit(site.state_dir, place=self.place)
         self.clock = SteadyClock()
         self.git_version = GitVersion(site)
+        self.health = PlatformHealth(site, self.engines, self.git_version)
         self.domain_categories = read_categories(settings.domain_categories)
         self.started = time.monotonic()
 

@@ -322,6 +322,8 @@ def project_copy(folder: Path) -> Path:
     for name in ("api", "module_utils", "library", "plugins", "playbooks"):
         shutil.copytree(REPOSITORY / name, folder / name, symlinks=True)
     shutil.copy(REPOSITORY / "ansible.cfg", folder)
+    (folder / "docs").mkdir()
+    shutil.copy(REPOSITORY / "docs" / "runbook.md", folder / "docs")
     return folder
 
 

@@ -66,7 +66,7 @@ def test_no_secret_of_the_checkout_is_in_it(context: Path) -> None:
     assert [name for name in held if CANARY in (context / name).read_text(errors="replace")] == []
     assert {name.partition("/")[0] for name in held} == {
         *("ansible.cfg", "constraints.txt", "pyproject.toml"),
-        *("api", "library", "module_utils", "playbooks", "plugins", "roles"),
+        *("api", "docs", "library", "module_utils", "playbooks", "plugins", "roles"),
     }
     # And all that the API runs is.
     for folder in ("api", "library", "module_utils", "plugins", TEMPLATES):

@@ -7,6 +7,7 @@ Runs last, since the installation's addresses are others from then on.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.installed import ROOT, Installation
+from tests.waiting import eventually
 
 from .conftest import PATIENCE_MS, enter, launch, seat_of, started, visit, write_in
 
@@ -120,6 +122,48 @@ def test_the_api_speaks_of_https(secure: Secure) -> None:
     assert (config["protocol"], config["baseDomain"], str(config["basePort"])) == ("https", DOMAIN, str(PORT))
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"https://127.0.0.1:{PORT}/api/health")
+
+
+def test_the_ide_has_what_browsers_give_to_secure_pages_only(secure: Secure, trusting: Browser) -> None:
+    """The clipboard, and webviews: the preview of a Markdown file is one."""
+    seat = seat_of(secure.installation, 1)
+    context = trusting.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    enter(page, seat.url, seat.password)
+    assert page.evaluate("window.isSecureContext")
+    page.bring_to_front()
+    assert (
+        page.evaluate("navigator.clipboard.writeText('copied').then(() => navigator.clipboard.readText())") == "copied"
+    )
+    page.get_by_role("treeitem", name="README.md").dblclick()
+    expect(page.get_by_role("tab", name="README.md")).to_be_visible(timeout=PATIENCE_MS)
+    preview = page.frame_locator("iframe.webview").frame_locator("iframe#active-frame").locator(".markdown-body")
+    for last in (False, False, True):
+        page.keyboard.press("Control+Shift+V")
+        try:
+            expect(preview).not_to_be_empty(timeout=PATIENCE_MS / 2)
+        except AssertionError:
+            if last:
+                raise
+        else:
+            break
+    context.close()
+
+
+def test_nothing_of_the_platform_needs_attention_and_the_page_says_when_the_certificate_ends(
+    secure: Secure, trusting: Browser
+) -> None:
+    expected = {"gateway_away", "recorder_away", "whitelist_away", "git_away", "plain_http", "certificate_not_renewed"}
+    eventually(lambda: "atelier_service_up{" in secure.ask("GET", "/metrics").text, "the services were asked")
+    answer = secure.ask("GET", "/api/attention").json()
+    assert not expected & {found["code"] for found in answer["findings"]}
+    assert answer["certificateExpires"]
+    services = re.findall(r'atelier_service_up{.*service="(\w+)"} 1\.0', secure.ask("GET", "/metrics").text)
+    assert sorted(services) == ["git", "recorder", "squid"]
+    page = trusting.new_page()
+    visit(page, f"https://{DOMAIN}:{PORT}/", page.get_by_role("heading", name="What needs attention"))
+    expect(page.get_by_text("The certificate expires")).to_be_visible()
+    page.close()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from atelier.recordings.store import conversations
 from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from ...background.metrics import attention, certificate_expires
 from ...core.formatting import timestamp
 from ...dependencies import CurrentCaller, ProjectId, ServicesDep
 from ...services import containers
@@ -31,6 +32,8 @@ from ..fragment_cache import FragmentCache
 from ..helpers import docker_away, layout_context
 from ..i18n import Words
 from ..presenters import aliases, egress, git, jobs, machines, workshop, workspaces
+from ..presenters.attention import section
+from ..runbook import runbook
 from ..templating import TranslatorDep, html, page, rendered
 
 _CONVERSATIONS = 20
@@ -72,6 +75,19 @@ async def workspaces_fragment(
     request: Request, services: ServicesDep, translator: TranslatorDep, group: Group = "", node: Node = ""
 ) -> Response:
     return html(await _listing(request, services, translator, group, node))
+
+
+@router.get("/pages/attention")
+async def attention_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
+    """Loaded separately, because it looks at all workspaces."""
+    shown = section(attention(services), certificate_expires(services), translator)
+    return page("attention.html", translator, **shown)
+
+
+@router.get("/runbook")
+async def runbook_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
+    """What to do about each finding."""
+    return page("runbook.html", translator, runbook=runbook(), **layout_context(services, caller, "runbook"))
 
 
 @router.get("/workspaces/{project_id}")

@@ -1,0 +1,287 @@
+"""The table of what an operator must act on. The pages, the API and docs/monitoring/atelier.rules.yml are made from it.
+
+A condition is evaluated on the samples of ``/metrics`` as Prometheus does it, so that both find the same.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from atelier.common.messages import Message
+from prometheus_client import Metric
+
+from ..core.formatting import size
+
+_DAY = 86400
+_OPERATORS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
+
+Labels = Mapping[str, str]
+# By the metric's name: the value for each set of labels.
+Samples = Mapping[str, list[tuple[Labels, float]]]
+
+
+class Severity(StrEnum):
+    """``critical``: people are hindered now. ``warning``: they will be. ``info``: good to know."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Unit(StrEnum):
+    """Of the value of a finding's first condition. A share is between 0 and 1."""
+
+    NONE = "none"
+    COUNT = "count"
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    SHARE = "share"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A metric compared with a number, or with ``factor`` times the metric of that name with equal labels. ``of``: the
+    metric's value, the time until it (a time stamp), or since it, in seconds. ``labels``: those that a sample must
+    have, or must not have (``!name``)."""
+
+    metric: str
+    sign: Literal["<", ">", ">=", "=="]
+    bound: float | str
+    factor: float = 1
+    of: Literal["value", "until", "since"] = "value"
+    labels: Labels | None = None
+
+    @property
+    def expression(self) -> str:
+        """In PromQL."""
+        wanted = [
+            f'{name.removeprefix("!")}{"!=" if name.startswith("!") else "="}"{value}"'
+            for name, value in (self.labels or {}).items()
+        ]
+        metric = self.metric + (f"{{{','.join(wanted)}}}" if wanted else "")
+        left = {"value": metric, "until": f"{metric} - time()", "since": f"time() - {metric}"}[self.of]
+        if isinstance(self.bound, str):
+            return f"{left} {self.sign} {self.factor:g} * {self.bound}"
+        return f"{left} {self.sign} {self.bound:g}"
+
+    def matches(self, samples: Samples, now: float) -> Iterator[tuple[Labels, float]]:
+        """The samples for which it holds: their labels and the value that was compared."""
+        for labels, raw in samples.get(self.metric, ()):
+            value = {"value": raw, "until": raw - now, "since": now - raw}[self.of]
+            bound = self._bound(samples, labels)
+            if self._is_for(labels) and bound is not None and _OPERATORS[self.sign](value, bound):
+                yield labels, value
+
+    def _is_for(self, labels: Labels) -> bool:
+        return all(
+            (labels.get(name.removeprefix("!")) == value) is not name.startswith("!")
+            for name, value in (self.labels or {}).items()
+        )
+
+    def _bound(self, samples: Samples, labels: Labels) -> float | None:
+        if not isinstance(self.bound, str):
+            return self.bound
+        return next((self.factor * value for its, value in samples.get(self.bound, ()) if its == labels), None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to act on, if all its conditions hold. ``minutes``: how long they must hold until Prometheus alerts.
+    Its texts are ``attention.<code>`` with the samples' labels and ``figure``, its section in docs/runbook.md is
+    ``anchor``."""
+
+    code: str
+    severity: Severity
+    minutes: int
+    conditions: tuple[Condition, ...]
+    unit: Unit = Unit.NONE
+
+    @property
+    def anchor(self) -> str:
+        return self.code.replace("_", "-")
+
+    @property
+    def runbook(self) -> str:
+        """Its address on the pages' host."""
+        return f"/runbook#{self.anchor}"
+
+    @property
+    def alert(self) -> str:
+        """Its name in Prometheus."""
+        return f"Atelier{self.code.title().replace('_', '')}"
+
+    @property
+    def expression(self) -> str:
+        """In PromQL."""
+        return " and ".join(condition.expression for condition in self.conditions)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding that holds: for which labels, with which value, and why, where the API knows."""
+
+    finding: Finding
+    labels: Labels
+    value: float
+    reason: Message | None = None
+
+    @property
+    def message(self) -> Message:
+        figure = _figure(self.finding.unit, self.value)
+        found = Message(f"attention.{self.finding.code}", figure=figure, **self.labels)
+        return found if self.reason is None else Message("sentences", first=found, then=self.reason)
+
+
+def _figure(unit: Unit, value: float) -> str:
+    match unit:
+        case Unit.BYTES:
+            return size(int(value), " ")
+        case Unit.SECONDS:
+            return f"{value / _DAY:.1f}"
+        case Unit.SHARE:
+            return f"{value:.0%}"
+        case _:
+            return f"{value:g}"
+
+
+FINDINGS: tuple[Finding, ...] = (
+    Finding("docker_away", Severity.CRITICAL, 2, (Condition("atelier_docker_up", "==", 0),)),
+    Finding(
+        "node_away", Severity.CRITICAL, 2, (Condition("atelier_node_up", "==", 0, labels={"!node": "controller"}),)
+    ),
+    Finding(
+        "disk_low",
+        Severity.WARNING,
+        10,
+        (
+            Condition("atelier_node_disk_free_bytes", "<", "atelier_node_disk_reserve_bytes", 2),
+            Condition("atelier_node_disk_free_bytes", ">=", "atelier_node_disk_reserve_bytes"),
+        ),
+        Unit.BYTES,
+    ),
+    Finding(
+        "disk_full",
+        Severity.CRITICAL,
+        1,
+        (Condition("atelier_node_disk_free_bytes", "<", "atelier_node_disk_reserve_bytes"),),
+        Unit.BYTES,
+    ),
+    Finding("inodes_short", Severity.CRITICAL, 1, (Condition("atelier_node_disk_inodes_short", "==", 1),)),
+    Finding(
+        "state_disk_full",
+        Severity.CRITICAL,
+        1,
+        (Condition("atelier_state_disk_free_bytes", "<", 1e9),),
+        Unit.BYTES,
+    ),
+    Finding(
+        "memory_low",
+        Severity.WARNING,
+        5,
+        (Condition("atelier_node_memory_available_bytes", "<", "atelier_node_memory_bytes", 0.1),),
+        Unit.BYTES,
+    ),
+    Finding(
+        "certificate_ends_soon",
+        Severity.WARNING,
+        60,
+        (
+            Condition("atelier_certificate_expires_timestamp_seconds", "<", 14 * _DAY, of="until"),
+            Condition("atelier_certificate_expires_timestamp_seconds", ">=", 3 * _DAY, of="until"),
+        ),
+        Unit.SECONDS,
+    ),
+    Finding(
+        "certificate_ends",
+        Severity.CRITICAL,
+        5,
+        (
+            Condition("atelier_certificate_expires_timestamp_seconds", "<", 3 * _DAY, of="until"),
+            Condition("atelier_certificate_expires_timestamp_seconds", ">=", 0, of="until"),
+        ),
+        Unit.SECONDS,
+    ),
+    Finding(
+        "certificate_expired",
+        Severity.CRITICAL,
+        1,
+        (Condition("atelier_certificate_expires_timestamp_seconds", "<", 0, of="until"),),
+        Unit.SECONDS,
+    ),
+    Finding(
+        "certificate_not_renewed",
+        Severity.WARNING,
+        5,
+        (Condition("atelier_certificate_renewal_failures", ">", 0),),
+        Unit.COUNT,
+    ),
+    Finding("gateway_away", Severity.CRITICAL, 2, (Condition("atelier_gateway_up", "==", 0),)),
+    Finding(
+        "gateway_errors",
+        Severity.WARNING,
+        2,
+        (Condition("atelier_gateway_recent_error_share", ">", 0.05),),
+        Unit.SHARE,
+    ),
+    Finding(
+        "recorder_away",
+        Severity.CRITICAL,
+        2,
+        (Condition("atelier_service_up", "==", 0, labels={"service": "recorder"}),),
+    ),
+    Finding(
+        "whitelist_away",
+        Severity.CRITICAL,
+        2,
+        (Condition("atelier_service_up", "==", 0, labels={"service": "squid"}),),
+    ),
+    Finding("git_away", Severity.WARNING, 5, (Condition("atelier_service_up", "==", 0, labels={"service": "git"}),)),
+    Finding(
+        "jobs_failing",
+        Severity.WARNING,
+        5,
+        (
+            Condition("atelier_jobs_failed_last_hour", ">=", 3),
+            Condition("atelier_jobs_failed_last_hour", ">", "atelier_jobs_ended_last_hour", 0.1),
+        ),
+        Unit.COUNT,
+    ),
+    Finding(
+        "seats_in_error",
+        Severity.WARNING,
+        10,
+        (Condition("atelier_workspaces", ">", 0, labels={"status": "error"}),),
+        Unit.COUNT,
+    ),
+    Finding("plain_http", Severity.INFO, 60, (Condition("atelier_secure_context", "==", 0),)),
+)
+
+
+def samples_of(metrics: Iterable[Metric]) -> Samples:
+    """The metrics by name, as Prometheus reads them."""
+    found: dict[str, list[tuple[Labels, float]]] = {}
+    for metric in metrics:
+        for sample in metric.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def findings(samples: Samples, now: float | None = None) -> list[Found]:
+    """What holds, the most severe first."""
+    moment = time.time() if now is None else now
+    found = [Found(finding, *each) for finding in FINDINGS for each in _holding(finding, samples, moment)]
+    order = list(Severity)
+    return sorted(found, key=lambda each: order.index(each.finding.severity))
+
+
+def _holding(finding: Finding, samples: Samples, now: float) -> Iterator[tuple[Labels, float]]:
+    """The labels for which all conditions hold, with the first one's value."""
+    first, *others = finding.conditions
+    for labels, value in first.matches(samples, now):
+        if all(any(labels == its for its, _ in other.matches(samples, now)) for other in others):
+            yield labels, value

@@ -1,0 +1,110 @@
+"""Whether the platform's services answer, and how the gateway answers for the API and the pages."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from atelier.common.egress_modes import Capability
+from atelier.common.errors import AtelierError
+from atelier.common.models import CONTROLLER, Network, Site
+from atelier.containers.engines import Engines
+from atelier.gateway.answers import count_answers
+
+from .git_server import GitVersion
+
+# Of the gateway's answers, how old those are that still count, and how many tell nothing yet.
+_RECENT_SECONDS = 300.0
+_FEW_ANSWERS = 20
+_ANSWER_SECONDS = 3.0
+# What a proxy refuses without writing it down: Squid what only this host asks, the recorder what is no request.
+_SQUIDS_QUESTION, _RECORDERS_QUESTION = "http://configuration.invalid/", "x"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the platform on a machine, by its role's name."""
+
+    name: str
+    node: str
+
+
+class PlatformHealth:
+    """``up``: whether a service answered at the last look. ``answers``: the gateway's answers by class of status since
+    its last reload; None if it does not answer."""
+
+    def __init__(self, site: Site, engines: Engines, git: GitVersion) -> None:
+        self._site = site
+        self._engines = engines
+        self._git = git
+        # Answers and errors of the gateway, as they were at earlier looks.
+        self._past: deque[tuple[float, int, int]] = deque()
+        self.up: Mapping[Service, bool] = {}
+        self.answers: Mapping[str, int] | None = None
+        self.looked = False
+
+    def look(self) -> None:
+        """Asks all of them. Takes some seconds if they do not answer."""
+        try:
+            self.answers = count_answers(self._site.state_dir)
+        except AtelierError:
+            self.answers = None
+        self._remember()
+        self.up = self._services()
+        self.looked = True
+
+    @property
+    def recent_error_share(self) -> float:
+        """The share of 5xx among the gateway's answers for API and pages within five minutes; 0 if they were few."""
+        if not self._past:
+            return 0.0
+        (_, first, first_errors), (_, last, last_errors) = self._past[0], self._past[-1]
+        count = last - first
+        return (last_errors - first_errors) / count if count >= _FEW_ANSWERS else 0.0
+
+    def _remember(self) -> None:
+        if self.answers is None:
+            return
+        moment, total, errors = time.monotonic(), sum(self.answers.values()), self.answers["5xx"]
+        if self._past and total < self._past[-1][1]:  # it was reloaded
+            self._past.clear()
+        self._past.append((moment, total, errors))
+        while self._past[0][0] < moment - _RECENT_SECONDS:
+            self._past.popleft()
+
+    def _services(self) -> dict[Service, bool]:
+        found: dict[Service, bool] = {}
+        for mode, network in self._site.networks.items():
+            if mode.proxy and network.proxy_port:
+                question = _SQUIDS_QUESTION if mode.can(Capability.WHITELIST) else _RECORDERS_QUESTION
+                found[Service(mode.proxy, CONTROLLER)] = _answers(network, question)
+                for node in self._site.nodes:
+                    if (runs := self._runs(node.name, mode.proxy)) is not None:
+                        found[Service(mode.proxy, node.name)] = runs
+        if self._site.git:
+            found[Service("git", CONTROLLER)] = self._git.read() is not None
+        return found
+
+    def _runs(self, node: str, service: str) -> bool | None:
+        """Whether its container on another machine runs; None if the machine does not answer, which is told itself."""
+        with suppress(AtelierError):
+            container = self._engines.of(node).inspect(f"{self._site.instance}-{service}")
+            return container is not None and container.status == "running"
+        return None
+
+
+def _answers(network: Network, question: str) -> bool:
+    """Whether the network's proxy answers this host, if only with a refusal."""
+    connection = http.client.HTTPConnection(network.host_address, network.proxy_port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", question)
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

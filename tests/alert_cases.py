@@ -1,0 +1,131 @@
+"""For each finding, figures for which it holds and figures for which it does not, as the API exports them. Unit tests
+hold the table of findings to them, and tests/api the rules, with promtool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Seconds since 1970 at which the figures are looked at: promtool's clock begins there, too.
+NOW = 5400
+_DAY = 86400
+_HERE = 'node="controller"'
+
+# The figures by metric with its labels.
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``figure``: the value as the alert's text has it. ``labels``: those of the alert."""
+
+    code: str
+    holds: Figures
+    does_not: Figures
+    figure: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def _disk(free: float) -> Figures:
+    return {
+        f"atelier_node_disk_free_bytes{{{_HERE}}}": free,
+        f"atelier_node_disk_reserve_bytes{{{_HERE}}}": 5 * 2**30,
+    }
+
+
+def _certificate(days: float) -> Figures:
+    return {"atelier_certificate_expires_timestamp_seconds": NOW + days * _DAY}
+
+
+def _service(name: str, node: str, value: float) -> Figures:
+    return {f'atelier_service_up{{service="{name}",node="{node}"}}': value}
+
+
+def _jobs(failed: float, ended: float) -> Figures:
+    return {"atelier_jobs_failed_last_hour": failed, "atelier_jobs_ended_last_hour": ended}
+
+
+def _memory(available: float) -> Figures:
+    return {
+        'atelier_node_memory_available_bytes{node="alpha"}': available,
+        'atelier_node_memory_bytes{node="alpha"}': 16 * 2**30,
+        # Of another machine, whose figures count for itself only.
+        f"atelier_node_memory_available_bytes{{{_HERE}}}": 8 * 2**30,
+        f"atelier_node_memory_bytes{{{_HERE}}}": 16 * 2**30,
+    }
+
+
+_ON_CONTROLLER, _ON_ALPHA = {"node": "controller"}, {"node": "alpha"}
+CASES = (
+    Case("docker_away", {"atelier_docker_up": 0}, {"atelier_docker_up": 1}),
+    Case(
+        "node_away",
+        {'atelier_node_up{node="alpha"}': 0},
+        # That one is told as docker_away.
+        {'atelier_node_up{node="alpha"}': 1, f"atelier_node_up{{{_HERE}}}": 0},
+        labels=_ON_ALPHA,
+    ),
+    Case("disk_low", _disk(8 * 2**30), _disk(11 * 2**30), "8GiB", _ON_CONTROLLER),
+    # Then it is full.
+    Case("disk_low", _disk(6 * 2**30), _disk(4 * 2**30), "6GiB", _ON_CONTROLLER),
+    Case("disk_full", _disk(2**30), _disk(5 * 2**30), "1GiB", _ON_CONTROLLER),
+    Case(
+        "inodes_short",
+        {f"atelier_node_disk_inodes_short{{{_HERE}}}": 1},
+        {f"atelier_node_disk_inodes_short{{{_HERE}}}": 0},
+        labels=_ON_CONTROLLER,
+    ),
+    Case(
+        "state_disk_full",
+        {"atelier_state_disk_free_bytes": 2**29},
+        {"atelier_state_disk_free_bytes": 2**30},
+        "512MiB",
+    ),
+    Case("memory_low", _memory(2**30), _memory(2 * 2**30), "1GiB", _ON_ALPHA),
+    Case("certificate_ends_soon", _certificate(10), _certificate(15), "10d 0h 0m 0s"),
+    Case("certificate_ends_soon", _certificate(13.5), _certificate(2), "13d 12h 0m 0s"),
+    Case("certificate_ends", _certificate(2), _certificate(4), "2d 0h 0m 0s"),
+    Case("certificate_ends", _certificate(0.5), _certificate(-1), "12h 0m 0s"),
+    Case("certificate_expired", _certificate(-0.01), _certificate(0.01)),
+    Case(
+        "certificate_not_renewed",
+        {"atelier_certificate_renewal_failures": 3},
+        {"atelier_certificate_renewal_failures": 0},
+        "3",
+    ),
+    Case("gateway_away", {"atelier_gateway_up": 0}, {"atelier_gateway_up": 1}),
+    Case(
+        "gateway_errors",
+        {"atelier_gateway_recent_error_share": 0.25},
+        {"atelier_gateway_recent_error_share": 0.05},
+        "25%",
+    ),
+    Case(
+        "recorder_away",
+        _service("recorder", "alpha", 0),
+        _service("recorder", "alpha", 1) | _service("squid", "alpha", 0),
+        labels={"service": "recorder", **_ON_ALPHA},
+    ),
+    Case(
+        "whitelist_away",
+        _service("squid", "controller", 0),
+        _service("squid", "controller", 1) | _service("git", "controller", 0),
+        labels={"service": "squid", **_ON_CONTROLLER},
+    ),
+    Case(
+        "git_away",
+        _service("git", "controller", 0),
+        _service("git", "controller", 1),
+        labels={"service": "git", **_ON_CONTROLLER},
+    ),
+    Case("jobs_failing", _jobs(3, 20), _jobs(2, 2), "3"),
+    # Three of a hundred are what people mistype.
+    Case("jobs_failing", _jobs(30, 100), _jobs(3, 100), "30"),
+    Case(
+        "seats_in_error",
+        {'atelier_workspaces{status="error"}': 2, 'atelier_workspaces{status="running"}': 5},
+        {'atelier_workspaces{status="error"}': 0, 'atelier_workspaces{status="running"}': 5},
+        "2",
+        {"status": "error"},
+    ),
+    Case("plain_http", {"atelier_secure_context": 0}, {"atelier_secure_context": 1}),
+)

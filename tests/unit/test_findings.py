@@ -1,0 +1,154 @@
+"""What needs attention: the table of findings, its rules, its runbook and its texts belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.gateway import answers
+from support import site
+
+from api.monitoring import platform_health
+from api.monitoring.findings import FINDINGS, Samples, findings
+from api.monitoring.platform_health import PlatformHealth
+from api.web.i18n import languages, words
+from api.web.presenters.attention import section
+from api.web.runbook import FILE, anchor, runbook
+from api.web.templating import rendered
+from tests.alert_cases import CASES, NOW, Case, Figures
+from tests.alert_rules import RULES, UNREACHABLE, rules
+
+SERIES = re.compile(r'(\w+)="([^"]*)"')
+
+
+def samples(figures: Figures) -> Samples:
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for series, value in figures.items():
+        found.setdefault(series.partition("{")[0], []).append((dict(SERIES.findall(series)), value))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.code)
+def test_a_finding_holds_for_its_figures_only(case: Case) -> None:
+    (found,) = findings(samples(case.holds), NOW)
+    assert (found.finding.code, dict(found.labels)) == (case.code, case.labels)
+    assert case.code not in {found.finding.code for found in findings(samples(case.does_not), NOW)}
+
+
+def test_each_finding_has_a_case_and_no_figures_are_no_finding() -> None:
+    assert {case.code for case in CASES} == {finding.code for finding in FINDINGS}
+    assert findings({}) == []
+
+
+def test_the_most_severe_comes_first() -> None:
+    every: Figures = {}
+    for case in CASES:
+        every |= case.holds
+    found = [each.finding.severity.value for each in findings(samples(every), NOW)]
+    assert found == sorted(found, key=["critical", "warning", "info"].index)
+    assert len(set(found)) == 3
+
+
+def test_the_rules_are_those_of_the_table() -> None:
+    assert RULES.read_text() == rules()
+
+
+def test_each_finding_has_its_section_of_the_runbook_and_each_alert_section_a_finding() -> None:
+    anchors = set(re.findall(r'<h2 id="([^"]+)"', runbook()))
+    alerts, _, tasks = FILE.read_text().partition("# Alerts\n")[2].partition("\n# Tasks\n")
+    described = {anchor(heading) for heading in re.findall(r"^## (.+)$", alerts, re.MULTILINE)}
+    assert described == {finding.anchor for finding in FINDINGS} | {"unreachable"}
+    assert described < anchors
+    assert {"rotate-the-token", "move-to-another-machine", "full-disk", "lost-database"} < anchors
+    assert tasks
+    assert UNREACHABLE in RULES.read_text()
+    for section_of in re.split(r"^## ", alerts, flags=re.MULTILINE)[1:]:
+        assert re.search(r"^- Do[:,]|^- See and do:|See \"", section_of, re.MULTILINE), section_of
+
+
+def test_the_runbook_renders_no_html_of_its_own() -> None:
+    assert "<script" not in runbook()
+    assert "<code>docker info</code>" in runbook()
+
+
+@pytest.mark.parametrize("language", sorted(languages()))
+def test_the_page_tells_each_finding_in_the_readers_language(language: str) -> None:
+    translator = words(language)
+    for case in CASES:
+        shown = section(findings(samples(case.holds), NOW), None, translator)
+        (row,) = shown["findings"]
+        told = translator.texts[f"told.attention.{case.code}"]
+        assert all(value in row["text"] for name, value in case.labels.items() if f"{{{name}}}" in told)
+        html = rendered("attention.html", translator, **shown)
+        assert f'href="/runbook#{case.code.replace("_", "-")}"' in html
+        assert "{" not in row["text"]
+
+
+def test_the_page_says_that_all_is_well() -> None:
+    html = rendered("attention.html", words("de"), **section([], None, words("de")))
+    assert "Nichts braucht Aufmerksamkeit." in html
+    assert "Zertifikat" not in html
+
+
+def test_the_dashboard_is_one() -> None:
+    board = json.loads(RULES.with_name("grafana.json").read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) > 10
+    assert all(target["expr"] for panel in board["panels"] for target in panel["targets"])
+
+
+# --- The gateway's answers -------------------------------------------------------------------------------------------
+
+STATISTICS = """# pxname,svname,status,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other,
+gateway,FRONTEND,OPEN,9,900,9,9,99,0,
+api,api,no check,0,100,0,7,3,0,
+api,BACKEND,UP,0,100,0,7,3,0,
+pages,BACKEND,UP,1,50,2,0,2,0,
+ide,BACKEND,UP,0,500,0,0,70,0,
+
+"""
+
+
+def test_only_the_answers_of_api_and_pages_count() -> None:
+    assert answers.parse(STATISTICS) == {"1xx": 1, "2xx": 150, "3xx": 2, "4xx": 7, "5xx": 5}
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    """Looks at a gateway that has given so many good and bad answers, at that second; returns the share of errors."""
+    health = PlatformHealth(
+        site(tmp_path),
+        SimpleNamespace(),
+        SimpleNamespace(read=lambda: None),  # type: ignore[arg-type]
+    )
+    monkeypatch.setattr(health, "_services", dict)
+
+    def look(second: float, good: int, bad: int) -> float:
+        counted = {"2xx": good, "5xx": bad}
+        monkeypatch.setattr(platform_health, "count_answers", lambda _: counted if good >= 0 else None)
+        monkeypatch.setattr(platform_health.time, "monotonic", lambda: second)
+        health.look()
+        return health.recent_error_share
+
+    look.health = health  # type: ignore[attr-defined]
+    return look
+
+
+def test_errors_of_the_last_five_minutes_count(looks: Any) -> None:
+    assert looks(0, 1000, 500) == 0
+    assert looks(15, 1015, 505) == 0.25
+    assert looks(200, 1095, 505) == 0.05
+    # The first ones are past by now.
+    assert looks(400, 1195, 505) == 0
+    assert looks.health.answers == {"2xx": 1195, "5xx": 505}
+
+
+def test_few_answers_a_reload_and_silence_tell_nothing(looks: Any) -> None:
+    looks(0, 100, 0)
+    assert looks(15, 100, 10) == 0
+    assert looks(30, 5, 0) == 0  # reloaded
+    assert looks(45, 5, 20) == 20 / 20
+    assert looks(60, -1, 0) == 1.0
+    assert looks.health.answers is None
