@@ -54,6 +54,7 @@ STATUS: Mapping[Code, int] = {
     Code.REGISTRY_ERROR: 503,
     Code.NODE_UNAVAILABLE: 503,
     Code.NO_ROOM: 409,
+    Code.BACKUP_FAILED: 500,
 }
 
 # Fields that have a code of their own in the contract's table.

@@ -28,6 +28,7 @@ _REHEARSAL = _GATEWAY + 2
 _NAMES = _GATEWAY + 3
 _IMAGES = _GATEWAY + 4
 _CERTIFICATE = _GATEWAY + 5
+_BACKUP = _GATEWAY + 6
 _SHEETS = 1 << 53
 _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
@@ -83,6 +84,10 @@ class Locks:
     def rehearsal(self) -> Lock:
         """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
         return self._required(_REHEARSAL, 0, Message("held.rehearsal"), "rehearsal")
+
+    def backup(self) -> Lock:
+        """Holds the backup, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
+        return self._required(_BACKUP, 0, Message("held.backup"))
 
     def rehearsal_free(self) -> bool:
         """Whether no rehearsal is under way at this moment."""

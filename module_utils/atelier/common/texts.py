@@ -252,6 +252,8 @@ TEXTS = {
     "held.template.remedy": "Wait for it to end, then run this again.",
     "held.folder": "Another run has been collecting into {folder} for {seconds:g} seconds.",
     "held.folder.remedy": "Wait for it to end, then run this again.",
+    "held.backup": "Another backup or restore is under way.",
+    "held.backup.remedy": "Wait for it to end, then run this again.",
     # Files.
     "disk_full": "The disk is full, so nothing could be written.",
     "disk_full.remedy": "Free some space, then try again.",
@@ -281,6 +283,67 @@ TEXTS = {
     "sheet.unusable": "The seat sheet {path} can't be used: {why}.",
     "sheet.unusable.remedy": "Name a file in a folder that exists and is writable.",
     "sheet.no_folder": "its folder is missing",
+    # Backup and restore.
+    "backup.password_in_address": "The repository's address contains a password.",
+    "backup.password_in_address.remedy": "Put it into the file of atelier_backup_environment_file, such as"
+    " RESTIC_REST_PASSWORD=...",
+    "backup.not_absolute": "The repository {repository!r} is neither an absolute path nor an address.",
+    "backup.not_absolute.remedy": "Give one such as /srv/backup, sftp:user@host:/srv/atelier or"
+    " s3:https://host/bucket.",
+    "backup.in_state": "The repository {repository} is in the state folder, which a backup contains.",
+    "backup.in_state.remedy": "Use another folder, best on another machine.",
+    "backup.no_key_file": "The file with the repository's password, {file}, is missing or empty.",
+    "backup.no_key_file.remedy": "Create it: openssl rand -hex 32 | install -m 600 /dev/stdin {file}. Keep a copy on"
+    " another machine: without it no backup can be read.",
+    "backup.no_environment_file": "The file with the storage's credentials, {file}, is missing.",
+    "backup.no_environment_file.remedy": "Create it with one NAME=value a line, such as AWS_ACCESS_KEY_ID=..., or"
+    " clear atelier_backup_environment_file.",
+    "backup.file_readable": "The file {file} is not root's alone.",
+    "backup.file_readable.remedy": "Run: chown root {file} && chmod 600 {file}",
+    "backup.bad_variable": "Line {line} of {file} is not NAME=value.",
+    "backup.bad_variable.remedy": "Write one variable a line, such as AWS_ACCESS_KEY_ID=...",
+    "backup.bad_keep": "{rule!r} is not a rule for the backups to keep.",
+    "backup.bad_keep.remedy": "Give numbers above 0 for some of: {rules}.",
+    "backup.wrong_key": "The password in {file} does not open the repository {repository}.",
+    "backup.wrong_key.remedy": "Use the password that the repository was created with.",
+    "backup.no_repository": "There is no repository at {repository}.",
+    "backup.no_repository.remedy": "Check the address, and that the disk is mounted. ./atelier backup creates a"
+    " repository; schedule and restore do not.",
+    "backup.not_empty": "There is something else than a repository at {repository}, or one that lost files.",
+    "backup.not_empty.remedy": "Name an empty folder or one that does not exist yet.",
+    "backup.repository_full": "The repository {repository} has no space left.",
+    "backup.repository_full.remedy": "Free space there, or keep fewer backups (atelier_backup_keep), then run this"
+    " again.",
+    "backup.locked": "Another program uses the repository {repository}: {said}",
+    "backup.locked.remedy": "Wait for it to end. The lock of a program that was killed on another machine ends after"
+    " 30 minutes.",
+    "backup.failed": "restic failed at the repository {repository}: {said}",
+    "backup.failed.remedy": "Correct it, then run this again.",
+    "backup.damaged": "The repository {repository} is damaged; nothing was changed. {said}",
+    "backup.damaged.remedy": "Use another backup or another copy of the repository, or repair it (restic repair).",
+    "backup.other_installation": "The repository {repository} has backups of another installation: {names}.",
+    "backup.other_installation.remedy": "Use a repository for each installation.",
+    "backup.several_machines": "Backup and restore work on a single machine; this installation has {count}.",
+    "backup.several_machines.remedy": "Save the workspaces' work with workshop_collect, and see docs/cluster.md for"
+    " the loss of a machine.",
+    "backup.no_room": "A backup needs {need} MiB on Docker's disk for a moment, and {free} MiB are free.",
+    "backup.no_room.remedy": "Free some space (docker system df shows what takes it), then run this again.",
+    "backup.seats_failed": "These workspaces could not be saved: {names}. {why}",
+    "backup.seats_failed.remedy": "Everything else is in the backup. Correct the cause, then run this again.",
+    "backup.not_saved": "Its files are not in the backup that was restored: {why}",
+    "backup.job_not_resumed": "The job was under way when the backup was made, and was not resumed.",
+    "backup.has_workspaces": "This installation has {count} workspaces and archives, which a restore deletes.",
+    "backup.has_workspaces.remedy": "Restore on another machine, or delete them with --replace (-e"
+    " restore_replace=true).",
+    "backup.no_snapshot": "There is no backup {snapshot!r} in {repository}. There are: {names}",
+    "backup.no_snapshot.remedy": "Name one of these, or none for the newest.",
+    "backup.no_manifest": "The backup has no manifest.",
+    "backup.no_manifest.remedy": "Use another backup.",
+    "backup.newer": "The backup is of a newer Atelier ({version}).",
+    "backup.newer.remedy": "Restore it with that version or a later one.",
+    "backup.other_setting": "{name} is {here} here; the backup needs {there}.",
+    "backup.other_setting.remedy": "Use the settings of the installation that was saved: -e @site.yml, or -e"
+    " {name}=...",
     # Docker; `do.` is what it could not do.
     "docker.unreadable": "Docker could not read {path} in {container}: {reason}.",
     "docker.too_large": "{path} in {container} holds more than {limit} bytes.",
@@ -318,6 +381,8 @@ TEXTS = {
     "docker.lets_names_out": "Docker {version} may answer names of the outside in closed networks (CVE-2024-29018):"
     " seats of the modes {modes} could send data out by name look-ups. Update Docker to 26.0.0 or later (25.0.5 and"
     " 23.0.11 have the correction, too).",
+    "docker.not_copied": "The files of {container} could not be copied: {reason}",
+    "docker.not_copied.remedy": "Check the disk of Docker's data folder, then run this again.",
     "do.connect": "connect",
     "do.read_information": "read the engine's information",
     "do.create": "create the container {container}",
@@ -350,6 +415,8 @@ TEXTS = {
     "do.remove_image": "remove the image {reference}",
     "do.list_volumes": "list volumes",
     "do.remove_volume": "remove the volume {volume}",
+    "do.save_images": "save images",
+    "do.load_images": "load images",
     # The git server.
     "git.not_installed": "The git server is not part of this installation.",
     "git.not_installed.remedy": "Set atelier_enable_git_server (ENABLE_GIT_SERVER) to true and run ./atelier up.",
@@ -472,6 +539,11 @@ TEXTS = {
     "step.taken_up": "resumed after an interruption",
     "step.not_repeated": "not repeated after an interruption",
     "step.asked_to_end": "asked to stop",
+    "step.backup_seats": "workspaces saved",
+    "step.backup_files": "saving the platform's files",
+    "step.restore_read": "reading and checking the backup",
+    "step.restore_images": "loading the workspaces' files",
+    "step.restore_seats": "workspaces restored",
     # Input that is refused before anything is done.
     "input.required": "This field is required.",
     "input.no_json": "The body is not JSON.",

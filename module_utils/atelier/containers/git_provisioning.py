@@ -6,7 +6,7 @@ in the volume that no commit contains and, for git, on the seat's tmpfs; it is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,12 +119,25 @@ def renew_credential(context: NodeContext, workspace: Workspace, *, failed: str 
 def carry_git_files(here: NodeContext, there: NodeContext, workspace: Workspace) -> None:
     """Copies the seat's git settings and its credential, which no image contains, into its container on another
     machine."""
-    name = here.site.container_name(workspace.id)
+    put_git_files(there, workspace, git_files(here, workspace))
+
+
+def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
+    """The seat's git settings and its credential, by the names of their files."""
+    name, found = context.site.container_name(workspace.id), {}
     for file in _GIT_FILES:
-        found = here.engine.read(name, f"{CONFIG_FOLDER}/{file}", _LARGEST_GIT_FILE, lambda _: False)
-        content = found.first_file() if found else None
+        archive = context.engine.read(name, f"{CONFIG_FOLDER}/{file}", _LARGEST_GIT_FILE, lambda _: False)
+        content = archive.first_file() if archive else None
         if content is not None:
-            there.engine.put(name, CONFIG_FOLDER, [_git_file(file, content)])
+            found[file] = content
+    return found
+
+
+def put_git_files(context: NodeContext, workspace: Workspace, contents: Mapping[str, bytes]) -> None:
+    """Writes what ``git_files`` returned into the seat's container."""
+    if contents:
+        files = [_git_file(name, content) for name, content in contents.items()]
+        context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, files)
 
 
 def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -146,9 +159,8 @@ def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, resto
 
 
 def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -> None:
-    contents = zip(_GIT_FILES, (seat_gitconfig(context, workspace), _answer(granted.credential)), strict=True)
-    name = context.site.container_name(workspace.id)
-    context.engine.put(name, CONFIG_FOLDER, [_git_file(file, content) for file, content in contents])
+    contents = (seat_gitconfig(context, workspace), _answer(granted.credential))
+    put_git_files(context, workspace, dict(zip(_GIT_FILES, contents, strict=True)))
 
 
 def _git_file(name: str, content: bytes) -> File:

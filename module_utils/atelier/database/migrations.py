@@ -199,15 +199,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
 )
+# The version of a file that is up to date.
+VERSION = len(_MIGRATIONS)
 
 
 def migrate(db: sqlite3.Connection) -> None:
     """Brings the file up to date inside the caller's transaction. A newer file than this code is refused."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
+    if version > VERSION:
         raise sqlite3.DatabaseError(Message("newer_database", version=version))
     for statements in _MIGRATIONS[version:]:
         for statement in statements:
             db.execute(statement)
-    if version < len(_MIGRATIONS):
-        db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    if version < VERSION:
+        db.execute(f"PRAGMA user_version = {VERSION}")

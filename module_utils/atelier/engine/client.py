@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..common.bounded_socket import connect
@@ -181,6 +184,32 @@ class DockerEngine:
                 networking_config=self._api.create_networking_config(endpoints),
             )
         return str(created["Id"])
+
+    def create_from_copy(self, spec: SeatSpec, base: str) -> str:
+        """As ``create``, of an image that a commit made of such a container, with the image's last layer as the
+        container's own: so its files count as its own again, and no image has them. The layers below get the name
+        ``base``.
+
+        Only where the storage driver keeps layers in folders of this machine; otherwise the same as ``create``.
+        """
+        image = self._made(spec.image)
+        with self._translated(Message("do.inspect_image", reference=spec.image)):
+            source = _layer_folder(self._api.inspect_image(spec.image))
+        if source is None or len(image.layers) < 2 or self._in_containerd:
+            return self.create(spec)
+        with self._translated(Message("do.configure_image", tag=base), Code.SNAPSHOT_FAILED):
+            raise_stream_error(self._api.load_image(config_only_archive(base, image.config, image.layers[:-1])))
+        created = self.create(replace(spec, image=base))
+        with self._translated(Message("do.inspect", container=created)):
+            target = _layer_folder(self._api.inspect_container(created))
+        # Whiteouts are devices and extended attributes, which only this copies.
+        command = ["cp", "--archive", "--reflink=auto", "--no-target-directory", str(source), str(target)]
+        copied = subprocess.run(command, capture_output=True, text=True, check=False)
+        if copied.returncode != 0:
+            self.remove(created)
+            why = Message("docker.not_copied", container=spec.name, reason=last_of(copied.stderr, LONGEST_REASON))
+            raise AtelierError(Code.ENGINE_ERROR, why)
+        return created
 
     def start(self, container: str) -> None:
         with self._translated(Message("do.start", container=container), Code.CONTAINER_CREATE_FAILED):
@@ -522,6 +551,26 @@ class DockerEngine:
             raise_stream_error(self._api.pull(repository, tag=tag, stream=True, decode=True))
         return self._made(reference)
 
+    def save(self, references: Sequence[str]) -> Generator[bytes]:
+        """The images with all their layers, in pieces of the archive that ``load`` takes. A layer is in it once."""
+        with (
+            self._translated(Message("do.save_images")),
+            closing(self._request("GET", "images/get", params={"names": list(references)})) as response,
+        ):
+            yield from response.iter_content(_CHUNK)
+
+    def load(self, archive: Iterator[bytes]) -> None:
+        """Loads the images of such an archive, with their names."""
+        with self._translated(Message("do.load_images")):
+            raise_stream_error(self._api.load_image(ExportReader(archive)))
+
+    def free_space(self) -> int:
+        """Free bytes on the engine's disk. Only for the engine of this machine: from within a container, whose root is
+        on that disk, or from outside."""
+        root = Path(self._info["DockerRootDir"])
+        found = os.statvfs(root if root.is_dir() else "/")
+        return found.f_bavail * found.f_frsize
+
     def swarm_nodes(self) -> list[SwarmNode]:
         """The machines as Docker Swarm knows them; none where the engine manages no swarm."""
         if not self._info.get("Swarm", {}).get("ControlAvailable"):
@@ -582,6 +631,13 @@ class DockerEngine:
                 raise
             return False
         return True
+
+
+def _layer_folder(raw: Mapping[str, Any]) -> Path | None:
+    """The folder of the last layer of an image or a container, on this machine; None if there is none."""
+    driver = raw.get("GraphDriver") or {}
+    folder = Path((driver.get("Data") or {}).get("UpperDir") or "/nonexistent")
+    return folder if driver.get("Name") == "overlay2" and folder.is_dir() else None
 
 
 def _at(path: str) -> dict[str, bytes]:

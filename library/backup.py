@@ -1,0 +1,96 @@
+#!/usr/bin/python
+"""Ansible module: a backup of the installation."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup
+short_description: Back up the installation with restic
+version_added: "0.2.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+description:
+  - Needs the program restic.
+  - Saves the state folder and the files of all workspaces to a restic repository, while people work. Each running
+    workspace is paused for less than a second.
+  - Works on installations with a single machine.
+  - A workspace that cannot be saved does not keep the others from it; the module fails in the end and names it.
+options:
+  repository:
+    description:
+      - The repository as restic takes it, such as V(/srv/backup), V(sftp:backup@host:/srv/atelier) or
+        V(s3:https://s3.example.org/bucket).
+    type: str
+    required: true
+  key_file:
+    description: The file with the repository's password. Only root may read it.
+    type: path
+    required: true
+  environment_file:
+    description: The file with the storage's credentials as C(NAME=value) lines. Only root may read it.
+    type: path
+  keep:
+    description:
+      - The backups to keep, by C(last), C(hourly), C(daily), C(weekly), C(monthly) and C(yearly), as the options of
+        C(restic forget). Without rules all are kept.
+    type: dict
+    default: {}
+  create:
+    description: Whether the repository is created if there is none.
+    type: bool
+    default: true
+  ready_timeout:
+    description: Seconds to wait for a workspace that is in use, above one minute.
+extends_documentation_fragment: [atelier, atelier.no_check]
+"""
+
+EXAMPLES = r"""
+- name: Back up to another disk
+  backup:
+    site: "{{ atelier_site }}"
+    repository: /srv/backup
+    key_file: /etc/atelier/backup.password
+    keep: {daily: 7, weekly: 5}
+"""
+
+RETURN = r"""
+snapshot:
+  description: The id by which the backup is restored.
+  returned: success
+  type: str
+workspaces:
+  description: How many workspaces it has.
+  returned: success
+  type: int
+created:
+  description: Whether the repository was created.
+  returned: success
+  type: bool
+forgotten:
+  description: How many old backups were forgotten.
+  returned: success
+  type: int
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import run_with_context
+from ansible.module_utils.atelier.backup.create import back_up
+from ansible.module_utils.atelier.backup.restic import source_of
+from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    run_with_context(DOCUMENTATION, _back_up)
+
+
+def _back_up(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    given = module.params
+    outcome = back_up(context, source_of(given), keep=given["keep"], create=given["create"])
+    return {"changed": True, **asdict(outcome)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Makes a backup of a running installation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..common.atomic_files import write_atomically
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Site, Status, Workspace
+from ..containers.context import Context, NodeContext
+from ..containers.snapshots import leftover_snapshots, remove_leftovers
+from ..database.workspace_store import new_id, now
+from .manifest import ARCHIVE, IMAGES, STATE, Archive, Manifest, run_of, run_tag
+from .restic import Restic, Source, keep_options
+from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies
+from .state_files import CACHE, FOLDER, MANIFEST, STATUS, WORK, excluded, stage_copies
+
+# Seats that were replaced while the others were copied are copied again, so often.
+_ROUNDS = 3
+# What ends the whole backup: no other seat would fare better.
+_OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
+
+
+@dataclass(frozen=True)
+class BackupOutcome:
+    """``snapshot`` is the id to restore; ``created`` whether the repository is new."""
+
+    snapshot: str
+    workspaces: int
+    created: bool
+    forgotten: int
+
+
+@dataclass
+class _Saved:
+    """What is in the repository so far, by workspace id."""
+
+    seats: dict[str, SavedSeat] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    archives: list[Archive] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LastBackup:
+    """How the last backup ended, and when the last good one did (ISO 8601). ``error`` is a message's data."""
+
+    ended_at: str | None = None
+    succeeded_at: str | None = None
+    snapshot: str | None = None
+    error: Mapping[str, Any] | None = None
+
+
+def last_backup(state_dir: Path) -> LastBackup:
+    try:
+        return LastBackup(**json.loads((state_dir / STATUS).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return LastBackup()
+
+
+def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
+    """Saves the installation; people keep working. ``create`` makes the repository if there is none. Then forgets the
+    backups that no rule of ``keep`` keeps.
+
+    A seat that cannot be saved does not keep the others from it; BACKUP_FAILED names it in the end. Also raises
+    VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made, DISK_FULL, SERVICE_UNAVAILABLE.
+    """
+    state_dir = context.site.state_dir
+    if context.site.nodes:
+        raise AtelierError(
+            Code.VALIDATION_ERROR, Message("backup.several_machines", count=len(context.site.node_names)), field="site"
+        )
+    variables = source.check(state_dir)
+    keep_options(keep)
+    with context.locks.backup():
+        (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
+        work = state_dir / WORK
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(mode=0o700)
+        restic = Restic(source, variables, _host(context.site), state_dir / CACHE)
+        try:
+            outcome = _back_up(context.on(), restic, work, keep, create)
+        except AtelierError as error:
+            _note(state_dir, error=error.sentence.data())
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        _note(state_dir, outcome)
+    return outcome
+
+
+def _back_up(here: NodeContext, restic: Restic, work: Path, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
+    site, run_id = here.site, new_id()
+    created = restic.open(create=create)
+    restic.check_owner(STATE)
+    saved = _save_seats(here, restic, run_id, work)
+    here.progress(Message("step.backup_files"), 0, 1)
+    taken_at = now()
+    databases, repositories = stage_copies(site.state_dir, work)
+    Manifest(
+        taken_at=taken_at,
+        instance=site.instance,
+        image_prefix=site.image_prefix,
+        archives=saved.archives,
+        images={id: seat.image for id, seat in saved.seats.items()},
+        missing=saved.missing,
+        databases=databases,
+        repositories=repositories,
+    ).write(work / MANIFEST)
+    snapshot = restic.store_folder(site.state_dir, excluded(site.state_dir, databases), [STATE, run_tag(run_id)])
+    here.progress(Message("step.backup_files"), 1, 1)
+    if saved.missing:
+        names = sorted(row.name for row in here.store.all() if row.id in saved.missing)
+        why = Message("backup.seats_failed", names=", ".join(names), why=next(iter(saved.missing.values())))
+        raise AtelierError(Code.BACKUP_FAILED, why, field="site", seats=saved.missing, snapshot=snapshot[:8])
+    return BackupOutcome(snapshot, len(saved.seats), created, _forget(restic, keep))
+
+
+def _save_seats(here: NodeContext, restic: Restic, run_id: str, work: Path) -> _Saved:
+    saved = _Saved()
+    _clear(here)
+    with here.locks.batch(run_id):
+        for _ in range(_ROUNDS):
+            left = _changed(here, saved)
+            if not left:
+                break
+            sizes = here.engine.sizes(f"atelier.instance={here.site.instance}")
+            for batch in batches(left, sizes, here.site.container_name):
+                check_space(here, batch, sizes)
+                _save_batch(here, restic, run_id, work, batch, saved)
+    _clear(here)
+    return saved
+
+
+def _clear(here: NodeContext) -> None:
+    """Removes copies of runs that were killed; Docker may have completed one only now."""
+    with suppress(AtelierError):
+        remove_leftovers(here, leftover_snapshots(here))
+
+
+def _changed(here: NodeContext, saved: _Saved) -> list[Workspace]:
+    """The workspaces whose container is not the one that was saved: those that were made or reset meanwhile. One that
+    is being made has no files that count."""
+    present = {found.name: found.id for found in here.engine.containers(f"atelier.instance={here.site.instance}")}
+    rows = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
+    saved.seats = {id: seat for id, seat in saved.seats.items() if id in rows}
+    saved.missing = {id: why for id, why in saved.missing.items() if id in rows}
+
+    def is_saved(id: str) -> bool:
+        container = present.get(here.site.container_name(id))
+        return container is None or (id in saved.seats and saved.seats[id].container == container)
+
+    return [row for id, row in rows.items() if not is_saved(id)]
+
+
+def _save_batch(
+    here: NodeContext, restic: Restic, run_id: str, work: Path, batch: Sequence[Workspace], saved: _Saved
+) -> None:
+    copies: dict[str, SavedSeat] = {}
+    try:
+        for row in batch:
+            saved.missing.pop(row.id, None)
+            try:
+                copy = copy_seat(here, row, run_id, work)
+            except AtelierError as error:
+                if error.code in _OF_ALL:
+                    raise
+                saved.missing[row.id] = error.sentence
+                continue
+            if copy is not None:
+                copies[row.id] = copy
+            here.progress(Message("step.backup_seats"), len(saved.seats) + len(copies), len(here.store.all()))
+        tags = [tag for copy in copies.values() for tag in copy.tags]
+        if tags:
+            snapshot = restic.store_stream(ARCHIVE, here.engine.save(tags), [IMAGES, run_tag(run_id)])
+            saved.archives.append(Archive(snapshot, tags))
+            saved.seats |= copies
+    finally:
+        drop_copies(here, list(copies.values()))
+
+
+def _forget(restic: Restic, keep: Mapping[str, Any]) -> int:
+    """Forgets what no rule keeps, and images whose backup is gone or was never completed; returns how many backups."""
+    before = len(restic.snapshots(STATE))
+    restic.forget(STATE, keep)
+    complete = restic.snapshots(STATE)
+    runs = {run_of(snapshot) for snapshot in complete}
+    useless = [str(found["id"]) for found in restic.snapshots(IMAGES) if run_of(found) not in runs]
+    if useless or len(complete) != before:
+        restic.remove(useless)
+    return before - len(complete)
+
+
+def _host(site: Site) -> str:
+    """What an installation's backups are known by: the same on the machine that it is restored on."""
+    return f"{site.instance}-{hashlib.sha256(site.names_key or b'').hexdigest()[:8]}"
+
+
+def _note(state_dir: Path, outcome: BackupOutcome | None = None, error: Mapping[str, Any] | None = None) -> None:
+    before, moment = last_backup(state_dir), now()
+    found = {
+        "ended_at": moment,
+        "succeeded_at": moment if outcome else before.succeeded_at,
+        "snapshot": outcome.snapshot if outcome else before.snapshot,
+        "error": error,
+    }
+    write_atomically(state_dir / STATUS, json.dumps(found).encode(), mode=0o600)

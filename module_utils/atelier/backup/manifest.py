@@ -1,0 +1,82 @@
+"""What a backup consists of: a snapshot of the state folder, which has this manifest, and one for each archive of
+images. A backup is complete when the state folder's snapshot, which is made last, exists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Site
+
+FORMAT = 1
+# Tags of restic's snapshots. Those of one backup have its run in common.
+STATE, IMAGES = "atelier-state", "atelier-images"
+# The name of an archive in its snapshot.
+ARCHIVE = "images.tar"
+
+
+def run_tag(run_id: str) -> str:
+    return f"run-{run_id}"
+
+
+def run_of(snapshot: Mapping[str, Any]) -> str:
+    """The run tag of one of restic's snapshots; empty if it has none."""
+    return next((tag for tag in snapshot.get("tags") or () if tag.startswith("run-")), "")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Images of some workspaces as ``docker save`` writes them; ``tags`` are their names."""
+
+    snapshot: str
+    tags: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``images`` maps workspace ids to the image of each; ``missing`` to why there is none. ``databases`` and
+    ``repositories`` are paths in the state folder whose copies, of one moment, are beside the manifest."""
+
+    taken_at: str
+    instance: str
+    image_prefix: str
+    archives: Sequence[Archive]
+    images: Mapping[str, str]
+    missing: Mapping[str, str]
+    databases: Sequence[str]
+    repositories: Sequence[str]
+    format: int = FORMAT
+
+    def write(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self), indent=1))
+
+    def check(self, site: Site) -> None:
+        """Raises VALIDATION_ERROR if the settings that names depend on differ from the backup's."""
+        for name, there, here in (
+            ("atelier_instance", self.instance, site.instance),
+            ("atelier_image_prefix", self.image_prefix, site.image_prefix),
+        ):
+            if there != here:
+                raise other_setting(name, here, there)
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Raises VALIDATION_ERROR for a newer format."""
+    raw = json.loads(file.read_text())
+    if raw["format"] > FORMAT:
+        raise newer(f"format {raw['format']}")
+    return Manifest(**{**raw, "archives": [Archive(**archive) for archive in raw["archives"]]})
+
+
+def other_setting(name: str, here: object, there: object) -> AtelierError:
+    why = Message("backup.other_setting", name=name, here=here, there=there)
+    return AtelierError(Code.VALIDATION_ERROR, why, field=name)
+
+
+def newer(version: str) -> AtelierError:
+    return AtelierError(Code.VALIDATION_ERROR, Message("backup.newer", version=version), field="snapshot")

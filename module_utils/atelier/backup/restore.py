@@ -1,0 +1,218 @@
+"""Restores a backup, in three steps, each of which can be repeated:
+
+1. ``fetch_backup`` reads and checks everything, and changes nothing but a folder beside the state folder.
+2. ``place_backup`` puts the state folder's files in place. Then the playbook sets up the platform with them.
+3. ``restore_seats`` loads the images and creates the containers of all workspaces.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import ProxyMode, Site, Status, Workspace
+from ..containers.container import is_unreleased
+from ..containers.context import Context, NodeContext, Progress
+from ..database.intent import wanted_up
+from ..database.job_store import Jobs, JobState
+from ..database.workspace_store import WorkspaceStore
+from .manifest import ARCHIVE, STATE, Manifest, other_setting, read_manifest
+from .restic import Restic, Source
+from .seats import drop_loaded, make_seat_again, mark_lost
+from .state_files import MANIFEST, REGISTRY, WORK, check_registry, place_registry, place_state, registry_copy
+
+_AT_ONCE = 4
+_SUBNETS = {
+    ProxyMode(mode): f"atelier_network_{name}_subnet"
+    for mode, name in (("none", "open"), ("logging", "logging"), ("security", "security"))
+}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """``workspaces`` and ``taken_at`` are the backup's; ``replaces`` says whether there is an installation, which must
+    be removed before the next step."""
+
+    snapshot: str
+    taken_at: str
+    workspaces: int
+    replaces: bool
+
+
+@dataclass(frozen=True)
+class RestoredSeats:
+    """``ids`` of the workspaces that should run; ``missing`` the names of those that are not in the backup."""
+
+    ids: Sequence[str]
+    workspaces: int
+    missing: Sequence[str]
+
+
+def restore_folder(site: Site) -> Path:
+    """The folder of a restore that is under way."""
+    return site.state_dir.with_name(f"{site.state_dir.name}.restore")
+
+
+def fetch_backup(site: Site, source: Source, snapshot: str | None, progress: Progress, *, replace: bool) -> Fetched:
+    """Reads the backup, the newest or the named one, and checks all its data, the settings, and that nothing is lost.
+
+    Raises VALIDATION_ERROR for a wrong password, repository, snapshot or setting, for a backup of a newer Atelier, and
+    for an installation with workspaces unless ``replace``; BACKUP_FAILED for a damaged repository; DISK_FULL.
+    """
+    if site.nodes:
+        raise AtelierError(
+            Code.VALIDATION_ERROR, Message("backup.several_machines", count=len(site.node_names)), field="site"
+        )
+    variables, folder = source.check(site.state_dir), restore_folder(site)
+    begun = _begun(folder).exists()
+    holds = _holds(site.state_dir)
+    if holds and not (replace or begun):
+        raise AtelierError(Code.VALIDATION_ERROR, Message("backup.has_workspaces", count=holds), field="replace")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    restic = Restic(source, variables, "", folder / "cache")
+    restic.open(create=False)
+    restic.check()
+    chosen = _chosen(restic, source, snapshot)
+    if not _is_fetched(folder, chosen):
+        progress(Message("step.restore_read"), 0, 1)
+        shutil.rmtree(folder / "files", ignore_errors=True)
+        try:
+            restic.restore(chosen, folder / "files")
+            manifest = read_manifest(_saved(folder, site) / WORK / MANIFEST)
+            for number, archive in enumerate(manifest.archives):
+                progress(Message("step.restore_read"), number + 1, len(manifest.archives) + 1)
+                for _ in restic.read(archive.snapshot, ARCHIVE):
+                    pass
+        except AtelierError as error:
+            raise restic.damaged(error.message) if error.code is Code.BACKUP_FAILED else error from error
+        (folder / "snapshot").write_text(chosen)
+    manifest = read_manifest(_saved(folder, site) / WORK / MANIFEST)
+    manifest.check(site)
+    copy = registry_copy(_saved(folder, site) / WORK)
+    check_registry(copy)
+    count = _check_addresses(site, copy)
+    return Fetched(chosen, manifest.taken_at, count, begun or (site.state_dir / REGISTRY).exists())
+
+
+def place_backup(site: Site) -> None:
+    """Puts the fetched files into the state folder, and the database in which nothing is under way any more."""
+    folder = restore_folder(site)
+    _begun(folder).touch()
+    saved = _saved(folder, site)
+    manifest = read_manifest(saved / WORK / MANIFEST)
+    place_state(saved, manifest, site.state_dir)
+    place_registry(saved, site.state_dir)
+    with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
+        jobs = Jobs(store)
+        for job in jobs.unfinished():
+            jobs.finish(job.id, JobState.CANCELED, Message("backup.job_not_resumed"))
+        for row in store.all():
+            if row.status is Status.CREATING:
+                store.update(row.id, status=Status.ERROR, error=Message("run_ended_before"))
+
+
+def restore_seats(context: Context, source: Source) -> RestoredSeats:
+    """Creates the containers of all workspaces, not started, from their images. Raises BACKUP_FAILED, DISK_FULL."""
+    here, folder = context.on(), restore_folder(context.site)
+    work = _saved(folder, context.site) / WORK
+    manifest = read_manifest(work / MANIFEST)
+    restic = Restic(source, source.check(context.site.state_dir), "", folder / "cache")
+    rows = context.store.all()
+    with ExitStack() as held:
+        held.enter_context(context.locks.backup())
+        # Whoever takes a snapshot meanwhile leaves the images alone.
+        for run in {tag.rpartition("-")[2] for tag in manifest.images.values()}:
+            held.enter_context(context.locks.batch(run))
+        _load(here, restic, manifest)
+        wanted = wanted_up(context.store)
+
+        def make(row: Workspace) -> None:
+            image = manifest.images.get(row.id)
+            if image is None:
+                mark_lost(context, row, manifest.missing.get(row.id) or Message("container_gone"))
+                return
+            make_seat_again(here, row, image, work)
+            if not is_unreleased(row):
+                context.store.update(row.id, status=Status.STOPPED, error=None)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for done, _ in enumerate(pool.map(make, rows), 1):
+                context.progress(Message("step.restore_seats"), done, len(rows))
+        drop_loaded(here, [tag for archive in manifest.archives for tag in archive.tags if "/snapshot:" in tag])
+        context.sync_routes()
+    missing = [row.name for row in rows if row.id not in manifest.images]
+    return RestoredSeats(sorted(wanted & manifest.images.keys()), len(rows), missing)
+
+
+def _load(here: NodeContext, restic: Restic, manifest: Manifest) -> None:
+    for number, archive in enumerate(manifest.archives):
+        here.progress(Message("step.restore_images"), number, len(manifest.archives))
+        if any(here.engine.image(tag) is None for tag in archive.tags):
+            here.engine.load(restic.read(archive.snapshot, ARCHIVE))
+
+
+def _begun(folder: Path) -> Path:
+    """The mark that the installation is a restore that was not completed, and may be removed."""
+    return folder / "begun"
+
+
+def _is_fetched(folder: Path, chosen: str) -> bool:
+    mark = folder / "snapshot"
+    return mark.exists() and mark.read_text() == chosen
+
+
+def _saved(folder: Path, site: Site) -> Path:
+    """The backup's state folder, which may have had another path: the one with a manifest."""
+    files = folder / "files"
+    same = files / site.state_dir.relative_to("/")
+    if (same / WORK / MANIFEST).exists():
+        return same
+    found = next(files.glob(f"**/{WORK}/{MANIFEST}"), None)
+    if found is None:
+        raise AtelierError(Code.BACKUP_FAILED, Message("backup.no_manifest"), field="snapshot")
+    return found.parents[2]
+
+
+def _holds(state_dir: Path) -> int:
+    """How much would be lost: workspaces, and archives of their work."""
+    count = sum(1 for _ in (state_dir / "archives").glob("*"))
+    if (state_dir / REGISTRY).exists():
+        with closing(sqlite3.connect(state_dir / REGISTRY, timeout=30)) as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'workspaces'").fetchone():
+                count += db.execute("SELECT count(*) FROM workspaces").fetchone()[0]
+    return count
+
+
+def _chosen(restic: Restic, source: Source, snapshot: str | None) -> str:
+    """The full id of the snapshot to restore."""
+    found = restic.snapshots(STATE)
+    ids = [str(entry["id"]) for entry in found]
+    newest = snapshot in (None, "", "latest")
+    chosen = ids[-1:] if newest else [id for id in ids if id.startswith(str(snapshot))]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(f"{entry['short_id']} ({str(entry['time'])[:16]})" for entry in found[-20:]) or "-"
+    why = Message("backup.no_snapshot", snapshot=snapshot or "latest", repository=source.repository, names=names)
+    raise AtelierError(Code.VALIDATION_ERROR, why, field="snapshot", value=str(snapshot)[:64])
+
+
+def _check_addresses(site: Site, copy: Path) -> int:
+    """Raises VALIDATION_ERROR if a workspace's address or egress mode is not part of this installation's settings;
+    returns the number of workspaces."""
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as db:
+        rows = db.execute("SELECT proxy_mode, address FROM workspaces").fetchall()
+    for mode, address in rows:
+        network = site.networks.get(ProxyMode(mode))
+        if network is None:
+            raise other_setting("atelier_enable_proxy", "false", "true")
+        if IPv4Address(address) not in network.subnet:
+            raise other_setting(_SUBNETS[ProxyMode(mode)], network.subnet, f"a network with {address}")
+    return len(rows)

@@ -1,0 +1,133 @@
+"""The workspaces' containers in a backup: an image of each one's files, secrets included, and its settings of git.
+
+The images are Docker's own (commit, save, load), with the same names and the same fate as a clone's snapshot: a killed
+run's are removed by the next snapshot, and a restored seat's live as long as its container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import MIB, Status, Workspace
+from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_config, seat_spec
+from ..containers.context import Context, NodeContext
+from ..containers.git_provisioning import git_files, put_git_files
+from ..containers.snapshots import MAX_LAYERS, check_source, paused_for_copy, recover
+from ..engine.interface import Image, Size
+from ..workspaces.checkpoint_images import checkpoints_of
+from .state_files import entries, seat_folder
+
+# A seat is paused while its files are copied, together with what pausing itself takes for less than a second. Larger
+# ones are copied on while they run.
+PAUSE_SECONDS = 0.5
+# The copies of so many bytes exist at a time, or that of one seat that has more.
+_BATCH_BYTES = 1024 * MIB
+_SPARE_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True)
+class SavedSeat:
+    """``container`` is the id of the container that was copied to ``image``; ``tags`` has its checkpoints, too."""
+
+    container: str
+    image: str
+    tags: Sequence[str]
+
+
+def batches(rows: Sequence[Workspace], sizes: dict[str, Size], name: Callable[[str], str]) -> Iterator[list[Workspace]]:
+    """The rows in groups whose own files fit into the space for copies."""
+    batch: list[Workspace] = []
+    used = 0
+    for row in rows:
+        own = sizes.get(name(row.id), Size(0, 0)).own
+        if batch and used + own > _BATCH_BYTES:
+            yield batch
+            batch, used = [], 0
+        batch.append(row)
+        used += own
+    if batch:
+        yield batch
+
+
+def check_space(context: NodeContext, batch: Sequence[Workspace], sizes: dict[str, Size]) -> None:
+    """Raises DISK_FULL if Docker's disk has no room for the copies and for what Docker makes of them when it saves."""
+    found = [sizes[name] for row in batch if (name := context.site.container_name(row.id)) in sizes]
+    below = max((size.total - size.own for size in found), default=0)
+    need = 2 * sum(size.own for size in found) + below + _SPARE_BYTES
+    free = context.engine.free_space()
+    if free < need:
+        why = Message("backup.no_room", need=need // MIB, free=free // MIB)
+        raise AtelierError(Code.DISK_FULL, why, field="site.engine_url")
+
+
+def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> SavedSeat | None:
+    """Copies the seat to an image, paused for a moment if it runs; None if it has no container. The caller holds the
+    batch's lock. Raises WORKSPACE_BUSY, SNAPSHOT_FAILED, DISK_FULL."""
+    with context.locks.workspace(row.id, context.lock_wait):
+        recover(context, row)
+        name = context.site.container_name(row.id)
+        if context.engine.inspect(name) is None:
+            return None
+        container, base = check_source(context, row)
+        tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
+        _write_files(context, row, seat_folder(work, row.id))
+        make = context.engine.commit if len(base.layers) < MAX_LAYERS else context.engine.flatten
+        with ThreadPoolExecutor(1) as beside:
+            with paused_for_copy(context, row, container):
+                image = beside.submit(make, container.id, tag, _config(context, row, base))
+                wait([image], PAUSE_SECONDS)
+            image.result()
+        return SavedSeat(container.id, tag, [tag, *(found.tag for found in checkpoints_of(context, row.id))])
+
+
+def _config(context: NodeContext, row: Workspace, base: Image) -> dict[str, object]:
+    labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: row.id}
+    return {**base.config, "Labels": labels}
+
+
+def _write_files(context: NodeContext, row: Workspace, folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in git_files(context, row).items():
+        (folder / name).write_bytes(content)
+
+
+def drop_copies(context: NodeContext, saved: Sequence[SavedSeat]) -> None:
+    """Removes the copies; a failure leaves them to the next snapshot."""
+    for seat in saved:
+        with suppress(AtelierError):
+            context.engine.remove_image(seat.image, force=True)
+
+
+def _below(image: str) -> str:
+    """A name of the same kind for the layers below a copy."""
+    rest, _, run_id = image.rpartition("-")
+    return f"{rest}0-{run_id}"
+
+
+def drop_loaded(context: NodeContext, images: Iterable[str]) -> None:
+    """Removes the names of copies that containers were created from. The layers go with the containers."""
+    for image in images:
+        context.engine.remove_image(image, force=True)
+        context.engine.remove_image(_below(image), force=True)
+
+
+def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path) -> None:
+    """Creates the seat's container from the copy, not started. Can be repeated."""
+    with context.locks.workspace(row.id, context.lock_wait):
+        name = context.site.container_name(row.id)
+        discard_container(context, row)
+        context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image))
+        put_ide_config(context, row)
+        put_git_files(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
+
+
+def mark_lost(context: Context, row: Workspace, why: str) -> None:
+    """A row without a container: it can be started or deleted."""
+    context.store.update(row.id, status=Status.ERROR, error=Message("backup.not_saved", why=why))

@@ -1,0 +1,328 @@
+"""Backups: the settings, restic as it is run, copies of what changes, what becomes of a restored database."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atelier.backup import seats
+from atelier.backup.create import LastBackup, last_backup
+from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest, run_of
+from atelier.backup.restic import Restic, Source, keep_options, variables_in
+from atelier.backup.restore import _check_addresses, _holds, place_backup, restore_folder
+from atelier.backup.state_files import (
+    MANIFEST,
+    WORK,
+    check_registry,
+    excluded,
+    place_state,
+    registry_copy,
+    stage_copies,
+)
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, id_of
+from atelier.common.models import Status
+from atelier.database.job_store import Jobs, JobState
+from atelier.engine.interface import Size
+from support import open_store, order, refused, row, site
+
+CANARY = "canary-of-the-storage"
+MANIFEST_OF_NOTHING = Manifest("2027-03-01T12:00:00.000Z", "test", "test", [], {}, {}, [], [])
+
+
+def private(file: Path, text: str) -> Path:
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return file
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(str(tmp_path / "repository"), private(tmp_path / "password", "secret\n"))
+
+
+# --- Settings --------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_settings_are_refused_with_their_field(tmp_path: Path, source: Source) -> None:
+    state = tmp_path / "state"
+    assert source.check(state) == {}
+    readable = private(tmp_path / "readable", "x")
+    readable.chmod(0o640)
+    lines = private(tmp_path / "lines", "A=1\n\nno variable\n")
+    cases = [
+        (replace(source, repository=f"rest:https://somebody:{CANARY}@host/"), "repository"),
+        (replace(source, repository="backup"), "repository"),
+        (replace(source, repository=str(state / "backup")), "repository"),
+        (replace(source, key_file=tmp_path / "missing"), "key_file"),
+        (replace(source, key_file=private(tmp_path / "empty", "\n")), "key_file"),
+        (replace(source, key_file=readable), "key_file"),
+        (replace(source, environment_file=tmp_path / "missing"), "environment_file"),
+        (replace(source, environment_file=readable), "environment_file"),
+        (replace(source, environment_file=lines), "environment_file"),
+    ]
+    for wrong, field in cases:
+        with pytest.raises(AtelierError) as error:
+            wrong.check(state)
+        assert CANARY not in refused(error, Code.VALIDATION_ERROR, field)
+    for elsewhere in ("sftp:backup@host:/srv", "s3:https://host/bucket"):
+        assert replace(source, repository=elsewhere).check(state) == {}
+
+
+def test_the_environment_file_is_read_as_a_shell_would(tmp_path: Path) -> None:
+    text = "# the storage\nAWS_ACCESS_KEY_ID=abc\nexport AWS_SECRET_ACCESS_KEY='a b=c'\nEMPTY=\nQUOTED=\"x\"\n"
+    found = {"AWS_ACCESS_KEY_ID": "abc", "AWS_SECRET_ACCESS_KEY": "a b=c", "EMPTY": "", "QUOTED": "x"}
+    assert variables_in(private(tmp_path / "file", text)) == found
+
+
+def test_rules_are_restics_own() -> None:
+    assert keep_options({"daily": 7, "last": "3"}) == ["--keep-daily=7", "--keep-last=3"]
+    for keep in ({"dayly": 7}, {"daily": 0}, {"daily": -1}, {"daily": "--prune"}):
+        with pytest.raises(AtelierError) as error:
+            keep_options(keep)
+        refused(error, Code.VALIDATION_ERROR, "keep")
+
+
+# --- restic ----------------------------------------------------------------------------------------------------------
+
+FAKE = """#!/bin/sh
+printf '%s\\n' "$*" >>"$FOLDER/words"
+env >"$FOLDER/environment"
+if [ -n "$(cat "$FOLDER/says" 2>/dev/null)" ]; then cat "$FOLDER/says" >&2; exit 1; fi
+case $1 in
+  backup) cat >"$FOLDER/stored"; touch "$FOLDER/ended"; echo '{"message_type":"status"}'
+    echo '{"message_type":"summary","snapshot_id":"5e7a"}' ;;
+  dump) printf 'first '; printf 'second' ;;
+  snapshots) printf '[{"id":"b","time":"2027-03-02","hostname":"h"},{"id":"a","time":"2027-03-01","hostname":"h"}]' ;;
+esac
+"""
+
+
+@pytest.fixture
+def restic(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restic]:
+    """restic's place is taken by a script that notes how it is called."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "restic"
+    program.write_text(FAKE)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    variables = {"FOLDER": str(tmp_path), "AWS_SECRET_ACCESS_KEY": CANARY}
+    return Restic(source, variables, "h", tmp_path / "cache")  # type: ignore[return-value]
+
+
+def test_secrets_are_on_no_command_line(tmp_path: Path, restic: Restic) -> None:
+    assert restic.store_stream("images.tar", iter([b"a", b"b"]), ["one", "two"]) == "5e7a"
+    assert (tmp_path / "stored").read_bytes() == b"ab"
+    assert b"".join(restic.read("5e7a", "images.tar")) == b"first second"
+    assert [found["id"] for found in restic.snapshots("one", "two")] == ["a", "b"]
+    restic.forget("one", {"daily": 2})
+    restic.forget("one", {})
+    restic.remove(["a"])
+    words = (tmp_path / "words").read_text()
+    assert CANARY not in words and "secret" not in words
+    assert CANARY in (tmp_path / "environment").read_text()
+    assert "--keep-daily=2" in words and words.count("forget") == 2
+
+
+def test_a_stream_that_breaks_off_is_not_stored(tmp_path: Path, restic: Restic) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"a"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        restic.store_stream("images.tar", pieces(), [])
+    assert not (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "field"),
+    [
+        ("Fatal: wrong password or no key found", Code.VALIDATION_ERROR, "key_file"),
+        ("Fatal: x\nIs there a repository at the following location?\n/srv", Code.VALIDATION_ERROR, "repository"),
+        ("write /srv/x: no space left on device", Code.DISK_FULL, "repository"),
+        ("unable to create lock in backend: repository is already locked by PID 5", Code.BACKUP_FAILED, "repository"),
+        ("Fatal: something else", Code.BACKUP_FAILED, "repository"),
+    ],
+)
+def test_what_restic_says_becomes_an_error(tmp_path: Path, restic: Restic, said: str, code: Code, field: str) -> None:
+    (tmp_path / "says").write_text(said)
+    with pytest.raises(AtelierError) as error:
+        restic.open(create=False)
+    refused(error, code, field)
+
+
+def test_a_check_that_fails_is_damage_but_for_a_lock(tmp_path: Path, restic: Restic) -> None:
+    (tmp_path / "says").write_text("pack 1234 does not exist\nFatal: repository contains errors")
+    with pytest.raises(AtelierError) as error:
+        restic.check()
+    assert id_of(error.value.message) == "backup.damaged"
+    (tmp_path / "says").write_text("unable to create lock in backend")
+    with pytest.raises(AtelierError) as error:
+        restic.check()
+    assert id_of(error.value.message) == "backup.locked"
+
+
+def test_no_repository_is_made_where_something_else_is(tmp_path: Path, restic: Restic) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "data").mkdir()
+    (tmp_path / "says").write_text("Is there a repository at the following location?")
+    with pytest.raises(AtelierError) as error:
+        restic.open(create=True)
+    refused(error, Code.VALIDATION_ERROR, "repository")
+    assert "init" not in (tmp_path / "words").read_text()
+
+
+# --- The state folder ------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    name = ["-c", "user.name=x", "-c", "user.email=x@x"]
+    return subprocess.run(
+        ["git", "-C", str(folder), *name, *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_what_changes_while_it_is_read_is_of_one_moment(tmp_path: Path) -> None:
+    state, work, saved = tmp_path / "state", tmp_path / "work", tmp_path / "saved"
+    with open_store(state) as store:
+        store.reserve([order("one")])
+    bare, clone = state / "git" / "data" / "app.git", tmp_path / "clone"
+    bare.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(bare.parent / "git.sqlite3")) as db:
+        db.executescript("PRAGMA journal_mode = WAL; CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('ada');")
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(bare))
+    git(tmp_path, "clone", "-q", str(bare), str(clone))
+    git(clone, "commit", "-q", "--allow-empty", "-m", "first")
+    git(clone, "push", "-q", "origin", "HEAD:main")
+    first = git(bare, "rev-parse", "main")
+    (state / "names.key").write_text("key")
+    (state / "platform.json").write_text("{}")
+
+    databases, repositories = stage_copies(state, work)
+    assert databases == ["git/data/git.sqlite3", "registry.sqlite3"]
+    assert repositories == ["git/data/app.git"]
+    # Pushed between the copy and the reading, with its reference and without one of its objects.
+    git(clone, "commit", "-q", "--allow-empty", "-m", "second")
+    git(clone, "push", "-q", "origin", "HEAD:main")
+    git(clone, "push", "-q", "origin", "HEAD:later")
+    subprocess.run(["cp", "-a", str(state), str(saved)], check=True)
+    for path in excluded(saved, databases):
+        found = Path(path)
+        if found.is_file():
+            found.unlink()
+    second = git(bare, "rev-parse", "main")
+    (saved / "git/data/app.git/objects" / second[:2] / second[2:]).unlink()
+    (saved / WORK).parent.mkdir()
+    subprocess.run(["cp", "-a", str(work), str(saved / WORK)], check=True)
+
+    target = tmp_path / "target"
+    manifest = replace(MANIFEST_OF_NOTHING, databases=databases, repositories=repositories)
+    for _ in range(2):
+        place_state(saved, manifest, target)
+        restored = target / "git/data/app.git"
+        assert git(restored, "for-each-ref", "--format=%(refname) %(objectname)") == f"refs/heads/main {first}"
+        assert "missing" not in git(restored, "fsck", "--connectivity-only")
+        with closing(sqlite3.connect(target / "git/data/git.sqlite3")) as db:
+            assert db.execute("SELECT name FROM users").fetchall() == [("ada",)]
+        assert (target / "names.key").read_text() == "key"
+        assert not (target / "registry.sqlite3").exists() and not (target / "backup").exists()
+        assert not (target / "platform.json").exists()
+
+
+def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
+    here = site(tmp_path / "new")
+    saved = restore_folder(here) / "files" / str(here.state_dir).lstrip("/")
+    work = saved / WORK
+    work.mkdir(parents=True)
+    with open_store(tmp_path / "old") as store:
+        made, ready = store.reserve([order("made"), order("ready")])
+        store.update(ready.id, status=Status.RUNNING)
+        job = Jobs(store).create("delete", [ready.id], {}, "somebody")
+    databases, _ = stage_copies(tmp_path / "old", work)
+    replace(MANIFEST_OF_NOTHING, databases=databases).write(work / MANIFEST)
+    for _ in range(2):
+        place_backup(here)
+        with open_store(here.state_dir) as store:
+            assert Jobs(store).get(job.id).state is JobState.CANCELED
+            assert (store.get(id=made.id).status, store.get(id=ready.id).status) == (Status.ERROR, Status.RUNNING)
+            store.delete(made.id)
+
+
+def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / MANIFEST
+    MANIFEST_OF_NOTHING.write(file)
+    assert read_manifest(file) == MANIFEST_OF_NOTHING
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": FORMAT + 1, "more": 1}))
+    with pytest.raises(AtelierError) as error:
+        read_manifest(file)
+    refused(error, Code.VALIDATION_ERROR, "snapshot")
+    with open_store(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
+        check_registry(tmp_path / "registry.sqlite3")
+        db.execute("PRAGMA user_version = 1000")
+    with pytest.raises(AtelierError) as error:
+        check_registry(tmp_path / "registry.sqlite3")
+    refused(error, Code.VALIDATION_ERROR, "snapshot")
+
+
+def test_other_settings_are_refused_with_their_names(tmp_path: Path) -> None:
+    here = site(tmp_path)
+    for other in (replace(MANIFEST_OF_NOTHING, instance="x"), replace(MANIFEST_OF_NOTHING, image_prefix="x")):
+        with pytest.raises(AtelierError) as error:
+            other.check(here)
+        assert "-e atelier_i" in refused(error, Code.VALIDATION_ERROR, next(iter({error.value.details["field"]})))
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("one")])
+    file = registry_copy(tmp_path / "work")
+    stage_copies(tmp_path, tmp_path / "work")
+    assert _check_addresses(here, file) == 1
+    for column, value, field in (
+        ("address", "10.77.0.1", "atelier_network_open_subnet"),
+        ("proxy_mode", "logging", "atelier_enable_proxy"),
+    ):
+        with closing(sqlite3.connect(file)) as db:
+            db.execute(f"UPDATE workspaces SET {column} = ? WHERE id = ?", (value, made.id))  # noqa: S608
+            db.commit()
+        with pytest.raises(AtelierError) as error:
+            _check_addresses(here, file)
+        refused(error, Code.VALIDATION_ERROR, field)
+
+
+def test_workspaces_and_archives_would_be_lost(tmp_path: Path) -> None:
+    assert _holds(tmp_path / "none") == 0
+    with open_store(tmp_path) as store:
+        store.reserve([order("one"), order("two")])
+    (tmp_path / "archives" / "spring").mkdir(parents=True)
+    assert _holds(tmp_path) == 3
+
+
+def test_copies_take_bounded_space() -> None:
+    rows = [row(id=f"{number:012x}", name=str(number)) for number in range(4)]
+    half = seats._BATCH_BYTES // 2
+    sizes = {"0": Size(half, half), "1": Size(half, half), "2": Size(1, 1), "3": Size(9 * half, 9 * half)}
+    found = seats.batches(rows, sizes, lambda id: str(int(id, 16)))
+    assert [[found.name for found in batch] for batch in found] == [["0", "1"], ["2"], ["3"]]
+
+
+def test_how_the_last_one_ended_is_read_whatever_is_there(tmp_path: Path) -> None:
+    assert last_backup(tmp_path) == LastBackup()
+    (tmp_path / "backup").mkdir()
+    for text in ("", "[]", '{"other": 1}'):
+        (tmp_path / "backup" / "status.json").write_text(text)
+        assert last_backup(tmp_path) == LastBackup()
+
+
+def test_snapshots_of_one_run_are_known_by_its_tag() -> None:
+    assert run_of({"tags": ["atelier-state", "run-5e7a"]}) == "run-5e7a"
+    assert run_of({"tags": None}) == run_of({}) == ""
+    archive: Any = Archive("5e7a", ["x"])
+    assert archive.tags == ["x"] and id_of(Message("backup.job_not_resumed")) == "backup.job_not_resumed"
