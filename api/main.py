@@ -20,6 +20,7 @@ from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
 from .background import certificate_renewal, cleanup, disk_watch, health_watch, node_lists, watchdog
+from .background.backup_schedule import BackupSchedule
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
 from .background.idle_stop import IdleStop
@@ -116,6 +117,7 @@ async def _lifespan(
             asyncio.create_task(watchdog.run(), name="watchdog"),
             asyncio.create_task(IdleStop(services).run(), name="expiry"),
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
+            asyncio.create_task(BackupSchedule(services).run(), name="backups"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(node_lists.run(services), name="lists"),
             asyncio.create_task(disk_watch.run(services), name="disk"),

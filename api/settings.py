@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from atelier.ansible_module import checked, parse_site
+from atelier.backup.restic import keep_options
 from atelier.common.declared import SIZE, build, options
 from atelier.common.errors import AtelierError
 from atelier.common.models import Site, address
@@ -66,6 +67,32 @@ class Workshop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Backup:
+    """Backups by the clock."""
+
+    repository: Annotated[
+        str,
+        "The restic repository, such as C(/srv/backup), C(sftp:backup@host:/srv/atelier) or"
+        " C(s3:https://s3.example.org/bucket). Empty for none.",
+    ]
+    password_file: Annotated[Path, "File with the repository's password, which only root may read."]
+    environment_file: Annotated[
+        str, "File with the storage's credentials as C(NAME=value) lines, which only root may read. Empty for none."
+    ]
+    times: Annotated[
+        tuple[str, ...], "When backups are made each day, in this machine's time, such as C(02:30). Empty for never."
+    ]
+    keep: Annotated[
+        Mapping[str, Any],
+        "The backups to keep, by C(last), C(hourly), C(daily), C(weekly), C(monthly), C(yearly). Empty for all.",
+    ]
+
+    @property
+    def clock_times(self) -> tuple[time, ...]:
+        return tuple(_clock_time(text) for text in self.times)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an installation told its API."""
 
@@ -96,6 +123,7 @@ class Settings:
         int, SIZE, "Free bytes on Docker's disk below which seats that fill it are stopped, such as C(5g); 0 for none."
     ]
     workshop: Workshop = field(metadata={"prefix": "workshop_"})
+    backup: Backup = field(metadata={"prefix": "backup_"})
     # What the role finds out.
     api_templates: Annotated[tuple[str, ...], "The templates that a workspace can be made from."]
     api_token: Annotated[Path, "File with the token."]
@@ -144,13 +172,28 @@ def load_settings(path: Path | None = None) -> Settings:
     if len(token) < 32:
         raise ValueError(f"the token in {given['api_token']} is shorter than 32 characters")
     check_group(given["workshop_group"])
-    return build(
+    made = build(
         Settings,
         given | {"workshop_end": _moment(given["workshop_end"])},
         site=parse_site(raw["atelier_site"]),
         raw_site=raw["atelier_site"],
         token=token,
     )
+    _check_backup(made.backup)
+    return made
+
+
+def _check_backup(backup: Backup) -> None:
+    if backup.clock_times and not backup.repository:
+        raise ValueError("atelier_backup_times is set without atelier_backup_repository: set both, or neither")
+    keep_options(backup.keep)
+
+
+def _clock_time(text: str) -> time:
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError as error:
+        raise ValueError(f"atelier_backup_times has {text!r}: use times of the day such as '02:30'") from error
 
 
 def _moment(text: str) -> datetime | None:

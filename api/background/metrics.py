@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from atelier.backup.create import last_backup
 from atelier.common.messages import as_message
 from atelier.gateway.acme import read_attempts, read_request
 from atelier.gateway.certificate import served_certificate
@@ -49,7 +50,8 @@ def certificate_expires(services: Services) -> datetime | None:
 
 def platform_metrics(services: Services) -> list[Metric]:
     """The figures of the platform and its machines."""
-    return [*_workspaces(services), *_jobs(services), *_machines(services), *_health(services), *_https(services)]
+    parts = (_workspaces, _jobs, _machines, _health, _https, _backup)
+    return [metric for part in parts for metric in part(services)]
 
 
 def seat_metrics(services: Services) -> list[Metric]:
@@ -164,6 +166,21 @@ def _https(services: Services) -> list[Metric]:
         float(site.secure_context),
     )
     return [expires, failures, secure]
+
+
+def _backup(services: Services) -> list[Metric]:
+    last = last_backup(services.settings.site.state_dir)
+    succeeded = GaugeMetricFamily(
+        "atelier_backup_last_success_timestamp_seconds", "When the last good backup was made; absent if none was"
+    )
+    if last.succeeded_at:
+        succeeded.add_metric([], datetime.fromisoformat(last.succeeded_at).timestamp())
+    scheduled, failed = bool(services.settings.backup.times), last.error is not None
+    return [
+        GaugeMetricFamily("atelier_backup_configured", "Whether backups are scheduled", float(scheduled)),
+        GaugeMetricFamily("atelier_backup_last_failed", "Whether the last backup failed", float(failed)),
+        succeeded,
+    ]
 
 
 def attention(services: Services) -> list[Found]:

@@ -20,7 +20,9 @@ VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
-RELEASE, DRAIN = "release", "drain"
+RELEASE, DRAIN, BACKUP = "release", "drain", "backup"
+# A first backup to a slow storage.
+_BACKUP_SECONDS = 12 * 3600.0
 Outcomes = list[dict[str, Any]]
 _LEAVING = ("stop", "delete", TEARDOWN, RELEASE)
 
@@ -72,8 +74,9 @@ class Operation:
     needs_cleanup: bool = False
     # Whether it may be ended while it runs: not what would leave a workspace between two states.
     cancelable: bool = True
-    # Additional time limit per workspace.
+    # Additional time limit, per workspace and for the whole.
     seconds_each: float = 0
+    seconds: float = 0
 
 
 def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
@@ -224,6 +227,16 @@ OPERATIONS: Mapping[str, Operation] = {
         # Not in the lane of what people wait for: the world's DNS may take minutes.
         Operation("certificate", "certificate_renew", "create"),
         Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),
+        Operation(
+            BACKUP,
+            "backup",
+            "backup",
+            lambda _, job: job.variables,
+            unfinished=lambda *_: (),
+            finalize=_outcomes,
+            needs_cleanup=True,
+            seconds=_BACKUP_SECONDS,
+        ),
     )
 }
 

@@ -1,7 +1,8 @@
-"""The job queue: a few executions at a time, with separate lanes for creates and for bulk operations such as clones.
+"""The job queue: a few executions at a time, with separate lanes for creates, for bulk operations such as clones, and
+for backups.
 
-A clone of fifty takes half a minute, and a create that builds a template's image some minutes; a "stop" must not wait
-for them. Jobs for the same workspace run in the order of their requests.
+A clone of fifty takes half a minute, a create that builds a template's image some minutes, a backup perhaps hours; a
+"stop" must not wait for them. Jobs for the same workspace run in the order of their requests.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .operations import Operation
 log = logging.getLogger(__name__)
 
 # Executions that run at once. Each takes some 100 MiB.
-_LANES = {"interactive": 4, "create": 4, "bulk": 1}
+_LANES = {"interactive": 4, "create": 4, "bulk": 1, "backup": 1}
 # Maximum attempts after a Docker outage, and the polling interval for Docker to come back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5
@@ -207,7 +208,7 @@ class Queue:
         can establish it."""
         for attempt in range(1, _ATTEMPTS + 1):
             outages = self._docker.outages
-            ended = await self._execute(playbook, variables, job, canceled, ticket.operation.seconds_each)
+            ended = await self._execute(playbook, variables, job, canceled, ticket.operation)
             if ended.error is None or attempt == _ATTEMPTS:
                 break
             if ended.error.code is not Code.SERVICE_UNAVAILABLE and self._docker.outages == outages:
@@ -224,9 +225,10 @@ class Queue:
         return ended
 
     async def _execute(
-        self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event, seconds_each: float
+        self, playbook: str, variables: Mapping[str, Any], job: Job, canceled: threading.Event, operation: Operation
     ) -> Ended:
         loop = asyncio.get_running_loop()
+        more = operation.seconds + operation.seconds_each * len(job.project_ids)
 
         def notify(note: Note) -> None:
             self._note_if_possible(job, note)
@@ -243,7 +245,7 @@ class Queue:
                 "atelier_ready_timeout": self._settings.ready_timeout,
                 "atelier_reset_keep_hours": self._settings.reset_keep_hours,
             },
-            deadline=self._settings.ready_timeout * 3 + 600 + self._build_seconds + seconds_each * len(job.project_ids),
+            deadline=self._settings.ready_timeout * 3 + 600 + self._build_seconds + more,
         )
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 

@@ -97,3 +97,7 @@ def test_a_time_that_is_none_and_a_short_token_are_refused(tmp_path: Path) -> No
         load_settings(write_settings(tmp_path, TOKEN, workshop_end="tomorrow"))
     with pytest.raises(ValueError, match="shorter than 32"):
         load_settings(write_settings(tmp_path, "short"))
+    with pytest.raises(ValueError, match="atelier_backup_times has '25:00'"):
+        load_settings(write_settings(tmp_path, TOKEN, backup_times=["25:00"]))
+    with pytest.raises(ValueError, match="without atelier_backup_repository"):
+        load_settings(write_settings(tmp_path, TOKEN, backup_times=["02:30"]))

@@ -1,0 +1,73 @@
+"""Makes backups by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+
+from atelier.backup.create import last_backup
+
+from ..auth.middleware import Caller
+from ..core.periodic import run_periodically
+from ..runner.operations import BACKUP
+from ..services.jobs import submit
+from ..services.services import Services
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 30.0
+# After a backup that failed.
+_RETRY = timedelta(hours=1)
+_CALLER = Caller("127.0.0.1", "schedule")
+
+
+class BackupSchedule:
+    """A task of the API; does nothing if no times are set."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings.backup
+        self._since = _now()
+
+    async def run(self) -> None:
+        if self._settings.times:
+            await run_periodically(log, "making a backup", _EVERY_SECONDS, self._look, self._services.watcher)
+
+    async def _look(self) -> None:
+        services, last = self._services, last_backup(self._services.settings.site.state_dir)
+        tried = datetime.fromisoformat(last.ended_at).astimezone() if last.ended_at else None
+        if not is_due(_now(), self._settings.clock_times, tried, failed=last.error is not None, since=self._since):
+            return
+        if any(job.operation == BACKUP for job in services.read_jobs.unfinished()):
+            return
+        variables = {
+            "atelier_backup_repository": self._settings.repository,
+            "atelier_backup_password_file": str(self._settings.password_file),
+            "atelier_backup_environment_file": self._settings.environment_file,
+            "atelier_backup_keep": dict(self._settings.keep),
+            # An empty folder where a disk should be mounted must not become the repository.
+            "backup_create": False,
+        }
+        job = await asyncio.to_thread(services.jobs.create, BACKUP, [], variables, _CALLER.name)
+        ended = await submit(services, _CALLER, job)
+        # A job without workspaces has no line otherwise.
+        outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
+        services.audit.write(_CALLER.name, BACKUP, None, outcome, job.id)
+        if ended.error is not None:
+            log.error("the backup failed: %s", ended.error)
+
+
+def is_due(moment: datetime, times: Iterable[time], tried: datetime | None, *, failed: bool, since: datetime) -> bool:
+    """Whether a time of the schedule has come since the last backup was tried, or the API started where none was; or
+    an hour has passed since one that failed."""
+    if tried is not None and failed and moment - tried >= _RETRY:
+        return True
+    begins = (moment.replace(hour=at.hour, minute=at.minute, second=0, microsecond=0) for at in times)
+    latest = max((at if at <= moment else at - timedelta(days=1) for at in begins), default=None)
+    return latest is not None and latest > (tried or since)
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
