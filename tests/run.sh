@@ -24,13 +24,10 @@ check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
-<<<<<<< HEAD
 check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
-=======
-check_cluster() { suite cluster; }
 check_acme() { suite acme; }
->>>>>>> e8a4b26 (gateway: atelier_tls_acme: a certificate by DNS-01 with lego that renews itself)
+check_backup() { suite backup; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -55,16 +52,10 @@ stages=(
   "e2e"
 )
 
-# Several machines: only when they are named.
-<<<<<<< HEAD
-for name in cluster cluster_chaos; do
+# Several machines, an authority for certificates with a name server, backups: only when they are named.
+for name in cluster cluster_chaos acme backup; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
-=======
-[[ " $* " != *" cluster "* ]] || stages+=("cluster")
-# An authority for certificates, and a name server.
-[[ " $* " != *" acme "* ]] || stages+=("acme")
->>>>>>> e8a4b26 (gateway: atelier_tls_acme: a certificate by DNS-01 with lego that renews itself)
 
 run() { # NAME
   case $1 in

@@ -1,0 +1,204 @@
+"""What a workshop has that a backup must bring back, and the ways to make, kill and restore one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import tarfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from tests.installed import ROOT, Installation
+from tests.module.processes import descendants
+
+INSTANCE = "atelier-backup"
+PORT = 18161
+CANARY = "canary-of-the-repository"
+# Columns that say what happened lately.
+_LATELY = ("orders", "last_activity")
+
+
+@dataclass
+class Backups:
+    installation: Installation
+    folder: Path
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The front door with the installation's variables; no secret is on any command line meanwhile."""
+        with watched_command_lines() as seen:
+            done = self.installation.run(*words)
+        assert not [line for line in seen if CANARY in line]
+        assert CANARY not in done.stdout + done.stderr
+        return done
+
+    def back_up(self) -> float:
+        """Makes a backup; returns the seconds that it took."""
+        begun = time.monotonic()
+        done = self.run("backup", str(self.repository))
+        assert done.returncode == 0, done.stdout[-3000:]
+        return time.monotonic() - begun
+
+    def restore(self, *words: str) -> float:
+        begun = time.monotonic()
+        done = self.run("restore", str(self.repository), *words)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return time.monotonic() - begun
+
+    def purge(self) -> None:
+        done = self.installation.run("down", "--purge", "--yes")
+        assert done.returncode == 0, done.stdout[-3000:]
+
+    def killed(self, seconds: float, *words: str) -> bool:
+        """Runs the front door and kills it, with all that it started, after so long; returns whether it still ran."""
+        process = subprocess.Popen(
+            [str(ROOT / "atelier"), *words, "-e", f"@{self.installation.variables}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        ran = process.poll() is None
+        found: set[int] = set()
+        while new := {process.pid, *descendants(process.pid)} - found:
+            for pid in new:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            found |= new
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(30)
+        return ran
+
+    # --- Looking ----------------------------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        token = (self.installation.state_dir / "api" / "token").read_text().strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{PORT}{path}",
+            json.dumps(body).encode() if body is not None else None,
+            {"Host": f"localhost:{PORT}", "Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 - our own gateway
+            text = answer.read().decode()
+        return json.loads(text) if text.startswith(("{", "[")) else text
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        with sqlite3.connect(self.installation.state_dir / "registry.sqlite3") as db:
+            db.row_factory = sqlite3.Row
+            found = [dict(row) for row in db.execute(f"SELECT * FROM {table}")]  # noqa: S608 - ours
+        return [{key: value for key, value in row.items() if key not in _LATELY} for row in found]
+
+    def branches(self) -> dict[str, str]:
+        """The branches of all repositories, with their commits."""
+        found = {}
+        for repository in sorted((self.installation.state_dir / "git" / "data").rglob("HEAD")):
+            words = ["git", "-C", str(repository.parent), "-c", "safe.directory=*", "for-each-ref"]
+            said = subprocess.run(
+                [*words, "--format=%(refname) %(objectname)"], capture_output=True, text=True, check=True
+            )
+            found[repository.parent.name] = said.stdout
+        return found
+
+    def picture(self) -> dict[str, Any]:
+        """All that must be the same afterwards."""
+        state = self.installation.state_dir
+        return {
+            **{name: self.rows(name) for name in ("workspaces", "claims", "aliases", "shared_ports")},
+            "branches": self.branches(),
+            "secrets": {
+                name: (state / name).read_text() for name in ("api/token", "names.key", "git/credentials.json")
+            },
+            "sheet": self.installation.sheet.read_text(),
+            "files": {seat.name: files(seat) for seat in self.seats()},
+            # Which hold the password's hash.
+            "settings": [entries(seat, "/etc/code-server/config.yaml") for seat in self.seats()],
+            "recordings": sorted(str(path) for path in (state / "recordings").rglob("*")),
+        }
+
+    def seats(self) -> list[Any]:
+        api = docker.from_env()
+        labels = [f"atelier.instance={INSTANCE}", "atelier.workspace"]
+        found = api.containers.list(all=True, filters={"label": labels})
+        return sorted(found, key=lambda seat: str(seat.labels["atelier.name"]))
+
+    def seat(self, name: str) -> Any:
+        return next(seat for seat in self.seats() if seat.labels["atelier.name"] == name)
+
+    def inside(self, seat: Any, script: str) -> str:
+        code, output = seat.exec_run(["sh", "-c", script], user="coder")
+        assert code == 0, output.decode()
+        return str(output.decode().strip())
+
+
+def files(seat: Any) -> dict[str, tuple[object, ...]]:
+    """All that the seat's user has, without code-server's own notes of its last start."""
+    found = entries(seat, "/workspace") | entries(seat, "/home/coder")
+    return {name: what for name, what in found.items() if "/share/code-server" not in name}
+
+
+def entries(seat: Any, path: str) -> dict[str, tuple[object, ...]]:
+    """Names, kinds, modes, owners, links and contents of what is at the path, in a seat that runs or not."""
+    found: dict[str, tuple[object, ...]] = {}
+    stream, _ = seat.get_archive(path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+        for entry in archive:
+            content = archive.extractfile(entry) if entry.isreg() else None
+            digest = hashlib.sha256(content.read()).hexdigest() if content else ""
+            found[entry.name] = (entry.type, entry.mode, entry.uid, entry.gid, entry.linkname, digest)
+    return found
+
+
+@contextmanager
+def watched_command_lines() -> Iterator[set[str]]:
+    """All command lines of the machine that are seen meanwhile."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def longest_pause(since: float) -> float:
+    """Seconds that a seat was paused, as Docker's own events have it."""
+    begun: dict[str, int] = {}
+    longest = 0
+    filters = {"type": "container", "label": f"atelier.instance={INSTANCE}", "event": ["pause", "unpause"]}
+    for event in docker.from_env().api.events(since=since, until=time.time(), filters=filters, decode=True):
+        if event["Action"] == "pause":
+            begun[event["id"]] = event["timeNano"]
+        else:
+            longest = max(longest, event["timeNano"] - begun.pop(event["id"]))
+    assert not begun
+    return longest / 1e9
