@@ -29,13 +29,37 @@ options:
     required: true
     suboptions:
       made_from:
-        description: Files and folders that the platform is made from.
+        description: Files and folders that every play reads.
         type: list
         elements: path
         required: true
+      plays:
+        description: Plays that need not run when what they read is the same, although something else changed.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          name:
+            description: The play's name.
+            type: str
+            required: true
+          made_from:
+            description: Files and folders that it reads.
+            type: list
+            elements: path
+            required: true
+          variables:
+            description: A digest of the variables that it reads.
+            type: str
+            required: true
       variables:
-        description: A digest of the variables it is made with.
+        description: A digest of all variables. The API's play reads them, which runs whenever anything changed.
         type: str
+        required: true
+      made_from_by_api:
+        description: Files and folders that only the API's play and those in O(look_at.plays) read.
+        type: list
+        elements: path
         required: true
       files:
         description: Files and folders that the roles made.
@@ -65,8 +89,13 @@ EXAMPLES = r"""
     site: "{{ atelier_site }}"
     state: compare
     look_at:
-      made_from: ["{{ playbook_dir }}/../roles"]
-      variables: "{{ atelier_network_open_subnet | hash('sha256') }}"
+      made_from: ["{{ playbook_dir }}/../library"]
+      plays:
+        - name: Gateway
+          made_from: ["{{ playbook_dir }}/../roles/gateway"]
+          variables: "{{ atelier_base_port | string | hash('sha256') }}"
+      variables: "{{ (atelier_base_port ~ atelier_seat_disk) | hash('sha256') }}"
+      made_from_by_api: ["{{ playbook_dir }}/../api", "{{ playbook_dir }}/../roles"]
       files: ["{{ atelier_state_dir }}/gateway/haproxy.cfg"]
       bridges: ["{{ atelier_network_open_bridge }}"]
       templates: "{{ atelier_templates }}"
@@ -81,6 +110,11 @@ why:
   description: What differs, the first thing found.
   type: str
   returned: when something does
+plays_unchanged:
+  description: The names of the plays of O(look_at.plays) that need not run.
+  type: list
+  elements: str
+  returned: when something differs
 look_at:
   description: What was given.
   type: dict
@@ -115,18 +149,23 @@ def _run(module: AnsibleModule) -> dict[str, Any]:
 
 def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
     file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
+    left_out: list[str] = []
     try:
         now = _look(module, site)
     except AtelierError as error:  # no Docker yet, or none that runs: the roles see to that
         why: str | None = error.message.rstrip(".")
     else:
-        why = "everything was asked for" if module.params["everything"] else None
-        why = why or fingerprints.difference(fingerprints.read_fingerprint(file), now)
+        last = fingerprints.read_fingerprint(file)
+        why = fingerprints.difference(last, now)
+        left_out = fingerprints.plays_unchanged(last, now)
+    if module.params["everything"]:
+        why, left_out = "everything was asked for", []
     if why is None:
         return answer | {"unchanged": True, "summary": "No: the platform is as the last run left it."}
     if not module.check_mode:
         file.unlink(missing_ok=True)
-    return answer | {"unchanged": False, "why": why, "summary": f"Running all roles: {why}."}
+    running = f"Running all roles but those of {', '.join(left_out)}" if left_out else "Running all roles"
+    return answer | {"unchanged": False, "why": why, "plays_unchanged": left_out, "summary": f"{running}: {why}."}
 
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
@@ -145,15 +184,19 @@ def _look(module: AnsibleModule, site: Site) -> fingerprints.Fingerprint:
     nft = module.get_bin_path("nft")
     _, firewall, _ = module.run_command([nft, "list", "table", "inet", site.instance]) if nft else (1, "", "")
     parts = {
-        "a variable": given["variables"],
         "the firewall": firewall,
-        **fingerprints.sources([Path(path) for path in (*given["made_from"], *given["files"])]),
+        **fingerprints.sources(map(Path, (*given["made_from"], *given["files"]))),
         **fingerprints.host(given["bridges"]),
         **fingerprints.services(engine, site.instance),
         **fingerprints.templates(engine, site, given["templates"]),
         **fingerprints.git_server(site),
     }
-    return fingerprints.Fingerprint(time.time(), parts)
+    of_api = {"a variable": given["variables"], **fingerprints.sources(map(Path, given["made_from_by_api"]))}
+    plays = {
+        play["name"]: fingerprints.digest({"": play["variables"], **fingerprints.sources(map(Path, play["made_from"]))})
+        for play in given["plays"]
+    }
+    return fingerprints.Fingerprint(time.time(), parts, of_api, plays)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import stat
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.installed import ROOT, Installation, Seat
 
-from .conftest import PATIENCE_MS, SEATS, changed_count, enter, in_terminal, seat_of, started, visit, write_in
+from .conftest import PATIENCE_MS, PORT, SEATS, changed_count, enter, in_terminal, seat_of, started, visit, write_in
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
@@ -87,6 +88,17 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
     assert "the platform is as the last run left it" in again.stdout
     assert not [seat.password for seat in installation.seats() if seat.password in again.stdout]
     assert (started(), installation.sheet.read_bytes()) == before
+
+
+def test_a_changed_setting_runs_only_what_reads_it(installation: Installation) -> None:
+    gateway = started()
+    changed = installation.run("up", "-e", "atelier_max_workspaces_per_user=77")
+    assert changed.returncode == 0, changed.stdout[-3000:]
+    assert "but those of Docker, Networks and firewall, Images, Egress, Git, Gateway" in changed.stdout
+    # Only the API is another container now.
+    assert len({*started()} - {*gateway}) == 1
+    config = httpx.get(f"http://127.0.0.1:{PORT}/api/config").json()["config"]
+    assert config["limits"]["maxWorkspacesPerUser"] == 77
 
 
 def test_a_rehearsal_is_a_report_for_ci(installation: Installation, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from atelier.host.platform_fingerprint import (
     Fingerprint,
     difference,
     git_server,
+    plays_unchanged,
     read_fingerprint,
     sources,
     write_fingerprint,
@@ -20,25 +21,49 @@ from forge_server import Reply, forge_server
 from support import site
 
 PARTS = {"the boot": "b", "the container atelier-api": "1 of sha256:2", "/etc/x": "d"}
-NOTED = Fingerprint(1000, PARTS)
+PLAYS = {"Egress": "e", "Gateway": "g"}
+NOTED = Fingerprint(1000, PARTS, {"a variable": "v"}, PLAYS)
+
+
+def changed(**fields: Any) -> Fingerprint:
+    return replace(NOTED, **{"at": 1001.0, **fields})
 
 
 def test_the_same_needs_nothing() -> None:
-    assert difference(NOTED, Fingerprint(1000 + MAX_AGE_SECONDS - 1, PARTS)) is None
+    assert difference(NOTED, replace(NOTED, at=1000 + MAX_AGE_SECONDS - 1)) is None
 
 
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (Fingerprint(1001, PARTS | {"the boot": "c"}), "the boot changed"),
-        (Fingerprint(1001, {"the boot": "b", "/etc/x": "d"}), "the container atelier-api is gone"),
-        (Fingerprint(1001, PARTS | {"/etc/y": "e"}), "/etc/y is new"),
-        (Fingerprint(1000 + MAX_AGE_SECONDS, PARTS), "the last complete run is more than a day ago"),
-        (Fingerprint(999, PARTS), "the last complete run is more than a day ago"),
+        (changed(parts=PARTS | {"the boot": "c"}), "the boot changed"),
+        (changed(parts={"the boot": "b", "/etc/x": "d"}), "the container atelier-api is gone"),
+        (changed(parts=PARTS | {"/etc/y": "e"}), "/etc/y is new"),
+        (changed(at=1000 + MAX_AGE_SECONDS), "the last complete run is more than a day ago"),
+        (changed(of_api={"a variable": "w"}), "a variable changed"),
+        (changed(at=999), "the last complete run is more than a day ago"),
     ],
 )
 def test_whatever_differs_is_named(now: Fingerprint, why: str) -> None:
     assert difference(NOTED, now) == why
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "left_out"),
+    [
+        (NOTED, changed(of_api={"a variable": "w"}), ["Egress", "Gateway"]),
+        (NOTED, changed(of_api={"a variable": "w"}, plays=PLAYS | {"Gateway": "h"}), ["Egress"]),
+        # Whatever is missing of the platform: its play may be any.
+        (NOTED, changed(parts={"the boot": "b"}), []),
+        (NOTED, changed(at=1000 + MAX_AGE_SECONDS), []),
+        (None, NOTED, []),
+        (replace(NOTED, plays={}), NOTED, []),
+    ],
+)
+def test_a_play_that_reads_nothing_that_changed_is_left_out(
+    last: Fingerprint | None, now: Fingerprint, left_out: list[str]
+) -> None:
+    assert plays_unchanged(last, now) == left_out
 
 
 def test_what_was_noted_is_read_again_and_what_is_broken_counts_for_nothing(tmp_path: Path) -> None:

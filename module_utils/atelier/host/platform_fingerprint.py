@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,23 @@ _BRIDGES = Path("/sys/class/net")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """``at`` is in seconds since the epoch."""
+    """``at`` is in seconds since the epoch. ``parts``: what there is, and what every play reads. ``of_api``: what the
+    API's play reads besides. ``plays``: of each play that may be left out, a digest of what it reads besides."""
 
     at: float
     parts: Mapping[str, str]
+    of_api: Mapping[str, str] = field(default_factory=dict)
+    plays: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return json.dumps({"at": self.at, "parts": dict(self.parts)}, indent=1, sort_keys=True).encode()
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, text: str) -> Fingerprint | None:
         """Returns None for an invalid file; the fingerprint is only an optimisation."""
         try:
             raw: Any = json.loads(text)
-            return cls(float(raw["at"]), dict(raw["parts"]))
+            return cls(float(raw["at"]), dict(raw["parts"]), dict(raw["of_api"]), dict(raw["plays"]))
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -51,12 +54,20 @@ def difference(last: Fingerprint | None, now: Fingerprint) -> str | None:
         return "no complete run is on record"
     if not 0 <= now.at - last.at < MAX_AGE_SECONDS:
         return "the last complete run is more than a day ago"
-    for part in sorted(last.parts.keys() | now.parts.keys()):
-        if part not in now.parts:
+    then, there = {**last.parts, **last.of_api}, {**now.parts, **now.of_api}
+    for part in sorted(then.keys() | there.keys()):
+        if part not in there:
             return f"{part} is gone"
-        if last.parts.get(part) != now.parts[part]:
-            return f"{part} {'changed' if part in last.parts else 'is new'}"
+        if then.get(part) != there[part]:
+            return f"{part} {'changed' if part in then else 'is new'}"
     return None
+
+
+def plays_unchanged(last: Fingerprint | None, now: Fingerprint) -> list[str]:
+    """The plays that read nothing that changed; none when what there is is not as the last run left it."""
+    if last is None or difference(replace(last, of_api=now.of_api), now):
+        return []
+    return [play for play, digest in now.plays.items() if last.plays.get(play) == digest]
 
 
 def read_fingerprint(file: Path) -> Fingerprint | None:
@@ -86,6 +97,10 @@ def _digest(path: Path) -> str | None:
             whole.update(f"{file.relative_to(path)}\0{file.stat().st_mode:o}\0".encode())
             whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
+
+
+def digest(parts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
 
 
 def services(engine: Engine, instance: str) -> dict[str, str]:
