@@ -100,6 +100,13 @@ options:
     description: Generate a password for a new workspace, and return it once.
     type: bool
     default: false
+  stop_reason:
+    description:
+      - Why it is stopped, with O(state=stopped). By default, one that was V(idle) starts again when somebody opens its
+        address (C(atelier_wake_on_visit)).
+    type: str
+    choices: [idle, end, disk, person]
+    default: person
   seats_csv:
     description: A CSV file (mode 0600) with a row for this name, which is kept up to date and whose password is used.
     type: path
@@ -176,7 +183,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.messages import Message
-from ansible.module_utils.atelier.common.models import ProxyMode
+from ansible.module_utils.atelier.common.models import ProxyMode, StopReason
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.git.urls import check_git_access
 from ansible.module_utils.atelier.workspaces.credentials_csv import CredentialsCsv
@@ -204,6 +211,7 @@ def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:
     desired = WorkspaceSpec(
         state=state,
         proxy_mode=ProxyMode(mode) if mode else None,
+        stop_reason=StopReason(given.pop("stop_reason")),
         git_access=check_git_access(user, token),
         sheet=sheet,
         **given,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from atelier.common.errors import AtelierError
-from atelier.common.models import Workspace
+from atelier.common.models import StopReason, Workspace
 from atelier.engine.container_limits import CPU_SHARES
 from atelier.workspaces.disk_limits import (
     NEED_BYTES,
@@ -208,7 +208,8 @@ class DiskWatch:
             # What cannot be noted now is noted after the next look.
             with suppress(AtelierError):
                 await self._tell()
-            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
+            variables = {"workspace_stop_reason": StopReason.DISK}
+            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
         except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from atelier.common.models import Workspace
+from atelier.common.models import StopReason, Workspace
 from atelier.database.claims import pool
 from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
@@ -105,12 +105,13 @@ class IdleStop:
             self._used.clear()
         return moment
 
-    async def _stop(self, row: Workspace, reason: str) -> None:
+    async def _stop(self, row: Workspace, reason: StopReason) -> None:
         services = self._services
         self._stopping.add(row.id)
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:
-            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], {}, _CALLER.name)
+            variables = {"workspace_stop_reason": reason}
+            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
             submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
         except Exception:
             self._stopping.discard(row.id)  # the next look tries again

@@ -63,6 +63,7 @@ def row(**values: object) -> Workspace:
         "error": None,
         "status": Status.RUNNING,
         "proxy_mode": ProxyMode.NONE,
+        "stop_reason": None,
         "limits": Limits(),
     }
     return Workspace(**known | values)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from atelier.common.models import Workspace
+from atelier.common.models import StopReason, Workspace
 from atelier.common.steady_clock import SteadyClock
 from atelier.database.workspace_store import WorkspaceStore
 from support import open_store, order, row
@@ -111,7 +111,7 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     async def beats(rows: object) -> dict[str, datetime]:
         return {"0123456789ab": datetime.fromtimestamp(machine.wall() - 1, UTC)}
 
-    async def stop(self: IdleStop, row: Workspace, reason: str) -> None:
+    async def stop(self: IdleStop, row: Workspace, reason: StopReason) -> None:
         stopped.append((row.name, reason))
         running.pop(row.id)
 
@@ -148,4 +148,4 @@ def test_no_seat_is_stopped_because_the_clock_jumped(monkeypatch: pytest.MonkeyP
     machine.jump = jump
     pass_minutes(60)
     # The clock is right now: the workshop is over where it went ahead.
-    assert stopped[1:] == ([("busy", "the workshop is over")] if jump > 0 else [])
+    assert stopped[1:] == ([("busy", "end")] if jump > 0 else [])

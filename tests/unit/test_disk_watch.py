@@ -106,7 +106,7 @@ class World:
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> str:
         if self.refusal:
             raise self.refusal
-        assert (operation, variables, caller) == ("stop", {}, "disk")
+        assert (operation, variables, caller) == ("stop", {"workspace_stop_reason": "disk"}, "disk")
         return ids[0]
 
     def _begin(self, services: object, caller: object, job: str) -> asyncio.Future[None]:

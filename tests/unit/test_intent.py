@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atelier.common.models import Status
-from atelier.database.intent import present, stopped_on_purpose, to_stay_stopped, wanted_up
+from atelier.common.models import Status, StopReason
+from atelier.database.intent import (
+    back_to_sleep,
+    present,
+    sleepers,
+    stopped_on_purpose,
+    to_stay_stopped,
+    wake,
+    wanted_up,
+)
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.database.migrations import _MIGRATIONS
 from atelier.database.workspace_store import WorkspaceStore
@@ -74,6 +82,53 @@ def test_a_stop_of_what_an_outage_stopped_is_for_good(store: WorkspaceStore, sea
     (counted,) = present(store, [seat]).values()
     to_stay_stopped(store, seat)
     assert present(store, [seat])[seat] == counted  # once is enough
+
+
+def test_why_a_seat_was_stopped_is_known_until_it_starts(store: WorkspaceStore, seat: str) -> None:
+    def reason() -> str | None:
+        return store.get(id=seat).stop_reason
+
+    assert reason() is None
+    stopped_on_purpose(store, seat, StopReason.IDLE)
+    assert reason() == "idle"
+    stopped_on_purpose(store, seat)  # what follows of another operation, such as a move
+    assert reason() == "idle"
+    to_stay_stopped(store, seat)  # somebody stops what sleeps
+    assert reason() == "person"
+    to_stay_stopped(store, seat, StopReason.IDLE)  # a stop for being idle that came too late
+    assert reason() == "person"
+    store.claim_running_slot(seat)
+    assert reason() is None
+    stopped_on_purpose(store, seat, StopReason.END)
+    store.observe(store.get(id=seat), Status.RUNNING, None)
+    assert reason() is None
+
+
+def test_a_visit_wakes_only_what_sleeps(store: WorkspaceStore, seat: str) -> None:
+    assert wake(store, [seat], ["idle"]) == []
+    stopped_on_purpose(store, seat, StopReason.END)
+    assert (wake(store, [seat], ["idle"]), sleepers(store, ["idle"])) == ([], [])
+    store.claim_running_slot(seat)
+    stopped_on_purpose(store, seat, StopReason.IDLE)
+    assert wake(store, ["0" * 12], ["idle"]) == []
+    assert wake(store, [seat], ["idle"]) == [seat]
+    assert wanted_up(store) == {seat}
+    # Until its container starts, so that the gateway asks about its visits.
+    assert sleepers(store, ["idle"]) == [seat]
+    # There was no room for it.
+    back_to_sleep(store, [seat])
+    assert (wanted_up(store), sleepers(store, ["idle"])) == (set(), [seat])
+    wake(store, [seat], ["idle"])
+    store.claim_running_slot(seat)
+    back_to_sleep(store, [seat])
+    assert (wanted_up(store), sleepers(store, ["idle"])) == ({seat}, [])
+
+
+def test_who_stops_a_seat_that_wakes_up_keeps_it_stopped(store: WorkspaceStore, seat: str) -> None:
+    stopped_on_purpose(store, seat, StopReason.IDLE)
+    wake(store, [seat], ["idle"])
+    to_stay_stopped(store, seat)
+    assert (wanted_up(store), store.get(id=seat).stop_reason) == (set(), "person")
 
 
 # --- Jobs after a crash ---------------------------------------------------------------------------------------------

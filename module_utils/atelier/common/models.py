@@ -31,6 +31,16 @@ class Status(StrEnum):
     ERROR = "error"
 
 
+class StopReason(StrEnum):
+    """Why a workspace was stopped on purpose."""
+
+    IDLE = "idle"
+    # Of its workshop.
+    END = "end"
+    DISK = "disk"
+    PERSON = "person"
+
+
 @dataclass(frozen=True)
 class Network:
     """A Docker network that seats are put on, the range of their fixed addresses, and their proxy's port."""
@@ -245,6 +255,8 @@ class Workspace(NamedTuple):
     error: str | None
     status: Status
     proxy_mode: ProxyMode
+    # Why it was stopped on purpose, one of StopReason; None for one that was started since.
+    stop_reason: str | None
     limits: Limits
 
     @property

@@ -2,6 +2,9 @@
 
 ``status`` follows Docker, which after a crash stops every container. ``wanted`` changes only by a decision: a start or
 a stop by a module, a ``docker start`` or ``docker stop`` by hand while Docker runs.
+
+``stop_reason`` says why a workspace was stopped; a start clears it. A workspace sleeps if it was stopped for one of the
+reasons that a visit may undo. While it wakes up, it is wanted and still has its reason.
 """
 
 from __future__ import annotations
@@ -10,27 +13,58 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..common.models import Status
+from ..common.models import Status, StopReason
 from .workspace_store import WorkspaceStore
 
 
-def stopped_on_purpose(store: WorkspaceStore, workspace_id: str) -> None:
-    """Notes that the workspace is stopped and is to stay so, also when Docker restarts."""
+def stopped_on_purpose(store: WorkspaceStore, workspace_id: str, reason: StopReason | None = None) -> None:
+    """Notes that the workspace is stopped and is to stay so, also when Docker restarts. Without a reason it keeps the
+    one that it has."""
     with store.transaction() as db:
         db.execute(
-            "UPDATE workspaces SET status = ?, error = NULL, wanted = 'stopped', orders = orders + 1 WHERE id = ?",
-            (Status.STOPPED, workspace_id),
+            "UPDATE workspaces SET status = ?, error = NULL, wanted = 'stopped', orders = orders + 1,"
+            " stop_reason = coalesce(?, stop_reason, ?) WHERE id = ?",
+            (Status.STOPPED, reason, StopReason.PERSON, workspace_id),
         )
 
 
-def to_stay_stopped(store: WorkspaceStore, workspace_id: str) -> None:
+def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason = StopReason.PERSON) -> None:
     """Notes that a workspace whose container is down already, for whatever reason, is to stay so. One that is being
-    made, or whose status says otherwise, is left alone."""
+    made, or whose status says otherwise, is left alone. One that is stopped has not become idle."""
     with store.transaction() as db:
         db.execute(
+            "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1, stop_reason = ?2"
+            " WHERE id = ?1 AND status IN ('stopped', 'error')"
+            " AND (wanted <> 'stopped' OR (?2 <> 'idle' AND stop_reason IS NOT ?2))",
+            (workspace_id, reason),
+        )
+
+
+def sleepers(store: WorkspaceStore, reasons: Sequence[str]) -> list[str]:
+    """Ids of the workspaces that were stopped for one of the reasons, also of those that wake up."""
+    with store.reading() as db:
+        rows = db.execute("SELECT id, stop_reason FROM workspaces WHERE stop_reason IS NOT NULL").fetchall()
+    return [id for id, reason in rows if reason in reasons]
+
+
+def wake(store: WorkspaceStore, ids: Sequence[str], reasons: Sequence[str]) -> list[str]:
+    """Notes that those of the workspaces that sleep are to run; returns their ids."""
+    with store.transaction() as db:
+        woken = [id for id in sleepers(store, reasons) if id in ids]
+        db.executemany(
+            "UPDATE workspaces SET wanted = 'running', orders = orders + 1 WHERE id = ? AND wanted = 'stopped'",
+            [(id,) for id in woken],
+        )
+    return woken
+
+
+def back_to_sleep(store: WorkspaceStore, ids: Sequence[str]) -> None:
+    """Notes that those of the workspaces whose start was not even begun sleep on."""
+    with store.transaction() as db:
+        db.executemany(
             "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1"
-            " WHERE id = ? AND status IN ('stopped', 'error') AND wanted <> 'stopped'",
-            (workspace_id,),
+            " WHERE id = ? AND wanted = 'running' AND stop_reason IS NOT NULL AND status IN ('stopped', 'error')",
+            [(id,) for id in ids],
         )
 
 

@@ -198,6 +198,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    # Why a workspace was stopped on purpose; null for one that was started since, and for older stops.
+    ("ALTER TABLE workspaces ADD COLUMN stop_reason TEXT CHECK (stop_reason IN ('idle', 'end', 'disk', 'person'))",),
 )
 # The version of a file that is up to date.
 VERSION = len(_MIGRATIONS)

@@ -10,11 +10,11 @@ from typing import Any
 from ..common.messages import restored
 from ..common.models import Limits, ProxyMode, Status, Workspace
 
-# In the order of Workspace's fields; the last two make its Limits.
+# In the order of Workspace's fields; memory and cpus make its Limits.
 COLUMNS = (
     "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes,"
     " password_hash, cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error,"
-    " status, proxy_mode, memory, cpus"
+    " status, proxy_mode, stop_reason, memory, cpus"
 )
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
@@ -78,9 +78,9 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position: a list makes thousands of these.
-    git_problem, sessions, batch, error, status, mode, memory, cpus = row[17:]
+    git_problem, sessions, batch, error, status, mode, reason, memory, cpus = row[17:]
     kept = (*row[:17], restored(git_problem), sessions, batch, restored(error))
-    return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)))
+    return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], reason, _limits(memory, cpus)))
 
 
 @lru_cache

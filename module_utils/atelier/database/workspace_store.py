@@ -210,7 +210,8 @@ class WorkspaceStore:
         becomes wanted; a stopped one keeps its intent."""
         with self._transaction():
             self._db.execute(
-                "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted)"
+                "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
+                " stop_reason = iif(?1 = 'running', NULL, stop_reason)"
                 " WHERE id = ?3 AND status = ?4",
                 (status, error, seen.id, seen.status),
             )
@@ -221,7 +222,8 @@ class WorkspaceStore:
         with self._transaction(dry_run):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
             self._db.execute(
-                "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', orders = orders + 1 WHERE id = ?",
+                "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', stop_reason = NULL,"
+                " orders = orders + 1 WHERE id = ?",
                 (status, workspace_id),
             )
 
@@ -348,6 +350,7 @@ class WorkspaceStore:
                 error=None,
                 status=Status.CREATING,
                 proxy_mode=order.proxy_mode,
+                stop_reason=None,
                 limits=order.limits,
             )
             for order, address, node in zip(orders, addresses, nodes, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..common.models import StopReason
 from ..database.workspace_store import WorkspaceStore
 
 # An unused IDE takes a hundredth of a core.
@@ -29,7 +30,7 @@ class UsageSample:
 
 def is_due(
     signs: UsageSample, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
-) -> str | None:
+) -> StopReason | None:
     """Why the workspace must be stopped now; None otherwise.
 
     ``idle`` is how long one may be unused, ``end`` when its workshop is over, each None where that does not count.
@@ -39,11 +40,11 @@ def is_due(
     if signs.extended_until is not None and moment < signs.extended_until:
         return None
     if end is not None and signs.started_at < end <= moment:
-        return "the workshop is over"
+        return StopReason.END
     if idle is None or signs.in_use:
         return None
     last = max(filter(None, (signs.started_at, signs.last_use, signs.extended_until, watched_since)))
-    return "idle" if moment - last >= idle else None
+    return StopReason.IDLE if moment - last >= idle else None
 
 
 def extend(store: WorkspaceStore, workspace_id: str, minutes: int) -> datetime:

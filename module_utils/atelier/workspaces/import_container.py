@@ -51,6 +51,7 @@ def row_from_container(context: NodeContext, id: str, container: Container) -> W
         error=None,
         status=Status.RUNNING if container.status == "running" else Status.STOPPED,
         proxy_mode=ProxyMode(mode) if mode in set(ProxyMode) else DEFAULT_MODE,
+        stop_reason=None,
         limits=Limits(memory, cpus),
     )
 

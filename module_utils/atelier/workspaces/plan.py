@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, Workspace
+from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Site, Status, StopReason, Workspace
 from ..common.validation import (
     check_group,
     check_id,
@@ -73,6 +73,7 @@ class WorkspaceSpec:
     remove_password: bool = False
     must_exist: bool = False
     generate_password: bool = False
+    stop_reason: StopReason = StopReason.PERSON
     sheet: CredentialsCsv | None = None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..common.egress_modes import DEFAULT_MODE, Capability
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import Status, Workspace
+from ..common.models import Status, StopReason, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
 from ..containers.container import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
@@ -99,7 +99,8 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
             if desired.state is WorkspaceState.ABSENT:
                 context.sync_routes()  # a removal that was killed may have left its route
             if desired.state is WorkspaceState.STOPPED and workspace is not None:
-                to_stay_stopped(context.store, workspace.id)  # an outage may have stopped it, which is not for good
+                # An outage may have stopped it, which is not for good.
+                to_stay_stopped(context.store, workspace.id, desired.stop_reason)
             return EnsureResult(False, before, before, _git_warnings(context, desired, workspace))
         warnings = _warnings(workspace, steps)
         if desired.sheet and desired.password:
@@ -167,7 +168,7 @@ def _apply(
         Step.START: lambda context, _, workspace: bring_up(context, workspace),
         Step.FETCH: _fetch,
         Step.REPOSITORY: lambda context, _, workspace: _give_repository(context, workspace),
-        Step.STOP: lambda context, _, workspace: _stop(context, workspace),
+        Step.STOP: lambda context, desired, workspace: _stop(context, workspace, desired.stop_reason),
     }
     for step in Step:
         if step in steps:
@@ -191,7 +192,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
                     remove(context.at(workspace), workspace)
             raise
         if Step.STOP in steps:
-            _stop(here, workspace)
+            _stop(here, workspace, desired.stop_reason)
     return context.store.get(id=workspace.id)
 
 
@@ -278,9 +279,9 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
     await_ide(context, workspace)
 
 
-def _stop(context: NodeContext, workspace: Workspace) -> None:
+def _stop(context: NodeContext, workspace: Workspace, reason: StopReason) -> None:
     context.engine.stop(context.site.container_name(workspace.id))
-    stopped_on_purpose(context.store, workspace.id)
+    stopped_on_purpose(context.store, workspace.id, reason)
 
 
 def change_password(context: NodeContext, workspace: Workspace, password_hash: str | None) -> None:
