@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import Status
+from atelier.common.models import Status, StopReason
 from atelier.common.validation import check_email, check_person
 from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Participant, members, pool, sheet
+from atelier.database.intent import stopped_on_purpose
 from atelier.database.workspace_store import WorkspaceStore
 from support import open_store, order, refused, row, site, start_python
 
@@ -84,6 +85,22 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
         assert claims.occupancy() == Occupancy(11, 2, 8)
         full = claims.claim(people(*(f"{number}@x.org" for number in range(9))))
         assert [outcome.status for outcome in full] == [ClaimStatus.SEATED] * 8 + [ClaimStatus.FULL]
+
+
+def test_seats_that_sleep_are_given_after_those_that_run(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        seated(store, 4)
+        claims = Claims(store, "spring", wakes=["idle"])
+        for name, reason in (
+            ("Spring 1", StopReason.IDLE),
+            ("Spring 2", StopReason.PERSON),
+            ("Spring 4", StopReason.END),
+        ):
+            stopped_on_purpose(store, store.get(name=name).id, reason)
+        assert claims.occupancy() == Occupancy(4, 0, 2)
+        outcomes = claims.claim(people("a@x.org", "b@x.org", "c@x.org"))
+        names = [outcome.claim.seat_name if outcome.claim else outcome.status for outcome in outcomes]
+        assert names == ["Spring 3", "Spring 1", ClaimStatus.FULL]
 
 
 def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> None:

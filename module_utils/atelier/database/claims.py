@@ -128,6 +128,7 @@ class _Candidate(NamedTuple):
     group: str | None
     cloned_from: str | None
     status: str
+    stop_reason: str | None
 
 
 def pool(rows: Sequence[Row], group: str) -> list[Row]:
@@ -158,10 +159,14 @@ def _number(name: str) -> int | None:
 
 
 class Claims:
-    """The claims on the seats of one workshop group."""
+    """The claims on the seats of one workshop group. Seats that run can be claimed, and those that were stopped for a
+    reason in ``wakes``: they start when they are opened."""
 
-    def __init__(self, store: WorkspaceStore, group: str, bounds: Bounds = Bounds()) -> None:
+    def __init__(
+        self, store: WorkspaceStore, group: str, bounds: Bounds = Bounds(), wakes: Collection[str] = ()
+    ) -> None:
         self._store = store
+        self._wakes = wakes
         self._group = group
         self._bounds = bounds
         self._known: tuple[object, Sequence[_Candidate]] = (None, ())
@@ -171,8 +176,8 @@ class Claims:
     ) -> list[ClaimResult]:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
-        A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, not running or
-        ``leaving`` (about to be stopped or removed) are not assigned.
+        A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, that neither run nor
+        sleep, or that are ``leaving`` (about to be stopped or removed) are not assigned.
         """
         with self._store.transaction() as db:
             opened = self._select("released_at IS NULL")
@@ -180,8 +185,8 @@ class Claims:
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
-            running = self._running(db)
-            free = (seat for seat in running if seat.id not in taken)
+            usable = self._usable(db)
+            free = (seat for seat in usable if seat.id not in taken)
             moment = now()
             outcomes: list[ClaimResult] = []
             for participant in participants:
@@ -209,20 +214,23 @@ class Claims:
                 sources.update([place[1]] if place[1] else [])
                 outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
             # Of what was read, these claims have changed nothing.
-            self._known = self._store.version(), running
+            self._known = self._store.version(), usable
         return outcomes
 
-    def _running(self, db: sqlite3.Connection) -> Sequence[_Candidate]:
-        """The seats that run, in the order of assignment; read again after any other change of the database."""
+    def _usable(self, db: sqlite3.Connection) -> Sequence[_Candidate]:
+        """The seats that run or sleep, in the order of assignment; read again after another change of the database."""
         version, seats = self._known
         if version == self._store.version():
             return seats
-        found = db.execute("SELECT id, name, group_name, cloned_from, status FROM workspaces ORDER BY sequence")
-        return [
-            seat
-            for seat in pool([_Candidate._make(row) for row in found.fetchall()], self._group)
-            if seat.status == Status.RUNNING
-        ]
+        found = db.execute(
+            "SELECT id, name, group_name, cloned_from, status, stop_reason FROM workspaces ORDER BY sequence"
+        )
+        seats = pool([_Candidate._make(row) for row in found.fetchall()], self._group)
+        # Those that run first: nobody waits for these.
+        return sorted(filter(self._is_usable, seats), key=lambda seat: seat.status != Status.RUNNING)
+
+    def _is_usable(self, seat: _Candidate | Workspace) -> bool:
+        return seat.status == Status.RUNNING or (seat.status == Status.STOPPED and seat.stop_reason in self._wakes)
 
     def release(self, workspace_id: str) -> Claim:
         """Ends and returns the claim on a seat. Raises NOT_FOUND if it has none."""
@@ -267,8 +275,7 @@ class Claims:
         seats = self.seats()
         taken = {claim.workspace_id for claim in self.open()}
         free = [seat for seat in seats if seat.id not in taken]
-        running = [seat for seat in free if seat.status is Status.RUNNING]
-        return Occupancy(len(seats), len(seats) - len(free), len(running))
+        return Occupancy(len(seats), len(seats) - len(free), sum(map(self._is_usable, free)))
 
     def _select(self, condition: str, *values: str) -> list[Claim]:
         with self._store.reading() as db:
