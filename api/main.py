@@ -28,6 +28,7 @@ from .background.metrics import collector
 from .background.project_list import ProjectList, Topics
 from .background.recovery import recover
 from .background.revival import Revival
+from .background.sleepers import Sleepers
 from .core import errors
 from .core.openapi import document
 from .routers import (
@@ -43,6 +44,7 @@ from .routers import (
     seats,
     session,
     system,
+    visits,
     workshop,
     workshop_teardown,
 )
@@ -78,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *(events.router, session.router, egress.router, git.router, workshop.router, seats.router),
         workshop_teardown.router,
         nodes.router,
+        visits.router,
     )
     errors.install(app, [route for router in routers for route in router.routes])
     for router in routers:
@@ -116,6 +119,7 @@ async def _lifespan(
             asyncio.create_task(Revival(services).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
             asyncio.create_task(IdleStop(services).run(), name="expiry"),
+            asyncio.create_task(Sleepers(services).run(), name="sleepers"),
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(BackupSchedule(services).run(), name="backups"),
             asyncio.create_task(cleanup.run(services), name="cleanup"),

@@ -118,6 +118,15 @@ class Settings:
         " machine is lost; 0 for none.",
     ]
     workspace_timeout: Annotated[float, "Minutes after which an idle workspace is stopped; 0 for never."]
+    wake_on_visit: Annotated[
+        tuple[Literal["idle", "end", "person"], ...],
+        "Which stopped workspaces start when somebody opens their address, by the reason that they were stopped for:"
+        " C(idle), C(end) (of the workshop), C(person). None: an empty list.",
+    ]
+    wakes_per_minute: Annotated[
+        int,
+        "Starts by visits from one address elsewhere within a minute; 0 for no limit. A workspace has its own limit.",
+    ]
     reset_keep_hours: Annotated[float, "Hours that the container which a reset replaced is kept."]
     disk_reserve: Annotated[
         int, SIZE, "Free bytes on Docker's disk below which seats that fill it are stopped, such as C(5g); 0 for none."

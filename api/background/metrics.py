@@ -72,7 +72,10 @@ def _workspaces(services: Services) -> list[Metric]:
     statuses = Counter(str(services.presenter.status(row)[0]) for row in services.reads.all())
     for status in ("creating", "running", "stopped", "error"):
         workspaces.add_metric([status], statuses[status])
-    return [workspaces]
+    wakes = CounterMetricFamily("atelier_wakes", "Visits that started a sleeping workspace", labels=["outcome"])
+    for outcome in ("started", "failed", "refused"):
+        wakes.add_metric([outcome], services.wakes.outcomes[outcome])
+    return [workspaces, wakes]
 
 
 def _jobs(services: Services) -> list[Metric]:

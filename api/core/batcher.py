@@ -33,7 +33,8 @@ class Waiting(Generic[T, R]):
 
 class Batcher(Generic[T, R]):
     """Belongs to one event loop. ``serve`` completes the calls of a batch; its exception is raised to all calls without
-    a result. ``choose`` picks the next batch from the waiting calls; up to ``runs`` batches run at once."""
+    a result. ``choose`` picks the next batch from the waiting calls; up to ``runs`` batches run at once. A run begins
+    ``gather`` seconds after its first call, so that calls which arrive together share it."""
 
     def __init__(
         self,
@@ -41,8 +42,10 @@ class Batcher(Generic[T, R]):
         serve: Callable[[Sequence[Waiting[T, R]]], Awaitable[None]],
         choose: Callable[[Sequence[Waiting[T, R]]], Sequence[Waiting[T, R]]] = list,
         runs: int = 1,
+        gather: float = 0.0,
     ) -> None:
         self._name, self._serve, self._choose, self._most_runs = name, serve, choose, runs
+        self._gather = gather
         self._waiting: list[Waiting[T, R]] = []
         self._runs: list[asyncio.Task[None]] = []
 
@@ -55,6 +58,8 @@ class Batcher(Generic[T, R]):
         return await one.result
 
     async def _serve_all(self) -> None:
+        if self._gather:
+            await asyncio.sleep(self._gather)
         while batch := self._choose(self._waiting):
             self._waiting = [one for one in self._waiting if one not in batch]
             try:

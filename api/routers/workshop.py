@@ -38,6 +38,7 @@ from ..schemas.workshop import (
 from ..services.jobs import reserve_and_create_job, submit, submit_and_wait
 from ..services.passwords import new_password
 from ..services.services import Services
+from ..services.visits import wake_early
 from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
@@ -210,6 +211,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
                         raise
                 # The seat was removed meanwhile, and the claim with it.
                 return await _claim(services, caller, participant)
+    _wake(services, caller, claim)
     if outcome.status is ClaimStatus.KNOWN:
         seat = _seat(services, claim)
         return _refused(services, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
@@ -231,7 +233,15 @@ async def _seat_with_password(services: Services, caller: Caller, claim: Claim) 
     password = await new_password(services, caller, claim.workspace_id)
     await asyncio.to_thread(services.claim_batcher.claims.mark_password_shown, claim)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
+    _wake(services, caller, claim)
     return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
+
+
+def _wake(services: Services, caller: Caller, claim: Claim) -> None:
+    """Starts the participant's seat if it sleeps, so that it is ready when they open it."""
+    row = services.reads.find(id=claim.workspace_id)
+    if row is not None:
+        wake_early(services, row, caller.address)
 
 
 def _is_code(code: str, given: str | None) -> bool:

@@ -10,6 +10,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.messages import Message, untagged
 from atelier.common.models import Status
 from atelier.containers.container import is_unreleased, release_failed
+from atelier.database.intent import back_to_sleep
 from atelier.database.job_store import Job, Jobs
 from atelier.database.workspace_store import WorkspaceStore
 
@@ -20,7 +21,7 @@ VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
-RELEASE, DRAIN, BACKUP = "release", "drain", "backup"
+RELEASE, DRAIN, BACKUP, WAKE = "release", "drain", "backup", "wake"
 # A first backup to a slow storage.
 _BACKUP_SECONDS = 12 * 3600.0
 Outcomes = list[dict[str, Any]]
@@ -101,6 +102,11 @@ def _moved(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     errors = {seat["id"]: seat["error"] for seat in seats_of(ended, "workspace_revive") if seat["error"]}
     return _with_errors(_finalize(jobs, job, ended), errors)
+
+
+def _woken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+    back_to_sleep(jobs.store, job.project_ids)
+    return _revived(jobs, job, ended)
 
 
 def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -222,6 +228,13 @@ OPERATIONS: Mapping[str, Operation] = {
             "workspace_revive",
             variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
             finalize=_revived,
+            seconds_each=10,
+        ),
+        Operation(
+            WAKE,
+            "workspace_revive",
+            variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
+            finalize=_woken,
             seconds_each=10,
         ),
         # Not in the lane of what people wait for: the world's DNS may take minutes.

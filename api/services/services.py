@@ -35,7 +35,9 @@ from ..auth.hashing import Hashing
 from ..auth.sessions import Sessions
 from ..auth.workspace_password import PasswordCheck
 from ..core.event_streams import Streams
+from ..core.password_batcher import PasswordBatcher
 from ..core.rate_limit import Limiter
+from ..core.wakes import Wakes
 from ..monitoring.disk_gauge import DiskGauge
 from ..monitoring.docker_events import Watcher
 from ..monitoring.git_server import GitVersion
@@ -47,7 +49,6 @@ from ..runner.operations import OPERATIONS, leaving
 from ..runner.queue import Queue
 from ..settings import Settings
 from .claim_batcher import ClaimBatcher
-from .password_batcher import PasswordBatcher
 from .presenter import Presenter
 
 # What one address may try within a minute.
@@ -76,7 +77,7 @@ class Services:
         self.sessions, self.admin_password = sessions, admin_password
         self.jobs = Jobs(store)
         self.read_jobs = Jobs(reads)
-        self.read_claims = Claims(reads, workshop.group)
+        self.read_claims = Claims(reads, workshop.group, wakes=settings.wake_on_visit)
         self.watcher = Watcher(site, store, locks)
         self.sampler = Sampler(site, self.watcher)
         self.engines = Engines(site, patience=_ENGINE_SECONDS)
@@ -94,12 +95,13 @@ class Services:
         # For queries about one seat that a caller waits for.
         self.seat_threads = SeatThreads(_SEAT_THREADS, "seats")
         self.claim_batcher = ClaimBatcher(
-            Claims(store, workshop.group, workshop.seats_per),
+            Claims(store, workshop.group, workshop.seats_per, settings.wake_on_visit),
             Limiter(workshop.claims_per_minute, "too_many.claims"),
             lambda: leaving(self.jobs),
             password_due=workshop.generate_passwords,
         )
         self.password_batcher = PasswordBatcher()
+        self.wakes = Wakes(settings.wakes_per_minute)
         self.claimants = Browsers(settings.token, "", site.protocol, "claimant")
         self.alias_auth = AliasAuth()
         self.hashing = Hashing()

@@ -169,9 +169,12 @@ class Api(threading.Thread):
                 connection, _ = self._listener.accept()
                 with connection:
                     self.asked.append(connection.recv(65536).decode())
-                    known = {"cmlnaHQ=": 204, "OnJpZ2h0": 204, "b2Z0ZW4=": 429}
-                    status = known.get(self.asked[-1].partition("Basic ")[2][:8], 401)
-                    connection.sendall(f"HTTP/1.1 {status} Told\r\nContent-Length: 0\r\n\r\n".encode())
+                    status, headers = self.answer(self.asked[-1])
+                    connection.sendall(f"HTTP/1.1 {status} Told\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+
+    def answer(self, request: str) -> tuple[int, str]:
+        known = {"cmlnaHQ=": 204, "OnJpZ2h0": 204, "b2Z0ZW4=": 429}
+        return known.get(request.partition("Basic ")[2][:8], 401), ""
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -211,6 +214,115 @@ def test_a_stopped_workspace_says_so_and_tries_again(gateway: Gateway) -> None:
     assert status == 503
     assert "stopped or still starting" in body
     assert 'http-equiv="refresh"' in body
+
+
+class Visits(Api):
+    """Answers what a visit to a workspace that sleeps meets."""
+
+    status = 202
+
+    def answer(self, request: str) -> tuple[int, str]:
+        return self.status, "X-Wake-Percent: 40\r\nX-Wake-Seconds: 7\r\n" if self.status == 202 else ""
+
+
+BROWSER = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+PLAIN_BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Accept": "text/html,*/*;q=0.8"}
+
+
+@pytest.fixture
+def visits(gateway: Gateway) -> Iterator[Visits]:
+    """The first workspace and the stopped one are in the map of those that sleep; the first one runs by now."""
+    table = gateway.folder / "asleep.map"
+    for id in (IDS[0], STOPPED):
+        assert gateway.command(f"add map {table} {id} asleep") == ""
+    api = Visits(gateway)
+    api.start()
+    yield api
+    api.close()
+    gateway.command(f"clear map {table}")
+
+
+def test_a_visit_asks_the_api_to_start_what_sleeps(gateway: Gateway, visits: Visits) -> None:
+    status, body = gateway.get(f"{STOPPED}.localhost", "/?folder=x", **BROWSER, **{"Accept-Language": "de"})
+    assert (status, visits.asked[0].splitlines()[0]) == (503, f"POST /api/visits/{STOPPED} HTTP/1.1")
+    assert "x-alias-caller: 127.0.0.1" in visits.asked[0].lower()
+    for said in (
+        "Dieser Workspace startet",
+        'content="1"',
+        'aria-valuenow="40"',
+        "from { width: 40% }",
+        "Noch etwa: 7 s",
+    ):
+        assert said in html.unescape(body)
+    # Over plain HTTP browsers do not tell that it is a page; a port's page starts the workspace, too.
+    assert "This workspace is starting" in gateway.get(f"{STOPPED}.localhost", **PLAIN_BROWSER)[1]
+    visits.status = 429
+    status, body = gateway.get(f"{STOPPED}.localhost", **BROWSER)
+    assert (status, "Too many starts" in body) == (429, True)
+    visits.status = 503
+    status, body = gateway.get(f"{STOPPED}.localhost", **BROWSER)
+    assert (status, "could not be started" in body) == (503, True)
+    # The map may be a moment behind: what runs is opened.
+    visits.status = 204
+    assert gateway.get(f"{IDS[0]}-3000.localhost", **BROWSER)[1].startswith("port: 3000\n")
+    assert len(visits.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", {}),
+        ("POST", BROWSER),
+        ("HEAD", BROWSER),
+        ("GET", {**PLAIN_BROWSER, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+        ("GET", {**PLAIN_BROWSER, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}),
+        ("GET", {**BROWSER, "Sec-Purpose": "prefetch;prerender"}),
+        ("GET", {**PLAIN_BROWSER, "Purpose": "prefetch"}),
+        ("GET", {**PLAIN_BROWSER, "X-Moz": "prefetch"}),
+        ("GET", {**PLAIN_BROWSER, "User-Agent": "Mozilla/5.0 (compatible; Examplebot/2.1)"}),
+        ("GET", {"User-Agent": "curl/8.14", "Accept": "text/html"}),
+        ("GET", {**PLAIN_BROWSER, "Accept": "*/*"}),
+        ("GET", {**BROWSER, "Connection": "Upgrade", "Upgrade": "websocket"}),
+    ],
+)
+def test_only_pages_that_a_person_opens_start_what_sleeps(
+    gateway: Gateway, visits: Visits, method: str, headers: dict[str, str]
+) -> None:
+    # A connection that is upgraded has no end by itself.
+    with suppress(TimeoutError, http.client.HTTPException):
+        gateway.get(f"{IDS[0]}.localhost", method=method, body="" if method == "POST" else None, **headers)
+    assert visits.asked == []
+
+
+def test_a_seat_starts_no_other(
+    gateway: Gateway, visits: Visits, workspaces: list[Container], site: dict[str, Any]
+) -> None:
+    shared = f"{STOPPED}-3000"
+    assert gateway.command(f"add map {gateway.ports} {shared} shared") == ""
+    try:
+        # Only the status line is read.
+        host = f"{shared}.localhost\\r\\nSec-Fetch-Mode: navigate\\r\\nSec-Fetch-Dest: document"
+        assert status_from(workspaces[0], site, host, "/").startswith("HTTP/1.1 503")
+    finally:
+        assert gateway.command(f"del map {gateway.ports} {shared}") == ""
+    assert visits.asked == []
+
+
+def test_a_port_that_wants_a_password_wants_it_before_the_start(gateway: Gateway, visits: Visits) -> None:
+    table = gateway.folder / "asleep.map"
+    assert gateway.command(f"add map {table} {IDS[1]} asleep") == ""
+    assert gateway.get(f"{IDS[1]}-3000.localhost", **BROWSER)[0] == 401
+    assert visits.asked == []
+
+
+def test_without_the_api_what_sleeps_says_so(gateway: Gateway) -> None:
+    table = gateway.folder / "asleep.map"
+    assert gateway.command(f"add map {table} {STOPPED} asleep") == ""
+    try:
+        status, body = gateway.get(f"{STOPPED}.localhost", **BROWSER)
+        assert (status, "could not be started" in body) == (503, True)
+    finally:
+        gateway.command(f"clear map {table}")
 
 
 def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:

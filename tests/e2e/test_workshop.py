@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.installed import ROOT, Installation, Seat
+from tests.waiting import eventually
 
 from .conftest import PATIENCE_MS, PORT, SEATS, changed_count, enter, in_terminal, seat_of, started, visit, write_in
 
@@ -78,6 +79,31 @@ def test_an_unknown_seat_gets_a_page_that_says_so(installation: Installation, br
     assert answer.status == 404
     expect(page.get_by_text("no such workspace", exact=False)).to_be_visible()
     page.close()
+
+
+def test_a_seat_that_sleeps_starts_when_it_is_opened(
+    installation: Installation, browser: Browser, tmp_path: Path
+) -> None:
+    seat = seat_of(installation, 3)
+    order = ("-e", f'workspace_name="{seat.name}"', "-e", "workspace_stop_reason=idle")
+    stopped = installation.run("play", "workspace_stop", *order)
+    assert stopped.returncode == 0, stopped.stdout[-3000:]
+    table = installation.state_dir / "gateway" / "asleep.map"
+    eventually(lambda: " asleep" in table.read_text(), "the gateway knows that it sleeps")
+    page = browser.new_context(locale="de-DE").new_page()
+    page.goto(seat.url)
+    expect(page.get_by_role("heading", name="Dieser Workspace startet")).to_be_visible()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    page.screenshot(path=tmp_path / "waking.png")
+    # The page opens the IDE by itself, unless Chromium cancels that because the seat's network interface appears.
+    password = page.get_by_placeholder("PASSWORD")
+    try:
+        expect(password).to_be_visible(timeout=PATIENCE_MS / 2)
+    except AssertionError:
+        visit(page, seat.url, password)
+    assert page.url.startswith(seat.url)
+    page.context.close()
+    eventually(lambda: table.read_text() == "", "the gateway knows that it runs")
 
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:

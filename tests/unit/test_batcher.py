@@ -48,6 +48,20 @@ def test_a_run_that_fails_fails_for_those_without_a_result_and_the_next_goes_on(
     assert isinstance(failed, ValueError) and failed is third
 
 
+def test_calls_that_come_within_a_moment_share_the_first_run() -> None:
+    async def day() -> list[list[int]]:
+        service = Service()
+        batcher: Batcher[int, int] = Batcher("doubling", service._serve, runs=2, gather=0.02)
+        calls = []
+        for number in range(1, 5):
+            calls.append(asyncio.create_task(batcher.call(number)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+        return service.batches
+
+    assert asyncio.run(day()) == [[1, 2, 3, 4]]
+
+
 def test_a_caller_that_has_gone_harms_nobody() -> None:
     async def day() -> int:
         service = Service()

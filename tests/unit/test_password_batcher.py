@@ -9,7 +9,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 
-from api.services.password_batcher import MOST_AT_ONCE, PasswordBatcher
+from api.core.password_batcher import MOST_AT_ONCE, PasswordBatcher
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."))
 

@@ -38,8 +38,10 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
         return []
     with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(ids))) as pool:
         futures = [pool.submit(_revive_one, context, id) for id in ids]
-        for done, _ in enumerate(as_completed(futures), 1):
-            context.progress(Message("step.seats_revived"), done, len(ids))
+        for done, future in enumerate(as_completed(futures), 1):
+            # For the API, which waits for single seats; the text does not show it.
+            seat = "" if future.exception() or future.result().error else future.result().id
+            context.progress(Message("step.seats_revived", seat=seat), done, len(ids))
     return [future.result() for future in futures]
 
 

@@ -18,3 +18,24 @@ core.register_action("admission", { "http-req" }, function(txn, socket)
     end)
     txn:set_var("txn.admission", asked and answer.status > 0 and answer.status or 503)
 end, 1)
+
+-- What a visit to a sleeping workspace meets: txn.wake becomes the status that the API answers (api/core/wakes.py), or
+-- 503 when it does not. The API may take some seconds while the workspace starts.
+core.register_action("wake", { "http-req" }, function(txn, socket)
+    local asked, answer = pcall(function()
+        return core.httpclient():post {
+            url = "http://localhost/api/visits/" .. txn:get_var("txn.id"),
+            dst = "unix@" .. socket,
+            headers = { ["x-alias-caller"] = { txn.f:src() } },
+            timeout = 20000,
+        }
+    end)
+    local status = asked and answer.status > 0 and answer.status or 503
+    txn:set_var("txn.wake", status)
+    if status == 202 then
+        for _, name in ipairs({ "percent", "seconds" }) do
+            local told = answer.headers["x-wake-" .. name]
+            txn:set_var("txn.wake_" .. name, told and tonumber(told[0] or told[1]) or 0)
+        end
+    end
+end, 1)

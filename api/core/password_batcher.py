@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from atelier.common.errors import AtelierError
 
-from ..core.batcher import Batcher, Waiting
+from .batcher import Batcher, Waiting
 
 # Small batches, so that a seat whose IDE does not answer delays few others, and the first are answered soon.
 MOST_AT_ONCE = 10

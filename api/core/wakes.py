@@ -1,0 +1,137 @@
+"""Starts of sleeping workspaces that visits cause: bounded, and several in one run of the playbook."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from atelier.common.errors import AtelierError
+
+from .batcher import Batcher, Waiting
+from .rate_limit import Limiter
+
+# Starts of one workspace within a minute. Each one after the first follows another stop or a failed start.
+_STARTS_PER_WORKSPACE = 3
+# One run that waits for a workspace whose IDE does not answer leaves room for another.
+_RUNS = 2
+# How long a run waits for others that come at the same moment.
+_GATHER_SECONDS = 0.05
+# How long a page that is loaded again waits for the workspace, and how many may wait.
+_HOLD_SECONDS = 5.0
+_MOST_HELD = 500
+_MOST_VISITORS = 100
+# The expected duration of a start before there was one, and the weight of each new one.
+_USUAL_SECONDS = 2.5
+_WEIGHT = 0.2
+# What the page shows while a start takes longer than expected.
+_MOST_PERCENT = 95
+
+# Starts these workspaces, calls the function with the id of each one that is ready, and returns why others are not.
+Run = Callable[[Sequence[str], Callable[[str], None]], Awaitable[Mapping[str, AtelierError]]]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a visit meets. ``status``: 204 lets it pass to the workspace, 202 shows the page that waits, with the
+    progress in percent and the seconds that are left; 429 too many starts, 503 it could not be started."""
+
+    status: int
+    percent: int = 0
+    seconds: int = 0
+
+
+@dataclass(frozen=True)
+class _Wish:
+    workspace_id: str
+    run: Run
+
+
+@dataclass
+class _Waking:
+    """A start that is under way. ``share`` is how many times as long as alone it is expected to take."""
+
+    task: asyncio.Task[None]
+    usual: float
+    share: float
+    begun: float
+    visitors: set[str] = field(default_factory=set)
+
+    def shown(self) -> Visit:
+        elapsed, expected = time.monotonic() - self.begun, self.usual * self.share
+        percent = min(int(100 * elapsed / expected), _MOST_PERCENT)
+        return Visit(202, percent, max(round(expected - elapsed), 1))
+
+
+class Wakes:
+    """Belongs to one event loop. ``outcomes`` counts ``started``, ``failed`` and ``refused``."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._by_address = Limiter(per_minute, "too_many.wakes")
+        self._by_workspace = Limiter(_STARTS_PER_WORKSPACE, "too_many.wakes")
+        self._batcher: Batcher[_Wish, None] = Batcher("wakes", _serve, runs=_RUNS, gather=_GATHER_SECONDS)
+        self._waking: dict[str, _Waking] = {}
+        self._held = 0
+        self._usual = _USUAL_SECONDS
+        self.outcomes: Counter[str] = Counter()
+
+    def begin(self, workspace_id: str, address: str, run: Run) -> None:
+        """Starts the workspace; ``run`` is called for it or for another one that shares its run. Raises
+        TOO_MANY_ATTEMPTS."""
+        limits = ((self._by_address, address), (self._by_workspace, workspace_id))
+        try:
+            for limiter, key in limits:
+                limiter.check(key)
+        except AtelierError:
+            self.outcomes["refused"] += 1
+            raise
+        for limiter, key in limits:
+            limiter.count(key)
+        share = 1 + len(self._waking) / (os.cpu_count() or 1)
+        task = asyncio.create_task(self._batcher.call(_Wish(workspace_id, run)), name=f"wake-{workspace_id}")
+        self._waking[workspace_id] = _Waking(task, self._usual, share, time.monotonic())
+        task.add_done_callback(lambda _: self._end(workspace_id))
+
+    def has(self, workspace_id: str) -> bool:
+        """Whether the workspace is being started by a visit."""
+        return workspace_id in self._waking
+
+    async def follow(self, workspace_id: str, visitor: str) -> Visit | None:
+        """What a visit to a workspace that wakes up meets: the first one of each visitor the page at once, later ones
+        the workspace or, if that takes longer than some seconds, the page again. None if it does not wake up."""
+        waking = self._waking.get(workspace_id)
+        if waking is None:
+            return None
+        is_first = visitor not in waking.visitors
+        if len(waking.visitors) < _MOST_VISITORS:
+            waking.visitors.add(visitor)
+        if not is_first and self._held < _MOST_HELD:
+            self._held += 1
+            try:
+                await asyncio.wait({waking.task}, timeout=_HOLD_SECONDS)
+            finally:
+                self._held -= 1
+        if not waking.task.done():
+            return waking.shown()
+        return Visit(503 if waking.task.cancelled() or waking.task.exception() else 204)
+
+    def _end(self, workspace_id: str) -> None:
+        waking = self._waking.pop(workspace_id)
+        if waking.task.cancelled():  # the API goes down
+            return
+        failed = waking.task.exception() is not None
+        self.outcomes["failed" if failed else "started"] += 1
+        if not failed:
+            alone = (time.monotonic() - waking.begun) / waking.share
+            self._usual += _WEIGHT * (alone - self._usual)
+
+
+async def _serve(batch: Sequence[Waiting[_Wish, None]]) -> None:
+    """Each caller is answered as soon as its workspace is ready."""
+    waiting = {one.wish.workspace_id: one for one in batch}
+    errors = await batch[0].wish.run(list(waiting), lambda id: waiting[id].end(None))
+    for id, one in waiting.items():
+        one.end(errors.get(id))
