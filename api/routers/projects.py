@@ -146,10 +146,11 @@ async def start_project(
 async def stop_project(
     project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, body: OptionalPassword = None
 ) -> DoneOnProject:
-    """Stops a workspace; its files stay. A protected one wants its password. One that is stopped is left alone."""
+    """Stops a workspace; its files stay. A protected one wants its password. One that is stopped stays so; if it was
+    stopped for being idle, a visit does not start it any more."""
     row = services.row(project_id)
     await _check_password(services, caller, "stop", row, body.password if body else None)
-    if services.presenter.status(row)[0] is not Status.STOPPED:
+    if services.presenter.status(row)[0] is not Status.STOPPED or row.stop_reason in services.settings.wake_on_visit:
         await run_job(services, caller, "stop", row)
     return {"success": True, "message": "Workspace stopped successfully", "projectId": row.id}
 

@@ -7,7 +7,7 @@ from typing import Annotated, NotRequired
 from atelier.common.egress_modes import DEFAULT_MODE, USE_PROXY_MODE, ProxyMode
 from atelier.common.errors import AtelierError
 from atelier.common.messages import Message
-from atelier.common.models import Status
+from atelier.common.models import Status, StopReason
 from atelier.common.validation import check_password
 from atelier.git.urls import check_git_access
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
@@ -196,6 +196,13 @@ class Project(Coded):
     type: Annotated[str, eg("python-flask")]
     projectType: Annotated[str, eg("python-flask")]
     status: Status
+    stoppedFor: Annotated[
+        StopReason | None,
+        eg(
+            None,
+            "Why it was stopped on purpose: idle (starts on a visit by default), end of the workshop, disk or person.",
+        ),
+    ]
     error: Annotated[
         str | None, eg(None, "Why its status is error, or why it was stopped for its disk. Null otherwise.")
     ]

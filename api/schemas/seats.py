@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from atelier.common.models import Status
+from atelier.common.models import Status, StopReason
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
@@ -33,6 +33,7 @@ class Seat(Coded):
     projectName: Annotated[str, eg("Workshop 1")]
     workspaceUrl: Annotated[str, eg("http://abc123def456.localhost/")]
     status: Status
+    stoppedFor: StopReason | None
     lastHeartbeat: Annotated[str | None, Field(description="When its IDE was last used.")]
     lastCommit: Annotated[str | None, Field(description="Time of the last commit in its /workspace.")]
     deniedDomains: Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from atelier.common.models import Site, Status, Workspace
+from atelier.common.models import Site, Status, StopReason, Workspace
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.gateway.aliases import Alias, all_aliases
 from atelier.workspaces.disk_limits import Notice, notices
@@ -64,6 +64,7 @@ class Presenter:
             "type": kind,
             "projectType": kind,
             "status": status,
+            "stoppedFor": stopped_for(row, status),
             "createdAt": row.created_at,
             "lastActivity": row.last_activity,
             "lastAccessed": row.last_activity,
@@ -132,6 +133,11 @@ class Presenter:
     def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:
         notice = self._notices(self._store.version()).get(row.id)
         return notice.sentence(running=running) if notice else None
+
+
+def stopped_for(row: Workspace, status: Status) -> StopReason | None:
+    """Why the workspace was stopped on purpose; None if it was not."""
+    return StopReason(row.stop_reason) if row.stop_reason and status is Status.STOPPED else None
 
 
 def _repository(site: Site, row: Workspace) -> GitRepository | None:

@@ -16,6 +16,7 @@ from ..core.formatting import timestamp
 from ..monitoring.seat_activity import Activity
 from ..schemas.seats import Card, MakeCards, Seat
 from .passwords import new_password
+from .presenter import stopped_for
 from .services import Services
 
 
@@ -41,12 +42,14 @@ def seats(services: Services, rows: Sequence[Workspace], activities: Mapping[str
     shown: list[Seat] = []
     for row in rows:
         claim, activity = claims.get(row.id), activities.get(row.id, Activity())
+        status, _ = services.presenter.status(row)
         shown.append(
             {
                 "projectId": row.id,
                 "projectName": row.name,
                 "workspaceUrl": services.settings.site.workspace_url(row.id),
-                "status": services.presenter.status(row)[0],
+                "status": status,
+                "stoppedFor": stopped_for(row, status),
                 "lastHeartbeat": activity.last_heartbeat,
                 "lastCommit": activity.last_commit,
                 "deniedDomains": [{"domain": domain, "count": count} for domain, count in activity.denied],

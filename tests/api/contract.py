@@ -20,7 +20,7 @@ PROJECT: dict[str, Any] = {
     **dict.fromkeys(("createdAt", "lastActivity", "lastAccessed"), TIME),
     "workspaceUrl": re.compile(r"http://[0-9a-f]{12}\.localhost/"),
     **dict.fromkeys(("passwordProtected", "hasGitRepo"), bool),
-    **dict.fromkeys(("gitRepoUrl", "gitUrl", "clonedFrom", "error"), (str, type(None))),
+    **dict.fromkeys(("gitRepoUrl", "gitUrl", "clonedFrom", "stoppedFor", "error"), (str, type(None))),
     **dict.fromkeys(("gitRepository", "diskUsage"), (dict, type(None))),
     "proxyMode": re.compile("|".join(ProxyMode)),
     "aliases": list,

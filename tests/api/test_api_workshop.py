@@ -22,7 +22,7 @@ from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore, now
 
 from tests.api.running import TOKEN, Api, is_error
-from tests.module.installation import login, opens, session_cookie
+from tests.module.installation import is_healthy, login, opens, session_cookie
 from tests.waiting import eventually
 
 ADMIN, CODE = "canary-admin-Hy5", "canary-code-Bn8"
@@ -453,6 +453,29 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         # The line comes when its job has ended.
         (entry,) = eventually(lambda: api.audit("stop"), "a line in the audit log")
         assert (entry["who"], entry["workspace"]) == ("expiry", idle)
+        api.close()
+
+        api = own(workspace_timeout=120).start()
+        assert api.project(idle)["stoppedFor"] == "idle"
+        visits = [api.post(f"/api/visits/{idle}", headers={"X-Alias-Caller": "203.0.113.9"}) for _ in range(2)]
+        # The page, then the IDE.
+        assert [visit.status_code for visit in visits] == [202, 204], visits[1].headers
+        assert int(visits[0].headers["x-wake-seconds"]) > 0
+        assert (api.status(idle), api.project(idle)["stoppedFor"]) == ("running", None)
+        assert is_healthy(api.instance.row("idle")["address"])
+        asked, done = sorted(
+            eventually(lambda: len(api.audit("wake")) == 2 and api.audit("wake"), "both lines"), key=str
+        )
+        assert {(asked["who"], asked["outcome"]), (done["who"], done["outcome"])} == {
+            ("203.0.113.9", "asked"),
+            ("visit", "successful"),
+        }
+        assert 'atelier_wakes_total{outcome="started"} 1.0' in api.get("/metrics").text
+        assert api.post(f"/api/visits/{idle}", headers=REMOTE).status_code == 401  # only the gateway asks
+        # What a person stops is left.
+        assert api.post(f"/api/projects/{idle}/stop").status_code == 200
+        assert api.post(f"/api/visits/{idle}").status_code == 204
+        assert (api.status(idle), api.project(idle)["stoppedFor"]) == ("stopped", "person")
         api.close()
 
         api = own(workspace_timeout=120, workshop={"end": now()}).start()

@@ -17,9 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
-from atelier.common.models import GitServer, Network, ProxyMode, Site, Status
+from atelier.common.models import GitServer, Network, ProxyMode, Site, Status, StopReason
 from atelier.common.passwords import hash_password
 from atelier.database.claims import Bounds, Claims, Participant
+from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Size
@@ -151,6 +152,7 @@ def _fill(folder: Path, store: WorkspaceStore) -> dict[str, str]:
     )
     for row in (base, *seats, recorded, guarded):
         store.update(row.id, status=Status.RUNNING)
+    stopped_on_purpose(store, recorded.id, StopReason.IDLE)
     store.update(base.id, branch="main", git_problem="The repository could not be made.")
     store.update(guarded.id, status=Status.ERROR, error="Its container was removed.")
     put_alias(store, Alias("demo", base.id, 3000, "guest", "$argon2id$x"), new=True)

@@ -39,6 +39,7 @@ def project(**values: Any) -> dict[str, Any]:
         "name": "Base",
         "type": "empty",
         "status": "running",
+        "stoppedFor": None,
         "error": None,
         "diskWarning": None,
         "group": "spring",
@@ -322,6 +323,8 @@ def test_a_row_offers_what_there_is_a_point_in() -> None:
     stopped = workspaces.row(project(status="stopped"), EN)
     assert stopped["url"] == ""
     assert [switch["call"] for switch in stopped["switch"]] == ["POST /api/projects/0123456789ab/start"]
+    asleep = workspaces.row(project(status="stopped", stoppedFor="idle"), EN)
+    assert (asleep["status_word"], [switch["dialog"] for switch in asleep["switch"]]) == ("Asleep", ["", "stop"])
     being_made = workspaces.row(project(status="creating"), EN)
     assert (being_made["switch"], being_made["actions"], being_made["url"]) == ([], [], "")
     failed = workspaces.row(project(status="error", error="The disk is full."), EN)

@@ -136,6 +136,7 @@ def _seat(**values: Any) -> dict[str, Any]:
         "projectName": "Workshop 1",
         "workspaceUrl": "http://0123456789ab.localhost/",
         "status": "running",
+        "stoppedFor": None,
         "name": None,
         "email": None,
         "lastHeartbeat": None,

@@ -56,7 +56,7 @@ def seat(entry: Seat, now: datetime, translator: Words) -> dict[str, Any]:
         "name": entry["projectName"],
         "url": entry["workspaceUrl"],
         "status": entry["status"],
-        "status_word": translator(f"status.{entry['status']}"),
+        "status_word": translator("status.asleep" if entry["stoppedFor"] == "idle" else f"status.{entry['status']}"),
         "participant": entry["name"] or "",
         "email": entry["email"] or "",
         "active": heartbeat is not None and (now - datetime.fromisoformat(heartbeat)).total_seconds() < _ACTIVE_SECONDS,

@@ -114,7 +114,7 @@ def row(project: Project, translator: Words, *, movable: bool = False) -> dict[s
         "template": kind_name(project["type"], translator),
         "node": project["node"],
         "status": status,
-        "status_word": translator(f"status.{status}"),
+        "status_word": translator("status.asleep" if project["stoppedFor"] == "idle" else f"status.{status}"),
         "error": translator.translate(project["error"] or project["diskWarning"] or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
@@ -131,12 +131,13 @@ def row(project: Project, translator: Words, *, movable: bool = False) -> dict[s
 
 
 def _switch(project: Project, translator: Words) -> list[dict[str, str]]:
-    """Start or stop, whichever there is a point in. A protected one wants its password before it stops."""
+    """Start or stop, whichever there is a point in: a visit does not start one that sleeps after it was stopped. A
+    protected one wants its password before it stops."""
+    start = {"label": translator("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}
+    stop = {"label": translator("do.stop"), "call": "", "dialog": "stop"}
     if project["status"] in ("stopped", "error"):
-        return [{"label": translator("do.start"), "call": f"POST /api/projects/{project['id']}/start", "dialog": ""}]
-    if project["status"] == "running":
-        return [{"label": translator("do.stop"), "call": "", "dialog": "stop"}]
-    return []
+        return [start, stop] if project["stoppedFor"] == "idle" else [start]
+    return [stop] if project["status"] == "running" else []
 
 
 def _actions(project: Project, translator: Words, *, movable: bool) -> list[dict[str, str]]:
