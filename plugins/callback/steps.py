@@ -13,6 +13,8 @@ description:
     a line every ten seconds. What modules note in the file that E(ATELIER_PROGRESS) names is shown with it.
   - What a module says of its work in C(summary) stands below its line.
   - E(ATELIER_STEPS) as V(done/total) numbers the plays that follow.
+  - E(ATELIER_DURATIONS) names a file with the seconds that each play took when it last did its work. From it the
+    headings have a bar and the time that is left.
   - At the end a JSON object for programs is written to the file that E(ATELIER_RESULT) names, with C(successful),
     C(changed) (the number of changed tasks), C(result) (what Atelier's last module returned, or null) and C(error)
     (null, or C(task), C(message), C(code), C(details)).
@@ -20,6 +22,7 @@ extends_documentation_fragment: [default_callback, result_format_callback]
 requirements: [set as stdout in configuration]
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -40,6 +43,9 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "
 from ansible.module_utils.atelier.common.plain_text import plain
 
 QUIET_SECONDS = 2.0
+# A play of less was left out, or found nothing to do.
+NOTHING_TO_DO = 1.0
+BAR_WIDTH = 20
 TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
 COLORS = {"ok": C.COLOR_OK, "changed": C.COLOR_CHANGED, "failed": C.COLOR_ERROR, "unreachable": C.COLOR_UNREACHABLE}
 INDENT = " " * 11
@@ -106,6 +112,41 @@ def last_progress(text: str) -> str:
     return ""
 
 
+class Durations:
+    """The seconds that each play of a run took when it last did its work, kept in a file between runs. What it takes
+    without work is not noted."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = Path(file) if file else None
+        self._seconds: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            noted = json.loads((self._file or Path(os.devnull)).read_text(encoding="utf-8"))
+            self._seconds = {name: float(took) for name, took in noted.items()}
+
+    def left(self, play: str) -> tuple[float, float]:
+        """The seconds from the play's beginning to the last one's end, and of the whole run; zeros if unknown."""
+        names = list(self._seconds)
+        rest = names[names.index(play) :] if play in names else []
+        return sum(self._seconds[name] for name in rest), sum(self._seconds.values())
+
+    def note(self, plays: Mapping[str, float]) -> None:
+        """After a successful run, with its plays in their order."""
+        if self._file is None:
+            return
+        took = {name: took if took >= NOTHING_TO_DO else self._seconds.get(name, took) for name, took in plays.items()}
+        with contextlib.suppress(OSError):  # a convenience only
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps(took), encoding="utf-8")
+
+
+def bar(left: float, whole: float) -> str:
+    """How far a run is, for a heading; empty if nothing is known of it."""
+    if not left:
+        return ""
+    done = round(BAR_WIDTH * (1 - left / whole))
+    return f"  {'#' * done}{'.' * (BAR_WIDTH - done)} about {seconds(round(left)).replace('.0 s', ' s')} left"
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -117,7 +158,9 @@ class CallbackModule(CallbackBase):
         self._step, self._total = int(done or 0), total
         self._playbooks = 0
         self._started = time.monotonic()
-        self._plays: list[tuple[str, float, float]] = []  # name, start, end
+        self._plays: list[tuple[str, float, float]] = []  # heading, start, end
+        self._names: list[str] = []
+        self._durations = Durations(os.environ.get("ATELIER_DURATIONS"))
         self._in_play = False
         self._role: str | None = None
         self._task_name, self._task_started = "", time.monotonic()
@@ -147,10 +190,11 @@ class CallbackModule(CallbackBase):
         heading = f"[{self._step}/{self._total}] {name}" if self._total else name
         now = time.monotonic()
         self._plays.append((heading, now, now))
+        self._names.append(name)
         self._in_play = True
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
-        self._show(heading, C.COLOR_HIGHLIGHT)
+        self._show(heading + bar(*self._durations.left(name)), C.COLOR_HIGHLIGHT)
 
     def _end_play(self) -> None:
         self._running = False
@@ -225,6 +269,9 @@ class CallbackModule(CallbackBase):
         if not failed and self._playbooks < len(context.CLIARGS.get("args", ())):
             return  # another playbook follows
         self._stop.set()
+        if not failed:
+            took = [end - start for _, start, end in self._plays]
+            self._durations.note(dict(zip(self._names, took, strict=True)))
         if len(self._plays) > 1:
             width = max(len(heading) for heading, _, _ in self._plays)
             self._show("")

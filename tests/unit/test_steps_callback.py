@@ -62,6 +62,38 @@ def test_a_play_has_its_number_and_its_duration(callback: Any, capsys: pytest.Ca
     assert lines == ["[2/3] Docker", "[2/3] Docker ... 0.0 s", "[3/3] Gateway"]
 
 
+def test_a_later_run_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noted = tmp_path / "home" / "durations.json"
+    monkeypatch.setenv("ATELIER_DURATIONS", str(noted))
+    callback = steps.CallbackModule()
+    for name in ("Docker", "Images"):
+        callback.v2_playbook_on_play_start(play(name))
+    # Nothing is known of the first run.
+    assert "left" not in capsys.readouterr().out
+    steps.Durations(str(noted)).note({"Docker": 20.0, "Images": 60.0, "API": 80.0})
+    # A play that was left out keeps what it took before.
+    steps.Durations(str(noted)).note({"Docker": 0.1, "Images": 300.0, "API": 80.0})
+    callback = steps.CallbackModule()
+    for name in ("Docker", "Images", "API", "Provision the workshop"):
+        callback.v2_playbook_on_play_start(play(name))
+    headings = [line for line in capsys.readouterr().out.splitlines() if " ... " not in line]
+    assert headings == [
+        "Docker  .................... about 6 min 40 s left",
+        "Images  #................... about 6 min 20 s left",
+        "API  ################.... about 1 min 20 s left",
+        "Provision the workshop",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"Docker": "x"}'])
+def test_durations_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "durations.json"
+    file.write_text(text)
+    assert steps.Durations(str(file)).left("Docker") == (0, 0)
+
+
 def test_a_task_is_one_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
     callback.v2_playbook_on_task_start(task("role : Write it"), False)
     callback.v2_runner_on_ok(result_of({"changed": True, "invocation": {"module_args": {"content": "canary"}}}))
