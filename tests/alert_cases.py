@@ -40,6 +40,13 @@ def _service(name: str, node: str, value: float) -> Figures:
     return {f'atelier_service_up{{service="{name}",node="{node}"}}': value}
 
 
+def _backup(days: float, configured: float = 1) -> Figures:
+    return {
+        "atelier_backup_last_success_timestamp_seconds": NOW - days * _DAY,
+        "atelier_backup_configured": configured,
+    }
+
+
 def _jobs(failed: float, ended: float) -> Figures:
     return {"atelier_jobs_failed_last_hour": failed, "atelier_jobs_ended_last_hour": ended}
 
@@ -117,6 +124,10 @@ CASES = (
         _service("git", "controller", 1),
         labels={"service": "git", **_ON_CONTROLLER},
     ),
+    Case("backup_failed", {"atelier_backup_last_failed": 1}, {"atelier_backup_last_failed": 0}),
+    Case("backup_old", _backup(2.5), _backup(1.5), "2d 12h 0m 0s"),
+    # Only by hand, now and then.
+    Case("backup_old", _backup(40), _backup(40, configured=0), "40d 0h 0m 0s"),
     Case("jobs_failing", _jobs(3, 20), _jobs(2, 2), "3"),
     # Three of a hundred are what people mistype.
     Case("jobs_failing", _jobs(30, 100), _jobs(3, 100), "30"),

@@ -241,6 +241,17 @@ FINDINGS: tuple[Finding, ...] = (
         (Condition("atelier_service_up", "==", 0, labels={"service": "squid"}),),
     ),
     Finding("git_away", Severity.WARNING, 5, (Condition("atelier_service_up", "==", 0, labels={"service": "git"}),)),
+    Finding("backup_failed", Severity.WARNING, 5, (Condition("atelier_backup_last_failed", "==", 1),)),
+    Finding(
+        "backup_old",
+        Severity.CRITICAL,
+        5,
+        (
+            Condition("atelier_backup_last_success_timestamp_seconds", ">", 2 * _DAY, of="since"),
+            Condition("atelier_backup_configured", "==", 1),
+        ),
+        Unit.SECONDS,
+    ),
     Finding(
         "jobs_failing",
         Severity.WARNING,
