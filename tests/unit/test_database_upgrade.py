@@ -65,6 +65,30 @@ def test_the_next_workspace_has_the_next_address(store: WorkspaceStore) -> None:
     assert made.address == "10.9.0.19"
 
 
+def test_the_old_file_is_put_aside_and_five_are_kept(old: Path) -> None:
+    folder = old / "database-copies"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"2026010{number}t000000z-schema-1.sqlite3").touch()
+    for _ in range(2):  # once
+        open_store(old).__exit__(None, None, None)
+    copies = sorted(folder.iterdir())
+    assert len(copies) == 5
+    with closing(sqlite3.connect(copies[-1])) as db:
+        assert copies[-1].name.endswith(f"-schema-{db.execute('PRAGMA user_version').fetchone()[0]}.sqlite3")
+        assert db.execute("SELECT name FROM workspaces ORDER BY sequence").fetchall() == [
+            ("Base",),
+            ("Base 1",),
+            ("Base 2",),
+        ]
+    assert copies[-1].stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_file_is_not_put_aside(tmp_path: Path) -> None:
+    open_store(tmp_path).__exit__(None, None, None)
+    assert not (tmp_path / "database-copies").exists()
+
+
 def test_a_file_that_was_brought_up_to_date_is_opened_again(old: Path) -> None:
     for _ in range(2):
         with open_store(old) as store:

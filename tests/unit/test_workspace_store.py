@@ -41,7 +41,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(AtelierError) as error:
         open_store(tmp_path)
-    assert "newer Atelier (schema 99)" in refused(error, Code.REGISTRY_ERROR, "site.state_dir")
+    assert "schema is 99" in refused(error, Code.REGISTRY_ERROR, "site.state_dir")
     with sqlite3.connect(tmp_path / "registry.sqlite3") as db:
         assert db.execute("SELECT count(*) FROM workspaces").fetchone() == (1,)
 

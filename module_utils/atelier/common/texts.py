@@ -212,6 +212,15 @@ TEXTS = {
     "seats_out_of_range": "The seats {seats} are out of range.",
     "seats_out_of_range.remedy": "Rehearse with 1 to {most}.",
     # Copies of a workspace.
+    "upgrade.no_container": "The workspace {name!r} has no container whose files an upgrade could keep.",
+    "upgrade.no_container.remedy": "Start it, or reset it: both make a container of the present image.",
+    "upgrade.unreleased": "The release of {name!r} failed, so it may still hold its former participant's work.",
+    "upgrade.unreleased.remedy": "Release, reset or start it first.",
+    "upgrade.went_back": "{name!r} did not come up with the present image, and has its old container again: {why}",
+    "upgrade.went_back.remedy": "Fix the image (./atelier up), then upgrade it again.",
+    "upgrade.not_back": "{name!r} came up neither with the present image nor with its old container again: {why}"
+    " {then}",
+    "upgrade.not_back.remedy": "No files are lost. Fix the second fault, then start it.",
     "snapshot.no_container": "The workspace {source!r} has no container to take a snapshot of.",
     "snapshot.no_container.remedy": "Re-create it (state: started), or clone another.",
     "snapshot.no_image": "The image that {source!r} was created from is gone, and with it the settings for a clone.",
@@ -270,7 +279,12 @@ TEXTS = {
     "not_compared.remedy": "Collect it again.",
     "registry_unusable": "The database {path} cannot be used: {why}.",
     "registry_unusable.remedy": "Check that the folder exists, is writable for this user and has free space.",
-    "newer_database": "it was written by a newer Atelier (schema {version})",
+    "newer_database": "The database was written by a newer Atelier: its schema is {version}, and this one knows"
+    " {known}.",
+    "newer_database.remedy": "Use the checkout that wrote it, or a newer one. To go back, see docs/upgrade.md.",
+    "newer_installation": "Atelier {installed} is installed here (commit {commit}), and this checkout is the older"
+    " {version}. Nothing was changed.",
+    "newer_installation.remedy": "Use a checkout of {installed} or newer. To go back, see docs/upgrade.md.",
     "names_key_unreadable": "The key for container names cannot be read from {file}: {why}.",
     "names_key_unreadable.remedy": "Restore the file. If it is lost, delete it: the next run creates a new key and"
     " renames the containers.",
@@ -399,6 +413,7 @@ TEXTS = {
     "do.measure_all": "measure containers",
     "do.list": "list containers",
     "do.write_files": "write files into {container}",
+    "do.copy": "copy {path} of {container}",
     "do.read": "read {path} in {container}",
     "do.run": "run {command} in {container}",
     "do.read_log": "read the log of {container}",
@@ -518,6 +533,8 @@ TEXTS = {
     "domain_always_allowed.remedy": "Omit it.",
     # What a job is at.
     "step.checkpoint": "taking a checkpoint of {name}",
+    "step.upgrade": "giving {name} the present image",
+    "step.seats_upgraded": "seats upgraded",
     "step.reset": "resetting {name}",
     "step.drain": "emptying {node}",
     "step.move": "moving {name} to {node}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
+from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -205,13 +207,28 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(_MIGRATIONS)
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Brings the file up to date inside the caller's transaction. A newer file than this code is refused."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise sqlite3.DatabaseError(Message("newer_database", version=version))
+def migrate(db: sqlite3.Connection, put_aside: Callable[[int], None] = lambda _: None) -> None:
+    """Brings the file up to date inside the caller's transaction. ``put_aside`` is called with the version of an older
+    file before it is changed. Raises REGISTRY_ERROR for a newer file."""
+    version = schema_of(db)
+    check_schema(version)
+    if 0 < version < VERSION:
+        put_aside(version)
     for statements in _MIGRATIONS[version:]:
         for statement in statements:
             db.execute(statement)
     if version < VERSION:
         db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def schema_of(db: sqlite3.Connection) -> int:
+    """The file's version; 0 for a new one."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def check_schema(version: int) -> None:
+    """Raises REGISTRY_ERROR for a version that this code does not know."""
+    if version > VERSION:
+        newer = Message("newer_database", version=version, known=VERSION)
+        raise AtelierError(Code.REGISTRY_ERROR, newer, field="site.state_dir")

@@ -1,15 +1,20 @@
-"""Opens the database's file in one process at a time, with messages for its errors."""
+"""The database's file: opened in one process at a time, copied before it is migrated, with messages for its errors."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+
+COPIES = "database-copies"
+_MOST_COPIES = 5
 
 
 @contextmanager
@@ -21,6 +26,22 @@ def opened_alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which lets the lock go
+
+
+def put_aside(path: Path, version: int) -> None:
+    """Copies the database, of that version, into the folder of copies beside it, and removes all but the newest five
+    copies. Another connection may hold its write lock. Raises OSError and what SQLite raises."""
+    folder = path.parent / COPIES
+    folder.mkdir(mode=0o700, exist_ok=True)
+    partial = folder / "unfinished"
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    # Through a connection of its own: SQLite copies none that has begun to write.
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+    partial.replace(folder / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-schema-{version}.sqlite3")
+    for old in sorted(folder.glob("*.sqlite3"))[:-_MOST_COPIES]:
+        old.unlink()
 
 
 def unusable(path: Path, error: Exception) -> AtelierError:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +27,7 @@ from .migrations import migrate
 from .placement import Machine, place_on, with_labels
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
-from .sqlite_file import opened_alone, unusable
+from .sqlite_file import opened_alone, put_aside, unusable
 
 _BUSY_SECONDS = 30
 # A sentence with a code is bound as JSON, whatever the column.
@@ -71,7 +72,7 @@ class WorkspaceStore:
             with nullcontext() if in_memory else opened_alone(state_dir):
                 self._db.execute("PRAGMA journal_mode = WAL")
                 with self._transaction():
-                    migrate(self._db)
+                    migrate(self._db, partial(put_aside, path))
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
 
