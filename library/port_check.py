@@ -20,9 +20,11 @@ options:
     description: The setting that the port comes from, to name in the failure.
     type: str
     required: true
-  own_container:
-    description: Id of a container whose processes may hold the port.
-    type: str
+  own_containers:
+    description: Ids of containers whose processes may hold the port.
+    type: list
+    elements: str
+    default: []
   subnets:
     description:
       - Bridges' subnets (IPv4), there already or not. The port must be free on the bridges' own addresses, the first of
@@ -63,7 +65,7 @@ def main() -> None:
 def _check(module: AnsibleModule) -> dict[str, Any]:
     port: int = module.params["port"]
     addresses = [str(ip_network(subnet)[1]) for subnet in module.params["subnets"]]
-    found = ports.holders(port, module.params["own_container"], addresses=addresses)
+    found = ports.holders(port, module.params["own_containers"], addresses=addresses)
     ports.require_free(port, module.params["field"], found)
     return {"changed": False, "port": port}
 

@@ -609,30 +609,62 @@ def running_id(site: dict[str, Any]) -> str:
     return done.stdout
 
 
+def open_ide(gateway: Gateway) -> socket.socket:
+    ide = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    ide.sendall(
+        f"GET / HTTP/1.1\r\nHost: {IDS[0]}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        # The key of RFC 6455's example, and the workspace's answer is the example's, too.
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    assert ide.recv(4096).startswith(b"HTTP/1.1 101")
+    return ide
+
+
+def is_open(ide: socket.socket) -> bool:
+    ide.sendall(b"still there?")
+    return ide.recv(4096) == b"still there?"
+
+
 def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site: dict[str, Any]) -> None:
     """Another port, where the gateway that runs does not answer yet, and back."""
     before = running_id(site)
     # Not one that the kernel may give to a connection before the gateway has it.
     other = gateway.port + 5
-    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=10)) as ide:
-        ide.sendall(
-            f"GET / HTTP/1.1\r\nHost: {IDS[0]}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            # The key of RFC 6455's example, and the workspace's answer is the example's, too.
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        assert ide.recv(4096).startswith(b"HTTP/1.1 101")
+    with closing(open_ide(gateway)) as ide:
         for port in (other, gateway.port):
             run = playbook(
                 Path(__file__).with_name("converge.yml"), "-e", f"atelier_base_port={port}", "--skip-tags", "network"
             )
             assert run.returncode == 0, run.stdout
             assert "Reload the configuration" in run.stdout
-            ide.sendall(b"still there?")
-            assert ide.recv(4096) == b"still there?"
+            assert is_open(ide)
             socket.create_connection(("127.0.0.1", port), timeout=10).close()
         # And the routes, which the new worker read from the file.
         assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
     assert running_id(site) == before
+
+
+def test_an_open_connection_outlives_a_new_image(gateway: Gateway, site: dict[str, Any]) -> None:
+    """The old container serves it until it ends, and goes with the next run; new connections are the new one's."""
+    before = running_id(site)
+    leaving = f"{site['instance']}-gateway-leaving-{before[:12]}"
+    with closing(open_ide(gateway)) as ide:
+        configured(atelier_service_image_texts=["another image"])
+        assert running_id(site) != before
+        assert is_open(ide)
+        assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
+        assert leaving in containers(site, "running")
+    eventually(lambda: leaving in containers(site, "exited"), "the old container ends with its last connection")
+    # Back to the image that the other tests have.
+    configured()
+    assert leaving not in containers(site, "running") + containers(site, "exited")
+    assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
+
+
+def containers(site: dict[str, Any], status: str) -> list[str]:
+    found = ["ps", "--all", "--filter", f"status={status}", "--format", "{{.Names}}"]
+    done = subprocess.run(["docker", "--host", site["engine_url"], *found], capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def configured(**variables: Any) -> None:

@@ -63,8 +63,8 @@ def test_the_holder_is_named(proc: Path) -> None:
 
 def test_the_own_container_is_no_holder(proc: Path) -> None:
     process(proc, 12, "haproxy", 1111, cgroup="0::/system.slice/docker-abc123.scope")
-    assert holders(80, own_container="abc123", proc=proc) == []
-    assert holders(80, own_container="def456", proc=proc) == [Holder(12, "haproxy")]
+    assert holders(80, own_containers=["abc123", "123abc"], proc=proc) == []
+    assert holders(80, own_containers=["def456"], proc=proc) == [Holder(12, "haproxy")]
 
 
 def test_a_holder_out_of_sight_is_one_nevertheless(proc: Path) -> None:

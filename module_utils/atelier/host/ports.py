@@ -69,10 +69,10 @@ def listening_ports(table: str) -> dict[int, bool]:
 
 
 def holders(
-    port: int, own_container: str | None = None, proc: Path = PROC, addresses: Sequence[str] = ()
+    port: int, own_containers: Sequence[str] = (), proc: Path = PROC, addresses: Sequence[str] = ()
 ) -> list[Holder]:
-    """The processes that listen on ``port`` (of ``addresses``, as in listening_inodes), without those of the container
-    whose id is ``own_container``."""
+    """The processes that listen on ``port`` (of ``addresses``, as in listening_inodes), without those of the containers
+    with these ids."""
     inodes: set[int] = set()
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(FileNotFoundError):  # no tcp6 where IPv6 is off
@@ -88,7 +88,8 @@ def holders(
         with contextlib.suppress(OSError):
             if inodes.isdisjoint(_socket_inodes(process)):
                 continue
-            if own_container and own_container in (process / "cgroup").read_text(encoding="utf-8"):
+            group = (process / "cgroup").read_text(encoding="utf-8") if own_containers else ""
+            if any(container in group for container in own_containers):
                 own = True
                 continue
             found.append(Holder(int(process.name), (process / "comm").read_text(encoding="utf-8").strip()))
