@@ -14,6 +14,8 @@ description:
     run, images, bridges, firewall, configuration files, a git server that takes Atelier's credentials) with what the
     last complete run noted in C(platform.json) of the state folder. Where all of it is the same, and the boot too,
     there is nothing to do.
+  - Fails, before anything else, if a newer version of Atelier is installed. A complete run notes the version and commit
+    of the checkout in C(installed.json) of the state folder.
   - What was noted counts for a day; then everything is looked at again.
   - V(compare) forgets what was noted when anything differs, so that a run which then fails is not taken for a
     complete one. Nothing of the platform is changed.
@@ -133,6 +135,7 @@ from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.models import Site
 from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.host import installation
 from ansible.module_utils.atelier.host import platform_fingerprint as fingerprints
 from ansible.module_utils.basic import AnsibleModule
 
@@ -148,6 +151,7 @@ def _run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
+    installation.refuse_newer(site.state_dir)
     file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
     left_out: list[str] = []
     try:
@@ -171,6 +175,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
         fingerprints.write_fingerprint(_file(site), _look(module, site))
+        installation.note(site.state_dir)
     return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
 
 

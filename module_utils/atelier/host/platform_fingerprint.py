@@ -6,7 +6,6 @@ there is nothing to do.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from ..common.errors import AtelierError
 from ..common.models import Site
 from ..engine.interface import Engine
 from ..git.client import open_forge
+from .installation import digest_of
 
 # Certificates expire and packages age, so all roles run again after a day.
 MAX_AGE_SECONDS = 86_400
@@ -83,20 +83,7 @@ def write_fingerprint(file: Path, fingerprint: Fingerprint) -> None:
 
 def sources(paths: Iterable[Path]) -> dict[str, str]:
     """A digest for each path: of the file, or of all files below the folder. One that is missing is left out."""
-    return {str(path): digest for path in paths if (digest := _digest(path)) is not None}
-
-
-def _digest(path: Path) -> str | None:
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    if not path.is_dir():
-        return None
-    whole = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            whole.update(f"{file.relative_to(path)}\0{file.stat().st_mode:o}\0".encode())
-            whole.update(hashlib.sha256(file.read_bytes()).digest())
-    return whole.hexdigest()
+    return {str(path): digest for path in paths if (digest := digest_of(path)) is not None}
 
 
 def digest(parts: Mapping[str, str]) -> str:
@@ -104,12 +91,15 @@ def digest(parts: Mapping[str, str]) -> str:
 
 
 def services(engine: Engine, instance: str) -> dict[str, str]:
-    """The platform's own containers: which image each runs. One that does not run is left out."""
+    """The platform's own containers: which image each runs. One that does not run is left out, and so is a replaced
+    gateway, which ends with its connections."""
     found = engine.containers(f"atelier.instance={instance}")
     return {
         f"the container {container.name}": f"{container.id} of {container.image_id}"
         for container in found
-        if "atelier.service" in container.labels and container.status == "running"
+        if "atelier.service" in container.labels
+        and container.status == "running"
+        and not container.name.startswith(f"{instance}-gateway-leaving-")
     }
 
 
