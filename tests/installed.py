@@ -81,10 +81,10 @@ def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator
         assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
         yield Installation(file, made.stdout)
     finally:
-        _purge(atelier_instance, file, folder / "state")
+        purge(atelier_instance, file, folder / "state")
 
 
-def _purge(instance: str, file: Path, state: Path) -> None:
+def purge(instance: str, file: Path, state: Path) -> None:
     """Purges it; nothing of it is left."""
     removed = front_door("down", "--purge", "--yes", "-e", f"@{file}")
     assert removed.returncode == 0, removed.stdout[-4000:] + removed.stderr[-2000:]

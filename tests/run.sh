@@ -28,6 +28,7 @@ check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_acme() { suite acme; }
 check_backup() { suite backup; }
+check_upgrade() { alone e2e-tests pytest -v --durations 15 tests/upgrade; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -52,8 +53,8 @@ stages=(
   "e2e"
 )
 
-# Several machines, an authority for certificates with a name server, backups: only when they are named.
-for name in cluster cluster_chaos acme backup; do
+# Several machines, an authority for certificates with a name server, backups, an upgrade: only when they are named.
+for name in cluster cluster_chaos acme backup upgrade; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
 

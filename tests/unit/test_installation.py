@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.database.migrations import SCHEMA
+from atelier.database.migrations import VERSION
 from atelier.host import installation
 from atelier.host.installation import installed, note, of_checkout, refuse_newer, report
 from support import open_store, refused
@@ -41,7 +41,7 @@ def test_what_was_noted_is_read_again(tmp_path: Path) -> None:
     found = installed(tmp_path)
     assert found is not None
     assert replace(found, at="") == replace(of_checkout(), at="")
-    assert (found.checkout, found.schema) == (str(ROOT), SCHEMA)
+    assert (found.checkout, found.schema) == (str(ROOT), VERSION)
     assert (tmp_path / "installed.json").stat().st_mode & 0o777 == 0o600
     for text in ("", "[]", "{}", '{"version": "9"}'):
         (tmp_path / "installed.json").write_text(text)
@@ -64,7 +64,7 @@ def test_a_newer_database_is_refused_also_without_a_note(tmp_path: Path) -> None
     open_store(tmp_path).__exit__(None, None, None)
     refuse_newer(tmp_path)
     with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as db:
-        db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(AtelierError) as error:
         refuse_newer(tmp_path)
     refused(error, Code.REGISTRY_ERROR, "site.state_dir")
@@ -78,7 +78,7 @@ def test_the_report_names_what_would_change(tmp_path: Path, checkout: Path) -> N
         db.execute("PRAGMA user_version = 5")
     before = report(state, checkout)
     assert "left no note" in before[1]
-    assert before[3] == f"  - change the database from schema 5 to {SCHEMA}, after a copy was put aside"
+    assert before[3] == f"  - change the database from schema 5 to {VERSION}, after a copy was put aside"
 
     (state / "registry.sqlite3").unlink()
     (state / "installed.json").write_text(json.dumps(asdict(of_checkout(checkout))))

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..database.migrations import SCHEMA, check_schema, schema_of
+from ..database.migrations import VERSION, check_schema, schema_of
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _FILE = "installed.json"
@@ -64,7 +64,7 @@ def of_checkout(checkout: Path = CHECKOUT) -> Record:
     commit, changed = _commit(checkout)
     images = {name: _digest_of_all(checkout, paths) for name, paths in _IMAGES.items()}
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(project["version"], commit, changed, str(checkout), at, SCHEMA, images, dict(_defaults(checkout)))
+    return Record(project["version"], commit, changed, str(checkout), at, VERSION, images, dict(_defaults(checkout)))
 
 
 def installed(state_dir: Path) -> Record | None:
