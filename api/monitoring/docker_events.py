@@ -14,6 +14,7 @@ from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Site, Status, Workspace
 from atelier.containers.container import observed_status, why_away
 from atelier.containers.engines import Engines, open_engine
+from atelier.containers.template_images import made_from
 from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.interface import Container, Engine, Event
 
@@ -50,6 +51,8 @@ class Watcher:
         self._nodes = {node: _Follower(self, node) for node in site.node_names}
         self._swarm = _Swarm(self) if site.nodes else None
         self._down: set[str] = set()
+        # By template, what its present image is made from.
+        self._images: Mapping[str, str] = {}
         # One thread a machine changes what was seen.
         self._mutex = threading.Lock()
         self.version = 0
@@ -60,6 +63,17 @@ class Watcher:
             log.warning("machines that are down: %s", ", ".join(sorted(nodes)) or "none")
             self._down = nodes
             self.version += 1
+
+    def note_images(self, current: Mapping[str, str]) -> None:
+        """Takes in what the templates' present images are made from."""
+        if current != self._images:
+            self._images = current
+            self.version += 1
+
+    def is_outdated(self, row: Workspace) -> bool:
+        """Whether the workspace's template has a newer image than its container is made from, as far as is known."""
+        container, current = self._seen.get(row.id), self._images.get(row.template)
+        return container is not None and current is not None and made_from(container.labels) != current
 
     @property
     def seen(self) -> Mapping[str, Container]:

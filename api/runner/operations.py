@@ -162,6 +162,7 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
+        Operation("upgrade", "workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
         # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
         Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
         Operation(

@@ -222,6 +222,9 @@ class Project(Coded):
     notes: str
     clonedFrom: str | None
     node: Annotated[str, eg("controller", "The machine that it is on.")]
+    imageOutdated: Annotated[
+        bool, eg(False, "Whether its template has a newer image, which POST .../upgrade gives it.")
+    ]
     aliases: list[AliasView]
     diskUsage: Annotated[None, Field(description="Always null: GET .../disk-usage measures it.")]
     diskWarning: Annotated[str | None, eg(None, "A warning about its disk use.")]
@@ -270,6 +273,10 @@ class CreatedProject(Success, Coded):
 
 class StartedProject(Done):
     project: Project
+
+
+class UpgradedProject(StartedProject):
+    upgraded: Annotated[bool, eg(True, "False for a workspace that had its template's present image.")]
 
 
 class PasswordChanged(Done):

@@ -49,7 +49,8 @@ class Presenter:
         """What each project is made of beside its row: as long as that is equal, the project is."""
         version = self._store.version()
         aliases, noted = self._aliases(version), self._notices(version)
-        return [(*self._observed(row), aliases.get(row.id), noted.get(row.id)) for row in rows]
+        outdated = self._watcher.is_outdated
+        return [(*self._observed(row), outdated(row), aliases.get(row.id), noted.get(row.id)) for row in rows]
 
     def _project(self, row: Workspace, aliases: Sequence[Alias], notice: Notice | None) -> Project:
         status, error = self._observed(row)
@@ -81,6 +82,7 @@ class Presenter:
             "notes": row.notes,
             "clonedFrom": row.cloned_from,
             "node": row.node,
+            "imageOutdated": self._watcher.is_outdated(row),
             "aliases": [alias_view(self._settings.site, alias) for alias in aliases],
             "diskUsage": None,
             "error": error or (full if status is Status.STOPPED else None),

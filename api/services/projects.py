@@ -12,8 +12,8 @@ from atelier.workshop.idle_policy import extend
 
 from ..auth.middleware import Caller
 from ..core.formatting import timestamp
-from ..runner.operations import checkpoint_warnings
-from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject
+from ..runner.operations import checkpoint_warnings, seats_of
+from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject, UpgradedProject
 from . import containers
 from .jobs import run_job
 from .presenter import UNGROUPED
@@ -55,6 +55,16 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
     await run_job(services, caller, "reset", row)
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": "Workspace reset successfully", "project": project}
+
+
+async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) -> UpgradedProject:
+    """Raises WORKSPACE_BUSY for one that is being created, and why one went back."""
+    _check_created(row)
+    ended = await run_job(services, caller, "upgrade", row)
+    upgraded = any(seat["changed"] for seat in seats_of(ended, "workspace_upgrade"))
+    message = "Workspace upgraded successfully" if upgraded else "The workspace has the present image"
+    project = services.presenter.project(services.row(row.id))
+    return {"success": True, "message": message, "project": project, "upgraded": upgraded}
 
 
 async def extend_workspace(services: Services, caller: Caller, row: Workspace, body: ExtendProject | None) -> Extended:

@@ -177,6 +177,7 @@ SPECIAL: dict[str, Ask] = {
     "POST /api/projects/{project_id}/clone": Ask(1, one_clone),
     "POST /api/projects/{project_id}/checkpoint": SLOW,
     "POST /api/projects/{project_id}/reset": SLOW,
+    "POST /api/projects/{project_id}/upgrade": SLOW,
     "POST /api/projects/{project_id}/aliases": Ask(2, fresh("subdomain", "fresh-{}")),
     "PUT /api/projects/{project_id}/aliases/{subdomain}": Ask(2, its_own_alias),
     "DELETE /api/projects/{project_id}/aliases/{subdomain}": Ask(1, its_own_alias),

@@ -50,6 +50,24 @@ def test_a_container_that_docker_started_again_runs() -> None:
     assert status_seen(broken, container("running"), set())[0] is Status.ERROR
 
 
+def test_a_workspace_whose_template_has_a_newer_image_is_told(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        made, watcher = row(), Watcher(site(tmp_path), store, Locks(tmp_path))
+        version = watcher.version
+        watcher.look_at(CONTROLLER, made.id, "c" * 64, container(labels={"atelier.inputs": "1"}))
+        assert not watcher.is_outdated(made)  # nothing is known of the images yet
+        for current, outdated in (("1", False), ("2", True)):
+            watcher.note_images({"empty": current})
+            assert watcher.is_outdated(made) is outdated
+        # Open pages are told of each change, and of no other.
+        watcher.note_images({"empty": "2"})
+        assert watcher.version == version + 3
+        # Containers of the first versions have no such label; templates that are gone have no newer image.
+        watcher.look_at(CONTROLLER, made.id, "c" * 64, container())
+        assert watcher.is_outdated(made)
+        assert not watcher.is_outdated(made._replace(template="gone"))
+
+
 class Docker:
     """Tells of these events of one container, which is gone."""
 

@@ -308,6 +308,7 @@ def test_changes_that_succeed_are_as_documented(with_docker: World) -> None:
         ("PUT", f"{seat}/password", {"newPassword": "secret-12"}, 200),
         ("POST", f"{day}/checkpoint", None, 200),
         ("POST", f"{day}/reset", None, 200),
+        ("POST", f"{day}/upgrade", None, 200),
         ("POST", f"{day}/aliases", {"subdomain": "other", "port": 8000}, 201),
         ("PUT", f"{day}/aliases/demo", {"port": 8000}, 200),
         ("DELETE", f"{day}/aliases/demo", None, 200),

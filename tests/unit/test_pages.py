@@ -50,6 +50,7 @@ def project(**values: Any) -> dict[str, Any]:
         "passwordProtected": False,
         "proxyMode": "none",
         "node": "controller",
+        "imageOutdated": False,
         "memoryLimit": "2g",
         "cpuCores": "2",
     }
@@ -384,6 +385,17 @@ def test_only_a_workspace_with_somewhere_to_go_can_be_moved() -> None:
     assert "move" in dialogs(movable=True)
     (row,) = workspaces.table([project()], "", EN, movable=True)["rows"]
     assert "move" in [action["dialog"] for action in row["actions"]]
+
+
+def test_only_a_workspace_with_an_old_image_can_be_upgraded() -> None:
+    old = project(id="1" * 12, name="Old", imageOutdated=True)
+    table = workspaces.table([project(), old], "", EN)
+    offered = [[action["dialog"] for action in row["actions"]] for row in table["rows"]]
+    assert ["upgrade" in dialogs for dialogs in offered] == [False, True]
+    assert "bulk-upgrade" in [action["dialog"] for action in table["bulk"]["actions"]]
+    assert "bulk-upgrade" not in str(workspaces.table([project(), project(id="2" * 12)], "", EN)["bulk"])
+    html = rendered("workspaces_table.html", EN, table=table, counts=[], groups=[], nodes=[], activity=[], docker="")
+    assert html.count("old image") == 1
 
 
 def test_what_people_type_stays_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Builds, Site
-from atelier.containers.template_images import TemplateImages, template_folders
+from atelier.containers.template_images import TemplateImages, made_from, template_folders
 from atelier.engine.interface import Engine, Image, ImageBuild
 from atelier.host.platform_fingerprint import templates
 from support import refused, site
@@ -105,6 +106,25 @@ def test_an_unknown_template_is_refused_with_the_known_ones(place: Site) -> None
     with pytest.raises(AtelierError):
         images(replace(place, builds=None), engine).require("empty")
     assert engine.builds == []
+
+
+def test_an_image_of_other_files_is_brought_up_to_date(place: Site, own: Path) -> None:
+    engine = FakeEngine()
+    before = images(place, engine).bring_up_to_date("probe")
+    assert made_from(engine.made["test/workspace:probe"].labels) == before == images(place, engine).current()["probe"]
+    engine.ide = "ide-2"
+    current = images(place, engine).current()["probe"]
+    assert (current != before, len(engine.builds)) == (True, 1)
+    assert images(place, engine).bring_up_to_date("probe") == current
+    assert made_from(engine.made["test/workspace:probe"].labels) == current
+    # Without its folder the image stays as it is; without both there is none.
+    shutil.rmtree(own / "probe")
+    engine.ide = "ide-3"
+    assert (images(place, engine).bring_up_to_date("probe"), len(engine.builds)) == (current, 2)
+    engine.made.clear()
+    with pytest.raises(AtelierError) as error:
+        images(place, engine).bring_up_to_date("probe")
+    refused(error, Code.INVALID_PROJECT_TYPE, "template")
 
 
 def test_check_mode_builds_nothing(place: Site) -> None:

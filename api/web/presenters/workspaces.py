@@ -43,7 +43,8 @@ def table(
 def _bulk(shown: Sequence[Project], translator: Words) -> dict[str, Any]:
     """The operations on all shown workspaces at once, each a separate call."""
     ready = [project for project in shown if project["status"] != "creating"]
-    names = ["start", "stop", "delete"] if len(ready) > 1 else []
+    old = any(project["imageOutdated"] for project in ready)
+    names = ["start", "stop", *(["upgrade"] if old else []), "delete"] if len(ready) > 1 else []
     return {
         "ids": " ".join(project["id"] for project in ready),
         "names": ", ".join(project["name"] for project in ready),
@@ -112,6 +113,7 @@ def row(project: Project, translator: Words, *, movable: bool = False) -> dict[s
         # What a form takes to mean no group.
         "group_value": "" if project["group"] == UNGROUPED else project["group"],
         "template": kind_name(project["type"], translator),
+        "image_word": translator("image.old") if project["imageOutdated"] else "",
         "node": project["node"],
         "status": status,
         "status_word": translator("status.asleep" if project["stoppedFor"] == "idle" else f"status.{status}"),
@@ -143,11 +145,12 @@ def _switch(project: Project, translator: Words) -> list[dict[str, str]]:
 def _actions(project: Project, translator: Words, *, movable: bool) -> list[dict[str, str]]:
     if project["status"] == "creating":
         return []
-    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "move", "delete"]
+    names = ["clone", "rename", "group", "notes", "password", "extend", "checkpoint", "reset", "upgrade", "move"]
+    left_out = {name for name, offered in (("move", movable), ("upgrade", project["imageOutdated"])) if not offered}
     return [
         {"dialog": name, "label": translator(f"do.{name}"), "kind": "bad" if name == "delete" else ""}
-        for name in names
-        if movable or name != "move"
+        for name in (*names, "delete")
+        if name not in left_out
     ]
 
 
@@ -180,6 +183,7 @@ def facts(project: DetailedProject, extended: str, translator: Words) -> list[di
     when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
     shown: list[tuple[str, str, str]] = [
         ("fact.template", kind_name(project["type"], translator), ""),
+        *([("fact.image", translator("image.old"), "")] if project["imageOutdated"] else ()),
         ("fact.group", group_name(project["group"], translator), ""),
         ("fact.mode", translator(f"mode.{project['proxyMode']}"), ""),
         ("fact.password", translator("protected.yes" if project["passwordProtected"] else "protected.no"), ""),

@@ -213,7 +213,7 @@ def _secrets_held_back(context: NodeContext, source: Workspace, container: Conta
         _write_journal(context, source, container, pause, [])
         if pause:
             context.engine.pause(container.id)
-        _check_size(context, source, container)
+        check_size(context, source, container)
         secrets = find_secrets(context.engine, container.id)
         if secrets:
             _write_journal(context, source, container, pause, secrets)
@@ -223,7 +223,7 @@ def _secrets_held_back(context: NodeContext, source: Workspace, container: Conta
         recover(context, source)
 
 
-def _check_size(context: NodeContext, source: Workspace, container: Container) -> None:
+def check_size(context: NodeContext, source: Workspace, container: Container) -> None:
     """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
     a file that is large only by its name would fill it."""
     written, most = context.engine.written(container.id), context.site.archive.content_bytes

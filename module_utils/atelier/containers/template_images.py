@@ -44,6 +44,12 @@ def template_folders(builds: Builds | None) -> Mapping[str, Path]:
     return {folder.name: folder for folder in reversed(found) if is_template(folder.name)}
 
 
+def made_from(labels: Mapping[str, str]) -> str:
+    """A digest of what an image was made from, or the template's image below a container, by their labels: snapshots
+    have the labels of the image that they began with. Empty if it has none."""
+    return labels.get(_INPUTS, "")
+
+
 @dataclass(frozen=True)
 class TemplateImages:
     """The template images of one installation. Only one process at a time builds the image of a template."""
@@ -73,6 +79,20 @@ class TemplateImages:
         if not check_mode:
             self._build(template, folder, lambda: not self._is_current(template, folder))
         return True
+
+    def bring_up_to_date(self, template: str, *, check_mode: bool = False) -> str:
+        """As ``refresh``; returns what the image is made from, as ``made_from`` does. If the template's folder is gone,
+        its image is left as it is. Raises INVALID_PROJECT_TYPE if that is gone, too."""
+        image = self._image(template)
+        if image is not None and template not in template_folders(self.site.builds):
+            return made_from(image.labels)
+        folder = self._folder(template)
+        self.refresh(template, check_mode=check_mode)
+        return self._inputs(folder)
+
+    def current(self) -> dict[str, str]:
+        """By template, what its image would be made from now. Raises TEMPLATE_BUILD_FAILED without the IDE's image."""
+        return {name: self._inputs(folder) for name, folder in template_folders(self.site.builds).items()}
 
     def built(self) -> list[str]:
         """The names of all templates that have an image, sorted."""

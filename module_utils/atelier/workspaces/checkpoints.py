@@ -50,7 +50,7 @@ from .views import view
 
 _RESET_LABEL = "atelier.reset"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
-_NEW_SUFFIX = "-new"
+NEW_SUFFIX = "-new"
 _FETCH_SECONDS = 300.0
 
 
@@ -229,7 +229,7 @@ def origin_of(
         if image is not None:
             yield "base", image
             return
-    if row.cloned_from and (former := container or _last_kept(context, row.id)):
+    if row.cloned_from and (former := container or last_kept(context, row.id)):
         # The base is gone. The seat's container still uses the snapshot that it was created from.
         yield "original_image", former.image_id
     else:
@@ -267,7 +267,7 @@ def _replace_container(
     """Replaces the container by a new one of the image, and puts ``pending`` files into it; returns the old one's new
     name."""
     name = context.site.container_name(row.id)
-    new = name + _NEW_SUFFIX
+    new = name + NEW_SUFFIX
     context.engine.remove(new)  # what an interrupted one left
     labels = {_RESET_LABEL: run_id} if run_id else {}
     context.engine.create(seat_spec(context, row, image, new, labels))
@@ -281,10 +281,8 @@ def _replace_container(
     if old is not None and old.status == "created":
         context.engine.remove(name)  # an interrupted reset's, which nobody ever used
     elif old is not None:
-        earlier = [match["stamp"] for former in kept_among(name, _names(context)) if (match := _KEPT.fullmatch(former))]
-        kept = f"{name}-kept-{stamp_after(earlier)}"
         context.engine.stop(name)
-        context.engine.rename(name, kept)
+        kept = set_aside(context, name)
     context.engine.rename(new, name)
     try:
         # Not earlier: a restored old container must be unchanged.
@@ -316,6 +314,14 @@ def start_filled(context: NodeContext, row: Workspace, *, restore: bool = False)
         start_seat(context, row, fill)
 
 
+def set_aside(context: NodeContext, name: str) -> str:
+    """Renames a container as one that is kept for a while; returns its new name."""
+    earlier = [match["stamp"] for former in kept_among(name, _names(context)) if (match := _KEPT.fullmatch(former))]
+    kept = f"{name}-kept-{stamp_after(earlier)}"
+    context.engine.rename(name, kept)
+    return kept
+
+
 def interrupted_resets(context: NodeContext) -> dict[str, str]:
     """By workspace id, the kept container of killed resets that did not replace it."""
     names = _names(context)
@@ -325,7 +331,7 @@ def interrupted_resets(context: NodeContext) -> dict[str, str]:
 
 def restore_previous_container(context: NodeContext, row: Workspace) -> None:
     """Restores the old container of a seat whose reset was killed. The caller holds its lock."""
-    former = _last_kept(context, row.id)
+    former = last_kept(context, row.id)
     if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
         context.engine.rename(former.name, context.site.container_name(row.id))
         context.store.update(row.id, status=Status.STOPPED, error=None)
@@ -337,7 +343,7 @@ def stale_containers(context: NodeContext, keep_hours: float) -> dict[str, tuple
     names = _names(context)
     past = kept_longer(context.site.state_dir, names, keep_hours)
     found = {name: (id, name in past) for name, id in names.items() if is_id(id) and _KEPT.fullmatch(name)}
-    made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(_NEW_SUFFIX)}
+    made = {name: (id, True) for name, id in names.items() if is_id(id) and name.endswith(NEW_SUFFIX)}
     return dict(sorted({**found, **made}.items()))
 
 
@@ -371,14 +377,15 @@ def kept_among(workspace_container: str, names: Iterable[str]) -> list[str]:
 def remove_history(context: NodeContext, workspace_id: str) -> None:
     """Removes the kept containers and checkpoints of a deleted workspace."""
     name = context.site.container_name(workspace_id)
-    for former in (name + _NEW_SUFFIX, *kept_among(name, _names(context))):
+    for former in (name + NEW_SUFFIX, *kept_among(name, _names(context))):
         remove_container(context, former)
     for checkpoint in checkpoints_of(context, workspace_id):
         drop_checkpoint(context, checkpoint)
     forget_stored(context, workspace_id)
 
 
-def _last_kept(context: NodeContext, workspace_id: str) -> Container | None:
+def last_kept(context: NodeContext, workspace_id: str) -> Container | None:
+    """The workspace's newest container that was replaced."""
     kept = kept_among(context.site.container_name(workspace_id), _names(context))
     return context.engine.inspect(kept[-1]) if kept else None
 

@@ -1,0 +1,81 @@
+#!/usr/bin/python
+"""Ansible module: gives workspaces their template's present image."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: workspace_upgrade
+short_description: Give workspaces their template's present image
+version_added: "0.3.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+description:
+  - A workspace gets a new container of its template's image, which is built first if the template or the IDE changed.
+    It keeps its id, address, password, claim, aliases, branch, C(/workspace) and its home folder. Everything else in
+    the old container is lost for it, such as packages that were installed with apt.
+  - A running workspace is stopped while its files are copied, and runs afterwards; programs in it end. A stopped one
+    is started for a moment, to see that it comes up, and stays stopped.
+  - The old container is stopped and kept for a while, renamed to C(<container>-kept-<time>). A workspace that does not
+    come up gets it back.
+  - Workspaces that have the present image are not changed. Safe to run again after an interruption.
+options:
+  group:
+    description: Not one workspace but those of this group.
+    type: str
+  all:
+    description: Not one workspace but all.
+    type: bool
+    default: false
+  keep_hours:
+    description: Hours that replaced containers are kept; each upgrade removes older ones.
+    type: float
+    default: 24
+extends_documentation_fragment: [atelier, atelier.workspace, atelier.check]
+"""
+
+EXAMPLES = r"""
+- name: Give the workshop's seats the new IDE
+  workspace_upgrade:
+    site: "{{ atelier_site }}"
+    group: workshop
+"""
+
+RETURN = r"""
+seats:
+  description:
+    - What became of each workspace, with C(id), C(name) and C(changed); C(kept) is the name of its old container.
+    - C(error) is why a workspace was not upgraded. It is as it was.
+  returned: success
+  type: list
+  elements: dict
+failed_seats:
+  description: The ids of those that were not upgraded.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
+from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.workshop.upgrade import upgrade
+from ansible.module_utils.basic import AnsibleModule
+
+_CHOICES = ("id", "name", "group", "all")
+
+
+def main() -> None:
+    run_with_context(DOCUMENTATION, _upgrade)
+
+
+def _upgrade(module: AnsibleModule, context: Context) -> dict[str, Any]:
+    wanted = own_options(module)
+    if sum(bool(wanted[choice]) for choice in _CHOICES) != 1:
+        module.fail_json(msg="Exactly one of name, id, group and all: true says which workspaces to upgrade.")
+    del wanted["all"]
+    return seats_result(upgrade(context, **wanted, check_mode=module.check_mode), "changed")
+
+
+if __name__ == "__main__":
+    main()

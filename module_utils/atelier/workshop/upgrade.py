@@ -1,0 +1,182 @@
+"""Gives seats their template's present image: a new IDE, security updates.
+
+A seat keeps its row, so its id, address, password, claim, aliases and branch, and ``FOLDERS``. All else in its
+container is the new image's. The new container is complete before the old one is renamed, and the old one is kept as
+after a reset: a killed run leaves one of both, and another run completes it. A seat that does not come up goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
+from ..common.models import Status, Workspace
+from ..containers.container import is_unreleased, seat_spec, start_seat
+from ..containers.context import Context, NodeContext
+from ..containers.distribution import image_at
+from ..containers.secret_paths import HOME
+from ..containers.snapshots import check_size, recover
+from ..containers.template_images import TemplateImages, made_from
+from ..database.intent import wanted_up
+from ..engine.interface import Container
+from ..workspaces.checkpoints import NEW_SUFFIX, last_kept, remove_expired, restore_previous_container, set_aside
+from ..workspaces.move import check_created
+
+# What a seat keeps of its container.
+FOLDERS = ("/workspace", HOME)
+_LABEL = "atelier.upgraded"
+_UP = ("running", "paused", "restarting")
+# An upgrade copies files most of the time: more at once only wait for the disk.
+_PER_CORE = 2
+# Docker went away in the middle: which container the seat has is for the next run to see.
+_AWAY = (Code.SERVICE_UNAVAILABLE, Code.NODE_UNAVAILABLE)
+
+
+@dataclass(frozen=True)
+class UpgradedSeat:
+    """What became of one workspace. ``kept`` is the name of its old container, None if it was not replaced."""
+
+    id: str
+    name: str
+    changed: bool = False
+    kept: str | None = None
+    error: str | None = None
+
+
+def upgrade(
+    context: Context,
+    *,
+    id: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    keep_hours: float,
+    check_mode: bool = False,
+) -> list[UpgradedSeat]:
+    """Upgrades one workspace, those of a group, or all. Those that have their template's present image are left alone;
+    stopped ones stay stopped.
+
+    Of several, one that fails is as it was, with its error. Raises for one: PROJECT_NOT_FOUND, WORKSPACE_BUSY,
+    INVALID_PROJECT_TYPE if its template's image cannot be had, TEMPLATE_BUILD_FAILED, CONCURRENT_LIMIT_REACHED,
+    SNAPSHOT_FAILED if it has more files than may be copied, and why it went back.
+    """
+    if id is not None or name is not None:
+        seats = [_upgrade(context, context.store.get(id=id, name=name, field="id" if id else "name"), check_mode)]
+    else:
+        seats = _upgrade_all(context, [row for row in context.store.all() if group in (None, row.group)], check_mode)
+    if not check_mode and any(seat.changed for seat in seats):
+        remove_expired(context, keep_hours)
+    return seats
+
+
+def _upgrade_all(context: Context, rows: Sequence[Workspace], check_mode: bool) -> list[UpgradedSeat]:
+    if not rows:
+        return []
+
+    def attempt(row: Workspace) -> UpgradedSeat:
+        try:
+            return _upgrade(context, row, check_mode)
+        except AtelierError as error:
+            if error.code is Code.SERVICE_UNAVAILABLE:
+                raise
+            return UpgradedSeat(row.id, row.name, error=error.sentence)
+
+    with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(rows))) as pool:
+        futures = [pool.submit(attempt, row) for row in rows]
+        for done, _ in enumerate(as_completed(futures), 1):
+            context.progress(Message("step.seats_upgraded"), done, len(rows))
+    return [future.result() for future in futures]
+
+
+def _upgrade(context: Context, row: Workspace, check_mode: bool) -> UpgradedSeat:
+    check_created(row)
+    # Before the seat is touched; it may take minutes.
+    current = TemplateImages.of(context.on()).bring_up_to_date(row.template, check_mode=check_mode)
+    with nullcontext() if check_mode else context.locks.workspace(row.id, context.lock_wait):
+        row = context.store.get(id=row.id)
+        here = context.at(row)
+        if not check_mode:
+            recover(here, row)
+            # Of a run that was killed between the old container's new name and the new one's.
+            restore_previous_container(here, row)
+            row = context.store.get(id=row.id)
+        container = _container(here, row)
+        interrupted = container.status == "created" and _LABEL in container.labels
+        if check_mode or (made_from(container.labels) == current and not interrupted):
+            return UpgradedSeat(row.id, row.name, changed=made_from(container.labels) != current)
+        context.progress(Message("step.upgrade", name=row.name), 0, 1)
+        if interrupted:
+            former = last_kept(here, row.id)
+            kept = former.name if former else None
+            _come_up(here, row, kept, runs=row.id in wanted_up(context.store))
+        else:
+            kept = _replace(here, row, container)
+        context.progress(Message("step.upgrade", name=row.name), 1, 1)
+    return UpgradedSeat(row.id, row.name, changed=True, kept=kept)
+
+
+def _container(here: NodeContext, row: Workspace) -> Container:
+    """Raises for a seat that has nothing to keep, or may not be started."""
+    container = here.engine.inspect(here.site.container_name(row.id))
+    if container is None:
+        raise AtelierError(Code.SNAPSHOT_FAILED, Message("upgrade.no_container", name=row.name), field="name")
+    if is_unreleased(row):
+        raise AtelierError(Code.WORKSPACE_BUSY, Message("upgrade.unreleased", name=row.name), field="name")
+    return container
+
+
+def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
+    """Replaces the container by one of the template's image; returns the old one's new name."""
+    name = here.site.container_name(row.id)
+    new = name + NEW_SUFFIX
+    check_size(here, row, old)
+    image = image_at(here, here.on(), here.site.template_image(row.template))
+    runs = old.status in _UP or row.id in wanted_up(here.store)
+    here.engine.remove(new)  # what an interrupted one left
+    here.engine.create(seat_spec(here, row, image, new, {_LABEL: "true"}))
+    try:
+        if runs and row.status is not Status.RUNNING:
+            here.store.claim_running_slot(row.id)
+        # Nothing is written while it is copied.
+        here.engine.stop(name)
+        for folder in FOLDERS:
+            here.engine.copy_folder(name, new, folder)
+    except AtelierError:
+        with suppress(AtelierError):  # the first error says more
+            here.engine.remove(new)
+            if old.status in _UP:
+                start_seat(here, row)
+        raise
+    kept = set_aside(here, name)
+    here.engine.rename(new, name)
+    _come_up(here, row, kept, runs=runs)
+    return kept
+
+
+def _come_up(here: NodeContext, row: Workspace, kept: str | None, *, runs: bool) -> None:
+    """Starts the new container, and stops it again if the seat does not run. If it does not come up, the seat has its
+    old container again, and this raises."""
+    name = here.site.container_name(row.id)
+    try:
+        # No start by decision: what is wanted of the seat stays. It counts as running, so that nobody takes it for one.
+        here.store.update(row.id, status=Status.RUNNING)
+        start_seat(here, row)
+        if not runs:
+            here.engine.stop(name)
+            here.store.update(row.id, status=Status.STOPPED, error=None)
+    except AtelierError as error:
+        if error.code in _AWAY or kept is None:
+            raise
+        why = Message("upgrade.went_back", name=row.name, why=error.message)
+        try:
+            here.engine.remove(name)
+            here.engine.rename(kept, name)
+            here.store.update(row.id, status=Status.STOPPED, error=None)
+            if runs:
+                start_seat(here, row)
+        except AtelierError as second:
+            why = Message("upgrade.not_back", name=row.name, why=error.message, then=second.message)
+        raise AtelierError(error.code, why, field="name", workspace=row.id) from error

@@ -1,0 +1,256 @@
+"""Upgrades of seats: what they keep, that a failed one has its old container again, and runs that were killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import Message, as_message
+from atelier.common.models import Status, Workspace
+from atelier.containers import container as seats
+from atelier.containers.context import Context
+from atelier.database.intent import stopped_on_purpose, wanted_up
+from atelier.database.workspace_store import WorkspaceStore
+from atelier.engine.interface import Container, File, Image, SeatSpec
+from atelier.workshop import upgrade as upgrades
+from atelier.workshop.upgrade import FOLDERS, UpgradedSeat, upgrade
+from support import container, context, open_store, order, quotas, refused, site
+
+OLD, NEW = {"atelier.inputs": "old"}, {"atelier.inputs": "new"}
+
+
+class Engine:
+    """Containers by name, and the template's image. Starting a new container fails if ``broken`` says so."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, Container] = {}
+        self.templates: Mapping[str, Mapping[str, str]] = {"test/workspace:empty": NEW}
+        self.copied: list[tuple[str, str, str]] = []
+        self.broken = ""
+
+    def cpus(self) -> int:
+        return 2
+
+    def inspect(self, name: str) -> Container | None:
+        return self.containers.get(name)
+
+    def image(self, tag: str) -> Image | None:
+        labels = self.templates.get(tag)
+        return Image("sha256:1", [tag], (), labels) if labels is not None else None
+
+    def images(self, label: str) -> list[Image]:
+        return []
+
+    def container_names(self, label: str) -> dict[str, str]:
+        return dict.fromkeys(self.containers, "")
+
+    def written(self, name: str) -> int:
+        return 100 * 1024**3 if self.broken == "size" else 1
+
+    def create(self, spec: SeatSpec) -> None:
+        labels = {**self.templates[spec.image], **spec.labels}
+        self.containers[spec.name] = container("created", name=spec.name, labels=labels)
+
+    def copy_folder(self, source: str, target: str, folder: str) -> None:
+        assert self.containers[source].status == "exited"
+        if self.broken == "copy":
+            raise AtelierError(Code.DISK_FULL, as_message("The disk is full."))
+        self.copied.append((source, target, folder))
+
+    def put(self, name: str, folder: str, files: Sequence[File]) -> None:
+        """Nothing."""
+
+    def start(self, name: str) -> None:
+        if self.broken == "killed":
+            raise KeyboardInterrupt
+        if self.broken == "start" and self.containers[name].labels["atelier.inputs"] == "new":
+            raise AtelierError(Code.CONTAINER_CREATE_FAILED, as_message("It does not start."))
+        self._set(name, "running")
+
+    def stop(self, name: str) -> None:
+        self._set(name, "exited")
+
+    def _set(self, name: str, status: str) -> None:
+        self.containers[name] = replace(self.containers[name], status=status)
+
+    def rename(self, old: str, new: str) -> None:
+        if self.broken == "killed between the names" and old.endswith("-new"):
+            raise KeyboardInterrupt
+        self.containers[new] = replace(self.containers.pop(old), name=new)
+
+    def remove(self, name: str) -> None:
+        self.containers.pop(name, None)
+
+
+@dataclass
+class World:
+    engine: Engine
+    store: WorkspaceStore
+    here: Context
+
+    def seat(self, name: str = "Seat", *, running: bool = True, labels: Mapping[str, str] = OLD) -> Workspace:
+        (row,) = self.store.reserve([order(name, group="day")])
+        self.store.update(row.id, status=Status.RUNNING)
+        if not running:
+            stopped_on_purpose(self.store, row.id)
+        known = self.here.site.container_name(row.id)
+        status = "running" if running else "exited"
+        self.engine.containers[known] = container(status, name=known, labels=labels)
+        return self.store.get(id=row.id)
+
+    def upgrade(self, row: Workspace) -> UpgradedSeat:
+        (seat,) = upgrade(self.here, id=row.id, keep_hours=24)
+        return seat
+
+    def state(self, row: Workspace) -> tuple[str, str, str, bool]:
+        """What its container is made from, its status, that of the row, and whether it should run."""
+        found = self.engine.containers[self.here.site.container_name(row.id)]
+        status = str(self.store.get(id=row.id).status)
+        return found.labels["atelier.inputs"], found.status, status, row.id in wanted_up(self.store)
+
+    def others(self, row: Workspace) -> list[str]:
+        own = self.here.site.container_name(row.id)
+        return [name for name in self.engine.containers if name.startswith(f"{own}-")]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    engine = Engine()
+    with open_store(tmp_path) as store:
+        yield World(engine, store, context(site(tmp_path), store, engine))
+
+
+RUNS, STOPPED = ("running", "running", True), ("exited", "stopped", False)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_seat_gets_the_present_image_with_its_folders(world: World, running: bool) -> None:
+    row = world.seat(running=running)
+    orders = world.store.get(id=row.id)
+    seat = world.upgrade(row)
+    assert (seat.changed, seat.error) == (True, None)
+    assert world.state(row) == ("new", *(RUNS if running else STOPPED))
+    assert world.store.get(id=row.id) == orders
+    # The old one is there for a while, stopped.
+    assert world.others(row) == [seat.kept]
+    assert (world.engine.containers[str(seat.kept)].status, FOLDERS) == ("exited", ("/workspace", "/home/coder"))
+    name = world.here.site.container_name(row.id)
+    assert world.engine.copied == [(name, f"{name}-new", folder) for folder in FOLDERS]
+    # Again, there is nothing to do.
+    assert world.upgrade(row) == UpgradedSeat(row.id, "Seat")
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("broken", ["start", "copy", "size"])
+def test_a_seat_whose_upgrade_fails_is_as_it_was(world: World, broken: str, running: bool) -> None:
+    row = world.seat(running=running)
+    world.engine.broken = broken
+    with pytest.raises(AtelierError) as error:
+        world.upgrade(row)
+    assert world.state(row) == ("old", *(RUNS if running else STOPPED))
+    assert world.others(row) == []
+    if broken == "start":
+        assert "did not come up" in refused(error, Code.CONTAINER_CREATE_FAILED, "name")
+
+
+def test_a_silent_ide_goes_back_and_one_that_does_not_either_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = world.seat()
+    silent = {"new"}
+
+    def await_ide(here: Context, asked: Workspace) -> None:
+        if world.state(asked)[0] in silent:
+            world.store.update(asked.id, status=Status.ERROR, error=Message("container_gone"))
+            raise AtelierError(Code.IDE_NOT_READY, as_message("It is silent."))
+
+    monkeypatch.setattr(seats, "await_ide", await_ide)
+    with pytest.raises(AtelierError, match=r"has its old container again: .*It is silent\."):
+        world.upgrade(row)
+    assert world.state(row) == ("old", *RUNS)
+    assert world.store.get(id=row.id).error is None
+    silent.add("old")
+    with pytest.raises(AtelierError, match="neither with the present image nor with its old container"):
+        world.upgrade(row)
+    assert world.state(row)[0] == "old"
+    assert world.store.get(id=row.id).status is Status.ERROR
+
+
+@pytest.mark.parametrize("broken", ["killed", "killed between the names"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_killed_upgrade_is_completed_by_the_next(world: World, broken: str, running: bool) -> None:
+    row = world.seat(running=running)
+    world.engine.broken = broken
+    with pytest.raises(KeyboardInterrupt):
+        world.upgrade(row)
+    world.engine.broken = ""
+    seat = world.upgrade(row)
+    assert seat.changed
+    assert world.state(row) == ("new", *(RUNS if running else STOPPED))
+    assert world.others(row) == [seat.kept]
+
+
+def test_the_next_run_takes_a_killed_one_back_if_its_seat_does_not_come_up(world: World) -> None:
+    row = world.seat()
+    world.engine.broken = "killed"
+    with pytest.raises(KeyboardInterrupt):
+        world.upgrade(row)
+    world.engine.broken = "start"
+    with pytest.raises(AtelierError, match="has its old container again"):
+        world.upgrade(row)
+    assert world.state(row) == ("old", *RUNS)
+    assert world.others(row) == []
+
+
+def test_of_a_group_one_that_fails_leaves_the_others(world: World) -> None:
+    good, odd, gone, other = (world.seat(name) for name in ("Good", "Odd", "Gone", "Other"))
+    world.store.update(other.id, group_name="elsewhere")
+    del world.engine.containers[world.here.site.container_name(gone.id)]
+    with world.store.transaction() as db:
+        db.execute("UPDATE workspaces SET template = 'lost' WHERE id = ?", (odd.id,))
+    # Foretold first, without a change.
+    foretold = upgrade(world.here, group="day", keep_hours=24, check_mode=True)
+    assert [(seat.name, seat.changed) for seat in foretold] == [("Good", True), ("Odd", False), ("Gone", False)]
+    assert world.state(good)[0] == "old"
+
+    seats = upgrade(world.here, group="day", keep_hours=24)
+    assert [(seat.name, seat.changed) for seat in seats] == [("Good", True), ("Odd", False), ("Gone", False)]
+    assert str(seats[1].error).startswith("Unknown template 'lost'.")
+    assert "no container" in str(seats[2].error)
+    assert [world.state(row)[0] for row in (good, odd, other)] == ["new", "old", "old"]
+    assert [seat.changed for seat in upgrade(world.here, keep_hours=24)] == [False, False, False, True]
+
+
+def test_a_template_that_is_gone_is_named_and_nothing_is_changed(world: World) -> None:
+    row = world.seat()
+    world.engine.templates = {}
+    with pytest.raises(AtelierError) as error:
+        world.upgrade(row)
+    refused(error, Code.INVALID_PROJECT_TYPE, "template")
+    assert world.state(row) == ("old", *RUNS)
+
+
+def test_an_unreleased_seat_is_not_started(world: World) -> None:
+    row = world.seat(running=False)
+    seats.release_failed(world.store, row.id, "Git is away.")
+    with pytest.raises(AtelierError) as error:
+        world.upgrade(row)
+    refused(error, Code.WORKSPACE_BUSY, "name")
+    assert world.state(row)[:2] == ("old", "exited")
+
+
+def test_a_seat_that_should_run_but_may_not_is_as_it_was(world: World, tmp_path: Path) -> None:
+    row = world.seat()
+    world.engine.stop(world.here.site.container_name(row.id))
+    world.store.update(row.id, status=Status.STOPPED)
+    with open_store(tmp_path, quotas(concurrent=0)) as full:
+        here = replace(world.here, store=full)
+        with pytest.raises(AtelierError) as error:
+            upgrades.upgrade(here, id=row.id, keep_hours=24)
+    assert error.value.code is Code.CONCURRENT_LIMIT_REACHED
+    assert world.state(row)[:2] == ("old", "exited")
+    assert world.others(row) == []
