@@ -12,6 +12,7 @@ from docker.errors import ImageNotFound
 
 from tests.api.conftest import PREFIX
 from tests.api.running import Api, is_error
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -95,3 +96,28 @@ def test_a_create_that_is_canceled_ends_its_build(building: Api, template: Path)
     assert building.ended(job)["state"] == "canceled"
     assert building.status(id) == "error"
     assert building.executions() == []
+
+
+def test_a_workspace_gets_the_image_of_the_changed_template(building: Api, template: Path) -> None:
+    made = building.create("aged", projectType="probe")
+    assert made["imageOutdated"] is False
+    container = building.instance.container(made)
+    assert container.exec_run(["sh", "-c", "echo mine >work && mkdir ~/own"]).exit_code == 0
+    (template / "skeleton" / "hello.txt").write_text("newer\n")
+    (template / "image").write_text("RUN touch /opt/newer\n")
+    # Which it looks for every minute, and when it starts.
+    building.terminate()
+    building.wait()
+    building.start()
+    path = f"/api/projects/{made['id']}"
+    eventually(lambda: building.get(path).json()["project"]["imageOutdated"], "the image is known to be old")
+    answer = building.post(f"{path}/upgrade")
+    assert answer.status_code == 200, answer.text
+    project = answer.json()["project"]
+    assert (answer.json()["upgraded"], project["status"], project["passwordProtected"]) == (True, "running", False)
+    eventually(lambda: not building.get(path).json()["project"]["imageOutdated"], "the image is known to be new")
+    look = building.instance.container(made).exec_run(["sh", "-c", "cat work hello.txt; ls -d ~/own /opt/newer"])
+    assert look.output == b"mine\nhello\n/home/coder/own\n/opt/newer\n"
+    again = building.post(f"{path}/upgrade").json()
+    assert (again["upgraded"], again["message"]) == (False, "The workspace has the present image")
+    is_error(building.post(f"/api/projects/{'0' * 12}/upgrade"), 404, "PROJECT_NOT_FOUND")
