@@ -644,18 +644,18 @@ def test_an_open_connection_outlives_a_new_configuration(gateway: Gateway, site:
     assert running_id(site) == before
 
 
-def test_an_open_connection_outlives_a_new_image(gateway: Gateway, site: dict[str, Any]) -> None:
+def test_an_open_connection_outlives_a_new_container(gateway: Gateway, site: dict[str, Any]) -> None:
     """The old container serves it until it ends, and goes with the next run; new connections are the new one's."""
     before = running_id(site)
     leaving = f"{site['instance']}-gateway-leaving-{before[:12]}"
     with closing(open_ide(gateway)) as ide:
-        configured(atelier_service_image_texts=["another image"])
+        configured(atelier_gateway_memory="1g")
         assert running_id(site) != before
         assert is_open(ide)
         assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
         assert leaving in containers(site, "running")
     eventually(lambda: leaving in containers(site, "exited"), "the old container ends with its last connection")
-    # Back to the image that the other tests have.
+    # Back to what the other tests have.
     configured()
     assert leaving not in containers(site, "running") + containers(site, "exited")
     assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
