@@ -649,7 +649,7 @@ def test_an_open_connection_outlives_a_new_container(gateway: Gateway, site: dic
     before = running_id(site)
     leaving = f"{site['instance']}-gateway-leaving-{before[:12]}"
     with closing(open_ide(gateway)) as ide:
-        configured(atelier_gateway_memory="1g")
+        configured(atelier_service_image_texts=["another image"])
         assert running_id(site) != before
         assert is_open(ide)
         assert gateway.get(f"{IDS[1]}.localhost")[0] == 200
