@@ -30,7 +30,7 @@ from api.schemas.projects import CreateProject, Project
 shown = {"id": "0123456789ab", "name": "a", "type": "empty", "status": "running", "group": "g", "workspaceUrl": "",
          "createdAt": "", "lastActivity": "", "notes": "", "passwordProtected": False, "error": "w",
          "memoryLimit": "2g", "cpuCores": "2", "proxyMode": "quarantine", "node": "controller",
-         "imageOutdated": False}
+         "imageOutdated": False, "stoppedFor": None}
 config = {"enableProxy": True, "templates": ["empty"], "gitServerEnabled": False}
 form = create_form(config, [], words("en"))
 closed_form = create_form(config | {"enableProxy": False}, [], words("en"))
