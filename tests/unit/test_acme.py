@@ -249,6 +249,13 @@ def test_a_run_that_takes_too_long_is_said_so(place: Place) -> None:
         place.renew()
 
 
+def test_a_missing_image_is_no_fault_of_the_authority(place: Place) -> None:
+    place.output = "docker: Error response from daemon: No such image: test/acme:1\n\nRun 'docker run --help' for more"
+    place.status = 125
+    with pytest.raises(AtelierError, match="No such image: test/acme:1"):
+        place.renew()
+
+
 def test_a_wrong_name_of_a_variable_is_refused_before_anything_runs(place: Place) -> None:
     place.give(**{"../../etc/passwd": "x"})
     with pytest.raises(AtelierError) as failed:

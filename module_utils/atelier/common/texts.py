@@ -491,6 +491,8 @@ TEXTS = {
     "acme.not_ours.remedy": "Check atelier_base_domain, and that the credentials may change its zone.",
     "acme.failed": "No certificate for {domain} was issued: {said}",
     "acme.failed.remedy": "The present certificate stays in use, and Atelier tries again by itself.",
+    "acme.not_run": "lego could not be run: {said}",
+    "acme.not_run.remedy": "Run ./atelier up, which builds its image.",
     "acme.too_long": "The authority and the DNS provider took longer than {seconds:g} seconds.",
     "acme.too_long.remedy": "The present certificate stays in use, and Atelier tries again by itself.",
     "acme.other_names": "The authority issued a certificate that is not for {domain} and its subdomains.",

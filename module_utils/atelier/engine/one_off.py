@@ -10,6 +10,8 @@ from pathlib import Path
 _KILL_SECONDS = 10
 # Exit status of timeout(1).
 _TIMED_OUT = (124, 137)
+# Of docker itself, such as for an image that is missing.
+_NOT_RUN = 125
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Finished:
     def is_late(self) -> bool:
         """Whether it was ended because it took too long."""
         return self.status in _TIMED_OUT
+
+    @property
+    def is_not_run(self) -> bool:
+        """Whether Docker could not start the program."""
+        return self.status == _NOT_RUN
 
 
 def run_once(url: str, program: OneOff) -> Finished:

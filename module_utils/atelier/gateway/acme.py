@@ -214,6 +214,9 @@ def _failure(request: Request, done: Finished, variables: Mapping[str, str]) -> 
         return AtelierError(Code.VALIDATION_ERROR, message, field="atelier_tls_acme_variables")
     if done.is_late:
         return AtelierError(Code.CERTIFICATE_ERROR, Message("acme.too_long", seconds=_LONGEST_RUN_SECONDS))
+    if done.is_not_run:
+        said = last_of(on_one_line(output.partition("\n")[0]), _LONGEST_REASON)
+        return AtelierError(Code.ENGINE_ERROR, Message("acme.not_run", said=said))
     lines = [line for line in _TIME.sub("", output).splitlines() if line.strip()]
     said = last_of(lines[-1], _LONGEST_REASON) if lines else f"exit status {done.status}"
     if _NOT_OURS.search(said):

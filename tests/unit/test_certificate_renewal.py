@@ -1,0 +1,41 @@
+"""The API's clock for the gateway's certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from api.background import certificate_renewal
+
+
+def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    due, asked = [False, True, True, False], []
+
+    def is_due(state_dir: str, _: object) -> bool:
+        assert state_dir == "/state"
+        if not due:
+            raise asyncio.CancelledError
+        return due.pop(0)
+
+    def create(*order: Any) -> str:
+        asked.append(order)
+        return f"job {len(asked)}"
+
+    async def submit(_: object, caller: Any, job: str) -> None:
+        asked.append((caller.name, job))
+
+    monkeypatch.setattr(certificate_renewal, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(certificate_renewal, "is_due", is_due)
+    monkeypatch.setattr(certificate_renewal, "submit", submit)
+    services: Any = SimpleNamespace(
+        settings=SimpleNamespace(site=SimpleNamespace(state_dir="/state")),
+        jobs=SimpleNamespace(create=create),
+        watcher=SimpleNamespace(available=True),
+    )
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(certificate_renewal.run(services))
+    order = ("certificate", [], {}, "certificate")
+    assert asked == [order, ("certificate", "job 1"), order, ("certificate", "job 3")]
