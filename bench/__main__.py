@@ -1,5 +1,5 @@
-"""Takes all figures, prints them as they come, and writes docs/bench.md; or prints those of the simulation or of
-several machines."""
+"""Takes all figures, prints them as they come, and writes docs/bench.md; or prints those of the simulation, of
+several machines, or of visits to seats that sleep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from atelier.common.models import Limits, Network, ProxyMode, Quotas
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore, new_id
 
-from .api import measure_api
+from .api import measure_api, measure_wake_alone
 from .baseline import baseline
 from .cluster import measure_cluster
 from .egress import measure_egress
@@ -35,7 +35,7 @@ ROWS = 2000
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "cluster", "simulation"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "cluster", "simulation", "wake"], default="all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "bench.md")
     options = parser.parse_args()
@@ -45,6 +45,10 @@ def main() -> int:
         return 1 if report.missed else 0
     if options.what == "cluster":
         measure_cluster(report, options.rounds)
+        return 1 if report.missed else 0
+    if options.what == "wake":
+        with installation() as variables:
+            measure_wake_alone(report, variables)
         return 1 if report.missed else 0
     _store(report)
     with installation() as variables:

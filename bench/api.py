@@ -28,6 +28,8 @@ from .host import IMAGE, INSTANCE, ROOT, SUBNET
 from .hostile import ADMIN_PASSWORD, measure_hostile
 from .pages import measure_pages
 from .report import Report, p95
+from .wake import CROWD as SLEEPERS
+from .wake import measure_wake
 
 PORT = 18099
 _CROWD = 50
@@ -49,7 +51,15 @@ def measure_api(report: Report, variables: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), Path(folder)), Path(folder)) as api:
         _thundering_herd(report, api, Path(folder))
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), state, "base"), Path(folder)) as api:
-        measure_hostile(report, api.client, _changes(report, api))
+        seats = _changes(report, api)
+        measure_wake(report, api.client, seats)
+        measure_hostile(report, api.client, seats)
+
+
+def measure_wake_alone(report: Report, variables: Path) -> None:
+    state = Path(json.loads(variables.read_text())["atelier_state_dir"])
+    with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), state, "base"), Path(folder)) as api:
+        measure_wake(report, api.client, clone(api, create(api, "base"), SLEEPERS))
 
 
 def _thundering_herd(report: Report, api: Api, state: Path) -> None:
@@ -132,9 +142,9 @@ def _changes(report: Report, api: Api) -> list[str]:
     """Returns the ids of the seats that it leaves running."""
     idle = api.memory_mib()
     report.add("API: memory when idle", f"{idle:.0f} MiB", "-", "under 150 MiB", idle < 150)
-    _create(api, "warm-up")
+    create(api, "warm-up")
     raw, begin = baseline(1), time.monotonic()
-    source = _create(api, "base")
+    source = create(api, "base")
     own = time.monotonic() - begin
     goal = raw + 1.5
     report.add(
@@ -174,10 +184,19 @@ def _changes(report: Report, api: Api) -> list[str]:
     return [clone["projectId"] for clone in answer.json()["clones"]]
 
 
-def _create(api: Api, name: str) -> str:
+def create(api: Api, name: str) -> str:
     answer = api.client.post("/api/projects/create", json={"projectName": name, "projectType": "empty"}, timeout=120)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["project"]["id"])
+
+
+def clone(api: Api, source: str, count: int) -> list[str]:
+    """The ids of the seats, which run."""
+    answer = api.client.post(f"/api/projects/{source}/clone", json={"count": count})
+    while not (job := api.client.get(f"/api/jobs/{answer.json()['jobId']}").json()["job"])["finishedAt"]:
+        time.sleep(0.2)
+    assert job["state"] == "successful", job
+    return list(job["projectIds"])
 
 
 class Api:
@@ -271,6 +290,9 @@ def api_settings(folder: Path, state: Path, group: str = "workshop", **more: obj
         ready_timeout=120,
         enable_proxy=False,
         disk_reserve=0,
+        # A stop by hand is the quickest.
+        wake_on_visit=["idle", "person"],
+        wakes_per_minute=0,
         workshop_group=group,
         workshop_admin_password=ADMIN_PASSWORD,
         workshop_claims_per_minute=0,

@@ -13,14 +13,14 @@ import docker
 from .host import IMAGE, INSTANCE
 
 # As many seats in flight as Atelier has, so that the ratio shows its overhead and not a luckier pool.
-_WORKERS_PER_CORE = 3
+WORKERS_PER_CORE = 3
 _MEMORY = 2 * 1024**3
 
 
 def baseline(count: int) -> float:
     """Seconds until ``count`` plain containers of the image answer HTTP. They are removed again."""
     api = docker.APIClient(version="auto", timeout=300)
-    workers = min(_WORKERS_PER_CORE * api.info()["NCPU"], count)
+    workers = min(WORKERS_PER_CORE * api.info()["NCPU"], count)
     begin = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         names = list(pool.map(lambda number: _start(api, number), range(count)))
@@ -56,7 +56,7 @@ def _start(api: docker.APIClient, number: int) -> str:
     api.put_archive(name, "/etc/code-server", open_to_all())
     api.start(name)
     address = api.inspect_container(name)["NetworkSettings"]["Networks"][f"{INSTANCE}-open"]["IPAddress"]
-    while not _answers(address):
+    while not answers(address):
         time.sleep(0.05)
     return name
 
@@ -72,7 +72,8 @@ def open_to_all() -> bytes:
     return buffer.getvalue()
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether the IDE at the address does."""
     connection = http.client.HTTPConnection(address, 8082, timeout=2)
     try:
         connection.request("GET", "/healthz")
