@@ -23,8 +23,8 @@ from tests.installed import front_door
 from .machines import EQUIPPED, SUBNET, Machine, Machines, machines
 
 INSTANCE = "atelier-three"
-PORT = 18131
-REGISTRY = 18135
+PORT = 18171
+REGISTRY = 18175
 RANGES = {
     "atelier_network_open_bridge": "atl-three",
     "atelier_network_open_subnet": "172.20.64.0/20",
@@ -53,11 +53,11 @@ class Cluster:
                     "atelier_image_prefix": INSTANCE,
                     "atelier_state_dir": str(self.state),
                     "atelier_base_port": PORT,
-                    "atelier_git_port": 18132,
-                    "atelier_recorder_port": 18133,
-                    "atelier_squid_port": 18134,
+                    "atelier_git_port": 18172,
+                    "atelier_recorder_port": 18173,
+                    "atelier_squid_port": 18174,
                     "atelier_registry_port": REGISTRY,
-                    "atelier_controller_git_port": 18136,
+                    "atelier_controller_git_port": 18176,
                     "atelier_templates": ["empty"],
                     "atelier_squid_lease_seconds": 30,
                     # The internet of these tests: one server, which is at a private address.

@@ -145,7 +145,7 @@ def test_a_whitelist_holds_on_every_machine(cluster: Cluster, alpha: Machine, be
     # Nor is there another way to the machines.
     addresses = [cluster.machines.controller_address, alpha.address, beta.address, "172.20.96.1"]
     for address in addresses:
-        ports = f"22 2375 2376 2377 5000 7443 7946 18135 18136 {PORT}"
+        ports = f"22 2375 2376 2377 5000 7443 7946 18175 18176 {PORT}"
         knock = f"timeout 2 bash -c '</dev/tcp/{address}/'$port 2>/dev/null && echo $port"
         assert not cluster.in_seat(alpha, seat, f"for port in {ports}; do ({knock}) & done; wait"), address
     for host in ("machine.example", *addresses[:3]):
