@@ -53,6 +53,12 @@ def test_seats_are_on_all_machines_and_open_through_one_address(cluster: Cluster
         ("beta", "ready", 2),
     ]
     assert nodes["alpha"]["memoryPromised"] == 2 * 1024**3
+    wanted = {f'atelier_node_disk_free_bytes{{node="{name}"}}' for name in nodes}
+    eventually(
+        lambda: all(figure in cluster.ask("localhost", "/metrics")[1] for figure in wanted),
+        "the free space of each disk is known",
+        30,
+    )
 
 
 @pytest.fixture(scope="module")
