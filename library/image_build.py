@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_build
-short_description: Build an image of the platform
+short_description: Build or pull an image of the platform
 version_added: "0.2.0"
 author: Atelier contributors (@atelier)
 requirements: [python >= 3.11, docker]
@@ -42,8 +42,14 @@ options:
     description: Files that the build may mount as secrets, by their ids. None of them becomes part of the image.
     type: dict
     default: {}
+  pull_from:
+    description:
+      - A registry that has the image, with the path before its name. It is pulled from there instead of being built.
+      - Docker's own settings and logins apply.
+    type: str
+    default: ""
   seconds:
-    description: How long it may take.
+    description: How long a build may take.
     type: float
     default: 3600
 extends_documentation_fragment: [atelier.check]
@@ -56,6 +62,13 @@ EXAMPLES = r"""
     name: atelier/gateway:1
     path: /usr/src/gateway
     args: {BASE: "debian:trixie"}
+
+- name: Take it from the site's registry
+  image_build:
+    engine_url: unix:///var/run/docker.sock
+    name: atelier/gateway:1
+    path: /usr/src/gateway
+    pull_from: registry.example.org:5000
 """
 
 RETURN = r"""
@@ -72,7 +85,9 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import progress_reporter, run
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
+from ansible.module_utils.atelier.engine.client import DockerEngine
 from ansible.module_utils.atelier.engine.interface import ImageBuild
+from ansible.module_utils.atelier.engine.ready_made import pull_ready_made
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -82,6 +97,13 @@ def main() -> None:
 
 def _build(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
+    if given["pull_from"]:
+        engine = DockerEngine(given["engine_url"])
+        before = engine.image(given["name"])
+        if module.check_mode:
+            return {"changed": before is None, "name": given["name"]}
+        pulled = pull_ready_made(engine, given["pull_from"], given["name"])
+        return {"changed": before is None or before.id != pulled.id, "name": given["name"]}
     build = ImageBuild(
         tag=given["name"],
         context=Path(given["path"]),

@@ -31,12 +31,25 @@ class FakeEngine:
         self.made: dict[str, Image] = {}
         self.builds: list[ImageBuild] = []
         self._work = work
+        self.registry: str | None = None
 
     def image(self, tag: str) -> Image | None:
         return Image(self.ide, [tag], (), {}) if tag == "test/ide:1" else self.made.get(tag)
 
     def images(self, label: str) -> list[Image]:
         return list(self.made.values())
+
+    def pull(self, name: str) -> Image:
+        if self.registry is None or not name.startswith(self.registry):
+            raise AtelierError(Code.ENGINE_ERROR, as_message("Not found."))
+        self.made[name] = Image("ready-made", [name], (), {})
+        return self.made[name]
+
+    def tag(self, image: str, name: str) -> None:
+        self.made[name] = Image(image, [name], (), {})
+
+    def remove_image(self, name: str, *, force: bool = False) -> bool:
+        return self.made.pop(name, None) is not None
 
     def build(self, build: ImageBuild, report: Callable[[float, int, int], None]) -> None:
         self.builds.append(build)
@@ -87,6 +100,19 @@ def test_a_missing_image_is_built_and_the_run_tells_so(place: Site, own: Path) -
     assert steps == ["building the template probe (0 s)", "building the template probe (3 s)"]
     images(place, engine).require("probe")
     assert len(engine.builds) == 1
+
+
+def test_an_image_of_the_sites_registry_is_taken_and_nothing_built(place: Site) -> None:
+    assert place.builds is not None
+    place = replace(place, builds=replace(place.builds, images_from="registry.example.org:5000/"))
+    engine = FakeEngine()
+    with pytest.raises(AtelierError) as error:
+        images(place, engine).require("probe")
+    assert "images_publish" in refused(error, Code.ENGINE_ERROR, "atelier_images_from")
+    engine.registry = "registry.example.org:5000/test/"
+    images(place, engine).require("probe")
+    assert {name: image.id for name, image in engine.made.items()} == {"test/workspace:probe": "ready-made"}
+    assert engine.builds == []
 
 
 def test_lines_for_root_stand_before_the_preparation(place: Site, own: Path) -> None:

@@ -128,6 +128,7 @@ class Builds:
     pip_conf: Annotated[Path, "The host's pip settings, a build secret if the file exists."]
     npmrc: Annotated[Path, "The host's npm settings, a build secret if the file exists."]
     seconds: Annotated[float, "Seconds that the build of one template image may take."]
+    images_from: Annotated[str, "A registry that has the images: nothing is built then. Empty to build them."] = ""
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,9 @@ TEXTS = {
     "image_failed.remedy": "Fix the cause and try again.",
     "image_too_long": "The image {image} was not built within {seconds:g} seconds.",
     "image_too_long.remedy": "Check that the package registries can be reached, and try again.",
+    "image_not_ready_made": "The image {image} could not be taken from the registry: {why}",
+    "image_not_ready_made.remedy": "Publish it with ./atelier play images_publish from the same checkout, or leave"
+    " atelier_images_from empty to build it.",
     "image_disk_full": "The image {image} could not be built: Docker's disk is full.",
     "template_without_ide": "The image {image}, which all templates are built on, is missing.",
     "template_without_ide.remedy": "Run ./atelier up to build it.",

@@ -14,6 +14,7 @@ from ..common.messages import Message
 from ..common.models import Builds, Site
 from ..common.validation import is_template
 from ..engine.interface import Engine, Image, ImageBuild
+from ..engine.ready_made import pull_ready_made
 from .context import NodeContext, Progress
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "roles" / "workspace_image" / "files" / "templates"
@@ -124,6 +125,9 @@ class TemplateImages:
                 self.progress(Message("step.template", name=template, seconds=round(seconds)), done, total)
 
             report(0, 0, 1)
+            if builds.images_from:
+                pull_ready_made(self.engine, builds.images_from, self.site.template_image(template))
+                return
             labels = {"atelier.image": "workspace", "atelier.template": template, _INPUTS: self._inputs(folder)}
             image = ImageBuild(
                 template=template,
