@@ -30,10 +30,6 @@ from .seats import drop_loaded, make_seat_again, mark_lost
 from .state_files import MANIFEST, REGISTRY, WORK, check_registry, place_registry, place_state, registry_copy
 
 _AT_ONCE = 4
-_SUBNETS = {
-    ProxyMode(mode): f"atelier_network_{name}_subnet"
-    for mode, name in (("none", "open"), ("logging", "logging"), ("security", "security"))
-}
 
 
 @dataclass(frozen=True)
@@ -214,5 +210,6 @@ def _check_addresses(site: Site, copy: Path) -> int:
         if network is None:
             raise other_setting("atelier_enable_proxy", "false", "true")
         if IPv4Address(address) not in network.subnet:
-            raise other_setting(_SUBNETS[ProxyMode(mode)], network.subnet, f"a network with {address}")
+            setting = f"atelier_network_{mode if ProxyMode(mode).proxy else 'open'}_subnet"
+            raise other_setting(setting, network.subnet, f"a network with {address}")
     return len(rows)
