@@ -67,7 +67,7 @@ def test_it_answers_this_machine_without_a_token(site: dict[str, Any]) -> None:
 
 def test_the_image_holds_nothing_of_the_inventory(container: Container) -> None:
     held = container.exec_run(["ls", "/opt/atelier"]).output.decode().split()
-    assert held == ["ansible.cfg", "api", "library", "module_utils", "playbooks", "plugins", "roles"]
+    assert held == ["ansible.cfg", "api", "docs", "library", "module_utils", "playbooks", "plugins", "roles"]
 
 
 def test_it_serves_the_pages_and_their_files(site: dict[str, Any]) -> None:
