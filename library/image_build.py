@@ -45,7 +45,8 @@ options:
   pull_from:
     description:
       - A registry that has the image, with the path before its name. It is pulled from there instead of being built.
-      - Docker's own settings and logins apply.
+      - Docker's own settings and logins apply. If the registry does not give it, an image that is here stays, with a
+        warning.
     type: str
     default: ""
   seconds:
@@ -83,6 +84,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import progress_reporter, run
+from ansible.module_utils.atelier.common.errors import AtelierError, Code
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
 from ansible.module_utils.atelier.engine.client import DockerEngine
@@ -102,7 +104,14 @@ def _build(module: AnsibleModule) -> dict[str, Any]:
         before = engine.image(given["name"])
         if module.check_mode:
             return {"changed": before is None, "name": given["name"]}
-        pulled = pull_ready_made(engine, given["pull_from"], given["name"])
+        try:
+            pulled = pull_ready_made(engine, given["pull_from"], given["name"])
+        except AtelierError as error:
+            if before is None or error.code is Code.SERVICE_UNAVAILABLE:
+                raise
+            # The registry of a workshop's venue may be away; what is here was taken from it.
+            module.warn(error.sentence)
+            return {"changed": False, "name": given["name"]}
         return {"changed": before is None or before.id != pulled.id, "name": given["name"]}
     build = ImageBuild(
         tag=given["name"],

@@ -78,6 +78,11 @@ options:
         type: list
         elements: str
         required: true
+  since:
+    description:
+      - When all plays ran last, in seconds since 1970; now if not given. V(compare) returns it when plays are left out,
+        so that a day after it everything is looked at again.
+    type: float
   everything:
     description: Look at everything again, whatever was noted.
     type: bool
@@ -112,6 +117,10 @@ why:
   description: What differs, the first thing found.
   type: str
   returned: when something does
+since:
+  description: When all plays ran last, if some are left out now.
+  type: float
+  returned: when something differs
 plays_unchanged:
   description: The names of the plays of O(look_at.plays) that need not run.
   type: list
@@ -128,6 +137,7 @@ summary:
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +164,12 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
     installation.refuse_newer(site.state_dir)
     file, answer = _file(site), {"changed": False, "look_at": module.params["look_at"]}
     left_out: list[str] = []
+    last = fingerprints.read_fingerprint(file)
     try:
         now = _look(module, site)
     except AtelierError as error:  # no Docker yet, or none that runs: the roles see to that
         why: str | None = error.message.rstrip(".")
     else:
-        last = fingerprints.read_fingerprint(file)
         why = fingerprints.difference(last, now)
         left_out = fingerprints.plays_unchanged(last, now)
     if module.params["everything"]:
@@ -168,13 +178,16 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
         return answer | {"unchanged": True, "summary": "No: the platform is as the last run left it."}
     if not module.check_mode:
         file.unlink(missing_ok=True)
+    since = last.at if last and left_out else None
     running = f"Running all roles but those of {', '.join(left_out)}" if left_out else "Running all roles"
-    return answer | {"unchanged": False, "why": why, "plays_unchanged": left_out, "summary": f"{running}: {why}."}
+    told = {"why": why, "since": since, "plays_unchanged": left_out, "summary": f"{running}: {why}."}
+    return answer | {"unchanged": False} | told
 
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
-        fingerprints.write_fingerprint(_file(site), _look(module, site))
+        now = _look(module, site)
+        fingerprints.write_fingerprint(_file(site), replace(now, at=module.params["since"] or now.at))
         installation.note(site.state_dir)
     return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
 

@@ -38,7 +38,9 @@ _PUBLIC = {
     "/pages/workshop/told",
 }
 # Pages check the caller themselves and show the sign-in if needed.
-_PAGE = re.compile(r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|jobs(?:/[^/]+)?|static/.+)?")
+_PAGE = re.compile(
+    r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|runbook|jobs(?:/[^/]+)?|static/.+)?"
+)
 # What callers prove by a workspace's password; each checks it itself.
 _BY_SEAT_PASSWORD = re.compile(
     r"/api/(?:projects/[0-9a-f]{12}/ports/[0-9]{1,5}/share|ports/[0-9a-f]{12}-[0-9]{1,5}/sign-in)"

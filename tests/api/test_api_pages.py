@@ -30,7 +30,7 @@ def with_cookie(id: str, **more: str) -> dict[str, str]:
 
 
 def test_an_operator_elsewhere_signs_in_and_out(api: Api) -> None:
-    for path in ("/", "/jobs", "/whitelist", "/repositories", "/workspaces/abc123def456"):
+    for path in ("/", "/jobs", "/whitelist", "/repositories", "/runbook", "/workspaces/abc123def456"):
         for language, label in (("de", "Token"), ("fr", "Jeton")):
             page = api.get(path, headers={**REMOTE, "Accept-Language": language})
             assert page.status_code == 401

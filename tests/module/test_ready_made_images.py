@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import httpx
 import pytest
 
 from tests.installed import ROOT, front_door
@@ -55,7 +56,15 @@ def published(engine: docker.DockerClient) -> Iterator[str]:
     engine.api.import_image_from_data(
         data.getvalue(), repository=repository, tag=tag, changes=["LABEL atelier.image=base"]
     )
+    # As a checkpoint, which keeps the label of the image that it stands on.
+    engine.api.import_image_from_data(
+        data.getvalue(),
+        repository=repository,
+        tag="seat",
+        changes=["LABEL atelier.image=base atelier.snapshot=0123456789ab"],
+    )
     yield str(engine.images.get(NAME).id)
+    engine.images.remove(f"{repository}:seat", force=True)
     with suppress(docker.errors.ImageNotFound):
         engine.images.remove(NAME, force=True)
 
@@ -88,6 +97,8 @@ def test_what_one_machine_published_another_takes(
     order = ("-e", f"images_to={registry}", "-e", f"atelier_image_prefix={PREFIX}")
     done = front_door("play", "images_publish", *order)
     assert done.returncode == 0, done.stdout
+    catalog = httpx.get(f"http://{registry}/v2/{PREFIX}/base/tags/list").json()
+    assert catalog["tags"] == ["trixie"]
     # Its own name is all that is left here; then not even that, as on another machine.
     assert engine.images.get(NAME).tags == [NAME]
     engine.images.remove(NAME, force=True)
@@ -96,6 +107,8 @@ def test_what_one_machine_published_another_takes(
     assert engine.images.get(NAME).id == published
     assert engine.images.get(NAME).tags == [NAME]
     assert _taken(tmp_path, registry, NAME)["result"]["changed"] is False
+    # A registry that is away leaves what is here.
+    assert _taken(tmp_path, "127.0.0.1:9", NAME)["result"]["changed"] is False
 
 
 def test_an_image_that_the_registry_does_not_have_is_refused_with_the_remedy(registry: str, tmp_path: Path) -> None:

@@ -199,6 +199,22 @@ def test_a_failure_keeps_the_certificate_and_the_next_try_waits_longer_each_time
     assert read_attempts(place.site.state_dir).failures == 0
 
 
+def test_a_try_that_did_not_end_counts_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authority allows a few certificates a week: no try may be repeated every minute, however it ended."""
+    place.renew()
+    place.now += timedelta(days=70)
+
+    def killed(url: str, program: OneOff) -> Finished:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, "lego", killed)
+    with pytest.raises(KeyboardInterrupt):
+        place.renew()
+    assert read_attempts(place.site.state_dir).failures == 1
+    assert not place.is_due(minutes=9)
+    assert place.is_due(minutes=11)
+
+
 def test_up_goes_on_with_a_valid_certificate_only(place: Place) -> None:
     place.output = "no"
     with pytest.raises(AtelierError):

@@ -122,17 +122,20 @@ def renew(
         return Renewal(False, None)
     with locks.certificate(_WAIT_SECONDS):
         attempts = read_attempts(site.state_dir)
+        failures = attempts.failures + 1
+        again = (now + min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)).isoformat()
+        changed = force or _wants_issue(site.state_dir, request, attempts, now)
+        if changed:
+            # Before the authority is asked: however this ends, even by a kill, the next try has its pause.
+            _note(site.state_dir, Attempts(failures, again, attempts.reason, attempts.issuer))
         try:
-            changed = force or _wants_issue(site.state_dir, request, attempts, now)
             if changed:
                 _issue(site, request, run)
             if _served(site.state_dir) != _issued(site.state_dir):
                 changed = True
                 _hand_over(site.state_dir)
         except AtelierError as error:
-            failures = attempts.failures + 1
-            pause = min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)
-            _note(site.state_dir, Attempts(failures, (now + pause).isoformat(), error.sentence, attempts.issuer))
+            _note(site.state_dir, Attempts(failures, again, error.sentence, attempts.issuer))
             present = _certificate(_issued(site.state_dir))
             if keep_valid and present and present.names >= request.names and present.expires > now:
                 return Renewal(False, present, error)
