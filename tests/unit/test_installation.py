@@ -14,7 +14,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.database.migrations import VERSION
 from atelier.host import installation
-from atelier.host.installation import installed, note, of_checkout, refuse_newer, report
+from atelier.host.installation import installed, newer_version, note, of_checkout, refuse_newer, report
 from support import open_store, refused
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,16 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     told = refused(error, Code.VALIDATION_ERROR, "version")
     assert "0.100.0" in told and "0123456789ab" in told
     assert report(tmp_path)[-1].startswith("./atelier up is refused: Atelier 0.100.0 is installed here")
+
+
+def test_what_only_a_newer_version_notes_does_not_hide_it(tmp_path: Path) -> None:
+    write(tmp_path, version="0.100.0", fresh={"of": "later"})
+    with pytest.raises(AtelierError) as error:
+        refuse_newer(tmp_path)
+    refused(error, Code.VALIDATION_ERROR, "version")
+    assert newer_version(tmp_path) == "0.100.0"
+    write(tmp_path, fresh={"of": "later"})
+    assert newer_version(tmp_path) is None
 
 
 def test_a_newer_database_is_refused_also_without_a_note(tmp_path: Path) -> None:

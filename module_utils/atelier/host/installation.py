@@ -60,17 +60,18 @@ class Record:
 
 def of_checkout(checkout: Path = CHECKOUT) -> Record:
     """The present state of a checkout."""
-    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     commit, changed = _commit(checkout)
     images = {name: _digest_of_all(checkout, paths) for name, paths in _IMAGES.items()}
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(project["version"], commit, changed, str(checkout), at, VERSION, images, dict(_defaults(checkout)))
+    return Record(_version(checkout), commit, changed, str(checkout), at, VERSION, images, dict(_defaults(checkout)))
 
 
 def installed(state_dir: Path) -> Record | None:
-    """What was noted by the last complete run; None where nothing was, or what was cannot be understood."""
+    """What was noted by the last complete run; None where nothing was, or what was cannot be understood. What only a
+    newer version notes is left out."""
     try:
-        return Record(**json.loads((state_dir / _FILE).read_text()))
+        noted = dict(json.loads((state_dir / _FILE).read_text()))
+        return Record(**{name: value for name, value in noted.items() if name in Record.__dataclass_fields__})
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -80,10 +81,16 @@ def note(state_dir: Path) -> None:
     write_atomically(state_dir / _FILE, json.dumps(asdict(of_checkout()), indent=1).encode(), mode=0o600)
 
 
+def newer_version(state_dir: Path) -> str | None:
+    """The version that made the state folder's installation if it is newer than this checkout's."""
+    there = installed(state_dir)
+    return there.version if there is not None and _order(there.version) > _order(_version(CHECKOUT)) else None
+
+
 def refuse_newer(state_dir: Path) -> None:
     """Raises VALIDATION_ERROR if a newer version is installed, REGISTRY_ERROR if the database is a newer one's."""
-    there, version = installed(state_dir), of_checkout().version
-    if there is not None and _order(there.version) > _order(version):
+    there, version = installed(state_dir), _version(CHECKOUT)
+    if there is not None and newer_version(state_dir) is not None:
         newer = Message("newer_installation", installed=there.version, commit=there.commit or "-", version=version)
         raise AtelierError(Code.VALIDATION_ERROR, newer, field="version", installed=there.version, version=version)
     schema = _schema(state_dir)
@@ -155,6 +162,10 @@ def _different(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         return name if name in before and name in now else f"{name} ({'new' if name in now else 'gone'})"
 
     return [words(name) for name in (*now, *sorted(before.keys() - now)) if before.get(name) != now.get(name)]
+
+
+def _version(checkout: Path) -> str:
+    return str(tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["version"])
 
 
 def _order(version: str) -> tuple[int, ...]:
