@@ -87,6 +87,7 @@ from ansible.module_utils.atelier.ansible_module import parse_site, progress_rep
 from ansible.module_utils.atelier.backup.restic import source_of
 from ansible.module_utils.atelier.backup.restore import fetch_backup, place_backup, restore_seats
 from ansible.module_utils.atelier.containers.context import open_context
+from ansible.module_utils.atelier.host.installation import newer_version
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -103,7 +104,7 @@ def _restore(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": True}
     source = source_of(given)
     if given["state"] == "fetched":
-        fetched = fetch_backup(site, source, given["snapshot"], progress, replace=given["replace"])
+        fetched = fetch_backup(site, source, given["snapshot"], progress, newer_version, replace=given["replace"])
         return {"changed": False, **asdict(fetched)}
     with open_context(site, ready_timeout=given["ready_timeout"], progress=progress) as context:
         return {"changed": True, **asdict(restore_seats(context, source))}

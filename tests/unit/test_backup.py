@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from atelier.backup import seats
+from atelier.backup import restore, seats
 from atelier.backup.create import LastBackup, last_backup
 from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest, run_of
 from atelier.backup.restic import Restic, Source, keep_options, variables_in
-from atelier.backup.restore import _check_addresses, _holds, place_backup, restore_folder
+from atelier.backup.restore import Fetched, _check_addresses, _holds, fetch_backup, place_backup, restore_folder
 from atelier.backup.state_files import (
     MANIFEST,
     WORK,
@@ -28,10 +28,11 @@ from atelier.backup.state_files import (
     stage_copies,
 )
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, id_of
-from atelier.common.models import Status
+from atelier.common.messages import id_of
+from atelier.common.models import Site, Status
 from atelier.database.job_store import Jobs, JobState
 from atelier.engine.interface import Size
+from atelier.host.installation import newer_version, of_checkout
 from support import open_store, order, refused, row, site
 
 CANARY = "canary-of-the-storage"
@@ -237,6 +238,21 @@ def test_what_changes_while_it_is_read_is_of_one_moment(tmp_path: Path) -> None:
         assert not (target / "platform.json").exists()
 
 
+def test_a_repository_that_is_deleted_during_the_backup_is_not_restored(tmp_path: Path) -> None:
+    state, saved = tmp_path / "state", tmp_path / "saved"
+    for name in ("gone", "kept"):
+        git(tmp_path, "init", "-q", "--bare", str(state / "git" / "data" / f"{name}.git"))
+    (saved / WORK).mkdir(parents=True)
+    databases, repositories = stage_copies(state, saved / WORK)
+    shutil.rmtree(state / "git/data/gone.git")
+    shutil.copytree(state / "git", saved / "git")
+    manifest = replace(MANIFEST_OF_NOTHING, databases=databases, repositories=repositories)
+    place_state(saved, manifest, tmp_path / "target")
+    data = tmp_path / "target/git/data"
+    assert [found.name for found in data.iterdir()] == ["kept.git"]
+    assert git(data / "kept.git", "rev-parse", "--is-bare-repository") == "true"
+
+
 def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
     here = site(tmp_path / "new")
     saved = restore_folder(here) / "files" / str(here.state_dir).lstrip("/")
@@ -258,8 +274,9 @@ def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
 
 def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
     file = tmp_path / MANIFEST
-    MANIFEST_OF_NOTHING.write(file)
-    assert read_manifest(file) == MANIFEST_OF_NOTHING
+    with_archive = replace(MANIFEST_OF_NOTHING, archives=[Archive("5e7a", ["x"])], images={"0" * 12: "x"})
+    with_archive.write(file)
+    assert read_manifest(file) == with_archive
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": FORMAT + 1, "more": 1}))
     with pytest.raises(AtelierError) as error:
         read_manifest(file)
@@ -276,10 +293,11 @@ def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_with_their_names(tmp_path: Path) -> None:
     here = site(tmp_path)
-    for other in (replace(MANIFEST_OF_NOTHING, instance="x"), replace(MANIFEST_OF_NOTHING, image_prefix="x")):
+    for name, setting in (("instance", "atelier_instance"), ("image_prefix", "atelier_image_prefix")):
+        other = replace(MANIFEST_OF_NOTHING, **{name: "x"})  # type: ignore[arg-type]
         with pytest.raises(AtelierError) as error:
             other.check(here)
-        assert "-e atelier_i" in refused(error, Code.VALIDATION_ERROR, next(iter({error.value.details["field"]})))
+        assert f"-e {setting}=" in refused(error, Code.VALIDATION_ERROR, setting)
     with open_store(tmp_path) as store:
         (made,) = store.reserve([order("one")])
     file = registry_copy(tmp_path / "work")
@@ -303,6 +321,112 @@ def test_workspaces_and_archives_would_be_lost(tmp_path: Path) -> None:
         store.reserve([order("one"), order("two")])
     (tmp_path / "archives" / "spring").mkdir(parents=True)
     assert _holds(tmp_path) == 3
+    (tmp_path / "registry.sqlite3").write_bytes(b"damaged" * 1000)
+    assert _holds(tmp_path) == 2
+
+
+# --- Reading a backup ------------------------------------------------------------------------------------------------
+
+
+class Repository:
+    """Takes restic's place: the snapshots are folders. Reading the one that ``killed`` names ends halfway."""
+
+    def __init__(self, here: Site, folder: Path) -> None:
+        self._state, self._folder, self.killed = str(here.state_dir).lstrip("/"), folder, ""
+        self.read_ones: list[str] = []
+
+    def __call__(self, *_: object) -> Repository:
+        return self
+
+    def add(self, id: str) -> Path:
+        """A snapshot of an installation without workspaces; returns its state folder."""
+        state = self._folder / id / self._state
+        (state / WORK).mkdir(parents=True)
+        (state / "id").write_text(id)
+        with open_store(self._folder / f"{id}-live"):
+            pass
+        databases, _ = stage_copies(self._folder / f"{id}-live", state / WORK)
+        replace(MANIFEST_OF_NOTHING, databases=databases).write(state / WORK / MANIFEST)
+        return state
+
+    def open(self, *, create: bool) -> bool:
+        return False
+
+    def check(self) -> None:
+        """Nothing."""
+
+    def snapshots(self, *_: str) -> list[dict[str, str]]:
+        return [{"id": found.name, "short_id": found.name, "time": ""} for found in sorted(self._folder.glob("?"))]
+
+    def restore(self, snapshot: str, target: Path) -> None:
+        self.read_ones.append(snapshot)
+        shutil.copytree(self._folder / snapshot, target)
+        if snapshot == self.killed:
+            raise KeyboardInterrupt
+
+
+@dataclass
+class Machine:
+    """A machine on which a backup is restored."""
+
+    here: Site
+    source: Source
+    repository: Repository
+
+    def fetch(self, snapshot: str | None = None, *, replace: bool = False) -> Fetched:
+        return fetch_backup(self.here, self.source, snapshot, lambda *_: None, newer_version, replace=replace)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    here = site(tmp_path / "state")
+    repository = Repository(here, tmp_path / "snapshots")
+    monkeypatch.setattr(restore, "Restic", repository)
+    return Machine(here, source, repository)
+
+
+def test_a_backup_of_a_newer_version_is_refused_before_anything_is_removed(machine: Machine) -> None:
+    state = machine.repository.add("a")
+    assert machine.fetch() == Fetched("a", MANIFEST_OF_NOTHING.taken_at, 0, False)
+    noted = asdict(of_checkout()) | {"version": "0.100.0", "only newer ones know": 1}
+    state = machine.repository.add("b")
+    (state / "installed.json").write_text(json.dumps(noted))
+    with pytest.raises(AtelierError) as error:
+        machine.fetch()
+    assert "0.100.0" in refused(error, Code.VALIDATION_ERROR, "snapshot")
+
+
+def test_a_damaged_database_is_replaced_only_if_that_is_wanted(machine: Machine) -> None:
+    machine.repository.add("a")
+    machine.here.state_dir.mkdir()
+    assert not machine.fetch().replaces
+    (machine.here.state_dir / "registry.sqlite3").write_bytes(b"damaged" * 1000)
+    with pytest.raises(AtelierError) as error:
+        machine.fetch()
+    refused(error, Code.VALIDATION_ERROR, "replace")
+    assert machine.fetch(replace=True).replaces
+
+
+def test_what_is_left_of_an_installation_without_its_database_is_removed_first(machine: Machine) -> None:
+    machine.repository.add("a")
+    (machine.here.state_dir / "gateway").mkdir(parents=True)
+    assert machine.fetch().replaces
+
+
+def test_files_that_were_read_halfway_are_taken_for_no_backup(machine: Machine) -> None:
+    for id in ("a", "b"):
+        machine.repository.add(id)
+    machine.repository.killed = "b"
+    machine.fetch("a")
+    with pytest.raises(KeyboardInterrupt):
+        machine.fetch("b")
+    machine.fetch("a")
+    assert machine.repository.read_ones == ["a", "b", "a"]
+    (found,) = (restore_folder(machine.here) / "files").glob("**/id")
+    assert found.read_text() == "a"
+    # One that was read completely is not read again.
+    machine.fetch("a")
+    assert len(machine.repository.read_ones) == 3
 
 
 def test_copies_take_bounded_space() -> None:
@@ -324,5 +448,3 @@ def test_how_the_last_one_ended_is_read_whatever_is_there(tmp_path: Path) -> Non
 def test_snapshots_of_one_run_are_known_by_its_tag() -> None:
     assert run_of({"tags": ["atelier-state", "run-5e7a"]}) == "run-5e7a"
     assert run_of({"tags": None}) == run_of({}) == ""
-    archive: Any = Archive("5e7a", ["x"])
-    assert archive.tags == ["x"] and id_of(Message("backup.job_not_resumed")) == "backup.job_not_resumed"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import ProxyMode, Site, Status, Workspace
@@ -24,10 +25,10 @@ from ..containers.context import Context, NodeContext, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
 from ..database.workspace_store import WorkspaceStore
-from .manifest import ARCHIVE, STATE, Manifest, other_setting, read_manifest
+from .manifest import ARCHIVE, STATE, Manifest, newer, other_setting, read_manifest
 from .restic import Restic, Source
 from .seats import drop_loaded, make_seat_again, mark_lost
-from .state_files import MANIFEST, REGISTRY, WORK, check_registry, place_registry, place_state, registry_copy
+from .state_files import MANIFEST, REGISTRY, WORK, check_registry, entries, place_registry, place_state, registry_copy
 
 _AT_ONCE = 4
 
@@ -57,8 +58,17 @@ def restore_folder(site: Site) -> Path:
     return site.state_dir.with_name(f"{site.state_dir.name}.restore")
 
 
-def fetch_backup(site: Site, source: Source, snapshot: str | None, progress: Progress, *, replace: bool) -> Fetched:
+def fetch_backup(
+    site: Site,
+    source: Source,
+    snapshot: str | None,
+    progress: Progress,
+    newer_version: Callable[[Path], str | None],
+    *,
+    replace: bool,
+) -> Fetched:
     """Reads the backup, the newest or the named one, and checks all its data, the settings, and that nothing is lost.
+    ``newer_version`` returns the version that made a state folder if it is newer than this one.
 
     Raises VALIDATION_ERROR for a wrong password, repository, snapshot or setting, for a backup of a newer Atelier, and
     for an installation with workspaces unless ``replace``; BACKUP_FAILED for a damaged repository; DISK_FULL.
@@ -79,6 +89,8 @@ def fetch_backup(site: Site, source: Source, snapshot: str | None, progress: Pro
     chosen = _chosen(restic, source, snapshot)
     if not _is_fetched(folder, chosen):
         progress(Message("step.restore_read"), 0, 1)
+        # First, so that it never names files that are no longer there.
+        _fetched(folder).unlink(missing_ok=True)
         shutil.rmtree(folder / "files", ignore_errors=True)
         try:
             restic.restore(chosen, folder / "files")
@@ -89,13 +101,16 @@ def fetch_backup(site: Site, source: Source, snapshot: str | None, progress: Pro
                     pass
         except AtelierError as error:
             raise restic.damaged(error.message) if error.code is Code.BACKUP_FAILED else error from error
-        (folder / "snapshot").write_text(chosen)
-    manifest = read_manifest(_saved(folder, site) / WORK / MANIFEST)
+        write_atomically(_fetched(folder), chosen.encode(), mode=0o600)
+    saved = _saved(folder, site)
+    if (version := newer_version(saved)) is not None:
+        raise newer(version)
+    manifest = read_manifest(saved / WORK / MANIFEST)
     manifest.check(site)
-    copy = registry_copy(_saved(folder, site) / WORK)
+    copy = registry_copy(saved / WORK)
     check_registry(copy)
     count = _check_addresses(site, copy)
-    return Fetched(chosen, manifest.taken_at, count, begun or (site.state_dir / REGISTRY).exists())
+    return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
 
 
 def place_backup(site: Site) -> None:
@@ -160,8 +175,13 @@ def _begun(folder: Path) -> Path:
     return folder / "begun"
 
 
+def _fetched(folder: Path) -> Path:
+    """The mark that a backup was read completely; its content is the snapshot."""
+    return folder / "snapshot"
+
+
 def _is_fetched(folder: Path, chosen: str) -> bool:
-    mark = folder / "snapshot"
+    mark = _fetched(folder)
     return mark.exists() and mark.read_text() == chosen
 
 
@@ -178,12 +198,15 @@ def _saved(folder: Path, site: Site) -> Path:
 
 
 def _holds(state_dir: Path) -> int:
-    """How much would be lost: workspaces, and archives of their work."""
+    """How much would be lost: workspaces, and archives of their work. A damaged database counts as one."""
     count = sum(1 for _ in (state_dir / "archives").glob("*"))
     if (state_dir / REGISTRY).exists():
-        with closing(sqlite3.connect(state_dir / REGISTRY, timeout=30)) as db:
-            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'workspaces'").fetchone():
-                count += db.execute("SELECT count(*) FROM workspaces").fetchone()[0]
+        try:
+            with closing(sqlite3.connect(state_dir / REGISTRY, timeout=30)) as db:
+                if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'workspaces'").fetchone():
+                    count += db.execute("SELECT count(*) FROM workspaces").fetchone()[0]
+        except sqlite3.DatabaseError:
+            count += 1
     return count
 
 

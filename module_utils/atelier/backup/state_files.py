@@ -153,6 +153,8 @@ def _copy_references(repository: Path, target: Path) -> bool:
 
 
 def _place_references(copy: Path, repository: Path) -> None:
+    if not repository.is_dir():  # it was deleted during the backup, after its references were copied
+        return
     for name in _REFERENCE_FILES:
         present = repository / name
         shutil.rmtree(present) if present.is_dir() else present.unlink(missing_ok=True)
