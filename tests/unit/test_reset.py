@@ -59,6 +59,25 @@ class Engine:
         self.containers.pop(name, None)
 
 
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_container_that_never_ran_is_kept_unless_a_reset_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored: bool
+) -> None:
+    monkeypatch.setattr(seats, "await_ide", lambda *_: None)
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.STOPPED)
+        name = made.container_name(row.id)
+        engine = Engine(name, "created", "")
+        if not restored:
+            engine.containers[f"{name}-kept-20270301t120000000000z"] = "exited"
+        outcome = reset(context(made, store, engine), id=row.id, name=None, keep_hours=24)
+        assert engine.containers[name] == "running"
+        (kept,) = engine.containers.keys() - {name}
+        assert (outcome.kept == kept) is restored
+
+
 @pytest.mark.parametrize("broken", ["start", "stop"])
 @pytest.mark.parametrize("before", ["exited", "running"])
 def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(

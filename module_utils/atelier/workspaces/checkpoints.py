@@ -278,8 +278,9 @@ def _replace_container(
         raise
     # What leaves everything as it was has been raised by now; from here on the old one is in hand.
     kept = None
-    if old is not None and old.status == "created":
-        context.engine.remove(name)  # an interrupted reset's, which nobody ever used
+    if old is not None and old.status == "created" and last_kept(context, row.id) is not None:
+        # An interrupted reset's, which nobody ever used. A restored seat's container is in that state, too.
+        context.engine.remove(name)
     elif old is not None:
         context.engine.stop(name)
         kept = set_aside(context, name)
