@@ -17,6 +17,8 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container, File, Image, SeatSpec
 from atelier.workshop import upgrade as upgrades
 from atelier.workshop.upgrade import FOLDERS, UpgradedSeat, upgrade
+from atelier.workspaces import service
+from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from support import container, context, open_store, order, quotas, refused, site
 
 OLD, NEW = {"atelier.inputs": "old"}, {"atelier.inputs": "new"}
@@ -192,6 +194,26 @@ def test_a_killed_upgrade_is_completed_by_the_next(world: World, broken: str, ru
     assert seat.changed
     assert world.state(row) == ("new", *(RUNS if running else STOPPED))
     assert world.others(row) == [seat.kept]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_seat_whose_upgrade_was_killed_starts_with_its_old_container(
+    world: World, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    monkeypatch.setattr(service, "await_ide", lambda *_: None)
+    row = world.seat()
+    world.engine.broken = "killed between the names"
+    with pytest.raises(KeyboardInterrupt):
+        world.upgrade(row)
+    world.engine.broken = ""
+    before = dict(world.engine.containers)
+    desired = WorkspaceSpec(state=WorkspaceState.STARTED, id=row.id)
+    outcome = service.ensure(world.here, desired, check_mode=check_mode)
+    assert (outcome.changed, outcome.after["status"], list(outcome.warnings)) == (True, "running", [])
+    if check_mode:
+        assert world.engine.containers == before
+    else:
+        assert world.state(row) == ("old", *RUNS)
 
 
 def test_the_next_run_takes_a_killed_one_back_if_its_seat_does_not_come_up(world: World) -> None:

@@ -26,7 +26,7 @@ from ..database.workspace_store import new_id
 from ..engine.interface import Container
 from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
-from .checkpoints import remove_history
+from .checkpoints import last_kept, remove_history, restore_previous_container
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -78,7 +78,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
         if workspace is None and made_by_id:
             context.store.get(id=desired.id, field="id")
         here = _place(context, workspace, desired)
-        container = _container(here, workspace)
+        workspace, container = _with_container(here, workspace, desired, check_mode)
         if workspace is not None:
             check_unchangeable(desired, workspace)
         steps = plan_workspace(
@@ -126,6 +126,23 @@ def _place(context: Context, workspace: Workspace | None, desired: WorkspaceSpec
     if workspace is None:
         return context.on()
     return context.left_of(workspace) if desired.state is WorkspaceState.ABSENT else context.at(workspace)
+
+
+def _with_container(
+    here: NodeContext, workspace: Workspace | None, desired: WorkspaceSpec, check_mode: bool
+) -> tuple[Workspace | None, Container | None]:
+    """The row and its container. After a reset or an upgrade that was killed between its two renames, the previous
+    container gets its name back, or is only looked at in a dry run."""
+    container = _container(here, workspace)
+    if workspace is None or container is not None:
+        return workspace, container
+    if workspace.status is Status.CREATING or desired.state is WorkspaceState.ABSENT:
+        return workspace, None
+    if check_mode:
+        return workspace, last_kept(here, workspace.id)
+    restore_previous_container(here, workspace)
+    workspace = here.store.get(id=workspace.id)
+    return workspace, _container(here, workspace)
 
 
 def _seen(context: Context, workspace: Workspace | None) -> dict[str, object]:
