@@ -74,7 +74,8 @@ ids:
   type: list
   elements: str
 missing:
-  description: Names of the workspaces whose files are not in the backup.
+  description:
+    - Names of the workspaces whose files are not in the backup, or could not be restored. Their errors say why.
   returned: state is present
   type: list
   elements: str

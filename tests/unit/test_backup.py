@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from atelier.backup import restore, seats
+from atelier.backup import create, restore, seats
 from atelier.backup.create import LastBackup, last_backup
 from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest, run_of
 from atelier.backup.restic import Restic, Source, keep_options, variables_in
 from atelier.backup.restore import Fetched, _check_addresses, _holds, fetch_backup, place_backup, restore_folder
+from atelier.backup.seats import SavedSeat
 from atelier.backup.state_files import (
     MANIFEST,
     WORK,
@@ -28,12 +30,13 @@ from atelier.backup.state_files import (
     stage_copies,
 )
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import id_of
-from atelier.common.models import Site, Status
+from atelier.common.messages import as_message, id_of
+from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
-from atelier.engine.interface import Size
+from atelier.database.workspace_store import WorkspaceStore
+from atelier.engine.interface import Container, Image, Size
 from atelier.host.installation import newer_version, of_checkout
-from support import open_store, order, refused, row, site
+from support import container, context, open_store, order, refused, row, site
 
 CANARY = "canary-of-the-storage"
 MANIFEST_OF_NOTHING = Manifest("2027-03-01T12:00:00.000Z", "test", "test", [], {}, {}, [], [])
@@ -432,9 +435,157 @@ def test_files_that_were_read_halfway_are_taken_for_no_backup(machine: Machine) 
 def test_copies_take_bounded_space() -> None:
     rows = [row(id=f"{number:012x}", name=str(number)) for number in range(4)]
     half = seats._BATCH_BYTES // 2
-    sizes = {"0": Size(half, half), "1": Size(half, half), "2": Size(1, 1), "3": Size(9 * half, 9 * half)}
+    sizes = {"0": Size(half, half), "1": Size(half, half), "2": Size(9 * half, 9 * half), "3": Size(0, 1)}
     found = seats.batches(rows, sizes, lambda id: str(int(id, 16)))
     assert [[found.name for found in batch] for batch in found] == [["0", "1"], ["2"], ["3"]]
+
+
+class Docker:
+    """Containers with their sizes, image tags, and what is done with them."""
+
+    def __init__(self) -> None:
+        self.own: dict[str, int] = {}
+        self.tags: list[str] = []
+        self.saved: list[list[str]] = []
+        self.broken: dict[str, AtelierError] = {}
+        self.room = 0
+
+    def sizes(self, *_: str) -> dict[str, Size]:
+        return {name: Size(own, own) for name, own in self.own.items()}
+
+    def free_space(self) -> int:
+        return self.room
+
+    def written(self, name: str) -> int:
+        return self.own[name]
+
+    def containers(self, _: str) -> list[Container]:
+        return [container(name=name, id=name) for name in self.own]
+
+    def inspect(self, name: str) -> Container | None:
+        return container("exited", name=name, id=name) if name in self.own else None
+
+    def image(self, tag: str) -> Image | None:
+        return Image("sha256:1", [tag], (), {})
+
+    def images(self, _: str) -> list[Image]:
+        return []
+
+    def images_in_use(self, _: str) -> set[str]:
+        return set()
+
+    def image_tags(self, _: str) -> list[str]:
+        return list(self.tags)
+
+    def read(self, *_: object) -> None:
+        """No file is there."""
+
+    def commit(self, name: str, tag: str, _: object) -> None:
+        self.tags.append(tag)
+
+    def save(self, tags: list[str]) -> list[bytes]:
+        self.saved.append(tags)
+        return [b"archive"]
+
+    def remove_image(self, tag: str, *, force: bool) -> None:
+        """Nothing."""
+
+
+class Stored:
+    """A repository that takes streams."""
+
+    def store_stream(self, name: str, pieces: list[bytes], tags: list[str]) -> str:
+        return "5e7a"
+
+
+@pytest.fixture
+def docker() -> Docker:
+    return Docker()
+
+
+def save(folder: Path, store: WorkspaceStore, docker: Docker) -> create._Saved:
+    here = context(site(folder), store, docker).on()
+    return create._save_seats(here, Stored(), "5e7a5e7a", folder / "work")  # type: ignore[arg-type]
+
+
+def test_a_workspace_without_room_for_its_copy_is_missing_and_the_others_are_saved(
+    tmp_path: Path, docker: Docker
+) -> None:
+    here, mib = site(tmp_path), 1024**2
+    with open_store(tmp_path) as store:
+        rows = store.reserve([order(name) for name in ("one", "large", "huge", "two")])
+        for row, own in zip(rows, (1, 900, 5000, 1), strict=True):
+            store.update(row.id, status=Status.STOPPED)
+            docker.own[here.container_name(row.id)] = own * mib
+        docker.room = 1000 * mib
+        saved = save(tmp_path, store, docker)
+    assert [row.name for row in rows if row.id in saved.seats] == ["one", "two"]
+    assert {row.name: id_of(saved.missing[row.id].params["first"]) for row in rows if row.id in saved.missing} == {
+        "large": "backup.no_room",
+        "huge": "backup.no_room",
+    }
+    assert {tag for tags in docker.saved for tag in tags} == {seat.image for seat in saved.seats.values()}
+
+
+def test_a_workspace_with_more_than_one_may_have_is_missing(tmp_path: Path, docker: Docker) -> None:
+    here = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("sparse")])
+        store.update(row.id, status=Status.STOPPED)
+        docker.own[here.container_name(row.id)] = here.archive.content_bytes + 1
+        docker.room = 10 * docker.own[here.container_name(row.id)]
+        saved = save(tmp_path, store, docker)
+    assert id_of(saved.missing[row.id].params["first"]) == "snapshot.too_large"
+    assert (docker.tags, saved.seats) == ([], {})
+
+
+def test_a_checkpoint_that_is_dropped_meanwhile_is_not_saved(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.room, docker.tags = 1024**4, ["kept"]
+    monkeypatch.setattr(
+        create, "copy_seat", lambda _, row, *__: SavedSeat(f"test-{row.id}", "copy", ["copy", "kept", "dropped"])
+    )
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("one")])
+        store.update(row.id, status=Status.STOPPED)
+        docker.own = {site(tmp_path).container_name(row.id): 1}
+        (archive,) = save(tmp_path, store, docker).archives
+    assert docker.saved == [["copy", "kept"]]
+    assert archive == Archive("5e7a", ["copy", "kept"])
+
+
+@pytest.mark.parametrize("code", [Code.CONTAINER_CREATE_FAILED, Code.SERVICE_UNAVAILABLE, Code.DISK_FULL])
+def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restored(
+    machine: Machine, docker: Docker, monkeypatch: pytest.MonkeyPatch, code: Code
+) -> None:
+    with open_store(machine.here.state_dir) as store:
+        good, broken, lost = store.reserve([order("good"), order("broken"), order("lost")])
+        for row in (good, broken, lost):
+            store.update(row.id, status=Status.RUNNING)
+        work = restore_folder(machine.here) / "files" / str(machine.here.state_dir).lstrip("/") / WORK
+        work.mkdir(parents=True)
+        images = {row.id: f"test/snapshot:{row.id}-1-5e7a" for row in (good, broken)}
+        replace(MANIFEST_OF_NOTHING, images=images, missing={lost.id: "It was full."}).write(work / MANIFEST)
+
+        def make(_: object, row: Workspace, *__: object) -> None:
+            if row.id == broken.id:
+                raise AtelierError(code, as_message("It cannot be made."))
+
+        monkeypatch.setattr(restore, "make_seat_again", make)
+        quiet = SimpleNamespace(sync=lambda *_: None)
+        here = context(machine.here, store, docker, gateway=quiet, aliases=quiet, ports=quiet)
+        if code is not Code.CONTAINER_CREATE_FAILED:
+            with pytest.raises(AtelierError) as error:
+                restore.restore_seats(here, machine.source)
+            assert error.value.code is code
+            return
+        outcome = restore.restore_seats(here, machine.source)
+        assert (outcome.ids, outcome.workspaces, outcome.missing) == ([good.id], 3, ["broken", "lost"])
+        assert store.get(id=good.id).status is Status.STOPPED
+        for row, said in ((broken, "It cannot be made."), (lost, "It was full.")):
+            found = store.get(id=row.id)
+            assert found.status is Status.ERROR and said in str(found.error)
 
 
 def test_how_the_last_one_ended_is_read_whatever_is_there(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,11 @@ from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site, Status, Workspace
+from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
+from ..engine.interface import Size
 from .manifest import ARCHIVE, IMAGES, STATE, Archive, Manifest, run_of, run_tag
 from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies
@@ -133,10 +135,27 @@ def _save_seats(here: NodeContext, restic: Restic, run_id: str, work: Path) -> _
                 break
             sizes = here.engine.sizes(f"atelier.instance={here.site.instance}")
             for batch in batches(left, sizes, here.site.container_name):
-                check_space(here, batch, sizes)
-                _save_batch(here, restic, run_id, work, batch, saved)
+                for part in _with_room(here, batch, sizes, saved):
+                    _save_batch(here, restic, run_id, work, part, saved)
     _clear(here)
     return saved
+
+
+def _with_room(
+    here: NodeContext, batch: Sequence[Workspace], sizes: dict[str, Size], saved: _Saved
+) -> Iterator[Sequence[Workspace]]:
+    """The batch if Docker's disk has room for it now, otherwise its workspaces one by one. Those that have no room
+    alone are missing."""
+    try:
+        check_space(here, batch, sizes)
+    except AtelierError as error:
+        if len(batch) == 1:
+            saved.missing[batch[0].id] = error.sentence
+            return
+        for row in batch:
+            yield from _with_room(here, [row], sizes, saved)
+    else:
+        yield batch
 
 
 def _clear(here: NodeContext) -> None:
@@ -177,7 +196,9 @@ def _save_batch(
             if copy is not None:
                 copies[row.id] = copy
             here.progress(Message("step.backup_seats"), len(saved.seats) + len(copies), len(here.store.all()))
-        tags = [tag for copy in copies.values() for tag in copy.tags]
+        # Checkpoints that were dropped meanwhile would make Docker refuse all.
+        present = here.engine.image_tags(SNAPSHOT_LABEL) if copies else ()
+        tags = [tag for copy in copies.values() for tag in copy.tags if tag == copy.image or tag in present]
         if tags:
             snapshot = restic.store_stream(ARCHIVE, here.engine.save(tags), [IMAGES, run_tag(run_id)])
             saved.archives.append(Archive(snapshot, tags))

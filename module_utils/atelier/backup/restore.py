@@ -31,6 +31,8 @@ from .seats import drop_loaded, make_seat_again, mark_lost
 from .state_files import MANIFEST, REGISTRY, WORK, check_registry, entries, place_registry, place_state, registry_copy
 
 _AT_ONCE = 4
+# What ends the whole restore: no other seat would fare better.
+_OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Fetched:
 
 @dataclass(frozen=True)
 class RestoredSeats:
-    """``ids`` of the workspaces that should run; ``missing`` the names of those that are not in the backup."""
+    """``ids`` of the workspaces that should run; ``missing`` the names of those without their files, as their errors
+    tell."""
 
     ids: Sequence[str]
     workspaces: int
@@ -131,7 +134,8 @@ def place_backup(site: Site) -> None:
 
 
 def restore_seats(context: Context, source: Source) -> RestoredSeats:
-    """Creates the containers of all workspaces, not started, from their images. Raises BACKUP_FAILED, DISK_FULL."""
+    """Creates the containers of all workspaces, not started, from their images. One that cannot be created does not
+    keep the others from it. Raises BACKUP_FAILED, DISK_FULL, SERVICE_UNAVAILABLE."""
     here, folder = context.on(), restore_folder(context.site)
     work = _saved(folder, context.site) / WORK
     manifest = read_manifest(work / MANIFEST)
@@ -145,22 +149,33 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
         _load(here, restic, manifest)
         wanted = wanted_up(context.store)
 
-        def make(row: Workspace) -> None:
+        def make(row: Workspace) -> bool:
             image = manifest.images.get(row.id)
             if image is None:
-                mark_lost(context, row, manifest.missing.get(row.id) or Message("container_gone"))
-                return
-            make_seat_again(here, row, image, work)
+                why = manifest.missing.get(row.id) or Message("container_gone")
+                mark_lost(context, row, Message("backup.not_saved", why=why))
+                return False
+            try:
+                make_seat_again(here, row, image, work)
+            except AtelierError as error:
+                if error.code in _OF_ALL:
+                    raise
+                mark_lost(context, row, Message("backup.not_restored", why=error.message))
+                return False
             if not is_unreleased(row):
                 context.store.update(row.id, status=Status.STOPPED, error=None)
+            return True
 
+        made: set[str] = set()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for done, _ in enumerate(pool.map(make, rows), 1):
+            for done, (row, is_made) in enumerate(zip(rows, pool.map(make, rows), strict=True), 1):
+                if is_made:
+                    made.add(row.id)
                 context.progress(Message("step.restore_seats"), done, len(rows))
         drop_loaded(here, [tag for archive in manifest.archives for tag in archive.tags if "/snapshot:" in tag])
         context.sync_routes()
-    missing = [row.name for row in rows if row.id not in manifest.images]
-    return RestoredSeats(sorted(wanted & manifest.images.keys()), len(rows), missing)
+    missing = [row.name for row in rows if row.id not in made]
+    return RestoredSeats(sorted(wanted & made), len(rows), missing)
 
 
 def _load(here: NodeContext, restic: Restic, manifest: Manifest) -> None:

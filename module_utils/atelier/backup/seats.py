@@ -19,7 +19,7 @@ from ..common.models import MIB, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_config, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import git_files, put_git_files
-from ..containers.snapshots import MAX_LAYERS, check_source, paused_for_copy, recover
+from ..containers.snapshots import MAX_LAYERS, check_size, check_source, paused_for_copy, recover
 from ..engine.interface import Image, Size
 from ..workspaces.checkpoint_images import checkpoints_of
 from .state_files import entries, seat_folder
@@ -69,13 +69,14 @@ def check_space(context: NodeContext, batch: Sequence[Workspace], sizes: dict[st
 
 def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> SavedSeat | None:
     """Copies the seat to an image, paused for a moment if it runs; None if it has no container. The caller holds the
-    batch's lock. Raises WORKSPACE_BUSY, SNAPSHOT_FAILED, DISK_FULL."""
+    batch's lock. Raises WORKSPACE_BUSY, SNAPSHOT_FAILED (also for more than one seat may have), DISK_FULL."""
     with context.locks.workspace(row.id, context.lock_wait):
         recover(context, row)
         name = context.site.container_name(row.id)
         if context.engine.inspect(name) is None:
             return None
         container, base = check_source(context, row)
+        check_size(context, row, container)
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
         _write_files(context, row, seat_folder(work, row.id))
         make = context.engine.commit if len(base.layers) < MAX_LAYERS else context.engine.flatten
@@ -128,6 +129,6 @@ def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path
         put_git_files(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
 
 
-def mark_lost(context: Context, row: Workspace, why: str) -> None:
-    """A row without a container: it can be started or deleted."""
-    context.store.update(row.id, status=Status.ERROR, error=Message("backup.not_saved", why=why))
+def mark_lost(context: Context, row: Workspace, error: Message) -> None:
+    """Marks a workspace that was not restored, with the reason: it can be started or deleted."""
+    context.store.update(row.id, status=Status.ERROR, error=error)
