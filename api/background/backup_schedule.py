@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
 
-from atelier.backup.create import last_backup
+from atelier.backup.create import last_backup, note_failure
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
@@ -30,15 +30,20 @@ class BackupSchedule:
         self._services = services
         self._settings = services.settings.backup
         self._since = _now()
+        # The last attempt of which nothing was noted, or may not have been: the disk may be full.
+        self._failed_at: datetime | None = None
 
     async def run(self) -> None:
         if self._settings.times:
             await run_periodically(log, "making a backup", _EVERY_SECONDS, self._look, self._services.watcher)
 
     async def _look(self) -> None:
-        services, last = self._services, last_backup(self._services.settings.site.state_dir)
-        tried = datetime.fromisoformat(last.ended_at).astimezone() if last.ended_at else None
-        if not is_due(_now(), self._settings.clock_times, tried, failed=last.error is not None, since=self._since):
+        services, state_dir = self._services, self._services.settings.site.state_dir
+        last = last_backup(state_dir)
+        tried, failed = datetime.fromisoformat(last.ended_at).astimezone() if last.ended_at else None, bool(last.error)
+        if self._failed_at is not None and (tried is None or tried < self._failed_at):
+            tried, failed = self._failed_at, True
+        if not is_due(_now(), self._settings.clock_times, tried, failed=failed, since=self._since):
             return
         if any(job.operation == BACKUP for job in services.read_jobs.unfinished()):
             return
@@ -50,13 +55,20 @@ class BackupSchedule:
             # An empty folder where a disk should be mounted must not become the repository.
             "backup_create": False,
         }
+        self._failed_at = _now()
         job = await asyncio.to_thread(services.jobs.create, BACKUP, [], variables, _CALLER.name)
         ended = await submit(services, _CALLER, job)
         # A job without workspaces has no line otherwise.
         outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
         services.audit.write(_CALLER.name, BACKUP, None, outcome, job.id)
-        if ended.error is not None:
-            log.error("the backup failed: %s", ended.error)
+        if ended.error is None:
+            self._failed_at = None
+            return
+        log.error("the backup failed: %s", ended.error)
+        self._failed_at = _now()
+        # The module notes its own failures, but not that it was killed or never ran.
+        if last_backup(state_dir) == last:
+            await asyncio.to_thread(note_failure, state_dir, ended.error.sentence)
 
 
 def is_due(moment: datetime, times: Iterable[time], tried: datetime | None, *, failed: bool, since: datetime) -> bool:

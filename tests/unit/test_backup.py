@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -30,7 +31,8 @@ from atelier.backup.state_files import (
     stage_copies,
 )
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import as_message, id_of
+from atelier.common.locks import Locks
+from atelier.common.messages import Message, as_message, id_of, read
 from atelier.common.models import Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
@@ -594,6 +596,38 @@ def test_how_the_last_one_ended_is_read_whatever_is_there(tmp_path: Path) -> Non
     for text in ("", "[]", '{"other": 1}'):
         (tmp_path / "backup" / "status.json").write_text(text)
         assert last_backup(tmp_path) == LastBackup()
+
+
+BUSY = AtelierError(Code.WORKSPACE_BUSY, Message("held.backup"))
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (BUSY, "Another backup"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (sqlite3.DatabaseError("file is not a database"), "file is not a database"),
+    ],
+)
+def test_every_failure_of_a_backup_is_noted(
+    tmp_path: Path, source: Source, docker: Docker, monkeypatch: pytest.MonkeyPatch, error: Exception, noted: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    state = tmp_path / "state"
+    with open_store(state) as store:
+        here = context(site(state), store, docker)
+        monkeypatch.setattr(*((Locks, "backup") if error is BUSY else (create, "_back_up")), fail)
+        with pytest.raises(type(error)):
+            create.back_up(here, source, keep={}, create=True)
+        assert noted in read(last_backup(state).error or {})
+        for changed, keep in ((replace(source, key_file=tmp_path / "missing"), {}), (source, {"dayly": 7})):
+            (state / "backup" / "status.json").unlink()
+            with pytest.raises(AtelierError) as refusal:
+                create.back_up(here, changed, keep=keep, create=True)
+            assert str(refusal.value) == read(last_backup(state).error or {})
 
 
 def test_snapshots_of_one_run_are_known_by_its_tag() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from atelier.backup import create
+from atelier.backup.create import last_backup
 from atelier.backup.state_files import STATUS
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import as_message
+from atelier.common.messages import Message, as_message
 
 from api.background import backup_schedule
 from api.background.backup_schedule import BackupSchedule, is_due
@@ -60,6 +64,7 @@ class World:
         self.asked: list[dict[str, Any]] = []
         self.told: list[tuple[object, ...]] = []
         self.open: list[Any] = []
+        self.meanwhile: Callable[[], None] = lambda: None
         self.status = state_dir / STATUS
         self.status.parent.mkdir()
         keep = {"daily": 7}
@@ -80,6 +85,7 @@ class World:
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> Any:
         assert (operation, ids, caller) == ("backup", [], "schedule")
         self.asked.append(variables)
+        self.meanwhile()
         return SimpleNamespace(id="5e7a")
 
     def _submit(self, *_: object) -> asyncio.Future[Ended]:
@@ -117,6 +123,50 @@ def test_each_time_makes_one_job_with_an_audit_line(tmp_path: Path, monkeypatch:
     assert world.told[-1][3] == "failed: BACKUP_FAILED"
     world.note(NOON + DAY, {"id": "x"})
     assert (world.look(NOON + DAY + MINUTE), world.look(NOON + DAY + HOUR)) == (0, 1)
+
+
+CANCELED = Ended("canceled", {}, AtelierError(Code.CANCELED, Message("canceled")))
+
+
+def test_a_failure_that_the_module_did_not_note_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    world.note(NOON - DAY)
+    before = last_backup(tmp_path)
+    world.ended = CANCELED
+    assert world.look(NOON) == 1
+    found = last_backup(tmp_path)
+    assert (found.error or {})["id"] == "canceled"
+    assert found.succeeded_at == before.succeeded_at
+    assert [world.look(NOON + after) for after in (MINUTE, HOUR)] == [0, 1]
+
+
+def test_what_the_module_noted_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    world.ended = Ended("failed", {}, AtelierError(Code.BACKUP_FAILED, as_message("full")))
+    world.meanwhile = lambda: world.note(NOON, {"id": "its own"})
+    assert world.look(NOON) == 1
+    assert last_backup(tmp_path).error == {"id": "its own"}
+    assert [world.look(NOON + after) for after in (MINUTE, HOUR)] == [0, 1]
+
+
+def test_an_attempt_is_remembered_although_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    world.note(NOON - DAY)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(create, "write_atomically", full)
+    world.ended = CANCELED
+    assert [world.look(NOON + after) for after in (0 * DAY, MINUTE, HOUR)] == [1, 0, 1]
+    # Not even the job can be stored.
+    world.meanwhile = lambda: full()
+    with pytest.raises(OSError, match="No space"):
+        world.look(NOON + 2 * HOUR)
+    assert world.look(NOON + 2 * HOUR + MINUTE) == 0
+    # One by hand that succeeds afterwards ends it.
+    world.note(NOON + 2 * HOUR + 2 * MINUTE)
+    assert world.look(NOON + 5 * HOUR) == 0
 
 
 def test_without_times_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

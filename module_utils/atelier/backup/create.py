@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..common.atomic_files import write_atomically
+from ..common.atomic_files import no_space, write_atomically
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.messages import Message, as_message
 from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
@@ -73,7 +73,27 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
 
     A seat that cannot be saved does not keep the others from it; BACKUP_FAILED names it in the end. Also raises
     VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made, DISK_FULL, SERVICE_UNAVAILABLE.
+    ``last_backup`` tells of every failure.
     """
+    try:
+        return _checked_back_up(context, source, keep, create)
+    except Exception as error:
+        note_failure(context.site.state_dir, _reason(error))
+        raise
+
+
+def note_failure(state_dir: Path, why: Message) -> None:
+    """Notes that a backup failed for ``last_backup``; a full disk may have no room for that."""
+    with suppress(OSError):
+        _note(state_dir, error=why.data())
+
+
+def _reason(error: Exception) -> Message:
+    known = (no_space(error) if isinstance(error, OSError) else None) or error
+    return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
+
+
+def _checked_back_up(context: Context, source: Source, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
     state_dir = context.site.state_dir
     if context.site.nodes:
         raise AtelierError(
@@ -89,9 +109,6 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
         restic = Restic(source, variables, _host(context.site), state_dir / CACHE)
         try:
             outcome = _back_up(context.on(), restic, work, keep, create)
-        except AtelierError as error:
-            _note(state_dir, error=error.sentence.data())
-            raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
         _note(state_dir, outcome)
@@ -225,6 +242,7 @@ def _host(site: Site) -> str:
 
 
 def _note(state_dir: Path, outcome: BackupOutcome | None = None, error: Mapping[str, Any] | None = None) -> None:
+    (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
     before, moment = last_backup(state_dir), now()
     found = {
         "ended_at": moment,
