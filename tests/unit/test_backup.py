@@ -13,8 +13,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 from atelier.backup import create, restore, seats
 from atelier.backup.create import LastBackup, last_backup
 from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest, run_of
@@ -628,6 +630,54 @@ def test_every_failure_of_a_backup_is_noted(
             with pytest.raises(AtelierError) as refusal:
                 create.back_up(here, changed, keep=keep, create=True)
             assert str(refusal.value) == read(last_backup(state).error or {})
+
+
+# --- Playbooks -------------------------------------------------------------------------------------------------------
+
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+
+
+def tasks(name: str, **variables: object) -> dict[str, Any]:
+    """The entries of a playbook or file of tasks by name, with those variables put in."""
+    text = (PLAYBOOKS / name).read_text()
+    for variable, value in variables.items():
+        text = text.replace(f"{{{{ {variable} }}}}", str(value))
+    loaded = yaml.safe_load(text)
+    return {entry["name"]: entry for entry in [*loaded, *(task for play in loaded for task in play.get("tasks", ()))]}
+
+
+def test_the_certificate_is_put_in_place_if_the_backup_has_one(tmp_path: Path) -> None:
+    source, target = tmp_path / "gateway" / "tls.pem", tmp_path / "etc" / "tls" / "site.pem"
+    found = tasks("restore.yml", atelier_state_dir=tmp_path, atelier_tls_certificate=target)
+    order = found["Put the certificate in place"]["ansible.builtin.command"]
+    assert (order["removes"], order["creates"]) == (str(source), str(target))  # skipped without or with it
+    source.parent.mkdir()
+    source.write_text("certificate")
+    subprocess.run(order["argv"], check=True)
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("certificate", 0o600)
+
+
+def test_only_a_restore_that_was_interrupted_needs_no_word_to_replace(machine: Machine) -> None:
+    machine.repository.add("a")
+    machine.fetch()
+    place_backup(machine.here)
+    with open_store(machine.here.state_dir) as store:
+        store.reserve([order("one")])
+    assert machine.fetch().replaces
+    # A purge by hand ends that, and so does ./atelier up; the restore's own purge does not.
+    folder, variable = restore_folder(machine.here), "platform_down_restore"
+    remove = tasks("tasks/purge.yml", atelier_state_dir=machine.here.state_dir)[
+        "Remove the files of an interrupted restore"
+    ]
+    assert remove["ansible.builtin.file"] == {"path": str(folder), "state": "absent"}
+    assert remove["when"] == f"{variable} | bool"
+    assert tasks("platform_down.yml")["Stop the platform"]["vars"][variable] is True
+    assert tasks("restore.yml")["Remove the present installation"]["vars"][variable] is False
+    forget = tasks("workshop.yml", atelier_state_dir=machine.here.state_dir)["Forget an interrupted restore"]
+    Path(forget["ansible.builtin.file"]["path"]).unlink()
+    with pytest.raises(AtelierError) as error:
+        machine.fetch()
+    refused(error, Code.VALIDATION_ERROR, "replace")
 
 
 def test_snapshots_of_one_run_are_known_by_its_tag() -> None:
