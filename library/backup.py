@@ -75,20 +75,23 @@ forgotten:
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
-from ansible.module_utils.atelier.backup.create import back_up
+from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
+from ansible.module_utils.atelier.backup.create import back_up, failures_noted
 from ansible.module_utils.atelier.backup.restic import source_of
-from ansible.module_utils.atelier.containers.context import Context
+from ansible.module_utils.atelier.containers.context import open_context
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    run_with_context(DOCUMENTATION, _back_up)
+    run(DOCUMENTATION, _back_up)
 
 
-def _back_up(module: AnsibleModule, context: Context) -> dict[str, Any]:
+def _back_up(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
-    outcome = back_up(context, source_of(given), keep=given["keep"], create=given["create"])
+    site, timeout, progress = parse_site(given["site"]), given["ready_timeout"], progress_reporter()
+    # Also when Docker does not answer.
+    with failures_noted(site.state_dir), open_context(site, ready_timeout=timeout, progress=progress) as context:
+        outcome = back_up(context, source_of(given), keep=given["keep"], create=given["create"])
     return {"changed": True, **asdict(outcome)}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from atelier.backup import create, restore, seats
-from atelier.backup.create import LastBackup, last_backup
+from atelier.backup.create import LastBackup, failures_noted, last_backup
 from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest, run_of
 from atelier.backup.restic import Restic, Source, keep_options, variables_in
 from atelier.backup.restore import Fetched, _check_addresses, _holds, fetch_backup, place_backup, restore_folder
@@ -622,12 +622,12 @@ def test_every_failure_of_a_backup_is_noted(
     with open_store(state) as store:
         here = context(site(state), store, docker)
         monkeypatch.setattr(*((Locks, "backup") if error is BUSY else (create, "_back_up")), fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(type(error)), failures_noted(state):
             create.back_up(here, source, keep={}, create=True)
         assert noted in read(last_backup(state).error or {})
         for changed, keep in ((replace(source, key_file=tmp_path / "missing"), {}), (source, {"dayly": 7})):
             (state / "backup" / "status.json").unlink()
-            with pytest.raises(AtelierError) as refusal:
+            with pytest.raises(AtelierError) as refusal, failures_noted(state):
                 create.back_up(here, changed, keep=keep, create=True)
             assert str(refusal.value) == read(last_backup(state).error or {})
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,27 +73,7 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
 
     A seat that cannot be saved does not keep the others from it; BACKUP_FAILED names it in the end. Also raises
     VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made, DISK_FULL, SERVICE_UNAVAILABLE.
-    ``last_backup`` tells of every failure.
     """
-    try:
-        return _checked_back_up(context, source, keep, create)
-    except Exception as error:
-        note_failure(context.site.state_dir, _reason(error))
-        raise
-
-
-def note_failure(state_dir: Path, why: Message) -> None:
-    """Notes that a backup failed for ``last_backup``; a full disk may have no room for that."""
-    with suppress(OSError):
-        _note(state_dir, error=why.data())
-
-
-def _reason(error: Exception) -> Message:
-    known = (no_space(error) if isinstance(error, OSError) else None) or error
-    return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
-
-
-def _checked_back_up(context: Context, source: Source, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
     state_dir = context.site.state_dir
     if context.site.nodes:
         raise AtelierError(
@@ -113,6 +93,27 @@ def _checked_back_up(context: Context, source: Source, keep: Mapping[str, Any], 
             shutil.rmtree(work, ignore_errors=True)
         _note(state_dir, outcome)
     return outcome
+
+
+@contextmanager
+def failures_noted(state_dir: Path) -> Iterator[None]:
+    """Notes for ``last_backup`` with what the block ends, if that is an error."""
+    try:
+        yield
+    except Exception as error:
+        note_failure(state_dir, _reason(error))
+        raise
+
+
+def note_failure(state_dir: Path, why: Message) -> None:
+    """Notes that a backup failed for ``last_backup``; a full disk may have no room for that."""
+    with suppress(OSError):
+        _note(state_dir, error=why.data())
+
+
+def _reason(error: Exception) -> Message:
+    known = (no_space(error) if isinstance(error, OSError) else None) or error
+    return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
 
 
 def _back_up(here: NodeContext, restic: Restic, work: Path, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
