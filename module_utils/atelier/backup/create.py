@@ -167,6 +167,8 @@ def _with_room(
     try:
         check_space(here, batch, sizes)
     except AtelierError as error:
+        if error.code is not Code.DISK_FULL:
+            raise
         if len(batch) == 1:
             saved.missing[batch[0].id] = error.sentence
             return
