@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from atelier.workshop.collect import collect
 from atelier.workshop.manifest import Entry, write_manifest
 from atelier.workshop.removal import remove_collected
 from atelier.workspaces import checkpoints, lost_machine
+from atelier.workspaces import move as moves
 from atelier.workspaces.checkpoint_images import (
     checkpoints_among,
     leave_checkpoints,
@@ -34,6 +35,7 @@ from atelier.workspaces.checkpoint_images import (
 from atelier.workspaces.checkpoints import origin_of, take_checkpoint
 from atelier.workspaces.listing import list_workspaces
 from atelier.workspaces.lost_machine import begin_elsewhere, remove_machine
+from atelier.workspaces.move import move
 from atelier.workspaces.plan import WorkspaceSpec, WorkspaceState
 from atelier.workspaces.service import ensure
 from support import container, context, open_store, order, refused, site
@@ -46,6 +48,8 @@ class Engine:
 
     def __init__(self, registry: dict[str, str]) -> None:
         self.registry, self.images, self.containers = registry, dict[str, str](), dict[str, SeatSpec]()
+        self.status = "created"
+        self.fault: AtelierError | None = None
         self.members: list[SwarmNode] = []
 
     def image(self, name: str) -> Image | None:
@@ -71,14 +75,19 @@ class Engine:
         return Image(self.images[name], [name], (), {})
 
     def inspect(self, name: str) -> Container | None:
-        return container("created", name=name) if name in self.containers else None
+        return container(self.status, name=name) if name in self.containers else None
 
     def create(self, spec: SeatSpec) -> None:
+        if self.fault:
+            raise self.fault
         assert spec.image in self.images
         self.containers[spec.name] = spec
 
     def container_names(self, label: str) -> dict[str, str]:
         return {}
+
+    def stop(self, name: str) -> None:
+        self.status = "exited"
 
     def remove_volume(self, volume: str) -> bool:
         return False
@@ -328,6 +337,75 @@ def test_what_a_killed_run_began_on_a_machine_that_is_lost_too_begins_again(inst
     (begun,) = begin_elsewhere(installed.context, id=row.id)
     assert begun.node == CONTROLLER
     assert installed.started == [(CONTROLLER, "one")]
+
+
+@pytest.fixture
+def slow(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The seat "one", which has a branch, begins on beta from its template, but its IDE is slow. Returns whether each
+    start of it replaced its files by those of its branch."""
+    row = installed.seat("one")
+    installed.store.update(row.id, repository="one", branch="main")
+    installed.machines.all[CONTROLLER].images["test/workspace:empty"] = "sha256:template"
+    installed.machines.lost.add("alpha")
+    restored: list[bool] = []
+
+    def start(there: Any, row: Workspace, *, restore: bool = False) -> None:
+        restored.append(restore)
+        if there.engine.status == "created":
+            there.engine.status = "running"
+            raise AtelierError(Code.IDE_NOT_READY, as_message("It is slow."))
+
+    monkeypatch.setattr(checkpoints.TemplateImages, "require", lambda *_: None)
+    monkeypatch.setattr(lost_machine, "start_filled", start)
+    with pytest.raises(AtelierError, match="It is slow"):
+        begin_elsewhere(installed.context, id=row.id, to="beta", or_base=True)
+    return restored
+
+
+def test_files_of_a_seat_that_came_up_late_are_not_replaced(installed: Installation, slow: list[bool]) -> None:
+    (begun,) = begin_elsewhere(installed.context, name="one", or_base=True)
+    assert begun.node == "beta"
+    assert slow == [True, False], "only those of a container that never ran are"
+
+
+@pytest.mark.parametrize("later", ["start", "move"])
+def test_a_later_start_or_move_ends_what_was_left_to_finish(
+    installed: Installation, slow: list[bool], monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    row = installed.store.get(name="one")
+    if later == "start":
+        installed.store.claim_running_slot(row.id)
+    else:
+        monkeypatch.setattr(moves, "snapshot", lambda *_, **__: nullcontext(Image("sha256:1", ["one"], (), {})))
+        monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
+        installed.machines.all[CONTROLLER].images["sha256:template"] = "sha256:template"
+        monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
+        monkeypatch.setattr(moves, "carry_git_files", lambda *_: None)
+        # It is killed, with the seat's work in a container that never ran.
+        monkeypatch.setattr(moves, "start_seat", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            move(installed.context, id=row.id, name=None, to=CONTROLLER)
+        assert installed.store.get(id=row.id).node == CONTROLLER
+    with pytest.raises(AtelierError, match=r"machine (beta|controller) answers"):
+        begin_elsewhere(installed.context, id=row.id, or_base=True)
+    assert slow == [True]
+
+
+def test_held_back_secrets_are_kept_until_the_seat_is_elsewhere(installed: Installation) -> None:
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    held = installed.site.state_dir / "snapshots" / f"{row.id}.json"
+    held.parent.mkdir()
+    held.write_text("{}")
+    installed.machines.lost.add("alpha")
+    beta = installed.machines.all["beta"]
+    beta.fault = AtelierError(Code.ENGINE_ERROR, as_message("It is not made."))
+    with pytest.raises(AtelierError, match="It is not made"):
+        begin_elsewhere(installed.context, id=row.id, to="beta")
+    assert held.exists(), "the machine may return"
+    beta.fault = None
+    begin_elsewhere(installed.context, id=row.id, to="beta")
+    assert not held.exists()
 
 
 def test_a_stopped_seat_that_a_killed_run_began_stays_stopped(

@@ -219,7 +219,8 @@ class WorkspaceStore:
 
     def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, dry_run: bool = False) -> None:
         """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
-        with ``dry_run``, only tries. Raises CONCURRENT_LIMIT_REACHED."""
+        with ``dry_run``, only tries. Whatever a beginning elsewhere left to do is over. Raises
+        CONCURRENT_LIMIT_REACHED."""
         with self._transaction(dry_run):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
             self._db.execute(
@@ -227,6 +228,12 @@ class WorkspaceStore:
                 " orders = orders + 1 WHERE id = ?",
                 (status, workspace_id),
             )
+            self.end_beginning(workspace_id)
+
+    def end_beginning(self, workspace_id: str) -> None:
+        """Notes that nothing is left to do of the workspace's beginning on another machine than a lost one."""
+        with self._transaction():
+            self._db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (workspace_id,))
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""

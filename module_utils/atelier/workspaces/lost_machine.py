@@ -186,8 +186,6 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     """Makes the container, and starts it if the workspace is meant to run."""
     name, store = there.site.container_name(row.id), there.store
     runs = row.id in wanted_up(store)
-    # Its secrets belong to the container that is lost.
-    forget_snapshot(there, row.id)
     # What an interrupted run left there.
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):
@@ -211,15 +209,21 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
 
 def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
     """What is left to do when the row names the machine that the container is on."""
+    container = there.engine.inspect(there.site.container_name(row.id))
+    never_ran = container is not None and container.status == "created"
+    if never_ran:
+        # Its secrets belong to the container that is lost.
+        forget_snapshot(there, row.id)
     there.sync_routes()
     if row.id in wanted_up(there.store):
-        # A checkpoint may hold work that was never committed; a base holds none of this workspace's.
-        start_filled(there, row, restore=begun.origin != "checkpoint" and row.branch is not None)
+        # A checkpoint may hold work that was never committed, and so may a container that ran: its IDE may have
+        # answered after an earlier run gave up. A base holds none of this workspace's.
+        restore = never_ran and begun.origin != "checkpoint" and row.branch is not None
+        start_filled(there, row, restore=restore)
     else:
         renew_credential(there, row, failed="no_credential")
         stopped_on_purpose(there.store, row.id)
-    with there.store.transaction() as db:
-        db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (row.id,))
+    there.store.end_beginning(row.id)
 
 
 def _outcome(row: Workspace, there: NodeContext, origin: str, taken_at: str | None) -> BegunSeat:

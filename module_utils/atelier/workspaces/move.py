@@ -121,7 +121,9 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             with suppress(AtelierError):
                 here.engine.start(name)
         raise
-    here.store.update(row.id, node=there.node)
+    with here.store.transaction():
+        here.store.update(row.id, node=there.node)
+        here.store.end_beginning(row.id)
     row = here.store.get(id=row.id)
     here.sync_routes()
     if ran:
