@@ -208,10 +208,13 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
+    """Of workspaces of this machine. On the former machine of one that moved, a kept container replaces nothing."""
+
     def repair(row: Workspace) -> None:
         with context.locks.workspace(row.id, context.lock_wait):
-            if context.store.find(id=row.id) is not None:
-                restore_previous_container(context, row)
+            present = context.store.find(id=row.id)
+            if present is not None and present.node == context.node:
+                restore_previous_container(context, present)
 
     return [
         Drift(
@@ -221,7 +224,10 @@ def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], bus
             lambda row=row: repair(row),  # type: ignore[misc]
         )
         for id, moved in interrupted_resets(context).items()
-        if (row := rows.get(id)) is not None and row.status is not Status.CREATING and not busy(row)
+        if (row := rows.get(id)) is not None
+        and row.node == context.node
+        and row.status is not Status.CREATING
+        and not busy(row)
     ]
 
 

@@ -12,6 +12,7 @@ from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.interface import Container, File, Image, SeatSpec
+from atelier.reconcile import _interrupted_resets
 from atelier.workspaces.checkpoints import reset
 from support import container, context, open_store, order, site
 
@@ -21,6 +22,7 @@ class Engine:
 
     def __init__(self, name: str, status: str, broken: str) -> None:
         self.containers = {name: status}
+        self.labels: dict[str, str] = {}
         self._broken = broken
 
     def inspect(self, name: str) -> Container | None:
@@ -34,7 +36,7 @@ class Engine:
         return ()
 
     def container_names(self, label: str) -> dict[str, str]:
-        return dict.fromkeys(self.containers, "")
+        return {name: self.labels.get(name, "") for name in self.containers}
 
     def create(self, spec: SeatSpec) -> None:
         self.containers[spec.name] = "created"
@@ -98,3 +100,25 @@ def test_a_seat_that_was_stopped_stays_so_when_its_reset_fails(
         assert engine.containers[name] == before
         assert (row.id in wanted_up(store)) is (before == "running")
         assert store.get(id=row.id).status is (Status.RUNNING if before == "running" else Status.STOPPED)
+
+
+@pytest.mark.parametrize("moved_back", [True, False])
+def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, moved_back: bool) -> None:
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        store.update(row.id, status=Status.RUNNING)
+        name = made.container_name(row.id)
+        kept = f"{name}-kept-20260101t000000000000z"
+        engine = Engine(kept, "exited", "")
+        engine.labels[kept] = row.id
+        here = context(made, store, engine).on()
+        (drift,) = _interrupted_resets(here, {row.id: store.get(id=row.id)}, lambda _: False)
+        store.update(row.id, node="alpha")
+        moved = store.get(id=row.id)
+        assert _interrupted_resets(here, {row.id: moved}, lambda _: False) == []
+        if moved_back:
+            store.update(row.id, node=here.node)
+        drift.repair()
+        assert engine.containers == {name if moved_back else kept: "exited"}
+        assert store.get(id=row.id).status is (Status.STOPPED if moved_back else Status.RUNNING)
