@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Site
 from atelier.containers import engines
 from atelier.containers.context import Context
@@ -110,3 +112,29 @@ def test_a_machine_that_was_removed_from_the_swarm_is_down(tmp_path: Path, monke
         engine = SimpleNamespace(swarm_nodes=lambda members=members: members)
         monkeypatch.setattr(engines, "open_engine", lambda *_, engine=engine, **__: engine)
         assert Engines(three(tmp_path)).down() == down
+
+
+def test_a_machine_that_goes_away_during_the_work_is_left_out(tmp_path: Path) -> None:
+    absent: Any = None
+    made = Context(three(tmp_path), absent, absent, *[absent] * 5, lambda *_: None, 1.0)
+    faults = {"beta": Place("unix:///beta", "beta").unreachable("ConnectionError")}
+
+    def cpus(node: str) -> int:
+        if node in faults:
+            raise faults[node]
+        return 4
+
+    machines = {
+        node: SimpleNamespace(node=node, engine=SimpleNamespace(cpus=partial(cpus, node)))
+        for node in (CONTROLLER, "alpha", "beta")
+    }
+    opened: Any = SimpleNamespace(of=lambda node: machines[node].engine, route=lambda _: DIRECT)
+    context = replace(made, engines=opened)
+    assert context.at_each(lambda here: (here.node, here.engine.cpus())) == [(CONTROLLER, 4), ("alpha", 4)]
+    assert context.cpus() == 8
+    faults["alpha"] = AtelierError(Code.ENGINE_ERROR, as_message("It is broken."))
+    with pytest.raises(AtelierError, match="It is broken"):
+        context.at_each(lambda here: here.engine.cpus())
+    assert context.cpus() == 4
+    faults[CONTROLLER] = Place("unix:///nowhere").unreachable("ConnectionError")
+    assert context.cpus() == 1

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from ..common.errors import AtelierError
+from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import id_of
 from ..common.models import CONTROLLER, Node, Site, Workspace
@@ -75,12 +75,28 @@ class Context:
         return [self.on(), *filter(None, _side_by_side(opened, self.site.nodes))]
 
     def at_each(self, work: Callable[[NodeContext], T]) -> list[T]:
-        """What ``work`` returns for each machine that answers, the controller first. They are asked side by side."""
-        return _side_by_side(work, self.everywhere())
+        """What ``work`` returns for each machine that answers until it is done, the controller first. They are asked
+        side by side."""
+
+        def attempt(here: NodeContext) -> list[T]:
+            try:
+                return [work(here)]
+            except AtelierError as error:
+                if error.code is not Code.NODE_UNAVAILABLE:
+                    raise
+                return []
+
+        return [found for each in _side_by_side(attempt, self.everywhere()) for found in each]
 
     def cpus(self) -> int:
-        """Cores of all machines that answer: how much can be done side by side."""
-        return sum(self.at_each(lambda here: here.engine.cpus()))
+        """Cores of all machines that tell them, at least one: how much can be done side by side."""
+
+        def of(here: NodeContext) -> int:
+            with suppress(AtelierError):
+                return here.engine.cpus()
+            return 0
+
+        return max(sum(self.at_each(of)), 1)
 
     def sync_routes(self) -> None:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
