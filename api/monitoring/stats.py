@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import abstractmethod
 from collections import ChainMap, Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _EVERY_SECONDS = 5.0
 _MOST_A_SECOND = 100
 # Between two looks at a node's disk and connections. A seat must not fill the disk meanwhile.
 _LOOK_SECONDS = 10.0
+# An older figure of a disk tells nothing of it.
+_OLDEST_SECONDS = 60.0
 _PATIENCE_SECONDS = 30
 
 
@@ -40,102 +43,126 @@ class Usage:
 
 
 class Sampler:
-    """``usage`` is by workspace id, ``host_cpu`` the controller's cores in use. One thread a machine, so that one which
-    does not answer delays nobody's figures."""
+    """``usage`` is by workspace id. The seats of each machine have a thread, and each node itself has one, so that
+    neither a machine nor a seat that does not answer delays the other figures."""
 
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self.cores = psutil.cpu_count() or 1
-        self.host_cpu = 0.0
-        self._threads = {node: _Thread(self, site, watcher, node) for node in site.node_names}
+        self._seats = {node: _Seats(site, watcher, node) for node in site.node_names}
+        self._nodes = {node.name: _Node(site, watcher, node.name) for node in site.nodes}
+
+    @property
+    def host_cpu(self) -> float:
+        """The controller's cores in use."""
+        return self.cores * self._seats[CONTROLLER].host_share
 
     def disk(self, node: str) -> Space | None:
-        """Of Docker's disk on the machine, some seconds old; None for one that was not measured."""
-        return space() if node == CONTROLLER else self._threads[node].space
+        """Of Docker's disk on the machine, some seconds old; None for one that was not measured within a minute."""
+        return space() if node == CONTROLLER else self._nodes[node].space
 
     def connections(self, node: str) -> Counter[str] | None:
         """How many connections the machine has open to each seat's address, some seconds ago; None for one that did not
         tell."""
         if node == CONTROLLER:
             return connections()
-        return self._threads[node].connections if node in self._threads else None
+        return self._nodes[node].connections if node in self._nodes else None
 
     @property
     def usage(self) -> Mapping[str, Usage]:
-        return ChainMap(*(thread.usage for thread in self._threads.values()))
+        return ChainMap(*(thread.usage for thread in self._seats.values()))
 
     def machine_memory(self, node: str) -> Memory | None:
         """Of the machine, some seconds old; None for one that was not measured."""
         if node != CONTROLLER:
-            return self._threads[node].machine_memory
+            return self._nodes[node].memory
         found = psutil.virtual_memory()
         return Memory(found.available, found.total)
 
     def memory(self, node: str) -> int:
         """Bytes that the machine's seats used at the last sample."""
-        return sum(usage.memory for usage in self._threads[node].usage.values())
+        return sum(usage.memory for usage in self._seats[node].usage.values())
 
     def start(self) -> None:
-        for thread in self._threads.values():
+        for thread in (*self._seats.values(), *self._nodes.values()):
             thread.start()
 
     def stop(self) -> None:
-        for thread in self._threads.values():
+        for thread in (*self._seats.values(), *self._nodes.values()):
             thread.stopped.set()
 
 
 class _Thread(threading.Thread):
-    """Samples the seats of one machine, and on the controller the machine itself."""
+    """Asks one machine's engine again and again, over its own connection."""
 
-    def __init__(self, sampler: Sampler, site: Site, watcher: Watcher, node: str) -> None:
-        super().__init__(name=f"sampler-{node}", daemon=True)
-        self._sampler = sampler
+    def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
+        super().__init__(name=f"{type(self).__name__}-{node}", daemon=True)
         self._site = site
         self._watcher = watcher
         self._node = node
-        self._cpu_before: dict[str, tuple[float, float]] = {}
-        self._look_due = 0.0
         self.stopped = threading.Event()  # not _stop, which is the thread's own
-        self.usage: dict[str, Usage] = {}
-        self.space: Space | None = None
-        self.machine_memory: Memory | None = None
-        self.connections: Counter[str] | None = None
 
     def run(self) -> None:
         engine: DockerEngine | None = None
-        psutil.cpu_percent()  # counts from here on, in this thread
-        while not self.stopped.wait(max(_EVERY_SECONDS, len(self._watcher.seen) / _MOST_A_SECOND)):
-            if self._node == CONTROLLER:
-                self._sampler.host_cpu = self._sampler.cores * psutil.cpu_percent() / 100  # since the call before
+        while self.wait():
             if not self._watcher.answers(self._node):
-                self.connections = None
+                self.lose()
                 continue
             try:
                 engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
-                self._sample_seats(engine)
-                self._look(engine)
+                self.ask(engine)
             except AtelierError as error:
-                log.warning("no figures of the seats on %s: %s", self._node, error)
+                log.warning("no figures of %s: %s", self._node, error)
+                self.lose()
                 engine = None
             except Exception:  # the boundary: a sample that fails must not be the last one
-                log.exception("no figures of the seats on %s", self._node)
+                log.exception("no figures of %s", self._node)
+                self.lose()
                 engine = None
 
-    def _sample_seats(self, engine: Engine) -> None:
+    @abstractmethod
+    def wait(self) -> bool:
+        """Waits for the next time; returns False when there is none."""
+
+    @abstractmethod
+    def ask(self, engine: Engine) -> None: ...
+
+    def lose(self) -> None:
+        """Forgets what is not true any more when the machine did not tell."""
+
+
+class _Seats(_Thread):
+    """Samples the seats of one machine, and on the controller the share of the machine's cores in use."""
+
+    def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
+        super().__init__(site, watcher, node)
+        self._cpu_before: dict[str, tuple[float, float]] = {}
+        self.usage: dict[str, Usage] = {}
+        self.host_share = 0.0
+
+    def run(self) -> None:
+        psutil.cpu_percent()  # counts from here on, in this thread
+        super().run()
+
+    def wait(self) -> bool:
+        ended = self.stopped.wait(max(_EVERY_SECONDS, len(self._watcher.seen) / _MOST_A_SECOND))
+        if self._node == CONTROLLER:
+            self.host_share = psutil.cpu_percent() / 100  # since the call before
+        return not ended
+
+    def ask(self, engine: Engine) -> None:
         usage: dict[str, Usage] = {}
         for workspace_id, container in self._watcher.seen_at(self._node).items():
-            if container.status == "running" and (stats := engine.stats(container.id)):
+            if container.status != "running" or not self._watcher.answers(self._node):
+                continue
+            try:
+                stats = engine.stats(container.id)
+            except AtelierError as error:
+                log.warning("no figures of %s on %s: %s", workspace_id, self._node, error)
+                continue
+            if stats:
                 usage[workspace_id] = self._usage(workspace_id, stats)
         self._cpu_before = {id: before for id, before in self._cpu_before.items() if id in usage}
         self.usage = usage
-
-    def _look(self, engine: Engine) -> None:
-        if self._node == CONTROLLER or time.monotonic() < self._look_due:
-            return
-        self._look_due = time.monotonic() + _LOOK_SECONDS
-        self.connections = None
-        self.space = space_at(engine, self._site.instance)
-        self.machine_memory = machine_memory_at(engine, self._site.instance)
-        self.connections = connections_in(connections_at(engine, self._site.instance))
 
     def _usage(self, workspace_id: str, stats: ContainerStats) -> Usage:
         moment = time.monotonic()
@@ -143,3 +170,31 @@ class _Thread(threading.Thread):
         self._cpu_before[workspace_id] = stats.cpu, moment
         cpu = max(stats.cpu - cpu_before, 0) / max(moment - moment_before, 0.001)
         return Usage(cpu, stats.memory)
+
+
+class _Node(_Thread):
+    """Looks at a machine besides the controller: its disk, memory and connections."""
+
+    def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
+        super().__init__(site, watcher, node)
+        self._measured: tuple[Space | None, float] = None, 0.0
+        self.memory: Memory | None = None
+        self.connections: Counter[str] | None = None
+
+    @property
+    def space(self) -> Space | None:
+        found, at = self._measured
+        return found if time.monotonic() - at <= _OLDEST_SECONDS else None
+
+    def wait(self) -> bool:
+        # Sooner while it does not tell.
+        return not self.stopped.wait(_EVERY_SECONDS if self.connections is None else _LOOK_SECONDS)
+
+    def ask(self, engine: Engine) -> None:
+        self._measured = space_at(engine, self._site.instance), time.monotonic()
+        self.memory = machine_memory_at(engine, self._site.instance)
+        # What was known before is true enough while this takes its time.
+        self.connections = connections_in(connections_at(engine, self._site.instance))
+
+    def lose(self) -> None:
+        self.connections = None

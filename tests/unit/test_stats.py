@@ -15,46 +15,120 @@ from atelier.common.models import Node
 from atelier.engine.interface import ContainerStats
 from support import container, site
 
+from api.monitoring import stats
 from api.monitoring.disk_gauge import Space, space_at
 from api.monitoring.stats import Sampler
 
 
 def test_a_container_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
     seen = {id: container(id=id) for id in ("ended", "running")}
-    sampler = Sampler(site(tmp_path), SimpleNamespace(seen_at=lambda _: seen))  # type: ignore[arg-type]
+    watcher: Any = SimpleNamespace(seen_at=lambda _: seen, answers=lambda _: True)
+    sampler = Sampler(site(tmp_path), watcher)
 
-    def stats(id: str) -> ContainerStats | None:
+    def of(id: str) -> ContainerStats | None:
         return ContainerStats(1.0, 4096, 0, 0) if id == "running" else None
 
-    sampler._threads["controller"]._sample_seats(SimpleNamespace(stats=stats))  # type: ignore[arg-type]
+    sampler._seats["controller"].ask(SimpleNamespace(stats=of))  # type: ignore[arg-type]
 
     assert set(sampler.usage) == {"running"}
 
 
-def test_a_nodes_connections_are_asked_of_its_gateway(tmp_path: Path) -> None:
-    table = "head\n   1: 010012AC:C350 100012AC:1F92 01 00000000:00000000\n"
-    nodes = (Node("alpha", "unix:///alpha"),)
-    sampler = Sampler(replace(site(tmp_path), nodes=nodes), SimpleNamespace())  # type: ignore[arg-type]
-    thread = sampler._threads["alpha"]
+def test_a_container_that_docker_says_nothing_of_hides_no_other(tmp_path: Path) -> None:
+    seen = {id: container(id=id) for id in ("hangs", "runs")}
+    answering = {"controller"}
+    watcher: Any = SimpleNamespace(seen_at=lambda _: seen, answers=answering.__contains__)
+    sampler = Sampler(site(tmp_path), watcher)
+    asked: list[str] = []
+
+    def of(id: str) -> ContainerStats:
+        asked.append(id)
+        if id == "hangs":
+            raise AtelierError(Code.ENGINE_ERROR, as_message("no answer"))
+        return ContainerStats(1.0, 4096, 0, 0)
+
+    engine: Any = SimpleNamespace(stats=of)
+    sampler._seats["controller"].ask(engine)
+    assert (set(sampler.usage), asked) == ({"runs"}, ["hangs", "runs"])
+    answering.clear()
+    sampler._seats["controller"].ask(engine)
+    assert len(asked) == 2, "of a machine that went away no container is asked for"
+
+
+class Once:
+    """A thread's event to end, and a watcher: it runs once, on a machine that answers or not."""
+
+    def __init__(self, *, answers: bool = True) -> None:
+        self._answers = answers
+        self._ended = iter((False, True))
+        self.waits: list[float] = []
+        self.seen = dict.fromkeys(range(50_000))
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return next(self._ended)
+
+    def answers(self, node: str) -> bool:
+        return self._answers
+
+
+def look(sampler: Sampler, engine: Any, monkeypatch: pytest.MonkeyPatch, *, answers: bool = True) -> list[float]:
+    """A look at alpha; returns the seconds that were waited before it and after it."""
+    once: Any = Once(answers=answers)
+    thread = sampler._nodes["alpha"]
+    monkeypatch.setattr(thread, "stopped", once)
+    monkeypatch.setattr(thread, "_watcher", once)
+    monkeypatch.setattr(stats, "open_engine", lambda *_, **__: engine)
+    thread.run()
+    return list(once.waits)
+
+
+HEAD = "head\n"
+TABLE = f"{HEAD}   1: 010012AC:C350 100012AC:1F92 01 00000000:00000000\n"
+ALPHA = (Node("alpha", "unix:///alpha"),)
+
+
+def test_a_nodes_connections_are_asked_of_its_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler(replace(site(tmp_path), nodes=ALPHA), SimpleNamespace())  # type: ignore[arg-type]
     assert sampler.connections("alpha") is None and sampler.connections("lost") is None
+    during: list[object] = []
+    table = 0, TABLE
 
     def execute(name: str, command: Sequence[str], **_: object) -> tuple[int, str]:
         assert name == "test-node-gateway"
-        if command[-1] == "/proc/net/tcp":
-            return 0, table
-        return 0, "head\n 300 1000 90 100\n"
+        during.append(sampler.connections("alpha"))
+        return table if command[-1] == "/proc/net/tcp" else (0, f"{HEAD} 300 1000 90 100\n")
 
-    thread._look(SimpleNamespace(execute=execute))  # type: ignore[arg-type]
+    engine = SimpleNamespace(execute=execute)
+    look(sampler, engine, monkeypatch)
     assert sampler.connections("alpha") == {"172.18.0.16": 1}
     assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
-
-    def fail(*_: object, **__: object) -> None:
-        raise AtelierError(Code.NODE_UNAVAILABLE, as_message("away"))
-
-    thread._look_due = 0.0
-    with pytest.raises(AtelierError):
-        thread._look(SimpleNamespace(execute=fail))  # type: ignore[arg-type]
+    during.clear()
+    look(sampler, engine, monkeypatch)
+    assert during == [{"172.18.0.16": 1}] * 3, "the last ones, until there are others"
+    table = 1, "cat: /proc/net/tcp: Permission denied"
+    look(sampler, engine, monkeypatch)
     assert sampler.connections("alpha") is None, "nobody knows"
+    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+    table = 0, TABLE
+    for answers in (True, False):
+        look(sampler, engine, monkeypatch, answers=answers)
+        assert (sampler.connections("alpha") is not None) is answers
+
+
+def test_a_nodes_disk_is_looked_at_however_many_seats_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = Sampler(replace(site(tmp_path), nodes=ALPHA), SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setattr(stats, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    engine = SimpleNamespace(execute=lambda *_, **__: (0, f"{HEAD} 300 1000 90 100\n"))
+    waited = look(sampler, engine, monkeypatch)
+    assert max(waited) <= 10
+    assert sampler.disk("alpha") == Space(300, 1000, inodes_short=False)
+    monkeypatch.setattr(stats, "time", SimpleNamespace(monotonic=lambda: 1059.0))
+    look(sampler, engine, monkeypatch, answers=False)
+    assert sampler.disk("alpha") is not None
+    monkeypatch.setattr(stats, "time", SimpleNamespace(monotonic=lambda: 1061.0))
+    assert sampler.disk("alpha") is None, "it may be full by now"
 
 
 def test_a_nodes_disk_is_asked_of_its_gateway() -> None:

@@ -381,6 +381,8 @@ TEXTS = {
     "docker.node_away": "The machine {node} does not answer: no Docker Engine at {url} ({kind}).",
     "docker.node_away.remedy": "Start it, or move its workspaces to another machine.",
     "node_silent": "Its machine {node} does not answer.",
+    "docker.no_connections": "The node's gateway could not read the machine's connections (exit code {code}): {said}",
+    "docker.no_connections.remedy": "Run ./atelier up to make the gateway again.",
     "docker.node_unknown": "The inventory has no machine {node}.",
     "docker.node_unknown.remedy": "Add it to the group nodes again, or move its workspaces to another machine.",
     "images.silent": "The image registry at {registry} does not answer ({kind}).",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from .interface import Engine
 
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
@@ -58,8 +59,12 @@ def machine_memory_at(engine: Engine, instance: str) -> Memory | None:
 
 
 def connections_at(engine: Engine, instance: str) -> str:
-    """The machine's open connections, as /proc/net/tcp has them. Raises what the engine raises."""
-    return _asked(engine, instance, ("/bin/cat", "/proc/net/tcp"), _MOST_CONNECTIONS)
+    """The machine's open connections, as /proc/net/tcp has them. Raises ENGINE_ERROR if they could not be read, and
+    what the engine raises."""
+    code, table = _execute(engine, instance, ("/bin/cat", "/proc/net/tcp"), _MOST_CONNECTIONS)
+    if code != 0:
+        raise AtelierError(Code.ENGINE_ERROR, Message("docker.no_connections", code=code, said=table[-400:]))
+    return table
 
 
 def available(meminfo: str) -> int:
@@ -71,5 +76,9 @@ def _figure(meminfo: str, name: str) -> int:
     return int(next(line for line in meminfo.splitlines() if line.startswith(f"{name}:")).split()[1]) * 1024
 
 
-def _asked(engine: Engine, instance: str, command: Sequence[str], limit: int = _MOST_OUTPUT) -> str:
-    return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=limit)[1]
+def _asked(engine: Engine, instance: str, command: Sequence[str]) -> str:
+    return _execute(engine, instance, command, _MOST_OUTPUT)[1]
+
+
+def _execute(engine: Engine, instance: str, command: Sequence[str], limit: int) -> tuple[int, str]:
+    return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=limit)
