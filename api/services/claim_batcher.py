@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
+from atelier.common.models import CONTROLLER
 from atelier.database.claims import Claim, ClaimResult, Claims, Participant
+from atelier.database.workspace_store import WorkspaceStore
 
 from ..core.batcher import Batcher, Waiting
 from ..core.rate_limit import Limiter
@@ -18,6 +20,12 @@ from ..core.rate_limit import Limiter
 # A seat whose password cannot be set is retried after 10 s, then 30 s, and so on up to ten minutes, so that repeated
 # claims do not create a job each.
 _FIRST_PAUSE, _PAUSE_GROWS, _LONGEST_PAUSE = 10.0, 3, 600.0
+
+
+def out_of_reach(store: WorkspaceStore, answers: Callable[[str], bool]) -> set[str]:
+    """Ids of the workspaces on nodes that do not answer."""
+    away = [node for node in store.seats() if node != CONTROLLER and not answers(node)]
+    return {row.id for node in away for row in store.all(node)}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from ..monitoring.stats import Sampler
 from ..runner.operations import OPERATIONS, leaving
 from ..runner.queue import Queue
 from ..settings import Settings
-from .claim_batcher import ClaimBatcher
+from .claim_batcher import ClaimBatcher, out_of_reach
 from .presenter import Presenter
 
 # What one address may try within a minute.
@@ -97,7 +97,7 @@ class Services:
         self.claim_batcher = ClaimBatcher(
             Claims(store, workshop.group, workshop.seats_per, settings.wake_on_visit),
             Limiter(workshop.claims_per_minute, "too_many.claims"),
-            lambda: leaving(self.jobs),
+            lambda: leaving(self.jobs) | out_of_reach(store, self.watcher.answers),
             password_due=workshop.generate_passwords,
         )
         self.password_batcher = PasswordBatcher()

@@ -14,13 +14,15 @@ from pydantic.alias_generators import to_camel
 from ..core.formatting import timestamp
 from ..runner.operations import VERDICT
 from ..schemas.workshop import ClaimView, EndedClaim, LastRehearsal, RehearsalVerdict, WorkshopStatus
+from .claim_batcher import out_of_reach
 from .jobs import job_view, newest
 from .services import Services
 
 
 async def status(services: Services) -> WorkshopStatus:
     """The number of seats, of claimed ones, and of those that can be claimed now."""
-    now = await asyncio.to_thread(services.read_claims.occupancy)
+    away = out_of_reach(services.reads, services.watcher.answers)
+    now = await asyncio.to_thread(services.read_claims.occupancy, away)
     end = services.settings.workshop.end
     found: WorkshopStatus = {"available": now.available, "total": now.total, "claimed": now.claimed}
     if end:

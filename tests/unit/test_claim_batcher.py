@@ -1,17 +1,21 @@
-"""A seat that takes no password: whoever claims it again and again makes few jobs."""
+"""Which seats claims are given; a seat that takes no password: whoever claims it again and again makes few jobs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.database.claims import Claim, Claims
+from atelier.common.models import CONTROLLER, GIB, Status
+from atelier.database.claims import Claim, Claims, ClaimStatus, Occupancy, Participant
+from atelier.database.placement import Machine
+from support import open_store, order
 
 from api.core.rate_limit import Limiter
 from api.services import claim_batcher
-from api.services.claim_batcher import ClaimBatcher
+from api.services.claim_batcher import ClaimBatcher, out_of_reach
 
 BROKEN = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."), remedy=as_message("Look at its log."))
 AWAY = AtelierError(Code.SERVICE_UNAVAILABLE, as_message("Docker does not answer."))
@@ -80,3 +84,19 @@ def test_of_two_at_once_the_first_tells() -> None:
         batcher.password_delivery_lock(claimed("today")) as second,
     ):
         assert (first, second) == (True, False)
+
+
+def test_no_seat_of_a_machine_that_does_not_answer_is_given(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for number, node in enumerate((CONTROLLER, "alpha", "removed", "beta"), 1):
+            (seat,) = store.reserve([order(f"day {number}", group="day")], [Machine(node, 64 * GIB)])
+            store.update(seat.id, status=Status.RUNNING)
+        claims = Claims(store, "day")
+        # While the controller's Docker is away, nothing is known of any machine.
+        away = out_of_reach(store, {"beta"}.__contains__)
+        assert claims.occupancy(away) == Occupancy(4, 0, 2)
+        people = [Participant("Max", f"{number}@example.com") for number in range(3)]
+        given = claims.claim(people, leaving=away)
+        assert [claim.seat_name for outcome in given if (claim := outcome.claim)] == ["day 1", "day 4"]
+        assert given[-1].status is ClaimStatus.FULL
+        assert claims.claim(people[-1:])[0].status is ClaimStatus.SEATED, "later"

@@ -177,7 +177,7 @@ class Claims:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
         A participant with a seat keeps it (KNOWN, also twice in one call). Seats that are claimed, that neither run nor
-        sleep, or that are ``leaving`` (about to be stopped or removed) are not assigned.
+        sleep, or that are ``leaving`` (about to be stopped or removed, or out of reach) are not assigned.
         """
         with self._store.transaction() as db:
             opened = self._select("released_at IS NULL")
@@ -271,11 +271,12 @@ class Claims:
     def seats(self) -> list[Workspace]:
         return pool(self._store.all(), self._group)
 
-    def occupancy(self) -> Occupancy:
+    def occupancy(self, out_of_reach: Collection[str] = ()) -> Occupancy:
         seats = self.seats()
         taken = {claim.workspace_id for claim in self.open()}
         free = [seat for seat in seats if seat.id not in taken]
-        return Occupancy(len(seats), len(seats) - len(free), sum(map(self._is_usable, free)))
+        usable = [seat for seat in free if self._is_usable(seat) and seat.id not in out_of_reach]
+        return Occupancy(len(seats), len(seats) - len(free), len(usable))
 
     def _select(self, condition: str, *values: str) -> list[Claim]:
         with self._store.reading() as db:
