@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from email.message import Message as Headers
 from pathlib import Path
@@ -15,7 +18,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import Node
 from atelier.containers import distribution
-from atelier.containers.distribution import collect_garbage, has_garbage, publish, stored, withdraw
+from atelier.containers.distribution import collect_garbage, has_garbage, image_at, publish, stored, withdraw
 from atelier.engine.image_registry import ImageRegistry
 from atelier.engine.interface import Image
 from support import context, open_store, refused, site
@@ -157,3 +160,35 @@ def test_pushes_share_the_registry(tmp_path: Path) -> None:
         assert alone
         with pytest.raises(AtelierError, match="collecting garbage"), locks.image_push(0):
             pass
+
+
+def test_runs_that_need_an_image_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    image, remote = Image("sha256:1", ["test/workspace:empty"], (), {}), "10.0.0.10:5000/test/workspace:empty"
+    names = {image.tags[0]}
+    pushes: list[str] = []
+    both = threading.Barrier(2)
+
+    def push(name: str) -> None:
+        pushes.append(name)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # two that push meet here
+        assert name in names, "nobody else removed it"
+
+    def node() -> Any:
+        present: dict[str, Image] = {}
+        return SimpleNamespace(image=present.get, pull=lambda name: present.setdefault(name, image))
+
+    controller = SimpleNamespace(
+        image=lambda name: image if name in names else None,
+        tag=lambda _, name: names.add(name),
+        push=push,
+        remove_image=lambda name, **_: names.discard(name),
+    )
+    with open_store(tmp_path) as store:
+        there = context(replace(site(tmp_path), image_registry="10.0.0.10:5000"), store, controller).on()
+        alpha, beta = (replace(there, node=name, engine=node()) for name in ("alpha", "beta"))
+        with ThreadPoolExecutor(4) as pool:
+            runs = [pool.submit(image_at, here, there, image.tags[0]) for here in (alpha, beta, alpha, beta)]
+        assert [run.result() for run in runs] == [remote] * 4
+        assert pushes == [remote] * 2, "once for each machine"
+        assert names == set(image.tags)

@@ -34,6 +34,7 @@ _WHITELIST = 1 << 54
 _ARCHIVES = 1 << 55
 _TEMPLATES = 1 << 56
 _NODES = 1 << 57
+_TRAVELS = 1 << 58
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -101,6 +102,12 @@ class Locks:
     def image_collection(self) -> AbstractContextManager[bool]:
         """Tries to hold the image registry alone, without waiting; says whether it does."""
         return self._held(_IMAGES, 0)
+
+    def image_travel(self, name: str, wait: float, to: str = "") -> Lock:
+        """Holds an image's way into the registry, or from there to the machine ``to``. Raises WORKSPACE_BUSY if it
+        stays locked for the whole wait."""
+        held = Message("held.image", image=name, seconds=wait)
+        return self._required(_TRAVELS + _number((name, to)), wait, held)
 
     def whitelist(self, wait: float) -> Lock:
         """Locks Squid's configuration. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""

@@ -248,6 +248,8 @@ TEXTS = {
     "held.clients.remedy": "Run this again.",
     "held.names": "Another process was renaming the containers for {seconds:g} seconds.",
     "held.names.remedy": "Run this again.",
+    "held.image": "Another run was bringing the image {image} to a machine for {seconds:g} seconds.",
+    "held.image.remedy": "Wait for it to end, then run this again.",
     "held.images": "The image registry was collecting garbage for {seconds:g} seconds.",
     "held.images.remedy": "Run this again.",
     "held.rehearsal": "Another rehearsal is running.",

@@ -16,6 +16,8 @@ from .context import Context, NodeContext
 
 # Seconds that a push waits while the registry collects garbage.
 _COLLECT_SECONDS = 600.0
+# Seconds that a run waits for another one that moves the same image.
+_TRAVEL_SECONDS = 1800.0
 # Also manifests that lost their name to a newer image, such as a template's.
 _COLLECT = "exec /usr/bin/docker-registry garbage-collect --delete-untagged /settings/config.yml >/dev/null"
 
@@ -38,8 +40,11 @@ def image_at(here: NodeContext, there: NodeContext, name: str) -> str:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("docker.image_vanished", tag=name))
     remote = remote_name(here.site, name)
     if not has(here, remote, image):
-        publish(there, image, remote)
-        here.engine.pull(remote)
+        with here.locks.image_travel(remote, _TRAVEL_SECONDS, here.node):
+            # The run that held the lock may have brought it.
+            if not has(here, remote, image):
+                publish(there, image, remote)
+                here.engine.pull(remote)
     return remote
 
 
@@ -51,8 +56,8 @@ def has(here: NodeContext, remote: str, image: Image) -> bool:
 
 def publish(there: NodeContext, image: Image, remote: str) -> None:
     """Pushes a machine's image to the registry."""
-    # Collecting garbage meanwhile would remove layers that no manifest names yet.
-    with there.locks.image_push(_COLLECT_SECONDS):
+    # Another run must not remove the name meanwhile; collecting garbage would remove layers that no manifest names yet.
+    with there.locks.image_travel(remote, _TRAVEL_SECONDS), there.locks.image_push(_COLLECT_SECONDS):
         there.engine.tag(image.id, remote)
         try:
             there.engine.push(remote)
