@@ -144,7 +144,7 @@ def _clone(report: Report, cluster: Cluster, base: dict[str, Any], raw: Raw, rou
 
 def _cloned(cluster: Cluster, base: dict[str, Any], label: str) -> float:
     """The seconds of one clone, whose seats are removed again."""
-    wanted = ("clone_count", str(SEATS)), ("clone_source_id", base["id"]), ("clone_nodes", f"['{label}']")
+    wanted = ("clone_count", str(SEATS)), ("clone_source_id", base["id"]), ("clone_nodes", label)
     begin = time.monotonic()
     cluster.run("play", "workspace_clone", *(word for name, value in wanted for word in ("-e", f"{name}={value}")))
     seconds = time.monotonic() - begin
