@@ -122,9 +122,9 @@ class Cluster:
     def nodes(self) -> dict[str, dict[str, Any]]:
         return {node["name"]: node for node in self.api("GET", "/api/nodes")["nodes"]}
 
-    def opens(self, seat: dict[str, Any]) -> bool:
+    def opens(self, seat: Mapping[str, Any], *, seconds: float = 600) -> bool:
         """Whether a person who opens the seat's address comes to its IDE."""
-        status, page = self.ask(f"{seat['id']}.localhost", "/healthz")
+        status, page = self.ask(f"{seat['id']}.localhost", "/healthz", seconds=seconds)
         return (status == 200 and "alive" in page) or (status == 200 and "expired" in page)
 
     def in_seat(self, machine: Machine, seat: dict[str, Any], script: str) -> str:
