@@ -99,6 +99,10 @@ class Wakes:
         """Whether the workspace is being started by a visit."""
         return workspace_id in self._waking
 
+    def ids(self) -> frozenset[str]:
+        """Those of the workspaces that are being started by a visit."""
+        return frozenset(self._waking)
+
     async def follow(self, workspace_id: str, visitor: str) -> Visit | None:
         """What a visit to a workspace that wakes up meets: the first one of each visitor the page at once, later ones
         the workspace or, if that takes longer than some seconds, the page again. None if it does not wake up."""

@@ -255,12 +255,25 @@ def test_a_claim_starts_the_seat_before_it_is_opened(stage: Stage) -> None:
 
 
 def test_the_gateway_has_those_that_sleep(stage: Stage) -> None:
+    watch = Sleepers(stage.services)
+    gateway = Gateway(stage.settings.site.state_dir, stage.services.locks, "asleep.map")
+
     async def look() -> dict[str, str]:
         await watch.look()
         return gateway.saved()
 
-    watch = Sleepers(stage.services)
-    gateway = Gateway(stage.settings.site.state_dir, stage.services.locks, "asleep.map")
-    assert asyncio.run(look()) == {stage.id: "asleep"}
-    stage.store.claim_running_slot(stage.id)
-    assert asyncio.run(look()) == {}
+    async def day() -> None:
+        assert await look() == {stage.id: "asleep"}
+        playbook = Playbook()
+        stage.services.wakes.begin(stage.id, PERSON, playbook)
+        stage.store.claim_running_slot(stage.id)
+        # Its container starts; until its IDE answers, visits get the progress.
+        assert await look() == {stage.id: "asleep"}
+        playbook.go.set()
+        while stage.services.wakes.ids():
+            await asyncio.sleep(0.01)
+        assert await look() == {}
+        stopped_on_purpose(stage.store, stage.id, StopReason.IDLE)
+        assert await look() == {stage.id: "asleep"}
+
+    asyncio.run(day())

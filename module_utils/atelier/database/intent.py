@@ -3,8 +3,9 @@
 ``status`` follows Docker, which after a crash stops every container. ``wanted`` changes only by a decision: a start or
 a stop by a module, a ``docker start`` or ``docker stop`` by hand while Docker runs.
 
-``stop_reason`` says why a workspace was stopped; a start clears it. A workspace sleeps if it was stopped for one of the
-reasons that a visit may undo. While it wakes up, it is wanted and still has its reason.
+``stop_reason`` says why a workspace was stopped. A start clears it before the container is started, so a workspace that
+wakes up loses its reason some seconds before its IDE answers. A workspace sleeps if it was stopped for one of the
+reasons that a visit may undo.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason
 
 
 def sleepers(store: WorkspaceStore, reasons: Sequence[str]) -> list[str]:
-    """Ids of the workspaces that were stopped for one of the reasons, also of those that wake up."""
+    """Ids of the workspaces that were stopped for one of the reasons and whose start has not begun."""
     with store.reading() as db:
         rows = db.execute("SELECT id, stop_reason FROM workspaces WHERE stop_reason IS NOT NULL").fetchall()
     return [id for id, reason in rows if reason in reasons]
