@@ -329,6 +329,8 @@ def test_a_port_where_nothing_listens_says_so(gateway: Gateway) -> None:
     status, body = gateway.get(f"{IDS[0]}-4001.localhost")
     assert status == 503
     assert "Nothing answers on this port" in body
+    # Each load is a visit, which starts a workspace that sleeps.
+    assert "http-equiv" not in body
 
 
 WORDS = {

@@ -129,6 +129,13 @@ def test_the_gateway_has_the_words_of_the_same_files() -> None:
     assert all(key in said or f"{key}.title" in said for key in used)
 
 
+def test_a_ports_page_is_not_loaded_again_by_itself() -> None:
+    """Each load is a visit: a forgotten tab would start its workspace again after every idle stop."""
+    template = (ROOT / "roles/gateway/templates/haproxy.cfg.j2").read_text()
+    # On the controller, and on other machines.
+    assert re.findall(r"page\('silent_port'([^)]*)\)", template) == ["", ""]
+
+
 def test_french_writes_as_the_french_do() -> None:
     """Typographic apostrophes and quotes; a narrow no-break space before what French sets apart."""
     for key, text in words("fr").texts.items():
