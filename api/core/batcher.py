@@ -33,8 +33,12 @@ class Waiting(Generic[T, R]):
 
 class Batcher(Generic[T, R]):
     """Belongs to one event loop. ``serve`` completes the calls of a batch; its exception is raised to all calls without
-    a result. ``choose`` picks the next batch from the waiting calls; up to ``runs`` batches run at once. A run begins
-    ``gather`` seconds after its first call, so that calls which arrive together share it."""
+    a result. ``choose`` picks the next batch from the waiting calls, at least one of them. A run begins ``gather``
+    seconds after its first call, so that calls which arrive together share it.
+
+    Up to ``runs`` batches run at once. One that takes longer than ``patience`` seconds does not hold back the next one,
+    but never more than ``most`` run at once.
+    """
 
     def __init__(
         self,
@@ -43,33 +47,58 @@ class Batcher(Generic[T, R]):
         choose: Callable[[Sequence[Waiting[T, R]]], Sequence[Waiting[T, R]]] = list,
         runs: int = 1,
         gather: float = 0.0,
+        patience: float | None = None,
+        most: int | None = None,
     ) -> None:
-        self._name, self._serve, self._choose, self._most_runs = name, serve, choose, runs
-        self._gather = gather
+        self._name, self._serve, self._choose = name, serve, choose
+        self._most_holding, self._most, self._gather, self._patience = runs, most or runs, gather, patience
         self._waiting: list[Waiting[T, R]] = []
-        self._runs: list[asyncio.Task[None]] = []
+        self._runs: set[asyncio.Task[None]] = set()
+        # Those of the runs that hold back the next one.
+        self._holding: set[asyncio.Task[None]] = set()
 
     async def call(self, wish: T) -> R:
         one: Waiting[T, R] = Waiting(wish)
         self._waiting.append(one)
-        self._runs = [run for run in self._runs if not run.done()]
-        if len(self._runs) < self._most_runs:
-            self._runs.append(asyncio.create_task(self._serve_all(), name=self._name))
+        self._begin(self._gather)
         return await one.result
 
-    async def _serve_all(self) -> None:
-        if self._gather:
-            await asyncio.sleep(self._gather)
-        while batch := self._choose(self._waiting):
-            self._waiting = [one for one in self._waiting if one not in batch]
-            try:
-                await self._serve(batch)
-            except asyncio.CancelledError:  # the API goes down
-                for one in batch:
-                    one.result.cancel()
-                raise
-            except Exception as error:  # the boundary: all that wait must get an answer
-                unexpected = not isinstance(error, AtelierError)
-                log.error("%s: %d could not be served: %s", self._name, len(batch), error, exc_info=unexpected)
-                for one in batch:
-                    one.end(error)
+    def _begin(self, gather: float = 0.0) -> None:
+        """Begins a run if calls wait and the present runs allow another one."""
+        if not self._waiting or len(self._holding) >= self._most_holding or len(self._runs) >= self._most:
+            return
+        run = asyncio.create_task(self._run(gather), name=self._name)
+        self._runs.add(run)
+        self._holding.add(run)
+        run.add_done_callback(self._end)
+        if self._patience is not None:
+            asyncio.get_running_loop().call_later(self._patience, self._let_pass, run)
+
+    def _let_pass(self, run: asyncio.Task[None]) -> None:
+        self._holding.discard(run)
+        self._begin()
+
+    def _end(self, run: asyncio.Task[None]) -> None:
+        self._runs.discard(run)
+        self._holding.discard(run)
+        if not run.cancelled():
+            self._begin()
+
+    async def _run(self, gather: float) -> None:
+        if gather:
+            await asyncio.sleep(gather)
+        batch = self._choose(self._waiting)
+        if not batch:  # another run has taken them
+            return
+        self._waiting = [one for one in self._waiting if one not in batch]
+        try:
+            await self._serve(batch)
+        except asyncio.CancelledError:  # the API goes down
+            for one in batch:
+                one.result.cancel()
+            raise
+        except Exception as error:  # the boundary: all that wait must get an answer
+            unexpected = not isinstance(error, AtelierError)
+            log.error("%s: %d could not be served: %s", self._name, len(batch), error, exc_info=unexpected)
+            for one in batch:
+                one.end(error)

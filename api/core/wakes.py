@@ -16,8 +16,9 @@ from .rate_limit import Limiter
 
 # Starts of one workspace within a minute. Each one after the first follows another stop or a failed start.
 _STARTS_PER_WORKSPACE = 3
-# One run that waits for a workspace whose IDE does not answer leaves room for another.
-_RUNS = 2
+# Runs at once. One that waits longer for a workspace whose IDE does not answer leaves room for another.
+_RUNS, _MOST_RUNS = 2, 4
+_PATIENCE_SECONDS = 10.0
 # How long a run waits for others that come at the same moment.
 _GATHER_SECONDS = 0.05
 # How long a page that is loaded again waits for the workspace, and how many may wait.
@@ -72,7 +73,9 @@ class Wakes:
     def __init__(self, per_minute: int) -> None:
         self._by_address = Limiter(per_minute, "too_many.wakes")
         self._by_workspace = Limiter(_STARTS_PER_WORKSPACE, "too_many.wakes")
-        self._batcher: Batcher[_Wish, None] = Batcher("wakes", _serve, runs=_RUNS, gather=_GATHER_SECONDS)
+        self._batcher: Batcher[_Wish, None] = Batcher(
+            "wakes", _serve, runs=_RUNS, gather=_GATHER_SECONDS, patience=_PATIENCE_SECONDS, most=_MOST_RUNS
+        )
         self._waking: dict[str, _Waking] = {}
         self._held = 0
         self._usual = _USUAL_SECONDS

@@ -234,6 +234,8 @@ OPERATIONS: Mapping[str, Operation] = {
         Operation(
             WAKE,
             "workspace_revive",
+            # Some may wait long for workspaces whose IDE does not answer.
+            "wake",
             variables=lambda _, job: {"workspace_ids": list(job.project_ids), **job.variables},
             finalize=_woken,
             seconds_each=10,

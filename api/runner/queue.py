@@ -1,5 +1,5 @@
-"""The job queue: a few executions at a time, with separate lanes for creates, for bulk operations such as clones, and
-for backups.
+"""The job queue: a few executions at a time, with separate lanes for creates, for starts that visits cause, for bulk
+operations such as clones, and for backups.
 
 A clone of fifty takes half a minute, a create that builds a template's image some minutes, a backup perhaps hours; a
 "stop" must not wait for them. Jobs for the same workspace run in the order of their requests.
@@ -30,7 +30,7 @@ from .operations import Operation
 log = logging.getLogger(__name__)
 
 # Executions that run at once. Each takes some 100 MiB.
-_LANES = {"interactive": 4, "create": 4, "bulk": 1, "backup": 1}
+_LANES = {"interactive": 4, "create": 4, "wake": 4, "bulk": 1, "backup": 1}
 # Maximum attempts after a Docker outage, and the polling interval for Docker to come back.
 _ATTEMPTS = 5
 _LOOK_SECONDS = 0.5

@@ -25,6 +25,7 @@ from support import NETWORKS, ROOMY, order, site
 from api.background.sleepers import Sleepers
 from api.core import wakes
 from api.core.wakes import Visit, Wakes
+from api.runner import queue
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS
 from api.services import visits
@@ -97,6 +98,49 @@ def test_those_who_come_later_share_two_more_runs_at_most() -> None:
         return playbook.runs
 
     assert [len(run) for run in asyncio.run(lunch())] == [1, 1, 4]
+
+
+def test_runs_that_wait_for_a_silent_ide_hold_back_others_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakes, "_PATIENCE_SECONDS", 0.5)
+
+    async def lunch() -> list[list[str]]:
+        many, silent, playbook = Wakes(0), Playbook(), Playbook()
+        playbook.go.set()
+
+        async def begun(number: int) -> None:
+            many.begin(f"silent {number}", PERSON, silent)
+            async with asyncio.timeout(5):
+                while len(silent.runs) <= number:
+                    await asyncio.sleep(0.01)
+
+        await begun(0)
+        await begun(1)
+        many.begin("waits", PERSON, playbook)
+        await asyncio.sleep(0.1)
+        assert playbook.runs == []
+        async with asyncio.timeout(5):
+            while many.has("waits"):
+                await asyncio.sleep(0.01)
+        await begun(2)
+        await begun(3)
+        # Not without end.
+        many.begin("waits again", PERSON, playbook)
+        await asyncio.sleep(0.7)
+        assert playbook.runs == [["waits"]]
+        silent.go.set()
+        async with asyncio.timeout(5):
+            while many.ids():
+                await asyncio.sleep(0.01)
+        return playbook.runs
+
+    assert asyncio.run(lunch()) == [["waits"], ["waits again"]]
+
+
+def test_starts_by_visits_take_no_place_of_what_people_wait_for() -> None:
+    wake = OPERATIONS["wake"].lane
+    assert [operation.name for operation in OPERATIONS.values() if operation.lane == wake] == ["wake"]
+    assert queue._LANES[wake] >= wakes._MOST_RUNS
+    assert {operation.lane for operation in OPERATIONS.values()} == queue._LANES.keys()
 
 
 def test_starts_are_limited_by_address_and_by_workspace() -> None:
