@@ -32,8 +32,11 @@ def _disk(free: float) -> Figures:
     }
 
 
-def _certificate(days: float) -> Figures:
-    return {"atelier_certificate_expires_timestamp_seconds": NOW + days * _DAY}
+def _certificate(days: float, life: float = 90) -> Figures:
+    return {
+        "atelier_certificate_expires_timestamp_seconds": NOW + days * _DAY,
+        "atelier_certificate_lifetime_seconds": life * _DAY,
+    }
 
 
 def _service(name: str, node: str, value: float) -> Figures:
@@ -90,7 +93,10 @@ CASES = (
     Case("memory_low", _memory(2**30), _memory(2 * 2**30), "1GiB", _ON_ALPHA),
     Case("certificate_ends_soon", _certificate(10), _certificate(15), "10d 0h 0m 0s"),
     Case("certificate_ends_soon", _certificate(13.5), _certificate(2), "13d 12h 0m 0s"),
+    Case("certificate_ends_soon", _certificate(10, 60), _certificate(10, 30), "10d 0h 0m 0s"),
     Case("certificate_ends", _certificate(2), _certificate(4), "2d 0h 0m 0s"),
+    # Of a private authority, for a day.
+    Case("certificate_ends", _certificate(0.125, 1), _certificate(0.25, 1), "3h 0m 0s"),
     Case("certificate_ends", _certificate(0.5), _certificate(-1), "12h 0m 0s"),
     Case("certificate_expired", _certificate(-0.01), _certificate(0.01)),
     Case(

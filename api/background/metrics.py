@@ -156,8 +156,12 @@ def _https(services: Services) -> list[Metric]:
     expires = GaugeMetricFamily(
         "atelier_certificate_expires_timestamp_seconds", "When the gateway's certificate expires", labels=[]
     )
-    if moment := certificate_expires(services):
-        expires.add_metric([], moment.timestamp())
+    lifetime = GaugeMetricFamily(
+        "atelier_certificate_lifetime_seconds", "How long the gateway's certificate is valid in all", labels=[]
+    )
+    if certificate := served_certificate(site.state_dir):
+        expires.add_metric([], certificate.expires.timestamp())
+        lifetime.add_metric([], (certificate.expires - certificate.begins).total_seconds())
     failures = GaugeMetricFamily(
         "atelier_certificate_renewal_failures", "Failed attempts to renew the certificate since the last one", labels=[]
     )
@@ -168,7 +172,7 @@ def _https(services: Services) -> list[Metric]:
         "Whether browsers give the IDEs all features: HTTPS, or a name of this machine",
         float(site.secure_context),
     )
-    return [expires, failures, secure]
+    return [expires, lifetime, failures, secure]
 
 
 def _backup(services: Services) -> list[Metric]:

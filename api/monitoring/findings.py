@@ -149,6 +149,11 @@ def _figure(unit: Unit, value: float) -> str:
             return f"{value:g}"
 
 
+# Private authorities issue certificates for a day, which are renewed when a third of that is left.
+_CERTIFICATE_IS_LATE = Condition(
+    "atelier_certificate_expires_timestamp_seconds", "<", "atelier_certificate_lifetime_seconds", 0.2, of="until"
+)
+
 FINDINGS: tuple[Finding, ...] = (
     Finding("docker_away", Severity.CRITICAL, 2, (Condition("atelier_docker_up", "==", 0),)),
     Finding(
@@ -193,6 +198,7 @@ FINDINGS: tuple[Finding, ...] = (
         (
             Condition("atelier_certificate_expires_timestamp_seconds", "<", 14 * _DAY, of="until"),
             Condition("atelier_certificate_expires_timestamp_seconds", ">=", 3 * _DAY, of="until"),
+            _CERTIFICATE_IS_LATE,
         ),
         Unit.SECONDS,
     ),
@@ -203,6 +209,7 @@ FINDINGS: tuple[Finding, ...] = (
         (
             Condition("atelier_certificate_expires_timestamp_seconds", "<", 3 * _DAY, of="until"),
             Condition("atelier_certificate_expires_timestamp_seconds", ">=", 0, of="until"),
+            _CERTIFICATE_IS_LATE,
         ),
         Unit.SECONDS,
     ),

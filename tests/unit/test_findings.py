@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from atelier.gateway import answers
+from atelier.gateway.certificate import Certificate
 from support import site
 
+from api.background import metrics
 from api.monitoring import platform_health
 from api.monitoring.findings import FINDINGS, Samples, findings
 from api.monitoring.platform_health import PlatformHealth
@@ -41,6 +45,15 @@ def test_a_finding_holds_for_its_figures_only(case: Case) -> None:
 def test_each_finding_has_a_case_and_no_figures_are_no_finding() -> None:
     assert {case.code for case in CASES} == {finding.code for finding in FINDINGS}
     assert findings({}) == []
+
+
+def test_the_metrics_tell_how_long_the_certificate_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, expires = (datetime(2026, 6, day, tzinfo=UTC) for day in (1, 2))
+    monkeypatch.setattr(metrics, "served_certificate", lambda _: Certificate(frozenset(), begins, expires))
+    services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
+    found = {sample.name: sample.value for metric in metrics._https(services) for sample in metric.samples}
+    assert found["atelier_certificate_expires_timestamp_seconds"] == expires.timestamp()
+    assert found["atelier_certificate_lifetime_seconds"] == 24 * 3600
 
 
 def test_the_most_severe_comes_first() -> None:
