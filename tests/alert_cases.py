@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Seconds since 1970 at which the figures are looked at: promtool's clock begins there, too.
-NOW = 5400
+# Seconds since 1970 at which the figures are looked at: promtool's clock begins there, too. No alert waits that long.
+NOW = 90000
 _DAY = 86400
 _HERE = 'node="controller"'
 
@@ -48,6 +48,10 @@ def _backup(days: float, configured: float = 1) -> Figures:
         "atelier_backup_last_success_timestamp_seconds": NOW - days * _DAY,
         "atelier_backup_configured": configured,
     }
+
+
+def _no_backup(configured: float) -> Figures:
+    return {"atelier_backup_ever_succeeded": 0, "atelier_backup_configured": configured}
 
 
 def _jobs(failed: float, ended: float) -> Figures:
@@ -98,7 +102,7 @@ CASES = (
     # Of a private authority, for a day.
     Case("certificate_ends", _certificate(0.125, 1), _certificate(0.25, 1), "3h 0m 0s"),
     Case("certificate_ends", _certificate(0.5), _certificate(-1), "12h 0m 0s"),
-    Case("certificate_expired", _certificate(-0.01), _certificate(0.01)),
+    Case("certificate_expired", _certificate(-0.05), _certificate(0.05)),
     Case(
         "certificate_not_renewed",
         {"atelier_certificate_renewal_failures": 3},
@@ -131,6 +135,8 @@ CASES = (
         labels={"service": "git", **_ON_CONTROLLER},
     ),
     Case("backup_failed", {"atelier_backup_last_failed": 1}, {"atelier_backup_last_failed": 0}),
+    Case("backup_missing", _no_backup(1), _no_backup(0)),
+    Case("backup_missing", _no_backup(1), {**_no_backup(1), "atelier_backup_ever_succeeded": 1}),
     Case("backup_old", _backup(2.5), _backup(1.5), "2d 12h 0m 0s"),
     # Only by hand, now and then.
     Case("backup_old", _backup(40), _backup(40, configured=0), "40d 0h 0m 0s"),

@@ -185,6 +185,9 @@ def _backup(services: Services) -> list[Metric]:
     scheduled, failed = bool(services.settings.backup.times), last.error is not None
     return [
         GaugeMetricFamily("atelier_backup_configured", "Whether backups are scheduled", float(scheduled)),
+        GaugeMetricFamily(
+            "atelier_backup_ever_succeeded", "Whether a good backup was ever made", float(last.succeeded_at is not None)
+        ),
         GaugeMetricFamily("atelier_backup_last_failed", "Whether the last backup failed", float(failed)),
         succeeded,
     ]

@@ -250,6 +250,12 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("git_away", Severity.WARNING, 5, (Condition("atelier_service_up", "==", 0, labels={"service": "git"}),)),
     Finding("backup_failed", Severity.WARNING, 5, (Condition("atelier_backup_last_failed", "==", 1),)),
     Finding(
+        "backup_missing",
+        Severity.WARNING,
+        24 * 60,
+        (Condition("atelier_backup_ever_succeeded", "==", 0), Condition("atelier_backup_configured", "==", 1)),
+    ),
+    Finding(
         "backup_old",
         Severity.CRITICAL,
         5,

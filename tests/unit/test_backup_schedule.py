@@ -180,8 +180,17 @@ def test_the_metrics_tell_of_the_last_one(tmp_path: Path, monkeypatch: pytest.Mo
         found = _backup(world.services)
         return {sample.name: sample.value for metric in found for sample in metric.samples}
 
-    assert figures() == {"atelier_backup_configured": 1, "atelier_backup_last_failed": 0}
+    assert figures() == {
+        "atelier_backup_configured": 1,
+        "atelier_backup_ever_succeeded": 0,
+        "atelier_backup_last_failed": 0,
+    }
     world.note(NOON)
     assert figures()["atelier_backup_last_success_timestamp_seconds"] == NOON.timestamp()
+    assert figures()["atelier_backup_ever_succeeded"] == 1
     world.note(NOON, {"id": "x"})
-    assert figures() == {"atelier_backup_configured": 1, "atelier_backup_last_failed": 1}
+    assert figures() == {
+        "atelier_backup_configured": 1,
+        "atelier_backup_ever_succeeded": 0,
+        "atelier_backup_last_failed": 1,
+    }

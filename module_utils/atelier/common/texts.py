@@ -902,6 +902,7 @@ TEXTS = {
     "attention.whitelist_away": "Squid on {node} does not answer: workspaces with a whitelist have no internet access.",
     "attention.git_away": "The git server does not answer: work can be neither pushed nor fetched.",
     "attention.backup_failed": "The last backup failed.",
+    "attention.backup_missing": "Backups are scheduled, but none has succeeded yet.",
     "attention.backup_old": "The last good backup is {figure} old.",
     "attention.jobs_failing": "{figure} jobs failed within the last hour.",
     "attention.seats_in_error": "Workspaces in state error: {figure}.",
