@@ -137,7 +137,9 @@ def _health(services: Services) -> list[Metric]:
         "atelier_gateway_answers", "The gateway's answers for API and pages since its last reload", labels=["status"]
     )
     errors = GaugeMetricFamily(
-        "atelier_gateway_recent_error_share", "Share of 5xx among these within five minutes", health.recent_error_share
+        "atelier_gateway_recent_error_share",
+        "Share of 5xx among these within five minutes, without claims of a full workshop",
+        health.recent_error_share,
     )
     services_up = GaugeMetricFamily(
         "atelier_service_up", "Whether a service of the platform answers", labels=["service", "node"]

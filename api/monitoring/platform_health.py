@@ -35,7 +35,8 @@ class Service:
 
 class PlatformHealth:
     """``up``: whether a service answered at the last look. ``answers``: the gateway's answers by class of status since
-    its last reload; None if it does not answer."""
+    its last reload; None if it does not answer. ``refusals``: answers of the API whose status the contract fixes as 5xx
+    though nothing is wrong; the share of errors leaves them out."""
 
     def __init__(self, site: Site, engines: Engines, git: GitVersion) -> None:
         self._site = site
@@ -46,6 +47,7 @@ class PlatformHealth:
         self.up: Mapping[Service, bool] = {}
         self.answers: Mapping[str, int] | None = None
         self.looked = False
+        self.refusals = 0
 
     def look(self) -> None:
         """Asks all of them. Takes some seconds if they do not answer."""
@@ -59,17 +61,18 @@ class PlatformHealth:
 
     @property
     def recent_error_share(self) -> float:
-        """The share of 5xx among the gateway's answers for API and pages within five minutes; 0 if they were few."""
+        """The share of errors among the gateway's answers for API and pages within five minutes; 0 if they were few."""
         if not self._past:
             return 0.0
         (_, first, first_errors), (_, last, last_errors) = self._past[0], self._past[-1]
         count = last - first
-        return (last_errors - first_errors) / count if count >= _FEW_ANSWERS else 0.0
+        # A refusal counts here before the gateway has counted it.
+        return max(last_errors - first_errors, 0) / count if count >= _FEW_ANSWERS else 0.0
 
     def _remember(self) -> None:
         if self.answers is None:
             return
-        moment, total, errors = time.monotonic(), sum(self.answers.values()), self.answers["5xx"]
+        moment, total, errors = time.monotonic(), sum(self.answers.values()), self.answers["5xx"] - self.refusals
         if self._past and total < self._past[-1][1]:  # it was reloaded
             self._past.clear()
         self._past.append((moment, total, errors))

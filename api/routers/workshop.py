@@ -200,6 +200,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
         hint = "The workshop's admin can release a seat."
         return _refused(services, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
     if claim is None:
+        services.health.refusals += 1
         return _refused(services, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
     if claim.password_due:
         with services.claim_batcher.password_delivery_lock(claim) as ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
@@ -10,14 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from atelier.database.claims import ClaimResult, ClaimStatus, Participant
 from atelier.gateway import answers
 from atelier.gateway.certificate import Certificate
 from support import site
 
+from api.auth.middleware import Caller
 from api.background import metrics
 from api.monitoring import platform_health
 from api.monitoring.findings import FINDINGS, Samples, findings
 from api.monitoring.platform_health import PlatformHealth
+from api.routers.workshop import _claim
 from api.web.i18n import languages, words
 from api.web.presenters.attention import section
 from api.web.runbook import FILE, anchor, runbook
@@ -156,6 +160,30 @@ def test_errors_of_the_last_five_minutes_count(looks: Any) -> None:
     # The first ones are past by now.
     assert looks(400, 1195, 505) == 0
     assert looks.health.answers == {"2xx": 1195, "5xx": 505}
+
+
+def test_claims_that_a_full_workshop_refuses_are_no_errors(looks: Any) -> None:
+    async def full(_: Participant) -> ClaimResult:
+        return ClaimResult(ClaimStatus.FULL, None)
+
+    services: Any = SimpleNamespace(
+        claim_batcher=SimpleNamespace(claim=full),
+        audit=SimpleNamespace(refuse=lambda *_: None),
+        health=looks.health,
+    )
+
+    def refuse() -> int:
+        claim = _claim(services, Caller("192.0.2.7", "somebody"), Participant("Lena", "lena@example.com"))
+        return asyncio.run(claim).status_code
+
+    looks(0, 1000, 500)
+    assert [refuse() for _ in range(20)] == [503] * 20
+    assert looks(15, 1010, 520) == 0
+    assert looks(30, 1015, 525) == 5 / 40
+    # One that the gateway has not counted yet.
+    assert looks(400, 1015, 525) == 0
+    refuse()
+    assert looks(415, 1035, 525) == 0
 
 
 def test_few_answers_a_reload_and_silence_tell_nothing(looks: Any) -> None:
