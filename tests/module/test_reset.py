@@ -11,7 +11,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.module.installation import Installation, is_healthy
-from tests.module.killing import kill_when
+from tests.module.killing import TRIES, kill_when
 
 KEPT = re.compile(r".+-kept-\d{8}t\d{12}z")
 
@@ -160,10 +160,13 @@ def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
     """Wherever it is killed: no work is lost, reconcile has no false alarm, and running it again finishes it."""
     (seat,) = site.clone(source="Base", names=["Seat"]).succeeded().seats
     dice, met = random.Random(7), 0  # noqa: S311 - moments, not secrets
-    for number in range(4):
+    for number in range(4 + TRIES):
+        # On a busy machine all four may come too late; then more, at once.
+        if number >= 4 and met:
+            break
         write(site, seat, f"work-{number}")
         started = site.start("workspace_reset", workspace_name="Seat")
-        later = dice.uniform(0, 0.1 * number)
+        later = dice.uniform(0, 0.1 * number) if number < 4 else 0
         ran = kill_when(started, lambda later=later: new_one_is_there(site) and time.sleep(later) is None)  # type: ignore[misc]
         met += ran and new_one_is_there(site)
         if number % 2:
