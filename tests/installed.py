@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +48,14 @@ class Installation:
         return front_door(command, *arguments, "-e", f"@{self.variables}")
 
 
-def front_door(*arguments: str) -> subprocess.CompletedProcess[str]:
+def front_door(*arguments: str, checkout: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(ROOT / "atelier"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        [str(checkout / "atelier"), *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
 
 
-@contextmanager
-def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
-    """A separate installation, created by `up` and purged at the end. Its images have separate names, so that its purge
-    removes no others."""
+def variables_file(folder: Path, atelier_instance: str, variables: Mapping[str, Any]) -> Path:
+    """What `up` makes a separate installation with: all of its files are in the folder."""
     file = folder / "variables.json"
     file.write_text(
         json.dumps(
@@ -71,6 +69,14 @@ def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator
             }
         )
     )
+    return file
+
+
+@contextmanager
+def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
+    """A separate installation, created by `up` and purged at the end. Its images have separate names, so that its purge
+    removes no others."""
+    file = variables_file(folder, atelier_instance, variables)
     api = docker.APIClient(version="auto")
     for image in api.images(filters={"reference": "atelier/*"}):
         for tag in image["RepoTags"] or ():

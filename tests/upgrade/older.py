@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tests.installed import ROOT, Installation, purge
+from tests.installed import ROOT, Installation, front_door, purge, variables_file
 
 
 def checked_out(commit: str, folder: Path) -> Path:
@@ -31,27 +30,9 @@ def checked_out(commit: str, folder: Path) -> Path:
 @contextmanager
 def installed_by(checkout: Path, folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
     """An installation that the checkout's `up` makes, purged by the present one at the end."""
-    file = folder / "variables.json"
-    file.write_text(
-        json.dumps(
-            {
-                "atelier_instance": atelier_instance,
-                "atelier_image_prefix": atelier_instance,
-                "atelier_state_dir": str(folder / "state"),
-                "workshop_base": "Workshop",
-                "workshop_csv": str(folder / "seats.csv"),
-                **variables,
-            }
-        )
-    )
+    file = variables_file(folder, atelier_instance, variables)
     try:
-        made = subprocess.run(
-            [str(checkout / "atelier"), "up", "-e", f"@{file}"],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        made = front_door("up", "-e", f"@{file}", checkout=checkout)
         assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
         yield Installation(file, made.stdout)
     finally:
