@@ -13,7 +13,12 @@ from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.engine.interface import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets
-from atelier.workspaces.checkpoints import reset
+from atelier.workspaces.checkpoints import (
+    interrupted_resets,
+    previous_container,
+    reset,
+    restore_previous_container,
+)
 from support import container, context, open_store, order, site
 
 
@@ -111,7 +116,8 @@ def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, m
         name = made.container_name(row.id)
         kept = f"{name}-kept-20260101t000000000000z"
         engine = Engine(kept, "exited", "")
-        engine.labels[kept] = row.id
+        engine.containers[f"{name}-new"] = "created"
+        engine.labels |= {kept: row.id, f"{name}-new": row.id}
         here = context(made, store, engine).on()
         (drift,) = _interrupted_resets(here, {row.id: store.get(id=row.id)}, lambda _: False)
         store.update(row.id, node="alpha")
@@ -120,5 +126,20 @@ def test_a_kept_container_on_a_former_machine_replaces_nothing(tmp_path: Path, m
         if moved_back:
             store.update(row.id, node=here.node)
         drift.repair()
-        assert engine.containers == {name if moved_back else kept: "exited"}
+        assert engine.containers == {name if moved_back else kept: "exited", f"{name}-new": "created"}
         assert store.get(id=row.id).status is (Status.STOPPED if moved_back else Status.RUNNING)
+
+
+def test_a_container_that_was_removed_by_hand_is_not_replaced_by_the_kept_one(tmp_path: Path) -> None:
+    made = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("Seat")])
+        kept = f"{made.container_name(row.id)}-kept-20260101t000000000000z"
+        engine = Engine(kept, "exited", "")
+        engine.labels[kept] = row.id
+        here = context(made, store, engine).on()
+
+        assert interrupted_resets(here) == {}
+        assert previous_container(here, row.id) is None
+        restore_previous_container(here, row)
+        assert list(engine.containers) == [kept]

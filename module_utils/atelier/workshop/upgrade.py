@@ -23,7 +23,14 @@ from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..engine.interface import Container
-from ..workspaces.checkpoints import NEW_SUFFIX, last_kept, remove_expired, restore_previous_container, set_aside
+from ..workspaces.checkpoints import (
+    NEW_SUFFIX,
+    go_back,
+    last_kept,
+    remove_expired,
+    restore_previous_container,
+    set_aside,
+)
 from ..workspaces.move import check_created
 
 # What a seat keeps of its container.
@@ -172,8 +179,7 @@ def _come_up(here: NodeContext, row: Workspace, kept: str | None, *, runs: bool)
             raise
         why = Message("upgrade.went_back", name=row.name, why=error.message)
         try:
-            here.engine.remove(name)
-            here.engine.rename(kept, name)
+            go_back(here, name, kept)
             here.store.update(row.id, status=Status.STOPPED, error=None)
             if runs:
                 start_seat(here, row)

@@ -9,7 +9,7 @@ and another run completes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -293,8 +293,8 @@ def _replace_container(
     except AtelierError as error:
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
-                context.engine.remove(name)
-                restore_previous_container(context, row)
+                go_back(context, name, kept)
+                context.store.update(row.id, status=Status.STOPPED, error=None)
                 context.store.update(row.id, git_pending=row.git_pending)
                 if old is not None and old.status == "running":
                     start_seat(context, row)
@@ -323,17 +323,37 @@ def set_aside(context: NodeContext, name: str) -> str:
     return kept
 
 
+def go_back(context: NodeContext, name: str, kept: str) -> None:
+    """Gives the kept container its name again, and removes the one that has it. If this is killed, the names are those
+    that a killed reset leaves."""
+    context.engine.rename(name, name + NEW_SUFFIX)
+    context.engine.rename(kept, name)
+    context.engine.remove(name + NEW_SUFFIX)
+
+
 def interrupted_resets(context: NodeContext) -> dict[str, str]:
-    """By workspace id, the kept container of killed resets that did not replace it."""
+    """By workspace id, the old container of resets and upgrades that were killed between their two renames."""
     names = _names(context)
-    kept = ((match["name"], match[0]) for name in sorted(names) if (match := _KEPT.fullmatch(name)))
-    return {names[moved]: moved for name, moved in kept if name not in names}
+    workspaces = {match["name"] for name in names if (match := _KEPT.fullmatch(name))}
+    return {names[former]: former for name in sorted(workspaces) if (former := _previous(name, names))}
+
+
+def previous_container(context: NodeContext, workspace_id: str) -> Container | None:
+    """The old container of a seat whose reset or upgrade was killed between its two renames."""
+    former = _previous(context.site.container_name(workspace_id), _names(context))
+    return context.engine.inspect(former) if former else None
+
+
+def _previous(name: str, names: Collection[str]) -> str | None:
+    """After such a death the new container still has its first name. If there is none, somebody removed the seat's own
+    by hand; the kept one does not replace that, since it may have a former participant's files."""
+    kept = kept_among(name, names)
+    return kept[-1] if kept and name not in names and name + NEW_SUFFIX in names else None
 
 
 def restore_previous_container(context: NodeContext, row: Workspace) -> None:
-    """Restores the old container of a seat whose reset was killed. The caller holds its lock."""
-    former = last_kept(context, row.id)
-    if former is not None and context.engine.inspect(context.site.container_name(row.id)) is None:
+    """Gives ``previous_container`` its name again. The caller holds the seat's lock."""
+    if former := previous_container(context, row.id):
         context.engine.rename(former.name, context.site.container_name(row.id))
         context.store.update(row.id, status=Status.STOPPED, error=None)
 

@@ -26,7 +26,7 @@ from ..database.workspace_store import new_id
 from ..engine.interface import Container
 from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
-from .checkpoints import last_kept, remove_history, restore_previous_container
+from .checkpoints import previous_container, remove_history, restore_previous_container
 from .plan import (
     Step,
     WorkspaceSpec,
@@ -139,7 +139,7 @@ def _with_container(
     if workspace.status is Status.CREATING or desired.state is WorkspaceState.ABSENT:
         return workspace, None
     if check_mode:
-        return workspace, last_kept(here, workspace.id)
+        return workspace, previous_container(here, workspace.id)
     restore_previous_container(here, workspace)
     workspace = here.store.get(id=workspace.id)
     return workspace, _container(here, workspace)
