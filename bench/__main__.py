@@ -1,5 +1,5 @@
 """Takes all figures, prints them as they come, and writes docs/bench.md; or prints those of the simulation, of
-several machines, or of visits to seats that sleep."""
+several machines, of two hundred seats, or of visits to seats that sleep."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from atelier.database.workspace_store import WorkspaceStore, new_id
 from .api import measure_api, measure_wake_alone
 from .baseline import baseline
 from .cluster import measure_cluster
+from .density import measure_density
 from .egress import measure_egress
 from .egress_recorder import measure_recorder
 from .git import measure_git
@@ -35,7 +36,7 @@ ROWS = 2000
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["all", "cluster", "simulation", "wake"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "cluster", "density", "simulation", "wake"], default="all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "bench.md")
     options = parser.parse_args()
@@ -46,9 +47,9 @@ def main() -> int:
     if options.what == "cluster":
         measure_cluster(report, options.rounds)
         return 1 if report.missed else 0
-    if options.what == "wake":
+    if options.what in ("density", "wake"):
         with installation() as variables:
-            measure_wake_alone(report, variables)
+            {"density": measure_density, "wake": measure_wake_alone}[options.what](report, variables)
         return 1 if report.missed else 0
     _store(report)
     with installation() as variables:

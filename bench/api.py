@@ -214,16 +214,22 @@ class Api:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_mib(self, *, with_runs: bool = False) -> float:
-        """Its share of the memory, with that of the processes it started if wanted: what they share is split up."""
-        pids = [self._process.pid]
-        for pid in pids if with_runs else ():
-            with suppress(OSError):  # it has ended
-                for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                    pids += map(int, children.read_text().split())
-        return sum(map(_share_mib, pids))
+        """Its share of the memory, with that of the processes it started if wanted."""
+        return tree_mib(self.pid) if with_runs else share_mib(self.pid)
 
 
-def _share_mib(pid: int) -> float:
+def tree_mib(root: int) -> float:
+    """The shares of a process and all that descend from it, in MiB."""
+    pids = [root]
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                pids += map(int, children.read_text().split())
+    return sum(map(share_mib, pids))
+
+
+def share_mib(pid: int) -> float:
+    """A process's share of the memory in MiB: what it has together with others is split up."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (OSError, ProcessLookupError):  # it has ended

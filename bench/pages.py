@@ -22,14 +22,14 @@ _VISITS = 5
 
 def measure_pages(report: Report, url: str, pid: int, rows: int) -> None:
     """Of the API at this address, in whose database are so many workspaces."""
-    soon = _seconds_until_interactive(url, rows)
+    soon = seconds_until_interactive(url, rows)
     report.add(f"page /: {rows} workspaces, interactive", f"{soon:.2f} s", "-", "at most 1 s", soon <= 1)
     share = _idle_share(url, pid)
     what = f"events: {_OPEN_PAGES} open pages, idle"
     report.add(what, f"{share * 100:.1f} % of a core", "-", "at most 5 %", share <= 0.05)
 
 
-def _seconds_until_interactive(url: str, rows: int) -> float:
+def seconds_until_interactive(url: str, rows: int) -> float:
     """From the first byte asked for until scripts have run and a button opens its dialog; nothing is cached."""
     times = []
     with sync_playwright() as playwright:
