@@ -39,12 +39,14 @@ from ..schemas.projects import (
     ProjectList,
     Rename,
     StartedProject,
+    UpgradeBegun,
+    UpgradeProjects,
     WorkspacePassword,
 )
 from ..services import containers
 from ..services.jobs import reserve_and_create_job, run_job, submit, submit_and_wait
 from ..services.presenter import UNGROUPED
-from ..services.projects import extend_workspace, groups, start_workspace
+from ..services.projects import extend_workspace, groups, start_workspace, upgrade_several
 from ..services.services import Services
 
 router = APIRouter(route_class=Route, prefix="/api/projects", tags=["projects"])
@@ -58,6 +60,16 @@ OptionalPassword = Annotated[WorkspacePassword | None, Body()]
 async def list_projects(request: Request, services: ServicesDep, node: str | None = None) -> Response:
     """All workspaces with their current status, or those of one machine."""
     return JSON(request.app.state.project_list.body(services, node))
+
+
+@router.post("/upgrade", response_model=UpgradeBegun, status_code=202, responses=errors(404, 503))
+async def upgrade_projects(body: UpgradeProjects, services: ServicesDep, caller: CurrentCaller) -> Response:
+    """Starts giving several workspaces their template's present image, as POST .../upgrade does for one. Those that
+    have it are left alone; one that does not come up goes back to its old container, with the reason in the job."""
+    job = await upgrade_several(services, caller, body)
+    ids = list(job.project_ids)
+    message = f"Upgrading {len(ids)} workspaces"
+    return accepted({"success": True, "message": message, "jobId": job.id, "projectIds": ids}, job.id)
 
 
 @router.get("/groups", responses=errors())

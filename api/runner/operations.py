@@ -21,7 +21,7 @@ VERDICT = "verdict"
 COLLECT, TEARDOWN = "collect", "teardown"
 # A password job's variable where it is for several workspaces: hashes by id.
 HASHES = "workspace_password_hashes"
-RELEASE, DRAIN, BACKUP, WAKE = "release", "drain", "backup", "wake"
+RELEASE, DRAIN, UPGRADE_ALL, BACKUP, WAKE = "release", "drain", "upgrade_all", "backup", "wake"
 # A first backup to a slow storage.
 _BACKUP_SECONDS = 12 * 3600.0
 Outcomes = list[dict[str, Any]]
@@ -117,9 +117,14 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     return _finalize(jobs, job, ended)
 
 
-def _drained(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    errors = {seat["id"]: seat["error"] for seat in seats_of(ended, "cluster_node") if seat["error"]}
-    return _with_errors(_outcomes(jobs, job, ended), errors)
+def _each_by(module: str) -> Callable[[Jobs, Job, Ended], Outcomes]:
+    """For a module that goes on after a seat that failed, and leaves that as it was."""
+
+    def outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
+        errors = {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
+        return _with_errors(_outcomes(jobs, job, ended), errors)
+
+    return outcomes
 
 
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -163,6 +168,17 @@ OPERATIONS: Mapping[str, Operation] = {
             "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
         Operation("upgrade", "workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
+        Operation(
+            UPGRADE_ALL,
+            "workspace_upgrade",
+            "bulk",
+            lambda _, job: job.variables,
+            unfinished=lambda *_: (),
+            finalize=_each_by("workspace_upgrade"),
+            cancelable=False,
+            needs_cleanup=True,
+            seconds_each=600,
+        ),
         # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
         Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
         Operation(
@@ -171,7 +187,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "bulk",
             lambda _, job: job.variables,
             unfinished=lambda *_: (),
-            finalize=_drained,
+            finalize=_each_by("cluster_node"),
             cancelable=False,
             needs_cleanup=True,
             seconds_each=300,

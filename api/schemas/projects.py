@@ -33,6 +33,7 @@ from .fields import (
     Text,
     Title,
 )
+from .jobs import JobBegun
 
 
 class CreateProject(Body):
@@ -277,6 +278,19 @@ class StartedProject(Done):
 
 class UpgradedProject(StartedProject):
     upgraded: Annotated[bool, eg(True, "False for a workspace that had its template's present image.")]
+
+
+class UpgradeProjects(Body):
+    """Either ``group`` or ``all``."""
+
+    model_config = example({"group": "spring-2027"})
+
+    group: Group | None = None
+    all: StrictBool = False
+
+
+class UpgradeBegun(JobBegun):
+    projectIds: list[str]
 
 
 class PasswordChanged(Done):

@@ -8,14 +8,22 @@ import math
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
+from atelier.database.job_store import Job
 from atelier.workshop.idle_policy import extend
 
 from ..auth.middleware import Caller
 from ..core.formatting import timestamp
-from ..runner.operations import checkpoint_warnings, seats_of
-from ..schemas.projects import CheckpointTaken, Extended, ExtendProject, StartedProject, UpgradedProject
+from ..runner.operations import UPGRADE_ALL, checkpoint_warnings, seats_of
+from ..schemas.projects import (
+    CheckpointTaken,
+    Extended,
+    ExtendProject,
+    StartedProject,
+    UpgradedProject,
+    UpgradeProjects,
+)
 from . import containers
-from .jobs import run_job
+from .jobs import run_job, submit
 from .presenter import UNGROUPED
 from .services import Services
 
@@ -65,6 +73,21 @@ async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) 
     message = "Workspace upgraded successfully" if upgraded else "The workspace has the present image"
     project = services.presenter.project(services.row(row.id))
     return {"success": True, "message": message, "project": project, "upgraded": upgraded}
+
+
+async def upgrade_several(services: Services, caller: Caller, body: UpgradeProjects) -> Job:
+    """Of a group or all. Raises VALIDATION_ERROR, and PROJECT_NOT_FOUND for a group without any."""
+    if (body.group is None) is not body.all:
+        raise AtelierError(Code.VALIDATION_ERROR, Message("api.upgrade_which"), field="group")
+    services.require_docker()
+    rows = [row for row in services.reads.all() if body.all or row.group == body.group]
+    if not rows and not body.all:
+        raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.empty_group", group=body.group), field="group")
+    ids = [row.id for row in rows if row.status is not Status.CREATING]
+    variables = {"upgrade_all": True} if body.all else {"workspace_group": body.group}
+    job = await asyncio.to_thread(services.jobs.create, UPGRADE_ALL, ids, variables, caller.name)
+    submit(services, caller, job)
+    return job
 
 
 async def extend_workspace(services: Services, caller: Caller, row: Workspace, body: ExtendProject | None) -> Extended:

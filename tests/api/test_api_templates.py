@@ -121,3 +121,13 @@ def test_a_workspace_gets_the_image_of_the_changed_template(building: Api, templ
     again = building.post(f"{path}/upgrade").json()
     assert (again["upgraded"], again["message"]) == (False, "The workspace has the present image")
     is_error(building.post(f"/api/projects/{'0' * 12}/upgrade"), 404, "PROJECT_NOT_FOUND")
+
+    assert building.put(f"{path}/group", {"group": "aging"}).status_code == 200
+    (template / "image").write_text("RUN touch /opt/newest\n")
+    begun = building.post("/api/projects/upgrade", {"group": "aging"})
+    assert (begun.status_code, begun.json()["projectIds"]) == (202, [made["id"]])
+    assert building.ended(begun.json()["jobId"])["state"] == "successful"
+    assert building.instance.container(made).exec_run(["ls", "/opt/newest"]).exit_code == 0
+    is_error(building.post("/api/projects/upgrade", {"group": "nobody"}), 404, "PROJECT_NOT_FOUND")
+    for neither_or_both in ({}, {"group": "aging", "all": True}):
+        is_error(building.post("/api/projects/upgrade", neither_or_both), 400, "VALIDATION_ERROR")

@@ -143,6 +143,10 @@ def one_clone(state: State, case: Case) -> None:
     case.body.update(count=1, nodes=None)
 
 
+def all_of_them(state: State, case: Case) -> None:
+    case.body = {"all": True}
+
+
 def of_the_project(state: State, case: Case) -> None:
     case.body = {"projectId": state.project, "seats": 1}
 
@@ -178,6 +182,7 @@ SPECIAL: dict[str, Ask] = {
     "POST /api/projects/{project_id}/checkpoint": SLOW,
     "POST /api/projects/{project_id}/reset": SLOW,
     "POST /api/projects/{project_id}/upgrade": SLOW,
+    "POST /api/projects/upgrade": Ask(1, all_of_them),
     "POST /api/projects/{project_id}/aliases": Ask(2, fresh("subdomain", "fresh-{}")),
     "PUT /api/projects/{project_id}/aliases/{subdomain}": Ask(2, its_own_alias),
     "DELETE /api/projects/{project_id}/aliases/{subdomain}": Ask(1, its_own_alias),

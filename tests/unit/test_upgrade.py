@@ -52,6 +52,9 @@ class Engine:
     def written(self, name: str) -> int:
         return 100 * 1024**3 if self.broken == "size" else 1
 
+    def free_space(self) -> int:
+        return 1024**3 if self.broken == "room" else 100 * 1024**3
+
     def create(self, spec: SeatSpec) -> None:
         labels = {**self.templates[spec.image], **spec.labels}
         self.containers[spec.name] = container("created", name=spec.name, labels=labels)
@@ -147,7 +150,7 @@ def test_a_seat_gets_the_present_image_with_its_folders(world: World, running: b
 
 
 @pytest.mark.parametrize("running", [True, False])
-@pytest.mark.parametrize("broken", ["start", "copy", "size"])
+@pytest.mark.parametrize("broken", ["start", "copy", "size", "room"])
 def test_a_seat_whose_upgrade_fails_is_as_it_was(world: World, broken: str, running: bool) -> None:
     row = world.seat(running=running)
     world.engine.broken = broken

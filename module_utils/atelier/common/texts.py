@@ -219,6 +219,10 @@ TEXTS = {
     "upgrade.no_container.remedy": "Start it, or reset it: both make a container of the present image.",
     "upgrade.unreleased": "The release of {name!r} failed, so it may still hold its former participant's work.",
     "upgrade.unreleased.remedy": "Release, reset or start it first.",
+    "upgrade.no_room": "{name!r} needs {needed} MiB on the disk a second time, and {left} MiB are to stay free; there"
+    " are {free} MiB.",
+    "upgrade.no_room.remedy": "Delete what is not needed, such as images, checkpoints or kept containers"
+    " (atelier_reset_keep_hours), then upgrade it again.",
     "upgrade.went_back": "{name!r} did not come up with the present image, and has its old container again: {why}",
     "upgrade.went_back.remedy": "Fix the image (./atelier up), then upgrade it again.",
     "upgrade.not_back": "{name!r} came up neither with the present image nor with its old container again: {why}"
@@ -740,6 +744,10 @@ TEXTS = {
     "api.no_container.remedy": "Start the workspace to re-create it.",
     "api.being_made": "The workspace is still being created.",
     "api.being_made.remedy": "Wait until it is running.",
+    "api.upgrade_which": "The request does not say which workspaces to upgrade.",
+    "api.upgrade_which.remedy": 'Send either "group": "<name>" or "all": true.',
+    "api.empty_group": "There are no workspaces in the group {group!r}.",
+    "api.empty_group.remedy": "GET /api/projects/groups lists the groups.",
     "api.source_being_made": "The source workspace is still being created",
     "api.no_archive": "There is no archive of this workspace.",
     "api.no_archive.remedy": "GET /api/workshop/collect lists the archives; POST collects.",

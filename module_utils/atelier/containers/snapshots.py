@@ -223,9 +223,9 @@ def _secrets_held_back(context: NodeContext, source: Workspace, container: Conta
         recover(context, source)
 
 
-def check_size(context: NodeContext, source: Workspace, container: Container) -> None:
-    """Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the holes in files to the disk as zeros, so
-    a file that is large only by its name would fill it."""
+def check_size(context: NodeContext, source: Workspace, container: Container) -> int:
+    """The bytes of the container's own files. Raises SNAPSHOT_FAILED for more than one seat may have. Docker writes the
+    holes in files to the disk as zeros, so a file that is large only by its name would fill it."""
     written, most = context.engine.written(container.id), context.site.archive.content_bytes
     if written > most:
         raise AtelierError(
@@ -233,6 +233,7 @@ def check_size(context: NodeContext, source: Workspace, container: Container) ->
             Message("snapshot.too_large", source=source.name, size=written // MIB, most=most // MIB),
             field="source",
         )
+    return written
 
 
 def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import Status, Workspace
+from ..common.models import CONTROLLER, MIB, Status, Workspace
 from ..containers.container import is_unreleased, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
@@ -23,6 +23,7 @@ from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..engine.interface import Container
+from ..engine.machine import disk_at
 from ..workspaces.checkpoints import (
     NEW_SUFFIX,
     go_back,
@@ -36,6 +37,8 @@ from ..workspaces.move import check_created
 # What a seat keeps of its container.
 FOLDERS = ("/workspace", HOME)
 _LABEL = "atelier.upgraded"
+# Bytes that an upgrade leaves to all others.
+_ROOM_LEFT = 1024 * MIB
 _UP = ("running", "paused", "restarting")
 # An upgrade copies files most of the time: more at once only wait for the disk.
 _PER_CORE = 2
@@ -139,7 +142,7 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     """Replaces the container by one of the template's image; returns the old one's new name."""
     name = here.site.container_name(row.id)
     new = name + NEW_SUFFIX
-    check_size(here, row, old)
+    _check_room(here, row, check_size(here, row, old))
     image = image_at(here, here.on(), here.site.template_image(row.template))
     runs = old.status in _UP or row.id in wanted_up(here.store)
     here.engine.remove(new)  # what an interrupted one left
@@ -161,6 +164,19 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     here.engine.rename(new, name)
     _come_up(here, row, kept, runs=runs)
     return kept
+
+
+def _check_room(here: NodeContext, row: Workspace, needed: int) -> None:
+    """Raises DISK_FULL if the seat's files do not fit on the disk a second time: the old container keeps them."""
+    if here.node == CONTROLLER:
+        free = here.engine.free_space()
+    elif (disk := disk_at(here.engine, here.site.instance)) is not None:
+        free = disk.free
+    else:
+        return
+    if free < needed + _ROOM_LEFT:
+        told = Message("upgrade.no_room", name=row.name, needed=needed // MIB, free=free // MIB, left=_ROOM_LEFT // MIB)
+        raise AtelierError(Code.DISK_FULL, told, field="name")
 
 
 def _come_up(here: NodeContext, row: Workspace, kept: str | None, *, runs: bool) -> None:
