@@ -15,6 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from .report import Report
 
+CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 _OPEN_PAGES = 100
 _IDLE_SECONDS = 10
 _VISITS = 5
@@ -33,8 +34,7 @@ def seconds_until_interactive(url: str, rows: int) -> float:
     """From the first byte asked for until scripts have run and a button opens its dialog; nothing is cached."""
     times = []
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_OPTIONS)
         for _ in range(_VISITS):
             context = browser.new_context()
             page = context.new_page()

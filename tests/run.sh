@@ -27,6 +27,7 @@ check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
 check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_acme() { suite acme; }
+check_bare() { suite bare -rP; }
 check_backup() { suite backup; }
 check_upgrade() { alone e2e-tests pytest -v --durations 15 tests/upgrade; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
@@ -53,8 +54,9 @@ stages=(
   "e2e"
 )
 
-# Several machines, an authority for certificates with a name server, backups, an upgrade: only when they are named.
-for name in cluster cluster_chaos acme backup upgrade; do
+# Several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when they
+# are named.
+for name in cluster cluster_chaos acme backup upgrade bare; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
 

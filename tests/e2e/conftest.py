@@ -16,9 +16,12 @@ from playwright.sync_api import Error as PlaywrightError
 from tests.installed import Installation, Seat, installed
 
 from .internet import ADDRESS, NAMES, internet
+from .quiet_network import quiet_network
 
 INSTANCE = "atelier-e2e"
 PORT = 18081
+# Of test_workshop_https.py's installation: the gateway's, and where it sends people from.
+HTTPS_PORT, HTTP_PORT = 18443, 18082
 SEATS = 3
 DAY = "spring-2027"
 ADMIN_PASSWORD = "canary-of-the-day"
@@ -69,16 +72,24 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="session")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    chromium = launch(playwright)
+def chromium_program() -> Iterator[Path]:
+    with quiet_network([PORT, HTTPS_PORT, HTTP_PORT]) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright, chromium_program: Path) -> Iterator[Browser]:
+    chromium = launch(playwright, program=chromium_program)
     yield chromium
     chromium.close()
 
 
-def launch(playwright: Playwright, *arguments: str, home: Path | None = None) -> Browser:
+def launch(
+    playwright: Playwright, *arguments: str, program: Path = Path("/usr/bin/chromium"), home: Path | None = None
+) -> Browser:
     """Debian's Chromium, kept from calling home: only the page under test is to be reached."""
     return playwright.chromium.launch(
-        executable_path="/usr/bin/chromium",
+        executable_path=program,
         env={**os.environ, "HOME": str(home)} if home else None,
         args=[
             *arguments,
@@ -91,8 +102,8 @@ def launch(playwright: Playwright, *arguments: str, home: Path | None = None) ->
 def visit(page: Page, url: str, awaited: Locator) -> None:
     """Opens an address and waits until something is seen.
 
-    Chromium cancels loads whenever a network interface of the machine appears or disappears, as those of containers do,
-    and may then show a page partially: reload it, as a person would.
+    Where Chromium sees the interfaces of containers come and go, it cancels loads and may show a page partially: reload
+    it, as a person would.
     """
     deadline = time.monotonic() + 3 * PATIENCE_MS / 1000
     while True:

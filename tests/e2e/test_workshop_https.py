@@ -12,6 +12,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,9 +22,9 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 from tests.installed import ROOT, Installation
 from tests.waiting import eventually
 
-from .conftest import PATIENCE_MS, enter, launch, seat_of, started, visit, write_in
+from .conftest import HTTP_PORT, HTTPS_PORT, PATIENCE_MS, enter, launch, seat_of, started, visit, write_in
 
-DOMAIN, PORT, REDIRECTED = "atelier.test", 18443, 18082
+DOMAIN = "atelier.test"
 
 
 class Secure:
@@ -38,8 +39,8 @@ class Secure:
     def ask(self, method: str, path: str, host: str = DOMAIN, **options: Any) -> httpx.Response:
         return self._client.request(
             method,
-            f"https://127.0.0.1:{PORT}{path}",
-            headers={"Host": f"{host}:{PORT}"},
+            f"https://127.0.0.1:{HTTPS_PORT}{path}",
+            headers={"Host": f"{host}:{HTTPS_PORT}"},
             extensions={"sni_hostname": host},
             **options,
         )
@@ -62,8 +63,8 @@ def secure(installation: Installation) -> Secure:
     variables = {
         **json.loads(installation.variables.read_text()),
         "atelier_base_domain": DOMAIN,
-        "atelier_base_port": PORT,
-        "atelier_redirect_port": REDIRECTED,
+        "atelier_base_port": HTTPS_PORT,
+        "atelier_redirect_port": HTTP_PORT,
         "atelier_tls_self_made": True,
     }
     file = installation.variables.with_name("secure.json")
@@ -75,13 +76,14 @@ def secure(installation: Installation) -> Secure:
     assert not [password for _, password in before if password in up.stdout]
     secure = Secure(made)
     # The API builds the images of both templates, which `up` does not.
-    # All of them before a browser looks: what it loads is cut off when an interface comes.
     secure.made = {template: secure.create(template) for template in ("python-flask", "nodejs-react")}
     return secure
 
 
 @pytest.fixture(scope="module")
-def trusting(playwright: Playwright, secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def trusting(
+    playwright: Playwright, chromium_program: Path, secure: Secure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
     """A browser to which the authority was made known, as its README tells, on a network that knows the domain."""
     home = tmp_path_factory.mktemp("home")
     store = home / ".pki/nssdb"
@@ -92,14 +94,14 @@ def trusting(playwright: Playwright, secure: Secure, tmp_path_factory: pytest.Te
     ):
         subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
     rules = f"MAP {DOMAIN} 127.0.0.1, MAP *.{DOMAIN} 127.0.0.1"
-    chromium = launch(playwright, f"--host-resolver-rules={rules}", home=home)
+    chromium = launch(playwright, f"--host-resolver-rules={rules}", program=chromium_program, home=home)
     yield chromium
     chromium.close()
 
 
 def test_down_keeps_the_seats_and_up_brings_them_back_over_https(secure: Secure, trusting: Browser) -> None:
     seat = seat_of(secure.installation, 1)
-    assert seat.url.startswith(f"https://{seat.url.split('//')[1].split('.')[0]}.{DOMAIN}:{PORT}/")
+    assert seat.url.startswith(f"https://{seat.url.split('//')[1].split('.')[0]}.{DOMAIN}:{HTTPS_PORT}/")
     page = trusting.new_page()
     enter(page, seat.url, seat.password)
     expect(page.get_by_role("treeitem", name="before-down.txt")).to_be_visible(timeout=PATIENCE_MS)
@@ -112,16 +114,16 @@ def test_down_keeps_the_seats_and_up_brings_them_back_over_https(secure: Secure,
 
 
 def test_plain_http_is_sent_to_https(secure: Secure) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{REDIRECTED}/some/page?x=1", headers={"Host": f"{DOMAIN}:{REDIRECTED}"})
+    answer = httpx.get(f"http://127.0.0.1:{HTTP_PORT}/some/page?x=1", headers={"Host": f"{DOMAIN}:{HTTP_PORT}"})
     assert answer.status_code in (301, 308)
-    assert answer.headers["location"] == f"https://{DOMAIN}:{PORT}/some/page?x=1"
+    assert answer.headers["location"] == f"https://{DOMAIN}:{HTTPS_PORT}/some/page?x=1"
 
 
 def test_the_api_speaks_of_https(secure: Secure) -> None:
     config = secure.ask("GET", "/api/config").json()["config"]
-    assert (config["protocol"], config["baseDomain"], str(config["basePort"])) == ("https", DOMAIN, str(PORT))
+    assert (config["protocol"], config["baseDomain"], str(config["basePort"])) == ("https", DOMAIN, str(HTTPS_PORT))
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"https://127.0.0.1:{PORT}/api/health")
+        httpx.get(f"https://127.0.0.1:{HTTPS_PORT}/api/health")
 
 
 def test_the_ide_has_what_browsers_give_to_secure_pages_only(secure: Secure, trusting: Browser) -> None:
@@ -161,7 +163,7 @@ def test_nothing_of_the_platform_needs_attention_and_the_page_says_when_the_cert
     services = re.findall(r'atelier_service_up{.*service="(\w+)"} 1\.0', secure.ask("GET", "/metrics").text)
     assert sorted(services) == ["git", "recorder", "squid"]
     page = trusting.new_page()
-    visit(page, f"https://{DOMAIN}:{PORT}/", page.get_by_role("heading", name="What needs attention"))
+    visit(page, f"https://{DOMAIN}:{HTTPS_PORT}/", page.get_by_role("heading", name="What needs attention"))
     expect(page.get_by_text("The certificate expires")).to_be_visible()
     page.close()
 
