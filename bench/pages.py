@@ -40,8 +40,9 @@ def seconds_until_interactive(url: str, rows: int) -> float:
             page = context.new_page()
             begin = time.perf_counter()
             page.goto(url, wait_until="domcontentloaded")
-            page.get_by_role("button", name="New workspace").click()
-            page.get_by_role("dialog").wait_for()
+            # By selectors: to find a role, Playwright would ask for the name of each of the rows' buttons.
+            page.locator("button[data-dialog=create]").click()
+            page.locator("dialog[open]").wait_for()
             times.append(time.perf_counter() - begin)
             assert page.locator("#workspaces tbody tr").count() == rows
             context.close()

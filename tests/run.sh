@@ -43,15 +43,13 @@ for scenario in molecule/*/molecule.yml; do
   [[ " ${patient[*]} " == *" $scenario "* ]] || scenarios+=("$scenario")
 done
 # Stage after stage; the lanes of a stage side by side. Each has an installation of its own: other names, ports, bridges and
-# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The browser is left alone:
-# Chromium drops what it loads whenever a container's network interface comes or goes. The chaos waits for 30 seconds only:
-# it makes its installation beside the attacks, and begins when all lanes but the last have ended.
+# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The chaos waits for 30 seconds
+# only: it makes its installation beside the attacks and the browser, and begins when all lanes but the last have ended.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
   "module | api | ${scenarios[*]}"
-  "hostile | ${patient[*]} | chaos"
-  "e2e"
+  "hostile | e2e | ${patient[*]} | chaos"
 )
 
 # Several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when they

@@ -33,6 +33,7 @@ class ActionModule(ActionBase):
     """The action of each Atelier module."""
 
     _supports_check_mode = True
+    _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         if self._connection.transport != "local" and self._task.action in _ON_NODES:
@@ -42,6 +43,8 @@ class ActionModule(ActionBase):
             reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
+        if self._task.async_val:  # in the background, which is a process of its own
+            return result | self._execute_module(task_vars=task_vars, wrap_async=True)
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})
         file = Path(self._shared_loader_obj.module_loader.find_plugin(self._task.action))
