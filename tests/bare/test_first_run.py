@@ -17,6 +17,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from tests.installed import ROOT
 
+pytestmark = pytest.mark.timeout(3600)
 NAME = "atelier-bare"
 SUBNET = "172.20.113.0/24"
 RELEASES = ["bookworm", "trixie"]

@@ -30,9 +30,11 @@ def quiet_network(ports: Iterable[int]) -> Iterator[Path]:
         stack.callback(_ip, "netns", "delete", NAME)
         inside = ["ip", "netns", "exec", NAME]
         _ip("-n", NAME, "link", "set", "lo", "up")
-        _ip("-n", NAME, "link", "add", "online", "type", "dummy")
+        # A cable with both ends in here.
+        _ip("-n", NAME, "link", "add", "online", "type", "veth", "peer", "name", "other")
         _ip("-n", NAME, "address", "add", ADDRESS, "dev", "online")
-        _ip("-n", NAME, "link", "set", "online", "up")
+        for end in ("other", "online"):
+            _ip("-n", NAME, "link", "set", end, "up")
         for port in ports:
             passage = folder / str(port)
             outside = [f"UNIX-LISTEN:{passage},fork", f"TCP:127.0.0.1:{port}"]
