@@ -745,7 +745,7 @@ TEXTS = {
     "api.being_made": "The workspace is still being created.",
     "api.being_made.remedy": "Wait until it is running.",
     "api.upgrade_which": "The request does not say which workspaces to upgrade.",
-    "api.upgrade_which.remedy": 'Send either "group": "<name>" or "all": true.',
+    "api.upgrade_which.remedy": "Send either the name of a group, as group, or all as true.",
     "api.empty_group": "There are no workspaces in the group {group!r}.",
     "api.empty_group.remedy": "GET /api/projects/groups lists the groups.",
     "api.source_being_made": "The source workspace is still being created",
