@@ -180,9 +180,10 @@ def test_killed_in_the_middle(site: Installation, base: dict[str, Any]) -> None:
         assert f"work-{number}" in all_work(site, seat)
     assert met, "no kill met a reset that was not done"
     # At the one moment in which there is no container in its place.
-    moved = f"{site.container_name(seat)}-kept-20260101t000000000000z"
-    site.container(seat).stop()
-    site.container(seat).rename(moved)
+    old = site.container(seat)
+    old.stop()
+    old.rename(f"{site.container_name(seat)}-kept-20260101t000000000000z")
+    site.docker.containers.create(old.image, name=f"{site.container_name(seat)}-new", labels=old.labels)
     drift = site.play("reconcile", repair=True).succeeded().result["drift"]
     assert ("interrupted_reset", "Seat") in {(entry["kind"], entry["subject"]) for entry in drift}
     site.play("workspace_start", workspace_name="Seat").succeeded()
