@@ -19,7 +19,7 @@ from tests.installed import ROOT
 
 pytestmark = pytest.mark.timeout(3600)
 NAME = "atelier-bare"
-SUBNET = "172.20.113.0/24"
+SUBNET = "172.20.115.0/24"
 RELEASES = ["bookworm", "trixie"]
 # What the commands before the README's first need.
 PACKAGES = "ca-certificates,git"

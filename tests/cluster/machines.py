@@ -6,7 +6,9 @@ Each is bare: Docker comes by the roles under test; or else equipped, with Docke
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,9 +174,23 @@ def machines(engine: docker.DockerClient, image: str = IMAGE) -> Iterator[Machin
     )
     made = Machines(engine, image)
     try:
-        yield made
+        with _settings_kept():
+            yield made
     finally:
         made.remove()
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """A Swarm makes `up` change this host's Docker, whose settings are as before afterwards."""
+    file = Path("/etc/docker/daemon.json")
+    before = file.read_text() if file.exists() else None
+    try:
+        yield
+    finally:
+        if before is not None and file.read_text() != before:
+            file.write_text(before)
+            os.kill(int(Path("/var/run/docker.pid").read_text()), signal.SIGHUP)
 
 
 def _remove_all(engine: docker.DockerClient) -> None:
