@@ -326,6 +326,8 @@ def set_aside(context: NodeContext, name: str) -> str:
 def go_back(context: NodeContext, name: str, kept: str) -> None:
     """Gives the kept container its name again, and removes the one that has it. If this is killed, the names are those
     that a killed reset leaves."""
+    # Docker renames none that it is just restarting, as one does that does not come up.
+    context.engine.stop(name)
     context.engine.rename(name, name + NEW_SUFFIX)
     context.engine.rename(kept, name)
     context.engine.remove(name + NEW_SUFFIX)
