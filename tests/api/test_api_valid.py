@@ -143,10 +143,6 @@ def one_clone(state: State, case: Case) -> None:
     case.body.update(count=1, nodes=None)
 
 
-def all_of_them(state: State, case: Case) -> None:
-    case.body = {"all": True}
-
-
 def of_the_project(state: State, case: Case) -> None:
     case.body = {"projectId": state.project, "seats": 1}
 
@@ -182,7 +178,6 @@ SPECIAL: dict[str, Ask] = {
     "POST /api/projects/{project_id}/checkpoint": SLOW,
     "POST /api/projects/{project_id}/reset": SLOW,
     "POST /api/projects/{project_id}/upgrade": SLOW,
-    "POST /api/projects/upgrade": Ask(1, all_of_them),
     "POST /api/projects/{project_id}/aliases": Ask(2, fresh("subdomain", "fresh-{}")),
     "PUT /api/projects/{project_id}/aliases/{subdomain}": Ask(2, its_own_alias),
     "DELETE /api/projects/{project_id}/aliases/{subdomain}": Ask(1, its_own_alias),
@@ -214,6 +209,7 @@ SPECIAL: dict[str, Ask] = {
 }
 # Jobs of a minute each, with their own tests (test_api_workshop_teardown.py, test_api_rehearsal.py, ...).
 ELSEWHERE = {
+    "POST /api/projects/upgrade",
     "POST /api/workshop/collect",
     "GET /api/workshop/collect/{project_id}/archive",
     "POST /api/workshop/teardown",
