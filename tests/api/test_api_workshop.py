@@ -457,10 +457,15 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
 
         api = own(workspace_timeout=120).start()
         assert api.project(idle)["stoppedFor"] == "idle"
-        visits = [api.post(f"/api/visits/{idle}", headers={"X-Alias-Caller": "203.0.113.9"}) for _ in range(2)]
-        # The page, then the IDE.
-        assert [visit.status_code for visit in visits] == [202, 204], visits[1].headers
-        assert int(visits[0].headers["x-wake-seconds"]) > 0
+
+        def visit() -> httpx.Response:
+            return api.post(f"/api/visits/{idle}", headers={"X-Alias-Caller": "203.0.113.9"})
+
+        # The page, again if the machine is busy, then the IDE.
+        first = visit()
+        assert first.status_code == 202
+        assert int(first.headers["x-wake-seconds"]) > 0
+        assert eventually(lambda: (met := visit().status_code) != 202 and met, "the seat is awake") == 204
         assert (api.status(idle), api.project(idle)["stoppedFor"]) == ("running", None)
         assert is_healthy(api.instance.row("idle")["address"])
         asked, done = sorted(
