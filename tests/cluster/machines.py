@@ -103,7 +103,8 @@ class Machines:
             host_config=self._engine.api.create_host_config(
                 privileged=True,
                 network_mode=NETWORK,
-                tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - a folder of the container
+                # Not /tmp: there the tests' installations have their state, which a machine keeps when its power goes.
+                tmpfs={"/run": ""},
             ),
             networking_config=self._engine.api.create_networking_config({NETWORK: endpoint}),
         )
