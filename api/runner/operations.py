@@ -117,14 +117,25 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
     return _finalize(jobs, job, ended)
 
 
-def _each_by(module: str) -> Callable[[Jobs, Job, Ended], Outcomes]:
-    """For a module that goes on after a seat that failed, and leaves that as it was."""
+def _of_several(name: str, playbook: str, module: str, *, seconds_each: float) -> Operation:
+    """One whose ``module`` goes on after a workspace that failed, and leaves that as it was. The variables select the
+    workspaces."""
 
     def outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
         errors = {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
         return _with_errors(_outcomes(jobs, job, ended), errors)
 
-    return outcomes
+    return Operation(
+        name,
+        playbook,
+        "bulk",
+        lambda _, job: job.variables,
+        unfinished=lambda *_: (),
+        finalize=outcomes,
+        cancelable=False,
+        needs_cleanup=True,
+        seconds_each=seconds_each,
+    )
 
 
 def _rehearsed(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -168,30 +179,10 @@ OPERATIONS: Mapping[str, Operation] = {
             "reset", "workspace_reset", variables=_of_one_with_run("reset_id"), needs_cleanup=True, cancelable=False
         ),
         Operation("upgrade", "workspace_upgrade", needs_cleanup=True, cancelable=False, seconds_each=600),
-        Operation(
-            UPGRADE_ALL,
-            "workspace_upgrade",
-            "bulk",
-            lambda _, job: job.variables,
-            unfinished=lambda *_: (),
-            finalize=_each_by("workspace_upgrade"),
-            cancelable=False,
-            needs_cleanup=True,
-            seconds_each=600,
-        ),
+        _of_several(UPGRADE_ALL, "workspace_upgrade", "workspace_upgrade", seconds_each=600),
         # Half-way the files are on two machines: the run that follows a crash finishes it or leaves it as it was.
         Operation("move", "workspace_move", finalize=_moved, needs_cleanup=True, cancelable=False, seconds_each=300),
-        Operation(
-            DRAIN,
-            "node_drain",
-            "bulk",
-            lambda _, job: job.variables,
-            unfinished=lambda *_: (),
-            finalize=_each_by("cluster_node"),
-            cancelable=False,
-            needs_cleanup=True,
-            seconds_each=300,
-        ),
+        _of_several(DRAIN, "node_drain", "cluster_node", seconds_each=300),
         Operation(
             RELEASE,
             "workspace_release",

@@ -294,8 +294,7 @@ def _replace_container(
         if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):
                 go_back(context, name, kept)
-                context.store.update(row.id, status=Status.STOPPED, error=None)
-                context.store.update(row.id, git_pending=row.git_pending)
+                context.store.update(row.id, status=Status.STOPPED, error=None, git_pending=row.git_pending)
                 if old is not None and old.status == "running":
                     start_seat(context, row)
         raise
