@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 _EVERY_SECONDS = 1.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 10.0, 300.0
 _WAIT_IN_NEED = 2.0
+# A workspace that fills the disk waits for the database no longer than this.
+_NOTE_SECONDS = 1.0
 # Measuring may take a twentieth of the time, of all machines together.
 _WAIT_PER_SECOND = 20
 # Machines that are measured side by side.
@@ -203,11 +205,12 @@ class DiskWatch:
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
         try:
+            # First the reason, for whoever sees the workspace stopped. A full or slow database must not save it from
+            # its end: what cannot be noted now is noted after the next look.
+            with suppress(AtelierError, TimeoutError):
+                await asyncio.wait_for(self._tell(), _NOTE_SECONDS)
             if at_once:
                 await asyncio.to_thread(self._gauge.kill, self._node, container)
-            # What cannot be noted now is noted after the next look.
-            with suppress(AtelierError):
-                await self._tell()
             variables = {"workspace_stop_reason": StopReason.DISK}
             job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
         except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait

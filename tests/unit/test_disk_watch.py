@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -35,6 +36,7 @@ class Gauge:
         self.now: dict[str, Figures] = {}
         self.sizes: Mapping[str, int] = {}
         self.killed: list[str] = []
+        self.at_kill: Callable[[], None] = lambda: None
         self.renewed: list[str] = []
 
     def measure(self, node: str, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
@@ -43,6 +45,7 @@ class Gauge:
         return found
 
     def kill(self, node: str, container: str) -> None:
+        self.at_kill()
         self.killed.append(container)
 
     def renew_shares(self, node: str, containers: list[Container]) -> None:
@@ -140,6 +143,25 @@ def test_the_fastest_are_stopped_before_the_disk_is_full(tmp_path: Path, monkeyp
     assert world.stopped == [flood.id]
     world.look(3 * GIB, b=GIB + 120 * MIB)
     assert world.stopped == [flood.id, calm.id]
+
+
+def test_the_reason_is_noted_before_the_end_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=GIB, reserve=0)
+    at_kill: list[dict[str, Reason]] = []
+    world.gauge.at_kill = lambda: at_kill.append(world.reasons())
+    world.look(20 * GIB, a=MIB)
+    world.look(19 * GIB, a=GIB + MIB)
+    assert at_kill == [{"a": Reason.LIMIT}]
+
+
+def test_a_database_that_does_not_answer_delays_no_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, limit=GIB, reserve=0)
+    answers = threading.Event()
+    monkeypatch.setattr(disk_watch, "note", lambda *_: answers.wait(30))
+    world.gauge.at_kill = answers.set
+    world.look(20 * GIB, a=MIB)
+    world.look(19 * GIB, a=GIB + MIB)
+    assert world.gauge.killed == [f"c-{world.rows[0].id}"]
 
 
 def test_a_node_s_disk_is_its_own_seats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
