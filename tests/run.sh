@@ -26,7 +26,7 @@ check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
 check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
-check_acme() { suite acme; }
+check_acme() { alone e2e-tests pytest -v --durations 15 tests/acme; }
 check_bare() { suite bare -rP; }
 check_backup() { suite backup; }
 check_upgrade() { alone e2e-tests pytest -v --durations 15 tests/upgrade; }

@@ -104,6 +104,7 @@ class World:
             "atelier_redirect_port": 0,
             "atelier_enable_proxy": False,
             "atelier_enable_git_server": False,
+            "atelier_network_open_bridge": "atl-acme",
             "atelier_network_open_subnet": "172.20.226.0/24",
             "atelier_tls_acme": {
                 "email": f"ops@{ZONE}",
