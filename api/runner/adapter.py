@@ -104,6 +104,8 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, late))
     if events.error:
         return Ended("failed", events.results, events.error)
+    if runner.rc is None:
+        return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_killed")))
     return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_failed", why=output)))
 
 

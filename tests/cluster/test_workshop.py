@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.e2e.conftest import PATIENCE_MS, enter, launch
+from tests.e2e.conftest import PATIENCE_MS, enter, launch, visit
 from tests.waiting import eventually
 
 from .installation import INSTANCE, PORT, WORLD, Cluster
@@ -94,6 +94,24 @@ def test_seats_on_two_machines_open_in_a_browser(cluster: Cluster, browser: Brow
             30,
         )
         page.context.close()
+
+
+def test_a_seat_that_sleeps_on_a_node_starts_when_it_is_opened(cluster: Cluster, browser: Browser) -> None:
+    seat, neighbour = on(cluster, "alpha")[:2]
+    order = ("-e", f"workspace_id={seat['id']}", "-e", "workspace_stop_reason=idle")
+    cluster.run("play", "workspace_stop", *order)
+    table = cluster.state / "gateway" / "asleep.map"
+    eventually(lambda: table.read_text().split() == [seat["id"], "asleep"], "the gateway knows that it sleeps")
+    page = browser.new_page()
+    visit(page, seat["workspaceUrl"], page.get_by_placeholder("PASSWORD"))
+    page.close()
+    eventually(lambda: table.read_text() == "", "the gateway knows that it runs")
+    assert {seat["status"], *(found["status"] for found in on(cluster, "alpha"))} == {"running"}
+    # What a person stopped stays so.
+    cluster.api("POST", f"/api/projects/{neighbour['id']}/stop", {"password": cluster.password(neighbour)})
+    status, told = cluster.ask(f"{neighbour['id']}.localhost", "/")
+    assert (status, "stopped" in told) == (503, True), told
+    cluster.api("POST", f"/api/projects/{neighbour['id']}/start")
 
 
 def test_a_seat_on_a_node_pushes_to_the_git_server(cluster: Cluster, alpha: Machine) -> None:

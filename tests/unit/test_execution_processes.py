@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+from pathlib import Path
 
 from api.runner import adapter
 
@@ -24,3 +26,15 @@ def test_every_process_that_carries_the_id_ends_and_no_other() -> None:
     finally:
         others.kill()
         others.wait()
+
+
+def test_a_playbook_that_was_killed_is_not_told_as_its_last_output(tmp_path: Path) -> None:
+    playbook = tmp_path / "waits.yml"
+    playbook.write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks: [{ansible.builtin.pause: {seconds: 60}}]\n"
+    )
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text("all: {hosts: {localhost: {ansible_connection: local}}}\n")
+    execution = adapter.Execution("0123456789ab", playbook, inventory, {}, 30)
+    ended = adapter.execute(execution, lambda _: adapter._end_all(execution.id), threading.Event())
+    assert (ended.state, getattr(ended.error, "message", None)) == ("error", "The playbook was killed before its end.")

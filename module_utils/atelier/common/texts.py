@@ -33,6 +33,9 @@ TEXTS = {
     "outcome_lost": "The job's result could not be determined: {why}",
     "run_ended_before": "The run ended before this workspace was created.",
     "run_failed": "The playbook could not run: {why}",
+    "run_killed": "The playbook was killed before its end.",
+    "run_killed.remedy": "If nobody killed it, the machine may be short of memory; its kernel log says so. What the playbook"
+    " has done stays done: ask for the same again.",
     "run_too_long": "The playbook took longer than {seconds:g} seconds and was ended.",
     "seats_failed": "{failed} of {count} workspaces failed; see the error of each.",
     "superseded_by_job": "The job was interrupted and is not repeated: a later job of the same kind has replaced it.",
