@@ -9,11 +9,15 @@ import time
 from datetime import datetime, timedelta
 
 import docker
+import pytest
 
 from tests.installed import Installation
 from tests.waiting import eventually
 
 from .workshop import CANARY, INSTANCE, Backups, longest_pause
+
+# A restore is a first run, and takes its turn after other checkouts' runs.
+pytestmark = pytest.mark.timeout(3000)
 
 # Writes all the time: a database, and two files in their order.
 BUSY = r"""
