@@ -9,16 +9,20 @@ import pytest
 
 from tests.installed import Installation, installed
 
+from .storages import S3_ACCESS
 from .workshop import CANARY, INSTANCE, PORT, Backups
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def backups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backups]:
     folder = tmp_path_factory.mktemp("backups")
     # The gateway's and the services' users must be able to pass to their folders.
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o711)
-    key, variables = _private(folder / "key", CANARY), _private(folder / "environment", f"AWS_TOKEN={CANARY}\n")
+    key, variables = (
+        _private(folder / "key", CANARY),
+        _private(folder / "environment", f"AWS_ACCESS_KEY_ID={S3_ACCESS}\nAWS_SECRET_ACCESS_KEY={CANARY}\n"),
+    )
     with installed(
         folder,
         INSTANCE,
@@ -45,6 +49,6 @@ def _private(file: Path, text: str) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def installation(backups: Backups) -> Installation:
     return backups.installation

@@ -35,6 +35,8 @@ _LATELY = ("orders", "last_activity")
 class Backups:
     installation: Installation
     folder: Path
+    # Of the repository, if it is not the folder.
+    address: str = ""
 
     @property
     def repository(self) -> Path:
@@ -51,13 +53,13 @@ class Backups:
     def back_up(self) -> float:
         """Makes a backup; returns the seconds that it took."""
         begun = time.monotonic()
-        done = self.run("backup", str(self.repository))
+        done = self.run("backup", self.address or str(self.repository))
         assert done.returncode == 0, done.stdout[-3000:]
         return time.monotonic() - begun
 
     def restore(self, *words: str) -> float:
         begun = time.monotonic()
-        done = self.run("restore", str(self.repository), *words)
+        done = self.run("restore", self.address or str(self.repository), *words)
         assert done.returncode == 0, done.stdout[-4000:]
         return time.monotonic() - begun
 

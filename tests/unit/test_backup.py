@@ -104,7 +104,9 @@ def test_rules_are_restics_own() -> None:
 FAKE = """#!/bin/sh
 printf '%s\\n' "$*" >>"$FOLDER/words"
 env >"$FOLDER/environment"
-if [ -n "$(cat "$FOLDER/says" 2>/dev/null)" ]; then cat "$FOLDER/says" >&2; exit 1; fi
+if [ -n "$(cat "$FOLDER/says" 2>/dev/null)" ]; then
+  cat "$FOLDER/says" >&2; [ -e "$FOLDER/hangs" ] && exec sleep 60; exit 1
+fi
 case $1 in
   backup) cat >"$FOLDER/stored"; touch "$FOLDER/ended"; echo '{"message_type":"status"}'
     echo '{"message_type":"summary","snapshot_id":"5e7a"}' ;;
@@ -154,7 +156,18 @@ def test_a_stream_that_breaks_off_is_not_stored(tmp_path: Path, restic: Restic) 
     ("said", "code", "field"),
     [
         ("Fatal: wrong password or no key found", Code.VALIDATION_ERROR, "key_file"),
-        ("Fatal: x\nIs there a repository at the following location?\n/srv", Code.VALIDATION_ERROR, "repository"),
+        (
+            "Fatal: unable to open config file: stat /srv/config: no such file or directory\n"
+            "Is there a repository at the following location?\n/srv",
+            Code.VALIDATION_ERROR,
+            "repository",
+        ),
+        (
+            "Fatal: unable to open config file: Stat: Access Denied\n"
+            "Is there a repository at the following location?\ns3:/x",
+            Code.BACKUP_FAILED,
+            "repository",
+        ),
         ("write /srv/x: no space left on device", Code.DISK_FULL, "repository"),
         ("unable to create lock in backend: repository is already locked by PID 5", Code.BACKUP_FAILED, "repository"),
         ("Fatal: something else", Code.BACKUP_FAILED, "repository"),
@@ -165,6 +178,31 @@ def test_what_restic_says_becomes_an_error(tmp_path: Path, restic: Restic, said:
     with pytest.raises(AtelierError) as error:
         restic.open(create=False)
     refused(error, code, field)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "reason"),
+    [
+        (
+            "Stat(<config/>) returned error, retrying after 3.4s: Stat: Wrong key",
+            "backup.no_answer_but",
+            "Stat: Wrong key",
+        ),
+        ("connecting", "backup.no_answer", ""),
+    ],
+)
+def test_a_storage_that_does_not_answer_is_told_of_in_time(
+    tmp_path: Path, restic: Restic, monkeypatch: pytest.MonkeyPatch, said: str, expected: str, reason: str
+) -> None:
+    monkeypatch.setattr("atelier.backup.restic._ANSWER_SECONDS", 0.5)
+    (tmp_path / "says").write_text(said)
+    (tmp_path / "hangs").touch()
+    with pytest.raises(AtelierError) as error:
+        restic.open(create=True)
+    refused(error, Code.BACKUP_FAILED, "repository")
+    assert id_of(error.value.message) == expected
+    assert reason in str(error.value)
+    assert "init" not in (tmp_path / "words").read_text()
 
 
 def test_a_check_that_fails_is_damage_but_for_a_lock(tmp_path: Path, restic: Restic) -> None:
@@ -181,7 +219,8 @@ def test_a_check_that_fails_is_damage_but_for_a_lock(tmp_path: Path, restic: Res
 def test_no_repository_is_made_where_something_else_is(tmp_path: Path, restic: Restic) -> None:
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "data").mkdir()
-    (tmp_path / "says").write_text("Is there a repository at the following location?")
+    missing = "unable to open config file: no such file or directory\nIs there a repository at the following location?"
+    (tmp_path / "says").write_text(missing)
     with pytest.raises(AtelierError) as error:
         restic.open(create=True)
     refused(error, Code.VALIDATION_ERROR, "repository")

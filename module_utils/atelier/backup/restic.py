@@ -27,6 +27,12 @@ _LONGEST_REASON = 400
 # restic's own exit codes (its documentation, "Scripting"); versions before 0.17 have 1 for all.
 _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _KEEP_RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+# restic tries for a quarter of an hour to reach a storage, or one that refuses the credentials. Whoever opens the
+# repository is told earlier.
+_ANSWER_SECONDS = 45.0
+_TRIED = re.compile(r"retrying after [^:]*: (.*)")
+# What versions without exit codes say of a repository that is not there.
+_NOT_THERE = re.compile(r"(?:file|key|bucket) does not exist|no such file")
 _WITH_PASSWORD = re.compile(r"[a-z0-9+:]*//[^/@]*:[^/@]*@")
 _ADDRESS = re.compile(r"(?:sftp|rest|s3|swift|b2|azure|gs|rclone):")
 
@@ -93,7 +99,8 @@ def keep_options(keep: Mapping[str, Any]) -> list[str]:
 
 class Restic:
     """Runs restic. Methods raise VALIDATION_ERROR for a missing repository or a wrong password, DISK_FULL for a full
-    one, and BACKUP_FAILED with restic's words otherwise. ``host`` is what its snapshots are known by."""
+    one, and BACKUP_FAILED with restic's words otherwise, also if the storage does not answer. ``host`` is what its
+    snapshots are known by."""
 
     def __init__(self, source: Source, variables: Mapping[str, str], host: str, cache: Path) -> None:
         self._source, self._host = source, host
@@ -115,7 +122,7 @@ class Restic:
         """Checks that the repository answers to the password, and removes locks of processes that are gone; returns
         whether it had to be created."""
         try:
-            self._run("cat", "config")
+            self._run("cat", "config", seconds=_ANSWER_SECONDS)
         except AtelierError as error:
             if not create or error.details.get("missing") is not True:
                 raise
@@ -221,8 +228,16 @@ class Restic:
     def _labels(self, tags: Sequence[str]) -> list[str]:
         return [f"--host={self._host}", *(f"--tag={tag}" for tag in tags)]
 
-    def _run(self, *words: str) -> str:
+    def _run(self, *words: str, seconds: float | None = None) -> str:
         with self._started(words) as (process, output):
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired as error:
+                tried = _TRIED.findall(_text(output))
+                said = on_one_line(tried[-1])[:_LONGEST_REASON] if tried else ""
+                params = {"repository": self._source.repository, "seconds": seconds, "said": said}
+                why = Message("backup.no_answer_but" if said else "backup.no_answer", **params)
+                raise AtelierError(Code.BACKUP_FAILED, why, field="repository") from error
             self._ended(process, output)
             return _text(output)
 
@@ -261,7 +276,7 @@ class Restic:
         source = self._source
         if code == _WRONG_PASSWORD or "wrong password or no key found" in said:
             return _refused("backup.wrong_key", "key_file", file=source.key_file, repository=source.repository)
-        if code == _NO_REPOSITORY or "Is there a repository at the following location?" in said:
+        if code == _NO_REPOSITORY or _NOT_THERE.search(said.partition("Is there a repository at the following")[0]):
             why = Message("backup.no_repository", repository=source.repository)
             return AtelierError(Code.VALIDATION_ERROR, why, field="repository", missing=True)
         if "no space left on device" in said or "disk quota exceeded" in said:

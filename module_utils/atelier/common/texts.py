@@ -34,8 +34,8 @@ TEXTS = {
     "run_ended_before": "The run ended before this workspace was created.",
     "run_failed": "The playbook could not run: {why}",
     "run_killed": "The playbook was killed before its end.",
-    "run_killed.remedy": "If nobody killed it, the machine may be short of memory; its kernel log says so. What the playbook"
-    " has done stays done: ask for the same again.",
+    "run_killed.remedy": "If nobody killed it, the machine may be short of memory; its kernel log says so. What the"
+    " playbook has done stays done: ask for the same again.",
     "run_too_long": "The playbook took longer than {seconds:g} seconds and was ended.",
     "seats_failed": "{failed} of {count} workspaces failed; see the error of each.",
     "superseded_by_job": "The job was interrupted and is not repeated: a later job of the same kind has replaced it.",
@@ -345,6 +345,11 @@ TEXTS = {
     " 30 minutes.",
     "backup.failed": "restic failed at the repository {repository}: {said}",
     "backup.failed.remedy": "Correct it, then run this again.",
+    "backup.no_answer": "The repository {repository} did not answer within {seconds:g} seconds.",
+    "backup.no_answer.remedy": "Check the address and the network, then run this again.",
+    "backup.no_answer_but": "The repository {repository} could not be opened within {seconds:g} seconds: {said}",
+    "backup.no_answer_but.remedy": "Check the address, the network and the credentials"
+    " (atelier_backup_environment_file), then run this again.",
     "backup.damaged": "The repository {repository} is damaged; nothing was changed. {said}",
     "backup.damaged.remedy": "Use another backup or another copy of the repository, or repair it (restic repair).",
     "backup.other_installation": "The repository {repository} has backups of another installation: {names}.",
