@@ -137,6 +137,34 @@ def _websocket(name: str) -> socket.socket:
     return connection
 
 
+def test_an_open_ide_outlives_a_new_container_of_the_node_s_gateway(machines: Machines) -> None:
+    def containers() -> dict[str, str]:
+        words = [
+            "docker",
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            f"name={NODE_GATEWAY}",
+            "--format",
+            "{{.Names}} {{.State}}",
+        ]
+        return dict(line.split() for line in subprocess.check_output(words, text=True).splitlines())
+
+    with closing(_websocket(ON_ALPHA)) as ide:
+        # An option that Docker cannot change in a running container.
+        machines.converge("-e", "atelier_service_oom_score_adj=7")
+        (leaving,) = containers().keys() - {NODE_GATEWAY}
+        assert containers() == {NODE_GATEWAY: "running", leaving: "running"}
+        ide.sendall(b"still there?")
+        assert ide.recv(64) == b"still there?"
+        assert machines.get(ON_ALPHA)[0] == 200
+    eventually(lambda: containers()[leaving] == "exited", "the old container ends with its last connection")
+    # Back to what the other tests have.
+    machines.converge()
+    assert leaving not in containers()
+
+
 def test_a_page_and_a_websocket_come_through_both_gateways(machines: Machines) -> None:
     for name, port in ((ON_ALPHA, 8082), (f"{ON_ALPHA}-3000", 3000)):
         if port != 8082:
