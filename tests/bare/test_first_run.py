@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import subprocess
 import tarfile
@@ -27,6 +28,13 @@ PACKAGES = "ca-certificates,git"
 SETTINGS = ["/etc/pip.conf", "/root/.npmrc"]
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 CHECKOUT = "/srv/atelier"
+# Docker trusts one on this machine without TLS.
+REGISTRY = "localhost:5000"
+REGISTRY_SETTINGS = {
+    "version": 0.1,
+    "storage": {"filesystem": {"rootdirectory": "/var/lib/docker-registry"}},
+    "http": {"addr": REGISTRY},
+}
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -129,6 +137,24 @@ def _page(machine: Container, url: str) -> str:
 
 def test_the_second_run_changes_nothing(machine: Container) -> None:
     assert re.search(r"\b0 changed", _run(machine, f"{CHECKOUT}/atelier up"))
+
+
+def test_with_a_registry_nothing_is_built(machine: Container) -> None:
+    _run(machine, "apt-get install -qq --no-install-recommends docker-registry >/dev/null")
+    _run(machine, f"echo '{json.dumps(REGISTRY_SETTINGS)}' >/registry.json")
+    machine.exec_run(["docker-registry", "serve", "/registry.json"], detach=True)
+    _run(machine, f"{CHECKOUT}/atelier play images_publish -e images_to={REGISTRY}")
+    _run(machine, f"{CHECKOUT}/atelier down --purge --yes && docker builder prune --all --force")
+    assert not _run(machine, "docker images --quiet")
+
+    said = _run(machine, f"{CHECKOUT}/atelier up -e atelier_images_from={REGISTRY}")
+
+    print(next(line for line in said.splitlines() if line.startswith("Done")))
+    assert _run(machine, "docker builder prune --all --force").splitlines()[-1].split() == ["Total:", "0B"]
+    assert REGISTRY not in _run(machine, "docker images --format '{{.Repository}}'")
+    seats = csv.DictReader(io.StringIO(_run(machine, "cat /var/lib/atelier/workshop-workshop.csv")))
+    for seat in seats:
+        assert "code-server" in _page(machine, seat["url"])
 
 
 def test_a_purge_leaves_nothing(machine: Container) -> None:
