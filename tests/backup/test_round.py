@@ -81,7 +81,7 @@ def test_a_scheduled_backup_is_a_job_with_a_metric(backups: Backups) -> None:
 
     def ended() -> bool:
         jobs = [job for job in backups.call("GET", "/api/jobs")["jobs"] if job["operation"] == "backup"]
-        return bool(jobs) and jobs[0]["state"] not in ("queued", "running") and jobs[0]
+        return bool(jobs) and jobs[0]["state"] not in ("pending", "running") and jobs[0]
 
     job = eventually(ended, "the scheduled backup", 480)
     assert job["state"] == "successful", job

@@ -431,6 +431,18 @@ def machine(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> 
     return Machine(here, source, repository)
 
 
+def test_a_restore_waits_for_a_backup_of_what_it_replaces(machine: Machine) -> None:
+    """That may forget the backup which is to be restored."""
+    machine.repository.add("a")
+    with open_store(machine.here.state_dir):
+        pass
+    with Locks(machine.here.state_dir).backup(), pytest.raises(AtelierError) as error:
+        machine.fetch(replace=True)
+    assert error.value.code is Code.WORKSPACE_BUSY
+    assert not restore_folder(machine.here).exists()
+    assert machine.fetch(replace=True).snapshot == "a"
+
+
 def test_a_backup_of_a_newer_version_is_refused_before_anything_is_removed(machine: Machine) -> None:
     state = machine.repository.add("a")
     assert machine.fetch() == Fetched("a", MANIFEST_OF_NOTHING.taken_at, 0, False)

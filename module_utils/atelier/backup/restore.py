@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
+from ..common.locks import Locks
 from ..common.messages import Message
 from ..common.models import ProxyMode, Site, Status, Workspace
 from ..containers.container import is_unreleased
@@ -74,7 +75,8 @@ def fetch_backup(
     ``newer_version`` returns the version that made a state folder if it is newer than this one.
 
     Raises VALIDATION_ERROR for a wrong password, repository, snapshot or setting, for a backup of a newer Atelier, and
-    for an installation with workspaces unless ``replace``; BACKUP_FAILED for a damaged repository; DISK_FULL.
+    for an installation with workspaces unless ``replace``; WORKSPACE_BUSY while a backup is made of it, which may
+    forget the one that is read; BACKUP_FAILED for a damaged repository; DISK_FULL.
     """
     if site.nodes:
         raise AtelierError(
@@ -85,6 +87,24 @@ def fetch_backup(
     holds = _holds(site.state_dir)
     if holds and not (replace or begun):
         raise AtelierError(Code.VALIDATION_ERROR, Message("backup.has_workspaces", count=holds), field="replace")
+    with ExitStack() as held:
+        if (site.state_dir / REGISTRY).exists():
+            held.enter_context(Locks(site.state_dir).backup())
+        chosen = _fetch(site, source, variables, snapshot, progress)
+    saved = _saved(folder, site)
+    if (version := newer_version(saved)) is not None:
+        raise newer(version)
+    manifest = read_manifest(saved / WORK / MANIFEST)
+    manifest.check(site)
+    copy = registry_copy(saved / WORK)
+    check_registry(copy)
+    count = _check_addresses(site, copy)
+    return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
+
+
+def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: str | None, progress: Progress) -> str:
+    """Reads all of the backup, and keeps its files in the restore's folder; returns its id."""
+    folder = restore_folder(site)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     restic = Restic(source, variables, "", folder / "cache")
     restic.open(create=False)
@@ -105,15 +125,7 @@ def fetch_backup(
         except AtelierError as error:
             raise restic.damaged(error.message) if error.code is Code.BACKUP_FAILED else error from error
         write_atomically(_fetched(folder), chosen.encode(), mode=0o600)
-    saved = _saved(folder, site)
-    if (version := newer_version(saved)) is not None:
-        raise newer(version)
-    manifest = read_manifest(saved / WORK / MANIFEST)
-    manifest.check(site)
-    copy = registry_copy(saved / WORK)
-    check_registry(copy)
-    count = _check_addresses(site, copy)
-    return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
+    return chosen
 
 
 def place_backup(site: Site) -> None:
