@@ -171,10 +171,9 @@ class DiskWatch:
                     await asyncio.to_thread(forget_notice, self._services.store, id)
                 case Action.WARN if _is_news(seat.notice, seat.used, self._limit):
                     self._untold[id] = Reason.WARNED, seat.used
-                case Action.STOP:
-                    await self._stop(running[id], Reason.LIMIT, seat.used)
-                case Action.KILL:
-                    await self._stop(running[id], Reason.LIMIT, seat.used, at_once=True)
+                case Action.STOP | Action.KILL as asked:
+                    await self._end(running[id], Reason.LIMIT, seat.used, at_once=asked is Action.KILL)
+                    await self._ask(running[id][0])
 
     async def _free_the_disk(
         self,
@@ -188,29 +187,37 @@ class DiskWatch:
             return
         left = {id: seat for id, seat in seats.items() if id not in self._stopping}
         chosen = fillers(left, self._calm_free - now.free, inodes_short=now.inodes_short)
+        # All of them first: what asks for the jobs may wait for the database.
         for id in chosen:
-            await self._stop(running[id], Reason.DISK, seats[id].used, at_once=True)
+            await self._end(running[id], Reason.DISK, seats[id].used, at_once=True)
+        for id in chosen:
+            await self._ask(running[id][0])
         if chosen:
             self._calm, self._calm_free = found, now.free
         elif not self._in_need:
             free = now.free // 1024**2
             log.warning("only %d MiB are free on Docker's disk of %s, and no seat fills it fast", free, self._node)
 
-    async def _stop(
-        self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool = False
-    ) -> None:
+    async def _end(self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool) -> None:
+        """Notes the reason, and ends the processes if they must not go on until the stop."""
         row, container, _ = seat
-        services = self._services
         self._stopping.add(row.id)
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
-        try:
-            # First the reason, for whoever sees the workspace stopped. A full or slow database must not save it from
-            # its end: what cannot be noted now is noted after the next look.
-            with suppress(AtelierError, TimeoutError):
-                await asyncio.wait_for(self._tell(), _NOTE_SECONDS)
-            if at_once:
+        # First the reason, for whoever sees the workspace stopped. A full or slow database must not save it from its
+        # end: what cannot be noted now is noted after the next look.
+        with suppress(AtelierError, TimeoutError):
+            await asyncio.wait_for(self._note(row.id), _NOTE_SECONDS)
+        if at_once:
+            try:
                 await asyncio.to_thread(self._gauge.kill, self._node, container)
+            except Exception:  # the boundary: the next one that fills the disk must not wait
+                log.exception("%s could not be killed; it is stopped", row.id)
+
+    async def _ask(self, row: Workspace) -> None:
+        """Asks for the job that stops the workspace."""
+        services = self._services
+        try:
             variables = {"workspace_stop_reason": StopReason.DISK}
             job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
         except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait
@@ -220,9 +227,13 @@ class DiskWatch:
         submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _tell(self) -> None:
-        for id, (reason, used) in list(self._untold.items()):
-            await asyncio.to_thread(note, self._services.store, id, reason, used, self._limit)
-            del self._untold[id]
+        for id in list(self._untold):
+            await self._note(id)
+
+    async def _note(self, id: str) -> None:
+        reason, used = self._untold[id]
+        await asyncio.to_thread(note, self._services.store, id, reason, used, self._limit)
+        del self._untold[id]
 
 
 def _is_news(notice: Notice | None, used: int, limit: int) -> bool:

@@ -102,10 +102,10 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
     if watch.expired:
         late = Message("run_too_long", seconds=execution.deadline)
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, late))
-    if events.error:
-        return Ended("failed", events.results, events.error)
     if runner.rc is None:
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_killed")))
+    if events.error:
+        return Ended("failed", events.results, events.error)
     return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_failed", why=output)))
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -105,7 +106,10 @@ FAKE = """#!/bin/sh
 printf '%s\\n' "$*" >>"$FOLDER/words"
 env >"$FOLDER/environment"
 if [ -n "$(cat "$FOLDER/says" 2>/dev/null)" ]; then
-  cat "$FOLDER/says" >&2; [ -e "$FOLDER/hangs" ] && exec sleep 60; exit 1
+  cat "$FOLDER/says" >&2
+  # Deaf, as restic is while it waits for ssh.
+  [ -e "$FOLDER/hangs" ] && trap "" TERM && for i in $(seq 600); do sleep 0.1; done
+  exit 1
 fi
 case $1 in
   backup) cat >"$FOLDER/stored"; touch "$FOLDER/ended"; echo '{"message_type":"status"}'
@@ -195,6 +199,8 @@ def test_a_storage_that_does_not_answer_is_told_of_in_time(
     tmp_path: Path, restic: Restic, monkeypatch: pytest.MonkeyPatch, said: str, expected: str, reason: str
 ) -> None:
     monkeypatch.setattr("atelier.backup.restic._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("atelier.backup.restic._END_SECONDS", 0.2)
+    begun = time.monotonic()
     (tmp_path / "says").write_text(said)
     (tmp_path / "hangs").touch()
     with pytest.raises(AtelierError) as error:
@@ -202,11 +208,50 @@ def test_a_storage_that_does_not_answer_is_told_of_in_time(
     refused(error, Code.BACKUP_FAILED, "repository")
     assert id_of(error.value.message) == expected
     assert reason in str(error.value)
+    assert time.monotonic() - begun < 10
     assert "init" not in (tmp_path / "words").read_text()
+
+
+def test_a_bucket_that_is_missing_is_made(tmp_path: Path, restic: Restic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """restic tries for long to find some of them."""
+    monkeypatch.setattr("atelier.backup.restic._ANSWER_SECONDS", 0.5)
+    (tmp_path / "says").write_text(
+        "Stat returned error, retrying after 3.4s: Stat: The specified bucket does not exist."
+    )
+    (tmp_path / "hangs").touch()
+    with pytest.raises(AtelierError) as error:
+        restic.open(create=False)
+    refused(error, Code.VALIDATION_ERROR, "repository")
+    assert error.value.details["missing"] is True
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Stat: <config/> does not exist",
+        "client.GetObject: The specified key does not exist.",
+        "RESPONSE 404: The specified blob does not exist.",
+        "storage: object doesn't exist",
+        "Object Not Found",
+    ],
+)
+def test_old_versions_tell_of_a_missing_repository_in_words(tmp_path: Path, restic: Restic, said: str) -> None:
+    (tmp_path / "says").write_text(
+        f"Fatal: unable to open config file: {said}\nIs there a repository at the following location?"
+    )
+    with pytest.raises(AtelierError) as error:
+        restic.open(create=False)
+    assert id_of(error.value.message) == "backup.no_repository"
 
 
 def test_a_check_that_fails_is_damage_but_for_a_lock(tmp_path: Path, restic: Restic) -> None:
     (tmp_path / "says").write_text("pack 1234 does not exist\nFatal: repository contains errors")
+    with pytest.raises(AtelierError) as error:
+        restic.check()
+    assert id_of(error.value.message) == "backup.damaged"
+    (tmp_path / "says").write_text(
+        "pack 1234: does not exist\nopen /srv/12/1234: no such file or directory\nFatal: repository contains errors"
+    )
     with pytest.raises(AtelierError) as error:
         restic.check()
     assert id_of(error.value.message) == "backup.damaged"
@@ -431,7 +476,7 @@ def machine(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> 
     return Machine(here, source, repository)
 
 
-def test_a_restore_waits_for_a_backup_of_what_it_replaces(machine: Machine) -> None:
+def test_a_restore_is_refused_while_what_it_replaces_is_saved(machine: Machine) -> None:
     """That may forget the backup which is to be restored."""
     machine.repository.add("a")
     with open_store(machine.here.state_dir):
@@ -683,6 +728,17 @@ def test_every_failure_of_a_backup_is_noted(
             assert str(refusal.value) == read(last_backup(state).error or {})
 
 
+def test_nothing_is_saved_in_the_middle_of_a_restore(tmp_path: Path, source: Source, docker: Docker) -> None:
+    state = tmp_path / "state"
+    with open_store(state) as store:
+        (state / "backup").mkdir()
+        (state / "backup" / "restoring").touch()
+        with pytest.raises(AtelierError) as error:
+            create.back_up(context(site(state), store, docker), source, keep={}, create=True)
+    assert error.value.code is Code.WORKSPACE_BUSY
+    assert id_of(error.value.message) == "held.restore"
+
+
 # --- Playbooks -------------------------------------------------------------------------------------------------------
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -725,7 +781,8 @@ def test_only_a_restore_that_was_interrupted_needs_no_word_to_replace(machine: M
     assert tasks("platform_down.yml")["Stop the platform"]["vars"][variable] is True
     assert tasks("restore.yml")["Remove the present installation"]["vars"][variable] is False
     forget = tasks("workshop.yml", atelier_state_dir=machine.here.state_dir)["Forget an interrupted restore"]
-    Path(forget["ansible.builtin.file"]["path"]).unlink()
+    for path in forget["loop"]:
+        Path(path).unlink()
     with pytest.raises(AtelierError) as error:
         machine.fetch()
     refused(error, Code.VALIDATION_ERROR, "replace")

@@ -23,7 +23,7 @@ from ..engine.interface import Size
 from .manifest import ARCHIVE, IMAGES, STATE, Archive, Manifest, run_of, run_tag
 from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies
-from .state_files import CACHE, FOLDER, MANIFEST, STATUS, WORK, excluded, stage_copies
+from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
 
 # Seats that were replaced while the others were copied are copied again, so often.
 _ROUNDS = 3
@@ -72,7 +72,8 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
     backups that no rule of ``keep`` keeps.
 
     A seat that cannot be saved does not keep the others from it; BACKUP_FAILED names it in the end. Also raises
-    VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made, DISK_FULL, SERVICE_UNAVAILABLE.
+    VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made or restored, DISK_FULL,
+    SERVICE_UNAVAILABLE.
     """
     state_dir = context.site.state_dir
     if context.site.nodes:
@@ -82,6 +83,9 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
     variables = source.check(state_dir)
     keep_options(keep)
     with context.locks.backup():
+        if (state_dir / RESTORING).exists():
+            # It would have no workspaces, and could forget the one that is restored.
+            raise AtelierError(Code.WORKSPACE_BUSY, Message("held.restore"))
         (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
         work = state_dir / WORK
         shutil.rmtree(work, ignore_errors=True)

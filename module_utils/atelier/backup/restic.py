@@ -30,9 +30,15 @@ _KEEP_RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 # restic tries for a quarter of an hour to reach a storage, or one that refuses the credentials. Whoever opens the
 # repository is told earlier.
 _ANSWER_SECONDS = 45.0
+# Asked to end, it waits for programs such as ssh, whatever these wait for.
+_END_SECONDS = 5.0
 _TRIED = re.compile(r"retrying after [^:]*: (.*)")
-# What versions without exit codes say of a repository that is not there.
-_NOT_THERE = re.compile(r"(?:file|key|bucket) does not exist|no such file")
+# What versions without exit codes ask when they cannot read a repository's settings, and say before if it is not there.
+_ASKED = "Is there a repository at the following location?"
+_NOT_THERE = re.compile(
+    r"does(?: not|n't) exist(?! in our records)|no such file|object not found|\b404\b", re.IGNORECASE
+)
+_NO_BUCKET = re.compile(r"bucket does not exist", re.IGNORECASE)
 _WITH_PASSWORD = re.compile(r"[a-z0-9+:]*//[^/@]*:[^/@]*@")
 _ADDRESS = re.compile(r"(?:sftp|rest|s3|swift|b2|azure|gs|rclone):")
 
@@ -235,6 +241,13 @@ class Restic:
             except subprocess.TimeoutExpired as error:
                 tried = _TRIED.findall(_text(output))
                 said = on_one_line(tried[-1])[:_LONGEST_REASON] if tried else ""
+                process.terminate()
+                try:
+                    process.wait(_END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                if _NO_BUCKET.search(said):
+                    raise self._missing() from error
                 params = {"repository": self._source.repository, "seconds": seconds, "said": said}
                 why = Message("backup.no_answer_but" if said else "backup.no_answer", **params)
                 raise AtelierError(Code.BACKUP_FAILED, why, field="repository") from error
@@ -276,9 +289,9 @@ class Restic:
         source = self._source
         if code == _WRONG_PASSWORD or "wrong password or no key found" in said:
             return _refused("backup.wrong_key", "key_file", file=source.key_file, repository=source.repository)
-        if code == _NO_REPOSITORY or _NOT_THERE.search(said.partition("Is there a repository at the following")[0]):
-            why = Message("backup.no_repository", repository=source.repository)
-            return AtelierError(Code.VALIDATION_ERROR, why, field="repository", missing=True)
+        before, asked, _ = said.partition(_ASKED)
+        if code == _NO_REPOSITORY or (asked and _NOT_THERE.search(before)):
+            return self._missing()
         if "no space left on device" in said or "disk quota exceeded" in said:
             why = Message("backup.repository_full", repository=source.repository)
             return AtelierError(Code.DISK_FULL, why, field="repository")
@@ -286,6 +299,10 @@ class Restic:
             why = Message("backup.locked", repository=source.repository, said=_reason(said))
             return AtelierError(Code.BACKUP_FAILED, why, field="repository", locked=True)
         return self._failed(_reason(said) or f"exit code {code}")
+
+    def _missing(self) -> AtelierError:
+        why = Message("backup.no_repository", repository=self._source.repository)
+        return AtelierError(Code.VALIDATION_ERROR, why, field="repository", missing=True)
 
     def _failed(self, said: str) -> AtelierError:
         why = Message("backup.failed", repository=self._source.repository, said=said)

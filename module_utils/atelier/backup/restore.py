@@ -29,7 +29,17 @@ from ..database.workspace_store import WorkspaceStore
 from .manifest import ARCHIVE, STATE, Manifest, newer, other_setting, read_manifest
 from .restic import Restic, Source
 from .seats import drop_loaded, make_seat_again, mark_lost
-from .state_files import MANIFEST, REGISTRY, WORK, check_registry, entries, place_registry, place_state, registry_copy
+from .state_files import (
+    MANIFEST,
+    REGISTRY,
+    RESTORING,
+    WORK,
+    check_registry,
+    entries,
+    place_registry,
+    place_state,
+    registry_copy,
+)
 
 _AT_ONCE = 4
 # What ends the whole restore: no other seat would fare better.
@@ -135,6 +145,9 @@ def place_backup(site: Site) -> None:
     saved = _saved(folder, site)
     manifest = read_manifest(saved / WORK / MANIFEST)
     place_state(saved, manifest, site.state_dir)
+    mark = site.state_dir / RESTORING
+    mark.parent.mkdir(mode=0o700, exist_ok=True)
+    mark.touch()
     place_registry(saved, site.state_dir)
     with WorkspaceStore(site.state_dir, site.networks, site.quotas) as store:
         jobs = Jobs(store)
@@ -186,6 +199,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
                 context.progress(Message("step.restore_seats"), done, len(rows))
         drop_loaded(here, [tag for archive in manifest.archives for tag in archive.tags if "/snapshot:" in tag])
         context.sync_routes()
+        (context.site.state_dir / RESTORING).unlink(missing_ok=True)
     missing = [row.name for row in rows if row.id not in made]
     return RestoredSeats(sorted(wanted & made), len(rows), missing)
 

@@ -22,6 +22,8 @@ REGISTRY = "registry.sqlite3"
 # The folder of the copies in the state folder, and what else is in it. It is removed by a purge.
 FOLDER = "backup"
 WORK, CACHE, STATUS = f"{FOLDER}/work", f"{FOLDER}/cache", f"{FOLDER}/status.json"
+# Exists from the moment when a restore put its files in place until its workspaces are there.
+RESTORING = f"{FOLDER}/restoring"
 MANIFEST = "manifest.json"
 _DATABASES, _REFERENCES, _SEATS = "databases", "references", "seats"
 # What says something of this machine only, or is made from other files.
@@ -33,7 +35,13 @@ _REFERENCE_FILES = ("HEAD", "packed-refs", "refs")
 
 def excluded(state_dir: Path, databases: Sequence[str]) -> list[str]:
     """What restic leaves out of the state folder."""
-    paths = [*_NOT_SAVED, CACHE, STATUS, *(f"{path}{side}" for path in databases for side in ("", *_SIDE_FILES))]
+    paths = [
+        *_NOT_SAVED,
+        CACHE,
+        STATUS,
+        RESTORING,
+        *(f"{path}{side}" for path in databases for side in ("", *_SIDE_FILES)),
+    ]
     return [*(str(state_dir / path) for path in paths), f"{state_dir}/**/*.sock"]
 
 

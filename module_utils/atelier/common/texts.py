@@ -274,6 +274,8 @@ TEXTS = {
     "held.folder": "Another run has been collecting into {folder} for {seconds:g} seconds.",
     "held.folder.remedy": "Wait for it to end, then run this again.",
     "held.backup": "Another backup or restore is under way.",
+    "held.restore": "A restore is under way, or was interrupted.",
+    "held.restore.remedy": "Run ./atelier restore again, or ./atelier up to go on without it.",
     "held.backup.remedy": "Wait for it to end, then run this again.",
     # Files.
     "disk_full": "The disk is full, so nothing could be written.",
@@ -348,8 +350,7 @@ TEXTS = {
     "backup.no_answer": "The repository {repository} did not answer within {seconds:g} seconds.",
     "backup.no_answer.remedy": "Check the address and the network, then run this again.",
     "backup.no_answer_but": "The repository {repository} could not be opened within {seconds:g} seconds: {said}",
-    "backup.no_answer_but.remedy": "Check the address, the network and the credentials"
-    " (atelier_backup_environment_file), then run this again.",
+    "backup.no_answer_but.remedy": "Check the address, the network and the credentials, then run this again.",
     "backup.damaged": "The repository {repository} is damaged; nothing was changed. {said}",
     "backup.damaged.remedy": "Use another backup or another copy of the repository, or repair it (restic repair).",
     "backup.other_installation": "The repository {repository} has backups of another installation: {names}.",
