@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, WebSocket, expect, sync_playwright
 
-from tests.e2e.conftest import PATIENCE_MS, enter, in_terminal, launch, seat_of
+from tests.e2e.conftest import PATIENCE_MS, enter, in_terminal, launch, seat_of, trusting_home
 from tests.e2e.quiet_network import quiet_network
 from tests.installed import Installation, installed
 
@@ -29,23 +28,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def installation(world: World) -> Iterator[Installation]:
-    own = {
-        name: value for name, value in world.variables.items() if name not in ("atelier_instance", "atelier_state_dir")
-    }
-    with installed(world.folder, INSTANCE, **own, atelier_templates=["empty"], workshop_seats=1) as made:
+    with installed(world.folder, INSTANCE, **world.variables, atelier_templates=["empty"], workshop_seats=1) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def browser(world: World, installation: Installation) -> Iterator[Browser]:
     """It trusts the authority, on a network that knows the domain."""
-    home = world.folder / "home"
-    store = home / ".pki/nssdb"
-    store.mkdir(parents=True)
-    root = home / "root.pem"
+    root = world.folder / "root.pem"
     root.write_text(world.roots())
-    for arguments in (["-N", "--empty-password"], ["-A", "-n", "authority", "-t", "C,,", "-i", str(root)]):
-        subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
+    home = trusting_home(world.folder / "home", root)
     rules = f"MAP *.{DOMAIN} 127.0.0.1"
     with quiet_network([GATEWAY]) as program, sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE_MS)

@@ -97,8 +97,6 @@ class World:
         # Of the authority's own HTTPS.
         self.bundle = make_certificate(folder, "authority", now - timedelta(days=1), now + timedelta(days=2))
         self.variables: dict[str, Any] = {
-            "atelier_instance": INSTANCE,
-            "atelier_state_dir": str(self.state),
             "atelier_base_domain": DOMAIN,
             "atelier_base_port": GATEWAY,
             "atelier_redirect_port": 0,
@@ -177,8 +175,9 @@ class World:
 
     def play(self, playbook: Path, *, changed: Mapping[str, Any] | None = None, **more: Any) -> tuple[int, str]:
         """Runs a playbook with the settings, and with all that Ansible can be made to show."""
+        own = {"atelier_instance": INSTANCE, "atelier_state_dir": str(self.state)}
         file = self.folder / "variables.json"
-        file.write_text(json.dumps({**self.variables, **(changed or {}), **more}))
+        file.write_text(json.dumps({**own, **self.variables, **(changed or {}), **more}))
         run = subprocess.run(
             [
                 *(str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)),

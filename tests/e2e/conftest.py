@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,15 @@ def launch(
             *("--disable-background-networking", "--disable-component-update"),
         ],
     )
+
+
+def trusting_home(home: Path, authority: Path) -> Path:
+    """Makes a home folder for ``launch`` whose browser trusts an authority (a PEM file)."""
+    store = home / ".pki/nssdb"
+    store.mkdir(parents=True)
+    for arguments in (["-N", "--empty-password"], ["-A", "-n", "authority", "-t", "C,,", "-i", str(authority)]):
+        subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
+    return home
 
 
 def visit(page: Page, url: str, awaited: Locator) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,18 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 from tests.installed import ROOT, Installation
 from tests.waiting import eventually
 
-from .conftest import HTTP_PORT, HTTPS_PORT, PATIENCE_MS, enter, launch, seat_of, started, visit, write_in
+from .conftest import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    PATIENCE_MS,
+    enter,
+    launch,
+    seat_of,
+    started,
+    trusting_home,
+    visit,
+    write_in,
+)
 
 DOMAIN = "atelier.test"
 
@@ -85,14 +95,7 @@ def trusting(
     playwright: Playwright, chromium_program: Path, secure: Secure, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
     """A browser to which the authority was made known, as its README tells, on a network that knows the domain."""
-    home = tmp_path_factory.mktemp("home")
-    store = home / ".pki/nssdb"
-    store.mkdir(parents=True)
-    for arguments in (
-        ["-N", "--empty-password"],
-        ["-A", "-n", "atelier", "-t", "C,,", "-i", str(secure.authority)],
-    ):
-        subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
+    home = trusting_home(tmp_path_factory.mktemp("home"), secure.authority)
     rules = f"MAP {DOMAIN} 127.0.0.1, MAP *.{DOMAIN} 127.0.0.1"
     chromium = launch(playwright, f"--host-resolver-rules={rules}", program=chromium_program, home=home)
     yield chromium
