@@ -36,7 +36,7 @@ class Machines:
         self.folder = folder
         self.controller, self.alpha = folder / "controller", folder / "alpha"
         self.pki = self.controller / "pki"
-        local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        local = {"ansible_connection": "forked", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         controller = {
             "atelier_instance": CONTROLLER,
             "atelier_state_dir": str(self.controller),
