@@ -13,8 +13,8 @@ description:
   - Needs the program restic.
   - Saves the state folder and the files of all workspaces to a restic repository, while people work. Each running
     workspace is paused for less than a second.
-  - Works on installations with a single machine.
-  - A workspace that cannot be saved does not keep the others from it; the module fails in the end and names it.
+  - A workspace that cannot be saved, or a machine that does not answer, does not keep the others from it; the module
+    fails in the end and names it.
 options:
   repository:
     description:

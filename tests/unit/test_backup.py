@@ -36,7 +36,7 @@ from atelier.backup.state_files import (
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message, id_of, read
-from atelier.common.models import Site, Status, Workspace
+from atelier.common.models import Node, Site, Status, Workspace
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container, Image, Size
@@ -604,8 +604,10 @@ def docker() -> Docker:
 
 
 def save(folder: Path, store: WorkspaceStore, docker: Docker) -> create._Saved:
-    here = context(site(folder), store, docker).on()
-    return create._save_seats(here, Stored(), "5e7a5e7a", folder / "work")  # type: ignore[arg-type]
+    saved = create._Saved()
+    here = context(site(folder), store, docker)
+    create._save_seats(here, Stored(), "5e7a5e7a", folder / "work", saved)  # type: ignore[arg-type]
+    return saved
 
 
 def test_a_workspace_without_room_for_its_copy_is_missing_and_the_others_are_saved(
@@ -653,6 +655,88 @@ def test_a_checkpoint_that_is_dropped_meanwhile_is_not_saved(
         (archive,) = save(tmp_path, store, docker).archives
     assert docker.saved == [["copy", "kept"]]
     assert archive == Archive("5e7a", ["copy", "kept"])
+
+
+# --- Several machines ------------------------------------------------------------------------------------------------
+
+AWAY = AtelierError(Code.NODE_UNAVAILABLE, as_message("Docker on beta does not answer."), field="site.nodes")
+
+
+@dataclass
+class Dockers:
+    """The engines of an installation with the nodes alpha and beta. Those of ``away`` do not answer."""
+
+    by_node: dict[str, Docker]
+    away: set[str]
+
+    def of(self, node: str) -> Docker:
+        if node in self.away:
+            raise AWAY
+        return self.by_node[node]
+
+    def route(self, node: str) -> None:
+        """Nobody asks a seat here."""
+
+
+def several(folder: Path) -> Site:
+    return replace(site(folder), nodes=tuple(Node(name, f"unix:///{name}") for name in ("alpha", "beta")))
+
+
+def seats_on(store: WorkspaceStore, here: Site, dockers: Dockers) -> dict[str, Workspace]:
+    rows = dict(zip(dockers.by_node, store.reserve([order(name) for name in dockers.by_node]), strict=True))
+    for node, made in rows.items():
+        store.update(made.id, status=Status.STOPPED, node=node)
+        dockers.by_node[node].own = {here.container_name(made.id): 1}
+        dockers.by_node[node].room = 1024**4
+    return rows
+
+
+@pytest.fixture
+def dockers() -> Dockers:
+    return Dockers({node: Docker() for node in ("controller", "alpha", "beta")}, set())
+
+
+def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, dockers: Dockers) -> None:
+    here, saved = several(tmp_path), create._Saved()
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, here, dockers)
+        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+        create._save_recordings(everywhere, Stored(), "5e7a5e7a", saved)  # type: ignore[arg-type]
+    assert {archive.node: list(archive.tags) for archive in saved.archives} == {
+        node: [saved.seats[made.id].image] for node, made in rows.items()
+    }
+    assert (saved.missing, saved.away) == ({}, {})
+    assert saved.recordings == {}, "machines without a recorder have none"
+
+
+def test_a_machine_that_does_not_answer_keeps_no_other_from_being_saved(tmp_path: Path, dockers: Dockers) -> None:
+    here, saved = several(tmp_path), create._Saved()
+    dockers.away = {"beta"}
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, here, dockers)
+        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+    assert saved.seats.keys() == {rows["controller"].id, rows["alpha"].id}
+    assert (saved.missing, saved.away) == ({rows["beta"].id: AWAY.sentence}, {"beta": AWAY.sentence})
+
+
+def test_machines_that_the_inventory_lacks_are_named(tmp_path: Path) -> None:
+    of_beta = replace(MANIFEST_OF_NOTHING, archives=[Archive("5e7a", [], "beta")], recordings={"gamma": "5e7b"})
+    with pytest.raises(AtelierError) as error:
+        of_beta.check(several(tmp_path))
+    refused(error, Code.VALIDATION_ERROR, "site.nodes")
+    assert "gamma" in error.value.message and "beta" not in error.value.message
+    replace(of_beta, recordings={}).check(several(tmp_path))
+
+
+def test_the_manifest_of_an_older_backup_is_of_one_machine(tmp_path: Path) -> None:
+    older = asdict(replace(MANIFEST_OF_NOTHING, format=1))
+    del older["recordings"]
+    older["archives"] = [{"snapshot": "5e7a", "tags": ["one"]}]
+    (tmp_path / "manifest").write_text(json.dumps(older))
+    found = read_manifest(tmp_path / "manifest")
+    assert (found.archives, found.recordings) == ([Archive("5e7a", ["one"], "controller")], {})
 
 
 @pytest.mark.parametrize("code", [Code.CONTAINER_CREATE_FAILED, Code.SERVICE_UNAVAILABLE, Code.DISK_FULL])

@@ -20,7 +20,8 @@ from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
 from ..engine.interface import Size
-from .manifest import ARCHIVE, IMAGES, STATE, Archive, Manifest, run_of, run_tag
+from ..recordings.folders import recordings_archive
+from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, run_of, run_tag
 from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
@@ -43,11 +44,13 @@ class BackupOutcome:
 
 @dataclass
 class _Saved:
-    """What is in the repository so far, by workspace id."""
+    """What is in the repository so far, by workspace id; of machines, the recordings, and why one has not answered."""
 
     seats: dict[str, SavedSeat] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     archives: list[Archive] = field(default_factory=list)
+    recordings: dict[str, str] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,11 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
     """Saves the installation; people keep working. ``create`` makes the repository if there is none. Then forgets the
     backups that no rule of ``keep`` keeps.
 
-    A seat that cannot be saved does not keep the others from it; BACKUP_FAILED names it in the end. Also raises
-    VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made or restored, DISK_FULL,
-    SERVICE_UNAVAILABLE.
+    A seat that cannot be saved, or a machine that does not answer, does not keep the others from it; BACKUP_FAILED
+    names it in the end. Also raises VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made
+    or restored, DISK_FULL, SERVICE_UNAVAILABLE.
     """
     state_dir = context.site.state_dir
-    if context.site.nodes:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("backup.several_machines", count=len(context.site.node_names)), field="site"
-        )
     variables = source.check(state_dir)
     keep_options(keep)
     with context.locks.backup():
@@ -92,7 +91,7 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
         work.mkdir(mode=0o700)
         restic = Restic(source, variables, _host(context.site), state_dir / CACHE)
         try:
-            outcome = _back_up(context.on(), restic, work, keep, create)
+            outcome = _back_up(context, restic, work, keep, create)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         _note(state_dir, outcome)
@@ -120,12 +119,14 @@ def _reason(error: Exception) -> Message:
     return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
 
 
-def _back_up(here: NodeContext, restic: Restic, work: Path, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
-    site, run_id = here.site, new_id()
+def _back_up(context: Context, restic: Restic, work: Path, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
+    site, run_id = context.site, new_id()
     created = restic.open(create=create)
     restic.check_owner(STATE)
-    saved = _save_seats(here, restic, run_id, work)
-    here.progress(Message("step.backup_files"), 0, 1)
+    saved = _Saved()
+    _save_seats(context, restic, run_id, work, saved)
+    _save_recordings(context, restic, run_id, saved)
+    context.progress(Message("step.backup_files"), 0, 1)
     taken_at = now()
     databases, repositories = stage_copies(site.state_dir, work)
     Manifest(
@@ -137,30 +138,64 @@ def _back_up(here: NodeContext, restic: Restic, work: Path, keep: Mapping[str, A
         missing=saved.missing,
         databases=databases,
         repositories=repositories,
+        recordings=saved.recordings,
     ).write(work / MANIFEST)
     snapshot = restic.store_folder(site.state_dir, excluded(site.state_dir, databases), [STATE, run_tag(run_id)])
-    here.progress(Message("step.backup_files"), 1, 1)
+    context.progress(Message("step.backup_files"), 1, 1)
     if saved.missing:
-        names = sorted(row.name for row in here.store.all() if row.id in saved.missing)
+        names = sorted(row.name for row in context.store.all() if row.id in saved.missing)
         why = Message("backup.seats_failed", names=", ".join(names), why=next(iter(saved.missing.values())))
         raise AtelierError(Code.BACKUP_FAILED, why, field="site", seats=saved.missing, snapshot=snapshot[:8])
+    if saved.away:
+        why = Message("backup.machines_away", nodes=", ".join(saved.away), why=next(iter(saved.away.values())))
+        raise AtelierError(Code.BACKUP_FAILED, why, field="site.nodes", nodes=saved.away, snapshot=snapshot[:8])
     return BackupOutcome(snapshot, len(saved.seats), created, _forget(restic, keep))
 
 
-def _save_seats(here: NodeContext, restic: Restic, run_id: str, work: Path) -> _Saved:
-    saved = _Saved()
-    _clear(here)
-    with here.locks.batch(run_id):
+def _save_seats(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
+    context.at_each(_clear)
+    with context.locks.batch(run_id):
         for _ in range(_ROUNDS):
-            left = _changed(here, saved)
-            if not left:
+            found = [_save_machine(context, node, restic, run_id, work, saved) for node in context.site.node_names]
+            if not any(found):
                 break
-            sizes = here.engine.sizes(f"atelier.instance={here.site.instance}")
-            for batch in batches(left, sizes, here.site.container_name):
-                for part in _with_room(here, batch, sizes, saved):
-                    _save_batch(here, restic, run_id, work, part, saved)
-    _clear(here)
-    return saved
+    context.at_each(_clear)
+
+
+def _save_machine(context: Context, node: str, restic: Restic, run_id: str, work: Path, saved: _Saved) -> bool:
+    """Saves the workspaces of a machine that are not saved as they are; whether there were any."""
+    with _noted_if_away(context, node, saved):
+        here = context.on(node)
+        left = _changed(here, saved)
+        sizes = here.engine.sizes(f"atelier.instance={here.site.instance}") if left else {}
+        for batch in batches(left, sizes, here.site.container_name):
+            for part in _with_room(here, batch, sizes, saved):
+                _save_batch(here, restic, run_id, work, part, saved)
+        saved.away.pop(node, None)
+        return bool(left)
+    return False
+
+
+def _save_recordings(context: Context, restic: Restic, run_id: str, saved: _Saved) -> None:
+    """Those of nodes; the controller's are files of the state folder."""
+    for node in context.site.nodes:
+        with _noted_if_away(context, node.name, saved):
+            pieces = recordings_archive(context.site, context.on(node.name).engine)
+            if pieces is not None:
+                saved.recordings[node.name] = restic.store_stream(RECORDINGS, pieces, [IMAGES, run_tag(run_id)])
+
+
+@contextmanager
+def _noted_if_away(context: Context, node: str, saved: _Saved) -> Iterator[None]:
+    """Notes that the machine does not answer, and that its workspaces are missing for it."""
+    try:
+        yield
+    except AtelierError as error:
+        if error.code is not Code.NODE_UNAVAILABLE:
+            raise
+        saved.away[node] = error.sentence
+        rows = [row for row in context.store.all() if row.node == node and row.id not in saved.seats]
+        saved.missing |= dict.fromkeys((row.id for row in rows), error.sentence)
 
 
 def _with_room(
@@ -189,12 +224,13 @@ def _clear(here: NodeContext) -> None:
 
 
 def _changed(here: NodeContext, saved: _Saved) -> list[Workspace]:
-    """The workspaces whose container is not the one that was saved: those that were made or reset meanwhile. One that
-    is being made has no files that count."""
+    """The machine's workspaces whose container is not the one that was saved: those that were made, reset or moved
+    meanwhile. One that is being made has no files that count."""
     present = {found.name: found.id for found in here.engine.containers(f"atelier.instance={here.site.instance}")}
-    rows = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
-    saved.seats = {id: seat for id, seat in saved.seats.items() if id in rows}
-    saved.missing = {id: why for id, why in saved.missing.items() if id in rows}
+    everywhere = {row.id: row for row in here.store.all() if row.status is not Status.CREATING}
+    saved.seats = {id: seat for id, seat in saved.seats.items() if id in everywhere}
+    saved.missing = {id: why for id, why in saved.missing.items() if id in everywhere}
+    rows = {id: row for id, row in everywhere.items() if row.node == here.node}
 
     def is_saved(id: str) -> bool:
         container = present.get(here.site.container_name(id))
@@ -225,7 +261,7 @@ def _save_batch(
         tags = [tag for copy in copies.values() for tag in copy.tags if tag == copy.image or tag in present]
         if tags:
             snapshot = restic.store_stream(ARCHIVE, here.engine.save(tags), [IMAGES, run_tag(run_id)])
-            saved.archives.append(Archive(snapshot, tags))
+            saved.archives.append(Archive(snapshot, tags, here.node))
             saved.seats |= copies
     finally:
         drop_copies(here, list(copies.values()))

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import Site
+from ..common.models import CONTROLLER, Site
 
-FORMAT = 1
+FORMAT = 2  # 1: of a single machine
 # Tags of restic's snapshots. Those of one backup have its run in common.
 STATE, IMAGES = "atelier-state", "atelier-images"
-# The name of an archive in its snapshot.
-ARCHIVE = "images.tar"
+# The names of an archive of images and of one of recordings, each in its snapshot. Both snapshots have the tag IMAGES.
+ARCHIVE, RECORDINGS = "images.tar", "recordings.tar"
 
 
 def run_tag(run_id: str) -> str:
@@ -31,16 +31,18 @@ def run_of(snapshot: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Archive:
-    """Images of some workspaces as ``docker save`` writes them; ``tags`` are their names."""
+    """Images of some workspaces of a machine as ``docker save`` writes them; ``tags`` are their names."""
 
     snapshot: str
     tags: Sequence[str]
+    node: str = CONTROLLER
 
 
 @dataclass(frozen=True)
 class Manifest:
     """``images`` maps workspace ids to the image of each; ``missing`` to why there is none. ``databases`` and
-    ``repositories`` are paths in the state folder whose copies, of one moment, are beside the manifest."""
+    ``repositories`` are paths in the state folder whose copies, of one moment, are beside the manifest. ``recordings``
+    maps machines besides the controller, whose recordings are in the state folder, to their snapshots."""
 
     taken_at: str
     instance: str
@@ -50,19 +52,25 @@ class Manifest:
     missing: Mapping[str, str]
     databases: Sequence[str]
     repositories: Sequence[str]
+    recordings: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self), indent=1))
 
     def check(self, site: Site) -> None:
-        """Raises VALIDATION_ERROR if the settings that names depend on differ from the backup's."""
+        """Raises VALIDATION_ERROR if the settings that names depend on differ from the backup's, or if the inventory
+        lacks one of its machines."""
         for name, there, here in (
             ("atelier_instance", self.instance, site.instance),
             ("atelier_image_prefix", self.image_prefix, site.image_prefix),
         ):
             if there != here:
                 raise other_setting(name, here, there)
+        machines = {archive.node for archive in self.archives} | set(self.recordings)
+        if unknown := machines - set(site.node_names):
+            why = Message("backup.machines_unknown", nodes=", ".join(sorted(unknown)))
+            raise AtelierError(Code.VALIDATION_ERROR, why, field="site.nodes")
 
 
 def read_manifest(file: Path) -> Manifest:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -22,11 +22,12 @@ from ..common.locks import Locks
 from ..common.messages import Message
 from ..common.models import ProxyMode, Site, Status, Workspace
 from ..containers.container import is_unreleased
-from ..containers.context import Context, NodeContext, Progress
+from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
 from ..database.workspace_store import WorkspaceStore
-from .manifest import ARCHIVE, STATE, Manifest, newer, other_setting, read_manifest
+from ..recordings.folders import put_recordings
+from .manifest import ARCHIVE, RECORDINGS, STATE, Manifest, newer, other_setting, read_manifest
 from .restic import Restic, Source
 from .seats import drop_loaded, make_seat_again, mark_lost
 from .state_files import (
@@ -88,10 +89,6 @@ def fetch_backup(
     for an installation with workspaces unless ``replace``; WORKSPACE_BUSY while a backup is made of it, which may
     forget the one that is read; BACKUP_FAILED for a damaged repository; DISK_FULL.
     """
-    if site.nodes:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("backup.several_machines", count=len(site.node_names)), field="site"
-        )
     variables, folder = source.check(site.state_dir), restore_folder(site)
     begun = _begun(folder).exists()
     holds = _holds(site.state_dir)
@@ -128,9 +125,11 @@ def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: s
         try:
             restic.restore(chosen, folder / "files")
             manifest = read_manifest(_saved(folder, site) / WORK / MANIFEST)
-            for number, archive in enumerate(manifest.archives):
-                progress(Message("step.restore_read"), number + 1, len(manifest.archives) + 1)
-                for _ in restic.read(archive.snapshot, ARCHIVE):
+            streams = [(archive.snapshot, ARCHIVE) for archive in manifest.archives]
+            streams += [(snapshot, RECORDINGS) for snapshot in manifest.recordings.values()]
+            for number, stream in enumerate(streams):
+                progress(Message("step.restore_read"), number + 1, len(streams) + 1)
+                for _ in restic.read(*stream):
                     pass
         except AtelierError as error:
             raise restic.damaged(error.message) if error.code is Code.BACKUP_FAILED else error from error
@@ -161,7 +160,7 @@ def place_backup(site: Site) -> None:
 def restore_seats(context: Context, source: Source) -> RestoredSeats:
     """Creates the containers of all workspaces, not started, from their images. One that cannot be created does not
     keep the others from it. Raises BACKUP_FAILED, DISK_FULL, SERVICE_UNAVAILABLE."""
-    here, folder = context.on(), restore_folder(context.site)
+    folder = restore_folder(context.site)
     work = _saved(folder, context.site) / WORK
     manifest = read_manifest(work / MANIFEST)
     restic = Restic(source, source.check(context.site.state_dir), "", folder / "cache")
@@ -171,7 +170,8 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
         # Whoever takes a snapshot meanwhile leaves the images alone.
         for run in {tag.rpartition("-")[2] for tag in manifest.images.values()}:
             held.enter_context(context.locks.batch(run))
-        _load(here, restic, manifest)
+        _load(context, restic, manifest)
+        _load_recordings(context, restic, manifest)
         wanted = wanted_up(context.store)
 
         def make(row: Workspace) -> bool:
@@ -181,7 +181,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
                 mark_lost(context, row, Message("backup.not_saved", why=why))
                 return False
             try:
-                make_seat_again(here, row, image, work)
+                make_seat_again(context.at(row), row, image, work)
             except AtelierError as error:
                 if error.code in _OF_ALL:
                     raise
@@ -197,18 +197,38 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
                 if is_made:
                     made.add(row.id)
                 context.progress(Message("step.restore_seats"), done, len(rows))
-        drop_loaded(here, [tag for archive in manifest.archives for tag in archive.tags if "/snapshot:" in tag])
+        for archive in manifest.archives:
+            with _unless_away():
+                drop_loaded(context.on(archive.node), [tag for tag in archive.tags if "/snapshot:" in tag])
         context.sync_routes()
         (context.site.state_dir / RESTORING).unlink(missing_ok=True)
     missing = [row.name for row in rows if row.id not in made]
     return RestoredSeats(sorted(wanted & made), len(rows), missing)
 
 
-def _load(here: NodeContext, restic: Restic, manifest: Manifest) -> None:
+def _load(context: Context, restic: Restic, manifest: Manifest) -> None:
     for number, archive in enumerate(manifest.archives):
-        here.progress(Message("step.restore_images"), number, len(manifest.archives))
-        if any(here.engine.image(tag) is None for tag in archive.tags):
-            here.engine.load(restic.read(archive.snapshot, ARCHIVE))
+        context.progress(Message("step.restore_images"), number, len(manifest.archives))
+        with _unless_away():
+            engine = context.on(archive.node).engine
+            if any(engine.image(tag) is None for tag in archive.tags):
+                engine.load(restic.read(archive.snapshot, ARCHIVE))
+
+
+def _load_recordings(context: Context, restic: Restic, manifest: Manifest) -> None:
+    for node, snapshot in manifest.recordings.items():
+        with _unless_away():
+            put_recordings(context.site, context.on(node).engine, restic.read(snapshot, RECORDINGS))
+
+
+@contextmanager
+def _unless_away() -> Iterator[None]:
+    """Goes on when the machine does not answer: its workspaces are marked with it when they are to be made."""
+    try:
+        yield
+    except AtelierError as error:
+        if error.code is not Code.NODE_UNAVAILABLE:
+            raise
 
 
 def _begun(folder: Path) -> Path:

@@ -355,9 +355,11 @@ TEXTS = {
     "backup.damaged.remedy": "Use another backup or another copy of the repository, or repair it (restic repair).",
     "backup.other_installation": "The repository {repository} has backups of another installation: {names}.",
     "backup.other_installation.remedy": "Use a repository for each installation.",
-    "backup.several_machines": "Backup and restore work on a single machine; this installation has {count}.",
-    "backup.several_machines.remedy": "Save the workspaces' work with workshop_collect, and see docs/cluster.md for"
-    " the loss of a machine.",
+    "backup.machines_away": "These machines could not be saved: {nodes}. {why}",
+    "backup.machines_away.remedy": "Everything else is in the backup. Run this again when they answer.",
+    "backup.machines_unknown": "The backup has workspaces of machines that the inventory does not name: {nodes}.",
+    "backup.machines_unknown.remedy": "Name them in the inventory (-i), with the addresses of the machines that take"
+    " their place.",
     "backup.no_room": "A backup needs {need} MiB on Docker's disk for a moment, and {free} MiB are free.",
     "backup.no_room.remedy": "Free some space (docker system df shows what takes it), then run this again.",
     "backup.seats_failed": "These workspaces could not be saved: {names}. {why}",

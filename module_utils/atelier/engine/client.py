@@ -399,6 +399,11 @@ class DockerEngine:
         with self._translated(Message("do.copy", path=folder, container=source)), closing(content):
             self._api.put_archive(target, parent, content)
 
+    def unpack(self, container: str, folder: str, archive: Iterator[bytes]) -> None:
+        """Writes the content of a tar archive below an existing folder, with its owners, rights and times."""
+        with self._translated(Message("do.write_files", container=container)):
+            self._api.put_archive(container, folder, archive)
+
     def _read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] | None
     ) -> TarExtract | None:

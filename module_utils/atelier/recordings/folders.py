@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -98,6 +98,18 @@ def recorded_on_node(site: Site, engine: Engine) -> list[str]:
     command = ["/bin/ls", "/recordings"]
     _, output = engine.execute(_recorder(site), command, seconds=_SECONDS, limit=_MOST_LISTED)
     return [name for name in output.split() if _ID.fullmatch(name)]
+
+
+def recordings_archive(site: Site, engine: Engine) -> Generator[bytes] | None:
+    """All recordings of a node as a tar archive in pieces; None for a node without a recorder."""
+    if engine.inspect(_recorder(site)) is None:
+        return None
+    return engine.stream(_recorder(site), "/recordings/.", _READ_SECONDS)
+
+
+def put_recordings(site: Site, engine: Engine, archive: Iterator[bytes]) -> None:
+    """Adds the recordings of such an archive to those of a node."""
+    engine.unpack(_recorder(site), "/recordings", archive)
 
 
 def _recorder(site: Site) -> str:
