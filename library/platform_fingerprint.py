@@ -78,6 +78,10 @@ options:
         type: list
         elements: str
         required: true
+      machines:
+        description: What other machines have of the platform, as a digest by the machine's name.
+        type: dict
+        default: {}
   since:
     description:
       - When all plays ran last, in seconds since 1970; now if not given. V(compare) returns it when plays are left out,
@@ -208,6 +212,7 @@ def _look(module: AnsibleModule, site: Site) -> fingerprints.Fingerprint:
         **fingerprints.services(engine, site.instance),
         **fingerprints.templates(engine, site, given["templates"]),
         **fingerprints.git_server(site),
+        **fingerprints.machines(engine, site, given["machines"]),
     }
     of_api = {"a variable": given["variables"], **fingerprints.sources(map(Path, given["made_from_by_api"]))}
     plays = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from atelier.common.models import Node
+from atelier.engine.interface import Engine, SwarmNode
 from atelier.host.platform_fingerprint import (
     MAX_AGE_SECONDS,
     Fingerprint,
     difference,
     git_server,
+    machines,
     plays_unchanged,
     read_fingerprint,
     sources,
@@ -104,3 +108,22 @@ def test_files_and_folders_have_a_digest_of_all_that_is_in_them(tmp_path: Path) 
     (folder / "a" / "b").touch()
     assert sources(paths)[str(folder)] != before[str(folder)]
     assert sources(paths)[str(paths[1])] == before[str(paths[1])]
+
+
+def test_machines_are_known_by_what_they_have_and_by_what_the_swarm_says(tmp_path: Path) -> None:
+    member = SwarmNode("n1", {"atelier.node": "alpha"}, "ready", "active", "10.0.0.11", 1, 1.0, "26")
+    one, several = site(tmp_path), replace(site(tmp_path), nodes=(Node("alpha", "unix:///alpha"),))
+    known = [
+        machines(cast(Engine, SimpleNamespace(swarm_nodes=lambda found=found: found)), of, {"alpha": digest})
+        for of, found, digest in (
+            (one, [], "d"),
+            (several, [member], "d"),
+            (several, [member], "e"),
+            (several, [replace(member, state="down")], "d"),
+            (several, [replace(member, labels={})], "d"),
+            (several, [replace(member, availability="pause")], "d"),
+        )
+    ]
+    assert known[0] == {}
+    assert known[5] == known[1], "a machine that is paused stays so"
+    assert len({str(sorted(each.items())) for each in known[1:5]}) == 4

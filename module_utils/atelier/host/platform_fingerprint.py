@@ -130,3 +130,11 @@ def host(bridges: Iterable[str]) -> dict[str, str]:
         if index.exists():
             found[f"the bridge {bridge}"] = index.read_text().strip()
     return found
+
+
+def machines(engine: Engine, site: Site, digests: Mapping[str, str]) -> dict[str, str]:
+    """The other machines, by their digests, and what Docker Swarm says of all."""
+    if not site.nodes:
+        return {}
+    swarm = {f"the Swarm's machine {node.id}": f"{node.state} {dict(node.labels)}" for node in engine.swarm_nodes()}
+    return {**swarm, **{f"the machine {name}": digest for name, digest in digests.items()}}
