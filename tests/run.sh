@@ -24,7 +24,8 @@ check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
-check_cluster() { suite cluster --ignore tests/cluster/test_chaos.py; }
+check_cluster() { suite cluster/test_workshop.py; }
+check_cluster_more() { suite cluster --ignore tests/cluster/test_chaos.py --ignore tests/cluster/test_workshop.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_acme() { alone e2e-tests pytest -v --durations 15 tests/acme; }
 check_bare() { suite bare -rP; }
@@ -35,26 +36,24 @@ check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
 }
 
-# The attacks often wait, for the limits that end them: these scenarios, which time nothing, fit in beside them.
-patient=(molecule_forgejo molecule_git_service molecule_squid)
 scenarios=()
 for scenario in molecule/*/molecule.yml; do
-  scenario=molecule_$(basename "$(dirname "$scenario")")
-  [[ " ${patient[*]} " == *" $scenario "* ]] || scenarios+=("$scenario")
+  scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
 # Stage after stage; the lanes of a stage side by side. Each has an installation of its own: other names, ports, bridges and
-# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The chaos waits for 30 seconds
-# only: it makes its installation beside the attacks and the browser, and begins when all lanes but the last have ended.
+# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have, and start Docker Engines whose
+# rules of the firewall would disturb several machines. The attacks often wait, for the limits that end them. The chaos waits
+# for 30 seconds only: it makes its installation beside the others, and begins when all lanes but the last have ended.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
   "module | api | ${scenarios[*]}"
-  "hostile | e2e | ${patient[*]} | chaos"
+  "hostile | e2e | cluster | chaos"
 )
 
-# Several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when they
-# are named.
-for name in cluster cluster_chaos acme backup upgrade bare; do
+# More of several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when
+# they are named.
+for name in cluster_more cluster_chaos acme backup upgrade bare; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
 

@@ -32,7 +32,7 @@ SUBNET = IPv4Network("172.20.112.0/24")
 IMAGE = "atelier-cluster/machine:bare"
 EQUIPPED = "atelier-cluster/machine:equipped"
 _LABEL = "atelier-cluster.machine"
-_CONTROLLER = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+_CONTROLLER = {"ansible_connection": "forked", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
 @dataclass
@@ -179,6 +179,49 @@ def machines(engine: docker.DockerClient, image: str = IMAGE) -> Iterator[Machin
             yield made
     finally:
         made.remove()
+
+
+@contextmanager
+def away(machine: Machine, how: str) -> Iterator[None]:
+    """For the length of the block the machine has no ``power``, no ``network``, or does ``hang``."""
+    if how == "power":
+        machine.container.kill()
+        try:
+            yield
+        finally:
+            machine.container.start()
+            # What cron does at boot on a machine without systemd.
+            machine.run("/usr/local/lib/atelier/start-dockerd")
+    elif how == "network":
+        cable = _cable(machine)
+        subprocess.run(["ip", "link", "set", cable, "down"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["ip", "link", "set", cable, "up"], check=True)
+    else:
+        machine.container.pause()
+        try:
+            yield
+        finally:
+            machine.container.unpause()
+
+
+def _cable(machine: Machine) -> str:
+    """The host's end of the machine's network interface."""
+    index = machine.run("cat", "/sys/class/net/eth0/iflink")
+    found: list[str] = []
+    for file in Path("/sys/class/net").glob("*/ifindex"):
+        with suppress(OSError):  # that of a container which ends just now
+            if file.read_text().strip() == index:
+                found.append(file.parent.name)
+    (cable,) = found
+    return cable
+
+
+def kill_docker(machine: Machine) -> None:
+    """Its supervisor starts it again."""
+    machine.run("sh", "-c", "kill -KILL $(cat /var/run/docker.pid)")
 
 
 @contextmanager

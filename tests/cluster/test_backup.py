@@ -10,7 +10,7 @@ import pytest
 from tests.waiting import eventually
 
 from .installation import Cluster
-from .machines import Machine
+from .machines import Machine, away
 
 # The first test waits for the first `up`, the last one for the purge and another.
 pytestmark = pytest.mark.timeout(2400)
@@ -37,12 +37,9 @@ def inside(cluster: Cluster, seat: dict[str, Any], script: str) -> str:
 def test_a_machine_that_hangs_is_named_and_the_others_are_saved(
     cluster: Cluster, beta: Machine, repository: tuple[str, ...]
 ) -> None:
-    beta.container.pause()
-    try:
+    with away(beta, "hang"):
         eventually(lambda: cluster.nodes()["beta"]["state"] != "ready", "the machine is known to be away", 60)
         answer = cluster.run("backup", *repository, fails=True)
-    finally:
-        beta.container.unpause()
     there = [seat["name"] for seat in cluster.seats() if seat["node"] == "beta"]
     assert f"These workspaces could not be saved: {', '.join(sorted(there))}." in answer
     eventually(lambda: cluster.nodes()["beta"]["state"] == "ready", "it is back", 60)

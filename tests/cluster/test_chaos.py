@@ -12,12 +12,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +27,7 @@ from tests.module.processes import executions
 from tests.waiting import eventually
 
 from .installation import INSTANCE, Cluster
-from .machines import Machine
+from .machines import Machine, away, kill_docker
 
 SEED = int(os.environ.get("ATELIER_CHAOS_SEED", "13"))
 ROUNDS = int(os.environ.get("ATELIER_CHAOS_ROUNDS", "30"))
@@ -322,47 +320,17 @@ def _choose(workshop: Workshop, planned: Round) -> tuple[str, Seat, str]:
 def _broken(workshop: Workshop, victim: str, node: str, job: str) -> Iterator[None]:
     """For the length of the block the machine is away; a program that is killed is started again by its supervisor."""
     machine = workshop.cluster.machine(node)
-    if victim == "power":
-        machine.container.kill()
-        try:
+    if victim in _AWAY:
+        with away(machine, victim):
             yield
-        finally:
-            machine.container.start()
-            # What cron does at boot on a machine without systemd.
-            machine.run("/usr/local/lib/atelier/start-dockerd")
-    elif victim == "network":
-        cable = _cable(machine)
-        subprocess.run(["ip", "link", "set", cable, "down"], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["ip", "link", "set", cable, "up"], check=True)
-    elif victim == "hang":
-        machine.container.pause()
-        try:
-            yield
-        finally:
-            machine.container.unpause()
     else:
         _kill(workshop, victim, machine, job)
         yield
 
 
-def _cable(machine: Machine) -> str:
-    """The host's end of the machine's network interface."""
-    index = machine.run("cat", "/sys/class/net/eth0/iflink")
-    found: list[str] = []
-    for file in Path("/sys/class/net").glob("*/ifindex"):
-        with suppress(OSError):  # that of a container which ends just now
-            if file.read_text().strip() == index:
-                found.append(file.parent.name)
-    (cable,) = found
-    return cable
-
-
 def _kill(workshop: Workshop, victim: str, machine: Machine, job: str) -> None:
     if victim == "dockerd":
-        machine.run("sh", "-c", "kill -KILL $(cat /var/run/docker.pid)")
+        kill_docker(machine)
     elif victim == "node gateway":
         pid = machine.run("docker", "inspect", "--format", "{{.State.Pid}}", f"{INSTANCE}-node-gateway")
         machine.run("kill", "-KILL", pid)

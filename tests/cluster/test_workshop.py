@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from backports import zstd
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.conftest import PATIENCE_MS, enter, launch, visit
 from tests.waiting import eventually
 
 from .installation import INSTANCE, PORT, WORLD, Cluster
-from .machines import Machine
+from .machines import Machine, away, kill_docker
 
 # The first test waits for the first `up`.
 pytestmark = pytest.mark.timeout(2400)
 PASSWORD = "one-of-her-own"
+CROWD = [f"Crowd {number}" for number in range(1, 13)]
 MARK = "what somebody wrote"
 PUSH = "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
 _ANSWERS = """
@@ -241,10 +247,54 @@ def test_recordings_are_found_wherever_the_seat_was(cluster: Cluster, alpha: Mac
         assert seat["id"] not in machine.run("ls", f"{cluster.state}/recordings")
 
 
-def test_a_machine_that_hangs_delays_nobody_and_returns(cluster: Cluster, beta: Machine) -> None:
+def crowd(cluster: Cluster) -> list[dict[str, Any]]:
+    return [seat for seat in cluster.seats() if seat["name"] in CROWD]
+
+
+def test_twelve_seats_are_cloned_although_a_machine_dies_meanwhile(cluster: Cluster, beta: Machine) -> None:
+    """The others go on, and the same command makes what is missing when it is back."""
+    clone = ("play", "workspace_clone", "-e", json.dumps({"clone_source": "Workshop", "clone_names": CROWD}))
+    before = len(cluster.containers("beta", all=True))
+    with ThreadPoolExecutor(1) as beside:
+        run = beside.submit(cluster.run, *clone)
+        eventually(lambda: len(cluster.containers("beta", all=True)) > before, "the first seat is made there", 120)
+        with away(beta, "power"):
+            assert "The machine beta does not answer" in run.result()
+            lost = [seat for seat in crowd(cluster) if seat["status"] != "running"]
+            assert {seat["node"] for seat in lost} == {"beta"} and len(crowd(cluster)) == len(CROWD), lost
+    eventually(lambda: cluster.nodes()["beta"]["state"] == "ready", "it is back", 60)
+    cluster.run(*clone)
+    assert {seat["status"] for seat in crowd(cluster)} == {"running"}
+    eventually(lambda: all(cluster.opens(seat) for seat in cluster.seats()), "all open", 60)
+
+
+def test_each_machine_s_docker_is_killed_and_its_seats_go_on(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
+    for machine in (alpha, beta):
+        kill_docker(machine)
+        eventually(lambda: all(cluster.opens(seat) for seat in cluster.seats()), "all open", 60)
+        eventually(lambda: {seat["status"] for seat in cluster.seats()} == {"running"}, "the list says so", 60)
+
+
+def test_work_on_all_machines_is_collected_before_it_is_removed(cluster: Cluster, alpha: Machine) -> None:
+    seats, folder = crowd(cluster), cluster.state.with_name("archives")
+    of_alpha = next(seat for seat in seats if seat["node"] == "alpha")
+    cluster.in_seat(alpha, of_alpha, f"echo '{MARK}' > /workspace/mine.txt")
+    words = ("-e", json.dumps({"workshop_ids": [seat["id"] for seat in seats], "workshop_archive": str(folder)}))
+    cluster.run("play", "workshop_collect", *words)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = {seat["name"]: folder / seat["file"] for seat in manifest["seats"]}
+    assert files.keys() == set(CROWD)
+    with tarfile.open(fileobj=io.BytesIO(zstd.decompress(files[of_alpha["name"]].read_bytes()))) as content:
+        assert any(name.endswith("mine.txt") for name in content.getnames())
+    cluster.run("play", "workshop_teardown", *words, "-e", "confirm=true")
+    assert crowd(cluster) == []
+    assert cluster.containers("alpha", of_alpha["id"], all=True) == []
+
+
+@pytest.mark.parametrize("how", ["hang", "network"])
+def test_a_machine_that_is_away_delays_nobody_and_returns(cluster: Cluster, beta: Machine, how: str) -> None:
     there, others = on(cluster, "beta"), on(cluster, "controller") + on(cluster, "alpha")
-    beta.container.pause()
-    try:
+    with away(beta, how):
         begun = time.monotonic()
         eventually(
             lambda: cluster.ask(f"{there[0]['id']}.localhost", "/")[0] == 503, "the page says that it is away", 10
@@ -261,8 +311,6 @@ def test_a_machine_that_hangs_delays_nobody_and_returns(cluster: Cluster, beta: 
         begun = time.monotonic()
         cluster.api("POST", f"/api/projects/{others[0]['id']}/checkpoint")
         assert time.monotonic() - begun < 60
-    finally:
-        beta.container.unpause()
     eventually(lambda: all(cluster.opens(seat) for seat in there), "its seats answer again", 30)
     eventually(lambda: {seat["status"] for seat in on(cluster, "beta")} == {"running"}, "the list says so", 60)
 
@@ -277,8 +325,12 @@ def test_a_machine_is_emptied_and_used_again(cluster: Cluster) -> None:
     assert made["node"] == "alpha", "it has most room"
 
 
-def test_a_second_up_changes_nothing(cluster: Cluster) -> None:
-    assert "Done: 0 changed" in cluster.run("up")
+def test_up_mends_what_is_missing_and_then_nothing(cluster: Cluster, alpha: Machine) -> None:
+    alpha.run("docker", "rm", "--force", f"{INSTANCE}-node-gateway")
+    assert "Done: 1 changed" in cluster.run("up")
+    eventually(lambda: all(cluster.opens(seat) for seat in on(cluster, "alpha")), "its seats are reached again", 20)
+    again = cluster.run("up")
+    assert "the platform is as the last run left it" in again and "Done: 0 changed" in again
 
 
 def test_a_lost_machine_s_seats_begin_elsewhere(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
