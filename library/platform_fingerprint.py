@@ -190,8 +190,10 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
-        now = _look(module, site)
-        fingerprints.write_fingerprint(_file(site), replace(now, at=module.params["since"] or now.at))
+        # A machine that failed has to be set up, and told of, by every run until one succeeds.
+        if {node.name for node in site.nodes} <= module.params["look_at"]["machines"].keys():
+            now = _look(module, site)
+            fingerprints.write_fingerprint(_file(site), replace(now, at=module.params["since"] or now.at))
         installation.note(site.state_dir)
     return {"changed": False, "unchanged": True, "look_at": module.params["look_at"]}
 

@@ -28,6 +28,16 @@ description:
 author: Atelier (@atelier)
 version_added: 0.3.0
 extends_documentation_fragment: connection_pipelining
+options:
+  # Of Ansible's own, which reads them.
+  become_success_timeout:
+    description: Seconds to wait for another user's shell.
+    type: int
+    default: 10
+  become_strip_preamble:
+    description: Whether the output of becoming another user is left out.
+    type: bool
+    default: true
 """
 
 # Others, of a `library` folder, are in the packed program only.
@@ -76,7 +86,10 @@ def _run(program: CodeType, folder: str | None, output: int, errors: int) -> NoR
     except BaseException:  # noqa: BLE001 - as an interpreter does
         sys.excepthook(*sys.exc_info())
     finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Whatever happened, nothing of Ansible's worker goes on here.
+            os._exit(code)

@@ -30,7 +30,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 
 
 def inside(cluster: Cluster, seat: dict[str, Any], script: str) -> str:
-    (container,) = cluster.containers(seat["node"], seat["id"])
+    found = cluster.containers(seat["node"], seat["id"])
+    assert found, (cluster.at(seat["node"], "docker", "ps", "--all"), seat, cluster.api("GET", "/api/jobs"))
+    (container,) = found
     return cluster.at(seat["node"], "docker", "exec", "--user", "coder", container, "bash", "-c", script)
 
 
@@ -60,18 +62,18 @@ def test_all_come_back_on_their_machines(
     alpha.run("sh", "-c", f"mkdir -p {recording.parent} && echo '{{}}' > {recording}")
     assert "6 workspaces" in cluster.run("backup", *repository)
 
-    cluster.run("down", "--purge", "--yes")
-    assert not cluster.state.exists()
+    # Another machine takes beta's place; what is on the others is removed.
     cluster.machines.stop(beta)
     cluster.machines.start("beta", atelier_node_labels={})
-    assert "6 workspaces" in cluster.run("restore", *repository)
+    answer = cluster.run("restore", *repository, "--replace")
+    assert "6 workspaces" in answer and "not restored" not in answer
 
     found = cluster.seats()
     same = ("id", "name", "node", "workspaceUrl", "group", "gitRepository", "createdAt")
     assert [{key: seat[key] for key in same} for seat in found] == [{key: seat[key] for key in same} for seat in seats]
     eventually(lambda: all(cluster.opens(seat) for seat in found), "all addresses open their seats", 60)
     assert {seat["id"]: inside(cluster, seat, KEPT) for seat in found} == before
-    assert alpha.run("cat", str(recording)) == "{}\n"
+    assert alpha.run("cat", str(recording)).strip() == "{}"
     for seat in found:
         assert "ahead" not in inside(cluster, seat, "cd /workspace && git push -q 2>&1; git status -sb")
     for name in ("alpha", "beta"):

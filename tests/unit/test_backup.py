@@ -37,6 +37,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message, id_of, read
 from atelier.common.models import Node, Site, Status, Workspace
+from atelier.containers.snapshots import must_flatten
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Container, Image, Size
@@ -556,6 +557,10 @@ class Docker:
     def free_space(self) -> int:
         return self.room
 
+    def execute(self, *_: object, **__: object) -> None:
+        """A node's gateway, which does not answer."""
+        raise AtelierError(Code.ENGINE_ERROR, as_message("There is none."))
+
     def written(self, name: str) -> int:
         return self.own[name]
 
@@ -668,10 +673,11 @@ class Dockers:
 
     by_node: dict[str, Docker]
     away: set[str]
+    failure: AtelierError = AWAY
 
     def of(self, node: str) -> Docker:
         if node in self.away:
-            raise AWAY
+            raise self.failure
         return self.by_node[node]
 
     def route(self, node: str) -> None:
@@ -702,7 +708,7 @@ def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, docke
         rows = seats_on(store, here, dockers)
         everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
         create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
-        create._save_recordings(everywhere, Stored(), "5e7a5e7a", saved)  # type: ignore[arg-type]
+        create._save_recordings(everywhere, Stored(), "5e7a5e7a", tmp_path, saved)  # type: ignore[arg-type]
     assert {archive.node: list(archive.tags) for archive in saved.archives} == {
         node: [saved.seats[made.id].image] for node, made in rows.items()
     }
@@ -710,15 +716,65 @@ def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, docke
     assert saved.recordings == {}, "machines without a recorder have none"
 
 
-def test_a_machine_that_does_not_answer_keeps_no_other_from_being_saved(tmp_path: Path, dockers: Dockers) -> None:
+@pytest.mark.parametrize("code", [Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL])
+def test_a_machine_that_fails_keeps_no_other_from_being_saved(tmp_path: Path, dockers: Dockers, code: Code) -> None:
     here, saved = several(tmp_path), create._Saved()
-    dockers.away = {"beta"}
+    dockers.away, dockers.failure = {"beta"}, AtelierError(code, AWAY.sentence)
     with open_store(tmp_path) as store:
         rows = seats_on(store, here, dockers)
         everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
         create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
     assert saved.seats.keys() == {rows["controller"].id, rows["alpha"].id}
     assert (saved.missing, saved.away) == ({rows["beta"].id: AWAY.sentence}, {"beta": AWAY.sentence})
+
+
+def test_workspaces_of_machines_that_the_inventory_lacks_are_missing(tmp_path: Path, dockers: Dockers) -> None:
+    """As in a backup without the inventory: it must not take the place of complete ones."""
+    saved = create._Saved()
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, several(tmp_path), dockers)
+        store.update(rows["beta"].id, status=Status.ERROR, error=Message("machine_removed", node="gamma"))
+        alone = replace(context(site(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(alone, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+    assert {id: id_of(why) for id, why in saved.missing.items()} == {rows["alpha"].id: "docker.node_unknown"}
+
+
+def test_a_workspace_that_was_moved_meanwhile_is_no_longer_copied(tmp_path: Path, dockers: Dockers) -> None:
+    with open_store(tmp_path) as store:
+        row = seats_on(store, several(tmp_path), dockers)["alpha"]
+        store.update(row.id, node="beta")
+        everywhere = replace(context(several(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        assert seats.copy_seat(everywhere.on("alpha"), row, "5e7a5e7a", tmp_path / "work") is None
+
+
+def test_a_restored_seat_of_a_node_stands_on_no_secrets_for_long(tmp_path: Path, dockers: Dockers) -> None:
+    """Its image has them, and would travel as a layer of the next snapshot."""
+    base = Image("sha256:1", ["one"], ("sha256:2",), {})
+    with open_store(tmp_path) as store:
+        everywhere = replace(context(several(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        labels = {node: seats._config(everywhere.on(node), row(), base)["Labels"] for node in ("controller", "alpha")}
+    assert not must_flatten(replace(base, labels=labels["controller"]))
+    assert must_flatten(replace(base, labels=labels["alpha"]))
+
+
+def test_images_are_loaded_where_their_workspaces_are_now() -> None:
+    manifest = replace(MANIFEST_OF_NOTHING, images={"0123456789ab": "moved", "0123456789cd": "stays"})
+    rows = [row(id="0123456789ab", node="alpha"), row(id="0123456789cd", node="beta")]
+    assert restore._nodes_of(Archive("5e7a", ["moved"], "beta"), manifest, rows) == {"alpha", "beta"}
+    assert restore._nodes_of(Archive("5e7b", ["stays"], "beta"), manifest, rows) == {"beta"}
+
+
+def test_a_machine_of_a_workspace_that_was_never_saved_must_be_there_too(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        one, other = store.reserve([order("one"), order("other")])
+        store.update(one.id, node="beta")
+        store.update(other.id, node="gamma", status=Status.ERROR, error=Message("machine_removed", node="gamma"))
+    copy = tmp_path / "registry.sqlite3"
+    restore._check_machines(several(tmp_path), copy)
+    with pytest.raises(AtelierError) as error:
+        restore._check_machines(site(tmp_path), copy)
+    refused(error, Code.VALIDATION_ERROR, "site.nodes")
+    assert "beta" in error.value.message and "gamma" not in error.value.message
 
 
 def test_machines_that_the_inventory_lacks_are_named(tmp_path: Path) -> None:

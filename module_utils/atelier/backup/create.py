@@ -8,27 +8,30 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from ..common.atomic_files import no_space, write_atomically
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message, as_message
-from ..common.models import Site, Status, Workspace
+from ..common.messages import Message, as_message, id_of
+from ..common.models import CONTROLLER, Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
 from ..engine.interface import Size
-from ..recordings.folders import recordings_archive
+from ..recordings.folders import copy_recordings
 from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, run_of, run_tag
 from .restic import Restic, Source, keep_options
-from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies
+from .seats import OF_NODE, SavedSeat, batches, check_space, copy_seat, drop_copies
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
 
 # Seats that were replaced while the others were copied are copied again, so often.
 _ROUNDS = 3
-# What ends the whole backup: no other seat would fare better.
+_CHUNK = 1024**2
+# What ends the whole backup: no other seat would fare better. A node's full disk is its own.
 _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
 
 
@@ -125,7 +128,7 @@ def _back_up(context: Context, restic: Restic, work: Path, keep: Mapping[str, An
     restic.check_owner(STATE)
     saved = _Saved()
     _save_seats(context, restic, run_id, work, saved)
-    _save_recordings(context, restic, run_id, saved)
+    _save_recordings(context, restic, run_id, work, saved)
     context.progress(Message("step.backup_files"), 0, 1)
     taken_at = now()
     databases, repositories = stage_copies(site.state_dir, work)
@@ -159,6 +162,9 @@ def _save_seats(context: Context, restic: Restic, run_id: str, work: Path, saved
             found = [_save_machine(context, node, restic, run_id, work, saved) for node in context.site.node_names]
             if not any(found):
                 break
+        for row in context.store.all():
+            if row.node not in context.site.node_names and id_of(row.error) != "machine_removed":
+                saved.missing[row.id] = Message("docker.node_unknown", node=row.node)
     context.at_each(_clear)
 
 
@@ -176,22 +182,24 @@ def _save_machine(context: Context, node: str, restic: Restic, run_id: str, work
     return False
 
 
-def _save_recordings(context: Context, restic: Restic, run_id: str, saved: _Saved) -> None:
+def _save_recordings(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
     """Those of nodes; the controller's are files of the state folder."""
     for node in context.site.nodes:
-        with _noted_if_away(context, node.name, saved):
-            pieces = recordings_archive(context.site, context.on(node.name).engine)
-            if pieces is not None:
+        with _noted_if_away(context, node.name, saved), TemporaryFile(dir=work) as file:
+            # First to a file: while Docker reads a container's files, it answers nothing else about that one.
+            if copy_recordings(context.site, context.on(node.name).engine, file):
+                file.seek(0)
+                pieces = iter(partial(file.read, _CHUNK), b"")
                 saved.recordings[node.name] = restic.store_stream(RECORDINGS, pieces, [IMAGES, run_tag(run_id)])
 
 
 @contextmanager
 def _noted_if_away(context: Context, node: str, saved: _Saved) -> Iterator[None]:
-    """Notes that the machine does not answer, and that its workspaces are missing for it."""
+    """Notes that the node does not answer, or fails, and that its workspaces are missing for it."""
     try:
         yield
     except AtelierError as error:
-        if error.code is not Code.NODE_UNAVAILABLE:
+        if node == CONTROLLER or error.code not in OF_NODE:
             raise
         saved.away[node] = error.sentence
         rows = [row for row in context.store.all() if row.node == node and row.id not in saved.seats]
@@ -249,7 +257,7 @@ def _save_batch(
             try:
                 copy = copy_seat(here, row, run_id, work)
             except AtelierError as error:
-                if error.code in _OF_ALL:
+                if error.code in _OF_ALL and (here.node == CONTROLLER or error.code is not Code.DISK_FULL):
                     raise
                 saved.missing[row.id] = error.sentence
                 continue

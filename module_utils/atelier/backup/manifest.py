@@ -4,7 +4,7 @@ images. A backup is complete when the state folder's snapshot, which is made las
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,7 @@ class Manifest:
                 raise other_setting(name, here, there)
         machines = {archive.node for archive in self.archives} | set(self.recordings)
         if unknown := machines - set(site.node_names):
-            why = Message("backup.machines_unknown", nodes=", ".join(sorted(unknown)))
-            raise AtelierError(Code.VALIDATION_ERROR, why, field="site.nodes")
+            raise machines_unknown(unknown)
 
 
 def read_manifest(file: Path) -> Manifest:
@@ -84,6 +83,11 @@ def read_manifest(file: Path) -> Manifest:
 def other_setting(name: str, here: object, there: object) -> AtelierError:
     why = Message("backup.other_setting", name=name, here=here, there=there)
     return AtelierError(Code.VALIDATION_ERROR, why, field=name)
+
+
+def machines_unknown(names: Iterable[str]) -> AtelierError:
+    why = Message("backup.machines_unknown", nodes=", ".join(sorted(names)))
+    return AtelierError(Code.VALIDATION_ERROR, why, field="site.nodes")
 
 
 def newer(version: str) -> AtelierError:

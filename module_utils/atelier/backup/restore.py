@@ -19,17 +19,27 @@ from pathlib import Path
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
-from ..common.messages import Message
-from ..common.models import ProxyMode, Site, Status, Workspace
+from ..common.messages import Message, id_of
+from ..common.models import CONTROLLER, ProxyMode, Site, Status, Workspace
 from ..containers.container import is_unreleased
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
 from ..database.job_store import Jobs, JobState
 from ..database.workspace_store import WorkspaceStore
 from ..recordings.folders import put_recordings
-from .manifest import ARCHIVE, RECORDINGS, STATE, Manifest, newer, other_setting, read_manifest
+from .manifest import (
+    ARCHIVE,
+    RECORDINGS,
+    STATE,
+    Archive,
+    Manifest,
+    machines_unknown,
+    newer,
+    other_setting,
+    read_manifest,
+)
 from .restic import Restic, Source
-from .seats import drop_loaded, make_seat_again, mark_lost
+from .seats import OF_NODE, drop_loaded, make_seat_again, mark_lost
 from .state_files import (
     MANIFEST,
     REGISTRY,
@@ -61,11 +71,12 @@ class Fetched:
 @dataclass(frozen=True)
 class RestoredSeats:
     """``ids`` of the workspaces that should run; ``missing`` the names of those without their files, as their errors
-    tell."""
+    tell; ``unrecorded`` the machines whose recordings are missing."""
 
     ids: Sequence[str]
     workspaces: int
     missing: Sequence[str]
+    unrecorded: Sequence[str]
 
 
 def restore_folder(site: Site) -> Path:
@@ -105,6 +116,7 @@ def fetch_backup(
     manifest.check(site)
     copy = registry_copy(saved / WORK)
     check_registry(copy)
+    _check_machines(site, copy)
     count = _check_addresses(site, copy)
     return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
 
@@ -170,12 +182,14 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
         # Whoever takes a snapshot meanwhile leaves the images alone.
         for run in {tag.rpartition("-")[2] for tag in manifest.images.values()}:
             held.enter_context(context.locks.batch(run))
-        _load(context, restic, manifest)
-        _load_recordings(context, restic, manifest)
+        _load(context, restic, manifest, rows)
+        unrecorded = _load_recordings(context, restic, manifest)
         wanted = wanted_up(context.store)
 
         def make(row: Workspace) -> bool:
             image = manifest.images.get(row.id)
+            if id_of(row.error) == "machine_removed":
+                return False
             if image is None:
                 why = manifest.missing.get(row.id) or Message("container_gone")
                 mark_lost(context, row, Message("backup.not_saved", why=why))
@@ -183,7 +197,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
             try:
                 make_seat_again(context.at(row), row, image, work)
             except AtelierError as error:
-                if error.code in _OF_ALL:
+                if error.code in _OF_ALL and (row.node == CONTROLLER or error.code not in OF_NODE):
                     raise
                 mark_lost(context, row, Message("backup.not_restored", why=error.message))
                 return False
@@ -198,36 +212,48 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
                     made.add(row.id)
                 context.progress(Message("step.restore_seats"), done, len(rows))
         for archive in manifest.archives:
-            with _unless_away():
-                drop_loaded(context.on(archive.node), [tag for tag in archive.tags if "/snapshot:" in tag])
+            for node in _nodes_of(archive, manifest, rows):
+                with _unless_it_fails(node):
+                    drop_loaded(context.on(node), [tag for tag in archive.tags if "/snapshot:" in tag])
         context.sync_routes()
         (context.site.state_dir / RESTORING).unlink(missing_ok=True)
     missing = [row.name for row in rows if row.id not in made]
-    return RestoredSeats(sorted(wanted & made), len(rows), missing)
+    return RestoredSeats(sorted(wanted & made), len(rows), missing, unrecorded)
 
 
-def _load(context: Context, restic: Restic, manifest: Manifest) -> None:
+def _nodes_of(archive: Archive, manifest: Manifest, rows: Sequence[Workspace]) -> set[str]:
+    """The machines whose workspaces have their images in the archive: also those to which one was moved after it was
+    copied."""
+    return {archive.node} | {row.node for row in rows if manifest.images.get(row.id) in archive.tags}
+
+
+def _load(context: Context, restic: Restic, manifest: Manifest, rows: Sequence[Workspace]) -> None:
     for number, archive in enumerate(manifest.archives):
         context.progress(Message("step.restore_images"), number, len(manifest.archives))
-        with _unless_away():
-            engine = context.on(archive.node).engine
-            if any(engine.image(tag) is None for tag in archive.tags):
-                engine.load(restic.read(archive.snapshot, ARCHIVE))
+        for node in _nodes_of(archive, manifest, rows):
+            with _unless_it_fails(node):
+                engine = context.on(node).engine
+                if any(engine.image(tag) is None for tag in archive.tags):
+                    engine.load(restic.read(archive.snapshot, ARCHIVE))
 
 
-def _load_recordings(context: Context, restic: Restic, manifest: Manifest) -> None:
+def _load_recordings(context: Context, restic: Restic, manifest: Manifest) -> list[str]:
+    """Returns the machines whose recordings are missing."""
+    missing = set(manifest.recordings)
     for node, snapshot in manifest.recordings.items():
-        with _unless_away():
-            put_recordings(context.site, context.on(node).engine, restic.read(snapshot, RECORDINGS))
+        with _unless_it_fails(node):
+            if put_recordings(context.site, context.on(node).engine, restic.read(snapshot, RECORDINGS)):
+                missing.remove(node)
+    return sorted(missing)
 
 
 @contextmanager
-def _unless_away() -> Iterator[None]:
-    """Goes on when the machine does not answer: its workspaces are marked with it when they are to be made."""
+def _unless_it_fails(node: str) -> Iterator[None]:
+    """Goes on when a node fails: its workspaces are marked with the reason when they are to be made."""
     try:
         yield
     except AtelierError as error:
-        if error.code is not Code.NODE_UNAVAILABLE:
+        if node == CONTROLLER or error.code not in OF_NODE:
             raise
 
 
@@ -282,6 +308,17 @@ def _chosen(restic: Restic, source: Source, snapshot: str | None) -> str:
     names = ", ".join(f"{entry['short_id']} ({str(entry['time'])[:16]})" for entry in found[-20:]) or "-"
     why = Message("backup.no_snapshot", snapshot=snapshot or "latest", repository=source.repository, names=names)
     raise AtelierError(Code.VALIDATION_ERROR, why, field="snapshot", value=str(snapshot)[:64])
+
+
+def _check_machines(site: Site, copy: Path) -> None:
+    """Raises VALIDATION_ERROR if the inventory lacks the machine of a workspace, unless that was removed."""
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as db:
+        if "node" not in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
+            return  # of a version that had one machine
+        rows = db.execute("SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'")
+        unknown = {node for (node,) in rows} - set(site.node_names)
+    if unknown:
+        raise machines_unknown(unknown)
 
 
 def _check_addresses(site: Site, copy: Path) -> int:

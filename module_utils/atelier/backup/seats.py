@@ -15,15 +15,18 @@ from secrets import token_hex
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import MIB, Status, Workspace
+from ..common.models import CONTROLLER, MIB, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_config, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import git_files, put_git_files
-from ..containers.snapshots import MAX_LAYERS, check_size, check_source, paused_for_copy, recover
+from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
 from ..engine.interface import Image, Size
+from ..engine.machine import free_on
 from ..workspaces.checkpoint_images import checkpoints_of
 from .state_files import entries, seat_folder
 
+# What only ends the work for a node.
+OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
 # A seat is paused while its files are copied, together with what pausing itself takes for less than a second. Larger
 # ones are copied on while they run.
 PAUSE_SECONDS = 0.5
@@ -61,16 +64,20 @@ def check_space(context: NodeContext, batch: Sequence[Workspace], sizes: dict[st
     found = [sizes[name] for row in batch if (name := context.site.container_name(row.id)) in sizes]
     below = max((size.total - size.own for size in found), default=0)
     need = 2 * sum(size.own for size in found) + below + _SPARE_BYTES
-    free = context.engine.free_space()
-    if free < need:
+    free = free_on(context.engine, context.node, context.site.instance)
+    if free is not None and free < need:
         why = Message("backup.no_room", need=need // MIB, free=free // MIB)
         raise AtelierError(Code.DISK_FULL, why, field="site.engine_url")
 
 
 def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> SavedSeat | None:
-    """Copies the seat to an image, paused for a moment if it runs; None if it has no container. The caller holds the
-    batch's lock. Raises WORKSPACE_BUSY, SNAPSHOT_FAILED (also for more than one seat may have), DISK_FULL."""
+    """Copies the seat to an image, paused for a moment if it runs; None if it has no container here, or was moved.
+    The caller holds the batch's lock. Raises WORKSPACE_BUSY, SNAPSHOT_FAILED (also for more than one seat may have),
+    DISK_FULL."""
     with context.locks.workspace(row.id, context.lock_wait):
+        present = context.store.find(id=row.id)
+        if present is None or present.node != context.node:
+            return None
         recover(context, row)
         name = context.site.container_name(row.id)
         if context.engine.inspect(name) is None:
@@ -79,7 +86,7 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
         check_size(context, row, container)
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
         _write_files(context, row, seat_folder(work, row.id))
-        make = context.engine.commit if len(base.layers) < MAX_LAYERS else context.engine.flatten
+        make = context.engine.flatten if must_flatten(base) else context.engine.commit
         with ThreadPoolExecutor(1) as beside:
             with paused_for_copy(context, row, container):
                 image = beside.submit(make, container.id, tag, _config(context, row, base))
@@ -90,6 +97,9 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
 
 def _config(context: NodeContext, row: Workspace, base: Image) -> dict[str, object]:
     labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: row.id}
+    if context.node != CONTROLLER:
+        # There the restored seat stands on the copy.
+        labels[SECRETS_LABEL] = "true"
     return {**base.config, "Labels": labels}
 
 

@@ -29,6 +29,8 @@ from .secret_paths import HOME
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
 _KIND = "snapshot"
+# Of an image that has a seat's secrets in its layers: of a backup.
+SECRETS_LABEL = "atelier.secrets"
 
 
 @contextmanager
@@ -142,9 +144,16 @@ def _take(context: NodeContext, source: Workspace, tag: str, max_layers: int) ->
     recover(context, source)
     container, base = check_source(context, source)
     labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: source.id}
+    labels.pop(SECRETS_LABEL, None)
     with _secrets_held_back(context, source, container):
-        make = context.engine.commit if len(base.layers) < max_layers else context.engine.flatten
+        make = context.engine.flatten if must_flatten(base, max_layers) else context.engine.commit
         return make(container.id, tag, {**base.config, "Labels": labels})
+
+
+def must_flatten(base: Image, max_layers: int = MAX_LAYERS) -> bool:
+    """Whether a copy of a container of this image may not have its layers below: there are too many, or they have
+    secrets, which the copy must not take along."""
+    return len(base.layers) >= max_layers or SECRETS_LABEL in base.labels
 
 
 def recover(context: NodeContext, source: Workspace) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+from ..common.models import CONTROLLER
 from .interface import Engine
 
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
@@ -42,6 +43,14 @@ def disk_at(engine: Engine, instance: str) -> Disk | None:
         free, total, inodes_free, inodes = map(int, _asked(engine, instance, _DF).splitlines()[-1].split())
         return Disk(free, total, inodes_free, inodes)
     return None
+
+
+def free_on(engine: Engine, node: str, instance: str) -> int | None:
+    """The free bytes of Docker's disk on a machine; None if a node's gateway does not answer."""
+    if node == CONTROLLER:
+        return engine.free_space()
+    disk = disk_at(engine, instance)
+    return disk.free if disk else None
 
 
 def memory_at(engine: Engine, instance: str) -> int | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -100,16 +101,21 @@ def recorded_on_node(site: Site, engine: Engine) -> list[str]:
     return [name for name in output.split() if _ID.fullmatch(name)]
 
 
-def recordings_archive(site: Site, engine: Engine) -> Generator[bytes] | None:
-    """All recordings of a node as a tar archive in pieces; None for a node without a recorder."""
+def copy_recordings(site: Site, engine: Engine, file: IO[bytes]) -> bool:
+    """Writes all recordings of a node as a tar archive; returns False for a node without a recorder."""
     if engine.inspect(_recorder(site)) is None:
-        return None
-    return engine.stream(_recorder(site), "/recordings/.", _READ_SECONDS)
+        return False
+    with closing(engine.stream(_recorder(site), "/recordings/.", _READ_SECONDS)) as pieces:
+        file.writelines(pieces)
+    return True
 
 
-def put_recordings(site: Site, engine: Engine, archive: Iterator[bytes]) -> None:
-    """Adds the recordings of such an archive to those of a node."""
+def put_recordings(site: Site, engine: Engine, archive: Iterator[bytes]) -> bool:
+    """Adds the recordings of such an archive to those of a node; returns False for one without a recorder."""
+    if engine.inspect(_recorder(site)) is None:
+        return False
     engine.unpack(_recorder(site), "/recordings", archive)
+    return True
 
 
 def _recorder(site: Site) -> str:

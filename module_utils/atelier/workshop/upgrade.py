@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import CONTROLLER, MIB, Status, Workspace
+from ..common.models import MIB, Status, Workspace
 from ..containers.container import is_unreleased, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
@@ -23,7 +23,7 @@ from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..engine.interface import Container
-from ..engine.machine import disk_at
+from ..engine.machine import free_on
 from ..workspaces.checkpoints import (
     NEW_SUFFIX,
     go_back,
@@ -168,13 +168,8 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
 
 def _check_room(here: NodeContext, row: Workspace, needed: int) -> None:
     """Raises DISK_FULL if the seat's files do not fit on the disk a second time: the old container keeps them."""
-    if here.node == CONTROLLER:
-        free = here.engine.free_space()
-    elif (disk := disk_at(here.engine, here.site.instance)) is not None:
-        free = disk.free
-    else:
-        return
-    if free < needed + _ROOM_LEFT:
+    free = free_on(here.engine, here.node, here.site.instance)
+    if free is not None and free < needed + _ROOM_LEFT:
         told = Message("upgrade.no_room", name=row.name, needed=needed // MIB, free=free // MIB, left=_ROOM_LEFT // MIB)
         raise AtelierError(Code.DISK_FULL, told, field="name")
 
