@@ -41,14 +41,15 @@ for scenario in molecule/*/molecule.yml; do
   scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
 # Stage after stage; the lanes of a stage side by side. Each has an installation of its own: other names, ports, bridges and
-# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have, and start Docker Engines whose
-# rules of the firewall would disturb several machines. The attacks often wait, for the limits that end them. The chaos waits
-# for 30 seconds only: it makes its installation beside the others, and begins when all lanes but the last have ended.
+# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The attacks often wait, for the
+# limits that end them. The chaos waits for 30 seconds only: it makes its installation beside the attacks and the browser, and
+# begins when all lanes but the last have ended. Three machines have the two cores for themselves.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"
   "module | api | ${scenarios[*]}"
-  "hostile | e2e | cluster | chaos"
+  "hostile | e2e | chaos"
+  "cluster"
 )
 
 # More of several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when
