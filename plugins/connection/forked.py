@@ -1,7 +1,7 @@
 """Runs modules for this machine in a copy of the process that Ansible has forked for the task, instead of in a new
 interpreter.
 
-A new Python would only import anew, and compile out of an archive, what this one has loaded: that is most of what a
+A new Python would only import, and compile out of an archive, what this one has loaded: that is most of what a
 task on the controller costs. The copy runs the same program as a new interpreter would, with standard streams of its
 own, and ends; nothing of it is left in the worker.
 """

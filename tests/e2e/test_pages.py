@@ -134,7 +134,7 @@ def test_an_operator_changes_a_workspace(german: Page) -> None:
     dialog.get_by_label("Passwort des Workspace").fill("lang-genug-1")
     dialog.get_by_role("button", name="Stoppen").click()
     expect(facts.get_by_text("Gestoppt")).to_be_visible(timeout=PATIENCE_MS)
-    # With the keyboard alone. A key that meets the button while it is drawn anew is lost: a person presses again.
+    # With the keyboard alone. A key that meets the button while it is drawn again is lost: a person presses again.
     start = facts.get_by_role("button", name="Starten")
     start.press("Enter")
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from ..common.atomic_files import no_space, write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, as_message, id_of
-from ..common.models import CONTROLLER, Site, Status, Workspace
+from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
@@ -25,7 +25,7 @@ from ..engine.interface import Size
 from ..recordings.folders import copy_recordings
 from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, run_of, run_tag
 from .restic import Restic, Source, keep_options
-from .seats import OF_NODE, SavedSeat, batches, check_space, copy_seat, drop_copies
+from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_one_node
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
 
 # Seats that were replaced while the others were copied are copied again, so often.
@@ -199,7 +199,7 @@ def _noted_if_away(context: Context, node: str, saved: _Saved) -> Iterator[None]
     try:
         yield
     except AtelierError as error:
-        if node == CONTROLLER or error.code not in OF_NODE:
+        if not ends_one_node(error, node):
             raise
         saved.away[node] = error.sentence
         rows = [row for row in context.store.all() if row.node == node and row.id not in saved.seats]
@@ -257,7 +257,7 @@ def _save_batch(
             try:
                 copy = copy_seat(here, row, run_id, work)
             except AtelierError as error:
-                if error.code in _OF_ALL and (here.node == CONTROLLER or error.code is not Code.DISK_FULL):
+                if error.code in _OF_ALL and not ends_one_node(error, here.node):
                     raise
                 saved.missing[row.id] = error.sentence
                 continue

@@ -20,7 +20,7 @@ from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message, id_of
-from ..common.models import CONTROLLER, ProxyMode, Site, Status, Workspace
+from ..common.models import ProxyMode, Site, Status, Workspace
 from ..containers.container import is_unreleased
 from ..containers.context import Context, Progress
 from ..database.intent import wanted_up
@@ -39,7 +39,7 @@ from .manifest import (
     read_manifest,
 )
 from .restic import Restic, Source
-from .seats import OF_NODE, drop_loaded, make_seat_again, mark_lost
+from .seats import drop_loaded, ends_one_node, make_seat_again, mark_lost
 from .state_files import (
     MANIFEST,
     REGISTRY,
@@ -197,7 +197,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
             try:
                 make_seat_again(context.at(row), row, image, work)
             except AtelierError as error:
-                if error.code in _OF_ALL and (row.node == CONTROLLER or error.code not in OF_NODE):
+                if error.code in _OF_ALL and not ends_one_node(error, row.node):
                     raise
                 mark_lost(context, row, Message("backup.not_restored", why=error.message))
                 return False
@@ -253,7 +253,7 @@ def _unless_it_fails(node: str) -> Iterator[None]:
     try:
         yield
     except AtelierError as error:
-        if node == CONTROLLER or error.code not in OF_NODE:
+        if not ends_one_node(error, node):
             raise
 
 

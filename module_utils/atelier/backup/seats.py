@@ -25,8 +25,7 @@ from ..engine.machine import free_on
 from ..workspaces.checkpoint_images import checkpoints_of
 from .state_files import entries, seat_folder
 
-# What only ends the work for a node.
-OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
+_OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
 # A seat is paused while its files are copied, together with what pausing itself takes for less than a second. Larger
 # ones are copied on while they run.
 PAUSE_SECONDS = 0.5
@@ -42,6 +41,11 @@ class SavedSeat:
     container: str
     image: str
     tags: Sequence[str]
+
+
+def ends_one_node(error: AtelierError, node: str) -> bool:
+    """Whether the error on that machine ends the work for it alone; the controller's ends all."""
+    return node != CONTROLLER and error.code in _OF_NODE
 
 
 def batches(rows: Sequence[Workspace], sizes: dict[str, Size], name: Callable[[str], str]) -> Iterator[list[Workspace]]:
