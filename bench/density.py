@@ -47,7 +47,8 @@ def measure_density(report: Report, variables: Path) -> None:
         with seats.open_in_browser() as opened:
             _in_use(report, api, seats, opened)
             _answers(report, api, f"{_SEATS} seats, {len(opened)} in use")
-            slowest = p95(herds(_IN_USE, 2))
+            with ThreadPoolExecutor(1) as aside:  # Playwright has the loop of this thread
+                slowest = p95(aside.submit(herds, _IN_USE, 2).result())
         report.add(f"density: claim, {_IN_USE} at once, p95", f"{slowest:.1f} ms", "-", "at most 50 ms", slowest <= 50)
 
 
