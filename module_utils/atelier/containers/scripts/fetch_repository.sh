@@ -20,9 +20,13 @@ if [ ! -e "$new/whole" ]; then
         echo 'atelier: nothing_in_it'
         exit 1
     fi
-    if [ -n "$(timeout --kill-after=5 60 git -C /workspace status --porcelain)" ]; then
-        echo 'atelier: files_there'
-        exit 1
+    if [ -e /workspace/.git ]; then
+        # A git that fails or takes too long says nothing of changes: nothing is removed then.
+        changes=$(timeout --kill-after=5 60 git -C /workspace status --porcelain) || exit
+        if [ -n "$changes" ]; then
+            echo 'atelier: files_there'
+            exit 1
+        fi
     fi
     touch "$new/whole" || exit
 fi
