@@ -6,7 +6,7 @@ import csv
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -147,9 +147,13 @@ class Cluster:
 
 @contextmanager
 def three_machines(
-    folder: Path, labels: Mapping[str, Mapping[str, str]] = MappingProxyType({}), **variables: Any
+    folder: Path,
+    labels: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    nodes: Sequence[str] = ("alpha", "beta"),
+    **variables: Any,
 ) -> Iterator[Cluster]:
-    """The installation, with nothing left of it afterwards. ``labels`` are those of machines."""
+    """The installation, with nothing left of it afterwards. ``labels`` are those of machines, ``nodes`` those that it
+    has at first beside the controller."""
     with only_session("atelier-cluster"):
         client = docker.from_env(timeout=600)
         for image in client.api.images(filters={"reference": "atelier/*"}):
@@ -157,7 +161,7 @@ def three_machines(
                 name, _, version = tag.removeprefix("atelier/").rpartition(":")
                 client.api.tag(tag, f"{INSTANCE}/{name}", version)
         with machines(client, EQUIPPED) as made:
-            for name in ("alpha", "beta"):
+            for name in nodes:
                 made.start(name, atelier_node_labels=dict(labels.get(name, {})))
             installed = Cluster(made, folder, client, **variables)
             try:
