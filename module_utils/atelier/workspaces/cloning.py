@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
@@ -296,8 +296,12 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
         context.sync_routes()
         context.progress(Message("step.snapshot", name=source.name), 0, 1)
         there = context.at(source)
-        with snapshot(there, source, run.id, max_layers=order.max_layers) as image:
-            _finish(context, _images(there, image, {seat.workspace.node for seat in made}), seats)
+        nodes = {seat.workspace.node for seat in made}
+        with (
+            snapshot(there, source, run.id, max_layers=order.max_layers) as image,
+            ThreadPoolExecutor(len(nodes) + 1) as pool,
+        ):
+            _finish(context, _images(there, image, nodes, pool), seats)
     else:
         _finish(context, {}, seats)
     errors = [seat.error for seat in seats if seat.error]
@@ -308,43 +312,57 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
         raise made[0].error
 
 
-def _images(there: NodeContext, image: Image, nodes: Collection[str]) -> dict[str, str | AtelierError]:
-    """The snapshot's name at each of the machines, to which it travels side by side; or why it is not there."""
-    others = [node for node in nodes if node != there.node]
-    found: dict[str, str | AtelierError] = {there.node: image.id}
-    if not others:
-        return found
+def _images(there: NodeContext, image: Image, nodes: set[str], pool: ThreadPoolExecutor) -> dict[str, Future[str]]:
+    """The snapshot's name at each of the machines, when it is there. It is pushed once and pulled side by side, in the
+    pool, which needs a thread for each. What goes wrong with that is raised for the other machines' seats only."""
     remote = remote_name(there.site, image.tags[0])
-    publish(there, image, remote)
+    own: Future[str] = Future()
+    own.set_result(image.id)
+    if nodes <= {there.node}:
+        return {there.node: own}
+    pushed = pool.submit(publish, there, image, remote)
 
-    def pull(node: str) -> str | AtelierError:
-        try:
-            there.on(node).engine.pull(remote)
-        except AtelierError as error:
-            return error
+    def pull(node: str) -> str:
+        pushed.result()
+        there.on(node).engine.pull(remote)
         return remote
 
-    with ThreadPoolExecutor(len(others)) as pool:
-        return found | dict(zip(others, pool.map(pull, others), strict=True))
+    return {node: own if node == there.node else pool.submit(pull, node) for node in nodes}
 
 
-def _finish(context: Context, images: Mapping[str, str | AtelierError], seats: Sequence[_Seat]) -> None:
-    """Creates, starts and awaits all seats in a pool sized for the machines; errors stay with their seat."""
+def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence[_Seat]) -> None:
+    """Creates, starts and awaits all seats in a pool sized for the machines, those of a machine as soon as it has its
+    image; errors stay with their seat."""
     workers = min(_SEATS_PER_CORE * context.cpus(), _MOST_WORKERS, len(seats))
+    waiting: dict[Future[str], list[_Seat]] = {image: [] for image in images.values()}
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_finish_one, context, images, seat): seat for seat in seats}
+        futures: dict[Future[bool], _Seat] = {}
+
+        def begin(seat: _Seat) -> None:
+            futures[pool.submit(_finish_one, context, images, seat)] = seat
+
+        for seat in seats:
+            if seat.make:
+                waiting[images[seat.workspace.node]].append(seat)
+            else:
+                begin(seat)
         ready = 0
-        for future in as_completed(futures):
-            seat = futures[future]
-            try:
-                seat.changed = future.result()
-            except AtelierError as error:
-                seat.changed, seat.error = True, error
-            ready += seat.error is None
-            context.progress(Message("step.seats_ready"), ready, len(seats))
+        while waiting or futures:
+            done, _ = wait([*waiting, *futures], return_when=FIRST_COMPLETED)
+            for image in waiting.keys() & done:
+                for seat in waiting.pop(image):
+                    begin(seat)
+            for future in futures.keys() & done:
+                seat = futures.pop(future)
+                try:
+                    seat.changed = future.result()
+                except AtelierError as error:
+                    seat.changed, seat.error = True, error
+                ready += seat.error is None
+                context.progress(Message("step.seats_ready"), ready, len(seats))
 
 
-def _finish_one(context: Context, images: Mapping[str, str | AtelierError], seat: _Seat) -> bool:
+def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat) -> bool:
     if seat.make:
         with context.locks.workspace(seat.workspace.id, context.lock_wait):
             # It may have been deleted since, or made by another run.
@@ -355,7 +373,7 @@ def _finish_one(context: Context, images: Mapping[str, str | AtelierError], seat
     return _start(context, seat)
 
 
-def _make(context: Context, image: str | AtelierError, seat: _Seat, row: Workspace) -> None:
+def _make(context: Context, image: Future[str], seat: _Seat, row: Workspace) -> None:
     """Creates the seat's container. A failure leaves the row ``error`` and no container, unless its IDE did not answer:
     then the container is kept. If the engine is unavailable the row stays ``creating``."""
     if row.password_hash != seat.password_hash:
@@ -363,11 +381,10 @@ def _make(context: Context, image: str | AtelierError, seat: _Seat, row: Workspa
         context.sync_ports()
         row = row._replace(password_hash=seat.password_hash)
     try:
-        if isinstance(image, AtelierError):
-            raise image
+        found = image.result()
         here = context.at(row)
         with repository_for(here, row, wanted=row.repository is not None) as push:
-            make_seat(here, row, image, push)
+            make_seat(here, row, found, push)
     except AtelierError as error:
         if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
             with suppress(AtelierError):

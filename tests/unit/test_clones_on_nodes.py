@@ -1,0 +1,122 @@
+"""Clones on several machines: each machine's seats wait for, and fail with, their own machine's image only."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from atelier.common.errors import AtelierError, Code
+from atelier.common.messages import as_message
+from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
+from atelier.containers.context import Context
+from atelier.containers.seat_http import DIRECT
+from atelier.database.placement import Machine
+from atelier.engine.interface import Image
+from atelier.workspaces import cloning
+from atelier.workspaces.cloning import CloneOrder, clone
+from support import context, open_store, order, site
+
+ALL = (CONTROLLER, "alpha", "beta")
+REMOTE = "10.0.0.10:5000/test/snapshot:one"
+
+
+class Installation:
+    """Three machines. ``made`` are the seats' images by name, in the order in which the seats were made."""
+
+    def __init__(self, folder: Path, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        nodes = tuple(Node(name, f"unix:///{name}") for name in ALL[1:])
+        self.here = replace(site(folder), nodes=nodes, image_registry="10.0.0.10:5000")
+        self.pushes = 0
+        self.silent = False
+        self.pull: Any = lambda node: None
+        self.made: dict[str, str] = {}
+        engines: Any = SimpleNamespace(
+            of=self._engine,
+            route=lambda _: DIRECT,
+            # The controller has the source's memory besides.
+            machines=lambda: [Machine(name, (66 if name == CONTROLLER else 64) * GIB) for name in ALL],
+            node_labels=lambda wanted, otherwise="": otherwise,
+        )
+        self.context: Context = replace(context(self.here, store, None), engines=engines)
+        monkeypatch.setattr(Context, "sync_routes", lambda _: None)
+        monkeypatch.setattr(Context, "sync_ports", lambda _: None)
+        monkeypatch.setattr(Context, "cpus", lambda _: 2)
+        monkeypatch.setattr(cloning, "leftover_snapshots", lambda _: [])
+        monkeypatch.setattr(cloning, "discard_container", lambda *_: None)
+        monkeypatch.setattr(cloning, "end_access", lambda *_: None)
+        monkeypatch.setattr(cloning, "repository_for", lambda *_, **__: nullcontext(lambda: None))
+        image = Image("sha256:1", ["test/snapshot:one"], (), {})
+        monkeypatch.setattr(cloning, "snapshot", lambda *_, **__: nullcontext(image))
+        monkeypatch.setattr(cloning, "publish", self._publish)
+        monkeypatch.setattr(cloning, "make_seat", self._make)
+
+    def _engine(self, node: str) -> Any:
+        return SimpleNamespace(pull=lambda _: self.pull(node))
+
+    def _publish(self, *_: object) -> None:
+        self.pushes += 1
+        if self.silent:
+            raise AtelierError(Code.ENGINE_ERROR, as_message("The registry does not answer."))
+
+    def _make(self, here: Any, row: Workspace, image: str, *_: object) -> None:
+        self.made[row.name] = image
+        here.store.update(row.id, status=Status.RUNNING)
+
+    def clone(self, count: int) -> dict[str, tuple[str, str | None]]:
+        """The machine and the error of each clone, by name."""
+        seats = clone(self.context, CloneOrder(source_name="one", count=count)).seats
+        return {str(seat["name"]): (str(seat["node"]), seat["error"] and str(seat["error"])) for seat in seats}  # type: ignore[misc]
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("one")])
+        store.update(row.id, status=Status.RUNNING)
+        yield Installation(tmp_path, store, monkeypatch)
+
+
+def test_a_snapshot_is_pushed_once_and_each_machine_uses_its_own_name(installed: Installation) -> None:
+    found = installed.clone(6)
+    assert sorted(node for node, _ in found.values()) == sorted(ALL * 2)
+    assert {error for _, error in found.values()} == {None}
+    assert installed.pushes == 1
+    assert all(
+        installed.made[name] == ("sha256:1" if node == CONTROLLER else REMOTE) for name, (node, _) in found.items()
+    )
+
+
+def test_without_the_registry_only_seats_of_other_machines_fail(installed: Installation) -> None:
+    installed.silent = True
+    found = installed.clone(6)
+    assert {node for node, error in found.values() if error is None} == {CONTROLLER}
+    told = {error for node, error in found.values() if node != CONTROLLER}
+    assert len(told) == 1
+    assert "The registry does not answer" in str(told)
+    rows = {row.name: row for row in installed.context.store.all() if row.cloned_from}
+    assert {row.status for row in rows.values() if row.node == CONTROLLER} == {Status.RUNNING}
+    assert {row.status for row in rows.values() if row.node != CONTROLLER} == {Status.ERROR}
+
+
+def test_seats_of_one_machine_do_not_wait_for_the_image_of_another(installed: Installation) -> None:
+    others_are_made = threading.Event()
+
+    def pull(node: str) -> None:
+        assert node != "alpha" or others_are_made.wait(10), "the others wait for alpha"
+
+    def make(here: Any, row: Workspace, *_: object) -> None:
+        Installation._make(installed, here, row, "")
+        if len(installed.made) == 16:
+            others_are_made.set()
+
+    installed.pull = pull
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cloning, "make_seat", make)
+        found = installed.clone(24)
+    assert len(installed.made) == 24
+    assert {error for _, error in found.values()} == {None}
