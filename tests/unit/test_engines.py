@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Site
-from atelier.containers import engines
+from atelier.containers import departures, engines
 from atelier.containers.context import Context
 from atelier.containers.engines import Engines, route_to
 from atelier.containers.seat_http import DIRECT
@@ -91,19 +93,24 @@ def test_a_machine_that_the_inventory_lost_is_named(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_swarm_calls_down_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    opened: list[str] = []
+    returns = threading.Event()
 
     def open_engine(here: Site, node: str, **_: Any) -> Any:
-        asked.append(node)
+        if node == "alpha":  # it is asked in the background why it is down
+            returns.wait(10)
+            raise Place("unix:///alpha", "alpha").unreachable("ConnectionError")
+        opened.append(node)
         return SimpleNamespace(swarm_nodes=lambda: [swarm_node("alpha", "down"), swarm_node("beta", "unknown")])
 
     monkeypatch.setattr(engines, "open_engine", open_engine)
     made = Engines(three(tmp_path))
     with pytest.raises(AtelierError) as error:
         made.of("alpha")
-    assert error.value.code is Code.NODE_UNAVAILABLE
+    assert "does not answer" in refused(error, Code.NODE_UNAVAILABLE, "site.nodes")
     made.of("beta")
-    assert asked == [CONTROLLER, "beta"]
+    assert opened == [CONTROLLER, "beta"]
+    returns.set()
 
 
 def test_a_machine_that_was_removed_from_the_swarm_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +119,53 @@ def test_a_machine_that_was_removed_from_the_swarm_is_down(tmp_path: Path, monke
         engine = SimpleNamespace(swarm_nodes=lambda members=members: members)
         monkeypatch.setattr(engines, "open_engine", lambda *_, engine=engine, **__: engine)
         assert Engines(three(tmp_path)).down() == down
+
+
+@pytest.mark.parametrize(
+    ("members", "says", "left"),
+    [
+        ([swarm_node(CONTROLLER), swarm_node("beta")], "alpha", True),  # node rm
+        ([swarm_node("alpha", "down"), swarm_node("beta")], "", True),  # swarm leave on the machine
+        ([swarm_node("alpha", "down"), swarm_node("beta")], "another", True),
+        ([swarm_node("alpha", "down"), swarm_node("beta")], "alpha", False),  # its Swarm alone does not answer
+        ([swarm_node("alpha", "down"), swarm_node("beta")], None, False),
+    ],
+)
+def test_a_machine_that_left_the_swarm_is_told_from_one_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[SwarmNode], says: str | None, left: bool
+) -> None:
+    def open_engine(here: Site, node: str, **_: Any) -> Any:
+        if node == "alpha" and says is None:
+            raise Place("unix:///alpha", "alpha").unreachable("ConnectionError")
+        return SimpleNamespace(swarm_nodes=lambda: members, swarm_id=lambda: says, close=lambda: None)
+
+    monkeypatch.setattr(engines, "open_engine", open_engine)
+    with pytest.raises(AtelierError) as error:
+        Engines(three(tmp_path)).of("alpha")
+    told = refused(error, Code.NODE_UNAVAILABLE, "site.nodes")
+    assert "alpha" in told
+    assert ("no longer a member of the Docker Swarm" in told and "./atelier up" in told) is left
+
+
+def test_a_machine_that_hangs_is_waited_for_once_and_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departures, "_WAIT_SECONDS", 0.01)
+    answers, asked = threading.Event(), threading.Semaphore(0)
+
+    def id_at(_: str) -> str:
+        asked.release()
+        answers.wait(10)
+        return ""
+
+    found = departures.Departures(id_at)
+    assert not found.has_left("alpha", "alpha")
+    assert not found.has_left("alpha", "alpha")
+    answers.set()
+    deadline = time.monotonic() + 10
+    while not found.has_left("alpha", "alpha"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert asked.acquire(blocking=False)
+    assert not asked.acquire(blocking=False), "it is asked once in a while only"
 
 
 def test_a_machine_that_goes_away_during_the_work_is_left_out(tmp_path: Path) -> None:

@@ -397,6 +397,8 @@ TEXTS = {
     "docker.away.remedy": "Start it (./atelier up does) or correct atelier_engine_url.",
     "docker.node_away": "The machine {node} does not answer: no Docker Engine at {url} ({kind}).",
     "docker.node_away.remedy": "Start it, or move its workspaces to another machine.",
+    "docker.node_left": "The machine {node} is no longer a member of the Docker Swarm.",
+    "docker.node_left.remedy": "Run ./atelier up with the inventory that names it: it joins again.",
     "node_silent": "Its machine {node} does not answer.",
     "docker.no_connections": "The node's gateway could not read the machine's connections (exit code {code}): {said}",
     "docker.no_connections.remedy": "Run ./atelier up to make the gateway again.",

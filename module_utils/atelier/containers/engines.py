@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
@@ -14,6 +15,7 @@ from ..database.placement import Machine, checked_labels
 from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
 from ..engine.docker_errors import Place
 from ..engine.interface import Engine, SwarmNode
+from .departures import Departures
 from .seat_http import DIRECT, SeatRoute
 
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.
@@ -30,15 +32,27 @@ class Engines:
         self._opened: dict[str, DockerEngine] = {}
         self._routes: dict[str, SeatRoute] = {}
         self._lock = threading.Lock()
-        self._down: set[str] = set()
+        self._members: dict[str, SwarmNode] = {}
         self._asked_at = -_STATE_SECONDS
+        self._departures = Departures(self._id_at)
 
     def of(self, node: str) -> Engine:
         """Raises SERVICE_UNAVAILABLE when the controller's engine does not answer, NODE_UNAVAILABLE when a node's does
-        not, or when Docker Swarm says that the node is down: one that hangs would keep its caller waiting."""
+        not, or when Docker Swarm says that the node is down or does not know it: one that hangs would keep its caller
+        waiting."""
         if node in self.down():
-            raise Place(_known(self._site, node).engine_url, node).unreachable("down")
+            place = Place(_known(self._site, node).engine_url, node)
+            raise place.left_swarm() if self._has_left(node) else place.unreachable("down")
         return self._open(node)
+
+    def _has_left(self, node: str) -> bool:
+        """Whether a machine that is down was removed from the swarm or has left it by itself."""
+        member = self._recent_members().get(node)
+        return member is None or self._departures.has_left(node, member.id)
+
+    def _id_at(self, node: str) -> str:
+        with closing(open_engine(self._site, node, patience=self._patience)) as engine:
+            return engine.swarm_id()
 
     def _open(self, node: str) -> DockerEngine:
         # Not while it connects: a machine that does not answer must not hold up the others.
@@ -52,14 +66,16 @@ class Engines:
     def down(self) -> set[str]:
         """The machines that Docker Swarm calls down, or that were removed from it, as of the last two seconds.
         ``unknown`` is what it says of all of them after its own restart."""
-        if not self._site.nodes:
-            return set()
-        if time.monotonic() > self._asked_at + _STATE_SECONDS:
-            found = self.swarm_nodes()
-            removed = {node.name for node in self._site.nodes} - found.keys() if found else set()
-            self._down = removed | {name for name, node in found.items() if node.state == "down"}
+        found = self._recent_members()
+        removed = {node.name for node in self._site.nodes} - found.keys() if found else set()
+        return removed | {name for name, node in found.items() if node.state == "down"}
+
+    def _recent_members(self) -> dict[str, SwarmNode]:
+        """As ``swarm_nodes``, as of the last two seconds."""
+        if self._site.nodes and time.monotonic() > self._asked_at + _STATE_SECONDS:
+            self._members = self.swarm_nodes()
             self._asked_at = time.monotonic()
-        return self._down
+        return self._members
 
     def close(self) -> None:
         for engine in self._opened.values():

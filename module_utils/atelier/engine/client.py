@@ -593,6 +593,10 @@ class DockerEngine:
         with self._translated(Message("do.list_nodes")):
             return [swarm_node_from(node) for node in self._quick.nodes()]
 
+    def swarm_id(self) -> str:
+        """The machine's id in the swarm that it belongs to; empty if it belongs to none."""
+        return str(self._info.get("Swarm", {}).get("NodeID", ""))
+
     def set_availability(self, node_id: str, availability: str) -> None:
         """Whether Swarm, and with it Atelier, gives the machine anything new: ``active`` or ``pause``."""
         with self._translated(Message("do.change_node", node=node_id)):

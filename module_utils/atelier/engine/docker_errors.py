@@ -31,6 +31,11 @@ class Place:
         away = Message("docker.node_away", node=self.node, url=self.url, kind=kind)
         return AtelierError(Code.NODE_UNAVAILABLE, away, field="site.nodes", node=self.node)
 
+    def left_swarm(self) -> AtelierError:
+        """NODE_UNAVAILABLE for a machine that Docker Swarm no longer has."""
+        left = Message("docker.node_left", node=self.node)
+        return AtelierError(Code.NODE_UNAVAILABLE, left, field="site.nodes", node=self.node)
+
 
 @contextmanager
 def translated(

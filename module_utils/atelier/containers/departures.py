@@ -1,0 +1,46 @@
+"""Tells machines that left Docker Swarm from those that do not answer: Swarm calls both of them down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..common.errors import AtelierError
+
+# How long the first question may keep a caller waiting, and how long an answer holds.
+_WAIT_SECONDS = 0.5
+_FRESH_SECONDS = 10.0
+
+
+class Departures:
+    """Asks machines in the background, since one that is down may never answer. Thread-safe. ``id_at`` returns a
+    machine's id in the Swarm that it belongs to, as its own engine says; empty if it belongs to none."""
+
+    def __init__(self, id_at: Callable[[str], str]) -> None:
+        self._id_at = id_at
+        self._lock = threading.Lock()
+        self._asked_at: dict[str, float] = {}
+        self._left: set[str] = set()
+
+    def has_left(self, node: str, id: str) -> bool:
+        """Whether the machine, which is down with this id, says that it is not that member; as of the last answer."""
+        with self._lock:
+            before, now = self._asked_at.get(node), time.monotonic()
+            is_due = before is None or now > before + _FRESH_SECONDS
+            if is_due:
+                self._asked_at[node] = now
+        if is_due:
+            # A daemon: a process that ends must not wait for a machine that hangs.
+            asking = threading.Thread(target=self._ask, args=(node, id), name=f"ask-{node}", daemon=True)
+            asking.start()
+            if before is None:
+                asking.join(_WAIT_SECONDS)
+        return node in self._left
+
+    def _ask(self, node: str, id: str) -> None:
+        left = False
+        with suppress(AtelierError):
+            left = self._id_at(node) != id
+        (self._left.add if left else self._left.discard)(node)
