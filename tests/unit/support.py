@@ -120,6 +120,9 @@ class OneEngine:
     def machines(self) -> list[Machine] | None:
         return None
 
+    def memory(self) -> dict[str, int]:
+        return {}
+
     def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
         return checked_labels(wanted or otherwise.split(","), [])
 

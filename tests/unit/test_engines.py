@@ -168,6 +168,13 @@ def test_a_machine_that_hangs_is_waited_for_once_and_briefly(monkeypatch: pytest
     assert not asked.acquire(blocking=False), "it is asked once in a while only"
 
 
+def test_memory_may_be_promised_several_times(tmp_path: Path, opened: Engines) -> None:
+    opened._site = replace(three(tmp_path), memory_overcommit=1.5)
+    assert opened.memory() == dict.fromkeys((CONTROLLER, "alpha", "beta"), 12 * GIB)
+    assert {machine.memory for machine in opened.machines() or ()} == {12 * GIB}
+    assert Engines(site(tmp_path)).memory() == {}
+
+
 def test_a_machine_that_goes_away_during_the_work_is_left_out(tmp_path: Path) -> None:
     absent: Any = None
     made = Context(three(tmp_path), absent, absent, *[absent] * 5, lambda *_: None, 1.0)

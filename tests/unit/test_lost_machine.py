@@ -108,6 +108,8 @@ class Machines:
     def __init__(self, registry: dict[str, str]) -> None:
         self.all = {name: Engine(registry) for name in (CONTROLLER, "alpha", "beta")}
         self.lost: set[str] = set()
+        # The memory of machines that have other than 64 GiB.
+        self.room: dict[str, int] = {}
 
     def of(self, node: str) -> Any:
         if node in self.lost or node not in self.all:
@@ -118,7 +120,10 @@ class Machines:
         return DIRECT
 
     def machines(self) -> list[Machine]:
-        return [Machine(name, 64 * GIB) for name in self.all if name not in self.lost]
+        return [Machine(name, size) for name, size in self.memory().items() if name not in self.lost]
+
+    def memory(self) -> dict[str, int]:
+        return {name: self.room.get(name, 64 * GIB) for name in self.all}
 
     def swarm_members(self) -> dict[str, SwarmNode]:
         return {node.id: node for node in self.all[CONTROLLER].swarm_nodes()}
@@ -389,6 +394,75 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
     with pytest.raises(AtelierError, match=r"machine (beta|controller) answers"):
         begin_elsewhere(installed.context, id=row.id, or_base=True)
     assert slow == [True]
+
+
+@pytest.fixture
+def movable(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Moves without files."""
+    monkeypatch.setattr(moves, "snapshot", lambda *_, **__: nullcontext(Image("sha256:1", ["one"], (), {})))
+    monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
+    monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
+    monkeypatch.setattr(moves, "carry_git_files", lambda *_: None)
+    installed.machines.all["beta"].images["sha256:template"] = "sha256:template"
+    return installed
+
+
+def in_container(installed: Installation, row: Workspace) -> dict[str, SeatSpec]:
+    """The containers of the row's machine, where it has one from now on."""
+    there = installed.machines.all[row.node]
+    spec: Any = None
+    there.containers[installed.site.container_name(row.id)] = spec
+    return there.containers
+
+
+def test_a_machine_without_room_is_named_with_what_is_wanted_and_left(movable: Installation) -> None:
+    row = movable.seat("one")
+    movable.machines.room["beta"] = int(1.5 * GIB)
+    with pytest.raises(AtelierError) as error:
+        move(movable.context, id=row.id, name=None, to="beta")
+    told = refused(error, Code.NO_ROOM, "site.nodes")
+    for named in ("'one' needs 2.0 GiB", "beta has 1.5 GiB", "atelier_cluster_memory_overcommit"):
+        assert named in told
+    movable.machines.room[CONTROLLER] = GIB
+    with pytest.raises(AtelierError) as error:
+        move(movable.context, id=row.id, name=None)
+    told = refused(error, Code.NO_ROOM, "site.nodes")
+    for named in ("2.0 GiB", "beta 1.5 GiB", "controller 1.0 GiB"):
+        assert named in told
+
+
+def test_a_move_whose_room_was_taken_meanwhile_is_undone(
+    movable: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = movable.seat("one")
+    here = in_container(movable, row)
+    monkeypatch.setattr(movable.machines, "memory", lambda: {"alpha": 64 * GIB, "beta": GIB})
+    monkeypatch.setattr(movable.machines, "machines", lambda: [Machine("beta", 64 * GIB)])
+    with pytest.raises(AtelierError) as error:
+        move(movable.context, id=row.id, name=None, to="beta")
+    refused(error, Code.NO_ROOM, "site.nodes")
+    assert movable.store.get(id=row.id) == row
+    assert here and not movable.machines.all["beta"].containers
+    # One that stays stopped is promised nothing.
+    stopped_on_purpose(movable.store, row.id)
+    assert move(movable.context, id=row.id, name=None, to="beta").after["node"] == "beta"
+
+
+def test_a_lost_machines_seat_does_not_begin_where_the_room_was_taken_meanwhile(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = installed.seat("one")
+    take_checkpoint(installed.context, id=row.id, name=None)
+    installed.machines.lost.add("alpha")
+    with monkeypatch.context() as full, pytest.raises(AtelierError) as error:
+        full.setattr(installed.machines, "memory", lambda: {"beta": GIB})
+        full.setattr(installed.machines, "machines", lambda: [Machine("beta", 64 * GIB)])
+        begin_elsewhere(installed.context, id=row.id, to="beta")
+    refused(error, Code.NO_ROOM, "site.nodes")
+    assert installed.store.get(id=row.id) == row
+    assert not installed.machines.all["beta"].containers
+    (begun,) = begin_elsewhere(installed.context, id=row.id, to="beta")
+    assert begun.node == "beta"
 
 
 def test_held_back_secrets_are_kept_until_the_seat_is_elsewhere(installed: Installation) -> None:

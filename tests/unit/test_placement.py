@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.common.models import CONTROLLER, GIB
+from atelier.common.models import CONTROLLER, GIB, StopReason
+from atelier.database.intent import back_to_sleep, stopped_on_purpose, wake
 from atelier.database.placement import Machine, as_many_as_fit, checked_labels, place_on, with_labels
 from support import open_store, order, refused
 
@@ -50,6 +52,62 @@ def test_rows_are_on_the_controller_unless_machines_are_offered(tmp_path: Path) 
         (source,) = [row for row in store.all() if row.name == "one"]
         clones = store.reserve_clones(source, None, [None, None], "default", machines=[Machine("gamma", 4 * GIB)])
         assert [row.node for row in clones] == ["gamma", "gamma"]
+
+
+def test_a_start_needs_memory_that_is_not_promised(tmp_path: Path) -> None:
+    memory = {"alpha": 4 * GIB}
+    with open_store(tmp_path) as store:
+        rows = store.reserve([order("one"), order("two"), order("three")], [Machine("alpha", 8 * GIB)])
+        one, two, three = (row.id for row in rows)
+        for id in (one, two, three):
+            store.claim_running_slot(id, memory=memory)  # what was promised before is kept, as after a reboot
+        stopped_on_purpose(store, three)
+        with pytest.raises(AtelierError) as error:
+            store.claim_running_slot(three, memory=memory)
+        told = refused(error, Code.NO_ROOM, "site.nodes")
+        for named in ("'three' needs 2.0 GiB", "alpha has 0.0 GiB"):
+            assert named in told
+        with pytest.raises(AtelierError):
+            store.claim_running_slot(three, memory=memory, dry_run=True)
+        assert store.promised() == {"alpha": 4 * GIB}
+        store.claim_running_slot(three, memory={"beta": 0})  # nobody knows alpha's
+        stopped_on_purpose(store, three, StopReason.IDLE)
+        stopped_on_purpose(store, two)
+        store.claim_running_slot(three, memory=memory)
+        assert store.promised() == {"alpha": 4 * GIB}
+
+
+def test_a_visit_is_no_way_around_the_promises(tmp_path: Path) -> None:
+    memory = {"alpha": 2 * GIB}
+    with open_store(tmp_path) as store:
+        one, two = (row.id for row in store.reserve([order("one"), order("two")], [Machine("alpha", 8 * GIB)]))
+        stopped_on_purpose(store, two, StopReason.IDLE)
+        assert wake(store, [two], ["idle"]) == [two]
+        with pytest.raises(AtelierError) as error:
+            store.claim_running_slot(two, memory=memory)
+        refused(error, Code.NO_ROOM, "site.nodes")
+        back_to_sleep(store, [two])
+        stopped_on_purpose(store, one)
+        wake(store, [two], ["idle"])
+        store.claim_running_slot(two, memory=memory)
+
+
+def test_two_that_start_at_once_do_not_get_the_same_memory(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        ids = [row.id for row in store.reserve([order("one"), order("two")], [Machine("alpha", 8 * GIB)])]
+        for id in ids:
+            stopped_on_purpose(store, id)
+
+        def start(id: str) -> bool:
+            try:
+                store.claim_running_slot(id, memory={"alpha": 3 * GIB})
+            except AtelierError as error:
+                assert error.code is Code.NO_ROOM
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(start, ids)) == [False, True]
 
 
 GPU, BOTH = frozenset({"gpu=true"}), frozenset({"gpu=true", "disk=ssd"})

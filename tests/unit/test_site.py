@@ -62,7 +62,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         assert named in told
 
 
-MACHINES = ("nodes", "image_registry", "controller_seats")
+MACHINES = ("nodes", "image_registry", "controller_seats", "memory_overcommit")
 
 
 def test_the_documentation_of_the_modules_has_every_setting() -> None:

@@ -161,6 +161,10 @@ class Site:
         str, "Host and port of the registry from which nodes pull images; empty on a single machine."
     ] = ""
     controller_seats: Annotated[bool, "Whether workspaces run on the controller, too."] = True
+    memory_overcommit: Annotated[
+        float,
+        "How many times its memory a machine may promise to its running workspaces, with several machines.",
+    ] = 1.0
     seat_disk: Annotated[int, SIZE, "Bytes that the files of one workspace may take, or as V(20g); 0 for no limit."] = 0
     seat_file_size: Annotated[int, SIZE, "Bytes that a single file of a workspace may have; 0 for no limit."] = 0
     # A secret of the installation (container_names); None until its first change.

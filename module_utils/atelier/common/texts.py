@@ -192,6 +192,9 @@ TEXTS = {
     "no_such_label.remedy": "Name labels of a machine, or set atelier_node_labels and run ./atelier up.",
     "no_room": "{fits} of {count} workspaces with {size} GiB of memory each fit on the machines. Free: {free}.",
     "no_room.remedy": "Stop or delete workspaces, ask for less memory, or add a machine.",
+    "no_room_on": "{name!r} needs {size} GiB of memory, and the machine {node} has {free} GiB that are not promised.",
+    "no_room_on.remedy": "Stop workspaces of that machine or move them to another one, give this workspace less memory,"
+    " or raise atelier_cluster_memory_overcommit.",
     "no_addresses": "The network {subnet} has {free} free addresses; {count} are needed.",
     "no_addresses.remedy": "Delete workspaces, or give the installation a larger subnet.",
     "template_unknown": "Unknown template {template!r}.",

@@ -44,7 +44,7 @@ def make_seat(context: NodeContext, workspace: Workspace, image: str, fill: Call
     debugging. The same applies if ``fill`` fails after recording the error.
     """
     name = context.site.container_name(workspace.id)
-    context.store.claim_running_slot(workspace.id, Status.CREATING)
+    context.store.claim_running_slot(workspace.id, Status.CREATING, memory=context.engines.memory())
     discard_container(context, workspace)
     context.engine.create(seat_spec(context, workspace, image, name))
     start_seat(context, workspace, fill)

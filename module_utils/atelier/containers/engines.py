@@ -92,11 +92,19 @@ class Engines:
         if not self._site.nodes:
             return None
         return [
-            Machine(name, found.memory, _labels(found))
+            Machine(name, self._promisable(found), _labels(found))
             for name, found in self.swarm_nodes().items()
             if (found.state, found.availability) == ("ready", "active")
             and (name != CONTROLLER or self._site.controller_seats)
         ]
+
+    def memory(self) -> dict[str, int]:
+        """The bytes of memory that each machine may promise to running workspaces, whether it takes new ones or not;
+        none on a single machine."""
+        return {name: self._promisable(found) for name, found in self._recent_members().items()}
+
+    def _promisable(self, node: SwarmNode) -> int:
+        return int(node.memory * self._site.memory_overcommit)
 
     def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
         """What a row keeps of the labels that its machine must have; ``otherwise`` is what it has where none are

@@ -67,6 +67,13 @@ def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mappin
     return placed
 
 
+def check_fits(name: str, size: int, node: str, left: int) -> None:
+    """Raises NO_ROOM when a machine has fewer bytes of memory left than the workspace is promised."""
+    if size > left:
+        told = Message("no_room_on", name=name, size=f"{size / GIB:.1f}", node=node, free=f"{max(left, 0) / GIB:.1f}")
+        raise AtelierError(Code.NO_ROOM, told, field="site.nodes", node=node)
+
+
 def as_many_as_fit(machines: Sequence[Machine], size: int, promised: Mapping[str, int], most: int) -> list[str]:
     """The nodes of workspaces of that size, placed as by ``place_on`` until no machine has room, or ``most`` are."""
     left = _left(machines, promised)

@@ -24,7 +24,7 @@ from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, 
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
-from .placement import Machine, place_on, with_labels
+from .placement import Machine, check_fits, place_on, with_labels
 from .quotas import check_room
 from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_from
 from .sqlite_file import opened_alone, put_aside, unusable
@@ -217,12 +217,22 @@ class WorkspaceStore:
                 (status, error, seen.id, seen.status),
             )
 
-    def claim_running_slot(self, workspace_id: str, status: Status = Status.RUNNING, *, dry_run: bool = False) -> None:
-        """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows;
-        with ``dry_run``, only tries. Whatever a beginning elsewhere left to do is over. Raises
-        CONCURRENT_LIMIT_REACHED."""
+    def claim_running_slot(
+        self,
+        workspace_id: str,
+        status: Status = Status.RUNNING,
+        *,
+        memory: Mapping[str, int] | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows
+        and its machine has memory for it; with ``dry_run``, only tries. ``memory``: the bytes that each machine may
+        promise, with several machines. Whatever a beginning elsewhere left to do is over. Raises
+        CONCURRENT_LIMIT_REACHED and NO_ROOM."""
         with self._transaction(dry_run):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
+            if not self._is_promised(workspace_id):
+                self._check_memory(workspace_id, memory or {})
             self._db.execute(
                 "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', stop_reason = NULL,"
                 " orders = orders + 1 WHERE id = ?",
@@ -234,6 +244,16 @@ class WorkspaceStore:
         """Notes that nothing is left to do of the workspace's beginning on another machine than a lost one."""
         with self._transaction():
             self._db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (workspace_id,))
+
+    def relocate(self, workspace_id: str, node: str, memory: Mapping[str, int]) -> None:
+        """Notes that the workspace is on another machine from now on, and that nothing is left to do of a beginning
+        elsewhere. ``memory`` as for ``claim_running_slot``. Raises NO_ROOM when it is to run and there is too little
+        memory left."""
+        with self._transaction():
+            self.update(workspace_id, node=node)
+            if self._is_promised(workspace_id):
+                self._check_memory(workspace_id, memory)
+            self.end_beginning(workspace_id)
 
     def check_running_slot(self, workspace_id: str) -> None:
         """Raises CONCURRENT_LIMIT_REACHED when the workspace could not be started now."""
@@ -395,16 +415,34 @@ class WorkspaceStore:
         with self.reading() as db:
             return dict(db.execute("SELECT node, count(*) FROM workspaces GROUP BY node").fetchall())
 
-    def promised(self) -> dict[str, int]:
-        """By node, the memory in bytes of the workspaces that run or are to run."""
+    def promised(self, without: str = "") -> dict[str, int]:
+        """By node, the memory in bytes of the workspaces that run or are to run, ``without`` one of them."""
         with self.reading() as db:
             rows = db.execute(
-                "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' GROUP BY node, memory"
+                "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' AND id <> ?"
+                " GROUP BY node, memory",
+                (without,),
             ).fetchall()
         found: dict[str, int] = {}
         for node, memory, count in rows:
             found[node] = found.get(node, 0) + Limits(memory).memory_bytes * count
         return found
+
+    def _is_promised(self, workspace_id: str) -> bool:
+        """Whether its machine's memory is promised to the workspace already. One that a visit wakes up is to run, and
+        keeps the reason for its stop until it has the promise."""
+        row = self._db.execute(
+            "SELECT 1 FROM workspaces WHERE id = ? AND wanted = 'running' AND stop_reason IS NULL", (workspace_id,)
+        ).fetchone()
+        return row is not None
+
+    def _check_memory(self, workspace_id: str, memory: Mapping[str, int]) -> None:
+        """Raises NO_ROOM when the workspace's machine has too little memory left. One that is not in ``memory`` cannot
+        tell."""
+        row = self.find(id=workspace_id)
+        if row is not None and row.node in memory:
+            left = memory[row.node] - self.promised(workspace_id).get(row.node, 0)
+            check_fits(row.name, row.limits.memory_bytes, row.node, left)
 
     def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
         addresses: list[str] = [""] * len(orders)

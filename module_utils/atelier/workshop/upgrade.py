@@ -149,7 +149,7 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     here.engine.create(seat_spec(here, row, image, new, {_LABEL: "true"}))
     try:
         if runs and row.status is not Status.RUNNING:
-            here.store.claim_running_slot(row.id)
+            here.store.claim_running_slot(row.id, memory=here.engines.memory())
         # Nothing is written while it is copied.
         here.engine.stop(name)
         for folder in FOLDERS:

@@ -272,7 +272,7 @@ def _replace_container(
     labels = {_RESET_LABEL: run_id} if run_id else {}
     context.engine.create(seat_spec(context, row, image, new, labels))
     try:
-        context.store.claim_running_slot(row.id)
+        context.store.claim_running_slot(row.id, memory=context.engines.memory())
     except AtelierError:
         context.engine.remove(new)
         raise

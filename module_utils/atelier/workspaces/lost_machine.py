@@ -190,19 +190,23 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):
         there.engine.create(seat_spec(there, row, image, name))
-    try:
-        if runs:
-            store.claim_running_slot(row.id)
-    except AtelierError:
-        discard_container(there, row)
-        raise
     begun = _Begun(row.node, origin, last.taken_at if last else None)
-    with store.transaction() as db:
-        store.update(row.id, node=there.node, git_pending=GIT_IMPORT if origin == "repository" else None)
-        db.execute(
-            "INSERT OR REPLACE INTO begun_elsewhere (workspace_id, lost, origin, checkpoint) VALUES (?, ?, ?, ?)",
-            (row.id, begun.lost, begun.origin, begun.checkpoint),
-        )
+    memory = there.engines.memory()
+    try:
+        with store.transaction() as db:
+            store.relocate(row.id, there.node, memory)
+            if runs:
+                store.claim_running_slot(row.id, memory=memory)
+            store.update(row.id, git_pending=GIT_IMPORT if origin == "repository" else None)
+            db.execute(
+                "INSERT OR REPLACE INTO begun_elsewhere (workspace_id, lost, origin, checkpoint) VALUES (?, ?, ?, ?)",
+                (row.id, begun.lost, begun.origin, begun.checkpoint),
+            )
+    except AtelierError as error:
+        # Without an answer of the database the row may be there already.
+        if error.code is not Code.REGISTRY_ERROR:
+            discard_container(there, row)
+        raise
     _finish(there, store.get(id=row.id), begun)
     return begun
 

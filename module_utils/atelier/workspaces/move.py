@@ -7,7 +7,6 @@ that is killed before leaves the old container, one that is killed later the new
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ from ..containers.git_provisioning import carry_git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import recover, snapshot
-from ..database.placement import Machine, place_on, with_labels
+from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoint_images import leave_checkpoints, push_missing
 from .views import view
@@ -86,11 +85,11 @@ def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = 
         )
     if to == row.node:
         return row.node
-    return _roomiest(context, row, candidates)
-
-
-def _roomiest(context: Context, row: Workspace, candidates: Sequence[Machine]) -> str:
-    (node,) = place_on(candidates, [row.limits.memory_bytes], context.store.promised())
+    promised, size = context.store.promised(), row.limits.memory_bytes
+    if to is not None:
+        check_fits(row.name, size, to, candidates[0].memory - promised.get(to, 0))
+        return to
+    (node,) = place_on(candidates, [size], promised)
     return node
 
 
@@ -114,16 +113,17 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             if secrets:
                 there.engine.put(name, "/", secrets)
             carry_git_files(here, there, row)
-    except AtelierError:
-        with suppress(AtelierError):
-            discard_container(there, row)
+        # The machine had room before its files traveled; others may have taken it meanwhile.
+        here.store.relocate(row.id, there.node, here.engines.memory())
+    except AtelierError as error:
+        # Without an answer of the database either machine may be the row's: reconcile removes the other container.
+        if error.code is not Code.REGISTRY_ERROR:
+            with suppress(AtelierError):
+                discard_container(there, row)
         if ran:
             with suppress(AtelierError):
                 here.engine.start(name)
         raise
-    with here.store.transaction():
-        here.store.update(row.id, node=there.node)
-        here.store.end_beginning(row.id)
     row = here.store.get(id=row.id)
     here.sync_routes()
     if ran:

@@ -276,10 +276,10 @@ def _give_repository(context: NodeContext, workspace: Workspace) -> None:
 
 def bring_up(context: NodeContext, workspace: Workspace) -> None:
     """Starts the container that the workspace has and awaits its IDE. The caller holds the workspace's lock. Raises
-    CONCURRENT_LIMIT_REACHED, IDE_NOT_READY and what the engine raises."""
+    CONCURRENT_LIMIT_REACHED, NO_ROOM, IDE_NOT_READY and what the engine raises."""
     name = context.site.container_name(workspace.id)
     container = context.engine.inspect(name)
-    context.store.claim_running_slot(workspace.id)
+    context.store.claim_running_slot(workspace.id, memory=context.engines.memory())
     try:
         if container is not None and container.status == "paused":
             context.engine.unpause(name)
@@ -378,7 +378,7 @@ def _dry_run(
     if details := details_of(desired, workspace):
         context.store.update(workspace.id, True, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
-        context.store.claim_running_slot(workspace.id, dry_run=True)
+        context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
     after = view(context.site, workspace, workspace.status)
     if not before:
         # They are unknown before the row exists.
