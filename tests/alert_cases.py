@@ -39,6 +39,10 @@ def _certificate(days: float, life: float = 90) -> Figures:
     }
 
 
+def _between_machines(days: float) -> Figures:
+    return {'atelier_machine_certificate_expires_timestamp_seconds{node="alpha"}': NOW + days * _DAY}
+
+
 def _service(name: str, node: str, value: float) -> Figures:
     return {f'atelier_service_up{{service="{name}",node="{node}"}}': value}
 
@@ -109,6 +113,9 @@ CASES = (
         {"atelier_certificate_renewal_failures": 0},
         "3",
     ),
+    Case("machine_certificate_ends", _between_machines(20), _between_machines(22), "20d 0h 0m 0s", _ON_ALPHA),
+    Case("machine_certificate_ends", _between_machines(0.5), _between_machines(-1), "12h 0m 0s", _ON_ALPHA),
+    Case("machine_certificate_expired", _between_machines(-0.05), _between_machines(0.05), labels=_ON_ALPHA),
     Case("gateway_away", {"atelier_gateway_up": 0}, {"atelier_gateway_up": 1}),
     Case(
         "gateway_errors",

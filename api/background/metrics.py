@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from atelier.backup.create import last_backup
 from atelier.common.messages import as_message
 from atelier.gateway.acme import read_attempts, read_request
-from atelier.gateway.certificate import served_certificate
+from atelier.gateway.certificate import machine_certificates_expire, served_certificate
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -50,7 +50,7 @@ def certificate_expires(services: Services) -> datetime | None:
 
 def platform_metrics(services: Services) -> list[Metric]:
     """The figures of the platform and its machines."""
-    parts = (_workspaces, _jobs, _machines, _health, _https, _backup)
+    parts = (_workspaces, _jobs, _machines, _health, _https, _between_machines, _backup)
     return [metric for part in parts for metric in part(services)]
 
 
@@ -175,6 +175,17 @@ def _https(services: Services) -> list[Metric]:
         float(site.secure_context),
     )
     return [expires, lifetime, failures, secure]
+
+
+def _between_machines(services: Services) -> list[Metric]:
+    expires = GaugeMetricFamily(
+        "atelier_machine_certificate_expires_timestamp_seconds",
+        "When the first of a machine's certificates for connections between machines expires",
+        labels=["node"],
+    )
+    for node, moment in machine_certificates_expire(services.settings.site).items():
+        expires.add_metric([node], moment.timestamp())
+    return [expires]
 
 
 def _backup(services: Services) -> list[Metric]:

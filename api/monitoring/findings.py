@@ -227,6 +227,23 @@ FINDINGS: tuple[Finding, ...] = (
         (Condition("atelier_certificate_renewal_failures", ">", 0),),
         Unit.COUNT,
     ),
+    Finding(
+        "machine_certificate_ends",
+        Severity.WARNING,
+        60,
+        (
+            Condition("atelier_machine_certificate_expires_timestamp_seconds", "<", 21 * _DAY, of="until"),
+            Condition("atelier_machine_certificate_expires_timestamp_seconds", ">=", 0, of="until"),
+        ),
+        Unit.SECONDS,
+    ),
+    Finding(
+        "machine_certificate_expired",
+        Severity.CRITICAL,
+        1,
+        (Condition("atelier_machine_certificate_expires_timestamp_seconds", "<", 0, of="until"),),
+        Unit.SECONDS,
+    ),
     Finding("gateway_away", Severity.CRITICAL, 2, (Condition("atelier_gateway_up", "==", 0),)),
     Finding(
         "gateway_errors",

@@ -11,10 +11,11 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import id_of
+from atelier.common.models import CONTROLLER, Node
 from atelier.engine.one_off import Finished, OneOff
 from atelier.gateway import acme
 from atelier.gateway.acme import is_due, read_attempts, renew
-from atelier.gateway.certificate import served_certificate
+from atelier.gateway.certificate import machine_certificates_expire, served_certificate
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -311,3 +312,17 @@ def test_a_file_that_is_no_certificate_has_no_end(tmp_path: Path) -> None:
     assert served_certificate(tmp_path) is None
     (tmp_path / "gateway/tls.pem").write_text("nonsense")
     assert served_certificate(tmp_path) is None
+
+
+def test_the_first_certificate_of_each_machine_that_expires_counts(tmp_path: Path) -> None:
+    alone = site(tmp_path)
+    several = replace(alone, nodes=(Node("alpha", "unix:///alpha"), Node("new", "unix:///new")))
+    days = {"ca": 1, "engine-client": 90, "registry": 40, "nodes/alpha/node": 20, "nodes/alpha/git-client": 30}
+    for name, valid in {**days, "nodes/removed/node": 2}.items():
+        file = several.pki / f"{name}.crt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(certificate(name, begins=NOW, days=valid)[0])
+    (several.pki / "nodes/alpha/damaged.crt").write_text("nothing")
+    found = machine_certificates_expire(several)
+    assert found == {CONTROLLER: NOW + timedelta(days=40), "alpha": NOW + timedelta(days=20)}
+    assert machine_certificates_expire(alone) == {}

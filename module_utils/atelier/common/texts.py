@@ -916,6 +916,10 @@ TEXTS = {
     "attention.memory_low": "{figure} of memory are left on {node}: programs may be ended at any moment.",
     "attention.certificate_ends_soon": "The gateway's certificate expires in {figure}.",
     "attention.certificate_ends": "The gateway's certificate expires in {figure}.",
+    "attention.machine_certificate_ends": "A certificate for connections between the machines expires in {figure}, on"
+    " {node}.",
+    "attention.machine_certificate_expired": "A certificate for connections between the machines has expired, on"
+    " {node}.",
     "attention.certificate_expired": "The gateway's certificate has expired: browsers refuse the pages and the"
     " workspaces.",
     "attention.certificate_not_renewed": "The gateway's certificate could not be renewed; attempts so far: {figure}.",

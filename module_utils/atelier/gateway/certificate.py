@@ -1,12 +1,16 @@
-"""The certificate that the gateway serves."""
+"""The certificates that an installation has: the gateway's, and those between its machines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+
+from ..common.models import CONTROLLER, Site
 
 SERVED = Path("gateway") / "tls.pem"
 
@@ -26,6 +30,24 @@ def served_certificate(state_dir: Path) -> Certificate | None:
         return parse((state_dir / SERVED).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def machine_certificates_expire(site: Site) -> dict[str, datetime]:
+    """When the first certificate of each machine expires that the installation's own authority has signed for it, by
+    the machine's name; none on a single machine, and for a machine without readable certificates."""
+    folders = {node.name: site.pki / "nodes" / node.name for node in site.nodes}
+    if folders:
+        folders[CONTROLLER] = site.pki
+    found = {name: [*_expiries(folder)] for name, folder in folders.items()}
+    return {name: min(moments) for name, moments in found.items() if moments}
+
+
+def _expiries(folder: Path) -> Iterator[datetime]:
+    for file in folder.glob("*.crt"):
+        with suppress(OSError, ValueError):
+            # The authority's own outlives them, and up does not renew it.
+            if file.name != "ca.crt":
+                yield parse(file.read_bytes()).expires
 
 
 def parse(pem: bytes) -> Certificate:
