@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from atelier.workspaces.checkpoint_images import SCHEDULED
@@ -17,6 +17,8 @@ from ..services.services import Services
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 30.0
+# Half of the executions that people's jobs wait for, too.
+_MACHINES_AT_ONCE = 2
 _CALLER = Caller("127.0.0.1", "schedule")
 
 
@@ -42,14 +44,27 @@ class CheckpointSchedule:
         self._taken = {id: taken for id, taken in self._taken.items() if id in rows}
         late = due(running, self._taken, self._since, moment, self._interval)
         used = await services.activities.heartbeats([rows[id] for id in late])
+        by_node: dict[str, list[str]] = {}
         for id in late:
-            before, self._taken[id] = self._taken.get(id), moment
+            before = self._taken.get(id)
             # One that does not say when it was used counts as used.
             if before is None or used.get(id, moment) > before:
+                by_node.setdefault(rows[id].node, []).append(id)
+            else:
+                self._taken[id] = moment
+        at_once = asyncio.Semaphore(_MACHINES_AT_ONCE)
+        await asyncio.gather(*(self._take(ids, moment, at_once) for ids in by_node.values()))
+
+    async def _take(self, ids: Sequence[str], moment: datetime, at_once: asyncio.Semaphore) -> None:
+        """Takes those of one machine one after the other: each pauses its workspace, and sends its image to the
+        registry. The machines take turns."""
+        services = self._services
+        for id in ids:
+            async with at_once:
+                self._taken[id] = moment
                 job = await asyncio.to_thread(
                     services.jobs.create, "checkpoint", [id], {"checkpoint_id": SCHEDULED}, _CALLER.name
                 )
-                # One after the other: each pauses its workspace, and sends its image to the registry.
                 await submit(services, _CALLER, job)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints by the clock: of workspaces in use, one after the other, and none on a single machine."""
+"""Checkpoints by the clock: of workspaces in use, one at a time on each machine, and none on a single machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from api.background.checkpoint_schedule import CheckpointSchedule, due
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HALF = timedelta(minutes=30)
+NODES = ("alpha", "beta", "gamma")
 
 
 def test_each_is_due_an_interval_after_its_last_one_or_after_the_start() -> None:
@@ -65,6 +66,43 @@ def test_only_workspaces_in_use_on_machines_that_answer_are_paused(monkeypatch: 
     assert look(1) == [ids["busy"], ids["idle"]]
     assert look(29) == []
     assert look(1) == [ids["busy"]]
+
+
+def test_machines_go_side_by_side_and_each_takes_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(id=f"{node[0]}{number:011}", name=f"{node} {number}", node=node) for node in NODES for number in (1, 2)]
+    node_of = {each.id: each.node for each in rows}
+    under_way: list[str] = []
+    most: list[list[str]] = []
+
+    async def beats(rows: Sequence[Workspace]) -> dict[str, datetime]:
+        return {}
+
+    def submit(_services: object, _caller: object, id: str) -> asyncio.Future[None]:
+        async def run() -> None:
+            under_way.append(node_of[id])
+            await asyncio.sleep(0)
+            most.append(list(under_way))
+            under_way.remove(node_of[id])
+
+        return asyncio.ensure_future(run())
+
+    services: Any = SimpleNamespace(
+        clock=SimpleNamespace(now=lambda: NOON),
+        settings=SimpleNamespace(checkpoint_minutes=30, site=SimpleNamespace(nodes=NODES)),
+        watcher=SimpleNamespace(
+            seen={id: SimpleNamespace(status="running") for id in node_of}, answers=lambda node: True
+        ),
+        activities=SimpleNamespace(heartbeats=beats),
+        reads=SimpleNamespace(all=lambda: rows),
+        jobs=SimpleNamespace(create=lambda _, ids, *__: ids[0]),
+    )
+    monkeypatch.setattr(checkpoint_schedule, "submit", submit)
+    schedule = CheckpointSchedule(services)
+    services.clock.now = lambda: NOON + HALF
+    asyncio.run(schedule._look())
+    assert len(most) == len(rows)
+    assert max(len(nodes) for nodes in most) == 2, "the others wait, as people's jobs would"
+    assert all(len(set(nodes)) == len(nodes) for nodes in most)
 
 
 @pytest.mark.parametrize(("minutes", "nodes"), [(30, ()), (0, ("alpha",))])
