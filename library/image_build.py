@@ -84,10 +84,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import progress_reporter, run
-from ansible.module_utils.atelier.common.errors import AtelierError, Code
+from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
 from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.engine.docker_errors import is_engine_away
 from ansible.module_utils.atelier.engine.interface import ImageBuild
 from ansible.module_utils.atelier.engine.ready_made import pull_ready_made
 from ansible.module_utils.basic import AnsibleModule
@@ -107,7 +108,7 @@ def _build(module: AnsibleModule) -> dict[str, Any]:
         try:
             pulled = pull_ready_made(engine, given["pull_from"], given["name"])
         except AtelierError as error:
-            if before is None or error.code is Code.SERVICE_UNAVAILABLE:
+            if before is None or is_engine_away(error):
                 raise
             # The registry of a workshop's venue may be away; what is here was taken from it.
             module.warn(error.sentence)

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.database.job_store import Job, Jobs, JobState
+from atelier.engine.docker_errors import is_engine_away
 
 from ..settings import Settings
 from .adapter import Ended, Execution, Note, execute
@@ -211,7 +212,7 @@ class Queue:
             ended = await self._execute(playbook, variables, job, canceled, ticket.operation)
             if ended.error is None or attempt == _ATTEMPTS:
                 break
-            if ended.error.code is not Code.SERVICE_UNAVAILABLE and self._docker.outages == outages:
+            if not is_engine_away(ended.error) and self._docker.outages == outages:
                 break
             if not ticket.first_result.done():
                 ticket.first_result.set_result(_stalled(job))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
-from atelier.engine.docker_errors import Place, translated
+from atelier.engine.docker_errors import Place, is_engine_away, translated
 from docker.errors import APIError
 
 
@@ -34,3 +34,17 @@ def test_docker_without_its_containerd_is_away(explanation: str, code: Code) -> 
     ):
         raise APIError("500 Server Error", explanation=explanation)
     assert raised.value.code is code
+    assert is_engine_away(raised.value) is (code is Code.SERVICE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        (Place("unix:///run/docker.sock").unreachable("ConnectionError"), True),
+        (Place("tcp://198.51.100.7:2376", "alpha").unreachable("ConnectionError"), False),
+        (AtelierError(Code.SERVICE_UNAVAILABLE, Message("git.not_installed"), field="site.git"), False),
+        (AtelierError(Code.SERVICE_UNAVAILABLE, Message("squid.not_running", container="x")), False),
+    ],
+)
+def test_other_services_that_are_away_are_not_docker(error: AtelierError, is_away: bool) -> None:
+    assert is_engine_away(error) is is_away

@@ -19,6 +19,7 @@ from atelier.common.messages import Message, as_message, id_of
 from atelier.common.models import Status
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
+from atelier.engine.docker_errors import Place
 from support import NETWORKS, ROOMY, order
 
 from api.runner import queue as queue_module
@@ -73,6 +74,36 @@ def test_a_drained_machines_job_says_which_workspaces_stayed(store: WorkspaceSto
     # One that is being created was none of the job's business.
     assert store.get(id=moved).status is Status.CREATING
     assert OPERATIONS[DRAIN].unfinished(jobs, job) == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "runs"),
+    [
+        (AtelierError(Code.SERVICE_UNAVAILABLE, Message("git.not_installed"), field="site.git"), 1),
+        (AtelierError(Code.SERVICE_UNAVAILABLE, Message("squid.not_running", container="x")), 1),
+        (Place("unix:///run/docker.sock").unreachable("ConnectionError"), 2),
+    ],
+)
+def test_only_a_docker_outage_makes_a_job_run_again(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, error: AtelierError, runs: int
+) -> None:
+    """Also where another service that is away raises the same code: its caller learns which one."""
+    ends = [Ended("failed", {}, error), *[Ended("successful", {})] * (runs - 1)]
+    monkeypatch.setattr(queue_module, "execute", lambda *_: ends.pop(0))
+    monkeypatch.setattr(queue_module, "_LOOK_SECONDS", 0.01)
+    jobs = Jobs(store)
+
+    async def scenario() -> None:
+        queue = made(store)
+        job = jobs.create("stop", [], {}, "somebody")
+        end = queue.submit(job)
+        first = await asyncio.wait_for(queue.first_result(job.id), 10)
+        await asyncio.wait_for(end, 10)
+        assert not ends
+        assert id_of(first.error.message) == ("docker_went_away" if runs > 1 else id_of(error.message))
+        await queue.drain()
+
+    asyncio.run(scenario())
 
 
 def test_the_end_is_written_when_the_disk_has_space_again(

@@ -11,6 +11,8 @@ from ..common.messages import Message
 from ..common.plain_text import last_of
 
 LONGEST_REASON = 1000
+# The setting that an error about the controller's engine names.
+_ENGINE_FIELD = "site.engine_url"
 # Docker's messages while its containerd is down, which it restarts itself. It misses the end of a container that is
 # stopped meanwhile; a retry stops that container.
 _WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
@@ -27,7 +29,7 @@ class Place:
         """SERVICE_UNAVAILABLE for the controller's engine, without which nothing goes on; NODE_UNAVAILABLE else."""
         if not self.node:
             away = Message("docker.away", url=self.url, kind=kind)
-            return AtelierError(Code.SERVICE_UNAVAILABLE, away, field="site.engine_url")
+            return AtelierError(Code.SERVICE_UNAVAILABLE, away, field=_ENGINE_FIELD)
         away = Message("docker.node_away", node=self.node, url=self.url, kind=kind)
         return AtelierError(Code.NODE_UNAVAILABLE, away, field="site.nodes", node=self.node)
 
@@ -35,6 +37,11 @@ class Place:
         """NODE_UNAVAILABLE for a machine that Docker Swarm no longer has."""
         left = Message("docker.node_left", node=self.node)
         return AtelierError(Code.NODE_UNAVAILABLE, left, field="site.nodes", node=self.node)
+
+
+def is_engine_away(error: AtelierError) -> bool:
+    """Whether the controller's Docker Engine did not answer. The git server and Squid raise the same code."""
+    return error.code is Code.SERVICE_UNAVAILABLE and error.details.get("field") == _ENGINE_FIELD
 
 
 @contextmanager
@@ -67,7 +74,7 @@ def translated(
             raise AtelierError(
                 Code.NODE_UNAVAILABLE if engine.node else Code.SERVICE_UNAVAILABLE,
                 Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip(".")),
-                field="site.nodes" if engine.node else "site.engine_url",
+                field="site.nodes" if engine.node else _ENGINE_FIELD,
             ) from error
         if "no space left on device" in reason or "disk quota exceeded" in reason:
             raise AtelierError(Code.DISK_FULL, Message("docker.disk_full", attempt=attempt)) from error

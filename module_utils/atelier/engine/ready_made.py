@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+from .docker_errors import is_engine_away
 from .interface import Engine, Image
 
 
@@ -16,7 +17,7 @@ def pull_ready_made(engine: Engine, registry: str, name: str) -> Image:
     try:
         image = engine.pull(remote)
     except AtelierError as error:
-        if error.code is Code.SERVICE_UNAVAILABLE:
+        if is_engine_away(error):
             raise
         why = Message("image_not_ready_made", image=remote, why=error.sentence)
         raise AtelierError(Code.ENGINE_ERROR, why, field="atelier_images_from", value=registry) from error

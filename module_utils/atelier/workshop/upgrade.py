@@ -22,6 +22,7 @@ from ..containers.secret_paths import HOME
 from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
+from ..engine.docker_errors import is_engine_away
 from ..engine.interface import Container
 from ..engine.machine import free_on
 from ..workspaces.checkpoints import (
@@ -42,8 +43,6 @@ _ROOM_LEFT = 1024 * MIB
 _UP = ("running", "paused", "restarting")
 # An upgrade copies files most of the time: more at once only wait for the disk.
 _PER_CORE = 2
-# Docker went away in the middle: which container the seat has is for the next run to see.
-_AWAY = (Code.SERVICE_UNAVAILABLE, Code.NODE_UNAVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def _upgrade_all(context: Context, rows: Sequence[Workspace], check_mode: bool) 
         try:
             return _upgrade(context, row, check_mode)
         except AtelierError as error:
-            if error.code is Code.SERVICE_UNAVAILABLE:
+            if is_engine_away(error):
                 raise
             return UpgradedSeat(row.id, row.name, error=error.sentence)
 
@@ -186,7 +185,8 @@ def _come_up(here: NodeContext, row: Workspace, kept: str | None, *, runs: bool)
             here.engine.stop(name)
             here.store.update(row.id, status=Status.STOPPED, error=None)
     except AtelierError as error:
-        if error.code in _AWAY or kept is None:
+        # After an outage only the next run can see which container the seat has.
+        if kept is None or error.code is Code.NODE_UNAVAILABLE or is_engine_away(error):
             raise
         why = Message("upgrade.went_back", name=row.name, why=error.message)
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..containers.context import Context
+from ..engine.docker_errors import is_engine_away
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure
 
@@ -45,6 +46,6 @@ def _set_one(context: Context, id: str, password_hash: str, check_mode: bool) ->
     try:
         return PasswordSet(id, ensure(context, wanted, check_mode=check_mode).changed)
     except AtelierError as error:
-        if error.code is Code.SERVICE_UNAVAILABLE:
+        if is_engine_away(error):
             raise
         return PasswordSet(id, error=error.sentence, error_code=error.code, details=error.details)

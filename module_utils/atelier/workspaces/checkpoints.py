@@ -29,6 +29,7 @@ from ..containers.template_images import TemplateImages
 from ..database.claims import last_claim
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.workspace_store import new_id
+from ..engine.docker_errors import is_engine_away
 from ..engine.interface import Container
 from .checkpoint_images import (
     RUN,
@@ -291,7 +292,7 @@ def _replace_container(
         # On its own branch again, whatever it was reset to; pushed commits stay on the git server.
         start_filled(context, row._replace(git_pending=pending))
     except AtelierError as error:
-        if kept and error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+        if kept and error.code is not Code.IDE_NOT_READY and not is_engine_away(error):
             with suppress(AtelierError):
                 go_back(context, name, kept)
                 context.store.update(row.id, status=Status.STOPPED, error=None, git_pending=row.git_pending)

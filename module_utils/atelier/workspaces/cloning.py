@@ -19,6 +19,7 @@ from ..containers.git_provisioning import end_access, repository_for
 from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots, remove_leftovers, snapshot
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
+from ..engine.docker_errors import is_engine_away
 from ..engine.interface import Image
 from .credentials_csv import CredentialsCsv
 from .plan import WorkspaceSpec, WorkspaceState
@@ -110,7 +111,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
             _note(context, order, seats)
             _finish_all(context, order, source, run, seats)
         except AtelierError as error:
-            if error.code is not Code.SERVICE_UNAVAILABLE:
+            if not is_engine_away(error):
                 _roll_back(context, run, seats, error)
             raise
         _note(context, order, seats)
@@ -305,7 +306,7 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
     else:
         _finish(context, {}, seats)
     errors = [seat.error for seat in seats if seat.error]
-    gone = next((error for error in errors if error.code is Code.SERVICE_UNAVAILABLE), None)
+    gone = next(filter(is_engine_away, errors), None)
     if gone:
         raise gone
     if made and made[0].error and all(seat.error for seat in made):
@@ -386,7 +387,7 @@ def _make(context: Context, image: Future[str], seat: _Seat, row: Workspace) -> 
         with repository_for(here, row, wanted=row.repository is not None) as push:
             make_seat(here, row, found, push)
     except AtelierError as error:
-        if error.code not in (Code.IDE_NOT_READY, Code.SERVICE_UNAVAILABLE):
+        if error.code is not Code.IDE_NOT_READY and not is_engine_away(error):
             with suppress(AtelierError):
                 discard_container(context.at(row), row)
             context.store.update(row.id, status=Status.ERROR, error=error.message)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Status
 from ..containers.container import is_unreleased
 from ..containers.context import Context
 from ..containers.snapshots import recover, was_interrupted
 from ..database.intent import wanted_up
+from ..engine.docker_errors import is_engine_away
 from .service import bring_up
 
 # A starting IDE keeps a core busy for most of a second: more at once only wait for each other.
@@ -64,6 +65,6 @@ def _revive_one(context: Context, id: str) -> Revived:
             bring_up(here, row)
             return Revived(id, started=True)
     except AtelierError as error:
-        if error.code is Code.SERVICE_UNAVAILABLE:
+        if is_engine_away(error):
             raise
         return Revived(id, error=error.sentence)
