@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -43,12 +44,14 @@ from ..services.workshop import claim_view, ended_views, newest_rehearsal, statu
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
 
-# The contract's sentences, word for word.
-_ALREADY = "Diese E-Mail-Adresse ist bereits registriert."
-_FULL = "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter."
-_TOO_MANY = "Von diesem Browser oder Anschluss aus sind schon so viele Plätze belegt, wie erlaubt sind."
-_OVER = "Der Workshop ist beendet."
-_WRONG_CODE = "Der Zugangscode fehlt oder ist falsch."
+# The contract's sentences for ``error``, word for word; ``message`` has a code like that of every other refusal.
+_GERMAN: Mapping[Code, str] = {
+    Code.ALREADY_CLAIMED: "Diese E-Mail-Adresse ist bereits registriert.",
+    Code.WORKSHOP_FULL: "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter.",
+    Code.TOO_MANY_SEATS: "Von diesem Browser oder Anschluss aus sind schon so viele Plätze belegt, wie erlaubt sind.",
+    Code.WORKSHOP_OVER: "Der Workshop ist beendet.",
+    Code.WRONG_ACCESS_CODE: "Der Zugangscode fehlt oder ist falsch.",
+}
 
 
 async def _admin(request: Request, services: ServicesDep, caller: CurrentCaller) -> None:
@@ -89,11 +92,11 @@ async def claim_workspace(body: ClaimSeat, services: ServicesDep, caller: Curren
             raise
         services.claim_batcher.limiter.count(caller.address)
     if settings.end is not None and services.clock.now() >= settings.end:
-        return _refused(services, caller, Code.WORKSHOP_OVER, _OVER, "Ask the workshop's admin.")
+        return _refused(services, caller, AtelierError(Code.WORKSHOP_OVER, Message("claim.over")))
     if not _is_code(settings.access_code, body.access_code):
         # First of all: without the code nothing is revealed about participants.
-        hint = "Send the workshop's access code as accessCode."
-        return _refused(services, caller, Code.WRONG_ACCESS_CODE, _WRONG_CODE, hint, accessCode=hint)
+        wrong = AtelierError(Code.WRONG_ACCESS_CODE, Message("claim.wrong_code"), field="accessCode")
+        return _refused(services, caller, wrong)
     if settings.generate_passwords:
         services.require_docker()
     if caller.operator or caller.workshop_admin:  # who may register whom they like
@@ -197,11 +200,10 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
     outcome = await services.claim_batcher.claim(participant)
     claim = outcome.claim
     if outcome.status is ClaimStatus.TOO_MANY:
-        hint = "The workshop's admin can release a seat."
-        return _refused(services, caller, Code.TOO_MANY_SEATS, _TOO_MANY, hint)
+        return _refused(services, caller, AtelierError(Code.TOO_MANY_SEATS, Message("claim.too_many")))
     if claim is None:
         services.health.refusals += 1
-        return _refused(services, caller, Code.WORKSHOP_FULL, _FULL, "No seat is left.")
+        return _refused(services, caller, AtelierError(Code.WORKSHOP_FULL, Message("claim.full")))
     if claim.password_due:
         with services.claim_batcher.password_delivery_lock(claim) as ours:
             if ours:
@@ -215,7 +217,8 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
     _wake(services, caller, claim)
     if outcome.status is ClaimStatus.KNOWN:
         seat = _seat(services, claim)
-        return _refused(services, caller, Code.ALREADY_CLAIMED, _ALREADY, f"The seat is {seat['projectName']}.", seat)
+        known = AtelierError(Code.ALREADY_CLAIMED, Message("claim.registered", seat=seat["projectName"]))
+        return _refused(services, caller, known, seat)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
     return JSON(_seat(services, claim))
 
@@ -249,17 +252,11 @@ def _is_code(code: str, given: str | None) -> bool:
     return not code or hmac.compare_digest((given or "").encode(), code.encode())
 
 
-def _refused(
-    services: Services,
-    caller: Caller,
-    code: Code,
-    sentence: str,
-    more: str,
-    seat: ClaimedSeat | None = None,
-    **details: str,
-) -> JSON:
-    services.audit.refuse(caller, "claim", code)
-    return JSON({**error_body(code, sentence, details, f"{sentence} {more}"), **(seat or {})}, STATUS[code])
+def _refused(services: Services, caller: Caller, error: AtelierError, seat: ClaimedSeat | None = None) -> JSON:
+    services.audit.refuse(caller, "claim", error.code)
+    details = {str(error.details["field"]): error.sentence} if "field" in error.details else {}
+    body = error_body(error.code, _GERMAN[error.code], details, error.sentence)
+    return JSON({**body, **(seat or {})}, STATUS[error.code])
 
 
 def _seat(services: Services, claim: Claim) -> ClaimedSeat:

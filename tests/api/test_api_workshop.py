@@ -83,6 +83,7 @@ def test_a_herd(own: Callable[..., Api]) -> None:
         if answer.status_code == 503:
             is_error(answer, 503, "WORKSHOP_FULL")
             assert answer.json()["error"] == FULL
+            assert answer.json()["message"] == "No seat is left. Ask the workshop's admin."
             assert again.status_code == 503
             continue
         first, second = sorted((answer, again), key=lambda answer: answer.status_code)

@@ -186,6 +186,36 @@ def test_claims_that_a_full_workshop_refuses_are_no_errors(looks: Any) -> None:
     assert looks(415, 1035, 525) == 0
 
 
+def test_a_refused_claim_has_the_contracts_german_sentence_and_a_code() -> None:
+    statuses = [ClaimStatus.FULL, ClaimStatus.TOO_MANY]
+
+    async def result(_: Participant) -> ClaimResult:
+        return ClaimResult(statuses.pop(), None)
+
+    services: Any = SimpleNamespace(
+        claim_batcher=SimpleNamespace(claim=result),
+        audit=SimpleNamespace(refuse=lambda *_: None),
+        health=SimpleNamespace(refusals=0),
+    )
+    found = {}
+    while statuses:
+        claim = _claim(services, Caller("192.0.2.7", "somebody"), Participant("Lena", "lena@example.com"))
+        answer = json.loads(asyncio.run(claim).body)
+        assert answer["codes"]["message"]["id"] == "sentences"
+        found[answer["codes"]["message"]["params"]["first"]["id"]] = (answer["error"], answer["message"])
+    assert found == {
+        "claim.full": (
+            "Leider sind keine Workspaces mehr verfügbar. Bitte wenden Sie sich an den Workshop-Leiter.",
+            "No seat is left. Ask the workshop's admin.",
+        ),
+        "claim.too_many": (
+            "Von diesem Browser oder Anschluss aus sind schon so viele Plätze belegt, wie erlaubt sind.",
+            "Claims from this browser or connection already hold as many seats as allowed. The workshop's admin can"
+            " release a seat.",
+        ),
+    }
+
+
 def test_few_answers_a_reload_and_silence_tell_nothing(looks: Any) -> None:
     looks(0, 100, 0)
     assert looks(15, 100, 10) == 0
