@@ -58,6 +58,8 @@ failed_seats:
 from typing import Any
 
 from ansible.module_utils.atelier.ansible_module import own_options, run_with_context, seats_result
+from ansible.module_utils.atelier.common.errors import AtelierError, Code
+from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.containers.context import Context
 from ansible.module_utils.atelier.workshop.upgrade import upgrade
 from ansible.module_utils.basic import AnsibleModule
@@ -72,7 +74,8 @@ def main() -> None:
 def _upgrade(module: AnsibleModule, context: Context) -> dict[str, Any]:
     wanted = own_options(module)
     if sum(bool(wanted[choice]) for choice in _CHOICES) != 1:
-        module.fail_json(msg="Exactly one of name, id, group and all: true says which workspaces to upgrade.")
+        message = Message("input.exactly_one", names=", ".join(_CHOICES))
+        raise AtelierError(Code.VALIDATION_ERROR, message, field="name")
     del wanted["all"]
     return seats_result(upgrade(context, **wanted, check_mode=module.check_mode), "changed")
 

@@ -255,7 +255,7 @@ def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, cour
         mended = site.play("workspace_start", workspace_id=seat["id"]).succeeded().result["workspace"]
         assert (mended["git_problem"], mended["repository"]["branch"]) == (None, f"clone/course-{number}")
 
-    # Access that could not be ended is ended as soon as the server can be asked.
+    # Access that could not be revoked is ended as soon as the server can be asked.
     with stopped(site, "git"):
         deleted = site.play("workspace_delete", workspace_id=seats[0]["id"]).succeeded()
         assert "could not be ended" in json.dumps(deleted.result["warnings"])

@@ -168,13 +168,18 @@ def test_a_manifest_holds_codes(tmp_path: Path) -> None:
 
 
 # Calls that say something to people, and exceptions that a message may quote as its cause.
-_SAYS = re.compile(r"AtelierError|Message|Drift|NotADomain|Limiter|Saved|HTTPException|error_body|warn|[A-Z]\w*Error")
+_SAYS = re.compile(
+    r"AtelierError|Message|Drift|NotADomain|Limiter|Saved|HTTPException|HttpResponse|error_body|warn|broken|_silent|_failed"
+    r"|fail_json|[A-Z]\w*Error"
+)
 _PROSE = re.compile(r"[A-Za-z']{2,} [a-z']")
 # Start-up errors, which an operator reads in a log; bugs; what its own module catches.
 _UNSEEN_FILES = {"api/settings.py", "api/web/i18n.py"}
 _UNSEEN_ERRORS = {"AssertionError", "ConnectionError", "KeyError", "TimeoutError"}
 _UNSEEN_TEXTS = {"the checksum differs", "a record without length", "the mode ", " has no proxy", "not changeable: "}
 _UNSEEN_TEXTS |= {" is no absolute path"}
+# What restic or its absence says, quoted with its remedy.
+_UNSEEN_TEXTS |= {"it told of no snapshot", " is missing", "exit code "}
 
 
 def test_a_sentence_without_a_code_is_refused() -> None:

@@ -23,6 +23,8 @@ TEXTS = {
     "not_restarted": "Docker did not restart the container of {name!r}.",
     "not_restarted.remedy": "Stop and start the workspace: that ends all its processes and applies its present"
     " password.",
+    "made_from_template": "The container of {name!r} was gone. It was re-created from its template {template!r}; files"
+    " that were only in the old one are lost.",
     "release_failed": "Its release failed: {why}",
     # Jobs.
     "canceled": "The job was canceled.",
@@ -75,8 +77,12 @@ TEXTS = {
     "on_no_branch": "HEAD is detached.",
     "took_longer": "it took longer than {seconds:g} seconds. {said}",
     # Archives.
-    "archive_broken": "The archive is incomplete: {why}",
+    "archive_broken": "The archive is incomplete: {why}.",
     "archive_broken.remedy": "Run this again.",
+    "archive.differs": "{file} differs from what was written",
+    "archive.unreadable": "it cannot be read back: {why}",
+    "archive.shorter": "it has {bytes} of {expected} bytes",
+    "archive.interrupted": "Docker interrupted the transfer",
     "tar.breaks_off": "it breaks off after {bytes} bytes",
     "tar.no_end": "something follows its end",
     "tar.damaged": "entry {entry} is damaged",
@@ -500,6 +506,11 @@ TEXTS = {
     "git.no_list.remedy": "See its container's log.",
     "git.no_json": "The git server answered {method} {path} with {status} and {kind}, not JSON.",
     "git.no_json.remedy": "Check whether another program listens on the git server's socket.",
+    "git.no_answer": "no answer within {seconds:g} seconds",
+    "git.reason": ": {said}",
+    "git.body_of_type": "a body of the type {kind}",
+    "git.access_left": "The access of the workspace {workspace} to the git server could not be revoked: {why} The"
+    " playbook reconcile, with repair=true, revokes it.",
     "git.foreign_credentials": "it is not what ./atelier up writes",
     "git.name_no_text": "its name is no text",
     # The gateway and the proxies.

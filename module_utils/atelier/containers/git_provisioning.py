@@ -188,10 +188,7 @@ def end_access(context: Context, workspace_id: str) -> str | None:
     try:
         open_forge(context.site, _PATIENCE).revoke_seat(*seats_of(context.site, workspace_id))
     except AtelierError as error:
-        return (
-            f"The access of the workspace {workspace_id} to the git server could not be ended: {error.message}"
-            " The playbook reconcile, with repair=true, does it."
-        )
+        return Message("git.access_left", workspace=workspace_id, why=error.message)
     context.store.revoked(workspace_id)
     return None
 

@@ -52,8 +52,8 @@ class HttpResponse:
     @property
     def message(self) -> str:
         """What the server said was wrong, as a part of a sentence of ours: no longer than that, without a full stop."""
-        said = str(self.json.get("message", "")) if isinstance(self.json, Mapping) else ""
-        return said.strip().rstrip(".")[:_SHOWN]
+        said = self.json.get("message", "") if isinstance(self.json, Mapping) else ""
+        return said if isinstance(said, Message) else str(said).strip().rstrip(".")[:_SHOWN]
 
 
 def read_credentials(git: GitServer) -> Credentials:
@@ -101,7 +101,7 @@ class ForgeApi:
                 if pause is None or not safe:
                     raise self._silent(method, path, str(error) or type(error).__name__) from error
             except TimeoutError as error:
-                raise self._silent(method, path, f"no answer within {self._timeout:g} seconds") from error
+                raise self._silent(method, path, Message("git.no_answer", seconds=self._timeout)) from error
             except _TooMuchError as error:
                 raise self._error(Code.GIT_ERROR, "git.too_large", method=method, path=path) from error
             except (OSError, http.client.HTTPException) as error:
@@ -150,7 +150,7 @@ class ForgeApi:
                 parsed = json.loads(content)
             except ValueError as error:
                 if response.status >= 400:
-                    return HttpResponse(response.status, {"message": f"a body of the type {kind or 'unknown'}"})
+                    return HttpResponse(response.status, {"message": Message("git.body_of_type", kind=kind or "?")})
                 raise self._error(
                     Code.GIT_ERROR,
                     "git.no_json",
@@ -174,7 +174,7 @@ class ForgeApi:
         )
 
     def _refused(self, method: str, path: str, answer: HttpResponse) -> AtelierError:
-        said = f": {answer.message}" if answer.message else ""
+        said = Message("git.reason", said=answer.message) if answer.message else ""
         words = {"method": method, "path": path, "status": answer.status, "said": said}
         if answer.status == 401:
             return self._error(Code.SERVICE_UNAVAILABLE, "git.credentials_refused", file=self._git.credentials)
@@ -187,10 +187,19 @@ class ForgeApi:
         return self._error(Code.GIT_ERROR, "git.answered", **words)
 
     def _error(self, code: Code, id: str, **params: object) -> AtelierError:
+        return AtelierError(code, self._without_secrets(Message(id, **params)))
+
+    def _without_secrets(self, message: Message) -> Message:
         """Whatever a server may have repeated of them, our secrets are in no error."""
-        for secret in (self._credentials.token, self._credentials.password):
-            params = {name: str(value).replace(secret, "[redacted]") for name, value in params.items()}
-        return AtelierError(code, Message(id, **params))
+        params: dict[str, object] = {}
+        for name, value in message.params.items():
+            if isinstance(value, Message):
+                value = self._without_secrets(value)
+            elif isinstance(value, str):
+                for secret in (self._credentials.token, self._credentials.password):
+                    value = value.replace(secret, "[redacted]")
+            params[name] = value
+        return Message(message.id, **params)
 
 
 def part(name: str) -> str:

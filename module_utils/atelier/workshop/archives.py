@@ -45,7 +45,7 @@ def write_archive(folder: Path, chunks: Iterable[bytes], name: Callable[[str], s
         size, content_size, digest = _compress(chunks, file)
         again = sha256_of(path)
         if (path.stat().st_size, again) != (size, digest):
-            raise broken(f"{path.name} differs from what was written.")
+            raise broken(Message("archive.differs", file=path.name))
         entries = count_entries(path, content_size)
         whole = folder / name(digest)
         path.replace(whole)
@@ -67,9 +67,9 @@ def count_entries(path: Path, content_size: int) -> int:
                 walk.feed(chunk)
             walk.finish()
         except (TarError, EOFError) as error:
-            raise broken(f"it cannot be read back: {error}.") from error
+            raise broken(Message("archive.unreadable", why=error)) from error
     if walk.bytes != content_size:
-        raise broken(f"it has {walk.bytes} of {content_size} bytes.")
+        raise broken(Message("archive.shorter", bytes=walk.bytes, expected=content_size))
     return walk.entries
 
 
@@ -81,7 +81,7 @@ def open_archive(path: Path) -> Iterator[IO[bytes]]:
         with zstd.open(path, "rb") as content:
             yield content
     except (zstd.ZstdError, OSError) as error:
-        raise broken(f"it cannot be read back: {error}.") from error
+        raise broken(Message("archive.unreadable", why=error)) from error
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -128,7 +128,7 @@ def _compress(chunks: Iterable[bytes], file: IO[bytes]) -> tuple[int, int, str]:
         content_size += len(chunk)
         tail = (tail + chunk)[-len(_END) :] if len(chunk) < len(_END) else chunk[-len(_END) :]
     if tail != _END:
-        raise broken("Docker interrupted the transfer.")
+        raise broken(Message("archive.interrupted"))
     write(compressor.flush())
     file.flush()
     os.fsync(file.fileno())

@@ -120,7 +120,7 @@ def within(chunks: Iterable[bytes], limits: ArchiveLimits, name: str) -> Iterato
         try:
             walk.feed(chunk)
         except TarError as error:
-            raise broken(f"{error}.") from error
+            raise broken(error) from error
         beyond = _beyond(limits, walk, late=time.monotonic() > deadline)
         if beyond:
             id, most = beyond
@@ -139,5 +139,6 @@ def _beyond(limits: ArchiveLimits, walk: TarWalk, *, late: bool) -> tuple[str, f
     return ("archive_seconds", limits.seconds) if late else None
 
 
-def broken(why: str) -> AtelierError:
+def broken(why: Message | Exception) -> AtelierError:
+    """``why``: a part of a sentence, or an error of this package that holds one."""
     return AtelierError(Code.ARCHIVE_FAILED, Message("archive_broken", why=why))

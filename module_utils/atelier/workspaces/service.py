@@ -348,10 +348,7 @@ def _container(context: NodeContext, workspace: Workspace | None) -> Container |
 def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:
     if workspace is None or Step.BUILD not in steps or workspace.status is Status.CREATING:
         return []
-    return [
-        f"The container of {workspace.name!r} was gone. It was made again from its template {workspace.template!r};"
-        " files that were only in the old one are lost."
-    ]
+    return [Message("made_from_template", name=workspace.name, template=workspace.template)]
 
 
 def _git_warnings(context: Context, desired: WorkspaceSpec, workspace: Workspace | None) -> list[str]:
