@@ -68,7 +68,24 @@ def test_data_has_codes_beside_texts() -> None:
 )
 def test_a_code_that_is_not_known_leaves_the_text(code: object) -> None:
     assert untagged({"error": "As it was put.", "codes": {"error": code}}) == {"error": "As it was put."}
-    assert restored(json.dumps(code)) == json.dumps(code)
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ({"id": "of_a_newer_version", "params": {}}, "of a newer version"),
+        ({"id": "not_pushed", "params": {}}, "not pushed"),
+        (
+            {"id": "git.newer", "params": {"name": "Base 1", "said": {"id": "git.old", "params": {"port": 80}}}},
+            "git newer (name: Base 1; said: git old (port: 80))",
+        ),
+        ({"id": "not_pushed"}, '{"id": "not_pushed"}'),
+        ({"id": "x", "params": []}, '{"id": "x", "params": []}'),
+    ],
+)
+def test_a_row_whose_code_is_not_known_shows_its_words(row: object, shown: str) -> None:
+    """As after a return to an older version."""
+    assert restored(json.dumps(row)) == shown
 
 
 @pytest.mark.parametrize("text", [None, "", "The IDE did not answer.", '{"id": 1}', '{"id":', "{}"])

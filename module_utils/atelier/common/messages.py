@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -97,13 +98,21 @@ def stored(text: str) -> str:
 
 
 def restored(text: str | None) -> str | None:
-    """What ``stored`` wrote."""
+    """What ``stored`` wrote. A code that this version does not know is shown as its words and parameters."""
     if text is None or not text.startswith('{"id":'):
         return text
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
         return read(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return text
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        return _spelled_out(json.loads(text))
+    return text
+
+
+def _spelled_out(data: Mapping[str, Any]) -> str:
+    words = data["id"].replace("_", " ").replace(".", " ")
+    params = data["params"].items()
+    values = [f"{name}: {_spelled_out(value) if isinstance(value, Mapping) else value}" for name, value in params]
+    return plain(f"{words} ({'; '.join(values)})" if values else words)
 
 
 def _value(value: object) -> object:
