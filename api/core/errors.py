@@ -74,6 +74,7 @@ _FIELD_NAMES: Mapping[str, str] = {
     "cpus": "cpuCores",
     "proxy_mode": "proxyMode",
     "source": "projectId",
+    "workspace_id": "projectId",
     "git_url": "gitUrl",
     "git_username": "gitUsername",
     "git_token": "gitToken",
@@ -103,11 +104,12 @@ def error_body(code: Code, sentence: str, details: Mapping[str, object], message
 
 def error_response(error: AtelierError, headers: Mapping[str, str] | None = None, *, of_project: bool = True) -> JSON:
     """Converts an AtelierError to the contract's answer; codes without a status become 500. ``of_project``: whether the
-    core's field names are those of projects."""
+    core's field ``name`` is a project's."""
     details = {key: value for key, value in error.details.items() if key != "field"}
     field = error.details.get("field")
     if isinstance(field, str):
-        details.setdefault(_FIELD_NAMES.get(field, field) if of_project else field, error.sentence)
+        is_other_name = field == "name" and not of_project
+        details.setdefault(field if is_other_name else _FIELD_NAMES.get(field, field), error.sentence)
     code = _CODES.get(error.code, error.code)
     retry = {"Retry-After": str(error.details["retry_after"])} if "retry_after" in error.details else {}
     body = error_body(code, error.message, details, error.sentence)

@@ -90,7 +90,7 @@ def test_a_name_is_one_workspaces_and_goes_with_it(tmp_path: Path) -> None:
         assert list(all_aliases(store)) == [second.id]
         with pytest.raises(AtelierError) as error:
             put_alias(store, Alias("late", first.id, 80, None, None))
-        refused(error, Code.PROJECT_NOT_FOUND, "projectId")
+        refused(error, Code.PROJECT_NOT_FOUND, "workspace_id")
 
 
 def test_of_many_who_want_a_name_at_once_one_gets_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -15,6 +16,8 @@ from atelier.database.claims import Bounds, Claims, ClaimStatus, Occupancy, Part
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.workspace_store import WorkspaceStore
 from support import open_store, order, refused, row, site, start_python
+
+from api.core.errors import error_response
 
 
 def seated(store: WorkspaceStore, count: int, *, group: str | None = "spring") -> Claims:
@@ -111,7 +114,9 @@ def test_a_release_keeps_history_and_frees_seat_and_address(tmp_path: Path) -> N
         claims.release(first.claim.workspace_id)
         with pytest.raises(AtelierError) as error:
             claims.release(first.claim.workspace_id)
-        refused(error, Code.NOT_FOUND, "projectId")
+        refused(error, Code.NOT_FOUND, "workspace_id")
+        # As the API calls it, also at an address below that of claims.
+        assert "projectId" in json.loads(bytes(error_response(error.value, of_project=False).body))["details"]
         (second,) = claims.claim(people("a@x.org"))
         assert second.status is ClaimStatus.SEATED
         (past,) = claims.ended()

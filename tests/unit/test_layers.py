@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,11 @@ def test_an_import_of_a_higher_layer_is_found(tmp_path: Path, file: str, line: s
     checked = _lint(ROOT / "pyproject.toml", tmp_path)
     assert checked.returncode == 1
     assert shown in checked.stdout
+
+
+def test_the_core_knows_no_message_and_no_field_of_the_api() -> None:
+    files = [file for file in (ROOT / "module_utils").rglob("*.py") if file.name != "texts.py"]
+    assert not [file for file in files if re.search(r"""['"](?:api\.|projectId)""", file.read_text())]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.relative_to(ROOT)))

@@ -239,8 +239,8 @@ class Claims:
             if claim is None:
                 raise AtelierError(
                     Code.NOT_FOUND,
-                    Message("api.unclaimed", workspace=workspace_id),
-                    field="projectId",
+                    Message("claim.none", workspace=workspace_id),
+                    field="workspace_id",
                     value=workspace_id,
                 )
             db.execute(

@@ -109,7 +109,7 @@ def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool
                 )
         except sqlite3.IntegrityError as error:
             raise AtelierError(
-                Code.PROJECT_NOT_FOUND, Message("workspace_gone", workspace=alias.workspace_id), field="projectId"
+                Code.PROJECT_NOT_FOUND, Message("workspace_gone", workspace=alias.workspace_id), field="workspace_id"
             ) from error
     return True
 

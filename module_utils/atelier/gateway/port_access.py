@@ -69,9 +69,8 @@ def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
                 (workspace_id, port, now()),
             )
         except sqlite3.IntegrityError as error:
-            raise AtelierError(
-                Code.PROJECT_NOT_FOUND, Message("api.no_project"), field="projectId", value=workspace_id
-            ) from error
+            gone = Message("workspace_gone", workspace=workspace_id)
+            raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field="workspace_id", value=workspace_id) from error
         return cursor.rowcount == 1
 
 
