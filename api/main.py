@@ -119,7 +119,7 @@ async def _lifespan(
             recover(services, must_rename),
             asyncio.create_task(Revival(services).run(), name="revival"),
             asyncio.create_task(watchdog.run(), name="watchdog"),
-            asyncio.create_task(IdleStop(services).run(), name="expiry"),
+            asyncio.create_task(IdleStop(services).run(), name="idle_stop"),
             asyncio.create_task(Sleepers(services).run(), name="sleepers"),
             asyncio.create_task(CheckpointSchedule(services).run(), name="checkpoints"),
             asyncio.create_task(BackupSchedule(services).run(), name="backups"),

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 1800.0
 _LOOKS_PER_TIME = 4
-_CALLER = Caller("127.0.0.1", "sweep")
+_CALLER = Caller("127.0.0.1", "cleanup")
 REPAIR = "repair"
 
 

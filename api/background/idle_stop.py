@@ -23,7 +23,7 @@ _EVERY_SECONDS = 30.0
 _LOOKS_PER_TIMEOUT = 4
 # How far a heartbeat may lie ahead.
 _AHEAD = timedelta(minutes=1)
-_CALLER = Caller("127.0.0.1", "expiry")
+_CALLER = Caller("127.0.0.1", "idle-stop")
 
 
 def _to(row: Workspace, connected: Counter[str] | None) -> int:

@@ -204,7 +204,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
     if claim is None:
         services.health.refusals += 1
         return _refused(services, caller, AtelierError(Code.WORKSHOP_FULL, Message("claim.full")))
-    if claim.password_due:
+    if claim.password_pending:
         with services.claim_batcher.password_delivery_lock(claim) as ours:
             if ours:
                 try:

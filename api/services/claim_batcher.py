@@ -43,12 +43,12 @@ class ClaimBatcher:
     writes, not two hundred."""
 
     def __init__(
-        self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_due: bool
+        self, claims: Claims, limiter: Limiter, leaving: Callable[[], Collection[str]], *, password_pending: bool
     ) -> None:
         self.claims = claims
         self.limiter = limiter
         self._leaving = leaving
-        self._password_due = password_due
+        self._password_pending = password_pending
         self._batcher: Batcher[Participant, ClaimResult] = Batcher("claims", self._serve)
         self._at: set[str] = set()
         # By workspace id.
@@ -61,7 +61,7 @@ class ClaimBatcher:
     async def _serve(self, batch: Sequence[Waiting[Participant, ClaimResult]]) -> None:
         def claim() -> list[ClaimResult]:
             participants = [one.wish for one in batch]
-            return self.claims.claim(participants, password_due=self._password_due, leaving=self._leaving())
+            return self.claims.claim(participants, password_pending=self._password_pending, leaving=self._leaving())
 
         for one, outcome in zip(batch, await asyncio.to_thread(claim), strict=True):
             one.end(outcome)

@@ -98,7 +98,7 @@ class Services:
             Claims(store, workshop.group, workshop.seats_per, settings.wake_on_visit),
             Limiter(workshop.claims_per_minute, "too_many.claims"),
             lambda: leaving(self.jobs) | out_of_reach(store, self.watcher.answers),
-            password_due=workshop.generate_passwords,
+            password_pending=workshop.generate_passwords,
         )
         self.password_batcher = PasswordBatcher()
         self.wakes = Wakes(settings.wakes_per_minute)

@@ -399,7 +399,7 @@ def _row_drift(
     for row in rows:
         container = containers.get(row.id)
         if row.status is Status.CREATING and row.id in abandoned_ids:
-            found.append(_given_up(context, row))
+            found.append(_abandoned_workspace(context, row))
             continue
         if busy(row):
             continue
@@ -452,7 +452,7 @@ def _unfinished(context: NodeContext, row: Workspace) -> Drift:
     )
 
 
-def _given_up(context: NodeContext, row: Workspace) -> Drift:
+def _abandoned_workspace(context: NodeContext, row: Workspace) -> Drift:
     def discard() -> None:
         with context.locks.workspace(row.id, context.lock_wait):
             present = context.store.find(id=row.id)

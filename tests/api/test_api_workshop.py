@@ -454,7 +454,7 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
         assert [api.status(seat) for seat in (connected, extended)] == ["running", "running"]
         # The line comes when its job has ended.
         (entry,) = eventually(lambda: api.audit("stop"), "a line in the audit log")
-        assert (entry["who"], entry["workspace"]) == ("expiry", idle)
+        assert (entry["who"], entry["workspace"]) == ("idle-stop", idle)
         api.close()
 
         api = own(workspace_timeout=120).start()

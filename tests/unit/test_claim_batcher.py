@@ -37,7 +37,7 @@ class Day:
     """A participant who asks again and again; ``jobs`` counts the tries to set a password."""
 
     def __init__(self) -> None:
-        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, "too_many.claims"), tuple, password_due=True)
+        self.batcher = ClaimBatcher(cast(Claims, None), Limiter(0, "too_many.claims"), tuple, password_pending=True)
         self.jobs = 0
 
     def ask(self, fault: AtelierError | None = BROKEN, at: str = "today") -> AtelierError | None:

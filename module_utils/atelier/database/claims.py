@@ -49,8 +49,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed seat. ``seat_name`` is the workspace's name at the time of the claim; ``password_due``: the participant
-    was not shown a password yet."""
+    """A claimed seat. ``seat_name`` is the workspace's name at the time of the claim; ``password_pending``: the
+    participant was not shown a password yet."""
 
     workspace_id: str
     seat_name: str
@@ -58,7 +58,7 @@ class Claim:
     email: str
     claimed_at: str
     released_at: str | None
-    password_due: bool
+    password_pending: bool
     browser: str = ""
     source: str = ""
 
@@ -172,7 +172,7 @@ class Claims:
         self._known: tuple[object, Sequence[_Candidate]] = (None, ())
 
     def claim(
-        self, participants: Sequence[Participant], *, password_due: bool = False, leaving: Collection[str] = ()
+        self, participants: Sequence[Participant], *, password_pending: bool = False, leaving: Collection[str] = ()
     ) -> list[ClaimResult]:
         """Assigns seats in one transaction, in the order given: one wait for the disk for all of them.
 
@@ -205,9 +205,9 @@ class Claims:
                     continue
                 place = (participant.browser, participant.source)
                 made = Claim(
-                    seat.id, seat.name, participant.name, participant.email, moment, None, password_due, *place
+                    seat.id, seat.name, participant.name, participant.email, moment, None, password_pending, *place
                 )
-                values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_due), *place)
+                values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_pending), *place)
                 db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
                 by_email[key] = made
                 browsers.update([place[0]] if place[0] else [])

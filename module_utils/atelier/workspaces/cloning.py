@@ -137,7 +137,7 @@ def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOut
         changed=any(seat.changed for seat in seats),
         resumed=batch is not None,
         source=view(context.site, source, source.status),
-        seats=[_foretold_view(context, seat) for seat in seats],
+        seats=[_planned_view(context, seat) for seat in seats],
     )
 
 
@@ -431,7 +431,7 @@ def _seat_view(context: Context, seat: _Seat) -> dict[str, object]:
     }
 
 
-def _foretold_view(context: Context, seat: _Seat) -> dict[str, object]:
+def _planned_view(context: Context, seat: _Seat) -> dict[str, object]:
     unknown = ("id", "url", "address", "created_at") if seat.make and seat.fresh else ()
     return {
         **view(context.site, seat.workspace, Status.RUNNING),
