@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
-from atelier.common.models import Status
 from atelier.common.passwords import generate_password, hash_password
 from atelier.database.claims import Claim, ClaimStatus, Participant, sheet
 from atelier.workshop.release import KEEP_FILES, RESET_FILES
@@ -38,6 +37,7 @@ from ..schemas.workshop import (
 )
 from ..services.jobs import reserve_and_create_job, submit, submit_and_wait
 from ..services.passwords import new_password
+from ..services.projects import check_created
 from ..services.services import Services
 from ..services.visits import wake_early
 from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
@@ -180,8 +180,7 @@ async def rehearse_workshop(
     if not caller.operator and row not in services.read_claims.members():
         # Its clones would be open to everybody who sees their addresses.
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
-    if row.status is Status.CREATING:
-        raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")
+    check_created(row)
     services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
     job = await asyncio.to_thread(services.jobs.create, "rehearse", [row.id], variables, caller.name)

@@ -44,7 +44,7 @@ async def start_workspace(services: Services, caller: Caller, row: Workspace) ->
 
 async def checkpoint_workspace(services: Services, caller: Caller, row: Workspace) -> CheckpointTaken:
     """Raises WORKSPACE_BUSY for one that is being created."""
-    _check_created(row)
+    check_created(row)
     warnings = checkpoint_warnings(await run_job(services, caller, "checkpoint", row))
     listed = await containers.checkpoints(services, row)
     answer: CheckpointTaken = {
@@ -58,7 +58,7 @@ async def checkpoint_workspace(services: Services, caller: Caller, row: Workspac
 
 async def reset_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
     """Raises WORKSPACE_BUSY for one that is being created."""
-    _check_created(row)
+    check_created(row)
     services.reads.check_running_slot(row.id)
     await run_job(services, caller, "reset", row)
     project = services.presenter.project(services.row(row.id))
@@ -67,7 +67,7 @@ async def reset_workspace(services: Services, caller: Caller, row: Workspace) ->
 
 async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) -> UpgradedProject:
     """Raises WORKSPACE_BUSY for one that is being created, and why one went back."""
-    _check_created(row)
+    check_created(row)
     ended = await run_job(services, caller, "upgrade", row)
     upgraded = any(seat["changed"] for seat in seats_of(ended, "workspace_upgrade"))
     message = "Workspace upgraded successfully" if upgraded else "The workspace has the present image"
@@ -103,6 +103,7 @@ async def extend_workspace(services: Services, caller: Caller, row: Workspace, b
     }
 
 
-def _check_created(row: Workspace) -> None:
+def check_created(row: Workspace) -> None:
+    """Raises WORKSPACE_BUSY for one that is being created."""
     if row.status is Status.CREATING:
         raise AtelierError(Code.WORKSPACE_BUSY, Message("api.being_made"), field="projectId")

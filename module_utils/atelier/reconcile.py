@@ -16,7 +16,7 @@ from .common.egress_modes import Capability
 from .common.errors import AtelierError
 from .common.messages import Message
 from .common.models import CONTROLLER, Status, Workspace
-from .containers.container import discard_container, observed_status, remove_container
+from .containers.container import container_of, discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
 from .containers.context import Context, NodeContext, node_routes
 from .containers.distribution import collect_garbage, has_garbage, withdraw
@@ -416,7 +416,7 @@ def _wrong_status(context: NodeContext, row: Workspace, container: Container | N
         with context.locks.workspace(row.id, context.lock_wait):
             present = context.store.find(id=row.id)
             if present is not None:
-                seen = context.engine.inspect(context.site.container_name(row.id))
+                seen = container_of(context, row)
                 now_status, error = observed_status(present, seen)
                 context.store.observe(present, now_status, error)
 

@@ -247,6 +247,11 @@ def why_away(workspace: Workspace) -> str:
     return removed or Message("node_silent", node=workspace.node)
 
 
+def container_of(context: NodeContext, workspace: Workspace) -> Container | None:
+    """The workspace's container as its machine has it now."""
+    return context.engine.inspect(context.site.container_name(workspace.id))
+
+
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
     """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
     if workspace.status is Status.CREATING:

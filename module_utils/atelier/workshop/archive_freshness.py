@@ -20,6 +20,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..common.plain_text import first_of
+from ..containers.container import container_of
 from ..containers.context import Context, NodeContext
 from ..database.workspace_store import now
 from ..engine.interface import Container
@@ -61,7 +62,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
 
 def _newer(context: NodeContext, workspace: Workspace, folder: Path, entry: Entry) -> str | None:
     """The path of a file in the seat that is newer than its archive."""
-    container = context.engine.inspect(context.site.container_name(workspace.id))
+    container = container_of(context, workspace)
     if container is None or entry.file is None or entry.collected_at is None:
         return None
     rest = rest_of(container)

@@ -18,7 +18,7 @@ from typing import Any
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, chain
 from ..common.models import Workspace
-from ..containers.container import observed_status
+from ..containers.container import container_of, observed_status
 from ..containers.context import Context, NodeContext
 from ..containers.save_work import Saved, save_work
 from ..containers.snapshots import paused_for_copy, recover, was_interrupted
@@ -123,7 +123,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     if was_interrupted(context, row):
         recover(context, row)
-    container = context.engine.inspect(context.site.container_name(row.id))
+    container = container_of(context, row)
     status, _ = observed_status(row, container)
     entry = Entry(row.id, row.name, str(status), collected_at=now(), repository=row.repository, branch=row.branch)
     if container is None:

@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 
 from ..common.errors import AtelierError
 from ..common.messages import Message
-from ..common.models import Status, Workspace
-from ..containers.container import STOPPED, apply_ide_config, observed_status, release_failed
+from ..common.models import Status
+from ..containers.container import STOPPED, apply_ide_config, container_of, release_failed
 from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
 from ..containers.snapshots import recover
 from ..database.claims import first_claim
 from ..database.workspace_store import new_id
-from ..engine.interface import Container
 from ..gateway.port_access import unshare_ports
 from ..workspaces.checkpoints import ResetOutcome, reset
-from ..workspaces.views import view
+from ..workspaces.views import current_view
 
 KEEP_FILES, RESET_FILES = "keep", "reset"
 
@@ -47,7 +46,7 @@ def release(
     """
     row = context.store.get(id=id, name=name, field="id" if id else "name")
     if check_mode:
-        before = _view(context, row, _container(context, row))
+        before = current_view(context, row)
         return ResetOutcome(True, before, before, "", None)
     try:
         before = _lock_out(context, row.id, wanted)
@@ -75,7 +74,7 @@ def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
     """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before."""
     with context.locks.workspace(id, context.lock_wait):
         row = context.store.get(id=id)
-        before = _view(context, row, _container(context, row))
+        before = current_view(context, row)
         context.store.update(
             id,
             # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
@@ -93,7 +92,7 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
         row = context.store.get(id=id)
         here = context.at(row)
         recover(here, row)
-        container = _container(context, row)
+        container = container_of(here, row)
         # One that is still being made gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
             context.progress(Message("step.end_sessions", name=row.name), 0, 1)
@@ -103,13 +102,5 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING
             context.store.update(id, status=status, error=None)
             context.progress(Message("step.end_sessions", name=row.name), 1, 1)
-        after = _view(context, context.store.get(id=id), _container(context, row))
+        after = current_view(context, context.store.get(id=id))
     return ResetOutcome(True, before, after, "files", None)
-
-
-def _container(context: Context, row: Workspace) -> Container | None:
-    return context.at(row).engine.inspect(context.site.container_name(row.id))
-
-
-def _view(context: Context, row: Workspace, container: Container | None) -> dict[str, object]:
-    return view(context.site, row, *observed_status(row, container))

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Workspace
+from ..containers.container import container_of
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..engine.interface import Container
@@ -78,7 +79,7 @@ def _remove_held(
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
         return fault
-    container = context.engine.inspect(context.site.container_name(row.id))
+    container = container_of(context, row)
     if container is None:
         problems += remove(context, row)
         return None

@@ -19,7 +19,14 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import GIT_IMPORT, Status, Workspace
 from ..common.validation import is_id
-from ..containers.container import SNAPSHOT_LABEL, await_ide, observed_status, remove_container, seat_spec, start_seat
+from ..containers.container import (
+    SNAPSHOT_LABEL,
+    await_ide,
+    container_of,
+    remove_container,
+    seat_spec,
+    start_seat,
+)
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import fetch
@@ -47,7 +54,8 @@ from .checkpoint_images import (
     store_checkpoint,
 )
 from .kept_ages import ages, note
-from .views import view
+from .move import check_created
+from .views import observed_view
 
 _RESET_LABEL = "atelier.reset"
 _KEPT = re.compile(r"(?P<name>.+)-kept-(?P<stamp>[0-9]{8}t[0-9]{12}z)")
@@ -167,22 +175,22 @@ def reset(
     row = _row(context, id, name)
     if check_mode:
         context = context.at(row)
-        container = context.engine.inspect(context.site.container_name(row.id))
-        before = _view(context, row, container)
+        container = container_of(context, row)
+        before = observed_view(context.site, row, container)
         return ResetOutcome(True, before, {**before, "status": str(Status.RUNNING), "error": None}, "", None)
     with context.locks.workspace(row.id, context.lock_wait):
         row = _row(context, row.id, None)
         context = context.at(row)
         recover(context, row)
-        container = context.engine.inspect(context.site.container_name(row.id))
-        before = _view(context, row, container)
+        container = container_of(context, row)
+        before = observed_view(context.site, row, container)
         if run_id and container and container.status == "running" and container.labels.get(_RESET_LABEL) == run_id:
             await_ide(context, row)
             if row.git_pending:
                 fetch(context, row, None, _FETCH_SECONDS)
             if row.status is not Status.RUNNING:  # the attempt that made the container failed afterwards
                 context.store.update(row.id, status=Status.RUNNING, error=None)
-            after = _view(context, context.store.get(id=row.id), container)
+            after = observed_view(context.site, context.store.get(id=row.id), container)
             return ResetOutcome(after != before, before, after, "", None)
         context.progress(Message("step.reset", name=row.name), 0, 1)
         own = newest_checkpoint(context, row.id, taken_before=taken_before)
@@ -192,7 +200,7 @@ def reset(
             )
         context.progress(Message("step.reset", name=row.name), 1, 1)
         row = context.store.get(id=row.id)
-        after = _view(context, row, context.engine.inspect(context.site.container_name(row.id)))
+        after = observed_view(context.site, row, container_of(context, row))
     remove_expired(context, keep_hours)
     return ResetOutcome(True, before, after, origin, kept)
 
@@ -418,16 +426,10 @@ def _names(context: NodeContext) -> dict[str, str]:
 
 
 def _row(context: Context, id: str | None, name: str | None) -> Workspace:
-    row = context.store.get(id=id, name=name, field="id" if id else "name")
-    if row.status is Status.CREATING:
-        raise AtelierError(
-            Code.WORKSPACE_BUSY, Message("still_being_made", name=row.name), field="id" if id else "name"
-        )
+    field = "id" if id else "name"
+    row = context.store.get(id=id, name=name, field=field)
+    check_created(row, field)
     return row
-
-
-def _view(context: Context, row: Workspace, container: Container | None) -> dict[str, object]:
-    return view(context.site, row, *observed_status(row, container))
 
 
 def stamp_after(earlier: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
-from ..containers.container import discard_container, seat_spec
+from ..containers.container import container_of, discard_container, seat_spec
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import renew_credential
 from ..containers.node_lists import ready_proxy
@@ -213,7 +213,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
 
 def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
     """What is left to do when the row names the machine that the container is on."""
-    container = there.engine.inspect(there.site.container_name(row.id))
+    container = container_of(there, row)
     never_ran = container is not None and container.status == "created"
     if never_ran:
         # Its secrets belong to the container that is lost.

@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Status, Workspace
-from ..containers.container import (
-    discard_container,
-    observed_status,
-    remove_container,
-    seat_spec,
-    start_seat,
-)
+from ..containers.container import discard_container, remove_container, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_provisioning import carry_git_files
@@ -29,7 +23,7 @@ from ..containers.snapshots import recover, snapshot
 from ..database.placement import check_fits, place_on, with_labels
 from ..database.workspace_store import new_id
 from .checkpoint_images import leave_checkpoints, push_missing
-from .views import view
+from .views import current_view
 
 
 @dataclass(frozen=True)
@@ -53,17 +47,17 @@ def move(
     check_created(row, "id" if id else "name")
     target = target_of(context, row, to)
     if check_mode or target == row.node:
-        before = _seen(context, row)
+        before = current_view(context, row)
         return Moved(target != row.node, before, before | {"node": target})
     with context.locks.workspace(row.id, context.lock_wait):
         row = context.store.get(id=row.id)
         here, there = context.at(row), context.on(target)
         recover(here, row)
-        before = _seen(context, row)
+        before = current_view(context, row)
         context.progress(Message("step.move", name=row.name, node=target), 0, 1)
         _move(here, there, row)
         context.progress(Message("step.move", name=row.name, node=target), 1, 1)
-        after = _seen(context, context.store.get(id=row.id))
+        after = current_view(context, context.store.get(id=row.id))
     return Moved(True, before, after)
 
 
@@ -133,11 +127,6 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
         remove_container(here, name)
         here.engine.remove_volume(here.site.volume_name(row.id))
         leave_checkpoints(here, row.id)
-
-
-def _seen(context: Context, row: Workspace) -> dict[str, object]:
-    container = context.at(row).engine.inspect(context.site.container_name(row.id))
-    return view(context.site, row, *observed_status(row, container))
 
 
 @dataclass(frozen=True)

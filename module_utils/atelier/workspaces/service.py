@@ -12,7 +12,15 @@ from ..common.messages import Message
 from ..common.models import Status, StopReason, Workspace
 from ..common.passwords import generate_password, hash_password, verify_password
 from ..common.validation import check_limits, check_name
-from ..containers.container import apply_ide_config, await_ide, discard_container, is_healthy, make_seat, put_ide_config
+from ..containers.container import (
+    apply_ide_config,
+    await_ide,
+    container_of,
+    discard_container,
+    is_healthy,
+    make_seat,
+    put_ide_config,
+)
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import fetch
@@ -38,7 +46,7 @@ from .plan import (
     plan_workspace,
     template_of,
 )
-from .views import observed_view, view
+from .views import current_view, observed_view, view
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
                 # It was created meanwhile: plan again.
                 return _ensure(context, desired, check_mode)
             raise
-        after = _seen(context, workspace)
+        after = current_view(context, workspace) if workspace else {}
         if desired.sheet and after:
             desired.sheet.write([after])
         return EnsureResult(True, before, after, warnings + _git_warnings(context, desired, workspace), made_up)
@@ -133,7 +141,7 @@ def _with_container(
 ) -> tuple[Workspace | None, Container | None]:
     """The row and its container. After a reset or an upgrade that was killed between its two renames, the previous
     container gets its name back, or is only looked at in a dry run."""
-    container = _container(here, workspace)
+    container = container_of(here, workspace) if workspace else None
     if workspace is None or container is not None:
         return workspace, container
     if workspace.status is Status.CREATING or desired.state is WorkspaceState.ABSENT:
@@ -142,12 +150,7 @@ def _with_container(
         return workspace, previous_container(here, workspace.id)
     restore_previous_container(here, workspace)
     workspace = here.store.get(id=workspace.id)
-    return workspace, _container(here, workspace)
-
-
-def _seen(context: Context, workspace: Workspace | None) -> dict[str, object]:
-    """The workspace's view; empty without one."""
-    return observed_view(context.site, workspace, _container(context.at(workspace), workspace)) if workspace else {}
+    return workspace, container_of(here, workspace)
 
 
 def _with_password(desired: WorkspaceSpec, found: Workspace | None) -> tuple[WorkspaceSpec, str | None]:
@@ -307,7 +310,7 @@ def change_password(context: NodeContext, workspace: Workspace, password_hash: s
     Changes the container first and the row last, so that a killed run is repeated.
     """
     changed = workspace._replace(password_hash=password_hash)
-    container = _container(context, workspace)
+    container = container_of(context, workspace)
     # What an interrupted making left is replaced anyway, and may not even start.
     if container is not None and workspace.status is not Status.CREATING:
         apply_ide_config(context, changed, container)
@@ -339,10 +342,6 @@ def _password_differs(desired: WorkspaceSpec, workspace: Workspace | None) -> bo
     if desired.password_hash is not None:
         return workspace.password_hash != desired.password_hash
     return desired.remove_password and workspace.password_protected
-
-
-def _container(context: NodeContext, workspace: Workspace | None) -> Container | None:
-    return context.engine.inspect(context.site.container_name(workspace.id)) if workspace else None
 
 
 def _warnings(workspace: Workspace | None, steps: Sequence[Step]) -> list[str]:

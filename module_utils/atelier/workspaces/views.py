@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..common.models import Site, Status, Workspace
-from ..containers.container import observed_status
+from ..containers.container import container_of, observed_status
+from ..containers.context import Context
 from ..engine.interface import Container
 from ..git.names import MAIN
 
@@ -51,6 +52,11 @@ def repository_view(site: Site, workspace: Workspace) -> dict[str, str] | None:
 def observed_view(site: Site, workspace: Workspace, container: Container | None) -> dict[str, object]:
     """The workspace with the status that its container has now."""
     return view(site, workspace, *observed_status(workspace, container))
+
+
+def current_view(context: Context, workspace: Workspace) -> dict[str, object]:
+    """As ``observed_view``, of the container that its machine has."""
+    return observed_view(context.site, workspace, container_of(context.at(workspace), workspace))
 
 
 def change_summary(before: Mapping[str, object], after: Mapping[str, object]) -> str:
