@@ -13,10 +13,12 @@ import pytest
 import yaml
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
+from atelier.common.models import Status
 from atelier.common.texts import TEXTS
 from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import normalise
 from pydantic import ValidationError
+from support import row as a_row
 
 from api.core.errors import error_response, validation_response
 from api.schemas.projects import CreateProject
@@ -504,7 +506,11 @@ def test_a_job_is_told_by_names() -> None:
         "status": "error",
         "status_word": "Error",
         "error": "no room",
+        "notes": [],
     }
+    lost = Message("begun.base", name="Base 1")
+    (told,) = jobs.row(sent({**job, "seats": [{**job["seats"][0], "warnings": [lost]}]}), {}, words("de"))["seats"]
+    assert told["notes"] == [words("de").translate(lost)]
     single = {**job, "operation": "later-than-this-page", "projectIds": ["b"], "seats": [], "state": "failed"}
     row = jobs.row({**single, "progress": {"done": 0, "total": 1}}, {"b": "Base 2"}, EN)
     assert (row["what"], row["of"], row["progress"], row["open"]) == ("later-than-this-page", "Base 2", "", False)
@@ -600,7 +606,7 @@ def machine(name: str, **values: Any) -> dict[str, Any]:
 
 
 def test_a_machine_in_words() -> None:
-    ready, paused = machines.rows([machine("alpha"), machine("beta", availability="paused", seats=0)], words("de"))
+    ready, paused = machines.rows([machine("alpha"), machine("beta", availability="paused", seats=0)], [], words("de"))
     assert (ready["dot"], ready["change"], ready["drains"], ready["last_seen"]) == ("running", "paused", True, "")
     assert (ready["promised"], ready["promised_share"]) == ("24,0 GB / 32,0 GB", 75)
     assert (ready["disk"], ready["disk_share"]) == ("125,0 GB / 500,0 GB", 25)
@@ -610,20 +616,44 @@ def test_a_machine_in_words() -> None:
 
 
 def test_a_machine_that_is_away_was_seen_some_time() -> None:
-    away, _ = machines.rows([machine("alpha", state="down", diskTotal=None, diskFree=None), machine("beta")], EN)
+    silent = machine("alpha", state="down", diskTotal=None, diskFree=None)
+    away, _ = machines.rows([silent, machine("beta")], [], EN)
     assert (away["dot"], away["last_seen"], away["drains"]) == ("error", "2026-02-14T10:00:00.000Z", False)
     assert (away["disk"], away["disk_share"]) == ("", 0)
 
 
-def test_a_single_machine_cannot_be_paused_or_drained() -> None:
-    (alone,) = machines.rows([machine("controller", engineVersion=None, address=None, labels={})], EN)
-    assert (alone["change"], alone["drains"], alone["engine"]) == ("", False, "")
+def test_a_single_machine_cannot_be_paused_or_emptied() -> None:
+    only = machine("controller", engineVersion=None, address=None, labels={})
+    (alone,) = machines.rows([only], [a_row(node="controller")], EN)
+    assert (alone["change"], alone["drains"], alone["move"], alone["engine"]) == ("", False, {}, "")
     html = rendered("machines_table.html", EN, away="", machines=[alone])
     assert "<button" not in html
 
 
 def test_the_table_of_machines_pauses_and_drains() -> None:
-    html = rendered("machines_table.html", EN, away="", machines=machines.rows([machine("a"), machine("b")], EN))
+    html = rendered("machines_table.html", EN, away="", machines=machines.rows([machine("a"), machine("b")], [], EN))
     assert html.count('data-dialog="drain"') == 2
     assert 'data-call="PUT /api/nodes/a"' in html
     assert 'href="/?node=a"' in html
+
+
+def test_the_workspaces_of_a_machine_move_and_those_of_a_lost_one_begin_elsewhere() -> None:
+    seats = [
+        a_row(id="1" * 12, name="One", node="a"),
+        a_row(id="2" * 12, name="Two", node="a"),
+        a_row(id="3" * 12, name="Made", node="a", status=Status.CREATING),
+        a_row(id="4" * 12, name="Lost", node="b"),
+    ]
+    shown = machines.rows([machine("a"), machine("b", state="down"), machine("c")], seats, EN)
+    assert [row["move"].get("dialog") for row in shown] == ["move-seats", "elsewhere", None]
+    assert shown[0]["move"]["names"] == "One, Two"
+    assert shown[1]["move"]["title"] == "Begin 1 workspace elsewhere"
+    table = rendered("machines_table.html", EN, away="", machines=shown)
+    assert f'data-id="{"1" * 12} {"2" * 12}" data-names="One, Two" data-node="a"' in table
+    layout = dict.fromkeys(("egress", "git", "workshop", "can_sign_out"), False)
+    names = ["a", "b", "c"]
+    page = rendered("machines.html", EN, away="", machines=shown, here="machines", node_names=names, **layout)
+    for name in ("move-seats", "elsewhere"):
+        (dialog,) = re.findall(rf'<dialog id="dialog-{name}".*?</dialog>', page, re.DOTALL)
+        assert 'data-call="POST /api/projects/{id}/move"' in dialog
+        assert dialog.count("<option") == (6 if name == "elsewhere" else 4)

@@ -41,6 +41,7 @@ def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str
                 "status": seat["status"],
                 "status_word": translator(f"status.{seat['status']}"),
                 "error": translator.translate(seat.get("error") or ""),
+                "notes": [translator.translate(warning) for warning in seat.get("warnings", ())],
             }
             for seat in job["seats"]
         ],

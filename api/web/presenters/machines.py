@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from atelier.common.models import Status, Workspace
+
 from ...core.formatting import size
 from ...schemas.nodes import NodeView
 from ..i18n import Words
 
 
-def rows(machines: Sequence[NodeView], translator: Words) -> list[dict[str, Any]]:
-    """One row a machine. A single machine cannot be paused or drained."""
-    return [_row(machine, translator, only=len(machines) == 1) for machine in machines]
+def rows(machines: Sequence[NodeView], seats: Sequence[Workspace], translator: Words) -> list[dict[str, Any]]:
+    """One row a machine. ``seats`` are the workspaces of all. A single machine cannot be paused or drained, and its
+    workspaces cannot move."""
+    only = len(machines) == 1
+    return [_row(machine, [] if only else _movable(seats, machine["name"]), translator, only) for machine in machines]
 
 
-def _row(machine: NodeView, translator: Words, *, only: bool) -> dict[str, Any]:
+def _movable(seats: Sequence[Workspace], node: str) -> list[Workspace]:
+    return [seat for seat in seats if seat.node == node and seat.status is not Status.CREATING]
+
+
+def _row(machine: NodeView, movable: Sequence[Workspace], translator: Words, only: bool) -> dict[str, Any]:
     paused, ready = machine["availability"] == "paused", machine["state"] == "ready"
     total, disk_total = machine["memoryTotal"], machine["diskTotal"] or 0
     disk_used = disk_total - (machine["diskFree"] or 0)
@@ -36,8 +44,24 @@ def _row(machine: NodeView, translator: Words, *, only: bool) -> dict[str, Any]:
         "disk_share": _share(disk_used, disk_total),
         "engine": f"Docker {machine['engineVersion']}" if machine["engineVersion"] else "",
         "drains": not only and machine["seats"] > 0 and state != "away",
+        "move": _move(movable, translator, lost=state == "away"),
         "change": "" if only else "active" if paused else "paused",
         "change_label": translator("machines.activate" if paused else "machines.pause"),
+    }
+
+
+def _move(movable: Sequence[Workspace], translator: Words, *, lost: bool) -> dict[str, str]:
+    """The button that moves the machine's workspaces, each by a separate call; empty where there is none to move. Those
+    of a machine that does not answer begin elsewhere."""
+    if not movable:
+        return {}
+    name = "elsewhere" if lost else "move_seats"
+    return {
+        "dialog": name.replace("_", "-"),
+        "label": translator(f"machines.{name}"),
+        "title": translator.count(f"machines.{name}.title", len(movable)),
+        "ids": " ".join(seat.id for seat in movable),
+        "names": ", ".join(seat.name for seat in movable),
     }
 
 

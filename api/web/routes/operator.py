@@ -259,7 +259,7 @@ async def _machines(services: Services, translator: Words) -> dict[str, Any]:
         if error.code is not Code.SERVICE_UNAVAILABLE:
             raise
         return {"away": translator("docker.away"), "machines": []}
-    return {"away": "", "machines": machines.rows(found, translator)}
+    return {"away": "", "machines": machines.rows(found, services.reads.all(), translator)}
 
 
 async def _listing(request: Request, services: Services, translator: Words, group: str, node: str) -> str:

@@ -94,7 +94,8 @@ async function savedText(form, field) {
   return new DOMParser().parseFromString(answer.data.html ?? '', 'text/html').getElementById(field.id)?.defaultValue
 }
 
-// One call per object, a few at a time, like the API; failures are listed, the others continue.
+// One call per object, a few at a time, like the API, or as many as data-at-once says; failures are listed, the others
+// continue.
 async function submitEach(form, ids, names, body) {
   const button = $('[type=submit]', form)
   if (button.ariaBusy === 'true') return
@@ -113,7 +114,7 @@ async function submitEach(form, ids, names, body) {
     }
   }
   form.stopped = false
-  await whileBusy(button, () => Promise.all([work(), work(), work(), work()]))
+  await whileBusy(button, () => Promise.all(Array.from({ length: Number(form.dataset.atOnce ?? 4) }, work)))
   const told = [...failed].map(([why, of]) => `${why} (${of.join(', ')})`)
   if (failed.size) $('.trouble', form).textContent = told.join(' ')
   else form.closest('dialog').close()

@@ -14,6 +14,7 @@ async function openDialog(button) {
     const hidden = !values[element.dataset.if]
     ;(element.closest('.field') ?? element).hidden = hidden
   }
+  for (const option of $$('[data-but] option', form)) option.disabled = option.value !== '' && option.value === values[option.parentElement.dataset.but]
   // Where the focus returns to: an element in a closed menu cannot have it.
   const menu = button.closest('details.menu')
   if (menu) $('summary', menu).focus()
