@@ -39,7 +39,7 @@ from ..services.jobs import reserve_and_create_job, submit, submit_and_wait
 from ..services.passwords import new_password
 from ..services.projects import check_created
 from ..services.services import Services
-from ..services.visits import wake_early
+from ..services.visits import wake_claimed
 from ..services.workshop import claim_view, ended_views, newest_rehearsal, status
 
 router = APIRouter(route_class=Route, prefix="/api/workshop", tags=["workshop"])
@@ -213,7 +213,7 @@ async def _claim(services: Services, caller: Caller, participant: Participant) -
                         raise
                 # The seat was removed meanwhile, and the claim with it.
                 return await _claim(services, caller, participant)
-    _wake(services, caller, claim)
+    wake_claimed(services, claim, caller.address)
     if outcome.status is ClaimStatus.KNOWN:
         seat = _seat(services, claim)
         known = AtelierError(Code.ALREADY_CLAIMED, Message("claim.registered", seat=seat["projectName"]))
@@ -236,15 +236,8 @@ async def _seat_with_password(services: Services, caller: Caller, claim: Claim) 
     password = await new_password(services, caller, claim.workspace_id)
     await asyncio.to_thread(services.claim_batcher.claims.mark_password_shown, claim)
     services.audit.write(caller.name, "claim", claim.workspace_id, "successful")
-    _wake(services, caller, claim)
+    wake_claimed(services, claim, caller.address)
     return JSON({**_seat(services, claim), "password": password}, headers={"Cache-Control": "no-store"})
-
-
-def _wake(services: Services, caller: Caller, claim: Claim) -> None:
-    """Starts the participant's seat if it sleeps, so that it is ready when they open it."""
-    row = services.reads.find(id=claim.workspace_id)
-    if row is not None:
-        wake_early(services, row, caller.address)
 
 
 def _is_code(code: str, given: str | None) -> bool:

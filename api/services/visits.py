@@ -9,7 +9,7 @@ from contextlib import suppress
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message, untagged
 from atelier.common.models import Status, StopReason, Workspace
-from atelier.database.claims import pool
+from atelier.database.claims import Claim, pool
 from atelier.database.intent import wake
 from atelier.database.job_store import Job, JobEvent
 from atelier.workshop.idle_policy import extensions
@@ -62,6 +62,19 @@ def wake_early(services: Services, row: Workspace, address: str) -> None:
     if sleeps(services, row) and services.watcher.answers(row.node) and not services.wakes.has(row.id):
         with suppress(AtelierError):
             wake_up(services, row, address)
+
+
+def wake_claimed(services: Services, claim: Claim, address: str) -> None:
+    """Starts a participant's seat if it sleeps, so that it is ready when they open it."""
+    row = services.reads.find(id=claim.workspace_id)
+    if row is not None:
+        wake_early(services, row, address)
+
+
+def wake_seats_of(services: Services, browser: str, address: str) -> None:
+    """As ``wake_claimed``, for the seats that were claimed from this browser."""
+    for claim in services.read_claims.of_browser(browser):
+        wake_claimed(services, claim, address)
 
 
 def sleeps(services: Services, row: Workspace) -> bool:

@@ -493,6 +493,33 @@ def test_the_idle_are_stopped_and_all_seats_at_the_end(own: Callable[..., Api]) 
     assert api.status(extended) == "running"
 
 
+def test_who_comes_back_to_the_workshop_s_page_starts_their_seat(own: Callable[..., Api], light: str) -> None:
+    api = own(image_prefix=light).start()
+    seat = api.create("workshop-seat", group="workshop")["id"]
+    # The client keeps the cookie, as a browser does.
+    assert claim(api, "max@example.com", headers=REMOTE).status_code == 200
+
+    def starts_by(come_back: Callable[[], httpx.Response], status: int) -> None:
+        known = len(api.audit("wake"))
+        api.instance.play("workspace_stop", workspace_name="workshop-seat", workspace_stop_reason="idle").succeeded()
+        eventually(lambda: api.project(seat)["stoppedFor"] == "idle", "it sleeps")
+        assert come_back().status_code == status
+        eventually(lambda: api.status(seat) == "running", "it runs")
+        lines = eventually(lambda: len(told := api.audit("wake")) == known + 2 and told, "who asked, and the outcome")
+        assert {(line["who"], line["outcome"]) for line in lines} == {
+            (REMOTE["X-Forwarded-For"], "asked"),
+            ("visit", "successful"),
+        }
+
+    starts_by(lambda: claim(api, "max@example.com", headers=REMOTE), 409)
+    starts_by(lambda: api.get("/workshop", headers=REMOTE), 200)
+    # A stranger's visit to that page starts nothing.
+    api.client.cookies.clear()
+    api.instance.play("workspace_stop", workspace_name="workshop-seat", workspace_stop_reason="idle").succeeded()
+    assert api.get("/workshop", headers=REMOTE).status_code == 200
+    assert len(api.audit("wake")) == 4
+
+
 def test_what_the_admin_can_do_for_a_seat(own: Callable[..., Api]) -> None:
     api = own(workshop={"admin_password": ADMIN}, reset_keep_hours=0.001).start()
     admin = {**REMOTE, "X-Admin-Password": ADMIN}

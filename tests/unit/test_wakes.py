@@ -15,6 +15,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message
 from atelier.common.models import Status, StopReason
+from atelier.database.claims import Claims, Participant
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
@@ -29,7 +30,7 @@ from api.runner import queue
 from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS
 from api.services import visits
-from api.services.visits import visit, wake_early
+from api.services.visits import visit, wake_early, wake_seats_of
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."))
 PERSON = "203.0.113.9"
@@ -204,6 +205,7 @@ class Stage:
             locks=Locks(folder),
             jobs=self.jobs,
             read_jobs=self.jobs,
+            read_claims=Claims(store, "day", wakes=("idle",)),
             settings=self.settings,
             wakes=Wakes(0),
             clock=SimpleNamespace(now=lambda: datetime.now(UTC)),
@@ -269,6 +271,19 @@ def test_after_the_end_of_its_workshop_a_seat_sleeps_on(stage: Stage) -> None:
     assert stage.visits() == [202, 204]
 
 
+def test_what_the_end_of_the_workshop_stopped_is_left_unless_a_setting_says_otherwise(stage: Stage) -> None:
+    stage.workshop.end = datetime.now(UTC) - timedelta(minutes=1)
+    stopped_on_purpose(stage.store, stage.id, StopReason.END)
+    assert stage.visits() == [204, 204]
+    # Nor is it when the next day has begun.
+    stage.workshop.end = None
+    assert stage.visits() == [204, 204]
+    assert stage.begun == []
+    stage.settings.wake_on_visit = ("idle", "end")
+    stage.workshop.end = datetime.now(UTC) - timedelta(minutes=1)
+    assert stage.visits() == [202, 204]
+
+
 def test_a_seat_that_another_job_has_is_started_after_it(stage: Stage) -> None:
     reset = stage.jobs.create("reset", [stage.id], {}, "somebody")
     assert (stage.visits(), stage.begun) == ([202, 202], [])
@@ -296,6 +311,23 @@ def test_a_claim_starts_the_seat_before_it_is_opened(stage: Stage) -> None:
 
     assert asyncio.run(day()) == 204
     assert len(stage.begun) == 1
+
+
+def test_the_workshop_s_page_starts_the_seats_of_a_browser_that_it_knows(stage: Stage) -> None:
+    async def opened(browser: str) -> list[Job]:
+        wake_seats_of(stage.services, browser, PERSON)
+        await asyncio.sleep(0.1)
+        return stage.begun
+
+    claims = stage.services.read_claims
+    claims.claim([Participant("Max", "max@example.com", "browser mine")])
+    assert asyncio.run(opened("browser another")) == []
+    (job,) = asyncio.run(opened("browser mine"))
+    assert (job.operation, list(job.project_ids)) == ("wake", [stage.id])
+    # Somebody's former seat is another's.
+    stopped_on_purpose(stage.store, stage.id, StopReason.IDLE)
+    claims.release(stage.id)
+    assert asyncio.run(opened("browser mine")) == [job]
 
 
 def test_the_gateway_has_those_that_sleep(stage: Stage) -> None:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
 
 from ...core.responses import JSON
 from ...dependencies import CurrentCaller, ServicesDep
 from ...schemas.seats import MakeCards, Seat
 from ...services.seats import active_seats, cards, seats
 from ...services.services import Services
+from ...services.visits import wake_seats_of
 from ...services.workshop import ended_views, newest_rehearsal, status
 from ...services.workshop_teardown import collected
 from ..error_pages import PageRoute
@@ -35,9 +36,15 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 
 
 @for_all.get("/workshop")
-async def workshop_page(services: ServicesDep, translator: TranslatorDep) -> Response:
-    """Where participants get their seat; it tells of no workspace."""
+async def workshop_page(
+    request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
+) -> Response:
+    """Where participants get their seat; it tells of no workspace. The seat that this browser claimed starts if it
+    sleeps."""
     configured = services.settings.workshop
+    browser = services.claimants.known(request.headers)
+    if browser is not None:
+        wake_seats_of(services, browser, caller.address)
     return page(
         "workshop.html",
         translator,

@@ -261,6 +261,10 @@ class Claims:
         """The present claims, oldest first."""
         return self._select("released_at IS NULL")
 
+    def of_browser(self, browser: str) -> list[Claim]:
+        """The present claims that were made from this browser."""
+        return self._select("released_at IS NULL AND browser = ?", browser)
+
     def ended(self) -> list[Claim]:
         """The ended claims, in the order of their creation."""
         return self._select("released_at IS NOT NULL")
