@@ -1,0 +1,241 @@
+"""Backups as they are made: which workspaces are saved, which are missing and why, and what is noted."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from atelier.backup import create, seats
+from atelier.backup.create import LastBackup, failures_noted, last_backup
+from atelier.backup.manifest import Archive, run_of
+from atelier.backup.restic import Source
+from atelier.backup.seats import SavedSeat
+from atelier.common.errors import AtelierError, Code
+from atelier.common.locks import Locks
+from atelier.common.messages import Message, as_message, id_of, read
+from atelier.common.models import Site, Status, Workspace
+from atelier.containers.snapshots import must_flatten
+from atelier.database.workspace_store import WorkspaceStore
+from atelier.engine.interface import Image, Size
+from backup_parts import Docker, several
+from support import context, open_store, order, row, site
+
+AWAY = AtelierError(Code.NODE_UNAVAILABLE, as_message("Docker on beta does not answer."), field="site.nodes")
+BUSY = AtelierError(Code.WORKSPACE_BUSY, Message("held.backup"))
+
+
+def test_copies_take_bounded_space() -> None:
+    rows = [row(id=f"{number:012x}", name=str(number)) for number in range(4)]
+    half = seats._BATCH_BYTES // 2
+    sizes = {"0": Size(half, half), "1": Size(half, half), "2": Size(9 * half, 9 * half), "3": Size(0, 1)}
+    found = seats.batches(rows, sizes, lambda id: str(int(id, 16)))
+    assert [[found.name for found in batch] for batch in found] == [["0", "1"], ["2"], ["3"]]
+
+
+class Stored:
+    """A repository that takes streams."""
+
+    def store_stream(self, name: str, pieces: list[bytes], tags: list[str]) -> str:
+        return "5e7a"
+
+
+def save(folder: Path, store: WorkspaceStore, docker: Docker) -> create._Saved:
+    saved = create._Saved()
+    here = context(site(folder), store, docker)
+    create._save_seats(here, Stored(), "5e7a5e7a", folder / "work", saved)  # type: ignore[arg-type]
+    return saved
+
+
+def test_a_workspace_without_room_for_its_copy_is_missing_and_the_others_are_saved(
+    tmp_path: Path, docker: Docker
+) -> None:
+    here, mib = site(tmp_path), 1024**2
+    with open_store(tmp_path) as store:
+        rows = store.reserve([order(name) for name in ("one", "large", "huge", "two")])
+        for row, own in zip(rows, (1, 900, 5000, 1), strict=True):
+            store.update(row.id, status=Status.STOPPED)
+            docker.own[here.container_name(row.id)] = own * mib
+        docker.room = 1000 * mib
+        saved = save(tmp_path, store, docker)
+    assert [row.name for row in rows if row.id in saved.seats] == ["one", "two"]
+    assert {row.name: id_of(saved.missing[row.id].params["first"]) for row in rows if row.id in saved.missing} == {
+        "large": "backup.no_room",
+        "huge": "backup.no_room",
+    }
+    assert {tag for tags in docker.saved for tag in tags} == {seat.image for seat in saved.seats.values()}
+
+
+def test_a_workspace_with_more_than_one_may_have_is_missing(tmp_path: Path, docker: Docker) -> None:
+    here = site(tmp_path)
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("sparse")])
+        store.update(row.id, status=Status.STOPPED)
+        docker.own[here.container_name(row.id)] = here.archive.content_bytes + 1
+        docker.room = 10 * docker.own[here.container_name(row.id)]
+        saved = save(tmp_path, store, docker)
+    assert id_of(saved.missing[row.id].params["first"]) == "snapshot.too_large"
+    assert (docker.tags, saved.seats) == ([], {})
+
+
+def test_a_checkpoint_that_is_dropped_meanwhile_is_not_saved(
+    tmp_path: Path, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.room, docker.tags = 1024**4, ["kept"]
+    monkeypatch.setattr(
+        create, "copy_seat", lambda _, row, *__: SavedSeat(f"test-{row.id}", "copy", ["copy", "kept", "dropped"])
+    )
+    with open_store(tmp_path) as store:
+        (row,) = store.reserve([order("one")])
+        store.update(row.id, status=Status.STOPPED)
+        docker.own = {site(tmp_path).container_name(row.id): 1}
+        (archive,) = save(tmp_path, store, docker).archives
+    assert docker.saved == [["copy", "kept"]]
+    assert archive == Archive("5e7a", ["copy", "kept"])
+
+
+# --- Several machines ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Dockers:
+    """The engines of an installation with the nodes alpha and beta. Those of ``away`` do not answer."""
+
+    by_node: dict[str, Docker]
+    away: set[str]
+    failure: AtelierError = AWAY
+
+    def of(self, node: str) -> Docker:
+        if node in self.away:
+            raise self.failure
+        return self.by_node[node]
+
+    def route(self, node: str) -> None:
+        """Nobody asks a seat here."""
+
+
+def seats_on(store: WorkspaceStore, here: Site, dockers: Dockers) -> dict[str, Workspace]:
+    rows = dict(zip(dockers.by_node, store.reserve([order(name) for name in dockers.by_node]), strict=True))
+    for node, made in rows.items():
+        store.update(made.id, status=Status.STOPPED, node=node)
+        dockers.by_node[node].own = {here.container_name(made.id): 1}
+        dockers.by_node[node].room = 1024**4
+    return rows
+
+
+@pytest.fixture
+def dockers() -> Dockers:
+    return Dockers({node: Docker() for node in ("controller", "alpha", "beta")}, set())
+
+
+def test_each_machine_s_workspaces_are_saved_by_its_docker(tmp_path: Path, dockers: Dockers) -> None:
+    here, saved = several(tmp_path), create._Saved()
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, here, dockers)
+        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+        create._save_recordings(everywhere, Stored(), "5e7a5e7a", tmp_path, saved)  # type: ignore[arg-type]
+    assert {archive.node: list(archive.tags) for archive in saved.archives} == {
+        node: [saved.seats[made.id].image] for node, made in rows.items()
+    }
+    assert (saved.missing, saved.away) == ({}, {})
+    assert saved.recordings == {}, "machines without a recorder have none"
+
+
+@pytest.mark.parametrize("code", [Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL])
+def test_a_machine_that_fails_keeps_no_other_from_being_saved(tmp_path: Path, dockers: Dockers, code: Code) -> None:
+    here, saved = several(tmp_path), create._Saved()
+    dockers.away, dockers.failure = {"beta"}, AtelierError(code, AWAY.sentence)
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, here, dockers)
+        everywhere = replace(context(here, store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(everywhere, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+    assert saved.seats.keys() == {rows["controller"].id, rows["alpha"].id}
+    assert (saved.missing, saved.away) == ({rows["beta"].id: AWAY.sentence}, {"beta": AWAY.sentence})
+
+
+def test_workspaces_of_machines_that_the_inventory_lacks_are_missing(tmp_path: Path, dockers: Dockers) -> None:
+    """As in a backup without the inventory: it must not take the place of complete ones."""
+    saved = create._Saved()
+    with open_store(tmp_path) as store:
+        rows = seats_on(store, several(tmp_path), dockers)
+        store.update(rows["beta"].id, status=Status.ERROR, error=Message("machine_removed", node="gamma"))
+        alone = replace(context(site(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        create._save_seats(alone, Stored(), "5e7a5e7a", tmp_path / "work", saved)  # type: ignore[arg-type]
+    assert {id: id_of(why) for id, why in saved.missing.items()} == {rows["alpha"].id: "docker.node_unknown"}
+
+
+def test_a_workspace_that_was_moved_meanwhile_is_no_longer_copied(tmp_path: Path, dockers: Dockers) -> None:
+    with open_store(tmp_path) as store:
+        row = seats_on(store, several(tmp_path), dockers)["alpha"]
+        store.update(row.id, node="beta")
+        everywhere = replace(context(several(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        assert seats.copy_seat(everywhere.on("alpha"), row, "5e7a5e7a", tmp_path / "work") is None
+
+
+def test_a_restored_seat_of_a_node_stands_on_no_secrets_for_long(tmp_path: Path, dockers: Dockers) -> None:
+    """Its image has them, and would travel as a layer of the next snapshot."""
+    base = Image("sha256:1", ["one"], ("sha256:2",), {})
+    with open_store(tmp_path) as store:
+        everywhere = replace(context(several(tmp_path), store, None), engines=dockers)  # type: ignore[arg-type]
+        labels = {node: seats._config(everywhere.on(node), row(), base)["Labels"] for node in ("controller", "alpha")}
+    assert not must_flatten(replace(base, labels=labels["controller"]))
+    assert must_flatten(replace(base, labels=labels["alpha"]))
+
+
+# --- How it ended ----------------------------------------------------------------------------------------------------
+
+
+def test_how_the_last_one_ended_is_read_whatever_is_there(tmp_path: Path) -> None:
+    assert last_backup(tmp_path) == LastBackup()
+    (tmp_path / "backup").mkdir()
+    for text in ("", "[]", '{"other": 1}'):
+        (tmp_path / "backup" / "status.json").write_text(text)
+        assert last_backup(tmp_path) == LastBackup()
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (BUSY, "Another backup"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (sqlite3.DatabaseError("file is not a database"), "file is not a database"),
+    ],
+)
+def test_every_failure_of_a_backup_is_noted(
+    tmp_path: Path, source: Source, docker: Docker, monkeypatch: pytest.MonkeyPatch, error: Exception, noted: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    state = tmp_path / "state"
+    with open_store(state) as store:
+        here = context(site(state), store, docker)
+        monkeypatch.setattr(*((Locks, "backup") if error is BUSY else (create, "_back_up")), fail)
+        with pytest.raises(type(error)), failures_noted(state):
+            create.back_up(here, source, keep={}, create=True)
+        assert noted in read(last_backup(state).error or {})
+        for changed, keep in ((replace(source, key_file=tmp_path / "missing"), {}), (source, {"dayly": 7})):
+            (state / "backup" / "status.json").unlink()
+            with pytest.raises(AtelierError) as refusal, failures_noted(state):
+                create.back_up(here, changed, keep=keep, create=True)
+            assert str(refusal.value) == read(last_backup(state).error or {})
+
+
+def test_nothing_is_saved_in_the_middle_of_a_restore(tmp_path: Path, source: Source, docker: Docker) -> None:
+    state = tmp_path / "state"
+    with open_store(state) as store:
+        (state / "backup").mkdir()
+        (state / "backup" / "restoring").touch()
+        with pytest.raises(AtelierError) as error:
+            create.back_up(context(site(state), store, docker), source, keep={}, create=True)
+    assert error.value.code is Code.WORKSPACE_BUSY
+    assert id_of(error.value.message) == "held.restore"
+
+
+def test_snapshots_of_one_run_are_known_by_its_tag() -> None:
+    assert run_of({"tags": ["atelier-state", "run-5e7a"]}) == "run-5e7a"
+    assert run_of({"tags": None}) == run_of({}) == ""
