@@ -33,6 +33,7 @@ options:
     description:
       - The backups to keep, by C(last), C(hourly), C(daily), C(weekly), C(monthly) and C(yearly), as the options of
         C(restic forget). Without rules all are kept.
+      - The last backup that has a workspace which the newest one lacks is kept, too.
     type: dict
     default: {}
   create:

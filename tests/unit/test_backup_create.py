@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from atelier.backup import create, seats
-from atelier.backup.create import LastBackup, failures_noted, last_backup
-from atelier.backup.manifest import Archive, run_of
+from atelier.backup.create import BackupOutcome, LastBackup, failures_noted, last_backup
+from atelier.backup.manifest import Archive, last_copies, run_of
 from atelier.backup.restic import Source
 from atelier.backup.seats import SavedSeat
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import Message, as_message, id_of, read
 from atelier.common.models import Site, Status, Workspace
+from atelier.containers.context import Context
 from atelier.containers.snapshots import must_flatten
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.interface import Image, Size
 from backup_parts import Docker, several
-from support import context, open_store, order, row, site
+from support import context, open_store, order, refused, row, site
 
 AWAY = AtelierError(Code.NODE_UNAVAILABLE, as_message("Docker on beta does not answer."), field="site.nodes")
 BUSY = AtelierError(Code.WORKSPACE_BUSY, Message("held.backup"))
@@ -183,6 +186,147 @@ def test_a_restored_seat_of_a_node_stands_on_no_secrets_for_long(tmp_path: Path,
         labels = {node: seats._config(everywhere.on(node), row(), base)["Labels"] for node in ("controller", "alpha")}
     assert not must_flatten(replace(base, labels=labels["controller"]))
     assert must_flatten(replace(base, labels=labels["alpha"]))
+
+
+# --- Which backups are kept ------------------------------------------------------------------------------------------
+
+
+class Repository:
+    """Takes restic's place. It has room for so many snapshots; the rule ``last`` is the one that it knows."""
+
+    def __init__(self, room: int = 100) -> None:
+        self.found: list[dict[str, Any]] = []
+        self.room, self.prunes, self.tried = room, 0, 0
+
+    def __call__(self, *_: object) -> Repository:
+        return self
+
+    def add(self, *tags: str) -> str:
+        if len(self.found) == self.room:
+            raise AtelierError(Code.DISK_FULL, Message("backup.repository_full", repository="/srv"), field="repository")
+        self.tried += 1
+        self.found.append({"id": f"{self.tried:08x}", "tags": list(tags)})
+        return str(self.found[-1]["id"])
+
+    def add_backups(self, *names: str) -> None:
+        """Whole ones, each with an archive."""
+        for name in names:
+            self.add("atelier-images", f"run-{name}")
+            self.add("atelier-state", f"run-{name}")
+
+    def store_stream(self, _: str, __: object, tags: list[str]) -> str:
+        return self.add(*tags)
+
+    def store_folder(self, _: Path, __: object, tags: list[str]) -> str:
+        return self.add(*tags)
+
+    def open(self, *, create: bool) -> bool:
+        return False
+
+    def check_owner(self, _: str) -> None:
+        """It is this installation's."""
+
+    def snapshots(self, tag: str) -> list[dict[str, Any]]:
+        return [snapshot for snapshot in self.found if tag in snapshot["tags"]]
+
+    def forgettable(self, tag: str, keep: dict[str, int]) -> list[str]:
+        return [snapshot["id"] for snapshot in self.snapshots(tag)[: -keep["last"]]] if keep else []
+
+    def remove(self, ids: list[str]) -> None:
+        self.found = [snapshot for snapshot in self.found if snapshot["id"] not in ids]
+        self.prunes += 1
+
+    @property
+    def backups(self) -> list[str]:
+        return [run_of(snapshot).removeprefix("run-") for snapshot in self.snapshots("atelier-state")]
+
+
+@dataclass
+class Saving:
+    """An installation with the seats of those names, and its repository."""
+
+    here: Context
+    source: Source
+    docker: Docker
+    repository: Repository
+    rows: dict[str, Workspace]
+
+    def back_up(self, *, without: Sequence[str] = (), **keep: int) -> BackupOutcome:
+        """A seat of ``without`` is larger than one may be."""
+        for name, made in self.rows.items():
+            size = self.here.site.archive.content_bytes + 1 if name in without else 1
+            self.docker.own[self.here.site.container_name(made.id)] = size
+        return create.back_up(self.here, self.source, keep=keep, create=False)
+
+    def fail(self, *, without: Sequence[str], **keep: int) -> str:
+        with pytest.raises(AtelierError) as error:
+            self.back_up(without=without, **keep)
+        assert error.value.code is Code.BACKUP_FAILED
+        return self.repository.backups[-1]
+
+
+@pytest.fixture
+def saving(tmp_path: Path, source: Source, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Saving]:
+    repository, docker.room = Repository(), 1024**5
+    monkeypatch.setattr(create, "Restic", repository)
+    with open_store(tmp_path / "state") as store:
+        rows = {made.name: made for made in store.reserve([order("one"), order("two")])}
+        for made in rows.values():
+            store.update(made.id, status=Status.STOPPED)
+        yield Saving(context(site(tmp_path / "state"), store, docker), source, docker, repository, rows)
+
+
+def test_old_backups_are_forgotten_also_when_a_seat_could_not_be_saved(saving: Saving) -> None:
+    saving.repository.add_backups("a", "b", "c")
+    first = saving.fail(without=["one"], last=1)
+    assert saving.repository.backups == ["c", first], "the newest that has the seat, and the newest"
+    second = saving.fail(without=["one"], last=1)
+    assert saving.repository.backups == ["c", second]
+    third = saving.fail(without=["two"], last=1)
+    assert saving.repository.backups == [second, third], "each seat's last copy"
+    assert saving.back_up(last=1).forgotten == 2
+    assert len(saving.repository.backups) == 1
+    assert {run_of(found) for found in saving.repository.found} == {f"run-{saving.repository.backups[0]}"}
+
+
+def test_a_seat_that_was_never_saved_keeps_one_backup_at_most(saving: Saving) -> None:
+    for _ in range(5):
+        last = saving.fail(without=["one"], last=2)
+    assert len(saving.repository.backups) == 2
+    assert saving.repository.backups[-1] == last
+
+
+def test_the_last_copy_of_a_seat_whose_container_is_gone_is_kept(saving: Saving) -> None:
+    saving.repository.add_backups("a")
+    saving.rows.pop("one")
+    assert [saving.back_up(last=1).forgotten for _ in range(2)] == [0, 1]
+    assert saving.repository.backups[0] == "a" and len(saving.repository.backups) == 2
+
+
+def test_a_machine_that_was_away_is_missing_in_its_backup(saving: Saving) -> None:
+    tags = {"a": [], "b": ["without-beta"], "c": [], "d": ["without-beta", "without-5e7a"], "e": ["without-beta"]}
+    assert last_copies([{"id": id, "tags": found} for id, found in tags.items()]) == {"c"}
+    assert last_copies([{"id": "a", "tags": None}]) == last_copies([]) == set()
+
+
+def test_a_full_repository_gets_room_by_the_rules_and_the_backup_is_made(saving: Saving) -> None:
+    saving.repository.add_backups("a", "b", "c")
+    saving.repository.room = 7
+    outcome = saving.back_up(last=1)
+    assert (outcome.forgotten, len(saving.repository.backups)) == (3, 1)
+    assert last_backup(saving.here.site.state_dir).error is None
+
+
+def test_a_full_repository_of_which_nothing_may_be_forgotten_is_an_error(saving: Saving) -> None:
+    saving.repository.add_backups("a", "b", "c")
+    saving.repository.room = 7
+    for keep in ({}, {"last": 3}):
+        with pytest.raises(AtelierError) as error:
+            saving.back_up(**keep)
+        assert "atelier_backup_keep" in refused(error, Code.DISK_FULL, "repository")
+        # What it stored so far is removed, so that there is room for a lock of those who free some.
+        assert (saving.repository.backups, len(saving.repository.found)) == (["a", "b", "c"], 6)
+    assert (saving.repository.prunes, saving.repository.tried) == (2, 8), "each is tried once"
 
 
 # --- How it ended ----------------------------------------------------------------------------------------------------

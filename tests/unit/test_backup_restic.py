@@ -75,6 +75,9 @@ case $1 in
   backup) cat >"$FOLDER/stored"; touch "$FOLDER/ended"; echo '{"message_type":"status"}'
     echo '{"message_type":"summary","snapshot_id":"5e7a"}' ;;
   dump) printf 'first '; printf 'second' ;;
+  forget) case $* in *--dry-run*) printf '[{"host":"h","keep":[{"id":"b"}],"remove":[{"id":"a"}]}]' ;; esac ;;
+  prune) [ ! -e "$FOLDER/full" ] || case $* in *--max-repack-size=0*) ;; *)
+    echo "write /srv/x: no space left on device" >&2; exit 1 ;; esac ;;
   snapshots) printf '[{"id":"b","time":"2027-03-02","hostname":"h"},{"id":"a","time":"2027-03-01","hostname":"h"}]' ;;
 esac
 """
@@ -97,13 +100,19 @@ def test_secrets_are_on_no_command_line(tmp_path: Path, restic: Restic) -> None:
     assert (tmp_path / "stored").read_bytes() == b"ab"
     assert b"".join(restic.read("5e7a", "images.tar")) == b"first second"
     assert [found["id"] for found in restic.snapshots("one", "two")] == ["a", "b"]
-    restic.forget("one", {"daily": 2})
-    restic.forget("one", {})
+    assert restic.forgettable("one", {"daily": 2}) == ["a"]
+    assert restic.forgettable("one", {}) == []
     restic.remove(["a"])
     words = (tmp_path / "words").read_text()
     assert CANARY not in words and "secret" not in words
     assert CANARY in (tmp_path / "environment").read_text()
     assert "--keep-daily=2" in words and words.count("forget") == 2
+
+
+def test_a_full_repository_is_pruned_without_room_to_repack(tmp_path: Path, restic: Restic) -> None:
+    (tmp_path / "full").touch()
+    restic.remove(["a"])
+    assert [line.split()[0] for line in (tmp_path / "words").read_text().splitlines()] == ["forget", "prune", "prune"]
 
 
 def test_a_stream_that_breaks_off_is_not_stored(tmp_path: Path, restic: Restic) -> None:

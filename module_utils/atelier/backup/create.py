@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,7 +23,7 @@ from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
 from ..engine.interface import Size
 from ..recordings.folders import copy_recordings
-from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, run_of, run_tag
+from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, last_copies, missing_tag, run_of, run_tag
 from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_one_node
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
@@ -75,11 +75,11 @@ def last_backup(state_dir: Path) -> LastBackup:
 
 def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
     """Saves the installation; people keep working. ``create`` makes the repository if there is none. Then forgets the
-    backups that no rule of ``keep`` keeps.
+    backups that no rule of ``keep`` keeps; a full repository gets room by that, and the backup is tried once more.
 
     A seat that cannot be saved, or a machine that does not answer, does not keep the others from it; BACKUP_FAILED
-    names it in the end. Also raises VALIDATION_ERROR for wrong settings, WORKSPACE_BUSY while another backup is made
-    or restored, DISK_FULL, SERVICE_UNAVAILABLE.
+    names it in the end. The last backup that has it is kept, whatever the rules. Also raises VALIDATION_ERROR for wrong
+    settings, WORKSPACE_BUSY while another backup is made or restored, DISK_FULL, SERVICE_UNAVAILABLE.
     """
     state_dir = context.site.state_dir
     variables = source.check(state_dir)
@@ -89,16 +89,30 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
             # It would have no workspaces, and could forget the one that is restored.
             raise AtelierError(Code.WORKSPACE_BUSY, Message("held.restore"))
         (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
-        work = state_dir / WORK
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(mode=0o700)
         restic = Restic(source, variables, _host(context.site), state_dir / CACHE)
         try:
-            outcome = _back_up(context, restic, work, keep, create)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            outcome = _back_up(context, restic, keep, create)
+        except AtelierError as error:
+            if error.code is not Code.DISK_FULL or error.details.get("field") != "repository":
+                raise
+            forgotten = _forget(restic, keep, always_prune=True)
+            if not forgotten:
+                raise
+            outcome = _back_up(context, restic, keep, create)
+            outcome = replace(outcome, forgotten=outcome.forgotten + forgotten)
         _note(state_dir, outcome)
     return outcome
+
+
+@contextmanager
+def _work_folder(state_dir: Path) -> Iterator[Path]:
+    work = state_dir / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
@@ -122,11 +136,26 @@ def _reason(error: Exception) -> Message:
     return known.sentence if isinstance(known, AtelierError) else as_message(f"{type(error).__name__}: {error}")
 
 
-def _back_up(context: Context, restic: Restic, work: Path, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
-    site, run_id = context.site, new_id()
+def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: bool) -> BackupOutcome:
     created = restic.open(create=create)
     restic.check_owner(STATE)
     saved = _Saved()
+    with _work_folder(context.site.state_dir) as work:
+        snapshot = _store(context, restic, work, saved)
+    forgotten = _forget(restic, keep)
+    if saved.missing:
+        names = sorted(row.name for row in context.store.all() if row.id in saved.missing)
+        why = Message("backup.seats_failed", names=", ".join(names), why=next(iter(saved.missing.values())))
+        raise AtelierError(Code.BACKUP_FAILED, why, field="site", seats=saved.missing, snapshot=snapshot[:8])
+    if saved.away:
+        why = Message("backup.machines_away", nodes=", ".join(saved.away), why=next(iter(saved.away.values())))
+        raise AtelierError(Code.BACKUP_FAILED, why, field="site.nodes", nodes=saved.away, snapshot=snapshot[:8])
+    return BackupOutcome(snapshot, len(saved.seats), created, forgotten)
+
+
+def _store(context: Context, restic: Restic, work: Path, saved: _Saved) -> str:
+    """Saves the workspaces, then the state folder; returns the id of its snapshot."""
+    site, run_id = context.site, new_id()
     _save_seats(context, restic, run_id, work, saved)
     _save_recordings(context, restic, run_id, work, saved)
     context.progress(Message("step.backup_files"), 0, 1)
@@ -143,16 +172,11 @@ def _back_up(context: Context, restic: Restic, work: Path, keep: Mapping[str, An
         repositories=repositories,
         recordings=saved.recordings,
     ).write(work / MANIFEST)
-    snapshot = restic.store_folder(site.state_dir, excluded(site.state_dir, databases), [STATE, run_tag(run_id)])
+    lacking = {row.id for row in context.store.all()} - saved.seats.keys() | saved.away.keys()
+    tags = [STATE, run_tag(run_id), *(missing_tag(name) for name in sorted(lacking))]
+    snapshot = restic.store_folder(site.state_dir, excluded(site.state_dir, databases), tags)
     context.progress(Message("step.backup_files"), 1, 1)
-    if saved.missing:
-        names = sorted(row.name for row in context.store.all() if row.id in saved.missing)
-        why = Message("backup.seats_failed", names=", ".join(names), why=next(iter(saved.missing.values())))
-        raise AtelierError(Code.BACKUP_FAILED, why, field="site", seats=saved.missing, snapshot=snapshot[:8])
-    if saved.away:
-        why = Message("backup.machines_away", nodes=", ".join(saved.away), why=next(iter(saved.away.values())))
-        raise AtelierError(Code.BACKUP_FAILED, why, field="site.nodes", nodes=saved.away, snapshot=snapshot[:8])
-    return BackupOutcome(snapshot, len(saved.seats), created, _forget(restic, keep))
+    return snapshot
 
 
 def _save_seats(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
@@ -275,16 +299,17 @@ def _save_batch(
         drop_copies(here, list(copies.values()))
 
 
-def _forget(restic: Restic, keep: Mapping[str, Any]) -> int:
-    """Forgets what no rule keeps, and images whose backup is gone or was never completed; returns how many backups."""
-    before = len(restic.snapshots(STATE))
-    restic.forget(STATE, keep)
-    complete = restic.snapshots(STATE)
-    runs = {run_of(snapshot) for snapshot in complete}
-    useless = [str(found["id"]) for found in restic.snapshots(IMAGES) if run_of(found) not in runs]
-    if useless or len(complete) != before:
-        restic.remove(useless)
-    return before - len(complete)
+def _forget(restic: Restic, keep: Mapping[str, Any], *, always_prune: bool = False) -> int:
+    """Forgets the backups that no rule keeps, unless they have the last copy of what the newest lacks, and images whose
+    backup is gone or was never completed; returns how many backups. ``always_prune`` also frees what a failed attempt
+    stored without a snapshot."""
+    backups = restic.snapshots(STATE)
+    forgotten = set(restic.forgettable(STATE, keep)) - last_copies(backups)
+    runs = {run_of(backup) for backup in backups if backup["id"] not in forgotten}
+    useless = {str(found["id"]) for found in restic.snapshots(IMAGES) if run_of(found) not in runs}
+    if forgotten or useless or always_prune:
+        restic.remove([*forgotten, *useless])
+    return len(forgotten)
 
 
 def _host(site: Site) -> str:

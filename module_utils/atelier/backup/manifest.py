@@ -29,6 +29,20 @@ def run_of(snapshot: Mapping[str, Any]) -> str:
     return next((tag for tag in snapshot.get("tags") or () if tag.startswith("run-")), "")
 
 
+def missing_tag(name: str) -> str:
+    """The tag of a backup that lacks the workspace of that id, or a part of the machine of that name."""
+    return f"without-{name}"
+
+
+def last_copies(backups: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The ids of the backups that have the last copy of what the newest one lacks. ``backups`` are restic's snapshots
+    of state folders, oldest first. For what was never saved it is the newest that does not say so."""
+    tags = [(str(backup["id"]), set(backup.get("tags") or ())) for backup in reversed(backups)]
+    lacking = {tag for _, newest in tags[:1] for tag in newest if tag.startswith(missing_tag(""))}
+    found = (next((id for id, its in tags if tag not in its), None) for tag in lacking)
+    return {id for id in found if id is not None}
+
+
 @dataclass(frozen=True)
 class Archive:
     """Images of some workspaces of a machine as ``docker save`` writes them; ``tags`` are their names."""

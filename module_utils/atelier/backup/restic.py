@@ -218,16 +218,26 @@ class Restic:
                 ) from error
             raise
 
-    def forget(self, tag: str, keep: Mapping[str, Any]) -> None:
-        """Forgets the snapshots with the tag that no rule keeps; without rules none."""
-        if rules := keep_options(keep):
-            self._run("forget", "--quiet", f"--host={self._host}", "--group-by=host", f"--tag={tag}", *rules)
+    def forgettable(self, tag: str, keep: Mapping[str, Any]) -> list[str]:
+        """The ids of the snapshots with the tag that no rule keeps; without rules none."""
+        rules = keep_options(keep)
+        if not rules:
+            return []
+        of = (f"--host={self._host}", "--group-by=host", f"--tag={tag}")
+        groups = json.loads(self._run("forget", "--dry-run", "--json", *of, *rules) or "[]") or []
+        return [str(snapshot["id"]) for group in groups for snapshot in group["remove"] or ()]
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forgets snapshots by their ids, and frees the space that nothing else uses."""
         if ids:
             self._run("forget", "--quiet", *ids)
-        self._run("prune", "--quiet")
+        try:
+            self._run("prune", "--quiet")
+        except AtelierError as error:
+            if error.code is not Code.DISK_FULL:
+                raise
+            # There is no room to repack what is used in part. This only deletes.
+            self._run("prune", "--quiet", "--max-repack-size=0")
 
     # --- Running ----------------------------------------------------------------------------------------------------
 
