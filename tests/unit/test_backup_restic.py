@@ -16,6 +16,12 @@ from backup_parts import private
 from support import refused
 
 CANARY = "canary-of-the-storage"
+SETTINGS = {
+    "repository": "atelier_backup_",
+    "key_file": "atelier_backup_password_file",
+    "environment_file": "atelier_backup_environment_file",
+    "keep": "atelier_backup_keep",
+}
 
 
 # --- Settings --------------------------------------------------------------------------------------------------------
@@ -41,7 +47,9 @@ def test_wrong_settings_are_refused_with_their_field(tmp_path: Path, source: Sou
     for wrong, field in cases:
         with pytest.raises(AtelierError) as error:
             wrong.check(state)
-        assert CANARY not in refused(error, Code.VALIDATION_ERROR, field)
+        said = refused(error, Code.VALIDATION_ERROR, field)
+        assert CANARY not in said
+        assert SETTINGS[field] in said, "an operator does not know the module's options"
     for elsewhere in ("sftp:backup@host:/srv", "s3:https://host/bucket"):
         assert replace(source, repository=elsewhere).check(state) == {}
 
@@ -57,7 +65,7 @@ def test_rules_are_restics_own() -> None:
     for keep in ({"dayly": 7}, {"daily": 0}, {"daily": -1}, {"daily": "--prune"}):
         with pytest.raises(AtelierError) as error:
             keep_options(keep)
-        refused(error, Code.VALIDATION_ERROR, "keep")
+        assert SETTINGS["keep"] in refused(error, Code.VALIDATION_ERROR, "keep")
 
 
 # --- restic ----------------------------------------------------------------------------------------------------------
@@ -150,7 +158,8 @@ def test_what_restic_says_becomes_an_error(tmp_path: Path, restic: Restic, said:
     (tmp_path / "says").write_text(said)
     with pytest.raises(AtelierError) as error:
         restic.open(create=False)
-    refused(error, code, field)
+    said_of_it = refused(error, code, field)
+    assert code is not Code.VALIDATION_ERROR or SETTINGS[field] in said_of_it
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,12 @@ class Source:
             raise _refused("backup.in_state", "repository", repository=self.repository)
         if not self.key_file.is_file() or not self.key_file.read_bytes().strip():
             raise _refused("backup.no_key_file", "key_file", file=self.key_file)
-        _check_private(self.key_file, "key_file")
+        _check_private(self.key_file, "key_file", "atelier_backup_password_file")
         if self.environment_file is None:
             return {}
         if not self.environment_file.is_file():
             raise _refused("backup.no_environment_file", "environment_file", file=self.environment_file)
-        _check_private(self.environment_file, "environment_file")
+        _check_private(self.environment_file, "environment_file", "atelier_backup_environment_file")
         return variables_in(self.environment_file)
 
 
@@ -323,10 +323,10 @@ def _refused(id: str, field: str, **params: object) -> AtelierError:
     return AtelierError(Code.VALIDATION_ERROR, Message(id, **params), field=field)
 
 
-def _check_private(file: Path, field: str) -> None:
+def _check_private(file: Path, field: str, setting: str) -> None:
     found = file.stat()
     if found.st_mode & 0o077 or found.st_uid != os.geteuid():
-        raise _refused("backup.file_readable", field, file=file)
+        raise _refused("backup.file_readable", field, file=file, setting=setting)
 
 
 def _text(output: IO[bytes]) -> str:

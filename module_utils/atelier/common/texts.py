@@ -325,27 +325,31 @@ TEXTS = {
     "backup.password_in_address.remedy": "Put it into the file of atelier_backup_environment_file, such as"
     " RESTIC_REST_PASSWORD=...",
     "backup.not_absolute": "The repository {repository!r} is neither an absolute path nor an address.",
-    "backup.not_absolute.remedy": "Give one such as /srv/backup, sftp:user@host:/srv/atelier or"
-    " s3:https://host/bucket.",
+    "backup.not_absolute.remedy": "Set atelier_backup_repository, or give ./atelier backup one such as /srv/backup,"
+    " sftp:user@host:/srv/atelier or s3:https://host/bucket.",
     "backup.in_state": "The repository {repository} is in the state folder, which a backup contains.",
-    "backup.in_state.remedy": "Use another folder, best on another machine.",
-    "backup.no_key_file": "The file with the repository's password, {file}, is missing or empty.",
+    "backup.in_state.remedy": "Use another folder, best on another machine, for ./atelier backup and"
+    " atelier_backup_repository.",
+    "backup.no_key_file": "The file with the repository's password (atelier_backup_password_file), {file}, is"
+    " missing or empty.",
     "backup.no_key_file.remedy": "Create it: openssl rand -hex 32 | install -m 600 /dev/stdin {file}. Keep a copy on"
     " another machine: without it no backup can be read.",
-    "backup.no_environment_file": "The file with the storage's credentials, {file}, is missing.",
+    "backup.no_environment_file": "The file with the storage's credentials (atelier_backup_environment_file),"
+    " {file}, is missing.",
     "backup.no_environment_file.remedy": "Create it with one NAME=value a line, such as AWS_ACCESS_KEY_ID=..., or"
     " clear atelier_backup_environment_file.",
-    "backup.file_readable": "The file {file} is not root's alone.",
+    "backup.file_readable": "The file {file} ({setting}) is not root's alone.",
     "backup.file_readable.remedy": "Run: chown root {file} && chmod 600 {file}",
-    "backup.bad_variable": "Line {line} of {file} is not NAME=value.",
+    "backup.bad_variable": "Line {line} of {file} (atelier_backup_environment_file) is not NAME=value.",
     "backup.bad_variable.remedy": "Write one variable a line, such as AWS_ACCESS_KEY_ID=...",
-    "backup.bad_keep": "{rule!r} is not a rule for the backups to keep.",
+    "backup.bad_keep": "{rule!r} in atelier_backup_keep is not a rule for the backups to keep.",
     "backup.bad_keep.remedy": "Give numbers above 0 for some of: {rules}.",
-    "backup.wrong_key": "The password in {file} does not open the repository {repository}.",
+    "backup.wrong_key": "The password in {file} (atelier_backup_password_file) does not open the repository"
+    " {repository}.",
     "backup.wrong_key.remedy": "Use the password that the repository was created with.",
     "backup.no_repository": "There is no repository at {repository}.",
-    "backup.no_repository.remedy": "Check the address, and that the disk is mounted. ./atelier backup creates a"
-    " repository; schedule and restore do not.",
+    "backup.no_repository.remedy": "Check the address (atelier_backup_repository, or what ./atelier backup or restore"
+    " was given), and that the disk is mounted. ./atelier backup creates a repository; schedule and restore do not.",
     "backup.not_empty": "There is something else than a repository at {repository}, or one that lost files.",
     "backup.not_empty.remedy": "Name an empty folder or one that does not exist yet.",
     "backup.repository_full": "The repository {repository} has no space left.",
