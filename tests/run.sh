@@ -30,7 +30,8 @@ check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_acme() { alone e2e-tests pytest -v --durations 15 tests/acme; }
 check_bare() { suite bare -rP; }
 check_backup() { suite backup; }
-check_upgrade() { alone e2e-tests pytest -v --durations 15 tests/upgrade; }
+check_upgrade() { alone e2e-tests pytest -v --durations 15 tests/upgrade -m 'not earlier'; }
+check_upgrade_earlier() { alone e2e-tests pytest -v --durations 15 tests/upgrade -m earlier; }
 check_e2e() { alone e2e-tests pytest -v --durations 15 tests/e2e; }
 check_molecule() { # SCENARIO
   alone scenarios molecule test --scenario-name "$1"
@@ -52,9 +53,9 @@ stages=(
   "cluster"
 )
 
-# More of several machines, an authority for certificates with a name server, backups, an upgrade, bare machines: only when
+# More of several machines, an authority for certificates with a name server, backups, upgrades, bare machines: only when
 # they are named.
-for name in cluster_more cluster_chaos acme backup upgrade bare; do
+for name in cluster_more cluster_chaos acme backup upgrade upgrade_earlier bare; do
   [[ " $* " != *" $name "* ]] || stages+=("$name")
 done
 

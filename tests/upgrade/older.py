@@ -12,6 +12,9 @@ from typing import Any
 
 from tests.installed import ROOT, Installation, front_door, purge, variables_file
 
+# The last commit of each release before the present one, oldest first.
+RELEASES = {"0.1.0": "783bbea", "0.2.0": "4c41c3c"}
+
 
 def checked_out(commit: str, folder: Path) -> Path:
     """That commit's files in a folder of their own, without git."""

@@ -1,5 +1,5 @@
-"""An upgrade from 0.1.0, as an operator does it: what people had is there, nobody is disconnected, seats get the new
-image when they are told to."""
+"""An upgrade from an older release, as an operator does it: what people had is there, nobody is disconnected, seats get
+the new image when they are told to."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tests.e2e.test_egress import CHAT
 from tests.installed import ROOT, Installation, Seat, front_door
 from tests.waiting import eventually
 
-from .older import checked_out, installed_by
+from .older import RELEASES, checked_out, installed_by
 
-# The first run of 0.1.0 builds all images, and takes its turn after other checkouts' runs.
+# The first run of the older release builds all images, and takes its turn after other checkouts' runs.
 pytestmark = pytest.mark.timeout(3000)
 
-COMMIT = "783bbea"
+*EARLIER, BEFORE = RELEASES
 INSTANCE = "atelier-upgrade"
 PORT = 18141
-ECHO_PORT = 9000
+ECHO_PORT, ALIAS = 9000, "demo-app"
 ADMIN = "canary-of-the-upgrade"
 # A program in a seat that answers a WebSocket handshake and sends back what it gets.
 ECHO = """
@@ -50,14 +50,14 @@ while True:
 
 
 class Line:
-    """An open WebSocket through the gateway, on which something is said twice a second until it breaks."""
+    """An open WebSocket to the alias, on which something is said twice a second until it breaks."""
 
-    def __init__(self, project_id: str) -> None:
+    def __init__(self) -> None:
         self.said, self.broken = 0, ""
         self._stopped = threading.Event()
         self._socket = socket.create_connection(("127.0.0.1", PORT), timeout=10)
         self._socket.sendall(
-            f"GET / HTTP/1.1\r\nHost: {project_id}-{ECHO_PORT}.localhost\r\nConnection: Upgrade\r\n"
+            f"GET / HTTP/1.1\r\nHost: {ALIAS}.localhost\r\nConnection: Upgrade\r\n"
             "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )
@@ -87,7 +87,7 @@ class Line:
 
 @dataclass
 class Day:
-    """What 0.1.0 had, and what the upgrade did meanwhile."""
+    """What the older release had, and what the upgrade did meanwhile."""
 
     installation: Installation
     api: httpx.Client
@@ -133,11 +133,11 @@ class Day:
         return {project["name"]: project for project in self.api.get("/projects").json()["projects"]}
 
 
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    """A day on 0.1.0, and the upgrade to this checkout while a WebSocket is open."""
+@pytest.fixture(scope="module", params=[*(pytest.param(each, marks=pytest.mark.earlier) for each in EARLIER), BEFORE])
+def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    """A day on the older release, and the upgrade to this checkout while a WebSocket is open."""
     folder = tmp_path_factory.mktemp("upgrade")
-    old = checked_out(COMMIT, folder / "atelier-0.1.0")
+    old = checked_out(RELEASES[request.param], folder / f"atelier-{request.param}")
     hosts = dict.fromkeys(NAMES, ADDRESS)
     with (
         internet(folder / "internet") as authority,
@@ -164,7 +164,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     ):
         made = Day(installation, api)
         _work(made)
-        made.line = Line(made.id("Workshop 1"))
+        made.line = Line()
         done = installation.run("up")
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
         made.up = done.stdout
@@ -174,7 +174,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
 
 
 def _work(day: Day) -> None:
-    """What people do on 0.1.0: a claim, files, packages, a push, a recorded conversation, an alias."""
+    """What people do there: a claim, files, packages, a push, a recorded conversation, an alias."""
     for name, mode in (("recorded", "logging"), ("asleep", "none")):
         wanted = {"projectName": name, "projectType": "empty", "proxyMode": mode}
         answer = day.api.post("/projects/create", json=wanted)
@@ -192,19 +192,24 @@ def _work(day: Day) -> None:
     day.run("recorded", CHAT)
     path = f"/projects/{day.id('recorded')}/llm-conversations"
     eventually(lambda: day.api.get(path).json()["count"], "the conversation is written")
-    alias = {"subdomain": "demo-app", "port": ECHO_PORT}
+    alias = {"subdomain": ALIAS, "port": ECHO_PORT}
     assert day.api.post(f"/projects/{day.id('Workshop 1')}/aliases", json=alias).status_code == 201
     cookie = day.signs_in("Workshop 1", day.seat("Workshop 1").password)
     assert cookie is not None
     day.cookie = cookie
-    day.container("Workshop 1").exec_run(["python3", "-c", ECHO], detach=True)
-    day.run(
-        "Workshop 1", f"for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/{ECHO_PORT}) && exit 0; sleep 0.1; done; exit 1"
-    )
+    _serve(day)
     assert day.api.post(f"/projects/{day.id('asleep')}/stop", json={}).status_code == 200
     day.started = {name: day.container(name).attrs["State"]["StartedAt"] for name in day.projects}
     with closing(sqlite3.connect(day.installation.state_dir / "registry.sqlite3")) as db:
         (day.schema,) = db.execute("PRAGMA user_version").fetchone()
+
+
+def _serve(day: Day) -> None:
+    """Starts the program behind the alias."""
+    day.container("Workshop 1").exec_run(["python3", "-c", ECHO], detach=True)
+    day.run(
+        "Workshop 1", f"for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/{ECHO_PORT}) && exit 0; sleep 0.1; done; exit 1"
+    )
 
 
 def test_no_seat_restarted_and_open_ides_stayed_connected(day: Day) -> None:
@@ -241,6 +246,16 @@ def test_what_people_had_is_there(day: Day) -> None:
     assert day.is_signed_in("Workshop 1", day.cookie)
     _is_recorded(day)
     _is_pushed(day)
+    _alias_leads_there()
+
+
+def _alias_leads_there() -> None:
+    line = Line()
+    try:
+        eventually(lambda: line.broken or line.said, "the program behind the alias answers")
+        assert line.broken == ""
+    finally:
+        line.close()
 
 
 def _is_recorded(day: Day) -> None:
@@ -278,6 +293,8 @@ def test_a_seat_gets_the_present_image(day: Day) -> None:
     assert (before.status, "-kept-" in before.name) == ("exited", True)
     assert day.is_signed_in(name, day.cookie)
     _is_pushed(day)
+    _serve(day)
+    _alias_leads_there()
     again = day.api.post(f"/projects/{day.id(name)}/upgrade")
     assert again.json()["upgraded"] is False
 
