@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -15,9 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from atelier.gateway import dns_providers
 from atelier.gateway.certificate import Certificate, parse
 
-from .world import CANARY, DOMAIN, GATEWAY, INSTANCE, NAME_SERVER, REFUSED, ROOT, ZONE, World, make_certificate
+from .world import (
+    AUTHORITY,
+    CANARY,
+    DOMAIN,
+    GATEWAY,
+    INSTANCE,
+    NAME_SERVER,
+    REFUSED,
+    ROOT,
+    ZONE,
+    World,
+    make_certificate,
+)
 
 PLAY = ROOT / "tests/acme/gateway.yml"
 RENEW = ROOT / "playbooks/certificate_renew.yml"
@@ -71,7 +85,7 @@ def watched_for_secrets() -> Iterator[set[str]]:
     looked, stop = set(), threading.Event()
 
     def look() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.05):
             for kind in ("cmdline", "environ"):
                 for file in Path("/proc").glob(f"[0-9]*/{kind}"):
                     with suppress(OSError):
@@ -138,6 +152,7 @@ REQUEST, VARIABLES = "tls/acme/request.json", "tls/acme/variables.json"
         (REQUEST, {"domain": REFUSED}, None, "forbidden by policy"),
         (REQUEST, {"domain": "not-ours.example"}, "atelier_base_domain", "not-ours.example"),
         (REQUEST, {"provider": "nonsense"}, "atelier_tls_acme.provider", "'nonsense'"),
+        (REQUEST, {"provider": "cloudflare"}, "atelier_tls_acme.provider", "'cloudflare'"),
         (REQUEST, {"directory": "https://127.0.0.1:9/dir"}, None, "connection refused"),
         (VARIABLES, {"RFC2136_NAMESERVER": ""}, "atelier_tls_acme_variables", "RFC2136_NAMESERVER"),
         (VARIABLES, {"RFC2136_TSIG_SECRET": "d3Jvbmc="}, None, "bad authentication"),
@@ -174,6 +189,48 @@ def test_a_failure_names_its_cause_and_keeps_the_certificate(
     assert serial(world) == before
 
 
+def lego(world: World, *words: str) -> str:
+    """What the gateway's lego says."""
+    image = json.loads((world.state / REQUEST).read_text())["image"]
+    docker = ["docker", "run", "--rm", "--network=host", "--env=LEGO_CA_CERTIFICATES=/ca.pem"]
+    command = [*docker, f"--volume={world.bundle}:/ca.pem:ro", image, *words]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return run.stdout + run.stderr
+
+
+def test_the_providers_that_are_refused_are_those_that_lego_does_not_have(world: World) -> None:
+    lines = (line.strip() for line in lego(world, "dnshelp").splitlines())
+    (codes,) = (line.split(", ") for line in lines if line.startswith("acme-dns, "))
+    words = ["--accept-tos", "--path=/tmp", "--email=ops@acme.test", f"--server=https://127.0.0.1:{AUTHORITY}/dir"]
+    words.append(f"--domains={DOMAIN}")
+    missing = {code for code in codes if "unrecognized DNS" in lego(world, *words, f"--dns={code}", "run")}
+    assert missing == dns_providers._NOT_BUILT
+    readme = (ROOT / "roles/gateway/README.md").read_text()
+    (listed,) = re.findall(r"^allinkl, .*?zonomi\.$", readme, re.MULTILINE | re.DOTALL)
+    assert set(re.split(r"[,.]\s*", listed)) - {""} == set(codes) - missing - dns_providers._PROGRAMS
+
+
+def test_route53_reads_its_credentials_from_the_file(world: World) -> None:
+    """Its library calls Amazon only with credentials. No public name server knows this region's."""
+    place, request = world.state / VARIABLES, world.state / REQUEST
+    kept = place.read_text(), request.read_text()
+    try:
+        given = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_REGION": "us-iso-east-1"}
+        place.write_text(json.dumps(given | {"AWS_HOSTED_ZONE_ID": "Z1"}))
+        request.write_text(
+            json.dumps(json.loads(kept[1]) | {"provider": "route53", "domain": f"fresh-{secrets.token_hex(4)}.{ZONE}"})
+        )
+        code, output = world.play(RENEW, certificate_force=True)
+    finally:
+        place.write_text(kept[0])
+        request.write_text(kept[1])
+    assert code != 0
+    assert "route53.c2s.ic.gov" in output, output[-3000:]
+    assert CANARY not in output
+    code, output = world.play(RENEW)
+    assert code == 0, output[-3000:]
+
+
 def test_an_expired_certificate_is_replaced(world: World) -> None:
     now = datetime.now(UTC)
     old = make_certificate(
@@ -194,6 +251,11 @@ def test_an_expired_certificate_is_replaced(world: World) -> None:
     [
         ({"atelier_base_domain": "localhost"}, "no authority issues a certificate for it"),
         ({"atelier_tls_acme": {"provider": "rfc2136"}}, "atelier_tls_acme.email is missing"),
+        ({"atelier_tls_acme": {"email": "ops@acme.test", "provider": "exec"}}, "Use another, such as httpreq"),
+        (
+            {"atelier_tls_acme_variables": {"RFC2136_TSIG_SECRET_FILE": "/root/secret"}},
+            "RFC2136_TSIG_SECRET_FILE refers to",
+        ),
     ],
 )
 def test_up_refuses_settings_that_cannot_work(world: World, changed: dict[str, Any], words: str) -> None:

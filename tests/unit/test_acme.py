@@ -240,6 +240,11 @@ def test_up_goes_on_with_a_valid_certificate_only(place: Place) -> None:
             "RFC2136_NAMESERVER",
         ),
         (
+            "route53: NoCredentialProviders: no valid providers in chain. Deprecated.\n\tFor verbose messaging see",
+            "atelier_tls_acme_variables",
+            "AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY",
+        ),
+        (
             "2027/01/01 00:00:00 [INFO] x\nrfc2136: failed to insert: DNS update failed: server replied: NOTAUTH",
             "atelier_base_domain",
             f"zone of {DOMAIN}",
@@ -278,6 +283,14 @@ def test_a_wrong_name_of_a_variable_is_refused_before_anything_runs(place: Place
     with pytest.raises(AtelierError) as failed:
         place.renew()
     assert failed.value.details["field"] == "atelier_tls_acme_variables"
+    assert place.runs == []
+
+
+def test_a_provider_that_cannot_be_used_is_refused_before_anything_runs(place: Place) -> None:
+    place.ask(provider="manual")
+    with pytest.raises(AtelierError) as failed:
+        place.renew()
+    assert failed.value.details["field"] == "atelier_tls_acme.provider"
     assert place.runs == []
 
 

@@ -526,8 +526,15 @@ TEXTS = {
     "gateway.certificate_refused.remedy": "Run ./atelier up to reconfigure it.",
     "acme.variable_name": "Invalid name {name!r} of a variable of the DNS provider.",
     "acme.variable_name.remedy": "Use the names in lego's documentation, such as RFC2136_TSIG_SECRET.",
-    "acme.provider": "lego has no DNS provider {provider!r}.",
-    "acme.provider.remedy": "Use a code of lego's list of DNS providers, such as rfc2136 or cloudflare.",
+    "acme.provider": "Debian's lego has no DNS provider {provider!r}.",
+    "acme.provider.remedy": "Use one that roles/gateway/README.md lists, such as rfc2136, or delegate the name"
+    " _acme-challenge of the domain to one by a CNAME record.",
+    "acme.provider_program": "The DNS provider {provider!r} runs a program or asks a person: lego's container has"
+    " neither.",
+    "acme.provider_program.remedy": "Use another, such as httpreq, which sends each record to a web address of yours.",
+    "acme.variable_elsewhere": "The variable {name} refers to a file or a profile that lego's container does not have.",
+    "acme.variable_elsewhere.remedy": "Set the variable that holds the value itself, such as GCE_SERVICE_ACCOUNT, or"
+    " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     "acme.missing": "The DNS provider {provider} needs more variables: {names}.",
     "acme.missing.remedy": "Set them in atelier_tls_acme_variables and run ./atelier up.",
     "acme.not_ours": "The DNS provider {provider} does not change the zone of {domain}: {said}",

@@ -1,7 +1,7 @@
 """The gateway's certificate from an authority that speaks ACME (RFC 8555), by DNS-01 with lego.
 
 The role gateway writes what to ask for into ``tls/acme`` of the state folder, the credentials into a file beside it.
-lego reads each credential from a file, so none is in an environment or on a command line.
+lego reads each credential from a file (``dns_providers``), so none is in an environment or on a command line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..common.models import Site
 from ..common.plain_text import last_of, on_one_line
 from ..engine.one_off import Finished, OneOff, run_once
 from .certificate import SERVED, Certificate, parse
+from .dns_providers import AWS_KEYS, PROVIDER, VARIABLES, Credentials, check_provider, credentials
 from .runtime_socket import ask
 
 FOLDER = Path("tls") / "acme"
@@ -33,10 +34,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=10), timedelta(days=1)
 _RENEWED_BEFORE = 3
 _LONGEST_REASON = 400
 _SHORTEST_SECRET = 4  # a number of seconds is none
-_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 # What lego 4 prints.
 _UNKNOWN_PROVIDER = re.compile(r"unrecognized DNS provider: ?(\S*)")
 _MISSING = re.compile(r"some credentials information are missing: ([A-Z0-9_, ]+)")
+# What the library of AWS says without credentials.
+_NO_KEYS = "NoCredentialProviders"
 # Answers of a name server, and what most other providers say.
 _NOT_OURS = re.compile(r"\b(?:NOTAUTH|NOTZONE|NXDOMAIN|REFUSED)\b|could not find (?:the )?zone")
 _TIME = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[\w+\] )?", re.MULTILINE)
@@ -153,10 +155,13 @@ def _wants_issue(state_dir: Path, request: Request, attempts: Attempts, now: dat
 
 def _issue(site: Site, request: Request, run: Run) -> None:
     folder = site.state_dir / FOLDER
-    variables = _variables(folder)
-    done = run(site.engine_url, _lego(site, request, variables))
+    variables: dict[str, Any] = json.loads((folder / "variables.json").read_text())
+    check_provider(request.provider, variables)
+    given = credentials(variables, "/variables")
+    _write(folder / "variables", given.files)
+    done = run(site.engine_url, _lego(site, request, given))
     if done.status != 0:
-        raise _failure(request, done, variables)
+        raise _failure(request, done, [str(value) for value in variables.values()])
     files = folder / "lego" / "certificates"
     # Its chain is in the certificate's file. HAProxy's runtime socket takes no empty lines.
     parts = [(files / f"{request.domain}{kind}").read_text() for kind in (".crt", ".key")]
@@ -166,23 +171,15 @@ def _issue(site: Site, request: Request, run: Run) -> None:
     write_atomically(folder / "issued.pem", pem, mode=0o600)
 
 
-def _variables(folder: Path) -> Mapping[str, str]:
-    """Writes each credential into a file of its own, for lego, and returns them."""
-    variables: dict[str, Any] = json.loads((folder / "variables.json").read_text())
-    for name in variables:
-        if not _NAME.fullmatch(name):
-            raise AtelierError(
-                Code.VALIDATION_ERROR, Message("acme.variable_name", name=name[:40]), field="atelier_tls_acme_variables"
-            )
-    place = folder / "variables"
+def _write(place: Path, files: Mapping[str, str]) -> None:
+    """Replaces the folder by one with these files."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700)
-    for name, value in variables.items():
-        write_atomically(place / name, str(value).encode(), mode=0o600)
-    return {name: str(value) for name, value in variables.items()}
+    for name, content in files.items():
+        write_atomically(place / name, content.encode(), mode=0o600)
 
 
-def _lego(site: Site, request: Request, variables: Mapping[str, str]) -> OneOff:
+def _lego(site: Site, request: Request, given: Credentials) -> OneOff:
     folder = site.state_dir / FOLDER
     (folder / "lego").mkdir(mode=0o700, exist_ok=True)
     return OneOff(
@@ -198,23 +195,24 @@ def _lego(site: Site, request: Request, variables: Mapping[str, str]) -> OneOff:
         folders={"/acme": folder / "lego", "/variables": folder / "variables"}
         | ({"/ca.pem": folder / "ca.pem"} if request.ca else {}),
         written=["/acme"],
-        environment={f"{name}_FILE": f"/variables/{name}" for name in variables}
-        | ({"LEGO_CA_CERTIFICATES": "/ca.pem"} if request.ca else {}),
+        environment={**given.environment, **({"LEGO_CA_CERTIFICATES": "/ca.pem"} if request.ca else {})},
         seconds=_LONGEST_RUN_SECONDS,
     )
 
 
-def _failure(request: Request, done: Finished, variables: Mapping[str, str]) -> AtelierError:
+def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> AtelierError:
     output = done.output
-    for value in sorted(variables.values(), key=len, reverse=True):
+    for value in sorted(secrets, key=len, reverse=True):
         if len(value) >= _SHORTEST_SECRET:
             output = output.replace(value, "***")
     if unknown := _UNKNOWN_PROVIDER.search(output):
         message = Message("acme.provider", provider=unknown[1] or request.provider)
-        return AtelierError(Code.VALIDATION_ERROR, message, field="atelier_tls_acme.provider")
-    if missing := _MISSING.search(output):
-        message = Message("acme.missing", provider=request.provider, names=missing[1].strip())
-        return AtelierError(Code.VALIDATION_ERROR, message, field="atelier_tls_acme_variables")
+        return AtelierError(Code.VALIDATION_ERROR, message, field=PROVIDER)
+    missing = _MISSING.search(output)
+    if missing or _NO_KEYS in output:
+        names = missing[1].strip() if missing else ",".join(AWS_KEYS)
+        message = Message("acme.missing", provider=request.provider, names=names)
+        return AtelierError(Code.VALIDATION_ERROR, message, field=VARIABLES)
     if done.is_late:
         return AtelierError(Code.CERTIFICATE_ERROR, Message("acme.too_long", seconds=_LONGEST_RUN_SECONDS))
     if done.is_not_run:

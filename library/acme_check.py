@@ -1,0 +1,61 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: acme_check
+short_description: Check that lego can use a DNS provider
+version_added: "0.3.0"
+author: Atelier contributors (@atelier)
+requirements: [python >= 3.11, docker]
+description:
+  - Fails if C(gateway_certificate) could not use the provider with variables of these names. Changes nothing, and asks
+    nobody; whether the provider accepts the credentials is known only when there is a certificate to get.
+options:
+  provider:
+    description: lego's code of the DNS provider.
+    type: str
+    required: true
+  variables:
+    description: The names of the variables that are set for it.
+    type: list
+    elements: str
+    required: true
+extends_documentation_fragment: [atelier.check]
+"""
+
+EXAMPLES = r"""
+- name: Check the DNS provider
+  acme_check:
+    provider: rfc2136
+    variables: [RFC2136_NAMESERVER]
+"""
+
+RETURN = r"""
+provider:
+  description: The DNS provider.
+  returned: success
+  type: str
+  sample: rfc2136
+"""
+
+from typing import Any
+
+from ansible.module_utils.atelier.ansible_module import run
+from ansible.module_utils.atelier.gateway.dns_providers import check_provider
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    run(DOCUMENTATION, _check)
+
+
+def _check(module: AnsibleModule) -> dict[str, Any]:
+    provider = module.params["provider"]
+    check_provider(provider, module.params["variables"])
+    return {"changed": False, "provider": provider}
+
+
+if __name__ == "__main__":
+    main()
