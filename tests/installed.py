@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,11 @@ def variables_file(folder: Path, atelier_instance: str, variables: Mapping[str, 
 
 
 @contextmanager
-def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator[Installation]:
-    """A separate installation, created by `up` and purged at the end. Its images have separate names, so that its purge
-    removes no others."""
+def installed(
+    folder: Path, atelier_instance: str, arguments: Sequence[str] = (), **variables: Any
+) -> Iterator[Installation]:
+    """A separate installation, created by `up` with the arguments, purged at the end. Its images have separate names,
+    so that its purge removes no others."""
     file = variables_file(folder, atelier_instance, variables)
     api = docker.APIClient(version="auto")
     for image in api.images(filters={"reference": "atelier/*"}):
@@ -83,7 +85,7 @@ def installed(folder: Path, atelier_instance: str, **variables: Any) -> Iterator
             name, _, version = tag.removeprefix("atelier/").rpartition(":")
             api.tag(tag, f"{atelier_instance}/{name}", version)
     try:
-        made = front_door("up", "-e", f"@{file}")
+        made = front_door("up", "-e", f"@{file}", *arguments)
         assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-2000:]
         yield Installation(file, made.stdout)
     finally:

@@ -63,23 +63,31 @@ zone:
 """
 
 
-def make_certificate(folder: Path, name: str, begins: datetime, ends: datetime, *names: str) -> Path:
-    """A self-signed certificate with its key, as one PEM file."""
+def make_certificate(
+    folder: Path, name: str, begins: datetime, ends: datetime, *names: str, issuer: Path | None = None
+) -> Path:
+    """A certificate with its key, as one PEM file; self-signed without an issuer's."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    by, signing = subject, key
+    if issuer is not None:
+        by = x509.load_pem_x509_certificate(issuer.read_bytes()).subject
+        signed_with = serialization.load_pem_private_key(issuer.read_bytes(), None)
+        assert isinstance(signed_with, ec.EllipticCurvePrivateKey)
+        signing = signed_with
     alternatives: list[x509.GeneralName] = [x509.DNSName(each) for each in names]
     alternatives.append(x509.IPAddress(ip_address("127.0.0.1")))
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(by)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .sign(signing, hashes.SHA256())
     )
     encoding, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     file = folder / f"{name}.pem"

@@ -100,11 +100,12 @@ def launch(
     )
 
 
-def trusting_home(home: Path, authority: Path) -> Path:
-    """Makes a home folder for ``launch`` whose browser trusts an authority (a PEM file)."""
+def trusting_home(home: Path, *authorities: Path) -> Path:
+    """Makes a home folder for ``launch`` whose browser trusts authorities (PEM files)."""
     store = home / ".pki/nssdb"
     store.mkdir(parents=True)
-    for arguments in (["-N", "--empty-password"], ["-A", "-n", "authority", "-t", "C,,", "-i", str(authority)]):
+    trusted = [["-A", "-n", each.stem, "-t", "C,,", "-i", str(each)] for each in authorities]
+    for arguments in (["-N", "--empty-password"], *trusted):
         subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
     return home
 
