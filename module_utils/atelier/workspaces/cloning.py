@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -349,7 +350,8 @@ def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence
                 begin(seat)
         ready = 0
         while waiting or futures:
-            done, _ = wait([*waiting, *futures], return_when=FIRST_COMPLETED)
+            pending: list[Future[Any]] = [*waiting, *futures]
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for image in waiting.keys() & done:
                 for seat in waiting.pop(image):
                     begin(seat)
