@@ -14,11 +14,12 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Site
-from atelier.containers import departures, engines
+from atelier.containers import engines
 from atelier.containers.context import Context
 from atelier.containers.engines import Engines, route_to
 from atelier.containers.seat_http import DIRECT
 from atelier.database.placement import Machine
+from atelier.engine import departures
 from atelier.engine.docker_errors import Place
 from atelier.engine.interface import SwarmNode
 from support import open_store, order, refused, site

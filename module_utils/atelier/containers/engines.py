@@ -13,9 +13,9 @@ from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine, checked_labels
 from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
+from ..engine.departures import Departures
 from ..engine.docker_errors import Place
 from ..engine.interface import Engine, SwarmNode
-from .departures import Departures
 from .seat_http import DIRECT, SeatRoute
 
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.

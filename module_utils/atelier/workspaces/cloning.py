@@ -350,8 +350,8 @@ def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence
                 begin(seat)
         ready = 0
         while waiting or futures:
-            pending: list[Future[Any]] = [*waiting, *futures]
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            under_way: list[Future[Any]] = [*waiting, *futures]
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
             for image in waiting.keys() & done:
                 for seat in waiting.pop(image):
                     begin(seat)

@@ -21,26 +21,29 @@ class Departures:
     def __init__(self, id_at: Callable[[str], str]) -> None:
         self._id_at = id_at
         self._lock = threading.Lock()
-        self._asked_at: dict[str, float] = {}
-        self._left: set[str] = set()
+        # By name and id: a machine that joins again is another member.
+        self._asked_at: dict[tuple[str, str], float] = {}
+        self._left: set[tuple[str, str]] = set()
 
     def has_left(self, node: str, id: str) -> bool:
         """Whether the machine, which is down with this id, says that it is not that member; as of the last answer."""
+        member = node, id
         with self._lock:
-            before, now = self._asked_at.get(node), time.monotonic()
+            before, now = self._asked_at.get(member), time.monotonic()
             is_due = before is None or now > before + _FRESH_SECONDS
             if is_due:
-                self._asked_at[node] = now
+                self._asked_at[member] = now
         if is_due:
             # A daemon: a process that ends must not wait for a machine that hangs.
-            asking = threading.Thread(target=self._ask, args=(node, id), name=f"ask-{node}", daemon=True)
+            asking = threading.Thread(target=self._ask, args=(member,), name=f"ask-{node}", daemon=True)
             asking.start()
             if before is None:
                 asking.join(_WAIT_SECONDS)
-        return node in self._left
+        return member in self._left
 
-    def _ask(self, node: str, id: str) -> None:
+    def _ask(self, member: tuple[str, str]) -> None:
+        node, id = member
         left = False
         with suppress(AtelierError):
             left = self._id_at(node) != id
-        (self._left.add if left else self._left.discard)(node)
+        (self._left.add if left else self._left.discard)(member)
