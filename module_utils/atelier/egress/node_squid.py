@@ -17,15 +17,13 @@ from pathlib import Path, PurePosixPath
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..engine.interface import Engine, File
-from .running_squid import SquidText, complaint
+from .running_squid import RECONFIGURE, SquidText, complaint, is_accepted, parse_command
 
 _CONFIGURATION = PurePosixPath("/srv/squid/squid.conf")
 _GROUPS = PurePosixPath("/srv/squid/groups.json")
 _CLIENTS = PurePosixPath("/srv/egress/workspaces.json")
 _LEASE = "/run/lists-confirmed"
 _CONFIRM = "/usr/local/bin/confirm-lists"
-_SQUID = "/usr/sbin/squid"
-_SIGNALS = "/etc/squid/signal.conf"
 _DIFFER = "differ "
 _ANSWER_SECONDS = 10.0
 # For a list of ten thousand domains.
@@ -96,8 +94,7 @@ class NodeSquid:
                 raise self._refused(Message("squid.node_slow", seconds=self._wait))
             if answer == "other":
                 with suppress(AtelierError):  # it is starting at this moment
-                    command = [_SQUID, "-k", "reconfigure", "-f", _SIGNALS]
-                    self._run(command)
+                    self._run(RECONFIGURE)
             time.sleep(_POLL_SECONDS)
             answer = self.confirm(lists)
         return changed
@@ -108,10 +105,8 @@ class NodeSquid:
             file = File(new[path], data, 0, 0, 0o644, time.time())
             self._engine.put(self._container, str(path.parent), [file])
         if _CONFIGURATION in files:
-            parse = [_SQUID, "-k", "parse", "-f", str(new[_CONFIGURATION])]
-            code, output = self._run(parse, seconds=_PARSE_SECONDS)
-            # As on the controller: its exit status is 0 even after some fatal errors.
-            if code != 0 or "FATAL:" in output:
+            code, output = self._run(parse_command(new[_CONFIGURATION]), seconds=_PARSE_SECONDS)
+            if not is_accepted(code, output):
                 raise self._refused(output)
         for path in files:
             # As root, whose the files are: Squid's user writes its log only.

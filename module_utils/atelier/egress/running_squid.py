@@ -8,10 +8,14 @@ from __future__ import annotations
 import http.client
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from ..common.messages import Message
 
+_PROGRAM = "/usr/sbin/squid"
+# Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
+RECONFIGURE = (_PROGRAM, "-k", "reconfigure", "-f", "/etc/squid/signal.conf")
 _LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
 # No name of the world: RFC 2606 reserves .invalid. The frame answers it with a redirect that names the digest.
 _QUESTION = "http://configuration.invalid/"
@@ -44,6 +48,16 @@ class SquidText:
     def is_running(self) -> bool:
         """Whether the Squid that runs has taken exactly this configuration."""
         return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
+
+
+def parse_command(file: PurePosixPath) -> list[str]:
+    """Has Squid check a file of its container; see ``is_accepted``."""
+    return [_PROGRAM, "-k", "parse", "-f", str(file)]
+
+
+def is_accepted(code: int, output: str) -> bool:
+    """Whether Squid took the file that ``parse_command`` named. Its exit status is 0 even after some fatal errors."""
+    return code == 0 and "FATAL:" not in output
 
 
 def complaint(output: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,15 +18,12 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from ..engine.interface import Engine
-from .running_squid import complaint
+from .running_squid import RECONFIGURE, complaint, is_accepted, parse_command
 from .squid_config import Configuration
 from .whitelist import BASE, WhitelistMode, plan_whitelist
 
 # Where the container sees the folder (roles/squid).
 _INSIDE = PurePosixPath("/srv/squid")
-# Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
-_SIGNALS = "/etc/squid/signal.conf"
-_SQUID = "/usr/sbin/squid"
 _COMMAND_SECONDS = 120.0
 _POLL_SECONDS = 0.03
 # Docker restarts the container when Squid died; a run at that moment waits.
@@ -118,9 +115,8 @@ class Squid:
 
     def _parse(self) -> None:
         """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
-        code, output = self._inside(_SQUID, "-k", "parse", "-f", str(_INSIDE / self._candidate.name))
-        # Its exit status is 0 even after some fatal errors.
-        if code == 0 and "FATAL:" not in output:
+        code, output = self._inside(parse_command(_INSIDE / self._candidate.name))
+        if is_accepted(code, output):
             return
         self._candidate.unlink()
         raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=complaint(output)))
@@ -129,9 +125,7 @@ class Squid:
         """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
         deadline = time.monotonic() + self._wait
         with suppress(AtelierError):  # the container is starting again at this moment
-            self._engine.execute(
-                self._container, [_SQUID, "-k", "reconfigure", "-f", _SIGNALS], seconds=_COMMAND_SECONDS
-            )
+            self._engine.execute(self._container, RECONFIGURE, seconds=_COMMAND_SECONDS)
         while not wanted.is_running():
             if time.monotonic() >= deadline:
                 return False
@@ -152,7 +146,7 @@ class Squid:
             return Message("squid.previous_runs")
         return Message("squid.previous_fails")
 
-    def _inside(self, *command: str) -> tuple[int, str]:
+    def _inside(self, command: Sequence[str]) -> tuple[int, str]:
         """Runs a command in the container, which may be starting again at this moment."""
         deadline = time.monotonic() + _COMES_BACK_SECONDS
         while True:
