@@ -100,8 +100,7 @@ def _moved(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 def _revived(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    errors = {seat["id"]: seat["error"] for seat in seats_of(ended, "workspace_revive") if seat["error"]}
-    return _with_errors(_finalize(jobs, job, ended), errors)
+    return _with_errors(_finalize(jobs, job, ended), _errors(ended, "workspace_revive"))
 
 
 def _woken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
@@ -122,8 +121,7 @@ def _of_several(name: str, playbook: str, module: str, *, seconds_each: float) -
     workspaces."""
 
     def outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-        errors = {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
-        return _with_errors(_outcomes(jobs, job, ended), errors)
+        return _with_errors(_outcomes(jobs, job, ended), _errors(ended, module))
 
     return Operation(
         name,
@@ -278,6 +276,11 @@ def _outcome(store: WorkspaceStore, id: str) -> dict[str, Any]:
         "error": row.error if row else None,
         "warnings": [row.git_problem] if row and row.git_problem else [],
     }
+
+
+def _errors(ended: Ended, module: str) -> dict[str, str]:
+    """By workspace, of those that the module could not do."""
+    return {seat["id"]: seat["error"] for seat in seats_of(ended, module) if seat["error"]}
 
 
 def _with_errors(outcomes: Outcomes, errors: Mapping[str, str]) -> Outcomes:

@@ -102,7 +102,7 @@ class Drift:
     kind: Kind
     subject: str
     message: Message
-    repair: Callable[[], None]
+    repair: Callable[[], object]
 
 
 def find_drift(
@@ -180,31 +180,24 @@ def _wrong_name(context: NodeContext, name: str, wanted: str) -> Drift:
 
 
 def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
-    found: list[Drift] = []
-    for id in interrupted(context):
-        row = rows.get(id)
-        if row is not None and busy(row):
-            continue
+    def repair(id: str) -> None:
+        with context.locks.workspace(id, context.lock_wait):
+            present = context.store.find(id=id)
+            if present is None:
+                forget_snapshot(context, id)
+            else:
+                recover(context.at(present), present)
 
-        def repair(id: str = id) -> None:
-            with context.locks.workspace(id, context.lock_wait):
-                present = context.store.find(id=id)
-                if present is None:
-                    forget_snapshot(context, id)
-                else:
-                    recover(context.at(present), present)
-
-        found.append(
-            Drift(
-                Kind.INTERRUPTED_SNAPSHOT,
-                row.name if row else id,
-                Message("drift.interrupted_snapshot", name=row.name)
-                if row
-                else Message("drift.leftover_secrets", id=id),
-                repair,
-            )
+    return [
+        Drift(
+            Kind.INTERRUPTED_SNAPSHOT,
+            row.name if row else id,
+            Message("drift.interrupted_snapshot", name=row.name) if row else Message("drift.leftover_secrets", id=id),
+            partial(repair, id),
         )
-    return found
+        for id in interrupted(context)
+        if not ((row := rows.get(id)) and busy(row))
+    ]
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
@@ -221,7 +214,7 @@ def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], bus
             Kind.INTERRUPTED_RESET,
             row.name,
             Message("drift.interrupted_reset", name=row.name, container=moved),
-            lambda row=row: repair(row),  # type: ignore[misc]
+            partial(repair, row),
         )
         for id, moved in interrupted_resets(context).items()
         if (row := rows.get(id)) is not None
@@ -246,7 +239,7 @@ def _past(
             Kind.LEFTOVER_CONTAINER,
             name,
             Message("drift.leftover_container", container=name),
-            lambda name=name, id=id: remove(name, id),  # type: ignore[misc]
+            partial(remove, name, id),
         )
         for name, (id, over) in stale_containers(context, keep_hours).items()
         if (over or id not in living) and not (id in rows and busy(rows[id]))
@@ -256,7 +249,7 @@ def _past(
             Kind.LEFTOVER_CHECKPOINT,
             checkpoint.tag,
             Message("drift.leftover_checkpoint", tag=checkpoint.tag),
-            lambda checkpoint=checkpoint: drop_checkpoint(context, checkpoint),  # type: ignore[misc]
+            partial(drop_checkpoint, context, checkpoint),
         )
         for checkpoint in all_checkpoints(context)
         if checkpoint.workspace_id not in living
@@ -323,14 +316,11 @@ def _image_registry(
                 Kind.REGISTRY_GARBAGE,
                 context.site.image_registry,
                 Message("drift.registry_garbage"),
-                partial(_collect_garbage, context),
+                # While an image is being pushed, it is left to the next run.
+                partial(collect_garbage, context),
             )
         )
     return found
-
-
-def _collect_garbage(context: Context) -> None:
-    collect_garbage(context)  # while an image is being pushed, it is left to the next run
 
 
 def _misplaced_checkpoints(
@@ -350,13 +340,9 @@ def _misplaced_checkpoints(
             found.append(Drift(Kind.UNSTORED_CHECKPOINT, checkpoint.tag, message, push))
         elif row.node != here.node:
             message = Message("drift.checkpoint_elsewhere", name=row.name, tag=checkpoint.tag, node=row.node)
-            remove = partial(_remove_name, here, checkpoint.tag)
+            remove = partial(here.engine.remove_image, checkpoint.tag, force=True)
             found.append(Drift(Kind.LEFTOVER_CHECKPOINT, checkpoint.tag, message, remove))
     return found
-
-
-def _remove_name(here: NodeContext, tag: str) -> None:
-    here.engine.remove_image(tag, force=True)
 
 
 def _rehearsals(context: Context) -> list[Drift]:
@@ -480,7 +466,7 @@ def _abandoned_batches(context: Context) -> list[Drift]:
             Kind.ABANDONED_BATCH,
             batch.id,
             Message("drift.abandoned_batch", count=batch.count),
-            lambda batch=batch: close(batch),  # type: ignore[misc]
+            partial(close, batch),
         )
         for batch in context.store.open_batches()
         if context.locks.batch_free(batch.id)
@@ -493,23 +479,20 @@ def _leftover_snapshots(context: NodeContext) -> list[Drift]:
             Kind.LEFTOVER_SNAPSHOT,
             ", ".join(image.tags) or image.id,
             Message("drift.leftover_snapshot"),
-            lambda image=image: remove_leftovers(context, [image]),  # type: ignore[misc]
+            partial(remove_leftovers, context, [image]),
         )
         for image in leftover_snapshots(context)
     ]
 
 
 def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> list[Drift]:
-    def remove(volume: str) -> None:
-        node.here.engine.remove_volume(volume)
-
     used = {node.here.site.volume_name(id) for id in (*node.containers, *(row.id for row in rows))}
     return [
         Drift(
             Kind.LEFTOVER_VOLUME,
             volume,
             Message("drift.leftover_volume", volume=volume),
-            lambda volume=volume: remove(volume),  # type: ignore[misc]
+            partial(node.here.engine.remove_volume, volume),
         )
         for volume in node.volumes
         if volume not in used
@@ -530,7 +513,7 @@ def _leftover_git_access(context: Context) -> list[Drift]:
             Kind.LEFTOVER_GIT_ACCESS,
             id,
             Message("drift.leftover_git_access", id=id, repository=repository),
-            lambda id=id: end(id),  # type: ignore[misc]
+            partial(end, id),
         )
         for id, repository in context.store.unrevoked().items()
     ]
@@ -570,9 +553,7 @@ def _missing_lists(context: NodeContext) -> list[Drift]:
     except AtelierError:  # its Squid does not run: the repair says why
         pass
 
-    def bring() -> None:
-        lists.bring(context.node, context.engine)
-
+    bring = partial(lists.bring, context.node, context.engine)
     return [Drift(Kind.NODE_LISTS, context.node, Message("drift.node_lists", node=context.node), bring)]
 
 
