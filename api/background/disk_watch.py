@@ -135,7 +135,7 @@ class DiskWatch:
         if old:
             await asyncio.to_thread(self._gauge.renew_shares, self._node, old)
         return {
-            row.id: (row, seen[row.id].id, _moment(seen[row.id].started_at))
+            row.id: (row, seen[row.id].id, datetime.fromisoformat(seen[row.id].started_at))
             for row in services.reads.all(self._node)
             if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
         }
@@ -238,8 +238,3 @@ class DiskWatch:
 
 def _is_news(notice: Notice | None, used: int, limit: int) -> bool:
     return notice is None or notice.is_stop or abs(notice.used - used) >= limit * _NEWS_SHARE
-
-
-def _moment(started_at: str) -> datetime:
-    """Docker's time, to the second."""
-    return datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC)

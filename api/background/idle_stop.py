@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from atelier.common.models import StopReason, Workspace
 from atelier.database.claims import pool
@@ -71,7 +71,7 @@ class IdleStop:
             usage = services.sampler.usage.get(id)
             try:
                 signs = UsageSample(
-                    started_at=datetime.fromisoformat(started_at[:19]).replace(tzinfo=UTC),
+                    started_at=datetime.fromisoformat(started_at),
                     last_use=self._used.get(id),
                     connections=_to(rows[id], connected[rows[id].node]),
                     cpu_cores=usage.cpu if usage else 0.0,

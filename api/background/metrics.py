@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from atelier.backup.create import last_backup
 from atelier.common.messages import as_message
+from atelier.common.timestamps import timestamp
 from atelier.gateway.acme import read_attempts, read_request
 from atelier.gateway.certificate import machine_certificates_expire, served_certificate
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from ..core.formatting import timestamp
 from ..monitoring.disk_gauge import space
 from ..monitoring.findings import Found, findings, samples_of
 from ..services.services import Services

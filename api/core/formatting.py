@@ -1,16 +1,10 @@
-"""Formats times, durations and sizes for answers."""
+"""Formats durations and sizes for answers."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
-
-
-def timestamp(moment: datetime) -> str:
-    """A time as every answer has it: ISO 8601, UTC, with milliseconds and ``Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def duration(seconds: float) -> str:

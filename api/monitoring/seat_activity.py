@@ -21,10 +21,10 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Site, Workspace
 from atelier.common.plain_text import first_of
+from atelier.common.timestamps import timestamp
 from atelier.containers.engines import Engines
 from atelier.egress.squid_log import last_requests, last_requests_on
 
-from ..core.formatting import timestamp
 from .connections import heartbeat
 from .docker_events import Watcher
 from .seat_threads import SeatThreads

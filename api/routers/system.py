@@ -9,13 +9,14 @@ from typing import Annotated, cast
 
 import psutil
 from atelier.common.models import Status
+from atelier.common.timestamps import timestamp
 from atelier.database.workspace_store import now
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..background.metrics import attention, certificate_expires
-from ..core.formatting import duration, size, timestamp
+from ..core.formatting import duration, size
 from ..core.openapi import errors
 from ..core.responses import Route
 from ..dependencies import CurrentCaller, ServicesDep

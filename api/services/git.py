@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
+from atelier.common.timestamps import timestamp
 from atelier.git.client import open_forge
 from atelier.git.repository import Listed, RepositorySpec, check_repository, with_branches
 
 from ..auth.middleware import Caller
-from ..core.formatting import timestamp
 from ..runner.operations import raise_for
 from ..schemas.git import Repository
 from .jobs import submit_and_wait

@@ -168,6 +168,5 @@ def alias_view(site: Site, alias: Alias) -> AliasView:
 
 
 def _since(moment: str) -> float:
-    """Seconds since a time as Docker writes it, with nanoseconds and Z."""
-    started = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
-    return max((datetime.now(UTC) - started).total_seconds(), 0)
+    """Seconds since a time as Docker writes it."""
+    return max((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds(), 0)

@@ -8,11 +8,11 @@ import math
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Status, Workspace
+from atelier.common.timestamps import timestamp
 from atelier.database.job_store import Job
 from atelier.workshop.idle_policy import extend
 
 from ..auth.middleware import Caller
-from ..core.formatting import timestamp
 from ..runner.operations import UPGRADE_ALL, checkpoint_warnings, seats_of
 from ..schemas.projects import (
     CheckpointTaken,

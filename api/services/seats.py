@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Workspace
+from atelier.common.timestamps import timestamp
 from atelier.workshop.idle_policy import extensions
 
 from ..auth.middleware import Caller
-from ..core.formatting import timestamp
 from ..monitoring.seat_activity import Activity
 from ..schemas.seats import Card, MakeCards, Seat
 from .passwords import new_password

@@ -8,10 +8,10 @@ from typing import cast
 
 from atelier.common.messages import untagged
 from atelier.common.models import Site
+from atelier.common.timestamps import timestamp
 from atelier.database.claims import Claim
 from pydantic.alias_generators import to_camel
 
-from ..core.formatting import timestamp
 from ..runner.operations import VERDICT
 from ..schemas.workshop import ClaimView, EndedClaim, LastRehearsal, RehearsalVerdict, WorkshopStatus
 from .claim_batcher import out_of_reach

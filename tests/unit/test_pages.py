@@ -318,10 +318,6 @@ def test_a_language_that_babel_writes_otherwise(monkeypatch: pytest.MonkeyPatch)
     assert choose_language("pt") == "pt-pt"
 
 
-def _placeholders(text: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(text) if name}
-
-
 # --- Workspaces -------------------------------------------------------------------------------------------------------
 
 

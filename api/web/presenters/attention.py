@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ...core.formatting import timestamp
+from atelier.common.timestamps import timestamp
+
 from ...monitoring.findings import Found, Severity
 from ..i18n import Words
 

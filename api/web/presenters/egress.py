@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from atelier.common.timestamps import timestamp
 from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import allowable, covering
 
@@ -126,4 +127,4 @@ def _excerpt(text: object) -> str:
 
 def _moment(seconds: str) -> str:
     """Squid's seconds since 1970 as ISO 8601."""
-    return datetime.fromtimestamp(float(seconds), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return timestamp(datetime.fromtimestamp(float(seconds), UTC), "seconds")

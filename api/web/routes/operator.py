@@ -9,6 +9,7 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import Workspace
+from atelier.common.timestamps import timestamp
 from atelier.egress.whitelist import BASE
 from atelier.git.client import require_git
 from atelier.recordings.report import recorded_domains
@@ -17,7 +18,6 @@ from atelier.workshop.idle_policy import extensions
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from ...background.metrics import attention, certificate_expires
-from ...core.formatting import timestamp
 from ...dependencies import CurrentCaller, ProjectId, ServicesDep
 from ...services import containers
 from ...services.egress import logged, recorded, whitelists

@@ -21,6 +21,7 @@ from types import TracebackType
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, stored
 from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.timestamps import timestamp
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
 from .migrations import migrate
@@ -36,7 +37,7 @@ sqlite3.register_adapter(Message, stored)
 
 def now() -> str:
     """The present in ISO 8601, UTC, with milliseconds and ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC))
 
 
 def new_id() -> str:

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..common.timestamps import timestamp
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -24,7 +26,7 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
 
     Source: the OCI image specification's config, and the manifest.json that ``docker save`` writes.
     """
-    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    moment = timestamp(datetime.now(UTC), "microseconds")
     machine = platform.machine()
     document = {
         "architecture": _ARCHITECTURES.get(machine, machine),

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from ..common.errors import AtelierError
 from ..common.messages import Message
 from ..common.models import Site, Workspace
+from ..common.timestamps import timestamp
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import fetch_image, publish, remote_name, stored, withdraw
@@ -170,5 +171,4 @@ def forget_stored(context: Context, workspace_id: str) -> None:
 
 
 def _iso(stamp: str) -> str:
-    moment = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return timestamp(datetime.strptime(stamp, STAMP).replace(tzinfo=UTC))
