@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from atelier.common.errors import AtelierError, Code
+from atelier.git import urls
 from atelier.git.urls import check_git_access, check_git_url
+from atelier_recorder.address_filter import AddressFilter
 from support import refused
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -102,3 +109,14 @@ def test_half_of_what_opens_it(user: str | None, token: str | None, field: str) 
     with pytest.raises(AtelierError) as error:
         check_git_access(user, token)
     assert "hush" not in refused(error, Code.VALIDATION_ERROR, field)
+
+
+def test_every_guard_knows_the_same_metadata_addresses() -> None:
+    """The firewall, Squid, the recorder and the check of git addresses each have a list of their own."""
+    network = yaml.safe_load((ROOT / "roles/network/defaults/main.yml").read_text())
+    known = {*network["atelier_network_metadata_ipv4"], *network["atelier_network_metadata_ipv6"]}
+    assert {str(address) for address in urls._METADATA} == known
+    squid = yaml.safe_load((ROOT / "roles/squid/vars/main.yml").read_text())
+    assert known - set(squid["atelier_squid_special"]) == set()
+    recorder = AddressFilter("172.30.0.0/16", [], [])
+    assert not [address for address in known if recorder.destination_allowed(address)]
