@@ -90,7 +90,7 @@ options:
     description: The IDE's password, 8 to 50 characters. Only its argon2id hash is stored.
     type: str
   password_hash:
-    description: An argon2id hash instead of the password, for callers that do not have the password.
+    description: An argon2id hash instead of O(password), for callers that do not have the password.
     type: str
   remove_password:
     description: Remove the password, so that the IDE is open to everybody who can reach it.
@@ -195,7 +195,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     modes = {"proxy_mode": {"type": "str", "choices": [str(mode) for mode in ProxyMode]}}
-    run_with_context(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")])
+    alone = [("password", "password_hash")]
+    run_with_context(DOCUMENTATION, _ensure, options=modes, required_one_of=[("name", "id")], mutually_exclusive=alone)
 
 
 def _ensure(module: AnsibleModule, context: Context) -> dict[str, Any]:

@@ -43,8 +43,9 @@ class ActionModule(ActionBase):
             reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
-        if self._task.async_val:  # in the background, which is a process of its own
-            return result | self._execute_module(task_vars=task_vars, wrap_async=True)
+        if self._task.async_val or self._connection.become or any(self._task.environment or ()):
+            # What the task asks for needs a process of its own: the background, another user, an environment.
+            return result | self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val))
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})
         file = Path(self._shared_loader_obj.module_loader.find_plugin(self._task.action))

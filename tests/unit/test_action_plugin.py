@@ -21,9 +21,10 @@ def test_every_module_has_its_link() -> None:
 def test_the_api_asks_for_results_of_modules_that_exist() -> None:
     """A wrong name would be no error, only an outcome without its seats."""
     code = "".join(path.read_text() for path in (ROOT / "api").rglob("*.py"))
-    asked = set(re.findall(r'(?:\.results\.get\(|\bseats_of\(ended, )"(\w+)"', code))
+    asked = set(re.findall(r'(?:\.results\.get\(|\b(?:seats_of|_errors)\(ended, )"(\w+)"', code))
+    asked |= set(re.findall(r'\b_of_several\(\w+, "\w+", "(\w+)"', code))
     modules = {module.stem for module in (ROOT / "library").glob("*.py")}
-    assert {"workspace_release", "workshop_rehearsal", "workspace_archive"} <= asked <= modules
+    assert {"workspace_release", "workspace_revive", "workspace_archive", "cluster_node"} <= asked <= modules
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,54 @@ def test_a_module_for_another_machine_is_refused(connection: str, order: list[st
     done = subprocess.run([program, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is runs, done.stdout + done.stderr
     assert runs or "runs on the controller only, not over ssh" in done.stdout + done.stderr
+
+
+_SHOWS = """
+import os, sys
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule({}).exit_json(msg=f"mark={os.environ.get('MARK')} forked={'ansible.plugins.loader' in sys.modules}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("keyword", "shown"),
+    [
+        ("name: Neither", "mark=None forked=True"),
+        ("environment: {MARK: here}", "mark=here forked=False"),
+        pytest.param(
+            "become: true\n      become_method: su",
+            "mark=None forked=False",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="su asks others than root for a password"),
+        ),
+    ],
+)
+def test_a_task_gets_its_environment_and_its_user(tmp_path: Path, keyword: str, shown: str) -> None:
+    """In a process of its own: the worker has neither."""
+    for folder in ("library", "action"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "library" / "shows.py").write_text(_SHOWS)
+    (tmp_path / "action" / "shows.py").symlink_to(ROOT / "plugins" / "action" / "workspace.py")
+    playbook = tmp_path / "playbook.yml"
+    tasks = f"    - shows:\n      register: seen\n      {keyword}\n    - debug: {{msg: '{{{{ seen.msg }}}}'}}\n"
+    playbook.write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n{tasks}")
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "default",
+        "ANSIBLE_LIBRARY": str(tmp_path / "library"),
+        "ANSIBLE_ACTION_PLUGINS": str(tmp_path / "action"),
+        "LC_ALL": "C.UTF-8",
+    }
+    program = Path(sys.executable).with_name("ansible-playbook")
+    words = [program, "-i", "elsewhere,", "-c", "local", playbook]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert shown in done.stdout, done.stdout + done.stderr
+
+
+def test_a_password_and_its_hash_exclude_each_other() -> None:
+    program = Path(sys.executable).with_name("ansible")
+    order = "name=a password=secret-1234 password_hash=argon2id"
+    words = [program, "all", "-i", "elsewhere,", "-c", "local", "-m", "workspace", "-a", order]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert "mutually exclusive: password|password_hash" in done.stdout + done.stderr
