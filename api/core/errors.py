@@ -8,7 +8,7 @@ from typing import Any
 
 from atelier.common.atomic_files import no_space
 from atelier.common.errors import AtelierError, Code
-from atelier.common.messages import Message, tagged
+from atelier.common.messages import Message, as_message, tagged
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -89,6 +89,26 @@ _HTTP_ERRORS: Mapping[int, tuple[Code, Message]] = {
     405: (Code.METHOD_NOT_ALLOWED, Message("api.no_such_method")),
     413: (Code.PAYLOAD_TOO_LARGE, Message("api.body_large")),
 }
+# The sentences for Pydantic's types of errors, and the parameter that its context has for them.
+_FINDINGS: Mapping[str, tuple[str, ...]] = {
+    "missing": ("input.required",),
+    "json_invalid": ("input.no_json",),
+    "model_attributes_type": ("input.no_object",),
+    "model_type": ("input.no_object",),
+    "dict_type": ("input.no_object",),
+    "string_type": ("input.no_text",),
+    "int_type": ("input.no_integer",),
+    "int_parsing": ("input.no_integer",),
+    "int_from_float": ("input.no_integer",),
+    "bool_type": ("input.no_boolean",),
+    "bool_parsing": ("input.no_boolean",),
+    "list_type": ("input.no_list",),
+    "too_long": ("input.list_long", "max_length"),
+    "greater_than_equal": ("input.at_least", "ge"),
+    "less_than_equal": ("input.at_most", "le"),
+    "literal_error": ("input.choice", "expected"),
+    "enum": ("input.choice", "expected"),
+}
 _CLONE_REFUSED = Message("api.not_cloned")
 
 
@@ -147,15 +167,15 @@ def _field(finding: Mapping[str, Any]) -> str:
     return ".".join(_FIELD_NAMES.get(part, part) if "_" in part else part for part in place) or "body"
 
 
-def _sentence(finding: Mapping[str, Any]) -> str:
-    if finding["type"] == "missing":
-        return Message("input.required")
-    if finding["type"] == "json_invalid":
-        return Message("input.no_json")
-    if finding["type"] in ("model_attributes_type", "dict_type", "model_type"):
-        return Message("input.no_object")
-    own = finding.get("ctx", {}).get("error")
-    return own.args[0] if isinstance(own, ValueError) else Message("input.invalid", said=finding["msg"])
+def _sentence(finding: Mapping[str, Any]) -> Message:
+    context = finding.get("ctx", {})
+    if isinstance(own := context.get("error"), ValueError):
+        return as_message(own.args[0])
+    if finding["type"] not in _FINDINGS:
+        return Message("input.invalid", said=finding["msg"])
+    id, *names = _FINDINGS[finding["type"]]
+    # A list of choices is English at its end.
+    return Message(id, **{name: str(context[name]).replace(" or ", ", ") for name in names})
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:

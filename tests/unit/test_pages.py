@@ -7,17 +7,17 @@ import re
 import shutil
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, tagged, untagged
-from atelier.common.models import Status
+from atelier.common.models import ProxyMode, Status
 from atelier.common.texts import TEXTS
 from atelier.egress.squid_log import LogEntry
 from atelier.egress.whitelist import normalise
-from pydantic import ValidationError
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model
 from support import row as a_row
 
 from api.core.errors import error_response, validation_response
@@ -218,6 +218,37 @@ def test_every_place_of_the_core_s_sentences_is_in_the_readers_language() -> Non
     assert (
         words("fr").translate(why).startswith("L\u2019IDE de «\u202fBase 1\u202f» n\u2019a pas répondu en 60 secondes.")
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "id", "german"),
+    [
+        (StrictStr, 1, "input.no_text", "Das ist kein Text."),
+        (StrictBool, "yes", "input.no_boolean", "Das ist weder true noch false."),
+        (bool, "maybe", "input.no_boolean", "Das ist weder true noch false."),
+        (StrictInt, "5", "input.no_integer", "Das ist keine ganze Zahl."),
+        (int, "five", "input.no_integer", "Das ist keine ganze Zahl."),
+        (int, 1.5, "input.no_integer", "Das ist keine ganze Zahl."),
+        (list[str], "a", "input.no_list", "Das ist keine Liste."),
+        (
+            Annotated[list[str], Field(max_length=1)],
+            ["a", "b"],
+            "input.list_long",
+            "Die Liste hat mehr als 1 Einträge.",
+        ),
+        (Annotated[int, Field(ge=1)], 0, "input.at_least", "Erlaubt ist mindestens 1."),
+        (Annotated[int, Field(le=9)], 10, "input.at_most", "Erlaubt ist höchstens 9."),
+        (Literal["a", "b", "c"], "d", "input.choice", "Möglich sind: 'a', 'b', 'c'."),
+        (ProxyMode, "d", "input.choice", "Möglich sind: "),
+        (dict[str, str], 1, "input.no_object", "Der Inhalt muss ein JSON-Objekt sein."),
+    ],
+)
+def test_pydantics_own_faults_have_codes(kind: Any, value: object, id: str, german: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        create_model("Body", field=(kind, ...)).model_validate({"field": value})
+    body = json.loads(bytes(validation_response(refused.value.errors()).body))
+    assert body["codes"]["details"]["field"]["id"] == id
+    assert words("de").translate_codes(body["codes"])["details"]["field"].startswith(german)
 
 
 def test_what_the_api_refuses_is_told_in_the_readers_language() -> None:
