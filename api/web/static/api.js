@@ -217,15 +217,22 @@ function clearFaults(form) {
   if (trouble) trouble.textContent = ''
 }
 
+// The name that the API has for the field, as the sentence of that code says it.
+function fieldIn(code) {
+  const { field, first } = code?.params ?? {}
+  return field ?? (first?.params && fieldIn(first))
+}
+
 // English readers get the API's sentence, which contains the value, unless the field has its own text. The API's field
-// name is for programs.
+// name is for programs: people know the field by its label.
 function faultOf(field, name, text, answer) {
   const own = field.dataset?.fault
   // A field's own text describes its format; other errors have their own texts.
   const rule = /^(VALIDATION_ERROR|INVALID_)/.test(answer.code)
   if (rule && own) return words.fault[own]
   const label = field.labels?.[0]?.textContent.trim().toLowerCase()
-  if (language === 'en' && !plain.includes(answer.code)) return label ? text.replace(`The ${name} `, `The ${label} `) : text
+  const said = fieldIn(answer.codes?.details?.[name])
+  if (language === 'en' && !plain.includes(answer.code)) return label && said ? text.replace(said, () => label) : text
   const told = plain.includes(answer.code) ? undefined : answer.told?.details?.[name]
   return (rule ? words.fault[name] ?? told ?? words.error[answer.code] : told ?? words.error[answer.code] ?? words.fault[name]) ?? text
 }
