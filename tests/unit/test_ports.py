@@ -68,7 +68,7 @@ def test_the_own_container_is_no_holder(proc: Path) -> None:
 
 
 def test_a_holder_out_of_sight_is_one_nevertheless(proc: Path) -> None:
-    assert holders(80, proc=proc) == [Holder(None, "a process that can't be seen from here")]
+    assert holders(80, proc=proc) == [Holder(None, "a process that cannot be seen from here")]
 
 
 def test_this_very_process_is_found() -> None:
