@@ -12,7 +12,7 @@ from atelier.backup.create import last_backup, note_failure
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..runner.operations import BACKUP
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class BackupSchedule:
             "backup_create": False,
         }
         self._failed_at = _now()
-        job = await asyncio.to_thread(services.jobs.create, BACKUP, [], variables, _CALLER.name)
-        ended = await submit(services, _CALLER, job)
+        job, end = await start_job(services, _CALLER, BACKUP, [], variables)
+        ended = await end
         # A job without workspaces has no line otherwise.
         outcome = ended.state if ended.error is None else f"{ended.state}: {ended.error.code}"
         services.audit.write(_CALLER.name, BACKUP, None, outcome, job.id)

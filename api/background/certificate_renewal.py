@@ -10,7 +10,7 @@ from atelier.gateway.acme import is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ async def run(services: Services) -> None:
     async def look() -> None:
         # The wall clock: the certificate's end is one of its times.
         if await asyncio.to_thread(is_due, services.settings.site.state_dir, datetime.now(UTC)):
-            job = await asyncio.to_thread(services.jobs.create, "certificate", [], {}, _CALLER.name)
-            await submit(services, _CALLER, job)
+            _, end = await start_job(services, _CALLER, "certificate", [])
+            await end
 
     # Not at once: at the end of ./atelier up the certificate is got by that.
     await asyncio.sleep(_EVERY_SECONDS)

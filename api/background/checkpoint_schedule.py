@@ -11,7 +11,7 @@ from atelier.workspaces.checkpoint_images import SCHEDULED
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,8 @@ class CheckpointSchedule:
         for id in ids:
             async with at_once:
                 self._taken[id] = moment
-                job = await asyncio.to_thread(
-                    services.jobs.create, "checkpoint", [id], {"checkpoint_id": SCHEDULED}, _CALLER.name
-                )
-                await submit(services, _CALLER, job)
+                _, end = await start_job(services, _CALLER, "checkpoint", [id], {"checkpoint_id": SCHEDULED})
+                await end
 
 
 def due(

@@ -10,7 +10,7 @@ from atelier.containers.distribution import has_garbage
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..services.containers import is_past_kept
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ async def run(services: Services) -> None:
     async def look() -> None:
         is_past = await asyncio.to_thread(is_past_kept, services.settings, services.watcher.answering)
         if is_past or has_garbage(services.settings.site):
-            job = await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _CALLER.name)
-            await submit(services, _CALLER, job)
+            _, end = await start_job(services, _CALLER, REPAIR, [])
+            await end
 
     await asyncio.sleep(wait)
     await run_periodically(log, "removing containers that were kept long enough", wait, look, services.watcher)

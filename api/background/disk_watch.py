@@ -30,7 +30,7 @@ from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
 from ..monitoring.disk_gauge import Figures, Space
 from ..monitoring.seat_threads import SeatThreads
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -219,12 +219,12 @@ class DiskWatch:
         services = self._services
         try:
             variables = {"workspace_stop_reason": StopReason.DISK}
-            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
+            _, end = await start_job(services, _CALLER, "stop", [row.id], variables)
         except Exception:  # the boundary: the database's disk may be full; the next one that fills it must not wait
             log.exception("the stop of %s could not be asked for; what goes on then is stopped later", row.id)
             self._stopping.discard(row.id)
             return
-        submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+        end.add_done_callback(lambda _: self._stopping.discard(row.id))
 
     async def _tell(self) -> None:
         for id in list(self._untold):

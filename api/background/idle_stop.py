@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from atelier.workshop.idle_policy import UsageSample, extensions, is_due
 
 from ..auth.middleware import Caller
 from ..core.periodic import run_periodically
-from ..services.jobs import submit
+from ..services.jobs import start_job
 from ..services.services import Services
 
 log = logging.getLogger(__name__)
@@ -111,8 +110,8 @@ class IdleStop:
         log.info("stopping %s (%s): %s", row.id, row.name, reason)
         try:
             variables = {"workspace_stop_reason": reason}
-            job = await asyncio.to_thread(services.jobs.create, "stop", [row.id], variables, _CALLER.name)
-            submit(services, _CALLER, job).add_done_callback(lambda _: self._stopping.discard(row.id))
+            _, end = await start_job(services, _CALLER, "stop", [row.id], variables)
+            end.add_done_callback(lambda _: self._stopping.discard(row.id))
         except Exception:
             self._stopping.discard(row.id)  # the next look tries again
             raise

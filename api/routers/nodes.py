@@ -15,7 +15,7 @@ from ..runner.operations import DRAIN, seats_of
 from ..schemas.common import Done
 from ..schemas.jobs import JobBegun
 from ..schemas.nodes import ChangeNode, MovedProject, MoveProject, Nodes
-from ..services.jobs import run_job, submit
+from ..services.jobs import run_job, start_job
 from ..services.system import nodes
 
 router = APIRouter(route_class=Route, tags=["nodes"])
@@ -42,8 +42,7 @@ async def drain_node(name: str, services: ServicesDep, caller: CurrentCaller) ->
     services.require_docker()
     await asyncio.to_thread(set_availability, services.engines, name, "paused")
     ids = [row.id for row in services.reads.all(name) if row.status is not Status.CREATING]
-    job = await asyncio.to_thread(services.jobs.create, DRAIN, ids, {"node_name": name}, caller.name)
-    submit(services, caller, job)
+    job, _ = await start_job(services, caller, DRAIN, ids, {"node_name": name})
     return accepted({"success": True, "message": f"Moving {len(ids)} workspaces", "jobId": job.id}, job.id)
 
 

@@ -35,7 +35,7 @@ from ..schemas.workshop import (
     ReleasedSeat,
     WorkshopStatus,
 )
-from ..services.jobs import reserve_and_create_job, submit, submit_and_wait
+from ..services.jobs import reserve_and_create_job, start_job, submit_and_wait
 from ..services.passwords import new_password
 from ..services.projects import check_created
 from ..services.services import Services
@@ -183,8 +183,7 @@ async def rehearse_workshop(
     check_created(row)
     services.require_docker()
     variables = {"rehearse_seats": wanted.seats or len(seats) or 1}
-    job = await asyncio.to_thread(services.jobs.create, "rehearse", [row.id], variables, caller.name)
-    submit(services, caller, job)
+    job, _ = await start_job(services, caller, "rehearse", [row.id], variables)
     message = f"Rehearsing with {variables['rehearse_seats']} seats"
     return accepted({"success": True, "message": message, "jobId": job.id}, job.id)
 

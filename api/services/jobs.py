@@ -31,6 +31,14 @@ async def run_job(
     return ended
 
 
+async def start_job(
+    services: Services, caller: Caller, operation: str, ids: Sequence[str], variables: Mapping[str, Any] | None = None
+) -> tuple[Job, asyncio.Future[Ended]]:
+    """Stores a job and queues it. Returns it, and its end as ``submit`` does."""
+    job = await asyncio.to_thread(services.jobs.create, operation, ids, variables or {}, caller.name)
+    return job, submit(services, caller, job)
+
+
 async def reserve_and_create_job(
     services: Services,
     caller: Caller,

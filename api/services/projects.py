@@ -23,7 +23,7 @@ from ..schemas.projects import (
     UpgradeProjects,
 )
 from . import containers
-from .jobs import run_job, submit
+from .jobs import run_job, start_job
 from .presenter import UNGROUPED
 from .services import Services
 
@@ -85,8 +85,7 @@ async def upgrade_several(services: Services, caller: Caller, body: UpgradeProje
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.empty_group", group=body.group), field="group")
     ids = [row.id for row in rows if row.status is not Status.CREATING]
     variables = {"upgrade_all": True} if body.all else {"workspace_group": body.group}
-    job = await asyncio.to_thread(services.jobs.create, UPGRADE_ALL, ids, variables, caller.name)
-    submit(services, caller, job)
+    job, _ = await start_job(services, caller, UPGRADE_ALL, ids, variables)
     return job
 
 

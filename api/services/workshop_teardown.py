@@ -17,7 +17,7 @@ from ..auth.middleware import Caller
 from ..runner.operations import COLLECT, TEARDOWN
 from ..schemas.jobs import JobAnswer, JobBegun
 from ..schemas.workshop_teardown import Collected, CollectedSeat, TearDown
-from .jobs import job_view, newest, submit
+from .jobs import job_view, newest, start_job
 from .services import Services
 
 
@@ -82,8 +82,7 @@ async def _begin(
         raise AtelierError(Code.NOT_FOUND, Message("api.no_seats", group=services.settings.workshop.group))
     ids = [row.id for row in rows]
     ordered = {"workshop_archive": str(_folder(services)), **variables}
-    job = await asyncio.to_thread(services.jobs.create, operation, ids, ordered, caller.name)
-    submit(services, caller, job)
+    job, _ = await start_job(services, caller, operation, ids, ordered)
     return {"success": True, "message": f"The {operation} of {len(ids)} workspaces has begun", "jobId": job.id}
 
 

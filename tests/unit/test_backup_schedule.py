@@ -22,6 +22,7 @@ from api.background import backup_schedule
 from api.background.backup_schedule import BackupSchedule, is_due
 from api.background.metrics import _backup
 from api.runner.adapter import Ended
+from api.services import jobs
 from api.settings import Backup
 
 NOON = datetime(2027, 3, 1, 12, 0, 10).astimezone()
@@ -79,7 +80,7 @@ class World:
             watcher=SimpleNamespace(available=True),
         )
         monkeypatch.setattr(backup_schedule, "_now", lambda: self.moment)
-        monkeypatch.setattr(backup_schedule, "submit", self._submit)
+        monkeypatch.setattr(jobs, "submit", self._submit)
         self.schedule = BackupSchedule(self.services)
 
     def _create(self, operation: str, ids: list[str], variables: dict[str, Any], caller: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api.background import certificate_renewal
+from api.services import jobs
 
 
 def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,7 @@ def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(certificate_renewal, "_EVERY_SECONDS", 0)
     monkeypatch.setattr(certificate_renewal, "is_due", is_due)
-    monkeypatch.setattr(certificate_renewal, "submit", submit)
+    monkeypatch.setattr(jobs, "submit", submit)
     services: Any = SimpleNamespace(
         settings=SimpleNamespace(site=SimpleNamespace(state_dir="/state")),
         jobs=SimpleNamespace(create=create),

@@ -12,8 +12,8 @@ import pytest
 from atelier.common.models import Workspace
 from support import row
 
-from api.background import checkpoint_schedule
 from api.background.checkpoint_schedule import CheckpointSchedule, due
+from api.services import jobs
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HALF = timedelta(minutes=30)
@@ -51,7 +51,7 @@ def test_only_workspaces_in_use_on_machines_that_answer_are_paused(monkeypatch: 
         reads=SimpleNamespace(all=lambda: rows),
         jobs=SimpleNamespace(create=lambda operation, ids, variables, _: asked.append((operation, ids, variables))),
     )
-    monkeypatch.setattr(checkpoint_schedule, "submit", submit)
+    monkeypatch.setattr(jobs, "submit", submit)
     schedule = CheckpointSchedule(services)
 
     def look(minutes: int) -> list[str]:

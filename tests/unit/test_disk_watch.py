@@ -23,6 +23,7 @@ from api.background import disk_watch
 from api.background.disk_watch import DiskWatch
 from api.monitoring.disk_gauge import Figures, Space
 from api.monitoring.seat_threads import SeatThreads
+from api.services import jobs
 from api.services.services import Services
 
 GIB = 1024**3
@@ -100,7 +101,7 @@ class World:
         )
         self.node = node
         self.watch = DiskWatch(cast("Services", services), node, SeatThreads(1, "disk"))
-        monkeypatch.setattr(disk_watch, "submit", self._begin)
+        monkeypatch.setattr(jobs, "submit", self._begin)
 
     def _space(self, node: str) -> Space | None:
         assert node == self.node
