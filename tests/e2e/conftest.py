@@ -179,11 +179,15 @@ def seat_of(installation: Installation, number: int) -> Seat:
     return next(seat for seat in installation.seats() if seat.name == f"Workshop {number}")
 
 
+def workspace_of(seat: Seat) -> str:
+    """The seat's id."""
+    return seat.url.split("//")[1].split(".")[0]
+
+
 def write_in(seat: Seat, name: str) -> None:
     """Makes a file in the seat's project, as its user does in a terminal."""
     client = docker.from_env()
-    workspace = seat.url.split("//")[1].split(".")[0]
-    labels = [f"atelier.workspace={workspace}", f"atelier.instance={INSTANCE}"]
+    labels = [f"atelier.workspace={workspace_of(seat)}", f"atelier.instance={INSTANCE}"]
     (container,) = client.containers.list(filters={"label": labels})
     assert container.exec_run(["touch", f"/workspace/{name}"], user="coder").exit_code == 0
     client.close()

@@ -110,7 +110,10 @@ def test_an_operator_has_the_page_in_french(browser: Browser) -> None:
         expect(page.get_by_role("button", name="Nouvel espace de travail")).to_be_visible()
 
 
-def test_an_operator_changes_a_workspace(german: Page) -> None:
+def test_an_operator_changes_a_workspace(german: Page, api: httpx.Client) -> None:
+    if BASE not in [project["name"] for project in api.get("/projects/").json()["projects"]]:
+        # The test runs alone.
+        _created(api, BASE, "none", group=DAY, notes="Prepared by Ana.")
     page = german
     visit(page, f"{URL}/?group={DAY}", page.get_by_role("heading", name="Workspaces"))
     dialog = page.get_by_role("dialog")
@@ -419,8 +422,9 @@ def _picture(page: Page, name: str, *, full_page: bool = False) -> None:
     page.screenshot(path=OUT / f"{name}.png", full_page=full_page)
 
 
-def _created(api: httpx.Client, name: str, mode: str) -> dict[str, Any]:
-    answer = api.post("/projects/create", json={"projectName": name, "projectType": "empty", "proxyMode": mode})
+def _created(api: httpx.Client, name: str, mode: str, **more: str) -> dict[str, Any]:
+    wanted = {"projectName": name, "projectType": "empty", "proxyMode": mode, **more}
+    answer = api.post("/projects/create", json=wanted)
     assert answer.status_code == 201, answer.text
     return dict(answer.json()["project"])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +17,19 @@ from playwright.sync_api import Browser, Page, expect
 from tests.installed import ROOT, Installation, Seat
 from tests.waiting import eventually
 
-from .conftest import PATIENCE_MS, PORT, SEATS, changed_count, enter, in_terminal, seat_of, started, visit, write_in
+from .conftest import (
+    PATIENCE_MS,
+    PORT,
+    SEATS,
+    changed_count,
+    enter,
+    in_terminal,
+    seat_of,
+    started,
+    visit,
+    workspace_of,
+    write_in,
+)
 
 
 def test_up_prints_every_seat_with_its_password_once(installation: Installation) -> None:
@@ -86,8 +100,7 @@ def test_a_seat_that_sleeps_starts_when_it_is_opened(
     installation: Installation, browser: Browser, tmp_path: Path
 ) -> None:
     seat = seat_of(installation, 3)
-    order = ("-e", f'workspace_name="{seat.name}"', "-e", "workspace_stop_reason=idle")
-    stopped = installation.run("play", "workspace_stop", *order)
+    stopped = _let_sleep(installation, workspace_of(seat))
     assert stopped.returncode == 0, stopped.stdout[-3000:]
     table = installation.state_dir / "gateway" / "asleep.map"
     eventually(lambda: " asleep" in table.read_text(), "the gateway knows that it sleeps")
@@ -105,6 +118,28 @@ def test_a_seat_that_sleeps_starts_when_it_is_opened(
     assert page.url.startswith(seat.url)
     page.context.close()
     eventually(lambda: table.read_text() == "", "the gateway knows that it runs")
+
+
+def test_five_seats_that_sleep_start_at_once(installation: Installation) -> None:
+    """As after lunch, through the gateway: each visitor meets the page that says so until the IDE answers, no error."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{PORT}/api", timeout=120) as api:
+        made = api.post("/projects/create", json={"projectName": "fifth", "projectType": "empty"})
+        assert made.status_code == 201, made.text
+        fifth = made.json()["project"]["id"]
+        ids = [*(workspace_of(seat) for seat in installation.seats()), fifth]
+        assert len(ids) == 5
+        with ThreadPoolExecutor(len(ids)) as crowd:
+            for stopped in crowd.map(lambda id: _let_sleep(installation, id), ids):
+                assert stopped.returncode == 0, stopped.stdout[-3000:]
+            table = installation.state_dir / "gateway" / "asleep.map"
+            eventually(lambda: table.read_text().count(" asleep") == len(ids), "the gateway knows that they sleep")
+            met = list(crowd.map(_come_back, ids))
+        assert [pages[0] for pages in met] == ["starting"] * len(ids)
+        assert [_opened(id) for id in ids] == ["IDE"] * len(ids)
+        assert {project["status"] for project in api.get("/projects/").json()["projects"] if project["id"] in ids} == {
+            "running"
+        }
+        assert api.request("DELETE", f"/projects/{fifth}").status_code == 200
 
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:
@@ -141,6 +176,43 @@ def test_a_rehearsal_is_a_report_for_ci(installation: Installation, tmp_path: Pa
     suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
     assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", "6", "0")
     assert {case.get("name") for case in suite} >= {"made", "opened", "fast"}
+
+
+def test_a_no_go_is_a_failure_in_the_report_and_an_exit_code(installation: Installation, tmp_path: Path) -> None:
+    report = tmp_path / "rehearsal.xml"
+    # More than the quotas allow: nothing is made.
+    order = ("-e", "rehearse_seats=500", "-e", f"rehearse_junit={report}")
+    done = installation.run("play", "workshop_rehearse", "--json", *order)
+    assert done.returncode == 2, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert (told["successful"], told["result"]["verdict"]["go"]) == (False, False)
+    suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
+    failed = {case.get("name"): case.find("failure") for case in suite if case.find("failure") is not None}
+    assert suite.get("failures") == str(len(failed)) == "1"
+    assert "500" in (failed["room"].get("message") or "")
+    assert "No-go" in told["error"]["message"]
+
+
+def _let_sleep(installation: Installation, id: str) -> subprocess.CompletedProcess[str]:
+    return installation.run("play", "workspace_stop", "-e", f"workspace_id={id}", "-e", "workspace_stop_reason=idle")
+
+
+def _come_back(id: str) -> list[str]:
+    """What somebody meets who opens the seat, until it is the IDE."""
+    met: list[str] = []
+    eventually(lambda: met.append(_opened(id)) or met[-1] == "IDE", "the IDE")  # type: ignore[func-returns-value]
+    return met
+
+
+def _opened(id: str) -> str:
+    """What a browser gets at the seat's address."""
+    asked = {"Host": f"{id}.localhost:{PORT}", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    answer = httpx.get(f"http://127.0.0.1:{PORT}/", headers={**asked, "Accept": "text/html"}, timeout=60)
+    if answer.status_code == 503 and "This workspace is starting" in answer.text:
+        return "starting"
+    # It leads to its sign-in, or to its project where there is no password.
+    assert (answer.status_code, answer.headers.get("location", "")[:2]) == (302, "./"), answer.text
+    return "IDE"
 
 
 def _signed_in(browser: Browser, seat: Seat) -> Page:
