@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ class Backups:
 
     def restore(self, state: str, **settings: Any) -> Run:
         return self.site.task("backup_restore", state=state, **self.settings | settings)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 20 MB, of which the backup of a small seat takes 4.5."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=20m", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def _mount(*words: str | Path) -> None:
+    subprocess.run(["mount", *words], check=True)
 
 
 @pytest.fixture
@@ -178,3 +193,27 @@ def test_everything_comes_back(site: Installation, small: str, backups: Backups,
     # The repository's password is nowhere but in its file.
     found = subprocess.run(["grep", "-rl", CANARY, str(site.folder)], capture_output=True, text=True, check=False)
     assert found.stdout == ""
+
+
+def test_a_full_disk_loses_no_backup_and_gets_room_by_the_rules(
+    site: Installation, small: str, small_disk: Path
+) -> None:
+    def fill(mib: int) -> None:
+        site.run_inside(seat, f"head -c {mib * 1024**2} /dev/urandom > /workspace/work")
+
+    seat = site.create(template=small)
+    backups = Backups(site, small_disk)
+    first = backups.make(atelier_backup_keep={}).succeeded().result["snapshot"]
+    fill(20)
+    failed = backups.make(atelier_backup_keep={}).failed("DISK_FULL", "repository")
+    assert "atelier_backup_keep" in failed["details"]["remedy"]
+    # The disk is enlarged: the backup is made, and the older one is whole.
+    _mount("-o", "remount,size=40m", small_disk)
+    backups.make(atelier_backup_keep={}).succeeded()
+    assert backups.restore("fetched", replace=True, snapshot=first).succeeded().result["snapshot"] == first
+    # It is full again. Fewer are to be kept, and that is enough: the newest has 1 MB in place of 20.
+    fill(1)
+    backups.make(atelier_backup_keep={}).succeeded()
+    fill(20)
+    assert backups.make(atelier_backup_keep={"last": 1}).succeeded().result["forgotten"] == 3
+    backups.restore("fetched", replace=True).succeeded()
