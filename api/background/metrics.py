@@ -23,7 +23,7 @@ from ..services.services import Services
 _LAST_HOUR = timedelta(hours=1)
 _FAILURES = ("failed", "error")
 _KEPT_JOBS = 1000
-_NOT_RENEWED = "certificate_not_renewed"
+_NOT_RENEWED, _BACKUP_FAILED = "certificate_not_renewed", "backup_failed"
 # The disk's reserve where the setting says none: what is low must be told all the same.
 _RESERVE = 5 * 1024**3
 
@@ -208,10 +208,13 @@ def _backup(services: Services) -> list[Metric]:
 
 def attention(services: Services) -> list[Found]:
     """What holds now, the most severe first."""
-    found = findings(samples_of(platform_metrics(services)))
-    return [_with_reason(services, each) if each.finding.code == _NOT_RENEWED else each for each in found]
+    return [_with_reason(services, each) for each in findings(samples_of(platform_metrics(services)))]
 
 
 def _with_reason(services: Services, found: Found) -> Found:
-    reason = read_attempts(services.settings.site.state_dir).reason
-    return replace(found, reason=as_message(reason)) if reason else found
+    state_dir = services.settings.site.state_dir
+    if found.finding.code == _NOT_RENEWED and (reason := read_attempts(state_dir).reason):
+        return replace(found, reason=as_message(reason))
+    if found.finding.code == _BACKUP_FAILED:
+        return replace(found, reason=last_backup(state_dir).reason)
+    return found

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from atelier.backup.create import note_failure
+from atelier.common.messages import Message
 from atelier.database.claims import ClaimResult, ClaimStatus, Participant
-from atelier.gateway import answers
+from atelier.gateway import acme, answers
 from atelier.gateway.certificate import Certificate
+from prometheus_client.core import GaugeMetricFamily
 from support import site
 
 from api.auth.middleware import Caller
@@ -108,6 +111,33 @@ def test_the_page_says_that_all_is_well() -> None:
     html = rendered("attention.html", words("de"), **section([], None, words("de")))
     assert "Nichts braucht Aufmerksamkeit." in html
     assert "Zertifikat" not in html
+
+
+def test_a_finding_says_why_where_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = [
+        GaugeMetricFamily(name, "", 1)
+        for name in ("atelier_backup_last_failed", "atelier_certificate_renewal_failures", "atelier_secure_context")
+    ]
+    monkeypatch.setattr(metrics, "platform_metrics", lambda _: failing)
+    services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
+
+    def told() -> dict[str, str]:
+        return {found.finding.code: found.message for found in metrics.attention(services)}
+
+    without = {"backup_failed": "The last backup failed.", "certificate_not_renewed": told()["certificate_not_renewed"]}
+    assert told() == without
+    full = Message("backup.repository_full", repository="/mnt/backup")
+    note_failure(tmp_path, Message("sentences", first=full, then=full.remedy))
+    (tmp_path / acme.FOLDER).mkdir(parents=True)
+    acme._note(tmp_path, acme.Attempts(1, reason=Message("backup.failed", repository="the authority", said="refused")))
+    found = told()
+    assert found["backup_failed"].startswith(
+        f"{without['backup_failed']} The repository /mnt/backup has no space left. F"
+    )
+    assert found["certificate_not_renewed"].endswith("restic failed at the repository the authority: refused")
+    # Of another version.
+    (tmp_path / "backup" / "status.json").write_text('{"error": {"id": "no such one", "params": {}}}')
+    assert told()["backup_failed"] == without["backup_failed"]
 
 
 def test_the_dashboard_is_one() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..common.atomic_files import no_space, write_atomically
 from ..common.errors import AtelierError, Code
-from ..common.messages import Message, as_message, id_of
+from ..common.messages import Message, as_message, id_of, read
 from ..common.models import Site, Status, Workspace
 from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
@@ -64,6 +64,14 @@ class LastBackup:
     succeeded_at: str | None = None
     snapshot: str | None = None
     error: Mapping[str, Any] | None = None
+
+    @property
+    def reason(self) -> Message | None:
+        """Why it failed; None also for what another version noted and this one cannot read."""
+        try:
+            return read(self.error) if self.error else None
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return None
 
 
 def last_backup(state_dir: Path) -> LastBackup:
