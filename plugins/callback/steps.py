@@ -14,7 +14,8 @@ description:
   - What a module says of its work in C(summary) stands below its line.
   - E(ATELIER_STEPS) as V(done/total) numbers the plays that follow.
   - E(ATELIER_DURATIONS) names a file with the seconds that each play took when it last did its work. From it the
-    headings have a bar and the time that is left.
+    headings have a bar and the time that is left, as soon as M(platform_fingerprint) has told which plays are left out.
+    Without the file the figures are those of a first run in docs/bench.md.
   - At the end a JSON object for programs is written to the file that E(ATELIER_RESULT) names, with C(successful),
     C(changed) (the number of changed tasks), C(result) (what Atelier's last module returned, or null) and C(error)
     (null, or C(task), C(message), C(code), C(details)).
@@ -28,7 +29,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ from ansible.module_utils.atelier.common.plain_text import plain
 QUIET_SECONDS = 2.0
 # A play of less was left out, or found nothing to do.
 NOTHING_TO_DO = 1.0
+# Seconds of a first run on two cores (docs/bench.md).
+FIRST_RUN = {
+    "Docker": 25.0,
+    "Networks and firewall": 7.0,
+    "Images": 167.0,
+    "Egress": 15.0,
+    "Git": 9.0,
+    "Gateway": 13.0,
+    "API": 11.0,
+    "Provision the workshop": 6.0,
+}
 BAR_WIDTH = 20
 TICK_SECONDS = {True: 0.5, False: 10.0}  # on a terminal; elsewhere
 COLORS = {"ok": C.COLOR_OK, "changed": C.COLOR_CHANGED, "failed": C.COLOR_ERROR, "unreachable": C.COLOR_UNREACHABLE}
@@ -114,7 +126,7 @@ def last_progress(text: str) -> str:
 
 class Durations:
     """The seconds that each play of a run took when it last did its work, kept in a file between runs. What it takes
-    without work is not noted."""
+    without work is not noted. ``first``: there are no figures of this machine, so they are those of FIRST_RUN."""
 
     def __init__(self, file: str | None) -> None:
         self._file = Path(file) if file else None
@@ -122,12 +134,16 @@ class Durations:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             noted = json.loads((self._file or Path(os.devnull)).read_text(encoding="utf-8"))
             self._seconds = {name: float(took) for name, took in noted.items()}
+        self.first = self._file is not None and not self._seconds
+        if self.first:
+            self._seconds = dict(FIRST_RUN)
 
-    def left(self, play: str) -> tuple[float, float]:
-        """The seconds from the play's beginning to the last one's end, and of the whole run; zeros if unknown."""
-        names = list(self._seconds)
-        rest = names[names.index(play) :] if play in names else []
-        return sum(self._seconds[name] for name in rest), sum(self._seconds.values())
+    def left(self, play: str, left_out: Collection[str] = ()) -> tuple[float, float]:
+        """The seconds from the play's beginning to the last one's end, and of the whole run, without the plays that are
+        left out; zeros if unknown."""
+        took = {name: 0.0 if name in left_out else known for name, known in self._seconds.items()}
+        rest = list(took)[list(took).index(play) :] if play in took else []
+        return sum(took[name] for name in rest), sum(took.values())
 
     def note(self, plays: Mapping[str, float]) -> None:
         """After a successful run, with its plays in their order."""
@@ -137,6 +153,15 @@ class Durations:
         with contextlib.suppress(OSError):  # a convenience only
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._file.write_text(json.dumps(took), encoding="utf-8")
+
+
+def plays_left_out(answer: Mapping[str, Any], plays: Iterable[str]) -> set[str]:
+    """Those of the playbook's plays that will not run, by the answer of platform_fingerprint. It names a part of a play
+    as "play (part)"."""
+    if answer["unchanged"]:
+        return set(plays)
+    parts = {part["name"]: part["name"].partition(" (")[0] for part in answer["look_at"]["plays"]}
+    return set(parts.values()) - {play for part, play in parts.items() if part not in answer["plays_unchanged"]}
 
 
 def bar(left: float, whole: float) -> str:
@@ -161,6 +186,8 @@ class CallbackModule(CallbackBase):
         self._plays: list[tuple[str, float, float]] = []  # heading, start, end
         self._names: list[str] = []
         self._durations = Durations(os.environ.get("ATELIER_DURATIONS"))
+        self._plays_of_playbook: list[str] = []
+        self._left_out: set[str] | None = None  # not known yet
         self._in_play = False
         self._role: str | None = None
         self._task_name, self._task_started = "", time.monotonic()
@@ -180,6 +207,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self._playbooks += 1
+        self._plays_of_playbook = [play.get_name().strip() for play in playbook.get_plays()]
         if self._playbooks == 1:
             threading.Thread(target=self._heartbeat, daemon=True).start()
 
@@ -194,7 +222,13 @@ class CallbackModule(CallbackBase):
         self._in_play = True
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
-        self._show(heading + bar(*self._durations.left(name)), C.COLOR_HIGHLIGHT)
+        self._show(heading + self._bar(name), C.COLOR_HIGHLIGHT)
+
+    def _bar(self, play: str) -> str:
+        if self._durations.first:
+            shown = bar(*self._durations.left(play, self._left_out or ()))
+            return f"{shown} (on two cores)" if shown else ""
+        return "" if self._left_out is None else bar(*self._durations.left(play, self._left_out))
 
     def _end_play(self) -> None:
         self._running = False
@@ -227,6 +261,8 @@ class CallbackModule(CallbackBase):
         self._changed += changed
         if result.task.action in MODULES:
             self._answer = None if _is_secret(result.result) else answer_of(result.result)
+        if result.task.action == "platform_fingerprint" and self._left_out is None:  # the first one compares
+            self._left_out = plays_left_out(result.result, self._plays_of_playbook)
         if result.task.action == "ansible.builtin.validate_argument_spec":
             self._running = False  # of the role's own contract, not of the machine
         elif result.task.action in C._ACTION_DEBUG and "censored" not in result.result:

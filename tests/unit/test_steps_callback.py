@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
-_SPEC = importlib.util.spec_from_file_location(
-    "steps", Path(__file__).parent.parent.parent / "plugins" / "callback" / "steps.py"
-)
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location("steps", ROOT / "plugins" / "callback" / "steps.py")
 assert _SPEC is not None
 assert _SPEC.loader is not None
 steps = importlib.util.module_from_spec(_SPEC)
@@ -62,36 +62,105 @@ def test_a_play_has_its_number_and_its_duration(callback: Any, capsys: pytest.Ca
     assert lines == ["[2/3] Docker", "[2/3] Docker ... 0.0 s", "[3/3] Gateway"]
 
 
-def test_a_later_run_says_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    noted = tmp_path / "home" / "durations.json"
+def compared(**answer: Any) -> Any:
+    """What the module says of the plays Docker, Images, Egress (two proxies) and Git."""
+    names = ["Docker", "Images", "Egress (squid)", "Egress (recorder)", "Git"]
+    plays = [{"name": name} for name in names]
+    return result_of({"changed": False, "look_at": {"plays": plays}, **answer}, "platform_fingerprint")
+
+
+def headings(lines: str) -> list[str]:
+    return [line for line in lines.splitlines() if " ... " not in line and not line.startswith(" ")]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Returns the callback after the first play of `up`, with the figures of earlier runs and what was compared."""
+    noted, made = tmp_path / "home" / "durations.json", []
     monkeypatch.setenv("ATELIER_DURATIONS", str(noted))
-    callback = steps.CallbackModule()
-    for name in ("Docker", "Images"):
-        callback.v2_playbook_on_play_start(play(name))
-    # Nothing is known of the first run.
-    assert "left" not in capsys.readouterr().out
-    steps.Durations(str(noted)).note({"Docker": 20.0, "Images": 60.0, "API": 80.0})
+
+    def start(figures: dict[str, float], answer: Any) -> Any:
+        if figures:
+            steps.Durations(str(noted)).note(figures)
+        callback = steps.CallbackModule()
+        made.append(callback)
+        callback.v2_playbook_on_start(
+            SimpleNamespace(get_plays=lambda: [play(name) for name in ("Docker", "Images", "Egress", "Git", "API")])
+        )
+        callback.v2_playbook_on_play_start(play("Docker"))
+        callback.v2_playbook_on_task_start(task("Check for changes"), False)
+        callback.v2_runner_on_ok(answer)
+        return callback
+
+    yield start
+    for callback in made:
+        callback._stop.set()
+
+
+FIGURES = {"Docker": 20.0, "Images": 300.0, "Egress": 10.0, "Git": 5.0, "API": 65.0, "Provision the workshop": 8.0}
+
+
+def test_a_later_run_says_how_far_it_is(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run(FIGURES, compared(unchanged=False, plays_unchanged=[]))
     # A play that was left out keeps what it took before.
-    steps.Durations(str(noted)).note({"Docker": 0.1, "Images": 300.0, "API": 80.0})
-    callback = steps.CallbackModule()
-    for name in ("Docker", "Images", "API", "Provision the workshop"):
+    callback = run(FIGURES | {"Docker": 0.1}, compared(unchanged=False, plays_unchanged=[]))
+    capsys.readouterr()
+    for name in ("Images", "API", "Another"):
         callback.v2_playbook_on_play_start(play(name))
-    headings = [line for line in capsys.readouterr().out.splitlines() if " ... " not in line]
-    assert headings == [
-        "Docker  .................... about 6 min 40 s left",
-        "Images  #................... about 6 min 20 s left",
-        "API  ################.... about 1 min 20 s left",
-        "Provision the workshop",
+    assert headings(capsys.readouterr().out) == [
+        "Images  #................... about 6 min 28 s left",
+        "API  ################.... about 1 min 13 s left",
+        "Another",
     ]
 
 
+def test_a_play_that_is_left_out_takes_no_time(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    unchanged = ["Docker", "Images", "Egress (squid)", "Egress (recorder)"]
+    callback = run(FIGURES, compared(unchanged=False, plays_unchanged=unchanged))
+    for name in ("Images", "Egress", "Git", "API"):
+        callback.v2_playbook_on_play_start(play(name))
+    assert headings(capsys.readouterr().out) == [
+        "Docker",  # not known yet
+        "Images  .................... about 1 min 18 s left",
+        "Egress  .................... about 1 min 18 s left",
+        "Git  .................... about 1 min 18 s left",
+        "API  #................... about 1 min 13 s left",
+    ]
+
+
+def test_a_play_is_left_out_with_all_its_parts_only(
+    run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unchanged = ["Docker", "Images", "Egress (squid)", "Git"]
+    run(FIGURES, compared(unchanged=False, plays_unchanged=unchanged)).v2_playbook_on_play_start(play("Egress"))
+    assert headings(capsys.readouterr().out)[-1] == "Egress  .................... about 1 min 23 s left"
+
+
+def test_a_run_with_nothing_to_do_takes_no_minutes(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run(FIGURES, compared(unchanged=True)).v2_playbook_on_play_start(play("Images"))
+    assert headings(capsys.readouterr().out) == ["Docker", "Images  .................... about 8 s left"]
+
+
+def test_a_first_run_has_the_figures_of_two_cores(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run({}, compared(unchanged=False, plays_unchanged=[])).v2_playbook_on_play_start(play("API"))
+    assert headings(capsys.readouterr().out) == [
+        "Docker  .................... about 4 min 13 s left (on two cores)",
+        "API  ###################. about 17 s left (on two cores)",
+    ]
+    books = (yaml.safe_load((ROOT / "playbooks" / name).read_text()) for name in ("site.yml", "workshop.yml"))
+    assert [book["name"] for playbook in books for book in playbook] == list(steps.FIRST_RUN)
+
+
+def test_without_a_file_nothing_is_known(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    callback.v2_playbook_on_play_start(play("Docker"))
+    assert headings(capsys.readouterr().out) == ["[2/3] Docker"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"Docker": "x"}'])
-def test_durations_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
+def test_durations_that_cannot_be_read_are_those_of_a_first_run(tmp_path: Path, text: str) -> None:
     file = tmp_path / "durations.json"
     file.write_text(text)
-    assert steps.Durations(str(file)).left("Docker") == (0, 0)
+    assert steps.Durations(str(file)).first
 
 
 def test_a_task_is_one_line(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
