@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import io
 import json
 import os
 import signal
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import docker
 import pytest
+import yaml
 from argon2 import PasswordHasher
-from conftest import playbook
+from atelier.engine.build import build_image
+from atelier.engine.interface import ImageBuild
+from conftest import PROJECT, playbook
 from docker.models.containers import Container
 from docker.models.images import Image
 
@@ -115,7 +121,7 @@ def make(client: docker.DockerClient, site: dict[str, Any], image: Image) -> Ite
     """Makes seats with the hardening of real ones; they and their volumes are removed at the end."""
     made: list[tuple[Container, Any]] = []
 
-    def make(config: str | None = OPEN, **options: Any) -> Seat:
+    def make(config: str | None = OPEN, image: Image = image, **options: Any) -> Seat:
         labels = {"atelier.instance": site["instance"]}
         volume = client.volumes.create(labels=labels)
         container = client.containers.create(
@@ -411,3 +417,92 @@ def test_a_sites_template_and_a_run_that_was_killed(
     (template / "skeleton" / "hello.txt").write_text("changed\n")
     assert run().returncode == 0
     assert client.containers.run(name, ["hello.txt"], entrypoint=["cat"], remove=True) == b"changed\n"
+
+
+@pytest.fixture(scope="module")
+def release(
+    client: docker.DockerClient, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """URL and checksum of a release archive, packed from what npm installed in the image, with a Node and a script that
+    starts it."""
+    folder = tmp_path_factory.mktemp("release")
+    pack = """
+        cd /opt/code-server/lib/node_modules
+        mkdir code-server/bin
+        cp /opt/node/bin/node code-server/lib/node
+        echo 'exec lib/node' >code-server/bin/code-server
+        tar -c code-server | gzip -1 >/release/code-server.tar.gz
+    """
+    client.containers.run(
+        image,
+        ["-ec", pack],
+        entrypoint=["sh"],
+        user="root",
+        network_mode="none",
+        volumes=[f"{folder}:/release"],
+        remove=True,
+    )
+    with (folder / "code-server.tar.gz").open("rb") as archive:
+        checksum = hashlib.file_digest(archive, "sha256").hexdigest()
+    host = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    server = ThreadingHTTPServer((host, 0), partial(SimpleHTTPRequestHandler, directory=folder))
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://{host}:{server.server_port}/code-server.tar.gz", checksum
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_release_archive_makes_the_same_image(
+    client: docker.DockerClient,
+    site: dict[str, Any],
+    image: Image,
+    release: tuple[str, str],
+    make: Callable[..., Seat],
+) -> None:
+    of_role = yaml.safe_load((PROJECT / "roles/workspace_image/defaults/main.yml").read_text())
+    inventory = yaml.safe_load((PROJECT / "inventory/group_vars/all/platform.yml").read_text())
+    tag, context = f"{site['image_prefix']}/molecule-ide:archive", PROJECT / "roles/workspace_image/files/ide"
+    build = ImageBuild(
+        tag,
+        context,
+        context / "Dockerfile",
+        labels={},
+        secrets={"npmrc": Path.home() / ".npmrc", "pip_conf": Path("/etc/pip.conf")},
+        seconds=580,
+        args={
+            "BASE": f"{site['image_prefix']}/base:trixie",
+            "NODE_VERSION": of_role["atelier_workspace_image_node_version"],
+            "ESBUILD_VERSION": of_role["atelier_workspace_image_esbuild_version"],
+            "CODE_SERVER_VERSION": inventory["atelier_workspace_image_code_server_version"],
+            "CODE_SERVER_FROM": "archive",
+            "CODE_SERVER_URL": release[0],
+            "CODE_SERVER_SHA256": release[1],
+        },
+    )
+    build_image(site["engine_url"], build, lambda *_: None)
+    made = client.images.get(tag)
+    seat = make(protected(FIRST), image=made).start()
+    try:
+        seat.await_ready()
+        assert seat.accepts(FIRST)
+        assert {*made.attrs["Config"]["Env"]} == {*image.attrs["Config"]["Env"]}
+        files = "cd /opt && find . -path ./code-server/compile-cache -prune -o -print | sort"
+        by_npm = client.containers.run(image, ["-c", files], entrypoint=["sh"], network_mode="none", remove=True)
+        assert seat.run("sh", "-c", files) == by_npm.decode().strip()
+    finally:
+        seat.container.kill()
+        client.images.remove(tag, force=True)
+
+
+def test_a_release_archive_with_another_checksum_is_refused(site: dict[str, Any], release: tuple[str, str]) -> None:
+    """And the image stays as it was."""
+    url, checksum = release
+    variables = {
+        "atelier_image_prefix": site["image_prefix"],
+        "atelier_templates": [],
+        "atelier_workspace_image_code_server_archive": {"url": url, "sha256": "0" * 64},
+    }
+    refused = playbook(Path(__file__).with_name("converge.yml"), "--extra-vars", json.dumps(variables))
+    assert refused.returncode != 0
+    assert f"{url} has the SHA-256 checksum {checksum} instead of {'0' * 64}" in refused.stdout
+    assert "atelier_workspace_image_code_server_archive" in refused.stdout
