@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.locks import Locks
 from ..common.messages import Message, id_of
 from ..common.models import ProxyMode, Site, Status, Workspace
@@ -195,7 +195,8 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
                 mark_lost(context, row, Message("backup.not_saved", why=why))
                 return False
             try:
-                make_seat_again(context.at(row), row, image, work)
+                with faults_of(row.name):
+                    make_seat_again(context.at(row), row, image, work)
             except AtelierError as error:
                 if error.code in _OF_ALL and not ends_one_node(error, row.node):
                     raise

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
 from .messages import Message
 
@@ -92,3 +96,17 @@ class AtelierError(Exception):
         if remedy is not None:
             self.details["remedy"] = remedy
         super().__init__(self.sentence)
+
+
+@contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Raises INTERNAL_ERROR with the workspace's name for an error of the block that nobody thought of, so that it
+    concerns this workspace only. The message tells its kind and where it was raised."""
+    try:
+        yield
+    except AtelierError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} ({Path(place.filename).name}:{place.lineno})"
+        raise AtelierError(Code.INTERNAL_ERROR, Message("made_fail", name=name, kind=kind)) from error

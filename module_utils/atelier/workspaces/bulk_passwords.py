@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..containers.context import Context
 from ..engine.docker_errors import is_engine_away
@@ -44,7 +44,8 @@ def set_passwords(context: Context, hashes: Mapping[str, str], *, check_mode: bo
 def _set_one(context: Context, id: str, password_hash: str, check_mode: bool) -> PasswordSet:
     wanted = WorkspaceSpec(state=WorkspaceState.PRESENT, id=id, password_hash=password_hash, must_exist=True)
     try:
-        return PasswordSet(id, ensure(context, wanted, check_mode=check_mode).changed)
+        with faults_of(id):
+            return PasswordSet(id, ensure(context, wanted, check_mode=check_mode).changed)
     except AtelierError as error:
         if is_engine_away(error):
             raise

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.passwords import generate_password, hash_password
@@ -358,7 +358,8 @@ def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence
             for future in futures.keys() & done:
                 seat = futures.pop(future)
                 try:
-                    seat.changed = future.result()
+                    with faults_of(seat.workspace.name):
+                        seat.changed = future.result()
                 except AtelierError as error:
                     seat.changed, seat.error = True, error
                 ready += seat.error is None
@@ -386,7 +387,7 @@ def _make(context: Context, image: Future[str], seat: _Seat, row: Workspace) -> 
     try:
         found = image.result()
         here = context.at(row)
-        with repository_for(here, row, wanted=row.repository is not None) as push:
+        with faults_of(row.name), repository_for(here, row, wanted=row.repository is not None) as push:
             make_seat(here, row, found, push)
     except AtelierError as error:
         if error.code is not Code.IDE_NOT_READY and not is_engine_away(error):

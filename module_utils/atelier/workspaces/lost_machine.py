@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, GIT_IMPORT, Status, Workspace
 from ..containers.container import container_of, discard_container, seat_spec
@@ -69,7 +69,8 @@ def begin_elsewhere(
     for row in rows:
         context.progress(Message("step.move", name=row.name, node=to or "-"), len(seats), len(rows))
         try:
-            seats.append(_begin(context, row, to, or_base, check_mode))
+            with faults_of(row.name):
+                seats.append(_begin(context, row, to, or_base, check_mode))
         except AtelierError as error:
             seats.append(BegunSeat(row.id, row.name, row.node, error=error.sentence))
     return seats

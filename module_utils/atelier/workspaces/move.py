@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..containers.container import discard_container, remove_container, seat_spec, start_seat
@@ -109,9 +109,9 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             carry_git_files(here, there, row)
         # The machine had room before its files traveled; others may have taken it meanwhile.
         here.store.relocate(row.id, there.node, here.engines.memory())
-    except AtelierError as error:
+    except Exception as error:
         # Without an answer of the database either machine may be the row's: reconcile removes the other container.
-        if error.code is not Code.REGISTRY_ERROR:
+        if not (isinstance(error, AtelierError) and error.code is Code.REGISTRY_ERROR):
             with suppress(AtelierError):
                 discard_container(there, row)
         if ran:
@@ -167,7 +167,8 @@ def drain(context: Context, node: str, *, check_mode: bool = False) -> tuple[boo
     for row in rows:
         context.progress(Message("step.drain", node=node), len(seats), len(rows))
         try:
-            moved = move(context, id=row.id, name=None)
+            with faults_of(row.name):
+                moved = move(context, id=row.id, name=None)
             seats.append(MovedSeat(row.id, row.name, str(moved.after["node"])))
         except AtelierError as error:
             seats.append(MovedSeat(row.id, row.name, node, error.sentence))

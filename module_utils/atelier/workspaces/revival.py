@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError
+from ..common.errors import AtelierError, faults_of
 from ..common.messages import Message
 from ..common.models import Status
 from ..containers.container import is_unreleased
@@ -48,7 +48,7 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
 
 def _revive_one(context: Context, id: str) -> Revived:
     try:
-        with context.locks.workspace(id, context.lock_wait):
+        with faults_of(id), context.locks.workspace(id, context.lock_wait):
             row = context.store.find(id=id)
             # The previous holder of the lock may have stopped or removed it.
             if row is None or row.status is Status.CREATING or id not in wanted_up(context.store):
