@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +13,13 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import as_message
+from atelier.common.models import MIB
+from atelier.containers import held_secrets, snapshots
 from atelier.containers.context import Context
 from atelier.containers.held_secrets import Secret, find_secrets
-from atelier.containers.snapshots import _put, _put_back, leftover_snapshots
-from atelier.engine.interface import File, Image
-from support import site
+from atelier.containers.snapshots import _put, _put_back, leftover_snapshots, recover
+from atelier.engine.interface import Container, File, Image, TarExtract
+from support import container, context, open_store, refused, row, site
 
 SOURCE, RUN = "0123456789ab", "00000000000a"
 LABELS = {"atelier.instance": "test", "atelier.snapshot": SOURCE}
@@ -93,6 +98,84 @@ def test_a_file_that_has_no_place_any_more_goes_home() -> None:
     assert there == ["/home/coder/.ssh/key", "/home/coder/token.before-snapshot"]
 
 
+def tree(name: str, size: int) -> bytes:
+    """An archive with one file of that size."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        archive.addfile(entry, io.BytesIO(bytes(size)))
+    return file.getvalue()
+
+
+def test_no_more_is_read_than_all_places_together_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has less than one may have; their sum would be gigabytes."""
+    monkeypatch.setattr(held_secrets, "_MOST_BYTES", 20 * MIB)
+    data = tree("secret", MIB)
+    asked: list[str] = []
+
+    class Docker:
+        def read(self, container: str, path: str, *_: object) -> TarExtract:
+            asked.append(path)
+            return TarExtract(PurePosixPath(path), data)
+
+    with pytest.raises(AtelierError) as error:
+        find_secrets(cast("Any", Docker()), "seat", "Stranger")
+    assert "'Stranger'" in refused(error, Code.SNAPSHOT_FAILED, "source")
+    assert len(asked) <= 20 + held_secrets._READERS
+
+
+class Seat:
+    """The container of a seat that ran after a crash: its user moved ``.ssh`` away, and ``links`` are in its place."""
+
+    def __init__(self, links: dict[str, str], status: str = "running") -> None:
+        self.links, self.status = links, status
+        self.written: list[tuple[str, str]] = []
+
+    def inspect(self, name: str) -> Container:
+        return container(self.status, name=name)
+
+    def read(self, _: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool]) -> None:
+        if path in self.links:
+            follow(PurePosixPath(self.links[path]))
+
+    def put(self, _: str, folder: str, files: list[File]) -> None:
+        self.written += [(self.status, str(file.path)) for file in files]
+
+    def thaw(self, _: str) -> None:
+        """It was not frozen."""
+
+    def pause(self, _: str) -> None:
+        self.status = "paused"
+
+    def unpause(self, _: str) -> None:
+        self.status = "running"
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        (None, "/home/coder/.ssh/ld.so.preload"),
+        ("/workspace/keys", "/home/coder/.ssh/ld.so.preload"),
+        ("/etc", "/home/coder/ld.so.preload.before-snapshot"),
+    ],
+)
+@pytest.mark.parametrize("status", ["running", "exited"])
+@pytest.mark.parametrize("paused", [True, False])
+def test_root_writes_to_no_place_that_the_user_chose_after_a_crash(
+    tmp_path: Path, target: str | None, written: str, status: str, paused: bool
+) -> None:
+    seat = Seat({"/home/coder/.ssh": target} if target else {}, status)
+    with open_store(tmp_path) as store:
+        here = context(site(tmp_path), store, seat).on()
+        secret = Secret("/home/coder/.ssh/ld.so.preload", 1000, 1000, 0o600, 0.0, b"/home/coder/evil.so", b"")
+        snapshots._write_journal(here, row(), container(), paused, [secret])
+        assert recover(here, row())
+        assert not recover(here, row())
+    assert seat.written == [("paused" if status == "running" else status, written)]
+    assert seat.status == status
+
+
 def test_a_docker_that_is_slow_is_no_file_that_changed() -> None:
     """What could not be read in time is looked at again: the journal stays, and nothing is put beside it."""
 
@@ -106,8 +189,8 @@ def test_a_docker_that_is_slow_is_no_file_that_changed() -> None:
     engine = cast("Any", Docker())
     secret = Secret("/home/coder/.netrc", 1000, 1000, 0o600, 0.0, b"secret", b"")
     with pytest.raises(AtelierError, match="read it in time"):
-        _put_back(engine, "seat", [secret])
+        _put_back(engine, "seat", [secret], ran=True)
     with pytest.raises(AtelierError, match="read it in time"):
-        find_secrets(engine, "seat")
+        find_secrets(engine, "seat", "Seat")
     with pytest.raises(AtelierError, match="write it in time"):
         _put(engine, "seat", [secret.original(), secret.original()])

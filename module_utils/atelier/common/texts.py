@@ -249,7 +249,7 @@ TEXTS = {
     "snapshot.too_large.remedy": "Delete files in the workspace, or raise atelier_archive_max_mib.",
     "snapshot.not_safe": "The secrets of {source!r} cannot be stored during the snapshot: {why}.",
     "snapshot.not_safe.remedy": "Check that the folder is writable for this user and has free space.",
-    "secrets_not_held": "The secrets in {path} cannot be excluded from a copy of the workspace: {why}.",
+    "secrets_not_held": "The secrets in {path} of {name!r} cannot be excluded from a copy: {why}.",
     "secrets_not_held.remedy": "Move or remove {path} in the workspace, then try again.",
     "place_too_large": "it has more than {most} MiB",
     "places_too_large": "all locations together have more than {most} MiB",

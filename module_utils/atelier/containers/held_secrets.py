@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ from .secret_paths import (
 _READERS = 8
 # A known place that holds more than this is something else, and would have to be moved through memory.
 LARGEST_PLACE = 32 * MIB
-_MOST_BYTES = 128 * MIB  # of all places
+_MOST_BYTES = 128 * MIB  # of all places together, as archives have it
 _MOST_LINKS = 64  # in one place
 # What submodules fetched is passed over; only git's settings among it are looked at.
 _SUBMODULE_SECONDS = 60.0
@@ -62,13 +63,46 @@ class Secret:
         return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode, self.mtime)
 
 
-def find_secrets(engine: Engine, container: str) -> list[Secret]:
-    """All secrets in well-known locations. Raises SNAPSHOT_FAILED for a location that cannot be excluded."""
+class _Budget:
+    """What all readers together may still read."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._turn = threading.Lock()
+
+    def take(self, path: str, size: int) -> None:
+        """Raises when there is no more, from then on to every reader."""
+        with self._turn:
+            self._left -= size
+            if self._left < 0:
+                raise _NotHeld(path, Message("places_too_large", most=_MOST_BYTES // MIB))
+
+
+class _NotHeld(Exception):
+    """A location that cannot be excluded, and why."""
+
+    def __init__(self, path: str, why: Message) -> None:
+        super().__init__(path, why)
+        self.path, self.why = plain(path), why
+
+
+def find_secrets(engine: Engine, container: str, name: str) -> list[Secret]:
+    """All secrets in well-known locations. Raises SNAPSHOT_FAILED for a location that cannot be excluded, with the
+    workspace's ``name``."""
+    try:
+        return _find(engine, container)
+    except _NotHeld as fault:
+        why = Message("secrets_not_held", name=name, path=fault.path, why=fault.why)
+        raise AtelierError(Code.SNAPSHOT_FAILED, why, field="source") from fault
+
+
+def _find(engine: Engine, container: str) -> list[Secret]:
+    budget = _Budget(_MOST_BYTES)
 
     def look(place: str) -> list[Secret]:
         if place == SUBMODULES:
-            return list(_in_submodules(engine, container))
-        return list(_Place(engine, container, place).secrets(place))
+            return list(_in_submodules(engine, container, budget))
+        return list(_Place(engine, container, place, budget).secrets(place))
 
     with ThreadPoolExecutor(_READERS) as readers:
         found = list(readers.map(look, (*KNOWN_PLACES, SUBMODULES)))
@@ -79,9 +113,6 @@ def find_secrets(engine: Engine, container: str) -> list[Secret]:
         secrets = {
             path: secret for path, secret in secrets.items() if path not in VARIABLES or not is_tracked(index, path)
         }
-    if sum(len(secret.content) for secret in secrets.values()) > _MOST_BYTES:
-        largest = max(secrets.values(), key=lambda secret: len(secret.content))
-        raise _too_much(largest.path, Message("places_too_large", most=_MOST_BYTES // MIB))
     return list(secrets.values())
 
 
@@ -99,8 +130,9 @@ def _index(engine: Engine, container: str) -> bytes:
 class _Place:
     """One known place, and what links in it lead to."""
 
-    def __init__(self, engine: Engine, container: str, place: str) -> None:
+    def __init__(self, engine: Engine, container: str, place: str, budget: _Budget) -> None:
         self._engine = engine
+        self._budget = budget
         self._container = container
         self._place = place
         self._seen: set[PurePosixPath] = set()
@@ -108,15 +140,17 @@ class _Place:
 
     def secrets(self, path: str) -> Iterator[Secret]:
         """The files at and below the path whose content may not be handed out."""
+        self._budget.take(path, 0)
         try:
             archive = self._engine.read(self._container, path, LARGEST_PLACE, may_hold_secrets)
         except AtelierError as error:
             if not is_too_large(error):
                 raise
-            raise _too_much(path, Message("place_too_large", most=LARGEST_PLACE // MIB)) from error
+            raise _NotHeld(path, Message("place_too_large", most=LARGEST_PLACE // MIB)) from error
         if archive is None or archive.path in self._seen:
             return
         self._seen.add(archive.path)
+        self._budget.take(path, len(archive.data))
         stand_in = KNOWN_PLACES[self._place]
         with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
             for entry in entries:
@@ -124,14 +158,14 @@ class _Place:
                 if entry.issym():
                     self._links += 1
                     if self._links > _MOST_LINKS:
-                        raise _too_much(self._place, Message("too_many_links", most=_MOST_LINKS))
+                        raise _NotHeld(self._place, Message("too_many_links", most=_MOST_LINKS))
                     yield from self.secrets(str(file))
                 content = content_of(entries, entry)
                 if content is not None and stand_in(content) != content:
                     yield _secret(str(file), entry, content, stand_in(content))
 
 
-def _in_submodules(engine: Engine, container: str) -> Iterator[Secret]:
+def _in_submodules(engine: Engine, container: str, budget: _Budget) -> Iterator[Secret]:
     """The settings of git's submodules, passing over what else was fetched there."""
     if not _exists(engine, container, SUBMODULES):
         return
@@ -144,7 +178,8 @@ def _in_submodules(engine: Engine, container: str) -> Iterator[Secret]:
             if not entry.isreg() or path.name != SUBMODULE_FILE:
                 continue
             if entry.size > _LARGEST_SUBMODULE_FILE:
-                raise _too_much(str(path), Message("place_too_large", most=_LARGEST_SUBMODULE_FILE // MIB))
+                raise _NotHeld(str(path), Message("place_too_large", most=_LARGEST_SUBMODULE_FILE // MIB))
+            budget.take(str(path), tarfile.BLOCKSIZE + entry.size)
             content = content_of(entries, entry) or b""
             if without_git_credentials(content) != content:
                 yield _secret(str(path), entry, content, without_git_credentials(content))
@@ -164,13 +199,9 @@ def _in_time(pieces: Generator[bytes]) -> Generator[bytes]:
     with closing(pieces):
         for piece in pieces:
             if time.monotonic() > deadline:
-                raise _too_much(SUBMODULES, Message("reading_too_long", seconds=_SUBMODULE_SECONDS))
+                raise _NotHeld(SUBMODULES, Message("reading_too_long", seconds=_SUBMODULE_SECONDS))
             yield piece
 
 
 def _secret(path: str, entry: tarfile.TarInfo, content: bytes, replacement: bytes) -> Secret:
     return Secret(path, entry.uid, entry.gid, entry.mode, float(entry.mtime), content, replacement)
-
-
-def _too_much(path: str, why: str) -> AtelierError:
-    return AtelierError(Code.SNAPSHOT_FAILED, Message("secrets_not_held", path=plain(path), why=why), field="source")

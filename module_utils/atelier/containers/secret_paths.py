@@ -86,7 +86,11 @@ SUBMODULES, SUBMODULE_FILE = "/workspace/.git/modules", "config"
 _LINKED = (PurePosixPath(HOME), PurePosixPath("/workspace"))
 
 
+def is_users(path: PurePosixPath) -> bool:
+    """Whether the path is below one of the user's own folders."""
+    return any(folder in path.parents for folder in _LINKED)
+
+
 def may_hold_secrets(path: PurePosixPath) -> bool:
     """Whether a link in a known place may lead there. Folders around known places hold work, not secrets."""
-    inside = any(folder in path.parents for folder in _LINKED)
-    return inside and not any(path in PurePosixPath(place).parents for place in KNOWN_PLACES)
+    return is_users(path) and not any(path in PurePosixPath(place).parents for place in KNOWN_PLACES)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
 
@@ -24,7 +25,7 @@ from .container import SNAPSHOT_LABEL
 from .context import Context, NodeContext
 from .distribution import remote_name, stored, withdraw
 from .held_secrets import LARGEST_PLACE, Secret, find_secrets
-from .secret_paths import HOME
+from .secret_paths import HOME, is_users
 
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
@@ -156,9 +157,9 @@ def must_flatten(base: Image, max_layers: int = MAX_LAYERS) -> bool:
     return len(base.layers) >= max_layers or SECRETS_LABEL in base.labels
 
 
-def recover(context: NodeContext, source: Workspace) -> bool:
+def recover(context: NodeContext, source: Workspace, *, ran: bool = True) -> bool:
     """Undoes what a snapshot that was killed left in the source: held-back secrets, the pause. The caller holds the
-    source's lock. Returns whether there was anything to undo."""
+    source's lock. ``ran``: whether the source may have run since. Returns whether there was anything to undo."""
     journal = _journal(context, source)
     _drop_unfinished(context, source.id)
     try:
@@ -168,14 +169,20 @@ def recover(context: NodeContext, source: Workspace) -> bool:
     name = context.site.container_name(source.id)
     container = context.engine.inspect(name)
     if container is not None and container.id == record["container"]:
+        paused, runs = record["paused"], container.status == "running"
+        secrets = [_secret_from(entry) for entry in record["secrets"]]
+        if runs and paused:
+            context.engine.thaw(name)
+        if runs and secrets:
+            # Its user must not replace a folder while root writes into it.
+            _write_journal(context, source, container, True, secrets)
+            context.engine.pause(name)
         try:
-            _put_back(context.engine, name, [_secret_from(entry) for entry in record["secrets"]])
+            _put_back(context.engine, name, secrets, ran=ran)
         finally:
             # Continue after any error (the journal has the rest), so that the seat does not stay paused.
-            if record["paused"] and container.status == "paused":
+            if (paused and container.status == "paused") or (runs and secrets):
                 context.engine.unpause(name)
-            elif record["paused"] and container.status == "running":
-                context.engine.thaw(name)
     journal.unlink(missing_ok=True)
     return True
 
@@ -223,13 +230,13 @@ def _secrets_held_back(context: NodeContext, source: Workspace, container: Conta
         if pause:
             context.engine.pause(container.id)
         check_size(context, source, container)
-        secrets = find_secrets(context.engine, container.id)
+        secrets = find_secrets(context.engine, container.id, source.name)
         if secrets:
             _write_journal(context, source, container, pause, secrets)
             context.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
         yield
     finally:
-        recover(context, source)
+        recover(context, source, ran=False)
 
 
 def check_size(context: NodeContext, source: Workspace, container: Container) -> int:
@@ -245,15 +252,19 @@ def check_size(context: NodeContext, source: Workspace, container: Container) ->
     return written
 
 
-def _put_back(engine: Engine, container: str, secrets: list[Secret]) -> None:
-    """Restores the secret files. A file that was changed meanwhile (after a crash) is not replaced; the older content
-    is written beside it."""
+def _put_back(engine: Engine, container: str, secrets: list[Secret], *, ran: bool) -> None:
+    """Restores the secret files. If the container ``ran`` meanwhile (after a crash), a file that was changed is not
+    replaced; the older content is written beside it, or to the user's home if its folder is elsewhere by now."""
     files: list[File] = []
+    leads_out = cache(partial(_leads_out, engine, container))
     for secret in secrets:
+        original = secret.original()
+        if ran and any(leads_out(folder) for folder in original.path.parents if is_users(folder)):
+            files.append(replace(original, path=_at_home(original.path)))
+            continue
         present = _present(engine, container, secret)
         if present == secret.content:
             continue
-        original = secret.original()
         if present is None or present == secret.replacement:
             files.append(original)
         else:
@@ -276,10 +287,31 @@ def _put(engine: Engine, container: str, files: list[File]) -> None:
             for file in files:
                 _put(engine, container, [file])
             return
-        elsewhere = PurePosixPath(HOME, f"{files[0].path.name}.before-snapshot")
+        elsewhere = _at_home(files[0].path)
         if files[0].path == elsewhere:
             raise
         _put(engine, container, [replace(files[0], path=elsewhere)])
+
+
+def _at_home(path: PurePosixPath) -> PurePosixPath:
+    return PurePosixPath(HOME, f"{path.name}.before-snapshot")
+
+
+def _leads_out(engine: Engine, container: str, folder: PurePosixPath) -> bool:
+    """Whether the folder is a link to one that is not the user's: root would write there, if the user made the link
+    after a crash. Docker follows links, inside the container."""
+    targets: list[PurePosixPath] = []
+
+    def note(target: PurePosixPath) -> bool:
+        targets.append(target)
+        return False
+
+    try:
+        engine.read(container, str(folder), 0, note)
+    except AtelierError as error:
+        if not is_too_large(error):
+            raise
+    return not all(is_users(target) for target in targets)
 
 
 def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:

@@ -103,7 +103,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             # What an interrupted move left there.
             discard_container(there, row)
             there.engine.create(seat_spec(there, row, image_at(there, here, image.tags[0]), name))
-            secrets = [secret.original() for secret in find_secrets(here.engine, container.id)]
+            secrets = [secret.original() for secret in find_secrets(here.engine, container.id, row.name)]
             if secrets:
                 there.engine.put(name, "/", secrets)
             carry_git_files(here, there, row)
