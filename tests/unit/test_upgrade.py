@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, as_message
-from atelier.common.models import Status, Workspace
+from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers import container as seats
 from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
@@ -24,13 +25,19 @@ from support import container, context, open_store, order, quotas, refused, site
 OLD, NEW = {"atelier.inputs": "old"}, {"atelier.inputs": "new"}
 
 
+def archive(name: str) -> bytes:
+    """A tar archive with an empty file, without its end."""
+    return tarfile.TarInfo(name).tobuf()
+
+
 class Engine:
     """Containers by name, and the template's image. Starting a new container fails if ``broken`` says so."""
 
     def __init__(self) -> None:
         self.containers: dict[str, Container] = {}
         self.templates: Mapping[str, Mapping[str, str]] = {"test/workspace:empty": NEW}
-        self.copied: list[tuple[str, str, str]] = []
+        self.copied: list[tuple[str, str]] = []
+        self.received: dict[tuple[str, str], bytes] = {}
         self.broken = ""
 
     def cpus(self) -> int:
@@ -50,7 +57,10 @@ class Engine:
         return dict.fromkeys(self.containers, "")
 
     def written(self, name: str) -> int:
-        return 100 * 1024**3 if self.broken == "size" else 1
+        late = self.broken == "late size" and self.containers[name].status == "exited"
+        if self.broken == name:
+            raise ZeroDivisionError
+        return 100 * 1024**3 if late or self.broken == "size" else 1
 
     def free_space(self) -> int:
         return 1024**3 if self.broken == "room" else 100 * 1024**3
@@ -59,11 +69,19 @@ class Engine:
         labels = {**self.templates[spec.image], **spec.labels}
         self.containers[spec.name] = container("created", name=spec.name, labels=labels)
 
-    def copy_folder(self, source: str, target: str, folder: str) -> None:
+    def stream(self, source: str, folder: str, _: float) -> Generator[bytes]:
         assert self.containers[source].status == "exited"
         if self.broken == "copy":
             raise AtelierError(Code.DISK_FULL, as_message("The disk is full."))
-        self.copied.append((source, target, folder))
+        self.copied.append((source, folder))
+        while True:
+            yield archive("x")
+            if self.broken != "endless":
+                yield bytes(1024)
+                return
+
+    def unpack(self, target: str, parent: str, content: Iterator[bytes]) -> None:
+        self.received[target, parent] = b"".join(content)
 
     def put(self, name: str, folder: str, files: Sequence[File]) -> None:
         """Nothing."""
@@ -103,7 +121,7 @@ class World:
             stopped_on_purpose(self.store, row.id)
         known = self.here.site.container_name(row.id)
         status = "running" if running else "exited"
-        self.engine.containers[known] = container(status, name=known, labels=labels)
+        self.engine.containers[known] = container(status, id=known, name=known, labels=labels)
         return self.store.get(id=row.id)
 
     def upgrade(self, row: Workspace) -> UpgradedSeat:
@@ -126,7 +144,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(seats, "await_ide", lambda *_: None)
     engine = Engine()
     with open_store(tmp_path) as store:
-        yield World(engine, store, context(site(tmp_path), store, engine))
+        here = replace(site(tmp_path), archive=ArchiveLimits(entries=1000))
+        yield World(engine, store, context(here, store, engine))
 
 
 RUNS, STOPPED = ("running", "running", True), ("exited", "stopped", False)
@@ -144,13 +163,16 @@ def test_a_seat_gets_the_present_image_with_its_folders(world: World, running: b
     assert world.others(row) == [seat.kept]
     assert (world.engine.containers[str(seat.kept)].status, FOLDERS) == ("exited", ("/workspace", "/home/coder"))
     name = world.here.site.container_name(row.id)
-    assert world.engine.copied == [(name, f"{name}-new", folder) for folder in FOLDERS]
+    assert world.engine.copied == [(name, folder) for folder in FOLDERS]
+    assert world.engine.received == dict.fromkeys(
+        ((f"{name}-new", "/"), (f"{name}-new", "/home")), archive("x") + bytes(1024)
+    )
     # Again, there is nothing to do.
     assert world.upgrade(row) == UpgradedSeat(row.id, "Seat")
 
 
 @pytest.mark.parametrize("running", [True, False])
-@pytest.mark.parametrize("broken", ["start", "copy", "size", "room"])
+@pytest.mark.parametrize("broken", ["start", "copy", "size", "late size", "endless", "room"])
 def test_a_seat_whose_upgrade_fails_is_as_it_was(world: World, broken: str, running: bool) -> None:
     row = world.seat(running=running)
     world.engine.broken = broken
@@ -158,6 +180,8 @@ def test_a_seat_whose_upgrade_fails_is_as_it_was(world: World, broken: str, runn
         world.upgrade(row)
     assert world.state(row) == ("old", *(RUNS if running else STOPPED))
     assert world.others(row) == []
+    if broken in ("size", "late size", "endless"):
+        assert "'Seat'" in refused(error, Code.SNAPSHOT_FAILED, "source" if "size" in broken else "name")
     if broken == "start":
         assert "did not come up" in refused(error, Code.CONTAINER_CREATE_FAILED, "name")
 
@@ -248,6 +272,15 @@ def test_of_a_group_one_that_fails_leaves_the_others(world: World) -> None:
     assert "no container" in str(seats[2].error)
     assert [world.state(row)[0] for row in (good, odd, other)] == ["new", "old", "old"]
     assert [seat.changed for seat in upgrade(world.here, keep_hours=24)] == [False, False, False, True]
+
+
+def test_an_error_that_nobody_thought_of_is_one_seats_alone(world: World) -> None:
+    odd, good = world.seat("Odd"), world.seat("Good")
+    world.engine.broken = world.here.site.container_name(odd.id)
+    seats = upgrade(world.here, group="day", keep_hours=24)
+    assert [(seat.name, seat.changed) for seat in seats] == [("Odd", False), ("Good", True)]
+    assert str(seats[0].error).startswith("'Odd' caused an internal error: ZeroDivisionError (test_upgrade.py:")
+    assert world.state(good)[0] == "new"
 
 
 def test_a_template_that_is_gone_is_named_and_nothing_is_changed(world: World) -> None:

@@ -235,6 +235,9 @@ TEXTS = {
     " are {free} MiB.",
     "upgrade.no_room.remedy": "Delete what is not needed, such as images, checkpoints or kept containers"
     " (atelier_reset_keep_hours), then upgrade it again.",
+    "upgrade.too_much": "{folder} of {name!r} cannot be copied: it has more than {entries} files and folders or {mib}"
+    " MiB, including holes in sparse files, or takes longer than {seconds:g} seconds to read (atelier_archive_max_*).",
+    "upgrade.too_much.remedy": "Delete files in the workspace or raise the limit, then upgrade it again.",
     "upgrade.went_back": "{name!r} did not come up with the present image, and has its old container again: {why}",
     "upgrade.went_back.remedy": "Fix the image (./atelier up), then upgrade it again.",
     "upgrade.not_back": "{name!r} came up neither with the present image nor with its old container again: {why}"

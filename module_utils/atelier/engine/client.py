@@ -389,16 +389,6 @@ class DockerEngine:
         ):
             yield from response.iter_content(_CHUNK)
 
-    def copy_folder(self, source: str, target: str, folder: str) -> None:
-        """Replaces a folder of a container by that of another, with its owners, rights and times. Neither runs."""
-        path = PurePosixPath(folder)
-        parent = str(path.parent)
-        # Docker merges a folder into one that is there; a file in its place removes it with all that it holds.
-        self.put(target, parent, [File(path, b"", 0, 0, 0o600)])
-        content = self.stream(source, folder, self._patience)
-        with self._translated(Message("do.copy", path=folder, container=source)), closing(content):
-            self._api.put_archive(target, parent, content)
-
     def unpack(self, container: str, folder: str, archive: Iterator[bytes]) -> None:
         """Writes the content of a tar archive below an existing folder, with its owners, rights and times."""
         with self._translated(Message("do.write_files", container=container)):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import MIB, Status, Workspace
 from ..containers.container import is_unreleased, seat_spec, start_seat
@@ -23,7 +24,7 @@ from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..engine.docker_errors import is_engine_away
-from ..engine.interface import Container
+from ..engine.interface import Container, File
 from ..engine.machine import free_on
 from ..workspaces.checkpoints import (
     NEW_SUFFIX,
@@ -34,6 +35,7 @@ from ..workspaces.checkpoints import (
     set_aside,
 )
 from ..workspaces.move import check_created
+from .tar_stream import within
 
 # What a seat keeps of its container.
 FOLDERS = ("/workspace", HOME)
@@ -87,7 +89,8 @@ def _upgrade_all(context: Context, rows: Sequence[Workspace], check_mode: bool) 
 
     def attempt(row: Workspace) -> UpgradedSeat:
         try:
-            return _upgrade(context, row, check_mode)
+            with faults_of(row.name):
+                return _upgrade(context, row, check_mode)
         except AtelierError as error:
             if is_engine_away(error):
                 raise
@@ -149,11 +152,12 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     try:
         if runs and row.status is not Status.RUNNING:
             here.store.claim_running_slot(row.id, memory=here.engines.memory())
-        # Nothing is written while it is copied.
+        # Nothing is written while it is copied. It may have made any file when it was told to stop.
         here.engine.stop(name)
+        _check_room(here, row, check_size(here, row, old))
         for folder in FOLDERS:
-            here.engine.copy_folder(name, new, folder)
-    except AtelierError:
+            _copy_folder(here, row, folder)
+    except Exception:
         with suppress(AtelierError):  # the first error says more
             here.engine.remove(new)
             if old.status in _UP:
@@ -163,6 +167,25 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     here.engine.rename(new, name)
     _come_up(here, row, kept, runs=runs)
     return kept
+
+
+def _copy_folder(here: NodeContext, row: Workspace, folder: str) -> None:
+    """Replaces the folder in the new container by that of the present one, with its owners, rights and times. Neither
+    runs. Raises SNAPSHOT_FAILED for more than an archive of the workspace may hold."""
+    name, limits = here.site.container_name(row.id), here.site.archive
+    new, path = name + NEW_SUFFIX, PurePosixPath(folder)
+    parent = str(path.parent)
+    # Docker merges a folder into one that is there; a file in its place removes it with all that it holds.
+    here.engine.put(new, parent, [File(path, b"", 0, 0, 0o600)])
+    try:
+        with closing(here.engine.stream(name, folder, limits.seconds)) as content:
+            here.engine.unpack(new, parent, within(content, limits, row.name))
+    except AtelierError as error:
+        if error.code is not Code.ARCHIVE_FAILED:
+            raise
+        most = {"entries": limits.entries, "mib": limits.content_bytes // MIB, "seconds": limits.seconds}
+        too_much = Message("upgrade.too_much", name=row.name, folder=folder, **most)
+        raise AtelierError(Code.SNAPSHOT_FAILED, too_much, field="name") from error
 
 
 def _check_room(here: NodeContext, row: Workspace, needed: int) -> None:
