@@ -301,6 +301,14 @@ def test_a_certificate_for_other_names_is_not_taken(place: Place) -> None:
     assert not (place.site.state_dir / "gateway/tls.pem").exists()
 
 
+def test_a_credential_is_no_part_of_an_address_that_is_told(place: Place) -> None:
+    place.give(HTTPREQ_PASSWORD="s/e c+r&et", HTTPREQ_USERNAME="me", RFC2136_NAMESERVER="ns1.example.org")
+    place.output = 'Get "https://api.example.org/?key=s%2Fe%20c%2Br%26et": refused'
+    with pytest.raises(AtelierError) as failed:
+        place.renew()
+    assert "?key=***" in str(failed.value) and "%2Fe" not in str(failed.value)
+
+
 def test_credentials_are_in_files_only(place: Place) -> None:
     place.output = f"could not update with key {CANARY} at ns1.example.org"
     with pytest.raises(AtelierError) as failed:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
@@ -202,7 +203,9 @@ def _lego(site: Site, request: Request, given: Credentials) -> OneOff:
 
 def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> AtelierError:
     output = done.output
-    for value in sorted(secrets, key=len, reverse=True):
+    # Providers put some into addresses, which an error may quote.
+    told = {form for value in secrets for form in (value, quote(value, safe=""))}
+    for value in sorted(told, key=len, reverse=True):
         if len(value) >= _SHORTEST_SECRET:
             output = output.replace(value, "***")
     if unknown := _UNKNOWN_PROVIDER.search(output):
