@@ -591,17 +591,36 @@ def test_without_a_git_server_git_says_so(gateway: Gateway) -> None:
     assert "git server is starting" in body
 
 
+def log(site: dict[str, Any]) -> str:
+    command = ["docker", "--host", site["engine_url"], "logs", f"{site['instance']}-gateway"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=True
+    )
+    return done.stdout
+
+
 def test_the_log_has_no_query_and_no_credentials(gateway: Gateway, site: dict[str, Any]) -> None:
     gateway.get(f"{IDS[0]}.localhost", "/seen?token=canary1", Authorization="Bearer canary2", Cookie="key=canary3")
-
-    def log() -> str:
-        command = ["docker", "--host", site["engine_url"], "logs", f"{site['instance']}-gateway"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-        return done.stdout
-
     # HAProxy writes it when the request is over, and Docker passes it on after that.
-    eventually(lambda: f"{IDS[0]}.localhost GET /seen 200" in log(), "the request's line")
-    assert "canary" not in log()
+    eventually(lambda: f"{IDS[0]}.localhost GET /seen 200" in log(site), "the request's line")
+    assert "canary" not in log(site)
+
+
+def test_no_control_character_of_a_caller_is_logged(gateway: Gateway, site: dict[str, Any]) -> None:
+    """HAProxy itself refuses such names and methods, and writes paths encoded."""
+    controls = [bytes([code]) for code in (*range(1, 10), 11, 12, *range(14, 32), *range(127, 160))]
+    for control in (*controls, b"\xc2\x9b"):
+        for head in (
+            b"GET /odd HTTP/1.1\r\nHost: x%sy",
+            b"GET /odd%s HTTP/1.1\r\nHost: x",
+            b"G%sT /odd HTTP/1.1\r\nHost: x",
+        ):
+            with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=10)) as caller:
+                caller.sendall(head % control + b".localhost\r\nConnection: close\r\n\r\n")
+                assert caller.recv(4096).startswith(b"HTTP/1.1 4")
+    gateway.get(f"{IDS[0]}.localhost", "/after")
+    eventually(lambda: f"{IDS[0]}.localhost GET /after 200" in log(site), "the last request's line")
+    assert not [code for code in map(ord, log(site)) if (code < 32 and code != 10) or 127 <= code < 160]
 
 
 def running_id(site: dict[str, Any]) -> str:
