@@ -37,12 +37,14 @@ _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
 
 @dataclass(frozen=True)
 class BackupOutcome:
-    """``snapshot`` is the id to restore; ``created`` whether the repository is new."""
+    """``snapshot`` is the id to restore; ``created`` whether the repository is new. ``warnings`` name seats that were
+    paused for long."""
 
     snapshot: str
     workspaces: int
     created: bool
     forgotten: int
+    warnings: Sequence[str] = ()
 
 
 @dataclass
@@ -158,7 +160,8 @@ def _back_up(context: Context, restic: Restic, keep: Mapping[str, Any], create: 
     if saved.away:
         why = Message("backup.machines_away", nodes=", ".join(saved.away), why=next(iter(saved.away.values())))
         raise AtelierError(Code.BACKUP_FAILED, why, field="site.nodes", nodes=saved.away, snapshot=snapshot[:8])
-    return BackupOutcome(snapshot, len(saved.seats), created, forgotten)
+    warnings = [seat.warning for seat in saved.seats.values() if seat.warning]
+    return BackupOutcome(snapshot, len(saved.seats), created, forgotten, warnings)
 
 
 def _store(context: Context, restic: Restic, work: Path, saved: _Saved) -> str:

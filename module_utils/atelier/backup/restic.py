@@ -39,7 +39,8 @@ _NOT_THERE = re.compile(
     r"does(?: not|n't) exist(?! in our records)|no such file|object not found|\b404\b", re.IGNORECASE
 )
 _NO_BUCKET = re.compile(r"bucket does not exist", re.IGNORECASE)
-_WITH_PASSWORD = re.compile(r"[a-z0-9+:]*//[^/@]*:[^/@]*@")
+# Digits before a slash are a port: a path may have an @.
+_WITH_PASSWORD = re.compile(r"//[^/@:\[]*:(?!\d+/)[^@]*@")
 _ADDRESS = re.compile(r"(?:sftp|rest|s3|swift|b2|azure|gs|rclone):")
 
 

@@ -7,7 +7,7 @@ run's are removed by the next snapshot, and a restored seat's live as long as it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_co
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import git_files, put_git_files
 from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
-from ..engine.interface import Image, Size
+from ..engine.interface import Container, Image, Size
 from ..engine.machine import free_on
 from ..workspaces.checkpoint_images import checkpoints_of
 from .state_files import entries, seat_folder
@@ -29,6 +29,7 @@ _OF_NODE = (Code.NODE_UNAVAILABLE, Code.ENGINE_ERROR, Code.DISK_FULL)
 # A seat is paused while its files are copied, together with what pausing itself takes for less than a second. Larger
 # ones are copied on while they run.
 PAUSE_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
 # The copies of so many bytes exist at a time, or that of one seat that has more.
 _BATCH_BYTES = 1024 * MIB
 _SPARE_BYTES = 256 * MIB
@@ -36,11 +37,13 @@ _SPARE_BYTES = 256 * MIB
 
 @dataclass(frozen=True)
 class SavedSeat:
-    """``container`` is the id of the container that was copied to ``image``; ``tags`` has its checkpoints, too."""
+    """``container`` is the id of the container that was copied to ``image``; ``tags`` has its checkpoints, too.
+    ``warning``: that it was paused for longer than others, and why."""
 
     container: str
     image: str
     tags: Sequence[str]
+    warning: Message | None = None
 
 
 def ends_one_node(error: AtelierError, node: str) -> bool:
@@ -87,23 +90,44 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
         if context.engine.inspect(name) is None:
             return None
         container, base = check_source(context, row)
-        check_size(context, row, container)
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
         _write_files(context, row, seat_folder(work, row.id))
         make = context.engine.flatten if must_flatten(base) else context.engine.commit
         with ThreadPoolExecutor(1) as beside:
             with paused_for_copy(context, row, container):
+                written = check_size(context, row, container)
                 image = beside.submit(make, container.id, tag, _config(context, row, base))
                 wait([image], PAUSE_SECONDS)
+            warning = _pause_if_it_grows(context, row, container, image, written)
             image.result()
-        return SavedSeat(container.id, tag, [tag, *(found.tag for found in checkpoints_of(context, row.id))])
+        if warning:
+            try:
+                check_size(context, row, container)
+            except AtelierError:
+                context.engine.remove_image(tag, force=True)
+                raise
+        tags = [tag, *(found.tag for found in checkpoints_of(context, row.id))]
+        return SavedSeat(container.id, tag, tags, warning)
+
+
+def _pause_if_it_grows(
+    context: NodeContext, row: Workspace, container: Container, copy: Future[Image], written: int
+) -> Message | None:
+    """Waits for the end of the copy. A seat that has much more than it had is paused until then, since Docker's copy
+    cannot be canceled and has the holes in files as zeros; returns a warning about that."""
+    while not copy.done():
+        wait([copy], _LOOK_SECONDS)
+        if not copy.done() and context.engine.written(container.id) > written + _SPARE_BYTES:
+            with paused_for_copy(context, row, container):
+                wait([copy])
+            return Message("backup.paused", name=row.name, more=_SPARE_BYTES // MIB)
+    return None
 
 
 def _config(context: NodeContext, row: Workspace, base: Image) -> dict[str, object]:
-    labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: row.id}
-    if context.node != CONTROLLER:
-        # There the restored seat stands on the copy.
-        labels[SECRETS_LABEL] = "true"
+    # A restored seat may stand on the copy.
+    own = {"atelier.instance": context.site.instance, SNAPSHOT_LABEL: row.id, SECRETS_LABEL: "true"}
+    labels = {**base.labels, **own}
     return {**base.config, "Labels": labels}
 
 
@@ -138,7 +162,7 @@ def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path
     with context.locks.workspace(row.id, context.lock_wait):
         name = context.site.container_name(row.id)
         discard_container(context, row)
-        context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image))
+        context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image), SECRETS_LABEL)
         put_ide_config(context, row)
         put_git_files(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
 

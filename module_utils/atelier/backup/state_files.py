@@ -19,6 +19,8 @@ from ..database.migrations import VERSION
 from .manifest import Manifest, newer
 
 REGISTRY = "registry.sqlite3"
+# A file of another name may be a participant's, whatever it begins with: it is saved as it is.
+_DATABASE_NAMES = (REGISTRY, "git.sqlite3", "forgejo.db")
 # The folder of the copies in the state folder, and what else is in it. It is removed by a purge.
 FOLDER = "backup"
 WORK, CACHE, STATUS = f"{FOLDER}/work", f"{FOLDER}/cache", f"{FOLDER}/status.json"
@@ -123,7 +125,7 @@ def _copy_as(source: Path, target: Path) -> None:
 
 def _is_database(file: Path) -> bool:
     with suppress(OSError):
-        if file.is_file() and not file.is_symlink():
+        if file.name in _DATABASE_NAMES and file.is_file() and not file.is_symlink():
             with file.open("rb") as opened:
                 return opened.read(len(_SQLITE)) == _SQLITE
     return False

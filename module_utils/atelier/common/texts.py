@@ -376,6 +376,7 @@ TEXTS = {
     "backup.machines_unknown": "The backup has workspaces of machines that the inventory does not name: {nodes}.",
     "backup.machines_unknown.remedy": "Name them in the inventory (-i), with the addresses of the machines that take"
     " their place.",
+    "backup.paused": "{name!r} was paused until its copy was complete: it grew by more than {more} MiB meanwhile.",
     "backup.no_room": "A backup needs {need} MiB on Docker's disk for a moment, and {free} MiB are free.",
     "backup.no_room.remedy": "Free some space (docker system df shows what takes it), then run this again.",
     "backup.seats_failed": "These workspaces could not be saved: {names}. {why}",

@@ -185,10 +185,10 @@ class DockerEngine:
             )
         return str(created["Id"])
 
-    def create_from_copy(self, spec: SeatSpec, base: str) -> str:
+    def create_from_copy(self, spec: SeatSpec, base: str, label: str) -> str:
         """As ``create``, of an image that a commit made of such a container, with the image's last layer as the
         container's own: so its files count as its own again, and no image has them. The layers below get the name
-        ``base``.
+        ``base``, and the image's configuration without the label, which says something of the last layer.
 
         Only where the storage driver keeps layers in folders of this machine; otherwise the same as ``create``.
         """
@@ -198,7 +198,9 @@ class DockerEngine:
         if source is None or len(image.layers) < 2 or self._in_containerd:
             return self.create(spec)
         with self._translated(Message("do.configure_image", tag=base), Code.SNAPSHOT_FAILED):
-            raise_stream_error(self._api.load_image(config_only_archive(base, image.config, image.layers[:-1])))
+            labels = {name: value for name, value in image.labels.items() if name != label}
+            below = config_only_archive(base, {**image.config, "Labels": labels}, image.layers[:-1])
+            raise_stream_error(self._api.load_image(below))
         created = self.create(replace(spec, image=base))
         with self._translated(Message("do.inspect", container=created)):
             target = _layer_folder(self._api.inspect_container(created))
