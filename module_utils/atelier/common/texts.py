@@ -455,7 +455,6 @@ TEXTS = {
     "do.measure_all": "measure containers",
     "do.list": "list containers",
     "do.write_files": "write files into {container}",
-    "do.copy": "copy {path} of {container}",
     "do.read": "read {path} in {container}",
     "do.run": "run {command} in {container}",
     "do.read_log": "read the log of {container}",
