@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,5 +95,23 @@ def test_a_seat_keeps_its_files_and_nothing_else(site: Installation, release: Ca
     assert site.container(base).id == old
     assert "Exactly one of" in site.play("workspace_upgrade").result["msg"]
     release("4")
+    site.play("workspace_delete", workspace_name="Base").succeeded()
+    site.is_tidy([])
+
+
+def test_a_seat_that_grows_when_it_is_told_to_end_keeps_its_container(
+    site: Installation, release: Callable[..., None]
+) -> None:
+    """It is small when it is measured, and makes files that are large by name only when it gets the signal."""
+    grow = "perl -e 'open F, q(>/workspace/x); truncate F, 2**30'"
+    words = ["/bin/sh", "-c", f'trap "{grow}; exit 0" TERM; perl /server.pl & while :; do wait; done']
+    release("1", f"ENTRYPOINT {json.dumps(words)}")
+    base = site.create(template=TEMPLATE, password="correct horse battery")
+    old = site.container(base).id
+    release("2", f"ENTRYPOINT {json.dumps(words)}")
+    failed = site.play("workspace_upgrade", workspace_name="Base", atelier_archive_max_mib=64)
+    assert "'Base' cannot be copied" in failed.failed("SNAPSHOT_FAILED", "source")["msg"]
+    assert (site.container(base).id, is_healthy(base["address"])) == (old, True)
+    assert site.run_inside(base, "stat -c %s /workspace/x").strip() == str(2**30)
     site.play("workspace_delete", workspace_name="Base").succeeded()
     site.is_tidy([])
