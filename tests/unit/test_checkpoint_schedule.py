@@ -96,7 +96,7 @@ def test_machines_go_side_by_side_and_each_takes_one_at_a_time(monkeypatch: pyte
         reads=SimpleNamespace(all=lambda: rows),
         jobs=SimpleNamespace(create=lambda _, ids, *__: ids[0]),
     )
-    monkeypatch.setattr(checkpoint_schedule, "submit", submit)
+    monkeypatch.setattr(jobs, "submit", submit)
     schedule = CheckpointSchedule(services)
     services.clock.now = lambda: NOON + HALF
     asyncio.run(schedule._look())
