@@ -27,6 +27,7 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backups]:
         folder,
         INSTANCE,
         atelier_base_port=PORT,
+        atelier_tls_self_made=True,
         atelier_network_open_bridge="atl-bak",
         atelier_network_open_subnet="172.20.192.0/20",
         atelier_network_logging_bridge="atl-bak-log",

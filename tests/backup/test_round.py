@@ -14,7 +14,7 @@ import pytest
 from tests.installed import Installation
 from tests.waiting import eventually
 
-from .workshop import CANARY, INSTANCE, Backups, longest_pause
+from .workshop import CANARY, GROWING, INSTANCE, Backups, longest_pause
 
 # A restore is a first run, and takes its turn after other checkouts' runs.
 pytestmark = pytest.mark.timeout(3000)
@@ -45,6 +45,8 @@ def test_a_busy_workshop_is_saved_without_a_noticeable_pause(backups: Backups) -
     guarded = {"subdomain": "demo", "port": 3000, "basicAuth": {"user": "guest", "password": "guests-only"}}
     backups.call("POST", f"/api/projects/{row['id']}/aliases", guarded)
     backups.call("POST", f"/api/projects/{row['id']}/checkpoint")
+    backups.call("PUT", "/api/whitelist", {"domains": ["everybody.example"]})
+    backups.call("PUT", "/api/whitelist", {"domains": ["workshop.example"], "group": "workshop"})
     password = next(seat.password for seat in backups.installation.seats() if seat.name == "Workshop 3")
     backups.call("POST", f"/api/projects/{row['id']}/stop", {"password": password})
     recordings = backups.installation.state_dir / "recordings" / "aaaaaaaaaaaa"
@@ -105,18 +107,22 @@ def test_a_lost_machine_comes_back(backups: Backups, installation: Installation)
     backups.purge()
     assert not backups.seats()
     installation.sheet.unlink(missing_ok=True)
-    dice = random.Random(7)  # noqa: S311 - moments
-    met = sum(backups.killed(dice.uniform(5, 60), "restore", str(backups.repository)) for _ in range(3))
-    assert met
+    # Early, and in the last part, when its files are in place.
+    early = random.Random(7).uniform(5, 60)  # noqa: S311 - a moment
+    for moment in (early, backups.loads_images, backups.creates_workspaces):
+        assert backups.killed(moment, "restore", str(backups.repository)), moment
     took = backups.restore()
     figures(restore=took)
     installation.sheet.write_text(before["sheet"])  # outside of the state folder, by this test's settings
     after = backups.picture()
     for part, had in before.items():
-        assert after[part] == had, part
+        assert (after[part][: len(had)] if part in GROWING else after[part]) == had, part
     seat = installation.seats()[1]
     shown = subprocess.run(
-        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", seat.url], capture_output=True, text=True
+        # No client accepts a certificate for *.localhost.
+        ["curl", "-s", "--insecure", "-o", "/dev/null", "-w", "%{http_code}", seat.url],
+        capture_output=True,
+        text=True,
     )
     assert shown.stdout == "302"
     # The seats work: they push, and are copied.

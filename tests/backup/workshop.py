@@ -8,12 +8,13 @@ import json
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import tarfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ PORT = 18161
 CANARY = "canary-of-the-repository"
 # Columns that say what happened lately.
 _LATELY = ("orders", "last_activity")
+# Parts of a picture to which more may be added.
+GROWING = ("audit", "jobs")
 
 
 @dataclass
@@ -67,8 +70,9 @@ class Backups:
         done = self.installation.run("down", "--purge", "--yes")
         assert done.returncode == 0, done.stdout[-3000:]
 
-    def killed(self, seconds: float, *words: str) -> bool:
-        """Runs the front door and kills it, with all that it started, after so long; returns whether it still ran."""
+    def killed(self, moment: float | Callable[[int], object], *words: str) -> bool:
+        """Runs the front door and kills it, with all that it started, after so many seconds, or when the condition of
+        its process id holds; returns whether it still ran."""
         process = subprocess.Popen(
             [str(ROOT / "atelier"), *words, "-e", f"@{self.installation.variables}"],
             stdin=subprocess.DEVNULL,
@@ -76,9 +80,11 @@ class Backups:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        ran = process.poll() is None
+        begun = time.monotonic()
+        while (ran := process.poll() is None) and not (
+            moment(process.pid) if callable(moment) else time.monotonic() - begun > moment
+        ):
+            time.sleep(0.02)
         found: set[int] = set()
         while new := {process.pid, *descendants(process.pid)} - found:
             for pid in new:
@@ -91,19 +97,33 @@ class Backups:
         process.wait(30)
         return ran
 
+    def loads_images(self, pid: int) -> bool:
+        """Whether the restore of that process id has its files in place, and reads the workspaces' images."""
+        placed = (self.installation.state_dir / "backup/restoring").exists()
+        return placed and any("restic dump" in _command_line(found) for found in descendants(pid))
+
+    def creates_workspaces(self, _: int) -> bool:
+        """Whether the restore has created the first one."""
+        return bool(self.seats())
+
     # --- Looking ----------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         token = (self.installation.state_dir / "api" / "token").read_text().strip()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{PORT}{path}",
+            f"https://localhost:{PORT}{path}",
             json.dumps(body).encode() if body is not None else None,
-            {"Host": f"localhost:{PORT}", "Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 - our own gateway
+        trusted = ssl.create_default_context(cafile=self.authority)
+        with urllib.request.urlopen(request, timeout=120, context=trusted) as answer:  # noqa: S310 - our own gateway
             text = answer.read().decode()
         return json.loads(text) if text.startswith(("{", "[")) else text
+
+    @property
+    def authority(self) -> Path:
+        return self.installation.state_dir / "tls" / "ca.pem"
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         with sqlite3.connect(self.installation.state_dir / "registry.sqlite3") as db:
@@ -126,7 +146,10 @@ class Backups:
         """All that must be the same afterwards."""
         state = self.installation.state_dir
         return {
-            **{name: self.rows(name) for name in ("workspaces", "claims", "aliases", "shared_ports")},
+            **{name: self.rows(name) for name in ("workspaces", "claims", "aliases", "shared_ports", "jobs")},
+            "audit": (state / "audit" / "audit.log").read_text().splitlines(),
+            "whitelists": {key: self.call("GET", "/api/whitelist")[key] for key in ("domains", "groups")},
+            "certificates": digests(state / "tls"),
             "branches": self.branches(),
             "secrets": {
                 name: (state / name).read_text() for name in ("api/token", "names.key", "git/credentials.json")
@@ -135,7 +158,7 @@ class Backups:
             "files": {seat.name: files(seat) for seat in self.seats()},
             # Which hold the password's hash.
             "settings": [entries(seat, "/etc/code-server/config.yaml") for seat in self.seats()],
-            "recordings": sorted(str(path) for path in (state / "recordings").rglob("*")),
+            "recordings": digests(state / "recordings"),
         }
 
     def seats(self) -> list[Any]:
@@ -151,6 +174,19 @@ class Backups:
         code, output = seat.exec_run(["sh", "-c", script], user="coder")
         assert code == 0, output.decode()
         return str(output.decode().strip())
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digests of all files below the folder, of which there are some."""
+    found = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    assert found, folder
+    return found
+
+
+def _command_line(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
 
 
 def files(seat: Any) -> dict[str, tuple[object, ...]]:
@@ -180,8 +216,7 @@ def watched_command_lines() -> Iterator[set[str]]:
     def look() -> None:
         while not done.wait(0.05):
             for file in Path("/proc").glob("[0-9]*/cmdline"):
-                with suppress(OSError):
-                    seen.add(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                seen.add(_command_line(int(file.parent.name)))
 
     watcher = threading.Thread(target=look)
     watcher.start()
