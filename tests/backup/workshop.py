@@ -235,7 +235,7 @@ def longest_pause(since: float) -> float:
     for event in docker.from_env().api.events(since=since, until=time.time(), filters=filters, decode=True):
         if event["Action"] == "pause":
             begun[event["id"]] = event["timeNano"]
-        else:
+        elif event["id"] in begun:  # otherwise a backup that was killed before left it paused
             longest = max(longest, event["timeNano"] - begun.pop(event["id"]))
     assert not begun
     return longest / 1e9
