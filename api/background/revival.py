@@ -1,4 +1,4 @@
-"""Restarts seats that should run but do not. Only the API knows which should.
+"""Restarts seats that should run but do not, or that a killed run left paused. Only the API knows which should.
 
 Docker itself restarts the platform's containers (restart policy ``always``), and seats whose processes end. After a
 crash of dockerd without ``live-restore`` it leaves seats stopped; these are started here. The loop compares the desired
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Status, Workspace
 from atelier.containers.container import is_unreleased
 from atelier.containers.engines import open_engine
+from atelier.containers.snapshots import interrupted
 from atelier.database.intent import to_stay_stopped, wanted_up
 from atelier.database.job_store import Job
 from atelier.workspaces.revival import DOWN
@@ -67,7 +69,8 @@ class Revival:
             self._outages = watcher.outages
             self._tries.clear()
         present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
-        for id in [id for id, container in present if container.status == "running"]:
+        stuck = interrupted(self._services.settings.site)
+        for id in [id for id, container in present if container.status == "running" and id not in stuck]:
             self._tries.pop(id, None)
         unwritten: AtelierError | None = None
         for id, at in list(watcher.asked_to_end.items()):
@@ -76,8 +79,8 @@ class Revival:
                     await asyncio.to_thread(self._decide, id)
                 except AtelierError as error:  # the database's disk may be full; the next look tries again
                     unwritten = error
-        if any(container.status in DOWN for _, container in present):
-            down = await asyncio.to_thread(self._down)
+        if stuck or any(container.status in DOWN for _, container in present):
+            down = await asyncio.to_thread(self._down, stuck)
             if down:
                 job = await asyncio.to_thread(self._services.jobs.create, REVIVE, down, {}, _CALLER.name)
                 log.warning("starting %d workspaces that should run and do not", len(down))
@@ -115,14 +118,14 @@ class Revival:
             return False
         return True
 
-    def _down(self) -> list[str]:
-        """Ids of the workspaces to start now: wanted, down, and not in use by another run."""
+    def _down(self, stuck: Collection[str]) -> list[str]:
+        """Ids of the workspaces to start now: wanted, down or among the ``stuck``, and not in use by another run."""
         watcher, store = self._services.watcher, self._services.store
         version = (watcher.version, *store.version())
-        if version == self._nothing_at:
+        if version == self._nothing_at and not stuck:
             return []
         wanted = wanted_up(store)
-        candidates = [row.id for row in store.all() if row.id in wanted and self._is_down(row)]
+        candidates = [row.id for row in store.all() if row.id in wanted and self._is_down(row, stuck)]
         if not candidates:
             self._nothing_at = version
             return []
@@ -137,10 +140,10 @@ class Revival:
             and self._locks.workspace_free(id)
         ]
 
-    def _is_down(self, row: Workspace) -> bool:
+    def _is_down(self, row: Workspace, stuck: Collection[str]) -> bool:
         container = self._services.watcher.seen.get(row.id)
         left_alone = row.status is Status.CREATING or is_unreleased(row)
-        return not left_alone and container is not None and container.status in DOWN
+        return not left_alone and container is not None and (container.status in DOWN or row.id in stuck)
 
     def _may_try(self, id: str, moment: float) -> bool:
         tries = self._tries.get(id)

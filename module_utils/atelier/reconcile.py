@@ -195,7 +195,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
             Message("drift.interrupted_snapshot", name=row.name) if row else Message("drift.leftover_secrets", id=id),
             partial(repair, id),
         )
-        for id in interrupted(context)
+        for id in interrupted(context.site)
         if not ((row := rows.get(id)) and busy(row))
     ]
 

@@ -13,11 +13,14 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Status
+from atelier.containers import snapshots
 from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
-from support import NETWORKS, ROOMY, container, order, site
+from atelier.engine.interface import Container
+from atelier.workspaces import revival as core
+from support import NETWORKS, ROOMY, container, context, open_store, order, site
 
 from api.background import revival
 from api.background.revival import Revival
@@ -91,6 +94,26 @@ def test_what_an_outage_stopped_is_started_and_not_for_ever(stage: Stage) -> Non
     assert len(stage.look()) == 1
 
 
+def test_what_a_killed_run_left_paused_is_mended(stage: Stage, tmp_path: Path) -> None:
+    stage.show("paused")
+    assert stage.look() == [], "somebody paused it by hand"
+    (tmp_path / "snapshots").mkdir()
+    journal = tmp_path / "snapshots" / f"{stage.id}.json"
+    journal.write_text("{}")
+    with Locks(tmp_path).workspace(stage.id, 0):
+        assert stage.look(3) == [], "it is being copied"
+    (job,) = stage.look()
+    assert (job.operation, list(job.project_ids)) == ("revive", [stage.id])
+    # Not without end, and also one that Docker calls running.
+    assert len(stage.look(20)) == 4
+    stage.show("running")
+    assert stage.look(3) == []
+    journal.unlink()
+    stage.look()
+    journal.write_text("{}")
+    assert len(stage.look()) == 1
+
+
 def test_what_was_stopped_on_purpose_is_left(stage: Stage) -> None:
     stage.show("exited")
     stopped_on_purpose(stage.store, stage.id)
@@ -157,3 +180,28 @@ def test_a_stop_that_a_full_disk_keeps_from_the_database_is_logged_once_and_hold
     assert "disk is full" in said.getMessage() and not said.exc_info
     assert stage.id not in wanted_up(stage.store)
     assert {id for job in stage.begun for id in job.project_ids} == {other.id}
+
+
+def test_one_that_a_killed_run_left_paused_goes_on_as_it_is(tmp_path: Path) -> None:
+    class Engine:
+        status = "paused"
+
+        def cpus(self) -> int:
+            return 1
+
+        def inspect(self, name: str) -> Container:
+            return container(self.status, name=name)
+
+        def unpause(self, _: str) -> None:
+            self.status = "running"
+
+    engine = Engine()
+    with open_store(tmp_path) as store:
+        (made,) = store.reserve([order("seat")])
+        store.update(made.id, status=Status.RUNNING)
+        here = context(site(tmp_path), store, engine)
+        assert core.revive(here, [made.id]) == [core.Revived(made.id)], "somebody paused it by hand"
+        snapshots._write_journal(here.on(), made, container("paused"), True, [])
+        assert core.revive(here, [made.id]) == [core.Revived(made.id, started=True)]
+    assert engine.status == "running"
+    assert snapshots.interrupted(here.site) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -52,7 +53,9 @@ def set_passwords(here: Context) -> Errors:
 
 def clone(here: Context) -> Errors:
     seats = [cloning._Seat(row, make=True) for row in here.store.all()]
-    cloning._finish(here, {}, seats)
+    image: Future[str] = Future()
+    image.set_result("image")
+    cloning._finish(here, {"controller": image}, seats)
     return {seat.workspace.id: seat.error and seat.error.sentence for seat in seats}
 
 

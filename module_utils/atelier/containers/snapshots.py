@@ -18,7 +18,7 @@ from secrets import token_hex
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import MIB, Workspace
+from ..common.models import MIB, Site, Workspace
 from ..common.validation import is_id
 from ..engine.interface import Container, Engine, File, Image, is_too_large
 from .container import SNAPSHOT_LABEL
@@ -190,18 +190,18 @@ def recover(context: NodeContext, source: Workspace, *, ran: bool = True) -> boo
 def forget_snapshot(context: Context, workspace_id: str) -> None:
     """Deletes the stored secrets of a deleted workspace."""
     _drop_unfinished(context, workspace_id)
-    (_journals(context) / f"{workspace_id}.json").unlink(missing_ok=True)
+    (_journals(context.site) / f"{workspace_id}.json").unlink(missing_ok=True)
 
 
 def _drop_unfinished(context: Context, workspace_id: str) -> None:
     """Journals whose writer was killed before they had their name: they hold secrets, too."""
-    for unfinished in _journals(context).glob(f".{workspace_id}.json.*"):
+    for unfinished in _journals(context.site).glob(f".{workspace_id}.json.*"):
         unfinished.unlink(missing_ok=True)
 
 
-def interrupted(context: Context) -> list[str]:
+def interrupted(site: Site) -> list[str]:
     """Ids of workspaces whose snapshot was interrupted (or is being taken right now)."""
-    return sorted(path.stem for path in _journals(context).glob("*.json"))
+    return sorted(path.stem for path in _journals(site).glob("*.json"))
 
 
 def was_interrupted(context: Context, workspace: Workspace) -> bool:
@@ -325,12 +325,12 @@ def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
     return archive.first_file() if archive else None
 
 
-def _journals(context: Context) -> Path:
-    return context.site.state_dir / "snapshots"
+def _journals(site: Site) -> Path:
+    return site.state_dir / "snapshots"
 
 
 def _journal(context: Context, source: Workspace) -> Path:
-    return _journals(context) / f"{source.id}.json"
+    return _journals(context.site) / f"{source.id}.json"
 
 
 def _write_journal(
@@ -349,7 +349,7 @@ def _write_journal(
         ],
     }
     try:
-        _journals(context).mkdir(mode=0o700, exist_ok=True)
+        _journals(context.site).mkdir(mode=0o700, exist_ok=True)
         write_atomically(_journal(context, source), json.dumps(record).encode(), mode=0o600)
     except OSError as error:
         raise AtelierError(

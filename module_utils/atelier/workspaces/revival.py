@@ -1,5 +1,5 @@
 """Restarts workspaces that should run: after a crash Docker marks the containers that it stopped as manually
-stopped."""
+stopped, and a run that was killed while it copied a workspace leaves it paused."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Revived:
 
 
 def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
-    """Starts those of the workspaces that should run and whose container is down, side by side, and returns what became
-    of each in the order given. One that fails fails alone. Raises SERVICE_UNAVAILABLE where the engine went away."""
+    """Starts those of the workspaces that should run and whose container is down or was left paused, side by side, and
+    returns what became of each in the order given. One that fails fails alone. Raises SERVICE_UNAVAILABLE where the
+    engine went away."""
     if not ids:
         return []
     with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(ids))) as pool:
@@ -58,11 +59,13 @@ def _revive_one(context: Context, id: str) -> Revived:
                 return Revived(id)
             here = context.at(row)
             container = here.engine.inspect(context.site.container_name(id))
-            if container is None or container.status not in DOWN:
+            is_down = container is not None and container.status in DOWN
+            if container is None or not (is_down or was_interrupted(context, row)):
                 return Revived(id)
             if was_interrupted(context, row):
                 recover(here, row)
-            bring_up(here, row)
+            if is_down:
+                bring_up(here, row)
             return Revived(id, started=True)
     except AtelierError as error:
         if is_engine_away(error):
