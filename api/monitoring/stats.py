@@ -25,11 +25,11 @@ from .docker_events import Watcher
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 5.0
-# Seats that are sampled within a second, on all machines together: each takes this process a millisecond.
+# Maximum samples per second, on all machines together: each takes 1 ms of this process.
 _MOST_A_SECOND = 100
-# Between two looks at a node's disk and connections. A seat must not fill the disk meanwhile.
+# Interval for a node's disk and connections, short enough that no seat can fill the disk in between.
 _LOOK_SECONDS = 10.0
-# An older figure of a disk tells nothing of it.
+# Older disk figures are discarded.
 _OLDEST_SECONDS = 60.0
 _PATIENCE_SECONDS = 30
 
@@ -43,8 +43,8 @@ class Usage:
 
 
 class Sampler:
-    """``usage`` is by workspace id. The seats of each machine have a thread, and each node itself has one, so that
-    neither a machine nor a seat that does not answer delays the other figures."""
+    """Measures seats and machines. ``usage`` is by workspace id. Each machine's seats have a thread and each node has
+    another, so that a machine or a seat that does not answer delays no other figures."""
 
     def __init__(self, site: Site, watcher: Watcher) -> None:
         self.cores = psutil.cpu_count() or 1
@@ -53,16 +53,15 @@ class Sampler:
 
     @property
     def host_cpu(self) -> float:
-        """The controller's cores in use."""
+        """CPU cores in use on the controller."""
         return self.cores * self._seats[CONTROLLER].host_share
 
     def disk(self, node: str) -> Space | None:
-        """Of Docker's disk on the machine, some seconds old; None for one that was not measured within a minute."""
+        """Space on the machine's Docker disk, some seconds old; None if it was not measured within a minute."""
         return space() if node == CONTROLLER else self._nodes[node].space
 
     def connections(self, node: str) -> Counter[str] | None:
-        """How many connections the machine has open to each seat's address, some seconds ago; None for one that did not
-        tell."""
+        """Open connections from the machine to each seat's address, some seconds old; None if unknown."""
         if node == CONTROLLER:
             return connections()
         return self._nodes[node].connections if node in self._nodes else None
@@ -72,14 +71,14 @@ class Sampler:
         return ChainMap(*(thread.usage for thread in self._seats.values()))
 
     def machine_memory(self, node: str) -> Memory | None:
-        """Of the machine, some seconds old; None for one that was not measured."""
+        """The machine's memory, some seconds old; None if it was not measured."""
         if node != CONTROLLER:
             return self._nodes[node].memory
         found = psutil.virtual_memory()
         return Memory(found.available, found.total)
 
     def memory(self, node: str) -> int:
-        """Bytes that the machine's seats used at the last sample."""
+        """Bytes of memory that the machine's seats used at the last sample."""
         return sum(usage.memory for usage in self._seats[node].usage.values())
 
     def start(self) -> None:
@@ -92,7 +91,7 @@ class Sampler:
 
 
 class _Thread(threading.Thread):
-    """Asks one machine's engine again and again, over its own connection."""
+    """Polls one machine's engine over its own connection."""
 
     def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
         super().__init__(name=f"{type(self).__name__}-{node}", daemon=True)
@@ -121,13 +120,13 @@ class _Thread(threading.Thread):
 
     @abstractmethod
     def wait(self) -> bool:
-        """Waits for the next time; returns False when there is none."""
+        """Waits for the next sample; returns False when the thread is stopped."""
 
     @abstractmethod
     def ask(self, engine: Engine) -> None: ...
 
     def lose(self) -> None:
-        """Forgets what is not true any more when the machine did not tell."""
+        """Discards figures that are outdated because the machine did not answer."""
 
 
 class _Seats(_Thread):
@@ -173,7 +172,7 @@ class _Seats(_Thread):
 
 
 class _Node(_Thread):
-    """Looks at a machine besides the controller: its disk, memory and connections."""
+    """Samples a node's disk, memory and connections."""
 
     def __init__(self, site: Site, watcher: Watcher, node: str) -> None:
         super().__init__(site, watcher, node)
@@ -187,13 +186,13 @@ class _Node(_Thread):
         return found if time.monotonic() - at <= _OLDEST_SECONDS else None
 
     def wait(self) -> bool:
-        # Sooner while it does not tell.
+        # Poll more often while the connections are unknown.
         return not self.stopped.wait(_EVERY_SECONDS if self.connections is None else _LOOK_SECONDS)
 
     def ask(self, engine: Engine) -> None:
         self._measured = space_at(engine, self._site.instance), time.monotonic()
         self.memory = machine_memory_at(engine, self._site.instance)
-        # What was known before is true enough while this takes its time.
+        # Keep the old value meanwhile: this call takes its time.
         self.connections = connections_in(connections_at(engine, self._site.instance))
 
     def lose(self) -> None:

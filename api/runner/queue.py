@@ -30,7 +30,7 @@ from .operations import Operation
 
 log = logging.getLogger(__name__)
 
-# Executions that run at once. Each takes some 100 MiB.
+# Maximum concurrent executions per lane. Each takes some 100 MiB.
 _LANES = {"interactive": 4, "create": 4, "wake": 4, "bulk": 1, "backup": 1}
 # Maximum attempts after a Docker outage, and the polling interval for Docker to come back.
 _ATTEMPTS = 5
@@ -56,7 +56,7 @@ class _Ticket:
 
 
 class Docker(Protocol):
-    """What the watcher knows of it. ``outages`` grows whenever it goes away."""
+    """The watcher's view of Docker. ``outages`` is incremented when Docker becomes unreachable."""
 
     @property
     def available(self) -> bool: ...
@@ -65,7 +65,7 @@ class Docker(Protocol):
 
 
 class Queue:
-    """Runs jobs. Lives in one event loop; executions have threads of their own."""
+    """Runs jobs. Belongs to one event loop; each execution has a thread."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Queue:
         self._docker = docker
         self._jobs = jobs
         self._operations = operations
-        # Of a template's image, after a wait for another job that builds the same one.
+        # Building a template's image, including the wait for another job that builds the same one.
         self._build_seconds = 2 * settings.site.builds.seconds if settings.site.builds else 0
         self._threads = ThreadPoolExecutor(sum(_LANES.values()), thread_name_prefix="execution")
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in _LANES.items()}
-        # Kept only while held or awaited.
+        # Locks are kept only while held or awaited.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tickets: dict[str, _Ticket] = {}
         self._changed = asyncio.Condition()
@@ -112,11 +112,11 @@ class Queue:
         return ticket.ended
 
     def first_result(self, job_id: str) -> asyncio.Future[Ended]:
-        """For a job that was just submitted: done when it has ended, or when Docker went away under it."""
+        """A future for a job that was just submitted: done when it has ended, or was interrupted by a Docker outage."""
         return self._tickets[job_id].first_result
 
     def cancel(self, job_id: str) -> None:
-        """Asks a job to end. Raises WORKSPACE_BUSY when it is at its end, or at what must not be left half-done."""
+        """Asks a job to end. Raises WORKSPACE_BUSY if it is finishing, or in a step that must not be interrupted."""
         ticket = self._tickets.get(job_id)
         if ticket is None or ticket.task is None:
             raise AtelierError(Code.WORKSPACE_BUSY, Message("api.job_ended"), field="jobId")
@@ -183,13 +183,13 @@ class Queue:
             else:
                 variables = {**operation.variables(self._jobs, job), **ticket.secrets}
                 ended = await self._run_with_retry(operation.playbook, variables, job, ticket, ticket.canceled)
-        except Exception as error:  # the boundary: whoever waits for the job must learn its end
+        except Exception as error:  # the boundary: callers that wait for the job must get its end
             log.exception("job %s could not be run", job.id)
             ended = Ended("error", {}, AtelierError(Code.RUN_FAILED, Message("job_not_run", why=error)))
         if ended.error is not None:
             try:
                 await self._clear_up(job, ticket)
-            except Exception:  # the boundary: the end is written whatever becomes of this
+            except Exception:  # the boundary: the end is written even if this fails
                 log.exception("what job %s left could not be cleared up", job.id)
         return ended
 
@@ -251,7 +251,7 @@ class Queue:
         return await loop.run_in_executor(self._threads, execute, execution, notify, canceled)
 
     def _note_if_possible(self, job: Job, note: Note) -> None:
-        # A failure to store an event must not end its run.
+        # A failure to store an event must not end the run.
         try:
             self._write_note(job, note)
         except AtelierError:
@@ -277,14 +277,14 @@ class Queue:
         await self._announce()
 
     async def _until_written(self, job: Job, write: Callable[[], None]) -> None:
-        """Writes a job's end, again and again while the database refuses: on a full disk, or locked for long. The job's
-        workspaces keep their turn until then. Only when the API goes down before is it lost; see ``recovery``."""
+        """Writes a job's end; retries while the database refuses, on a full disk or locked for long. The job's
+        workspaces stay reserved until then. The end is lost only if the API goes down before; see ``recovery``."""
         wait = _FIRST_RETRY
         while True:
             try:
                 await asyncio.to_thread(write)
                 return
-            except Exception as error:  # the boundary: a job without an end would keep its workspaces for ever
+            except Exception as error:  # the boundary: a job without an end would never release its workspaces
                 if isinstance(error, (sqlite3.Error, OSError)) or getattr(error, "code", None) is Code.REGISTRY_ERROR:
                     log.error("the end of job %s could not be written, and is tried again: %s", job.id, error)
                 else:
@@ -305,7 +305,7 @@ class Queue:
 
 
 def _reason(ended: Ended, seats: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why the job failed. If seats failed, a count of them says more than the playbook's own sentence."""
+    """The reason for a job's failure. If seats failed, their number is more useful than the playbook's message."""
     error = ended.error.sentence if ended.error else None
     failed = sum(bool(seat["error"]) for seat in seats)
     if error is None or error.id != "task_said" or not failed:

@@ -28,10 +28,10 @@ from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_one_node
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
 
-# Seats that were replaced while the others were copied are copied again, so often.
+# Maximum rounds in which seats that were replaced during the copying are copied again.
 _ROUNDS = 3
 _CHUNK = 1024**2
-# What ends the whole backup: no other seat would fare better. A node's full disk is its own.
+# Errors that end the whole backup, because every seat would fail. A node's full disk ends only its own part.
 _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL, Code.BACKUP_FAILED)
 
 
@@ -96,7 +96,7 @@ def back_up(context: Context, source: Source, *, keep: Mapping[str, Any], create
     keep_options(keep)
     with context.locks.backup():
         if (state_dir / RESTORING).exists():
-            # It would have no workspaces, and could forget the one that is restored.
+            # The backup would have no workspaces, and could delete the one that is being restored.
             raise AtelierError(Code.WORKSPACE_BUSY, Message("held.restore"))
         (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
         restic = Restic(source, variables, _host(context.site), state_dir / CACHE)
@@ -218,10 +218,10 @@ def _save_machine(context: Context, node: str, restic: Restic, run_id: str, work
 
 
 def _save_recordings(context: Context, restic: Restic, run_id: str, work: Path, saved: _Saved) -> None:
-    """Those of nodes; the controller's are files of the state folder."""
+    """Saves the recordings of nodes; the controller's are files of the state folder."""
     for node in context.site.nodes:
         with _noted_if_away(context, node.name, saved), TemporaryFile(dir=work) as file:
-            # First to a file: while Docker reads a container's files, it answers nothing else about that one.
+            # Write to a file first: while Docker reads a container's files, it answers no other request for it.
             if copy_recordings(context.site, context.on(node.name).engine, file):
                 file.seek(0)
                 pieces = iter(partial(file.read, _CHUNK), b"")
@@ -324,7 +324,7 @@ def _forget(restic: Restic, keep: Mapping[str, Any], *, always_prune: bool = Fal
 
 
 def _host(site: Site) -> str:
-    """What an installation's backups are known by: the same on the machine that it is restored on."""
+    """The restic host name of an installation's backups, the same on the machine that it is restored on."""
     return f"{site.instance}-{hashlib.sha256(site.names_key or b'').hexdigest()[:8]}"
 
 

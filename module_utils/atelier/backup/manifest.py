@@ -1,5 +1,5 @@
-"""What a backup consists of: a snapshot of the state folder, which has this manifest, and one for each archive of
-images. A backup is complete when the state folder's snapshot, which is made last, exists."""
+"""The parts of a backup: a snapshot of the state folder, which has this manifest, and one for each archive of images. A
+backup is complete when the state folder's snapshot, which is made last, exists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def missing_tag(name: str) -> str:
 
 def last_copies(backups: Sequence[Mapping[str, Any]]) -> set[str]:
     """The ids of the backups that have the last copy of what the newest one lacks. ``backups`` are restic's snapshots
-    of state folders, oldest first. For what was never saved it is the newest that does not say so."""
+    of state folders, oldest first. For an item that was never saved, the newest backup not marked as lacking it."""
     tags = [(str(backup["id"]), set(backup.get("tags") or ())) for backup in reversed(backups)]
     lacking = {tag for _, newest in tags[:1] for tag in newest if tag.startswith(missing_tag(""))}
     found = (next((id for id, its in tags if tag not in its), None) for tag in lacking)
@@ -87,7 +87,7 @@ class Manifest:
 
 
 def read_manifest(file: Path) -> Manifest:
-    """Raises VALIDATION_ERROR for a newer format."""
+    """Reads a manifest. Raises VALIDATION_ERROR for a newer format."""
     raw = json.loads(file.read_text())
     if raw["format"] > FORMAT:
         raise newer(f"format {raw['format']}")

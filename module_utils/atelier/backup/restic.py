@@ -20,20 +20,20 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of, on_one_line
 
-# Seats come first; and restic ends with the process that started it, so a killed run leaves none behind.
+# Low priority, so that seats stay fast. restic is terminated when its parent process ends.
 _PROGRAM = ("nice", "-n", "10", "setpriv", "--pdeathsig", "TERM", "restic")
 _CHUNK = 1024**2
 _LONGEST_REASON = 400
 # restic's own exit codes (its documentation, "Scripting"); versions before 0.17 have 1 for all.
 _NO_REPOSITORY, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _KEEP_RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-# restic tries for a quarter of an hour to reach a storage, or one that refuses the credentials. Whoever opens the
-# repository is told earlier.
+# restic retries for 15 minutes if the storage is unreachable or refuses the credentials. Opening the repository fails
+# earlier.
 _ANSWER_SECONDS = 45.0
-# Asked to end, it waits for programs such as ssh, whatever these wait for.
+# Time to terminate; after that restic is killed, because it waits for programs such as ssh.
 _END_SECONDS = 5.0
 _TRIED = re.compile(r"retrying after [^:]*: (.*)")
-# What versions without exit codes ask when they cannot read a repository's settings, and say before if it is not there.
+# Printed by versions without exit codes if they cannot read a repository's settings; _NOT_THERE: if it is missing.
 _ASKED = "Is there a repository at the following location?"
 _NOT_THERE = re.compile(
     r"does(?: not|n't) exist(?! in our records)|no such file|object not found|\b404\b", re.IGNORECASE
@@ -54,11 +54,11 @@ class Source:
 
     @property
     def folder(self) -> Path | None:
-        """The repository's folder on this machine; None for one elsewhere."""
+        """The repository's folder on this machine; None if the repository is elsewhere."""
         return None if _ADDRESS.match(self.repository) else Path(self.repository.removeprefix("local:"))
 
     def check(self, state_dir: Path) -> Mapping[str, str]:
-        """The variables of the environment file. Raises VALIDATION_ERROR for what cannot work, naming the setting."""
+        """Returns the environment file's variables. Raises VALIDATION_ERROR with the setting's name."""
         if _WITH_PASSWORD.search(self.repository):
             raise AtelierError(Code.VALIDATION_ERROR, Message("backup.password_in_address"), field="repository")
         if self.folder is not None and not self.folder.is_absolute():
@@ -106,8 +106,8 @@ def keep_options(keep: Mapping[str, Any]) -> list[str]:
 
 class Restic:
     """Runs restic. Methods raise VALIDATION_ERROR for a missing repository or a wrong password, DISK_FULL for a full
-    one, and BACKUP_FAILED with restic's words otherwise, also if the storage does not answer. ``host`` is what its
-    snapshots are known by."""
+    one, and BACKUP_FAILED with restic's output otherwise, also if the storage does not answer. ``host`` is the host
+    name of its snapshots."""
 
     def __init__(self, source: Source, variables: Mapping[str, str], host: str, cache: Path) -> None:
         self._source, self._host = source, host
@@ -119,15 +119,15 @@ class Restic:
             "RESTIC_PASSWORD_FILE": str(source.key_file),
             "RESTIC_CACHE_DIR": str(cache),
             "RESTIC_PROGRESS_FPS": "0.2",
-            # Of its packs: /tmp may be in memory.
+            # restic's temporary packs: /tmp may be in memory.
             "TMPDIR": str(cache.parent),
         }
 
     # --- The repository ---------------------------------------------------------------------------------------------
 
     def open(self, *, create: bool) -> bool:
-        """Checks that the repository answers to the password, and removes locks of processes that are gone; returns
-        whether it had to be created."""
+        """Checks that the password opens the repository, and removes locks of processes that no longer run; returns
+        whether the repository had to be created."""
         try:
             self._run("cat", "config", seconds=_ANSWER_SECONDS)
         except AtelierError as error:
@@ -135,7 +135,7 @@ class Restic:
                 raise
             folder = self._source.folder
             if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                # It may be one that lost a file.
+                # It may be a damaged repository.
                 raise _refused("backup.not_empty", "repository", repository=self._source.repository) from error
             self._run("init")
             return True
@@ -171,19 +171,19 @@ class Restic:
         return sorted(found or [], key=lambda snapshot: str(snapshot["time"]))
 
     def store_stream(self, name: str, pieces: Iterable[bytes], tags: Sequence[str]) -> str:
-        """Stores a stream as the file ``name``; returns the snapshot's id. When the stream raises there is none."""
+        """Stores a stream as the file ``name``; returns the snapshot's id. No snapshot is made if the stream raises."""
         words = ["backup", "--json", "--stdin", f"--stdin-filename={name}", *self._labels(tags)]
         with self._started(words, stdin=subprocess.PIPE) as (process, output):
             assert process.stdin is not None  # noqa: S101 - for the type checker
             try:
-                # It says itself why it takes no more.
+                # restic itself prints why it stopped reading.
                 with suppress(BrokenPipeError):
                     for piece in pieces:
                         process.stdin.write(piece)
                 with suppress(BrokenPipeError):
                     process.stdin.close()
             except BaseException:
-                # Not the end of the stream, which restic would store as if it were whole.
+                # Do not close the stream: restic would store the part as if it were complete.
                 process.kill()
                 with suppress(BrokenPipeError):
                     process.stdin.close()
@@ -237,7 +237,7 @@ class Restic:
         except AtelierError as error:
             if error.code is not Code.DISK_FULL:
                 raise
-            # There is no room to repack what is used in part. This only deletes.
+            # Only delete: there is no room to repack partly used packs.
             self._run("prune", "--quiet", "--max-repack-size=0")
 
     # --- Running ----------------------------------------------------------------------------------------------------

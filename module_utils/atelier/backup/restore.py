@@ -53,7 +53,7 @@ from .state_files import (
 )
 
 _AT_ONCE = 4
-# What ends the whole restore: no other seat would fare better.
+# Errors that end the whole restore, because every seat would fail.
 _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL)
 
 
@@ -70,8 +70,8 @@ class Fetched:
 
 @dataclass(frozen=True)
 class RestoredSeats:
-    """``ids`` of the workspaces that should run; ``missing`` the names of those without their files, as their errors
-    tell; ``unrecorded`` the machines whose recordings are missing."""
+    """``ids``: the workspaces that should run; ``missing``: the names of those without their files, which have an error
+    that says why; ``unrecorded``: the machines whose recordings are missing."""
 
     ids: Sequence[str]
     workspaces: int
@@ -131,7 +131,7 @@ def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: s
     chosen = _chosen(restic, source, snapshot)
     if not _is_fetched(folder, chosen):
         progress(Message("step.restore_read"), 0, 1)
-        # First, so that it never names files that are no longer there.
+        # Remove the mark first, so that it never refers to deleted files.
         _fetched(folder).unlink(missing_ok=True)
         shutil.rmtree(folder / "files", ignore_errors=True)
         try:
@@ -150,7 +150,7 @@ def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: s
 
 
 def place_backup(site: Site) -> None:
-    """Puts the fetched files into the state folder, and the database in which nothing is under way any more."""
+    """Puts the fetched files into the state folder, and the database with all its operations ended."""
     folder = restore_folder(site)
     _begun(folder).touch()
     saved = _saved(folder, site)
@@ -179,7 +179,7 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
     rows = context.store.all()
     with ExitStack() as held:
         held.enter_context(context.locks.backup())
-        # Whoever takes a snapshot meanwhile leaves the images alone.
+        # Hold the runs' locks, so that concurrent snapshots do not remove the images.
         for run in {tag.rpartition("-")[2] for tag in manifest.images.values()}:
             held.enter_context(context.locks.batch(run))
         _load(context, restic, manifest, rows)
@@ -223,8 +223,8 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
 
 
 def _nodes_of(archive: Archive, manifest: Manifest, rows: Sequence[Workspace]) -> set[str]:
-    """The machines whose workspaces have their images in the archive: also those to which one was moved after it was
-    copied."""
+    """The machines whose workspaces have their images in the archive, including those that a workspace moved to after
+    the copy."""
     return {archive.node} | {row.node for row in rows if manifest.images.get(row.id) in archive.tags}
 
 
@@ -239,7 +239,7 @@ def _load(context: Context, restic: Restic, manifest: Manifest, rows: Sequence[W
 
 
 def _load_recordings(context: Context, restic: Restic, manifest: Manifest) -> list[str]:
-    """Returns the machines whose recordings are missing."""
+    """Restores the recordings; returns the machines whose recordings are missing."""
     missing = set(manifest.recordings)
     for node, snapshot in manifest.recordings.items():
         with _unless_it_fails(node):
@@ -250,7 +250,7 @@ def _load_recordings(context: Context, restic: Restic, manifest: Manifest) -> li
 
 @contextmanager
 def _unless_it_fails(node: str) -> Iterator[None]:
-    """Goes on when a node fails: its workspaces are marked with the reason when they are to be made."""
+    """Ignores a node's failure: its workspaces are marked with the reason when they are created."""
     try:
         yield
     except AtelierError as error:
@@ -259,12 +259,12 @@ def _unless_it_fails(node: str) -> Iterator[None]:
 
 
 def _begun(folder: Path) -> Path:
-    """The mark that the installation is a restore that was not completed, and may be removed."""
+    """The file that marks the installation as an incomplete restore, which may be removed."""
     return folder / "begun"
 
 
 def _fetched(folder: Path) -> Path:
-    """The mark that a backup was read completely; its content is the snapshot."""
+    """The file that marks a backup as read completely; its content is the snapshot's id."""
     return folder / "snapshot"
 
 
@@ -274,7 +274,7 @@ def _is_fetched(folder: Path, chosen: str) -> bool:
 
 
 def _saved(folder: Path, site: Site) -> Path:
-    """The backup's state folder, which may have had another path: the one with a manifest."""
+    """The backup's state folder: the one with a manifest. Its path may differ from this installation's."""
     files = folder / "files"
     same = files / site.state_dir.relative_to("/")
     if (same / WORK / MANIFEST).exists():
@@ -286,7 +286,7 @@ def _saved(folder: Path, site: Site) -> Path:
 
 
 def _holds(state_dir: Path) -> int:
-    """How much would be lost: workspaces, and archives of their work. A damaged database counts as one."""
+    """Counts what a restore would destroy: workspaces and their archives. A damaged database counts as one."""
     count = sum(1 for _ in (state_dir / "archives").glob("*"))
     if (state_dir / REGISTRY).exists():
         try:

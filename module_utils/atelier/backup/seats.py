@@ -145,7 +145,7 @@ def drop_copies(context: NodeContext, saved: Sequence[SavedSeat]) -> None:
 
 
 def _below(image: str) -> str:
-    """A name of the same kind for the layers below a copy."""
+    """The name for the layers below a copy, with the same pattern."""
     rest, _, run_id = image.rpartition("-")
     return f"{rest}0-{run_id}"
 

@@ -28,7 +28,7 @@ WORK, CACHE, STATUS = f"{FOLDER}/work", f"{FOLDER}/cache", f"{FOLDER}/status.jso
 RESTORING = f"{FOLDER}/restoring"
 MANIFEST = "manifest.json"
 _DATABASES, _REFERENCES, _SEATS = "databases", "references", "seats"
-# What says something of this machine only, or is made from other files.
+# Files that describe this machine only, or are made from other files.
 _NOT_SAVED = ("locks", "platform.json", "build", "image-registry", "registry-garbage", "snapshots", "kept.json")
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _SQLITE = b"SQLite format 3\0"
@@ -36,7 +36,7 @@ _REFERENCE_FILES = ("HEAD", "packed-refs", "refs")
 
 
 def excluded(state_dir: Path, databases: Sequence[str]) -> list[str]:
-    """What restic leaves out of the state folder."""
+    """The paths in the state folder that restic excludes."""
     paths = [
         *_NOT_SAVED,
         CACHE,

@@ -30,7 +30,7 @@ from .secret_paths import HOME, is_users
 # Docker allows 125 layers in an image; a clone adds one, and its own clones another.
 MAX_LAYERS = 110
 _KIND = "snapshot"
-# Of an image that has a seat's secrets in its layers: of a backup.
+# Marks an image of a backup, which has a seat's secrets in its layers.
 SECRETS_LABEL = "atelier.secrets"
 
 
@@ -116,14 +116,14 @@ def remove_leftovers(context: NodeContext, leftovers: list[Image]) -> None:
 
 
 def _remove_tags_of(context: NodeContext, run_id: str) -> None:
-    """Of this attempt of the run, and of those that were killed."""
+    """Removes the tags of this attempt of the run and of killed attempts."""
     for tag, run in _runs(context, context.engine.image_tags(SNAPSHOT_LABEL)).items():
         if run == run_id:
             context.engine.remove_image(tag, force=True)
 
 
 def _runs(context: Context, tags: Iterable[str]) -> dict[str, str]:
-    """Those of snapshots of this installation, with the run of each."""
+    """Maps the tags that are this installation's snapshots to their runs."""
     ours = f"{context.site.instance}/{_KIND}:"
     prefixes = (ours, remote_name(context.site, ours))
     return {tag: tag.rpartition("-")[2] for tag in tags if tag.startswith(prefixes)}

@@ -1,8 +1,8 @@
-"""The Squid of a node: the controller's configuration, groups' lists and clients, brought there through its engine.
+"""The Squid of a node: copies the controller's configuration, group lists and clients to it through its engine.
 
-A node decides nothing. The controller's Squid has taken the configuration by then; the node's checks it, too, before it
-is renamed over the live file. Its Squid runs only while the controller confirms every few seconds that it has the
-current files (roles/squid, ``run-squid`` and ``confirm-lists``).
+A node decides nothing. The controller's Squid has already accepted the configuration; the node's Squid checks it, too,
+before it replaces the live file. It runs only while the controller confirms every few seconds that the files are
+current (roles/squid, ``run-squid`` and ``confirm-lists``).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Lists:
-    """What the proxies of every machine work with: Squid's configuration, the groups' lists, and the workspace of each
-    address, as files have them."""
+    """The files of every machine's proxies: Squid's configuration, the groups' lists, and the workspace of each
+    address."""
 
     configuration: SquidText
     groups: bytes
@@ -42,7 +42,7 @@ class Lists:
 
     @classmethod
     def read(cls, state_dir: Path, clients: bytes) -> Lists:
-        """Those of the controller's Squid, which has checked them. Raises SERVICE_UNAVAILABLE without its files."""
+        """Reads the lists of the controller's Squid. Raises SERVICE_UNAVAILABLE if they are missing."""
         folder = state_dir / "squid"
         try:
             configuration = SquidText((folder / "squid.conf").read_text())
@@ -55,7 +55,7 @@ class Lists:
 
     @property
     def files(self) -> dict[PurePosixPath, bytes]:
-        """Those that hold the lists come first: a client that is not known yet has none."""
+        """The files in the order of writing: lists before clients, because an unknown client has no access."""
         return {
             _CONFIGURATION: self.configuration.text.encode(),
             _GROUPS: self.groups,
@@ -70,7 +70,7 @@ class NodeSquid:
         self._engine, self._container, self._node, self._wait = engine, container, node, wait
 
     def confirm(self, lists: Lists) -> str:
-        """Lets Squid run on, if it works with these lists; returns the answer of ``confirm-lists``."""
+        """Lets Squid continue if it uses these lists; returns the output of ``confirm-lists``."""
         configuration = lists.configuration
         host, port = configuration.address or ("", 0)
         sums = [f"{path}={hashlib.sha256(data).hexdigest()}" for path, data in lists.files.items()]
@@ -81,8 +81,8 @@ class NodeSquid:
         return output.strip()
 
     def bring(self, lists: Lists) -> bool:
-        """Returns whether the node lacked any of the lists. Raises SQUID_ERROR if its Squid does not take them, and
-        what the engine raises."""
+        """Copies the lists that the node lacks; returns whether there were any. Raises SQUID_ERROR if its Squid rejects
+        them, and the engine's errors."""
         answer = self.confirm(lists)
         changed = answer.startswith(_DIFFER)
         if changed:
@@ -109,7 +109,7 @@ class NodeSquid:
             if not is_accepted(code, output):
                 raise self._refused(output)
         for path in files:
-            # As root, whose the files are: Squid's user writes its log only.
+            # As root, who owns the files: Squid's user only writes its log.
             move = ["/bin/mv", "-T", str(new[path]), str(path)]
             code, output = self._run(move, user="root")
             if code != 0:
@@ -121,7 +121,7 @@ class NodeSquid:
         except AtelierError as error:
             if "limit" not in error.details:
                 raise
-            # What the engine advises is for a seat.
+            # Leave out the engine's advice, which is for seats.
             raise self._refused(error.message) from error
 
     def _refused(self, said: str) -> AtelierError:

@@ -1,6 +1,6 @@
-"""What a Squid tells: the configuration that it runs, and its complaints.
+"""Reads the configuration that a running Squid uses, and its error messages.
 
-A squid.conf holds a digest of itself, which the running Squid tells its host.
+A squid.conf contains its own digest, which the running Squid returns to a request from the host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PROGRAM = "/usr/sbin/squid"
 # Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
 RECONFIGURE = (_PROGRAM, "-k", "reconfigure", "-f", "/etc/squid/signal.conf")
 _LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
-# No name of the world: RFC 2606 reserves .invalid. The frame answers it with a redirect that names the digest.
+# RFC 2606 reserves .invalid. squid.conf's frame answers this address with a redirect that contains the digest.
 _QUESTION = "http://configuration.invalid/"
 _TELLS = re.compile(rf"{re.escape(_QUESTION)}([0-9a-f]{{16}})")
 _ANSWER_SECONDS = 2
@@ -41,12 +41,12 @@ class SquidText:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Where Squid listens."""
+        """The address and port that Squid listens on; None if the text has none."""
         found = _LISTENS.search(self.text)
         return (found[1], int(found[2])) if found else None
 
     def is_running(self) -> bool:
-        """Whether the Squid that runs has taken exactly this configuration."""
+        """Whether the running Squid uses exactly this configuration."""
         return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
 
 
@@ -61,13 +61,13 @@ def is_accepted(code: int, output: str) -> bool:
 
 
 def complaint(output: str) -> str:
-    """What is wrong, by the last lines that say so in Squid's output."""
+    """The last error messages in Squid's output."""
     complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
     return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
 
 
 def _ask(host: str, port: int) -> str | None:
-    """The digest that the Squid there tells; None when it tells none."""
+    """Returns the digest that the Squid at this address reports, or None."""
     connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", _QUESTION)

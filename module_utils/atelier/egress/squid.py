@@ -26,14 +26,14 @@ from .whitelist import BASE, WhitelistMode, plan_whitelist
 _INSIDE = PurePosixPath("/srv/squid")
 _COMMAND_SECONDS = 120.0
 _POLL_SECONDS = 0.03
-# Docker restarts the container when Squid died; a run at that moment waits.
+# Docker restarts the container when Squid has died; commands wait this long for it.
 _COMES_BACK_SECONDS = 15
 _LOG_LINES = 30
 
 
 @dataclass(frozen=True)
 class WhitelistChange:
-    """What a run made of the list. ``before`` and ``after`` are entries, ``raw`` is the section of squid.conf."""
+    """A change of the list. ``before`` and ``after`` are entries, ``raw`` is the section of squid.conf."""
 
     changed: bool
     before: tuple[str, ...]
@@ -42,14 +42,14 @@ class WhitelistChange:
 
 
 class Squid:
-    """``wait`` is how many seconds a new configuration may take until Squid has it, and how long to wait for another
-    run. The engine is opened only when something has to be done."""
+    """``wait``: maximum seconds for Squid to apply a new configuration, and to wait for another run. The engine is
+    opened only if something has to be done."""
 
     def __init__(self, state_dir: Path, instance: str, open_engine: Callable[[], Engine], wait: float) -> None:
         self._folder = state_dir / "squid"
         self._live = self._folder / "squid.conf"
         self._candidate = self._folder / "squid.conf.candidate"
-        # The last one that Squid was seen to run.
+        # The last configuration that Squid confirmed.
         self._good = self._folder / "squid.conf.good"
         self._container = f"{instance}-squid"
         self._open_engine = open_engine
@@ -57,7 +57,7 @@ class Squid:
         self._wait = wait
 
     def whitelist(self) -> Configuration:
-        """What the file holds: ``entries`` and ``section``. Raises SERVICE_UNAVAILABLE without Squid's files."""
+        """The content of the file: ``entries`` and ``section``. Raises SERVICE_UNAVAILABLE without Squid's files."""
         live = self._read(self._live)
         if live is None:
             raise self._missing()
@@ -84,7 +84,7 @@ class Squid:
         return WhitelistChange(changed, before, wanted.entries, wanted.section)
 
     def _holds(self, live: Configuration) -> bool:
-        """Whether nothing is left to do: Squid runs it, or will, once it is started."""
+        """Whether nothing is left to do: Squid runs this configuration, or will load it when it is started."""
         return live.is_running() or not self._container_runs()
 
     def _apply(self, live: Configuration | None, wanted: Configuration) -> None:
@@ -122,7 +122,7 @@ class Squid:
         raise AtelierError(Code.SQUID_ERROR, Message("squid.refused", said=complaint(output)))
 
     def _reconfigured(self, wanted: Configuration) -> bool:
-        """Tells Squid to read its file; whether it runs it within the wait. A Squid that just died reads it anyway."""
+        """Signals Squid to reload; returns whether it did within ``wait``. A restarted Squid loads the file anyway."""
         deadline = time.monotonic() + self._wait
         with suppress(AtelierError):  # the container is starting again at this moment
             self._engine.execute(self._container, RECONFIGURE, seconds=_COMMAND_SECONDS)
@@ -137,7 +137,7 @@ class Squid:
             write_atomically(self._good, running.text.encode(), mode=0o644)
 
     def _roll_back(self) -> str:
-        """Puts the last configuration back that Squid ran; says what came of it."""
+        """Restores the last configuration that Squid ran; returns the outcome as a sentence."""
         good = self._read(self._good)
         if good is None:
             return Message("squid.no_earlier")

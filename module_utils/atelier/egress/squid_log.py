@@ -23,7 +23,7 @@ from ..engine.several import ask_all
 MAX_BYTES = 64 * 1024**2
 MAX_SECONDS = 2.0
 _BLOCK = 1024**2
-# More is no line of a log.
+# Longer lines are not Squid's.
 _LONGEST_LINE = 1024**2
 _LINE = re.compile(rb"(\d{1,12}\.\d{3}) +(\d+) (\S+) ([A-Z_]+/\d{3}) (\d+) (\S+) (\S+) \S+ [A-Z_]+/\S+ \S.*")
 _TRIES = 10
@@ -115,7 +115,7 @@ def recent(
 
 
 def parse(line: bytes) -> LogEntry | None:
-    """A line without its end; None for what is none of Squid's."""
+    """Parses a line without its line end; returns None if it is not a line of Squid's log."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
@@ -126,8 +126,8 @@ def parse(line: bytes) -> LogEntry | None:
 def _open_all(folder: Path, stack: ExitStack) -> list[int]:
     """Descriptors of the logs, the newest first, all opened before any is read.
 
-    Logs only ever move to higher numbers, so none is missed, and one that moves meanwhile is met twice and taken once.
-    Only where the first has moved, too, newer ones may have come behind it: then all are opened again.
+    A rotation only increases a log's number, so no log is missed; one that is rotated in between is opened twice and
+    used once. If the first was rotated, too, a newer one may be missing: then all are opened again.
     """
     for _ in range(_TRIES):
         newest = _identity(folder / "access.log")
@@ -142,12 +142,12 @@ def _open_each(folder: Path, stack: ExitStack) -> dict[tuple[int, int], int]:
         rotated = [int(match[1]) for path in folder.iterdir() if (match := _ROTATED.fullmatch(path.name))]
     except FileNotFoundError:
         return {}
-    # And the name that the last one gets if they are rotated right now.
+    # Also the name that the last log gets if they are rotated now.
     numbers = [*sorted(rotated), max(rotated, default=-1) + 1]
     opened: dict[tuple[int, int], int] = {}
     for name in ("access.log", *(f"access.log.{number}" for number in numbers)):
         try:
-            # The folder is Squid's: a link in it could lead to what only root reads.
+            # Squid owns the folder: a link in it could point to a file that only root can read.
             descriptor = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             continue
@@ -170,7 +170,7 @@ def _backwards(descriptors: list[int], max_bytes: int) -> Iterator[bytes]:
     left = max_bytes
     for descriptor in descriptors:
         position = os.fstat(descriptor).st_size
-        rest = b""  # the end of a line whose beginning is further in front
+        rest = b""  # the end of a line that begins in an earlier chunk
         at_end = True
         while position > 0 and left > 0:
             size = min(_BLOCK, position, left)
@@ -178,7 +178,7 @@ def _backwards(descriptors: list[int], max_bytes: int) -> Iterator[bytes]:
             left -= size
             block = os.pread(descriptor, size, position)
             if at_end:
-                # What follows the last line end is being written at this moment.
+                # The text after the last line end is still being written.
                 block = block[: block.rfind(b"\n") + 1]
                 at_end = not block
             whole = block + rest

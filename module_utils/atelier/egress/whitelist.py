@@ -13,9 +13,9 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from .domain_names import NotADomain, normalised, shown
 
-# What a workspace can't do without: packages of its system, extensions of its IDE. The HTTP contract's list.
+# Always allowed: package sources of the system and extensions of the IDE, as in the HTTP contract.
 BASE = (".debian.org", ".eclipsecontent.org", ".nodesource.com", ".open-vsx.org", ".openvsx.org", ".ubuntu.com")
-# More would not fit the result that ansible-runner passes on (700,000 characters).
+# A longer list exceeds ansible-runner's limit for results (700,000 characters).
 MAX_DOMAINS = 10_000
 
 _BEGIN = "# Whitelist ACLs. This section is written by Atelier; changes by hand are lost."
@@ -27,7 +27,7 @@ _FAULTS_SHOWN = 20
 
 
 class WhitelistMode(StrEnum):
-    """What shall become of the domains that are named: there, gone, or the only ones there (besides the base)."""
+    """The wanted state of the named domains: present, absent, or the only entries (besides the base)."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -67,7 +67,7 @@ def allowable(domains: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def without_covered(entries: Collection[str]) -> tuple[str, ...]:
-    """The entries in order, without those that another one allows already."""
+    """The entries in order, without those that another entry allows already."""
     known = set(entries)
     return tuple(sorted(entry for entry in known if covering(known, entry, itself=False) is None))
 
@@ -85,10 +85,10 @@ def covering(entries: Collection[str], entry: str, *, itself: bool = True) -> st
 def plan_whitelist(
     present: Iterable[str], named: Sequence[str], state: WhitelistMode, base: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The entries that there shall be. ``named`` are normalised; ``base`` are always among them.
+    """Computes the new entries. ``named`` are normalised; ``base`` are always included.
 
-    Absent takes a domain and all below it. Raises VALIDATION_ERROR for one that stays allowed all the same, by the
-    base or by an entry above it.
+    ``absent`` removes a domain and all below it. Raises VALIDATION_ERROR for one that the base or a broader entry would
+    still allow.
     """
     if state is WhitelistMode.EXACT:
         return _checked_size(without_covered({*named, *base}))
@@ -119,7 +119,7 @@ def render_section(entries: Sequence[str]) -> str:
 
 
 def find_section(text: str) -> str | None:
-    """The section in a squid.conf; None when there is none."""
+    """Returns the section of a squid.conf, or None."""
     found = _SECTION.search(text)
     return found[0] if found else None
 

@@ -53,20 +53,20 @@ if TYPE_CHECKING:
     import docker
     import requests
 
-# Committing or flattening a large workspace is the slowest call there is.
+# Committing or flattening a large workspace is the slowest call.
 LONGEST_ANSWER_SECONDS = 900
-# For what copies nothing, on another machine: there the network answers when Docker hangs, and people wait.
+# Timeout for calls to another machine that copy no data. If Docker hangs, its host still answers, and people wait.
 _QUICK_SECONDS = 120
 _STOP_SECONDS = 10
 _CONNECT_SECONDS = 3.0
 _GREETING_SECONDS = 10
 _CHUNK = 1024**2
-# For data that is small, unless a seat makes it large or slow.
+# Timeout for data that is small unless a seat makes it large or slow.
 _READ_SECONDS = 60.0
 _LOG_SECONDS = 15.0
 _MOST_LOG = 8 * 1024**2
 _KEPT_LOG = 64 * 1024
-# What such an engine tells of its storage driver.
+# The storage driver's type as an engine with containerd's image store reports it.
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
@@ -94,7 +94,7 @@ class DockerEngine:
             if certificate is None:
                 self._api = self._quick = docker.APIClient(base_url=url, version="auto", timeout=patience)
                 return
-            # What the SDK makes of an unreachable machine takes minutes.
+            # For an unreachable machine the SDK would take minutes.
             connect(address_of(url), _CONNECT_SECONDS).close()
             from docker.constants import DEFAULT_DOCKER_API_VERSION
 
@@ -103,7 +103,7 @@ class DockerEngine:
             self._quick = self._secured(newest, min(patience, _QUICK_SECONDS))
 
     def _greeted(self, version: str) -> str:
-        """The newest version of the API that the engine speaks. One that does not tell it in time does not answer."""
+        """Returns the engine's newest API version. One that does not answer in time counts as unreachable."""
         from requests.exceptions import ReadTimeout
 
         try:
@@ -112,7 +112,7 @@ class DockerEngine:
             raise self._place.unreachable(type(error).__name__) from error
 
     def _secured(self, version: str, patience: int) -> docker.APIClient:
-        """A client that shows its certificate. It asks nothing while it is made."""
+        """Returns a client that presents its certificate. Creating it sends no request."""
         import docker
 
         assert self._certificate is not None  # noqa: S101 - for the type checker
@@ -122,7 +122,7 @@ class DockerEngine:
             verify=True,
         )
         client = docker.APIClient(base_url=self._place.url, version=version, timeout=patience, tls=tls)
-        # The environment's proxies and authorities are for the internet.
+        # The environment's proxies and certificate authorities are for the internet.
         client.trust_env = False
         client.mount("https://", watched_connections())
         return client
@@ -190,7 +190,7 @@ class DockerEngine:
         container's own: so its files count as its own again, and no image has them. The layers below get the name
         ``base``, and the image's configuration without the label, which says something of the last layer.
 
-        Only where the storage driver keeps layers in folders of this machine; otherwise the same as ``create``.
+        Only if the storage driver keeps layers in folders on this machine; otherwise the same as ``create``.
         """
         image = self._made(spec.image)
         with self._translated(Message("do.inspect_image", reference=spec.image)):
@@ -204,7 +204,7 @@ class DockerEngine:
         created = self.create(replace(spec, image=base))
         with self._translated(Message("do.inspect", container=created)):
             target = _layer_folder(self._api.inspect_container(created))
-        # Whiteouts are devices and extended attributes, which only this copies.
+        # Overlay whiteouts are devices and extended attributes; no Python function copies them.
         command = ["cp", "--archive", "--reflink=auto", "--no-target-directory", str(source), str(target)]
         copied = subprocess.run(command, capture_output=True, text=True, check=False)
         if copied.returncode != 0:
@@ -256,8 +256,8 @@ class DockerEngine:
             self._quick.unpause(container)
 
     def thaw(self, container: str) -> None:
-        """Ends a pause that Docker does not know of, because it was killed while it paused the container: it then says
-        that the container runs, and only a restart helps. One that does run goes on."""
+        """Ends a pause that Docker does not know about because it was killed while pausing: Docker then reports the
+        container as running, and only a restart helps. A container that really runs is not affected."""
         try:
             self.pause(container)
         except AtelierError as error:
@@ -280,7 +280,7 @@ class DockerEngine:
         return None
 
     def stats(self, container: str) -> ContainerStats | None:
-        """None for a container that does not run."""
+        """Returns the container's resource usage, or None if it does not run."""
         with self._translated(Message("do.measure", container=container), absent=self._errors.NotFound):
             return stats_from(self._quick.stats(container, stream=False, one_shot=True))
         return None
@@ -296,7 +296,7 @@ class DockerEngine:
         }
 
     def written(self, container: str) -> int:
-        """Bytes that a commit of the container copies: what it holds beyond its image, the holes in files included."""
+        """Bytes that a commit of the container copies: its files beyond the image, including holes in sparse files."""
         with (
             self._translated(Message("do.measure", container=container)),
             closing(self._request("GET", f"containers/{container}/json", params={"size": True})) as response,
@@ -316,7 +316,7 @@ class DockerEngine:
         return {entry["ImageID"] for entry in listed}
 
     def container_names(self, label: str) -> dict[str, str]:
-        """Their names with the workspace that each one's labels name (or ""), in one call however many there are."""
+        """Maps the containers' names to the workspace id in their labels (or ""). One call for any number of them."""
         with self._translated(Message("do.list")):
             listed = self._quick.containers(all=True, filters={"label": label})
         return {
@@ -326,19 +326,19 @@ class DockerEngine:
         }
 
     def events(self, label: str) -> Iterator[Event]:
-        """What happens to containers with that label from now on, until the engine is closed or goes away."""
+        """Yields events of containers with that label from now on, until the engine is closed or unreachable."""
         return self._events(label, {})
 
     def past_events(self, label: str, since: int) -> list[Event]:
-        """What happened to containers with that label since then, the moment itself included, as far as Docker knows.
-        Nanoseconds of Docker's clock."""
-        # Docker waits for events until the end, unless that has passed.
+        """Events of containers with that label since that time, inclusive, as far as Docker remembers them. ``since``:
+        nanoseconds of Docker's clock."""
+        # Docker waits for events until ``until``, unless that time has passed.
         until = time.time_ns() - 1_000_000
         span = {name: f"{at // 10**9}.{at % 10**9:09}" for name, at in (("since", since), ("until", until))}
         return list(self._events(label, span))
 
     def _events(self, label: str, span: dict[str, Any]) -> Iterator[Event]:
-        # Asked for here and now: a generator would ask when its first event is wanted.
+        # Requested immediately: a generator would send the request only when the first event is read.
         with self._translated(Message("do.list")):
             raw = self._api.events(**span, filters={"label": label, "type": "container"}, decode=True)
 
@@ -371,7 +371,7 @@ class DockerEngine:
                 return self._read(container, path, limit, follow)
         except self._errors.APIError as error:
             reason = str(error.explanation or error)
-            # A path that leads through a file, or a link that leads to itself: there is nothing.
+            # A path through a file, or a circular link: nothing is there.
             if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
                 return None
             raise AtelierError(
@@ -382,8 +382,8 @@ class DockerEngine:
             ) from error
 
     def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
-        """The content at the path as a tar archive in pieces; Docker has ``patience`` seconds for each. Close the
-        generator: while it is open, Docker answers no other request for the container."""
+        """Yields the content at the path as a tar archive in pieces; each must arrive within ``patience`` seconds.
+        Close the generator: while it is open, Docker answers no other request for the container."""
         address = f"containers/{container}/archive"
         with (
             self._translated(Message("do.read", path=path, container=container)),
@@ -425,17 +425,17 @@ class DockerEngine:
                             ),
                         )
                 return TarExtract(PurePosixPath(path), bytes(data))
-        # Docker gives the link's end, however many links lead there.
+        # Docker returns the final target of a chain of links.
         if follow is None or not follow(PurePosixPath(target)):
             return None
         return self._read(container, target, limit, None)
 
     def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
-        """A request that the SDK has no call for; the answer's body is left to be read."""
+        """Sends a request that the SDK has no method for; the response's body is not read yet."""
         from requests import HTTPError
 
-        # Left to itself, the SDK asks for gzip: Docker then compresses every archive, for us to unpack it at once. That
-        # takes ten times as long as all the rest of reading it.
+        # By default the SDK asks for gzip. Docker then compresses every archive, which takes ten times as long as
+        # reading it.
         as_it_is = {"Accept-Encoding": "identity"}
 
         address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
@@ -458,7 +458,7 @@ class DockerEngine:
             return programs.run(Program(container, command, user, seconds, limit))
 
     def logs(self, container: str, lines: int) -> str:
-        """The container's last lines, or the end of what can be read in time: a line may have any length."""
+        """Returns the container's last lines, or the end of what can be read in time: a line may have any length."""
         wanted = {"stdout": 1, "stderr": 1, "tail": lines}
         with self._translated(Message("do.read_log", container=container)):
             data = bytearray()
@@ -489,7 +489,7 @@ class DockerEngine:
         return [tag for entry in listed for tag in entry["RepoTags"] or ()]
 
     def layer_size(self, reference: str) -> int:
-        """Bytes that the image adds to the one it was made from."""
+        """Bytes that the image adds to its parent."""
         with self._translated(Message("do.inspect_image", reference=reference)):
             return int(self._quick.history(reference)[0]["Size"])
 
@@ -502,7 +502,7 @@ class DockerEngine:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
         with self._translated(Message("do.commit", container=container), Code.SNAPSHOT_FAILED):
-            # The labels from the first moment on: by them a crash's leftovers are found.
+            # Set the labels at once: a crash's leftovers are found by them.
             told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
             if self._in_containerd:
                 told = override_config(config, self._api.inspect_container(container)["Config"])
@@ -510,7 +510,7 @@ class DockerEngine:
         return self._made(tag) if self._in_containerd else self._with_config(tag, config)
 
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
-        """As ``commit``, but into a single layer: for containers that stand on nearly as many as Docker allows."""
+        """Like ``commit``, but with a single layer: for containers whose image has nearly as many as Docker allows."""
         repository, _, name = tag.rpartition(":")
         told = {"Labels": config.get("Labels")} if not self._in_containerd else config
         with self._translated(Message("do.flatten", container=container), Code.SNAPSHOT_FAILED):
@@ -523,9 +523,9 @@ class DockerEngine:
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
         """Gives a new image the wanted configuration.
 
-        A commit keeps the container's own environment and labels in the image's ``container_config``, which
-        ``docker save`` shows. So the image is loaded once more under its tag from an archive that has a configuration
-        and no layers: Docker finds the layers by their digests and copies nothing.
+        A commit keeps the container's own environment and labels in the image's ``container_config``, which ``docker
+        save`` shows. So the image is loaded again under its tag from an archive with a configuration and no layers:
+        Docker finds the layers by their digests and copies nothing.
         """
         made = self._made(tag)
         with self._translated(Message("do.configure_image", tag=tag), Code.SNAPSHOT_FAILED):
@@ -540,26 +540,26 @@ class DockerEngine:
         return made
 
     def tag(self, image: str, reference: str) -> None:
-        """Gives an image another name, ``repository:tag``, beside those that it has."""
+        """Adds a name, ``repository:tag``, to an image."""
         repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.name_image", reference=reference), Code.SNAPSHOT_FAILED):
             self._quick.tag(image, repository, tag)
 
     def push(self, reference: str) -> None:
-        """Pushes an image to the registry that its name begins with; layers that are there do not travel."""
+        """Pushes an image to the registry that its name begins with; layers that the registry has are not sent."""
         repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.push", reference=reference)):
             raise_stream_error(self._api.push(repository, tag=tag, stream=True, decode=True))
 
     def pull(self, reference: str) -> Image:
-        """The image, pulled from the registry that its name begins with."""
+        """Pulls an image from the registry that its name begins with, and returns it."""
         repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.pull", reference=reference)):
             raise_stream_error(self._api.pull(repository, tag=tag, stream=True, decode=True))
         return self._made(reference)
 
     def save(self, references: Sequence[str]) -> Generator[bytes]:
-        """The images with all their layers, in pieces of the archive that ``load`` takes. A layer is in it once."""
+        """Yields an archive of the images with all their layers, in pieces, for ``load``. Each layer is in it once."""
         with (
             self._translated(Message("do.save_images")),
             closing(self._request("GET", "images/get", params={"names": list(references)})) as response,
@@ -567,44 +567,44 @@ class DockerEngine:
             yield from response.iter_content(_CHUNK)
 
     def load(self, archive: Iterator[bytes]) -> None:
-        """Loads the images of such an archive, with their names."""
+        """Loads the images of an archive that ``save`` wrote, with their names."""
         with self._translated(Message("do.load_images")):
             raise_stream_error(self._api.load_image(ExportReader(archive)))
 
     def free_space(self) -> int:
-        """Free bytes on the engine's disk. Only for the engine of this machine: from within a container, whose root is
-        on that disk, or from outside."""
+        """Free bytes on the engine's disk. Only for this machine's engine; also in a container, whose root is on that
+        disk."""
         root = Path(self._info["DockerRootDir"])
         found = os.statvfs(root if root.is_dir() else "/")
         return found.f_bavail * found.f_frsize
 
     def swarm_nodes(self) -> list[SwarmNode]:
-        """The machines as Docker Swarm knows them; none where the engine manages no swarm."""
+        """The machines of the Docker Swarm; empty if the engine manages no swarm."""
         if not self._info.get("Swarm", {}).get("ControlAvailable"):
             return []
         with self._translated(Message("do.list_nodes")):
             return [swarm_node_from(node) for node in self._quick.nodes()]
 
     def swarm_id(self) -> str:
-        """The machine's id in the swarm that it belongs to; empty if it belongs to none."""
+        """The machine's id in its swarm; empty if it belongs to none."""
         return str(self._info.get("Swarm", {}).get("NodeID", ""))
 
     def set_availability(self, node_id: str, availability: str) -> None:
-        """Whether Swarm, and with it Atelier, gives the machine anything new: ``active`` or ``pause``."""
+        """Sets whether Swarm, and so Atelier, places anything new on the machine: ``active`` or ``pause``."""
         with self._translated(Message("do.change_node", node=node_id)):
             node = self._quick.inspect_node(node_id)
             spec: Any = {**node["Spec"], "Availability": availability}
             self._quick.update_node(node_id, node["Version"]["Index"], spec)
 
     def remove_node(self, node_id: str) -> None:
-        """Takes a machine out of the swarm, whether it answers or not."""
+        """Removes a machine from the swarm, reachable or not."""
         with self._translated(Message("do.change_node", node=node_id), absent=self._errors.NotFound):
             self._quick.remove_node(node_id, force=True)
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
-        """Removes an image, or with ``force`` at least its tag. False when containers still stand on it or it is gone.
+        """Removes an image, or with ``force`` at least its tag. False if containers still use it or it is gone.
 
-        The layers of an untagged image live on for as long as a container needs them.
+        The layers of an untagged image remain as long as a container needs them.
         """
         with self._translated(Message("do.remove_image", reference=reference)):
             if force:
@@ -612,9 +612,9 @@ class DockerEngine:
             return self._removed(lambda: self._api.remove_image(reference, force=force))
 
     def _keep_if_in_use(self, reference: str) -> None:
-        """Gives an image another name, which ``image`` does not tell, if a container that does not run stands on it.
-        Forced to remove its last name, Docker would remove the image, without which the container can't be committed;
-        below one that runs it does not."""
+        """Adds an internal name, which ``image`` does not report, to an image that a stopped container uses. Otherwise
+        a forced removal of its last name would remove the image, and the container could not be committed. Docker keeps
+        the image of a running one."""
         image = self.image(reference)
         if image is None or list(image.tags) != [reference]:
             return
@@ -629,7 +629,7 @@ class DockerEngine:
         return [volume["Name"] for volume in listed["Volumes"] or ()]
 
     def remove_volume(self, volume: str) -> bool:
-        """Removes a volume. False when a container still has it (one that a reset moved aside) or it is gone."""
+        """Removes a volume. False if a container still uses it (one that a reset replaced) or it is gone."""
         with self._translated(Message("do.remove_volume", volume=volume)):
             return self._removed(lambda: self._quick.remove_volume(volume))
 
@@ -645,12 +645,12 @@ class DockerEngine:
 
 
 def _layer_folder(raw: Mapping[str, Any]) -> Path | None:
-    """The folder of the last layer of an image or a container, on this machine; None if there is none."""
+    """The folder of the last layer of an image or a container on this machine, or None."""
     driver = raw.get("GraphDriver") or {}
     folder = Path((driver.get("Data") or {}).get("UpperDir") or "/nonexistent")
     return folder if driver.get("Name") == "overlay2" and folder.is_dir() else None
 
 
 def _at(path: str) -> dict[str, bytes]:
-    """A path in a container as a request's parameter. A seat's files may have names that are no text."""
+    """A path in a container as a request parameter. File names in seats may be invalid UTF-8."""
     return {"path": path.encode(errors="surrogateescape")}

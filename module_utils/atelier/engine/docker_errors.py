@@ -1,4 +1,4 @@
-"""Errors of the Docker SDK, and of the libraries below it, as ours."""
+"""Translates errors of the Docker SDK, and of the libraries below it, to AtelierError."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..common.plain_text import last_of
 LONGEST_REASON = 1000
 # The setting that an error about the controller's engine names.
 _ENGINE_FIELD = "site.engine_url"
-# Docker's messages while its containerd is down, which it restarts itself. It misses the end of a container that is
-# stopped meanwhile; a retry stops that container.
+# Docker's messages while its containerd is down, which it restarts itself. If a container is stopped at that time,
+# Docker misses its end; a retry stops it.
 _WITHOUT_CONTAINERD = ("containerd.sock", "did not receive an exit event", "transport is closing")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine is: its URL, and the node's name if that is not the controller."""
+    """The location of an engine: its URL, and the name of the node; empty for the controller."""
 
     url: str
     node: str = ""
 
     def unreachable(self, kind: str) -> AtelierError:
-        """SERVICE_UNAVAILABLE for the controller's engine, without which nothing goes on; NODE_UNAVAILABLE else."""
+        """SERVICE_UNAVAILABLE for the controller's engine, which everything needs, else NODE_UNAVAILABLE."""
         if not self.node:
             away = Message("docker.away", url=self.url, kind=kind)
             return AtelierError(Code.SERVICE_UNAVAILABLE, away, field=_ENGINE_FIELD)
@@ -34,7 +34,7 @@ class Place:
         return AtelierError(Code.NODE_UNAVAILABLE, away, field="site.nodes", node=self.node)
 
     def left_swarm(self) -> AtelierError:
-        """NODE_UNAVAILABLE for a machine that Docker Swarm no longer has."""
+        """Returns NODE_UNAVAILABLE for a machine that is no longer in the Docker Swarm."""
         left = Message("docker.node_left", node=self.node)
         return AtelierError(Code.NODE_UNAVAILABLE, left, field="site.nodes", node=self.node)
 
@@ -53,8 +53,8 @@ def translated(
     absent: type[Exception] | None = None,
     reraise: type[Exception] | None = None,
 ) -> Iterator[None]:
-    """Docker's errors as ours. ``attempt`` is what the block does. ``absent`` is one that means
-    "not there" and ends the block quietly; ``reraise`` is passed on."""
+    """Translates Docker's errors in the block to AtelierError. ``attempt`` describes the block. ``absent`` is the error
+    that means "does not exist" and ends the block silently; ``reraise`` is raised unchanged."""
     import requests
     import urllib3
     from docker.errors import APIError, DockerException
@@ -68,7 +68,7 @@ def translated(
             raise
         if not isinstance(error, APIError):
             raise engine.unreachable(type(error).__name__) from error
-        # A path in it may be a seat's.
+        # The text may contain a path that a seat chose.
         reason = last_of(str(error.explanation or error), LONGEST_REASON)
         if any(words in reason for words in _WITHOUT_CONTAINERD):
             raise AtelierError(
@@ -80,7 +80,7 @@ def translated(
             raise AtelierError(Code.DISK_FULL, Message("docker.disk_full", attempt=attempt)) from error
         raise AtelierError(code, Message("docker.refused", attempt=attempt, reason=reason.rstrip("."))) from error
     except requests.exceptions.ReadTimeout as error:
-        # Docker is there. A container that is being read or removed keeps it from answering about that one.
+        # Docker runs, but cannot answer about a container that is being read or removed.
         raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise engine.unreachable(type(error).__name__) from error

@@ -1,7 +1,6 @@
-"""Which Atelier an installation was made by, and what this checkout would change of it.
-
-``./atelier up`` notes it in the state folder. ``./atelier version`` imports this with the system's Python, so it needs
-the standard library only.
+"""Records the Atelier version that an installation was made by, and reports what this checkout would change.
+``./atelier up`` writes the record to the state folder. ``./atelier version`` imports this module with the system's
+Python, so it needs only the standard library.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 _FILE = "installed.json"
 _GIT_SECONDS = 10
 _SETTING = re.compile(r"^(\w+):", re.MULTILINE)
-# What images are made from, by the words for them. The base is below all others.
+# The sources of each image, by its name in the report. All other images are built on the base.
 _IMAGES: Mapping[str, tuple[str, ...]] = {
     "the base": ("roles/workspace_image/files/base",),
     "the IDE": ("roles/workspace_image/files/ide", "roles/workspace_image/defaults"),
@@ -45,8 +44,8 @@ _IMAGES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Record:
-    """A checkout, as it is noted. ``commit`` is empty where git does not tell; ``changed``: files differ from it.
-    ``images`` and ``settings`` are digests by name, of what images are made from and of the settings' defaults."""
+    """The record of a checkout. ``commit``: empty if git is not available; ``changed``: files differ from the commit.
+    ``images`` and ``settings``: digests by name, of the images' sources and of the settings' defaults."""
 
     version: str
     commit: str
@@ -67,8 +66,8 @@ def of_checkout(checkout: Path = CHECKOUT) -> Record:
 
 
 def installed(state_dir: Path) -> Record | None:
-    """What was noted by the last complete run; None where nothing was, or what was cannot be understood. What only a
-    newer version notes is left out."""
+    """The record of the last complete run, without fields that only newer versions have; None if it is missing or
+    unreadable."""
     try:
         noted = dict(json.loads((state_dir / _FILE).read_text()))
         return Record(**{name: value for name, value in noted.items() if name in Record.__dataclass_fields__})
@@ -77,12 +76,12 @@ def installed(state_dir: Path) -> Record | None:
 
 
 def note(state_dir: Path) -> None:
-    """Notes this checkout as what the installation was made by."""
+    """Records this checkout as the one that made the installation."""
     write_atomically(state_dir / _FILE, json.dumps(asdict(of_checkout()), indent=1).encode(), mode=0o600)
 
 
 def newer_version(state_dir: Path) -> str | None:
-    """The version that made the state folder's installation if it is newer than this checkout's."""
+    """The version that made the installation if it is newer than this checkout's, otherwise None."""
     there = installed(state_dir)
     return there.version if there is not None and _order(there.version) > _order(_version(CHECKOUT)) else None
 
@@ -99,7 +98,7 @@ def refuse_newer(state_dir: Path) -> None:
 
 
 def report(state_dir: Path, checkout: Path = CHECKOUT) -> list[str]:
-    """Lines for people: this checkout, what is installed, and what ``./atelier up`` would change, as far as that can be
+    """Lines for people: this checkout, the installed version, and what ``./atelier up`` would change, as far as this is
     known without Docker."""
     here = of_checkout(checkout)
     lines = [_line("Atelier", here)]
@@ -132,7 +131,7 @@ def digest_of(path: Path) -> str | None:
     whole = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
-            # Of the mode only what git keeps: another checkout of the same commit is the same.
+            # Only the mode bit that git stores, so that all checkouts of a commit are equal.
             whole.update(f"{file.relative_to(path)}\0{file.stat().st_mode & 0o100:o}\0".encode())
             whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()
@@ -169,12 +168,12 @@ def _version(checkout: Path) -> str:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    """``0.10.1`` after ``0.9``; what is no number counts as 0."""
+    """A sort key for versions: ``0.10.1`` after ``0.9``; a part that is not a number counts as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def _schema(state_dir: Path) -> int | None:
-    """The version of the database; None where there is none. Raises PermissionError for a folder of somebody else."""
+    """The database's version; None if there is no database. Raises PermissionError for another user's folder."""
     file = state_dir / "registry.sqlite3"
     try:
         file.stat()
@@ -184,12 +183,11 @@ def _schema(state_dir: Path) -> int | None:
         with closing(sqlite3.connect(file, timeout=5)) as db:
             return schema_of(db)
     except sqlite3.Error:
-        return None  # whoever uses it says what is wrong with it
+        return None  # the code that opens it reports the fault
 
 
 def _commit(checkout: Path) -> tuple[str, bool]:
-    """The checkout's commit, and whether files differ from it; empty without git, or where a checkout is none of
-    git's."""
+    """The checkout's commit, and whether files differ from it; ("", False) without git or outside a repository."""
     git = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout)]
     try:
         told = _run([*git, "rev-parse", "--show-toplevel", "--short=12", "HEAD"]).split()
@@ -210,8 +208,8 @@ def _digest_of_all(checkout: Path, paths: tuple[str, ...]) -> str:
 
 
 def _defaults(checkout: Path) -> Iterator[tuple[str, str]]:
-    """Each setting of the inventory with a digest of its default, as it is written. Digests, because a site may have
-    put secrets there."""
+    """Each setting of the inventory with a digest of its default's text. Digests, because a site may have put secrets
+    there."""
     for file in sorted((checkout / "inventory" / "group_vars" / "all").glob("*.yml")):
         lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
         parts = _SETTING.split("\n".join(lines))
