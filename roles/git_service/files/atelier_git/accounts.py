@@ -1,4 +1,4 @@
-"""Who asks: passwords, tokens, and what a token is good for."""
+"""Authenticates callers: passwords, tokens, and the scopes of a token."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def hash_secret(secret: str) -> str:
 
 
 def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple[int, str]:
-    """Its id, and the token itself, which is stored nowhere."""
+    """Creates a token; returns its id and the token itself, which is not stored."""
     token = secrets.token_hex(20)
     values = {
         "user_id": user_id,
@@ -54,7 +54,7 @@ def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple
 
 
 def authenticate(store: Store, header: str) -> Caller | None:
-    """Who sent this Authorization header; None when no token or password in it is good."""
+    """The caller that an Authorization header identifies; None if no valid token or password is in it."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() in ("token", "bearer"):
         return _by_token(store, value.strip())

@@ -47,7 +47,7 @@ def create_user(call: Call) -> Answer:
 
 
 def edit_user(call: Call) -> Answer:
-    """Password and standing; Forgejo wants to be told again where the user signs in."""
+    """Changes a user's password and rights. Forgejo requires the authentication source again in the request."""
     call.need_administrator()
     user, password = _user(call), call.value("password", str)
     if call.value("login_name", str) is None or call.value("source_id", int) is None:
@@ -99,7 +99,7 @@ def create_token(call: Call) -> Answer:
 
 
 def delete_token(call: Call) -> Answer:
-    """By its number, or its name."""
+    """Deletes a token, given by its number or name."""
     user, which = _token_owner(call), call.path["token"]
     column = "id" if which.isascii() and which.isdigit() else "name"
     with call.store.change():
@@ -218,14 +218,14 @@ def _user(call: Call, *, self_or_admin: bool = False) -> Row:
 
 
 def _token_owner(call: Call) -> Row:
-    """Tokens are made with a password only, so that one that was stolen can't make another."""
+    """The user whose tokens are managed. Requires the password, so that a stolen token cannot create another."""
     if not call.caller.by_password:
         raise Refusal(401, "auth required")
     return _user(call, self_or_admin=True)
 
 
 def _writers(call: Call, row: Row, key: str) -> list[int] | None:
-    """The users that a rule shall name. As Forgejo: unknown ones are refused, those who may not write left out."""
+    """The users that a rule should name. As in Forgejo, unknown users are refused and readers are left out."""
     given = call.value(key, list)
     if given is None:
         return None

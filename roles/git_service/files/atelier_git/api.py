@@ -104,7 +104,7 @@ def version(call: Call) -> Answer:
 
 
 def list_repositories(call: Call) -> Answer:
-    """Those of the address's user that the caller may read."""
+    """Lists the repositories of the user in the URL that the caller may read."""
     call.need("repository", write=False)
     owner = call.store.user(call.path["user"])
     if owner is None:
@@ -114,7 +114,7 @@ def list_repositories(call: Call) -> Answer:
 
 
 def create_repository(call: Call) -> Answer:
-    """On behalf of the address's user."""
+    """Creates a repository on behalf of the user in the URL."""
     call.need_administrator()
     name = call.value("name", str, "")
     if not names.is_repository(name):
@@ -200,7 +200,7 @@ def list_branches(call: Call) -> Answer:
 def get_branch(call: Call) -> Answer:
     row, name = call.repository(least="read"), call.path["branch"]
     own, visible = _view(call, row)
-    # However long: what was pushed is listed, and so it is here.
+    # Any length: a pushed branch is listed, so it is also found here.
     known = names.is_reference(name) and (visible is None or name in visible)
     branch = git.branch(call.service.folder(row), name) if known else None
     if branch is None:
@@ -214,7 +214,7 @@ def create_branch(call: Call) -> Answer:
     source = call.value("old_ref_name", str) or call.value("old_branch_name", str) or row["default_branch"]
     if not names.is_branch(name) or not names.is_branch(source):
         raise Refusal(422, "[BranchName]: is not a branch's name")
-    # A number is no branch, and a branch that this caller can't see is none for it.
+    # A commit id is not a branch, and a branch that the caller cannot see does not exist for it.
     folder = call.service.folder(row)
     begin = None if re.fullmatch("[0-9a-f]{40}", source) else git.branch(folder, source)
     own, visible = _view(call, row)
@@ -240,7 +240,7 @@ def create_branch(call: Call) -> Answer:
 
 
 def note_push(service: Service, row: Row) -> None:
-    """Writes down what a push may have changed. What can't be written now is written before the next answer."""
+    """Stores what a push may have changed. If that fails, it is stored before the next response."""
     folder = service.folder(row)
     service.unnoted.discard(row["id"])
     if not folder.exists():  # deleted in the meantime
@@ -256,7 +256,7 @@ def note_push(service: Service, row: Row) -> None:
 
 
 def note_again(service: Service) -> None:
-    """What could not be written down before."""
+    """Stores the changes that could not be stored before."""
     for id in list(service.unnoted):
         row = service.store.one("SELECT * FROM repositories WHERE id = ?", id)
         service.unnoted.discard(id)
@@ -265,7 +265,7 @@ def note_again(service: Service) -> None:
 
 
 def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
-    """The caller's rights, and the branches that are all it sees (None: whatever there is)."""
+    """The caller's rights, and the branches that it sees (None: all)."""
     own = permissions.pusher(call.store, row, call.caller)
     return own, permissions.sees(row, call.caller, own)
 

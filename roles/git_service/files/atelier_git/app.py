@@ -1,4 +1,4 @@
-"""The ASGI application: who asks, for what, and the answer as HTTP. Nothing but the health check is for strangers."""
+"""The ASGI application: authentication, routing and HTTP responses. Only the health check is public."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _ROUTES: list[tuple[str, str, Callable[[Call], Answer]]] = [
 
 
 def create_app(settings: Settings) -> Starlette:
-    """Opens the database and drops what a crash left. Raises OSError or sqlite3.Error for a folder it can't use."""
+    """Opens the database and removes leftovers of a crash. Raises OSError or sqlite3.Error for an unusable folder."""
     drop_ballast(settings.data_dir)
     settings.repositories.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(settings.incoming, ignore_errors=True)
@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _tidy(settings: Settings, store: Store) -> None:
-    """No git process is running yet, so incomplete objects in the repositories are leftovers."""
+    """Removes incomplete objects from the repositories. They are leftovers, because no git process runs yet."""
     rows = store.all("SELECT id, folder, default_branch FROM repositories WHERE empty")
     known = {row["folder"] for row in store.all("SELECT folder FROM repositories")}
     git.remove_unknown(settings.repositories, known)
@@ -116,7 +116,7 @@ def _tidy(settings: Settings, store: Store) -> None:
     for row in rows:
         try:
             if not git.make_whole(settings.repositories / row["folder"], row["default_branch"]):
-                # Its first push was taken, but could not be noted any more.
+                # Its first push was accepted, but could not be stored.
                 store.run("UPDATE repositories SET empty = 0 WHERE id = ?", row["id"])
         except git.GitError as error:
             log.error("%s can't be made whole: %s", row["folder"], error)
@@ -171,7 +171,7 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
 
 
 def _seat(caller: Caller) -> str | None:
-    """Whose requests are limited; None for administrators."""
+    """The user whose requests are limited; None for administrators."""
     return None if caller.user["is_admin"] else str(caller.user["name"])
 
 
@@ -187,7 +187,7 @@ def _limits(settings: Settings, repository: Row, caller: Caller) -> Limits:
 
 
 def _page(service: Service) -> Callable[[Request], Any]:
-    """What a browser gets: there are no pages, so how to get the repository."""
+    """The response for a browser. There are no pages, so it says how to clone the repository."""
 
     async def answer(request: Request) -> Response:
         row = await run_in_threadpool(_readable, service, await _caller(service, request), request, write=False)
@@ -237,7 +237,7 @@ async def _json(service: Service, request: Request) -> dict[str, Any]:
 
 
 def _paged(settings: Settings, request: Request, found: list[Any]) -> Response:
-    """One page of a list, with how many there are and where the others are."""
+    """One page of a list, with the total number and links to the other pages."""
     page = max(1, _number(request, "page", 1))
     limit = min(_LARGEST_PAGE, _number(request, "limit", _PAGE) or _PAGE)
     last = max(1, -(-len(found) // limit))
@@ -268,7 +268,7 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
         return error(request, refusal.status, str(refusal))
 
     async def http(request: Request, raised: HTTPException) -> Response:
-        # A stranger learns nothing of what there is.
+        # Do not reveal to anonymous callers which paths exist.
         if raised.status_code in (404, 405) and "authorization" not in request.headers:
             return error(request, 401, "token is required")
         message = api.MISSING if raised.status_code == 404 else str(raised.detail)
@@ -298,7 +298,7 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
 
 
 class _Log:
-    """A line for each request: who, what, status. Never a header, a query or a body."""
+    """Logs each request: user, request, status. Never a header, a query or a body."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -321,6 +321,6 @@ class _Log:
         finally:
             who = scope["state"].get("user", "-")
             took = (time.monotonic() - begin) * 1000
-            # As it was sent: decoded, it may hold control characters and ends of lines.
+            # Log the encoded path: the decoded one may contain control characters and line ends.
             path = quote(scope["path"], errors="replace")
             log.info("%s %s %s %s %.0f ms", who, scope["method"], path, status, took)

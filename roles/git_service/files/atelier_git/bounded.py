@@ -21,8 +21,8 @@ def limited(command: Sequence[str], memory: int) -> list[str]:
 def run_bounded(
     command: Sequence[str], environment: Mapping[str, str], *, seconds: float, limit: int
 ) -> tuple[str | None, bytes, bytes]:
-    """What the program printed on both its outputs, and why that is not all of it: None when it ended well, an empty
-    text when it says so itself."""
+    """Runs a program; returns an error, its output and its error output. The error is None after a success, and empty
+    if the program's own output explains it."""
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -1,6 +1,6 @@
-"""What a git that was killed leaves in a repository: half a push's objects, which fill the disk, and lock files, which
-keep everybody from a branch for good. git itself takes neither away: it has a quarantine for each push, and does not
-clean that up when it ends by a signal."""
+"""Removes leftovers of killed git processes from a repository: half a push's objects, which fill the disk, and lock
+files, which block a branch permanently. git removes neither: it has a quarantine for each push, and does not clean that
+up when it ends by a signal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .git import REFERENCES
 log = logging.getLogger("atelier_git")
 
 _LOCKS = ("*.lock", "refs/**/*.lock", "objects/info/*.lock", "objects/info/commit-graphs/*.lock")
-# git's own tidying goes on beside pushes: what is its own goes only when nothing runs.
+# git's own maintenance runs beside pushes; its files are removed only when nothing runs.
 _TIDYING = ("gc.pid", "objects/maintenance.lock")
 _HALF_MADE = ("objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/[0-9a-f][0-9a-f]/tmp_obj_*", "packed-refs.new")
 
 
 class Pushes:
-    """Who is pushing to which repository, for one event loop. After one that broke, when no other is under way, what it
-    left is taken away; the next waits for that."""
+    """The pushes to each repository, for one event loop. After a push that broke, and when no other is running, its
+    leftovers are removed; the next push waits for that."""
 
     def __init__(self) -> None:
         self._gates: dict[Path, asyncio.Lock] = {}
@@ -33,7 +33,7 @@ class Pushes:
 
     @asynccontextmanager
     async def on(self, folder: Path) -> AsyncIterator[None]:
-        """One push. It broke when the block raises, or says so by ``broke``."""
+        """Registers a push for the block. It counts as broken if the block raises or calls ``broke``."""
         self._present[folder] = self._present.get(folder, 0) + 1
         gate = self._gates.setdefault(folder, asyncio.Lock())
         try:
@@ -57,7 +57,7 @@ class Pushes:
                 self._under_way.pop(folder, None)
 
     def broke(self, folder: Path) -> None:
-        """Its git ended otherwise than it should."""
+        """Marks the present push as broken, because its git did not end normally."""
         self._broken.add(folder)
 
 
@@ -76,7 +76,7 @@ def remove_at_start(folder: Path) -> None:
     remove_after_a_push(folder)
     _remove(path for pattern in _HALF_MADE for path in folder.glob(pattern))
     for path in folder.glob("objects/pack/*.keep"):
-        # It keeps a pack until its push has moved the branches.
+        # A .keep file protects a pack until its push has moved the branches.
         with suppress(OSError):
             if path.read_bytes().startswith(b"receive-pack "):
                 path.unlink()

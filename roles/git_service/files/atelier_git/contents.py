@@ -1,5 +1,5 @@
-"""What a push brings, and what the repository would then hold: refused when that is too much. Run by the pre-receive
-hook, while git has the new objects in a quarantine of their own (git-receive-pack(1))."""
+"""Checks the size of a push and of the resulting repository, and refuses what is too large. Run by the pre-receive
+hook, while git has the new objects in a quarantine (git-receive-pack(1))."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from .bounded import run_bounded
 
 MIB = 1024**2
-# What git itself writes at most: to read an object at the end of a longer chain takes minutes.
+# git's own maximum: reading an object at the end of a longer chain takes minutes.
 _LONGEST_CHAIN = 4095
 # Atelier, and everything that lists or compares, holds these in memory. A message is a part of its commit or tag.
 _LARGEST = {b"commit": MIB, b"tag": MIB, b"tree": 16 * MIB}
@@ -36,8 +36,8 @@ _FANOUT_END = slice(8 + 255 * 4, 8 + 256 * 4)
 
 @dataclass(frozen=True)
 class Limits:
-    """In bytes; ``objects`` is a number. ``branch`` is what a seat's branch may add to ``default_branch``; None for
-    other users than seats."""
+    """Limits in bytes; ``objects`` is a number. ``branch`` is the maximum that a seat's branch may add to
+    ``default_branch``; None for users who are not seats."""
 
     file: int
     repository: int
@@ -86,7 +86,7 @@ def check_objects(lines: Iterable[bytes], limits: Limits, tips: Sequence[str] = 
 
 
 def _check_repository(folder: Path, limits: Limits) -> None:
-    """Of all packs, the new ones in their quarantine included."""
+    """Raises Refused if all packs together, including the new ones in quarantine, are too large."""
     size = size_of(folder)
     if size > limits.repository:
         raise Refused(
@@ -115,7 +115,7 @@ def _check_branch(limits: Limits, tips: Sequence[str]) -> None:
 
 
 def _ask(words: Sequence[str]) -> bytes:
-    """What git says; nothing when it says no. Raises Refused when it does not come to an end."""
+    """git's output; empty if git fails. Raises Refused if it takes too long."""
     why, output, _ = run_bounded(["git", *words], os.environ, seconds=_SECONDS, limit=_MOST_LINES)
     if why:
         raise Refused("To look at this push takes too long. Push less at once.")
@@ -142,7 +142,7 @@ def _listed(variables: Mapping[str, str]) -> Iterator[Iterable[bytes]]:
 
 
 def _longest_chain(bases: Mapping[bytes, bytes]) -> int:
-    """Of objects that are stored as the difference to another one."""
+    """The longest chain of objects that are stored as the difference to another one."""
     depth: dict[bytes, int] = {}
     for number in bases:
         way = []
@@ -156,7 +156,7 @@ def _longest_chain(bases: Mapping[bytes, bytes]) -> int:
 
 
 def _name_of(number: str, tips: Sequence[str]) -> str:
-    """Its path, where git finds that soon, or else its number."""
+    """The object's path if git finds it in time, otherwise its id."""
     command = ["git", "rev-list", "--objects", *tips, "--not", "--all"]
     _, output, _ = run_bounded(command, os.environ, seconds=_NAMING_SECONDS, limit=_MOST_LINES)
     for line in output.splitlines():

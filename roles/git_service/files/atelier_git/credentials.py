@@ -12,7 +12,7 @@ def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
     """Gives both accounts new passwords, and the service account a new token; revokes the old ones, and the rights of
     any other administrator, such as a previous owner.
 
-    ``owner`` and ``service`` are the accounts' names. Returns what each signs in with, by ``admin`` and ``service``.
+    ``owner`` and ``service`` are the accounts' names. Returns the credentials of each, by ``admin`` and ``service``.
     """
     passwords = {name: secrets.token_urlsafe(36) for name in (owner, service)}
     with store.change():
@@ -20,7 +20,7 @@ def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
         for other in store.all("SELECT id FROM users WHERE is_admin AND id NOT IN (?, ?)", ids[owner], ids[service]):
             store.run("UPDATE users SET is_admin = 0, password_hash = '' WHERE id = ?", other["id"])
             store.run("DELETE FROM tokens WHERE user_id = ?", other["id"])
-        # Rules from before there was a service account: what the owner may push, Atelier may.
+        # Rules that are older than the service account: Atelier may push wherever the owner may.
         store.run(
             "INSERT OR IGNORE INTO whitelisted SELECT w.protection_id, ? FROM whitelisted w"
             " JOIN protections p ON p.id = w.protection_id WHERE p.kind = 'branch' AND w.user_id = ?",

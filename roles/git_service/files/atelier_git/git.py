@@ -1,4 +1,4 @@
-"""The repositories on disk. Their folders' names are random and stand in the database: none comes from a request."""
+"""The repositories on disk. Folder names are random and stored in the database: none comes from a request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from .bounded import run_bounded
 
 HOOKS = Path(__file__).parent.parent / "hooks"
-# Held by whatever of ours changes a reference, and while locks that nobody holds are removed.
+# Held while this service changes a reference, and while it removes stale lock files.
 REFERENCES = threading.Lock()
-# Where git keeps what was pushed: many objects in one pack, a few by themselves.
+# Where git stores pushed objects: many in a pack, or single ones.
 _WORK = ("objects/pack/*.pack", "objects/[0-9a-f][0-9a-f]/*")
 # Our own commands on one repository take milliseconds, and Atelier waits 20 seconds for an answer.
 _SECONDS = 15
-# What one may print: the names of as many branches as anybody has.
+# Maximum output of a command, enough for the names of all branches.
 _MOST_OUTPUT = 32 * 1024**2
 _SHOWN_ERROR = 300
 # Without commit contents: their authors control them, at any length, and no client reads them.
@@ -46,7 +46,7 @@ def environment(more: Sequence[tuple[str, str]] = (), **variables: str) -> dict[
         ("http.getanyfile", "false"),
         ("receive.denyNonFastForwards", "true"),
         ("receive.denyDeletes", "true"),
-        # What was pushed is kept as it came: to unpack and compress it again takes most of a large push's time.
+        # Keep pushed packs as they are: unpacking and recompressing takes most of a large push's time.
         ("receive.unpackLimit", "1"),
         ("transfer.fsckObjects", "true"),
         # A push that was answered survives a power cut.
@@ -120,7 +120,7 @@ def remove_unknown(root: Path, known: set[str]) -> None:
 def branches(folder: Path, pattern: str = "") -> list[Branch]:
     """All of them, or those that fit one of git-for-each-ref(1)'s patterns."""
     output = _git(["for-each-ref", f"--format={_FORMAT}", f"refs/heads/{pattern}"], folder)
-    # Not splitlines(): a name may hold what Python takes for a line's end, and git does not.
+    # Not splitlines(): a name may contain characters that Python, but not git, treats as line ends.
     return [Branch(*line.split("\0", 1)) for line in output.split("\n")[:-1]]
 
 
@@ -130,7 +130,7 @@ def branch(folder: Path, name: str) -> Branch | None:
 
 
 def in_the_way(folder: Path, name: str) -> str | None:
-    """A branch that lets none of that name be: git keeps no ``a`` beside ``a/b``."""
+    """An existing branch that conflicts with this name, or None: git cannot keep both ``a`` and ``a/b``."""
     parts = name.split("/")
     above = ("/".join(parts[:count]) for count in range(1, len(parts)))
     found = next((other for other in above if branch(folder, other)), None)
@@ -139,7 +139,7 @@ def in_the_way(folder: Path, name: str) -> str | None:
 
 def create_branch(folder: Path, branch: str, commit: str) -> None:
     """Raises GitError when it is there, or when another branch is in its way."""
-    # The empty old value: only if there is none.
+    # An empty old value: create it only if it does not exist.
     with REFERENCES:
         _git(["update-ref", f"refs/heads/{branch}", commit, ""], folder)
 
@@ -154,12 +154,12 @@ def is_empty(folder: Path) -> bool:
 
 
 def _git(words: Sequence[str], folder: Path | None = None) -> str:
-    """What it printed. Raises GitError also when it takes too long or prints too much."""
+    """Runs git; returns its output. Raises GitError if it fails, takes too long or prints too much."""
     where = ["--git-dir", str(folder)] if folder else []
     said, output, error = run_bounded(["git", *where, *words], environment(), seconds=_SECONDS, limit=_MOST_OUTPUT)
     if said is None:
         return output.decode(errors="replace")
-    # Where repositories lie is nobody's business.
+    # Do not reveal the folder.
     said = said or error.decode(errors="replace").strip()
     raise GitError((said.replace(str(folder.parent), "") if folder else said)[-_SHOWN_ERROR:])
 
@@ -167,8 +167,8 @@ def _git(words: Sequence[str], folder: Path | None = None) -> str:
 def cgi_environment(
     folder: Path, request: Mapping[str, str], configuration: Sequence[tuple[str, str]]
 ) -> dict[str, str]:
-    """For git http-backend(1). Its version 2 of the protocol lets a client ask for any object by its number, hidden or
-    not, so what the client says of that (Git-Protocol) is not passed on."""
+    """The environment for git http-backend(1). Protocol version 2 lets a client fetch any object by its id, even a
+    hidden one, so the client's Git-Protocol header is not passed on."""
     return environment(
         configuration,
         GIT_PROJECT_ROOT=str(folder.parent),

@@ -25,7 +25,7 @@ def is_user(name: object) -> bool:
 
 
 def is_branch(name: object) -> bool:
-    """As git-check-ref-format(1), and no longer than Forgejo takes."""
+    """Whether the name is valid for git-check-ref-format(1) and not too long for Forgejo."""
     return (
         isinstance(name, str)
         and is_reference(name)

@@ -1,4 +1,4 @@
-"""What one caller may do with one repository, looked up."""
+"""Looks up the permissions of a caller on a repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .store import Row, Store
 
 
 def pusher(store: Store, repository: Row, caller: Caller) -> Pusher:
-    """Rights for the hook and for what is shown."""
+    """The caller's rights, for the hook and for the lists."""
     permission = store.permission(repository, caller.user)
     may_write = permission in ("owner", "write")
 
@@ -23,8 +23,8 @@ def pusher(store: Store, repository: Row, caller: Caller) -> Pusher:
 
 
 def allows(rule: Mapping[str, Any], user_id: int) -> bool:
-    """As in Forgejo: the named users, including owner and administrators; without a list, everybody with write
-    access."""
+    """Whether a rule allows the user to push. As in Forgejo: the named users, including owner and administrators;
+    without a list, everybody with write access."""
     return bool(rule["enable_push"]) and (not rule["enable_whitelist"] or user_id in rule["users"])
 
 

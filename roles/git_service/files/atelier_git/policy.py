@@ -1,4 +1,4 @@
-"""Who may push which reference, and who sees which. Pure; the pre-receive hook uses the same functions.
+"""Rules on who may push and see which reference. Pure; the pre-receive hook uses the same functions.
 
 As in Forgejo: a rule for the branch's exact name precedes wildcards; of these the oldest match counts. Without a rule,
 everybody with write access can push.

@@ -1,4 +1,4 @@
-"""What the role configured, as one JSON file."""
+"""The service's settings, which the role writes to a JSON file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes in bytes, times in seconds. ``base_url`` is what people open, such as http://localhost/git."""
+    """Sizes in bytes, times in seconds. ``base_url`` is the public address, such as http://localhost/git."""
 
     owner: str
     # The account that Atelier works as.
@@ -19,17 +19,17 @@ class Settings:
     data_dir: Path
     # A push may be so large, as it comes over the wire.
     max_push_bytes: int
-    # What one file in it, a repository, and what a seat's branch adds to it may have, and how many objects.
+    # Maximum size of a file, of a repository and of a seat's branch, and maximum number of objects.
     max_file_bytes: int
     max_repository_bytes: int
     max_branch_bytes: int
     max_objects: int
     # The address space of each git.
     max_git_memory_bytes: int
-    # So many pushes, and so many clones, are answered at once, and so many requests of one seat; more wait.
+    # Maximum concurrent pushes, clones, and requests of one seat; more wait.
     max_processes: int
     max_per_seat: int
-    # One clone or push may take so long, and its sender be silent so long.
+    # Maximum time of a clone or push, and maximum silence of its sender.
     request_seconds: float
     idle_seconds: float
     version: str
@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def incoming(self) -> Path:
-        """What is being sent, on disk and not in memory."""
+        """The folder for incoming request bodies, so that they are not in memory."""
         return self.data_dir / "incoming"
 
     @property
@@ -49,7 +49,7 @@ class Settings:
 
 
 def load(path: Path) -> Settings:
-    """Raises OSError, ValueError or TypeError for a file that is not what the role writes."""
+    """Loads the settings. Raises OSError, ValueError or TypeError for an invalid file."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     known = {field.name for field in fields(Settings)}
     if set(raw) != known:

@@ -1,4 +1,4 @@
-"""Whose turn it is: a bounded number of gits at once, and of one seat's requests, so that none keeps others waiting."""
+"""Limits concurrent git processes, in total and per seat, so that nobody keeps others waiting."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from starlette.exceptions import HTTPException
 
 from .settings import Settings
 
-# So many of a seat's requests may wait, and of all seats together; each is a connection that stays open.
+# Maximum waiting requests, per seat and of all seats; each keeps a connection open.
 _WAITING = 16
 _WAITING_IN_ALL = 400
 _LATER = {"Retry-After": "5"}
 
 
 class Slots:
-    """For one event loop. Who has waited for ``idle_seconds`` gives up (HTTPException 503)."""
+    """The slots, for one event loop. A request that waited for ``idle_seconds`` fails with HTTPException 503."""
 
     def __init__(self, settings: Settings) -> None:
         self._patience = settings.idle_seconds

@@ -38,7 +38,7 @@ _CHUNK = 65536
 _LONGEST_HEAD = 16384
 _SHOWN_ERROR = 2000
 _LOOK_AT_ROOM = 16 * 1024**2
-# Seconds in which a git that is told to end may do so.
+# Seconds for git to end after SIGTERM.
 _ENDING_SECONDS = 3
 
 
@@ -63,7 +63,7 @@ class SmartHttp:
         """The backend's answer for one repository, run when it is sent; ``ended`` is called after it.
 
         ``path`` is info/refs or a service, ``hidden`` are hideRefs' values, ``seat`` is the user whose requests are
-        limited. Raises HTTPException 413 for a push that is too large by its own word.
+        limited. Raises HTTPException 413 for a push whose declared length is too large.
         """
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_push_bytes:
@@ -74,7 +74,7 @@ class SmartHttp:
             "REQUEST_METHOD": request.method,
             "QUERY_STRING": request.url.query,
             "CONTENT_TYPE": request.headers.get("content-type", ""),
-            # The backend unpacks it as it comes. Told no length, it reads until the end.
+            # The backend decompresses it. Without a length it reads until the end.
             "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
         }
         limit = ("receive.maxInputSize", str(self._settings.max_push_bytes))
@@ -97,7 +97,7 @@ class _Gone(Exception):
 
 
 class _Answer(Response):
-    """Not one of Starlette's streams: those read the request's body in search of its end, and git answers before."""
+    """Replaces Starlette's streaming responses: they read the request's body to its end, but git answers before."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Answer(Response):
 
     @contextlib.asynccontextmanager
     async def _body(self, receive: Receive) -> AsyncIterator[FileIO | None]:
-        """What was sent, as a file that has no name: it is gone with this process, however that ends."""
+        """The request's body as a file without a name, which disappears with this process."""
         if not self._order.has_body:
             yield None
             return
@@ -188,14 +188,14 @@ class _Answer(Response):
             spool.close()
 
     async def _follow(self, process: Process, receive: Receive, spool: Spool, place: contextlib.AsyncExitStack) -> None:
-        """Takes what git says until it has ended, and leaves nothing of it behind."""
+        """Reads git's output until it has ended, and ensures that no process remains."""
         watcher = asyncio.create_task(_watch(receive, process))
         complaints = asyncio.create_task(_beginning(process.stderr))
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             while chunk := await process.stdout.read(_CHUNK):
                 await spool.put(chunk)
-            # The reader is told the end only now: by then git must have done all it does.
+            # Signal the end only now: git must have finished all its work.
             await process.wait()
         finally:
             watcher.cancel()
@@ -233,7 +233,7 @@ class _Answer(Response):
         while body or (body := await spool.get()):
             await pass_on({"type": "http.response.body", "body": body, "more_body": True})
             body = b""
-        # Also when git gave up: its own framing tells the other side, with its words.
+        # Also if git failed: its own protocol carries the error message to the client.
         await pass_on({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -245,7 +245,7 @@ async def _watch(receive: Receive, process: Process) -> None:
 
 
 async def _end(process: Process) -> None:
-    """Ends what is still running, all of it: git first may let go of its locks."""
+    """Ends all processes that are still running; git first gets time to release its locks."""
     if process.returncode is not None:
         return
     _signal(process, signal.SIGTERM)
@@ -262,7 +262,7 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 async def _beginning(stream: asyncio.StreamReader | None) -> bytes:
-    """Of what git complains of; the rest is read and dropped, so that it never waits for us."""
+    """The beginning of git's error output. The rest is read and discarded, so that git never blocks."""
     kept = b""
     while stream is not None and (chunk := await stream.read(_CHUNK)):
         kept = (kept + chunk)[:_SHOWN_ERROR]

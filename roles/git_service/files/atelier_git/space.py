@@ -1,4 +1,4 @@
-"""Room on the disk: pushes are refused before it is full, so that what there is can be read and tidied up."""
+"""Refuses pushes before the disk is full, so that the repositories can still be read and cleaned up."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections import deque
 from io import FileIO
 from pathlib import Path
 
-# So much waits in memory, what is beyond on disk.
+# Maximum bytes in memory; more go to disk.
 _IN_MEMORY = 1024**2
 _CHUNK = 65536
 
@@ -77,7 +77,7 @@ class Spool:
         return self._abandoned or (self._written == self._read and not self._waiting)
 
     def _to_disk(self, chunk: bytes) -> bytes:
-        """What did not fit there."""
+        """Writes a chunk to disk; returns the part that did not fit."""
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by ``close``

@@ -1,4 +1,4 @@
-"""The recorder: what a proxy's traffic says about domains and LLM conversations, kept for each workspace.
+"""The recorder: extracts domains and LLM conversations from a proxy's traffic, per workspace.
 
 Only ``addon`` and ``__main__`` know mitmproxy. Everything else is plain Python, so it can be tested without a proxy.
 """

@@ -29,7 +29,7 @@ def main() -> None:
     # Each stream takes two connections.
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    # A folder in memory: mitmproxy writes files of its own beside the authority's key, which is mounted read-only.
+    # In memory: mitmproxy writes its own files beside the authority's key, which is mounted read-only.
     with tempfile.TemporaryDirectory(prefix="mitmproxy.") as folder:
         shutil.copyfile(settings.ca_file, Path(folder, "mitmproxy-ca.pem"))
         asyncio.run(_serve(settings, settings_file, folder))

@@ -1,4 +1,4 @@
-"""The mitmproxy addon: what passes by is passed on at once, and a copy of it goes to the writer."""
+"""The mitmproxy addon: forwards traffic at once and sends a copy to the writer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .workspaces import Workspaces
 _log = logging.getLogger("atelier_recorder")
 _EXCHANGE = "atelier.exchange"
 _SOCKET = "atelier.socket"
-# A name has 253 characters: a longer one is none, also when it is cut to so many.
+# A valid name has at most 253 characters; a longer one stays invalid even when cut to this length.
 _LONGEST_HOST = 256
 _asking: ContextVar[str] = ContextVar("asking", default="")
 
@@ -53,9 +53,9 @@ class Recorder:
         self._pipe = Pipe(settings_file, self._budget, lambda: list(self._exchanges.values()))
 
     def running(self) -> None:
-        """The proxy's name resolution, without answers that clients must not reach.
+        """Makes the proxy's name resolution omit addresses that clients must not reach.
 
-        Here and not by a look-up of our own before: what is checked is then what is connected to.
+        Done here, not by a separate look-up, so that the checked address is also the one that is connected to.
         """
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup"))

@@ -1,4 +1,4 @@
-"""Who may use the recorder, and where it goes for them.
+"""Decides which clients may use the recorder, and which addresses they may reach.
 
 The recorder runs on the host's network, so it could reach what seats must not: the host's own services, other networks,
 the cloud's metadata address. Everything except public addresses of others is refused, whatever name resolved to it.

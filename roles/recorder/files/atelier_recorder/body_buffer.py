@@ -60,7 +60,7 @@ class Tee:
         self.size += len(chunk)
 
     def hold(self, size: int) -> bool:
-        """Reserves memory for other data that is kept as long as the body. False if there is none."""
+        """Reserves memory for other data that is kept as long as the body. Returns False if there is none left."""
         if not self._budget.take(size, self._owner):
             return False
         self._held += size
@@ -108,7 +108,7 @@ def _decode(raw: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
 
 def _inflate(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
     """gzip, with as many members as there are, zlib, and the bare deflate that some servers call deflate."""
-    # 47: the header tells whether it is gzip or zlib; -15: there is none.
+    # 47: zlib detects gzip or zlib by the header; -15: raw deflate without a header.
     bits = 47 if raw[:2] == b"\x1f\x8b" or (raw[:1] == b"\x78" and int.from_bytes(raw[:2], "big") % 31 == 0) else -15
     while raw:
         inflater = zlib.decompressobj(bits)

@@ -28,7 +28,7 @@ _TOO_BIG = 1009  # RFC 6455, "message too big"
 
 
 class BoundedBuffer(ReceiveBuffer):
-    """Takes no more than a head's bytes. What asks it for a line then gets one that is none, and refuses the sender."""
+    """Accepts at most HEAD_BYTES. When full it returns an invalid line, so that the reader refuses the sender."""
 
     overflown = False
 
@@ -74,7 +74,7 @@ def _counted(self: Any, stream_id: int, data: bytes) -> RequestData:
 
 
 class _Paced:
-    """A client's reader, which reads on when what was read has been passed on."""
+    """A client's reader that reads more only after the data so far was passed on."""
 
     def __init__(self, reader: Any, connection: str) -> None:
         self._reader, self._connection = reader, connection
@@ -95,7 +95,7 @@ def install() -> None:
     def events(self: Any) -> Generator[Any]:
         for event in read_events(self):
             yield event
-            # What the relay has collected of the message by now.
+            # The part of the message that the relay has collected so far.
             if isinstance(event, wsproto.events.Message) and sum(map(len, self.frame_buf)) > MESSAGE_BYTES:
                 self.frame_buf = [b""]
                 yield wsproto.events.CloseConnection(code=_TOO_BIG, reason="message too big for the recorder")

@@ -1,4 +1,4 @@
-"""A limit of processor time for what is done with one message. The writer writes for all seats."""
+"""Limits the processor time for one message, because the writer serves all seats."""
 
 from __future__ import annotations
 

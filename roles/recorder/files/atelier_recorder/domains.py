@@ -1,4 +1,4 @@
-"""How often each workspace asked for each domain, and when first and last."""
+"""Counts each workspace's requests per domain, with the times of the first and the last."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Domains:
         self._lock = threading.Lock()
 
     def count(self, workspace: str, host: str, now: int) -> None:
-        """One more request for the host at ``now`` (milliseconds). What is no host name is left out."""
+        """Counts a request for the host at ``now`` (milliseconds). Invalid host names are ignored."""
         name = host.lower().strip("[]").rstrip(".")
         if not _HOST.fullmatch(name):
             return
@@ -41,8 +41,7 @@ class Domains:
                 hosts[name] = [1, now, now]
 
     def flush(self, workspaces: Collection[str], on_error: Callable[[OSError], None]) -> None:
-        """Writes what was counted since. What can't be written now stays counted. Of a workspace that is gone,
-        nothing is kept."""
+        """Writes the new counts. Counts that cannot be written now are kept. Nothing is kept of deleted workspaces."""
         with self._lock:
             pending, self._pending = self._pending, {}
         for gone in self._known.keys() - set(workspaces):
@@ -84,7 +83,7 @@ class Domains:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """What was counted before the recorder started; an unreadable file counts as none."""
+    """The counts from before the recorder started; empty for an unreadable file."""
     try:
         raw = json.loads(path.read_bytes())
         return {

@@ -36,7 +36,7 @@ class Exchange:
     written_at: int = 0
 
     def is_due(self, now: int) -> bool:
-        """Whether what came since its last writing should be safe by now."""
+        """Whether the new data since the last write should be written now."""
         since = now - (self.written_at or self.started)
         return since >= _EVERY and self.response.size > self.written_size * _GROWTH
 

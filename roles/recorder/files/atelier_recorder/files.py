@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-# Readers pass over names that begin with a dot; what a killed recorder left of them goes at the next start.
+# Readers ignore names that begin with a dot; leftovers of a killed recorder are removed at the next start.
 TEMPORARY = ".new-"
 
 

@@ -1,4 +1,4 @@
-"""What the proxy tells the writer, and how it travels.
+"""The messages from the proxy to the writer, and their encoding.
 
 The writer is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
 streams in the proxy's process. All times are milliseconds since 1970.
@@ -22,7 +22,7 @@ class DomainSeen:
 
 @dataclass(frozen=True)
 class Exchanged:
-    """An HTTP call as far as it went. ``number`` tells calls apart; the same one comes again until it is ``final``."""
+    """An HTTP call, possibly incomplete. ``number`` identifies it; it is sent repeatedly until it is ``final``."""
 
     number: int
     address: str
@@ -88,7 +88,7 @@ def pack(message: Message) -> bytes:
 
 
 class Unpacker:
-    """Makes messages of the bytes that come through the pipe, in whatever pieces they come."""
+    """Decodes messages from the bytes of the pipe, which arrive in pieces of any size."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

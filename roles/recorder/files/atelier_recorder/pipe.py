@@ -36,7 +36,7 @@ class Pipe:
         self._thread.start()
 
     def send(self, message: Message) -> None:
-        """Takes memory for what a seat chose of the message while it waits; without any left, the message is lost."""
+        """Reserves memory for the seat's part of the message while it waits; without memory the message is lost."""
         if self._queue.qsize() >= _MOST_WAITING:
             return
         if not self._budget.take(weight(message)):
@@ -48,7 +48,7 @@ class Pipe:
         self._queue.put((exchange, ended, error))
 
     def stop(self) -> None:
-        """Waits until the writer has written what it was sent, at most some seconds."""
+        """Waits some seconds for the writer to write what it was sent."""
         self._queue.put(_STOP)
         self._thread.join(_END_SECONDS)
 
@@ -77,7 +77,7 @@ class Pipe:
 
     def _write(self, message: Message) -> None:
         data = pack(message)
-        for _ in range(2):  # a writer that died is started anew, and told again
+        for _ in range(2):  # a writer that died is restarted and gets the message again
             try:
                 pipe = self._running().stdin
                 if pipe is None:

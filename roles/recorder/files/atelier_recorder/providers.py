@@ -1,4 +1,4 @@
-"""Which requests are LLM calls, and in whose format: by host and path, from a list that sites extend."""
+"""Recognises LLM calls and their format by host and path, from a list that sites can extend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written of a call: a conversation's file."""
+"""Builds the record of a call: the content of a conversation's file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .plain_json import plain, read_json
 from .redact import redact, redact_json_text, redact_text, redact_url
 from .sse import json_events, json_values
 
-# Of a body that could not be read, this much is kept, so that one can see why.
+# Length of the excerpt that is kept of an unreadable body.
 _RAW_CHARACTERS = 4096
 _LONGEST_URL = 65536
-# What every call of the API has. A provider that any host may be needs it, to tell calls from what else is so named.
+# A key that every call of an API has. A provider for any host needs it to exclude other requests.
 _LOOKS = {
     "openai-chat": "messages",
     "openai-responses": "input",
@@ -26,7 +26,7 @@ _LOOKS = {
 
 
 def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] | None:
-    """The record of an HTTP call; None when it is none after all. ``limit``: bytes of each body that are read."""
+    """The record of an HTTP call, or None if it is not an LLM call. ``limit``: bytes of each body that are read."""
     raw, whole_request = decode(call.request, call.request_encoding, limit)
     text = raw.decode("utf-8", "replace")
     body = _object(text)
@@ -50,7 +50,7 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
 
 
 def slow_record(call: Exchanged, timestamp: str) -> dict[str, Any]:
-    """What is written of a call that took too long to read."""
+    """The record of a call that took too long to read."""
     error = "This call took the recorder too long to read; its content is left out."
     short = replace(call, url=call.url[:2000])
     return _record_of(
@@ -117,7 +117,7 @@ def record(
     raw_response: str | None = None,
     secrets: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Durations in milliseconds. What readers filter by stands first: they need not read the rest for it."""
+    """Builds a record. Durations in milliseconds. Keys that readers filter by come first, so they can skip the rest."""
     model = (parsed_request or {}).get("model") or parsed_response.get("model") or ""
     return {
         "timestamp": timestamp,

@@ -1,7 +1,7 @@
-"""Takes out of texts what must never be written: keys, tokens, passwords.
+"""Removes secrets from texts: keys, tokens, passwords.
 
-Headers are not recorded at all. What stood in the credential headers of the same request is taken out wherever else
-it turns up; besides it, whatever has the form of a key that is known, and values under names that say what they are.
+Headers are not recorded at all. The values of a request's credential headers are removed wherever else they occur, and
+so are known forms of keys, and values whose names show that they are secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 MARK = "[redacted]"
 # Shorter values than this are words, not secrets, and taking them out would spoil the text.
 _SHORTEST = 8
-# Of one request. An honest one has a handful; the first are those of the headers in their order.
+# Maximum per request. A normal one has a few; those of the headers come first, in their order.
 _MOST_SECRETS = 100
 _LONGEST_NAME = 100
 _LONGEST_QUERY = 65536
@@ -129,7 +129,7 @@ _JSON_PAIR = re.compile(r'((?<!\\)"((?:[^"\\]|\\.){1,80}+)"\s{0,20}+:\s{0,20}+")
 
 
 def redact_json_text(text: str, secrets: Iterable[str] = ()) -> str:
-    """As ``redact_text``, and JSON in it, whole or broken off, by its names: the arguments of a tool call."""
+    """Like ``redact_text``, and redacts JSON in it, complete or cut, by its names: the arguments of a tool call."""
     return redact_text(
         _JSON_PAIR.sub(lambda pair: pair[1] + (MARK if _SECRET_NAME.fullmatch(pair[2]) else pair[3]), text), secrets
     )

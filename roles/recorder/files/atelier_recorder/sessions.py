@@ -15,13 +15,13 @@ from .messages import SocketMessage, SocketOpened
 from .plain_json import read_json
 from .records import record
 
-# Items of a long session that are remembered as what an answer was given to.
+# Maximum items of a session that are kept as the request of an answer.
 _MOST_ITEMS = 200
 _MOST_CHARACTERS = 1024**2
-# What an answer is recorded with of the session's settings, each up to so many characters.
+# The session's settings that are recorded with an answer, each up to a maximum length.
 _SETTINGS = ("model", "instructions", "tools", "temperature", "modalities", "output_modalities", "voice")
 _LONGEST_SETTING = 256 * 1024
-# Bytes of one answer; what comes beyond is not recorded.
+# Maximum bytes of an answer; the rest is not recorded.
 _LONGEST_ANSWER = 4 * 1024**2
 _ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
 # Sound travels as text in JSON; there is nothing to read in it.
@@ -43,7 +43,7 @@ class Session:
         return self._opened.address
 
     def take(self, seen: SocketMessage) -> Iterator[dict[str, Any]]:
-        """One message. Yields the records that are ready with it. What is no JSON object says nothing here."""
+        """Processes one message; yields the records that it completes. Ignores anything but JSON objects."""
         try:
             event = read_json(seen.content)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What the role wrote down for the recorder: a JSON file with one key for each field below."""
+"""The recorder's settings, written by the role: a JSON file with one key for each field below."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Store:
             self.prune(workspace)
 
     def prune(self, workspace: str) -> None:
-        """Removes what is too old and, oldest first, what is too much. Raises OSError."""
+        """Removes files beyond the maximum age, then the oldest ones beyond the maximum size. Raises OSError."""
         entries = sorted(self._entries(workspace))
         size = sum(entry[1] for entry in entries)
         count = len(entries)
@@ -75,7 +75,7 @@ class Store:
         self._used[workspace] = count, size
 
     def sweep(self) -> None:
-        """Prunes every workspace, and removes what a killed recorder left half-written. Raises OSError."""
+        """Prunes every workspace, and removes incomplete files of a killed recorder. Raises OSError."""
         for entry in os.scandir(self._recordings):
             if entry.is_dir(follow_symlinks=False):
                 for left in (*Path(entry.path).glob(f"{TEMPORARY}*"), *Path(entry.path, FOLDER).glob(f"{TEMPORARY}*")):

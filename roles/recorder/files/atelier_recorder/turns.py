@@ -1,4 +1,4 @@
-"""Whose message is next: that of the seat which has used the least time. A flood loses its own messages only."""
+"""Selects the next message: that of the seat that has used the least time. A flood loses only its own messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .messages import Message, SocketClosed, SocketMessage, SocketOpened, weight
 
 MIB = 1024**2
-# What may wait of one seat, and of all. Below its fair part a seat loses nothing.
+# Maximum waiting messages and bytes per seat, and bytes in total. A seat below its fair share loses nothing.
 MOST_EACH = 5_000
 BYTES_EACH = 24 * MIB
 BYTES_ALL = 96 * MIB

@@ -1,4 +1,4 @@
-"""Which workspace has which address: the table that Atelier keeps, read again whenever it was replaced."""
+"""Maps addresses to workspaces: the table that Atelier writes, read again whenever it was replaced."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ class Workspaces:
         except FileNotFoundError:
             self._stamp, self._ids = None, {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return  # it is being repaired, perhaps; what was known stays true, since addresses are for life
+            return  # perhaps it is being repaired; the old table stays valid, because addresses never change
         else:
             self._stamp, self._ids = stamp, ids

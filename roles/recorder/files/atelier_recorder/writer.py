@@ -1,4 +1,4 @@
-"""The writer: the process that turns what the proxy saw into files. It lives as long as the pipe to it.
+"""The writer: the process that converts the proxy's messages to files. It runs as long as the pipe to it.
 
 python -m atelier_recorder.writer SETTINGS
 """
@@ -26,9 +26,9 @@ from .workspaces import Workspaces
 _TICK_SECONDS = 0.5
 _SWEEP_SECONDS = 3600
 _READ_BYTES = 1024**2
-# What is done at the end; the proxy waits for a few more.
+# Maximum time for the work at the end; the proxy waits a few seconds longer.
 _END_SECONDS = 5
-# Of an answer under way over a WebSocket: how often it is written (ms), and for how long at a time all of them are.
+# Interval for writing an incomplete WebSocket answer (ms), and maximum time for all of them at once.
 _SESSION_EVERY = 5_000
 _SESSIONS_SECONDS = 1.0
 
@@ -57,7 +57,7 @@ class Writer:
             self._say(f"a {type(message).__name__} could not be recorded: {type(error).__name__}")
 
     def tick(self, now: int) -> None:
-        """What is done from time to time: the counts and the answers under way are written, old files go."""
+        """Periodic work: writes counts and incomplete answers, and removes old files."""
         failed: list[OSError] = []
         self._domains.flush(self._workspaces.ids(), failed.append)
         began = time.monotonic()
@@ -159,7 +159,7 @@ class Writer:
 
 
 def main() -> None:
-    # It ends with the pipe, when all was written; not before, when the whole container is told to stop.
+    # Ignore signals: it ends with the pipe, after writing everything, even when the container is stopped.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     writer = Writer(

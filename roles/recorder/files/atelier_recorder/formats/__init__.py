@@ -25,10 +25,10 @@ _PARSERS: dict[str, type[StreamParser]] = {
 
 
 def parse_request(api: str, body: dict[str, Any], url: str) -> dict[str, Any]:
-    """What was asked: model, system, messages, tools (names), parameters. Never raises for odd JSON."""
+    """Parses a request: model, system, messages, tools (names), parameters. Never raises for odd JSON."""
     return _REQUESTS[api](body, url)
 
 
 def new_parser(api: str) -> StreamParser:
-    """What collects the answer, event by event."""
+    """Returns a parser that collects the answer, event by event."""
     return _PARSERS[api]()

@@ -34,7 +34,7 @@ def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def _messages(item: dict[str, Any]) -> list[dict[str, Any]]:
-    """One message; the results of tools, which Anthropic puts into the user's message, become messages of their own."""
+    """Converts one message. Tool results, which Anthropic puts into the user's message, become separate messages."""
     content = item.get("content")
     if not isinstance(content, list):
         return [message(item.get("role"), text_of(content))]

@@ -1,4 +1,4 @@
-"""What the formats share: the one shape of requests and answers, and readers that take any JSON for what it is."""
+"""Shared by the formats: the common structure of requests and answers, and readers that tolerate any JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dicts(value: object) -> list[dict[str, Any]]:
 
 
 def as_json_text(value: object) -> str:
-    """Arguments as text: what is a text already stays as it is, also where it is no whole JSON."""
+    """Converts arguments to text; text stays as it is, even if it is incomplete JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -77,12 +77,12 @@ def request(
 
 
 def parameters(body: Mapping[str, Any], other: Collection[str]) -> dict[str, Any]:
-    """What is neither messages nor tools: the settings of the call."""
+    """The settings of a call: everything but messages and tools."""
     return {name: value for name, value in body.items() if name not in other}
 
 
 class StreamParser:
-    """What an answer says, whether it came whole or in events.
+    """Collects an answer, complete or in events.
 
     Subclasses read events in ``feed`` and whole answers in ``whole``; neither raises for odd JSON.
     """
@@ -92,7 +92,7 @@ class StreamParser:
         self.identifier = ""
         self.content: list[str] = []
         self.reasoning: list[str] = []
-        # By the key that the format tells them apart with, in the order of their first mention.
+        # By the format's key for a call, in the order of their first mention.
         self.tool_calls: dict[object, dict[str, Any]] = {}
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] = {}

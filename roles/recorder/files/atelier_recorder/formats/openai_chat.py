@@ -45,7 +45,7 @@ class ChatParser(StreamParser):
             return
         self._note(event)
         for choice in dicts(event.get("choices")):
-            # Of several choices the first is the conversation's.
+            # Only the first of several choices belongs to the conversation.
             if choice.get("index", 0) == 0:
                 self._add(as_dict(choice.get("delta")) or as_dict(choice.get("message")))
                 self._finish(choice)

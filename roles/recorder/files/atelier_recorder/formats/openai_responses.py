@@ -20,7 +20,7 @@ from .common import (
     tool_call,
 )
 
-# What an answer's text comes in: as text, or as the transcript of what is spoken.
+# Events with an answer's text, or with the transcript of its audio.
 _TEXT_DELTAS = {
     "response.output_text.delta",
     "response.refusal.delta",
@@ -48,7 +48,7 @@ def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def parse_item(item: dict[str, Any]) -> dict[str, Any]:
-    """One item of a conversation as a message."""
+    """Converts one item of a conversation to a message."""
     kind = item.get("type")
     if kind in _CALLS:
         return message("assistant", "", tool_calls=[_call(item)])
