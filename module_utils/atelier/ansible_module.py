@@ -115,7 +115,7 @@ SHARED_SPEC: dict[str, Any] = {
     "site": SITE_SPEC,
     "ready_timeout": {"type": "float", "default": 60},
 }
-# By the names of the documentation's fragments.
+# By the name of the documentation fragment.
 _SHARED_SPECS: Mapping[str, dict[str, Any]] = {
     "atelier": SHARED_SPEC,
     "atelier.site": {"site": SITE_SPEC},
@@ -149,9 +149,9 @@ def run(
     options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **rules: Any,
 ) -> None:
-    """Runs the module that DOCUMENTATION describes: it ends with what ``call`` returns, or with its AtelierError as
-    msg, error_code and details. Beside sentences stand their codes, as ``tagged`` puts them. ``options`` replace those
-    of the documentation, ``rules`` are AnsibleModule's own, such as ``required_one_of``."""
+    """Runs the module that DOCUMENTATION describes: it ends with the result of ``call``, or with its AtelierError as
+    msg, error_code and details. Sentences get their codes beside them (see ``tagged``). ``options`` replace those of
+    the documentation; ``rules`` are AnsibleModule's arguments, such as ``required_one_of``."""
     document = yaml_load(documentation)
     module = AnsibleModule(
         argument_spec={**argument_spec(document), **options},

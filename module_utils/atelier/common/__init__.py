@@ -1,1 +1,1 @@
-"""What every other package of the core uses: errors, messages and their texts, models, validation, files, locks."""
+"""Shared by all packages of the core: errors, messages and their texts, models, validation, files, locks."""

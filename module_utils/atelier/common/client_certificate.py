@@ -21,7 +21,7 @@ class ClientCertificate:
         return cls(pki / "ca.crt", pki / f"{role}.crt", pki / f"{role}.key")
 
     def tls(self) -> ssl.SSLContext:
-        """For connections that check the server's name; made once for each renewal of the certificate, since that takes
+        """The TLS context for connections that check the server's name; created once per certificate, since that takes
         some milliseconds. Raises OSError for a missing or broken file."""
         return _context(self, self.certificate.stat().st_mtime_ns)
 

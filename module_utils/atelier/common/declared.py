@@ -31,8 +31,8 @@ def options(declared: type[Any]) -> dict[str, Any]:
 
 
 def build(declared: type[T], values: Mapping[str, Any], *, prefix: str = "", **derived: Any) -> T:
-    """The object for checked values. ``derived`` holds the fields that need more than a conversion to their type. A
-    setting whose value is None was left out and has its default."""
+    """Creates the object from checked values. ``derived`` holds the fields that need more than a type conversion. A
+    setting with the value None was omitted and gets its default."""
     hints = get_type_hints(declared, include_extras=True)
     made = dict(derived)
     for field in fields(declared):  # type: ignore[arg-type]

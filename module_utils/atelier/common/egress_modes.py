@@ -12,7 +12,7 @@ from typing import Self
 
 
 class Capability(StrEnum):
-    """What a mode's proxy does with requests."""
+    """An ability of a mode's proxy."""
 
     LOG = "log"  # writes each, also a refused one, to an access log in Squid's format
     RECORD = "record"  # records domains and LLM conversations
@@ -52,7 +52,7 @@ class ProxyMode(StrEnum):
 
 
 DEFAULT_MODE = ProxyMode.NONE
-# What clients mean that know of one proxy only (``useProxy``).
+# The mode for clients that know only one proxy (``useProxy``).
 USE_PROXY_MODE = ProxyMode.LOGGING
 PROXIED_MODES = tuple(mode for mode in ProxyMode if mode.proxy)
 

@@ -12,7 +12,7 @@ from .messages import Message
 
 
 class Code(StrEnum):
-    """What went wrong, in a word that programs can compare. The first block is the HTTP contract's own table."""
+    """Error codes, for programs. The first block is the HTTP contract's table."""
 
     INVALID_PROJECT_NAME = "INVALID_PROJECT_NAME"
     INVALID_PROJECT_TYPE = "INVALID_PROJECT_TYPE"

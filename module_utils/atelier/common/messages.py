@@ -36,12 +36,12 @@ class Message(str):
 
     @property
     def remedy(self) -> Message | None:
-        """What to do about it, where there is a text for that."""
+        """The message with the remedy, if there is a text for it."""
         key = f"{self.id}.remedy"
         return Message(key, **self.params) if key in TEXTS else None
 
     def data(self) -> dict[str, Any]:
-        """As plain data."""
+        """The message as plain data."""
         values = {name: _data(value) for name, value in self.params.items()}
         return {"id": self.id, "params": values}
 
@@ -98,7 +98,7 @@ def stored(text: str) -> str:
 
 
 def restored(text: str | None) -> str | None:
-    """What ``stored`` wrote. A code that this version does not know is shown as its words and parameters."""
+    """Reverses ``stored``. A code that this version does not know is shown with its parameters."""
     if text is None or not text.startswith('{"id":'):
         return text
     with suppress(ValueError, KeyError, TypeError, AttributeError):
@@ -116,7 +116,7 @@ def _spelled_out(data: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> object:
-    """What JSON can hold: a larger number is a text. An exception of ours holds a message, any other a text."""
+    """Converts a value for JSON: large numbers to text, our exceptions to their message, others to text."""
     if isinstance(value, Exception) and value.args and isinstance(value.args[0], Message):
         return value.args[0]
     if value is None or isinstance(value, Message | float) or (isinstance(value, int) and abs(value) < 2**63):

@@ -84,8 +84,8 @@ def address(protocol: str, host: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class GitServer:
-    """Where the repositories are. ``base_url`` is what people open, without a slash at its end; ``socket`` the Unix
-    socket of its HTTP API; ``credentials`` the file with the service account's credentials."""
+    """The git server. ``base_url``: the public address without a trailing slash; ``socket``: the Unix socket of its
+    HTTP API; ``credentials``: the file with the service account's credentials."""
 
     service: Annotated[Literal["embedded", "forgejo"], "Whose HTTP API answers, Atelier's own service or Forgejo."]
     owner: Annotated[str, "The account that owns all repositories."]
@@ -98,11 +98,11 @@ class GitServer:
         return f"{self.base_url}/{self.owner}/{repository}"
 
     def clone_url(self, repository: str) -> str:
-        """For people; a seat has ``seat_url``."""
+        """The address for people to clone from; a seat uses ``seat_url``."""
         return f"{self.web_url(repository)}.git"
 
     def seat_url(self, repository: str) -> str:
-        """What ``origin`` is in a seat."""
+        """The address of ``origin`` in a seat."""
         return f"http://{GIT_HOST}:{self.seat_port}/git/{self.owner}/{repository}.git"
 
 
@@ -119,7 +119,7 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class Builds:
-    """What template images are built from."""
+    """The settings for building template images."""
 
     ide_image: Annotated[str, "The image that all templates are built on."]
     template_dirs: Annotated[
@@ -199,13 +199,13 @@ class Site:
         return hmac.digest(self.names_key, workspace_id.encode(), "sha256").hex()[:12]
 
     def container_name(self, workspace_id: str) -> str:
-        """Docker tells it to every seat on the same network."""
+        """The container's name, which Docker's name server reveals to every seat on the same network."""
         if self.names_key is None:
             return f"{self.instance}-{workspace_id}"
         return f"{self.instance}-seat-{self.public_name(workspace_id)}"
 
     def volume_name(self, workspace_id: str) -> str:
-        """Of the volume with the IDE's configuration; no other seat sees it."""
+        """The name of the volume with the IDE's configuration; other seats cannot see it."""
         return f"{self.instance}-{workspace_id}"
 
     def workspace_url(self, workspace_id: str) -> str:
@@ -226,7 +226,7 @@ class Limits:
 
 
 class Workspace(NamedTuple):
-    """A database row: what people want of a workspace, and what became of it.
+    """A database row: the desired and the observed state of a workspace.
 
     A named tuple, because lists create thousands of them, and a frozen dataclass takes ten times as long.
     """

@@ -1,4 +1,4 @@
-"""Seat passwords: made, hashed, compared. The plain text is never stored; argon2id is what code-server verifies."""
+"""Generates, hashes and compares seat passwords. The plain text is never stored; code-server verifies argon2id."""
 
 from __future__ import annotations
 

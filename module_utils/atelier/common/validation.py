@@ -112,7 +112,7 @@ def check_limits(memory: str, cpus: str, quotas: Quotas) -> Limits:
 
 
 def check_password(password: str, field: str = "password") -> str:
-    """8-50 characters, none of them a control character. The error never holds the password itself."""
+    """Checks for 8-50 characters without control characters. The error never contains the password."""
     low, high = PASSWORD_LENGTH
     if not low <= len(password) <= high:
         raise AtelierError(

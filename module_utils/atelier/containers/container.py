@@ -106,7 +106,7 @@ def remove_container(context: NodeContext, name: str) -> None:
 
 
 def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
-    """What a lost database can be rebuilt from. No secrets: everybody who may call Docker reads labels."""
+    """The labels from which a lost database can be rebuilt. No secrets: everybody who may call Docker reads labels."""
     labels = {
         "atelier.instance": context.site.instance,
         "atelier.workspace": workspace.id,
@@ -225,7 +225,7 @@ def is_healthy(address: str, route: SeatRoute = DIRECT) -> bool:
 
 
 def health(address: str, route: SeatRoute = DIRECT) -> SeatResponse | None:
-    """What the IDE at the address, or whatever listens in its place, says of itself; None when that is nothing."""
+    """The health response of the IDE, or of another program at its address; None if nothing answers."""
     with suppress(OSError):
         return route.ask(address, IDE_PORT, "/healthz", seconds=_HEALTH_SECONDS, limit=_MOST_HEALTH)
     return None
@@ -253,11 +253,11 @@ def container_of(context: NodeContext, workspace: Workspace) -> Container | None
 
 
 def observed_status(workspace: Workspace, container: Container | None) -> tuple[Status, str | None]:
-    """What becomes of a row's status when one looks at its container: Docker is the truth about containers."""
+    """The row's status and error, corrected by its container's state: for containers Docker is the authority."""
     if workspace.status is Status.CREATING:
         return Status.CREATING, None
     if is_unreleased(workspace):
-        # Whatever the container does: its user can make it end and start again.
+        # Ignore the container's state: its user can end and restart it.
         return Status.ERROR, workspace.error
     if container is None:
         why = workspace.error if workspace.status is Status.ERROR else None
@@ -266,6 +266,6 @@ def observed_status(workspace: Workspace, container: Container | None) -> tuple[
         return Status.ERROR, Message("container_ends")
     if container.status not in ("running", "paused"):
         return (Status.STOPPED, None) if workspace.status is not Status.ERROR else (Status.ERROR, workspace.error)
-    # One that was seen between an end and the start that Docker made of it runs again.
+    # A container that was observed between its end and Docker's restart runs again.
     stays = workspace.status is Status.ERROR and id_of(workspace.error) != "container_ends"
     return (Status.ERROR, workspace.error) if stays else (Status.RUNNING, None)

@@ -26,7 +26,7 @@ _SUFFIX = r"(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
 
 
 def read_names_key(state_dir: Path) -> bytes | None:
-    """The key for names; None if there is none yet."""
+    """Reads the key for names; None if it does not exist yet."""
     try:
         return bytes.fromhex(_key_file(state_dir).read_text())
     except FileNotFoundError:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """One installation, whatever its machines. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
+    """An installation with all its machines. ``ready_timeout``: seconds an IDE may take until it answers HTTP."""
 
     site: Site
     store: WorkspaceStore
@@ -49,14 +49,14 @@ class Context:
         return self.ready_timeout + 60
 
     def at(self, workspace: Workspace) -> NodeContext:
-        """The installation as seen from the workspace's machine: by the database, since a row that was read before its
-        lock was taken may tell where it was before a move. Raises NODE_UNAVAILABLE when that does not answer."""
+        """The context of the workspace's machine. The database is read again, because a row from before the lock was
+        taken may name the machine before a move. Raises NODE_UNAVAILABLE if the machine does not answer."""
         present = self.store.find(id=workspace.id) if self.site.nodes else None
         return self.on((present or workspace).node)
 
     def left_of(self, workspace: Workspace) -> NodeContext:
-        """As ``at``. Of a workspace whose machine was removed, the controller has all that is left: it is there like
-        one whose container is gone."""
+        """Like ``at``, but for a workspace whose machine was removed it returns the controller's context. There the
+        workspace looks like one whose container is gone."""
         return self.on() if id_of(workspace.error) == "machine_removed" else self.at(workspace)
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
@@ -75,8 +75,8 @@ class Context:
         return [self.on(), *filter(None, _side_by_side(opened, self.site.nodes))]
 
     def at_each(self, work: Callable[[NodeContext], T]) -> list[T]:
-        """What ``work`` returns for each machine that answers until it is done, the controller first. They are asked
-        side by side."""
+        """Runs ``work`` for all machines in parallel; returns the results of those that answered throughout, the
+        controller's first."""
 
         def attempt(here: NodeContext) -> list[T]:
             try:
@@ -89,7 +89,7 @@ class Context:
         return [found for each in _side_by_side(attempt, self.everywhere()) for found in each]
 
     def cpus(self) -> int:
-        """Cores of all machines that tell them, at least one: how much can be done side by side."""
+        """Number of cores of all machines that answer, at least 1, as a measure for parallel work."""
 
         def of(here: NodeContext) -> int:
             with suppress(AtelierError):
@@ -130,7 +130,7 @@ def node_routes(store: WorkspaceStore) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class NodeContext(Context):
-    """An installation on one of its machines, with that one's engine."""
+    """An installation on one of its machines, with this machine's engine."""
 
     node: str
     engine: Engine

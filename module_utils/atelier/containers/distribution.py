@@ -18,7 +18,7 @@ from .context import Context, NodeContext
 _COLLECT_SECONDS = 600.0
 # Seconds that a run waits for another one that moves the same image.
 _TRAVEL_SECONDS = 1800.0
-# Also manifests that lost their name to a newer image, such as a template's.
+# Includes manifests whose name now belongs to a newer image, such as a template's.
 _COLLECT = "exec /usr/bin/docker-registry garbage-collect --delete-untagged /settings/config.yml >/dev/null"
 
 
@@ -28,10 +28,10 @@ def remote_name(site: Site, name: str) -> str:
 
 
 def image_at(here: NodeContext, there: NodeContext, name: str) -> str:
-    """The name, at ``here``, of an image that ``there`` has under ``name``, which is no id.
+    """Returns the name at ``here`` of an image that ``there`` has under ``name`` (a name, not an id).
 
-    It is brought here, unless it is the same machine or has it. Docker moves only the layers that the other side lacks.
-    Raises SNAPSHOT_FAILED when there is no such image, and what pushing and pulling raise.
+    The image is transferred unless ``here`` has it. Docker transfers only the layers that the other side lacks. Raises
+    SNAPSHOT_FAILED if the image does not exist, and the errors of pushing and pulling.
     """
     if here.node == there.node:
         return name
@@ -80,7 +80,7 @@ def stored(site: Site, kind: str) -> list[str]:
 
 
 def withdraw(context: Context, names: Iterable[str]) -> None:
-    """Deletes images from the registry. What can't be deleted now is left to ``reconcile``."""
+    """Deletes images from the registry. ``reconcile`` deletes what cannot be deleted now."""
     if not context.site.nodes:
         return
     with suppress(AtelierError):
@@ -100,7 +100,7 @@ def collect_garbage(context: Context) -> bool:
     with context.locks.image_collection() as alone:
         if not alone:
             return False
-        # What is deleted from here on is for the next time.
+        # Images that are deleted from now on are left to the next collection.
         _garbage_note(context.site).unlink(missing_ok=True)
         code, said = context.on().engine.execute(
             f"{context.site.instance}-registry", ["/bin/sh", "-c", _COLLECT], seconds=_COLLECT_SECONDS

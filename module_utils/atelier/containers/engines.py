@@ -55,7 +55,7 @@ class Engines:
             return engine.swarm_id()
 
     def _open(self, node: str) -> DockerEngine:
-        # Not while it connects: a machine that does not answer must not hold up the others.
+        # Do not hold the lock while connecting: a machine that does not answer must not block the others.
         engine = self._opened.get(node)
         if engine is None:
             engine = open_engine(self._site, node, patience=self._patience)
@@ -64,14 +64,14 @@ class Engines:
         return engine
 
     def down(self) -> set[str]:
-        """The machines that Docker Swarm calls down, or that were removed from it, as of the last two seconds.
-        ``unknown`` is what it says of all of them after its own restart."""
+        """The machines that are down or removed according to Docker Swarm, up to two seconds old. ``unknown``, the
+        state of all machines after Swarm's own restart, does not count as down."""
         found = self._recent_members()
         removed = {node.name for node in self._site.nodes} - found.keys() if found else set()
         return removed | {name for name, node in found.items() if node.state == "down"}
 
     def _recent_members(self) -> dict[str, SwarmNode]:
-        """As ``swarm_nodes``, as of the last two seconds."""
+        """Like ``swarm_nodes``, up to two seconds old."""
         if self._site.nodes and time.monotonic() > self._asked_at + _STATE_SECONDS:
             self._members = self.swarm_nodes()
             self._asked_at = time.monotonic()
@@ -82,13 +82,13 @@ class Engines:
             engine.close()
 
     def route(self, node: str) -> SeatRoute:
-        """How the seats of the machine are reached. Raises NODE_UNAVAILABLE for one that the inventory lost."""
+        """The route to the machine's seats. Raises NODE_UNAVAILABLE for one that is not in the inventory."""
         if node not in self._routes:
             self._routes[node] = route_to(self._site, node)
         return self._routes[node]
 
     def machines(self) -> list[Machine] | None:
-        """Those that take new workspaces now, ready and active; None on a single machine, which needs no choice."""
+        """The machines that are ready and active for new workspaces; None on a single machine."""
         if not self._site.nodes:
             return None
         return [
@@ -107,8 +107,8 @@ class Engines:
         return int(node.memory * self._site.memory_overcommit)
 
     def node_labels(self, wanted: Sequence[str], otherwise: str = "") -> str:
-        """What a row keeps of the labels that its machine must have; ``otherwise`` is what it has where none are
-        wanted. Raises VALIDATION_ERROR when no machine has them, as on a single machine."""
+        """The labels for a row: those that its machine must have, or ``otherwise`` if none are wanted. Raises
+        VALIDATION_ERROR if no machine has them, as on a single machine."""
         labels = wanted or otherwise.split(",")
         if not any(labels):
             return ""
@@ -121,17 +121,17 @@ class Engines:
         return {name: found[name] for name in self._site.node_names if name in found}
 
     def swarm_members(self) -> dict[str, SwarmNode]:
-        """As ``swarm_nodes``, with machines that the inventory lost."""
+        """Like ``swarm_nodes``, including machines that are not in the inventory."""
         return {node.labels.get(_NODE_LABEL, ""): node for node in self._open(CONTROLLER).swarm_nodes()}
 
 
 def _labels(node: SwarmNode) -> frozenset[str]:
-    """Those that the inventory gave the machine."""
+    """The labels that the inventory gave the machine."""
     return frozenset(f"{name}={value}" for name, value in node.labels.items() if name != _NODE_LABEL)
 
 
 def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:
-    """A connection of its own to a machine's engine. Raises as ``Engines.of``."""
+    """Opens a separate connection to a machine's engine. Raises the same errors as ``Engines.of``."""
     if node == CONTROLLER:
         return DockerEngine(site.engine_url, patience=patience)
     found = _known(site, node)
@@ -141,7 +141,7 @@ def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS
 
 
 def route_to(site: Site, node: str) -> SeatRoute:
-    """How the controller reaches the machine's seats. Raises NODE_UNAVAILABLE for one that the inventory lost."""
+    """The controller's route to the machine's seats. Raises NODE_UNAVAILABLE for one that is not in the inventory."""
     gateway = "" if node == CONTROLLER else _known(site, node).gateway
     if not gateway:
         return DIRECT

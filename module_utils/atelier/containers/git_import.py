@@ -18,10 +18,10 @@ from .container import CONFIG_FOLDER, CONFIG_GID
 from .context import NodeContext
 from .save_work import cause
 
-# In the volume that no commit of the container contains, and for no longer than git needs it.
+# In the volume, which no commit of the container contains, and deleted as soon as git is done.
 _ACCESS_FILE = PurePosixPath(CONFIG_FOLDER, "git-clone")
 _MESSAGE_LENGTH = 600
-# For all but git: the old files are removed, the new ones moved.
+# Seconds for removing the old files and moving the new ones.
 _MOVE_SECONDS = 120.0
 _REMOVE_SECONDS = 15.0
 
@@ -66,7 +66,7 @@ def _fetched(context: NodeContext, container: str, order: Sequence[str], seconds
 
 @contextmanager
 def _access_in_seat(context: NodeContext, container: str, access: GitAccess | None) -> Iterator[None]:
-    """For the length of the block the seat has the file that git asks for user and token."""
+    """Puts the file with user and token, which git reads, into the seat for the block."""
     if access is None:
         yield
         return
@@ -75,8 +75,8 @@ def _access_in_seat(context: NodeContext, container: str, access: GitAccess | No
         context.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
         yield
     finally:
-        # Emptied first: the seat may keep every program from being started in it. Where the engine is gone the seat is
-        # made anew, and its volume with it.
+        # Empty it first: the seat may prevent every program from starting. If the engine is gone, the seat and its
+        # volume are created again.
         with suppress(AtelierError):
             context.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, b"", uid=0, gid=0, mode=0)])
             command = ["/bin/rm", "-f", str(_ACCESS_FILE)]

@@ -51,7 +51,7 @@ def repository_for(
     if not wanted:
         yield lambda: None
     elif context.site.git is None:
-        # No message if it was pushed before the git server was turned off.
+        # No message if it was pushed before the git server was disabled.
         problem = None if workspace.repository else not_installed(workspace)
         yield lambda: context.store.update(workspace.id, git_problem=problem)
     else:
@@ -65,7 +65,7 @@ def _push(context: NodeContext, workspace: Workspace, promise: Future[Grant], re
     try:
         connect(context, workspace, promise.result(), restore=restore)
     except AtelierError as error:
-        # Not git's: then the making itself is interrupted.
+        # Not an error of git: the creation itself is interrupted.
         if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
             raise
         context.store.update(workspace.id, git_problem=problem_of(workspace, error))
@@ -73,7 +73,7 @@ def _push(context: NodeContext, workspace: Workspace, promise: Future[Grant], re
 
 @dataclass(frozen=True)
 class Grant:
-    """What the git server has ready for a seat."""
+    """A seat's repository and branch on the git server."""
 
     repository: str
     branch: str
@@ -134,7 +134,7 @@ def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
 
 
 def put_git_files(context: NodeContext, workspace: Workspace, contents: Mapping[str, bytes]) -> None:
-    """Writes what ``git_files`` returned into the seat's container."""
+    """Writes the files that ``git_files`` returned into the seat's container."""
     if contents:
         files = [_git_file(name, content) for name, content in contents.items()]
         context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, files)
@@ -204,8 +204,8 @@ def seat_gitconfig(context: Context, workspace: Workspace) -> bytes:
 
 
 def _own_repository(context: Context, forge: Forge, workspace: Workspace) -> str:
-    """Its name: one that a killed run made for this workspace, or a new one. It is known by the mark in it, which seats
-    may read."""
+    """The name of the workspace's repository: one that a killed run created for it, or a new one. It is recognised by a
+    mark in it, which seats may read."""
     mark = f"({context.site.public_name(workspace.id)})"
     name = repository_name(workspace.name)
     for candidate in islice(candidates(name), _TRIED_NAMES):
@@ -244,5 +244,5 @@ def _is_unused(context: Context, forge: Forge, workspace: Workspace, branch: str
 
 
 def _answer(credential: Credential) -> bytes:
-    """What the seat's credential helper gives git."""
+    """The output of the seat's credential helper for git."""
     return f"username={credential.user}\npassword={credential.token}\n".encode()

@@ -1,7 +1,7 @@
-"""Brings the whitelists and the proxies' clients to the nodes.
+"""Copies the whitelists and the proxies' clients to the nodes.
 
-The files on the controller are what all machines work with. They are read and brought while the node is locked, so an
-older list never follows a newer one.
+The files on the controller are authoritative for all machines. They are read and copied while the node is locked, so an
+older list never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..engine.several import ask_all
 from .context import NodeContext
 from .engines import Engines
 
-# What one machine that hangs may keep its callers waiting.
+# Maximum seconds that a machine that hangs can delay its callers.
 PATIENCE_SECONDS = 10
 _LOCK_SECONDS = 30.0
 # Twenty seats that start at once ask once.
 _FRESH_SECONDS = 5.0
-# What this process confirmed last, and when, by installation and node.
+# The lists that this process confirmed last, with the time, by installation and node.
 _confirmed: dict[tuple[Path, str], tuple[Lists, float]] = {}
 
 
@@ -78,8 +78,8 @@ class NodeLists:
 
 
 def ready_proxy(context: NodeContext, workspace: Workspace) -> None:
-    """Before a workspace with a proxy starts on a node: its proxies know the current lists, and whose its address is.
-    Raises as ``NodeLists.bring``."""
+    """Ensures, before a workspace starts on a node, that its proxies have the current lists and know its address.
+    Raises the same errors as ``NodeLists.bring``."""
     if context.node != CONTROLLER and workspace.proxy_mode.proxy:
         lists = NodeLists(context.site, context.store, context.locks, context.ready_timeout)
         lists.bring(context.node, context.engine, fresh=_FRESH_SECONDS)

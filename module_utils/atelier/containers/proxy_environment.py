@@ -16,7 +16,7 @@ _LARGEST_CERTIFICATE = 1024**2
 _UPDATE = "/usr/sbin/update-ca-certificates"
 # Java takes some seconds for its own bundle.
 _UPDATE_SECONDS = 120.0
-# Where Debian's update-ca-certificates finds a site's own authorities.
+# The folder of update-ca-certificates (Debian) for a site's own certificate authorities.
 _CA_FOLDER = PurePosixPath("/usr/local/share/ca-certificates")
 
 
@@ -40,7 +40,7 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
     # Node and Java do not look at these by themselves.
     environment |= {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
     if mode.intercepts:
-        # For programs with their own bundle that ignore Debian's.
+        # Variables for programs that ignore Debian's bundle.
         bundled = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
         environment |= dict.fromkeys(bundled, _BUNDLE) | {"NODE_EXTRA_CA_CERTS": str(_ca_in_seat(mode))}
     return environment
@@ -69,7 +69,7 @@ def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
 
 def trust_proxy_ca(context: NodeContext, container: str) -> None:
     """Takes it into the bundles of Debian and Java, in the running seat, as root."""
-    # It runs and reads only files owned by root: the engine's PATH has no folder of the seat's user.
+    # Safe as root: it runs and reads only root's files, and the engine's PATH has no folder of the seat's user.
     code, output = context.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
         raise AtelierError(

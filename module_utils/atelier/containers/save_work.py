@@ -16,7 +16,7 @@ _SAID = re.compile(r"^atelier: (\w+) (.+)$", re.MULTILINE)
 _NOTE = re.compile(r"^atelier: note (\w+) ?(.*)$", re.MULTILINE)
 _CAUSE = re.compile(r"(?:|.*\s)atelier: (old_image|nothing_in_it|files_there)", re.DOTALL)
 _TIMED_OUT = 124  # timeout(1)
-# What the script notes: the message by its code, and the parameter that the rest of the line is.
+# The script's notes: for each code the message, and the parameter that the rest of the line is.
 _NOTES = {
     **dict.fromkeys(("no_git", "git_broken", "git_broken_unpushed", "on_no_branch", "no_commit", "no_branch")),
     **dict.fromkeys(("no_git_server", "midway_rebase", "midway_merge")),
@@ -25,20 +25,20 @@ _NOTES = {
 }
 _NOTE_LENGTH = 400
 _MOST_NOTES = 4
-# The seat's user may write what the script would say. Git's names of branches are files, and so no longer than this.
+# The seat's user may forge the script's output. Branch names are file names for git, so at most this long.
 _BRANCH_LENGTH = 255
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # Seconds for git's own work on the files, and for a push.
 _COMMIT_SECONDS = 90
 _PUSH_SECONDS = 45
-# For all of it. The script gives each program less; this holds also where the seat's user stops them.
+# Total timeout. The script has a shorter one per program, but the seat's user could stop those.
 _SECONDS = 150
 SCRIPT = Path(__file__).parent / "scripts" / "commit_and_push.sh"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What became of a seat's uncommitted work; ``note`` says why it was not committed or pushed."""
+    """The result for a seat's uncommitted work; ``note`` says why it was not committed or pushed."""
 
     branch: str | None = None
     commit: str | None = None
@@ -48,8 +48,8 @@ class Saved:
 
 
 def save_work(context: NodeContext, workspace: Workspace) -> Saved:
-    """Commits what a running seat has not committed, on the branch that it is on, and pushes to the seat's own. Never
-    raises for what git says: the files are there in any case."""
+    """Commits a running seat's uncommitted work on its current branch, and pushes it to the seat's own branch. Never
+    raises for errors of git: the files are kept in any case."""
     git, repository = context.site.git, workspace.repository
     order = [
         *(workspace.branch or "", workspace.name, seat_email(context, workspace)),
@@ -73,8 +73,8 @@ def seat_email(context: Context, workspace: Workspace) -> str:
 
 
 def cause(said: str, code: int, seconds: float) -> str:
-    """Why a script in a seat ended with that code: by the code that it printed itself, or else what programs in it
-    said."""
+    """The reason for a script's exit code in a seat: the code that the script printed, otherwise the output of its
+    programs."""
     found = _CAUSE.fullmatch(said)
     if found:
         return Message(found[1])
@@ -82,7 +82,7 @@ def cause(said: str, code: int, seconds: float) -> str:
 
 
 def saved_from(code: int, output: str) -> Saved:
-    """What the script said."""
+    """Parses the script's output."""
     said = dict(_SAID.findall(output))
     branch, commit = said.get("branch"), said.get("commit", "")
     notes = [_note(id, text) for id, text in _NOTE.findall(output)[-_MOST_NOTES:] if id in _NOTES]

@@ -45,15 +45,15 @@ class SeatResponse:
 
 @dataclass(frozen=True)
 class SeatRoute:
-    """How the controller reaches the seats of one machine: directly, or through the node's gateway, which has to be
-    told the seat (the role node_gateway)."""
+    """The controller's route to the seats of one machine: direct, or through the node's gateway, which needs the seat's
+    address in a header (the role node_gateway)."""
 
     node: str = ""
     gateway: tuple[str, int] | None = None
     tls: ssl.SSLContext | None = None
 
     def ask(self, address: str, port: int, path: str, *, seconds: float, limit: int) -> SeatResponse:
-        """As ``ask``, of the seat with that address."""
+        """Like the function ``ask``, for the seat with that address."""
         if self.gateway is None:
             return ask((address, port), path, seconds=seconds, limit=limit)
         seat = {"Host": f"{address}:{port}", "X-Atelier-Seat": f"{address}:{port}"}

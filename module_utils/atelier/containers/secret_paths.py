@@ -28,7 +28,7 @@ def without_git_credentials(content: bytes) -> bytes:
 
 
 def names_only(content: bytes) -> bytes:
-    """The names of environment variables without their values, which a program needs to know what it lacks."""
+    """Removes the values of environment variables; a program needs the names to know what is missing."""
     return b"".join(match[0] + b"\n" for match in _VARIABLE.finditer(content))
 
 
@@ -42,7 +42,7 @@ def _below_home(replacement: Callable[[bytes], bytes], *names: str) -> dict[str,
     return {f"{HOME}/{name}": replacement for name in names}
 
 
-# Those that are committed are part of the exercise: a clone has git's objects, and with them their content.
+# Committed ones are part of the exercise: a clone has git's objects, and so their content.
 VARIABLES = tuple(f"/workspace/{name}" for name in (".env", ".env.local", ".env.production", ".envrc"))
 INDEX = "/workspace/.git/index"
 
@@ -67,7 +67,7 @@ KNOWN_PLACES: Mapping[str, Callable[[bytes], bytes]] = {
     **_below_home(blank, ".pulumi/credentials.json", ".password-store", ".local/share/keyrings", ".databrickscfg"),
     **_below_home(blank, ".pgpass", ".my.cnf", ".mylogin.cnf", ".curlrc", ".wgetrc"),
     **_below_home(empty_json, ".docker/config.json", ".config/containers/auth.json", ".kaggle/kaggle.json"),
-    # Assistants and what they are signed in with.
+    # Credentials of assistants.
     **_below_home(blank, ".gemini", ".cache/huggingface/token", ".config/openai"),
     **_below_home(empty_json, ".claude.json", ".claude/.credentials.json", ".codex/auth.json"),
     **_below_home(empty_json, ".local/share/opencode/auth.json"),

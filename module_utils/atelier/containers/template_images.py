@@ -19,7 +19,7 @@ from .context import NodeContext, Progress
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "roles" / "workspace_image" / "files" / "templates"
 _INPUTS = "atelier.inputs"
-# How much longer than one build a process waits for another that builds the same template.
+# Extra time, beyond one build, that a process waits for another that builds the same template.
 _LOCK_MARGIN_SECONDS = 60
 _AS_ROOT = """USER root
 {lines}
@@ -46,8 +46,8 @@ def template_folders(builds: Builds | None) -> Mapping[str, Path]:
 
 
 def made_from(labels: Mapping[str, str]) -> str:
-    """A digest of what an image was made from, or the template's image below a container, by their labels: snapshots
-    have the labels of the image that they began with. Empty if it has none."""
+    """The digest of an image's inputs, or of the template's image below a container, from their labels: snapshots have
+    the labels of the image that they began with. Empty if there is none."""
     return labels.get(_INPUTS, "")
 
 
@@ -65,8 +65,8 @@ class TemplateImages:
         return cls(context.site, context.engine, context.locks, context.progress)
 
     def require(self, template: str, *, check_mode: bool = False) -> None:
-        """Builds the template's image if it is missing. Raises INVALID_PROJECT_TYPE for an unknown template, and what
-        ``Engine.build`` raises."""
+        """Builds the template's image if it is missing. Raises INVALID_PROJECT_TYPE for an unknown template, and the
+        errors of ``Engine.build``."""
         if self._image(template) is None:
             folder = self._folder(template)
             if not check_mode:
@@ -82,8 +82,8 @@ class TemplateImages:
         return True
 
     def bring_up_to_date(self, template: str, *, check_mode: bool = False) -> str:
-        """As ``refresh``; returns what the image is made from, as ``made_from`` does. If the template's folder is gone,
-        its image is left as it is. Raises INVALID_PROJECT_TYPE if that is gone, too."""
+        """Like ``refresh``; returns the digest of the image's inputs, like ``made_from``. If the template's folder is
+        gone, its image is kept. Raises INVALID_PROJECT_TYPE if the image is gone, too."""
         image = self._image(template)
         if image is not None and template not in template_folders(self.site.builds):
             return made_from(image.labels)
@@ -92,7 +92,7 @@ class TemplateImages:
         return self._inputs(folder)
 
     def current(self) -> dict[str, str]:
-        """By template, what its image would be made from now. Raises TEMPLATE_BUILD_FAILED without the IDE's image."""
+        """The digest of the present inputs by template. Raises TEMPLATE_BUILD_FAILED without the IDE's image."""
         return {name: self._inputs(folder) for name, folder in template_folders(self.site.builds).items()}
 
     def built(self) -> list[str]:
@@ -150,7 +150,7 @@ class TemplateImages:
         return image is not None and image.labels.get(_INPUTS) == self._inputs(folder)
 
     def _inputs(self, folder: Path) -> str:
-        """A digest of what the image is made from: the template's files and the IDE's image."""
+        """A digest of the image's inputs: the template's files and the IDE's image."""
         ide = self.engine.image(self._builds.ide_image)
         if ide is None:
             missing = Message("template_without_ide", image=self._builds.ide_image)

@@ -105,7 +105,7 @@ def _claimed(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str 
 
 
 class _Row(Protocol):
-    """What of a workspace tells whether it is a seat."""
+    """The columns of a workspace that decide whether it is a seat."""
 
     @property
     def id(self) -> str: ...
@@ -213,7 +213,7 @@ class Claims:
                 browsers.update([place[0]] if place[0] else [])
                 sources.update([place[1]] if place[1] else [])
                 outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
-            # Of what was read, these claims have changed nothing.
+            # These claims did not change the rows that were read.
             self._known = self._store.version(), usable
         return outcomes
 
@@ -226,7 +226,7 @@ class Claims:
             "SELECT id, name, group_name, cloned_from, status, stop_reason FROM workspaces ORDER BY sequence"
         )
         seats = pool([_Candidate._make(row) for row in found.fetchall()], self._group)
-        # Those that run first: nobody waits for these.
+        # Running seats first, because nobody has to wait for them.
         return sorted(filter(self._is_usable, seats), key=lambda seat: seat.status != Status.RUNNING)
 
     def _is_usable(self, seat: _Candidate | Workspace) -> bool:

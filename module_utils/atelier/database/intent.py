@@ -30,8 +30,8 @@ def stopped_on_purpose(store: WorkspaceStore, workspace_id: str, reason: StopRea
 
 
 def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason = StopReason.PERSON) -> None:
-    """Notes that a workspace whose container is down already, for whatever reason, is to stay so. One that is being
-    made, or whose status says otherwise, is left alone. One that is stopped has not become idle."""
+    """Records that a workspace whose container is already down is to stay down. Has no effect on one that is being
+    created, or whose status contradicts. ``idle`` does not replace another reason of a stop."""
     with store.transaction() as db:
         db.execute(
             "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1, stop_reason = ?2"
@@ -42,7 +42,7 @@ def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason
 
 
 def sleepers(store: WorkspaceStore, reasons: Sequence[str]) -> list[str]:
-    """Ids of the workspaces that were stopped for one of the reasons and whose start has not begun."""
+    """Ids of the workspaces that were stopped for one of the reasons and are not being started."""
     with store.reading() as db:
         rows = db.execute("SELECT id, stop_reason FROM workspaces WHERE stop_reason IS NOT NULL").fetchall()
     return [id for id, reason in rows if reason in reasons]
@@ -60,7 +60,7 @@ def wake(store: WorkspaceStore, ids: Sequence[str], reasons: Sequence[str]) -> l
 
 
 def back_to_sleep(store: WorkspaceStore, ids: Sequence[str]) -> None:
-    """Notes that those of the workspaces whose start was not even begun sleep on."""
+    """Records that those of the workspaces that were not started remain asleep."""
     with store.transaction() as db:
         db.executemany(
             "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1"
@@ -94,7 +94,7 @@ class Present:
 
 
 def present(store: WorkspaceStore, ids: Sequence[str]) -> dict[str, Present]:
-    """Of those of the workspaces that exist, by id."""
+    """The present state of the workspaces that exist, by id."""
     query = "SELECT wanted, orders, passwords, password_hash FROM workspaces WHERE id = ?"
     with store.reading() as db:
         rows = {id: db.execute(query, (id,)).fetchone() for id in ids}

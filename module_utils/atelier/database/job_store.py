@@ -160,7 +160,7 @@ class Jobs:
         return JobEvent(int(cursor.lastrowid or 0), moment, kind, data)
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
-        """What happened in the job after the event of that number."""
+        """The job's events after the one with that number."""
         with self.store.reading() as db:
             rows = db.execute(
                 "SELECT sequence, at, kind, data FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence",

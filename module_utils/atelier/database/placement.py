@@ -44,10 +44,10 @@ def _parts(labels: str) -> frozenset[str]:
 
 
 def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mapping[str, int]) -> list[str]:
-    """The node of each workspace, each put where most memory is left, so that a batch spreads.
+    """Returns the node of each workspace: the one with most free memory, so that a batch spreads.
 
-    ``sizes`` are the workspaces' memory in bytes, ``promised`` what those that run have of each node. Raises NO_ROOM
-    when not all fit: then none is placed.
+    ``sizes``: the workspaces' memory in bytes; ``promised``: memory of running workspaces by node. Raises NO_ROOM if
+    not all fit; then none is placed.
     """
     left = _left(machines, promised)
     placed: list[str] = []
@@ -85,7 +85,7 @@ def as_many_as_fit(machines: Sequence[Machine], size: int, promised: Mapping[str
 
 
 def _left(machines: Sequence[Machine], promised: Mapping[str, int]) -> dict[str, int]:
-    # By name where two have as much, so that the same order gives the same answer.
+    # Sort by name if two are equal, for reproducible results.
     return {
         machine.name: machine.memory - promised.get(machine.name, 0)
         for machine in sorted(machines, key=lambda machine: machine.name)

@@ -47,7 +47,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Batch:
-    """One clone order: kept until its result was handed over, so that a killed run can be finished."""
+    """A clone order, kept until its result was returned, so that a killed run can be completed."""
 
     id: str
     source_id: str
@@ -57,8 +57,8 @@ class Batch:
 def clone_order(
     source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
 ) -> Reservation:
-    """What a clone inherits from its source: limits, group, egress, git address, repository, the labels of its machine;
-    no password or notes."""
+    """The reservation for a clone. It inherits the source's limits, group, egress, git address, repository and machine
+    labels; no password or notes."""
     return Reservation(
         name=name,
         template=source.template,
@@ -77,7 +77,7 @@ def clone_order(
 
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
-    # By position: a list makes thousands of these.
+    # By position for speed: a list creates thousands of these.
     git_problem, sessions, batch, error, status, mode, reason, memory, cpus = row[17:]
     kept = (*row[:17], restored(git_problem), sessions, batch, restored(error))
     return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], reason, _limits(memory, cpus)))

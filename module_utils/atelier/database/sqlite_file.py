@@ -19,7 +19,7 @@ _MOST_COPIES = 5
 
 @contextmanager
 def opened_alone(folder: Path) -> Iterator[None]:
-    """Holds the folder. Of two processes that make WAL of a new file at once, SQLite tells one that it is locked."""
+    """Locks the folder. SQLite raises "locked" for one of two processes that switch a new file to WAL concurrently."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -29,14 +29,14 @@ def opened_alone(folder: Path) -> Iterator[None]:
 
 
 def put_aside(path: Path, version: int) -> None:
-    """Copies the database, of that version, into the folder of copies beside it, and removes all but the newest five
-    copies. Another connection may hold its write lock. Raises OSError and what SQLite raises."""
+    """Copies the database with that version to the folder of copies beside it, and keeps the newest five copies.
+    Another connection may hold its write lock. Raises OSError and SQLite's errors."""
     folder = path.parent / COPIES
     folder.mkdir(mode=0o700, exist_ok=True)
     partial = folder / "unfinished"
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)
-    # Through a connection of its own: SQLite copies none that has begun to write.
+    # Use a separate connection: SQLite cannot copy one with an open write transaction.
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
         source.backup(copy)
     partial.replace(folder / f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-schema-{version}.sqlite3")

@@ -31,7 +31,7 @@ from .rows import COLUMNS, MUTABLE, Batch, Reservation, clone_order, workspace_f
 from .sqlite_file import opened_alone, put_aside, unusable
 
 _BUSY_SECONDS = 30
-# A sentence with a code is bound as JSON, whatever the column.
+# Messages are stored as JSON in any column.
 sqlite3.register_adapter(Message, stored)
 
 
@@ -107,7 +107,7 @@ class WorkspaceStore:
         return workspace_from(row) if row else None
 
     def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
-        """As ``find``, but raises PROJECT_NOT_FOUND, naming ``field`` as the parameter at fault."""
+        """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` as the parameter at fault."""
         workspace = self.find(id=id, name=name)
         if workspace is None:
             raise AtelierError(
@@ -226,10 +226,9 @@ class WorkspaceStore:
         memory: Mapping[str, int] | None = None,
         dry_run: bool = False,
     ) -> None:
-        """Marks a workspace as one that runs (or, with CREATING, that is being made), if the ceiling for those allows
-        and its machine has memory for it; with ``dry_run``, only tries. ``memory``: the bytes that each machine may
-        promise, with several machines. Whatever a beginning elsewhere left to do is over. Raises
-        CONCURRENT_LIMIT_REACHED and NO_ROOM."""
+        """Marks a workspace as running (or, with CREATING, as being created) if the limit of running workspaces and the
+        machine's memory allow it; with ``dry_run``, only checks. ``memory``: bytes that each machine can promise, with
+        several machines. Ends an unfinished begin elsewhere. Raises CONCURRENT_LIMIT_REACHED and NO_ROOM."""
         with self._transaction(dry_run):
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
             if not self._is_promised(workspace_id):
@@ -262,7 +261,7 @@ class WorkspaceStore:
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
 
     def room(self, owner: str, mode: ProxyMode) -> dict[str, int]:
-        """How many more workspaces each of the quotas allows, and the addresses of the mode's network, by its name."""
+        """The number of further workspaces that each quota and the mode's network addresses allow, by name."""
         with self.reading():
             owned, running = self._usage(owner)
             used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
@@ -292,7 +291,7 @@ class WorkspaceStore:
             self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
 
     def import_row(self, workspace: Workspace) -> None:
-        """Takes in a row as it is (a container that the database lost), whatever the quotas say."""
+        """Inserts a row unchanged (for a container that the database lost), regardless of quotas."""
         with self._transaction():
             self._write(workspace)
             self._db.execute(
@@ -303,14 +302,14 @@ class WorkspaceStore:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One ``BEGIN IMMEDIATE`` transaction on the database's connection. Writes of this thread inside it belong to
-        it: all of them are kept, or none."""
+        """A ``BEGIN IMMEDIATE`` transaction on the database's connection. All writes of this thread inside it are
+        committed or none."""
         with self._transaction():
             yield self._db
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The database's connection, for reads. Raises REGISTRY_ERROR for what SQLite raises."""
+        """The database's connection, for reads. Raises REGISTRY_ERROR for SQLite's errors."""
         with self._mutex:
             try:
                 yield self._db
@@ -340,7 +339,7 @@ class WorkspaceStore:
                 raise unusable(self._path, error) from error
             finally:
                 self._is_writing = False
-                # On a full disk SQLite ends some transactions itself.
+                # On a full disk SQLite rolls some transactions back itself.
                 if self._db.in_transaction:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
@@ -407,7 +406,7 @@ class WorkspaceStore:
     def _place(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[str]:
         if machines is None or not orders:
             return [CONTROLLER] * len(orders)
-        # Those of one request are alike.
+        # All orders of a request have the same labels.
         fit = with_labels(machines, orders[0].node_labels)
         return place_on(fit, [order.limits.memory_bytes for order in orders], self.promised())
 
@@ -438,8 +437,8 @@ class WorkspaceStore:
         return row is not None
 
     def _check_memory(self, workspace_id: str, memory: Mapping[str, int]) -> None:
-        """Raises NO_ROOM when the workspace's machine has too little memory left. One that is not in ``memory`` cannot
-        tell."""
+        """Raises NO_ROOM if the workspace's machine has too little memory left, or is not in ``memory`` and therefore
+        unknown."""
         row = self.find(id=workspace_id)
         if row is not None and row.node in memory:
             left = memory[row.node] - self.promised(workspace_id).get(row.node, 0)

@@ -57,8 +57,8 @@ def organisation(domain: str) -> str | None:
 
 
 def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str | None = None) -> Categories:
-    """Atelier's own list, with the site's ``extension`` over it: for a category's name ``labels`` and ``hosts``.
-    ``git_host`` is version control, too. Raises VALIDATION_ERROR for an extension that is none."""
+    """Atelier's list of categories with the site's ``extension`` applied: ``labels`` and ``hosts`` by category.
+    ``git_host`` is added to version control. Raises VALIDATION_ERROR for an invalid extension."""
     order: list[str] = []
     labels: dict[str, str] = {}
     hosts: dict[str, str] = {}

@@ -43,7 +43,7 @@ def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
             if file.exists() and file.read_bytes() == data:
                 return
             file.parent.mkdir(mode=0o755, exist_ok=True)
-            # The proxies run as users of their own.
+            # Each proxy runs as its own user.
             write_atomically(file, data, mode=0o644)
         except OSError as error:
             raise AtelierError(

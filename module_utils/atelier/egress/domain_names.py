@@ -1,7 +1,6 @@
 """Names of internet domains, as people type them and as Squid's ``dstdomain`` wants them.
 
-Whatever passes here goes into a configuration file, so the alphabet of what is accepted is closed: letters, digits,
-hyphens, underscores and dots.
+Accepted names are written to a configuration file, so only letters, digits, hyphens, underscores and dots are accepted.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ if TYPE_CHECKING:
 _LABEL_LENGTH = 63
 _NAME_LENGTH = 253
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
-# What the C library takes for (part of) an IPv4 address, whatever the base: 10, 010, 0xa.
+# The notations in which the C library accepts (a part of) an IPv4 address: 10, 010, 0xa.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SHOWN_CHARACTERS = 80
 
 
 class NotADomain(ValueError):
-    """Why a text is not a valid domain: ``fault``, whose remedy says what to write instead."""
+    """A text that is not a valid domain. The remedy of ``fault`` says what to write instead."""
 
     def __init__(self, id: str, **params: object) -> None:
         self.fault = Message(f"domain.{id}", **params)
@@ -76,7 +75,7 @@ def public_suffixes() -> PublicSuffixList:
 
 
 def _explained(text: str, name: str, labels: list[str]) -> NotADomain:
-    """What of the text is wrong, in the order in which a person would see it."""
+    """The fault in the text, checked in the order in which a person would notice it."""
     if not name:
         return NotADomain("empty")
     if any(character.isspace() or not character.isprintable() for character in text):

@@ -28,7 +28,7 @@ class GroupWhitelists:
         self._wait = wait
 
     def all(self) -> dict[str, tuple[str, ...]]:
-        """The entries of each group that has any. Raises SQUID_ERROR for a file that is none of ours."""
+        """The entries of each group that has any. Raises SQUID_ERROR for an invalid file."""
         try:
             found = json.loads(self._path.read_text())
         except FileNotFoundError:
@@ -38,8 +38,8 @@ class GroupWhitelists:
         return {group: tuple(entries) for group, entries in found.items()}
 
     def change(self, group: str, named: tuple[str, ...], state: WhitelistMode, *, check_mode: bool) -> WhitelistChange:
-        """As Squid.change, for one group's list. Holds within seconds, whether Squid runs or not; ``raw`` is one
-        entry a line."""
+        """Like Squid.change, for a group's list. Takes effect within seconds, whether Squid runs or not; ``raw`` has
+        one entry per line."""
         if not self._path.parent.is_dir():
             raise AtelierError(
                 Code.SERVICE_UNAVAILABLE, Message("squid.no_folder", folder=self._path.parent), field="site.state_dir"

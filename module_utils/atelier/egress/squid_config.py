@@ -28,7 +28,7 @@ class Configuration(SquidText):
 
     @property
     def section(self) -> str:
-        """The whitelist's section; empty when there is none."""
+        """The whitelist's section, or an empty text."""
         return find_section(self.text) or ""
 
     @property

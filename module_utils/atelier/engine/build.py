@@ -23,7 +23,7 @@ _LONGEST_REASON = 300
 _REASON_LINES = 3
 _TICK_SECONDS = 10.0
 _KILL_SECONDS = 10
-_SHORTEST_SECRET = 5  # "true" is none
+_SHORTEST_SECRET = 5  # shorter values, such as "true", are not secrets
 # Exit status of timeout(1), which also ends the build when this process is killed.
 _TIMED_OUT = (124, 137)
 # "#7 [2/2] RUN ..." when a step begins, "#7 3.1 text" for its output, in --progress=plain.
@@ -44,7 +44,7 @@ def build_image(url: str, build: ImageBuild, report: Report) -> None:
     secrets = {id: path for id, path in build.secrets.items() if path.is_file()}
     settings = "\n".join(path.read_text(errors="replace") for path in secrets.values())
     text, file = (build.dockerfile, "-") if isinstance(build.dockerfile, str) else ("", build.dockerfile)
-    # Not "buildx build": a Docker before version 23 has BuildKit, but no plugin of that name.
+    # Not "buildx build": Docker before version 23 has BuildKit, but not this plugin.
     command = [
         *("timeout", f"--kill-after={_KILL_SECONDS}", f"{build.seconds:g}"),
         *("docker", "--host", url, "build", "--progress=plain", f"--file={file}", f"--tag={build.tag}"),

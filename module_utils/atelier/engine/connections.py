@@ -21,7 +21,7 @@ def address_of(url: str) -> str | tuple[str, int]:
 
 
 def watched_connections() -> HTTPAdapter:
-    """For the SDK's requests to another machine: without it, a read would wait for its whole timeout."""
+    """The adapter for the SDK's requests to another machine. Without it a read would wait for its whole timeout."""
     from requests.adapters import HTTPAdapter
 
     options = [

@@ -9,7 +9,7 @@ from .interface import SeatSpec
 
 # The platform's containers have Docker's default, 1024, or more. It has no effect on a machine that is not busy.
 CPU_SHARES = 64
-# When the host runs out of memory, the kernel ends a process of a seat before one of the platform, which has -500 or 0.
+# If the host runs out of memory, the kernel kills a seat's process before the platform's, which have -500 or 0.
 _OOM_SCORE_ADJ = 500
 _PROCESSES = 2048
 _OPEN_FILES = 16384
@@ -40,7 +40,7 @@ def creation_limits(spec: SeatSpec, cores: int, quota: int) -> dict[str, Any]:
 
 
 def changed_limits(memory: int, cpus: float, cores: int) -> dict[str, int]:
-    """The body of Docker's ``/containers/<id>/update``: what can change while a container exists."""
+    """The body of Docker's ``/containers/<id>/update``: the limits that can change while a container exists."""
     return {
         "Memory": memory,
         "MemorySwap": memory,

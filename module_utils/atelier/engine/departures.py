@@ -1,4 +1,4 @@
-"""Tells machines that left Docker Swarm from those that do not answer: Swarm calls both of them down."""
+"""Distinguishes machines that left Docker Swarm from unreachable ones: Swarm reports both as down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ..common.errors import AtelierError
 
-# How long the first question may keep a caller waiting, and how long an answer holds.
+# Maximum wait for the first answer, and validity of an answer.
 _WAIT_SECONDS = 0.5
 _FRESH_SECONDS = 10.0
 
@@ -21,12 +21,12 @@ class Departures:
     def __init__(self, id_at: Callable[[str], str]) -> None:
         self._id_at = id_at
         self._lock = threading.Lock()
-        # By name and id: a machine that joins again is another member.
+        # By name and id: a machine that joins again gets a new id.
         self._asked_at: dict[tuple[str, str], float] = {}
         self._left: set[tuple[str, str]] = set()
 
     def has_left(self, node: str, id: str) -> bool:
-        """Whether the machine, which is down with this id, says that it is not that member; as of the last answer."""
+        """Whether the machine, down with this id, answers that it is not this member any more; from its last answer."""
         member = node, id
         with self._lock:
             before, now = self._asked_at.get(member), time.monotonic()

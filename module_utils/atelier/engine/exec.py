@@ -30,7 +30,7 @@ from .parsing import exec_failed_to_start
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A template may leave /usr/local to the seat's user.
 _ROOT_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# What makes a program run others or read other files than it says. Docker takes a name without value as "not set".
+# Variables that make a program run or read other files. A name without value means "not set" for Docker.
 _UNSET = ("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "GIT_DIR", "GIT_WORK_TREE")
 # Docker's answers about a run, which take some milliseconds, unless it does not come to it.
 _ANSWER_SECONDS = 20.0
@@ -81,8 +81,8 @@ class Programs:
         self._url, self._version, self._request, self._certificate = url, version, request, certificate
 
     def run(self, program: Program) -> tuple[int, str]:
-        """Exit code and output, of both streams. Raises ENGINE_ERROR when it does not keep its limits, and what the SDK
-        and sockets raise."""
+        """Runs the program; returns exit code and output (both streams). Raises ENGINE_ERROR if it exceeds its limits,
+        and the errors of the SDK and of sockets."""
         name, container = program.command[0], program.container
         if not name.startswith("/"):
             raise ValueError(f"{name} is no absolute path")
@@ -122,7 +122,7 @@ class Programs:
                 if len(output) > program.limit:
                     raise _Beyond("bytes", program.limit)
             while True:
-                # It may have closed its output and still run.
+                # It may have closed its output but still run.
                 state = self._asked("GET", f"exec/{id}/json", deadline)
                 if not state["Running"] and state["ExitCode"] is not None:
                     return int(state["ExitCode"]), output.decode(errors="replace")
@@ -137,7 +137,7 @@ class Programs:
             return found
 
     def _output(self, id: str, deadline: float) -> Iterator[bytes]:
-        """What it prints, as it comes. Docker sends each piece in a frame, after eight bytes with its length."""
+        """Yields the output as it arrives. Docker sends it in frames, each after eight bytes with the length."""
         body = b'{"Detach":false,"Tty":false}'
         head = (
             f"POST /v{self._version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
@@ -189,7 +189,7 @@ def _environment(user: str, mark: str) -> list[str]:
 
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:
-    """Reads the head of Docker's answer and returns what came after it. Raises the SDK's error for a refusal."""
+    """Reads the head of Docker's response; returns the bytes after it. Raises the SDK's error for a refusal."""
     answer = bytearray()
     while b"\r\n\r\n" not in answer:
         chunk = receive(connection, deadline)

@@ -1,8 +1,8 @@
-"""An image's run configuration: how Docker is told exactly the wanted one. Pure.
+"""Sets an image's run configuration exactly in Docker. Pure.
 
-Docker's classic image store takes an archive that has a configuration and no layers (the format of ``docker load``).
-containerd's, which new installations of Docker 29 and later have, does not; there a commit is told what to overrule and
-an import what to set.
+Docker's classic image store accepts an archive with a configuration and no layers (the format of ``docker load``).
+containerd's store, the default of new installations since Docker 29, does not: there a commit gets the values to
+override, and an import the values to set.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
 
 
 def override_config(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration to commit a container with, so that nothing of its own environment and labels is left over.
+    """The configuration to commit a container with, so that none of its own environment and labels remains.
 
-    Docker adds to it what only the container has, and nothing can take that out: it gets an empty value here.
+    Docker merges the container's own values into it and cannot remove them, so they get empty values here.
     """
     names = {entry.partition("=")[0] for entry in wanted.get("Env") or ()}
     others = [entry.partition("=")[0] for entry in container.get("Env") or ()]

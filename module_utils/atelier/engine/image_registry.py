@@ -1,7 +1,7 @@
 """The image registry that the machines of an installation share, by its HTTP API.
 
-Source: the API's specification, https://distribution.github.io/distribution/spec/api/. Docker pushes and pulls by
-itself; this is for what it has no call for.
+Source: the API's specification, https://distribution.github.io/distribution/spec/api/. Docker itself pushes and pulls;
+this module has the calls that Docker lacks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ImageRegistry:
         return [f"{repository}:{tag}" for tag in (json.loads(tags)["tags"] if tags else None) or ()]
 
     def delete(self, name: str) -> bool:
-        """Deletes an image, or returns False if there is none. Its layers stay until the registry collects garbage."""
+        """Deletes an image; returns False if it does not exist. Its layers stay until the registry collects garbage."""
         repository, _, tag = name.rpartition(":")
         digest, _ = self._ask("HEAD", f"/v2/{repository}/manifests/{tag}")
         if digest is None:
@@ -41,7 +41,7 @@ class ImageRegistry:
         return True
 
     def _ask(self, method: str, path: str) -> tuple[str | None, bytes]:
-        """The digest and the body of an answer; None and empty for what is not there."""
+        """The digest and the body of a response; None and empty if it does not exist."""
         host, _, port = self._place.rpartition(":")
         try:
             tls = self._certificate.tls()

@@ -36,7 +36,7 @@ class SeatSpec:
     environment: Mapping[str, str]
     # Additional host names with their addresses.
     hosts: Mapping[str, str] = field(default_factory=dict)
-    # Of its layer, and of a single file.
+    # Limits of its layer and of a single file.
     disk: int = 0
     file_size: int = 0
 
@@ -64,9 +64,9 @@ class Container:
 
 @dataclass(frozen=True)
 class ContainerStats:
-    """What a running container uses: seconds of CPU since its start, and bytes. ``memory`` is without what can be given
-    back at once, ``pending`` waits to be written to the disk, ``written`` was since its start. Control groups v1 count
-    only what programs write directly or wait for."""
+    """Resource usage of a running container: seconds of CPU since its start, and bytes. ``memory`` excludes what the
+    kernel can reclaim at once; ``pending`` waits to be written to disk; ``written`` counts since its start. Control
+    groups v1 count only direct and pending writes of programs."""
 
     cpu: float
     memory: int
@@ -84,7 +84,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a container, in Docker's own word, and when, in nanoseconds of Docker's clock."""
+    """A container's event: Docker's name of the action, and the time in nanoseconds of Docker's clock."""
 
     action: str
     container: str
@@ -147,7 +147,7 @@ class TarExtract:
 
 
 def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
-    """A regular file's content; a second hard link to one counts as a file of its own."""
+    """A regular file's content; a further hard link to a file counts as a separate file."""
     file = entries.extractfile(entry) if entry.isfile() or entry.islnk() else None
     return file.read() if file else None
 
@@ -180,8 +180,8 @@ class Engine(Protocol):
     it has no space left, and ENGINE_ERROR with the engine's own words otherwise. Containers are named by name or id.
 
     ``execute`` runs a program by its absolute path, with the platform's PATH, and returns exit code and output. It
-    raises ENGINE_ERROR when that takes longer than ``seconds`` or prints more than ``limit`` bytes, with ``limit``
-    in its details: whatever happens in the container, no caller waits for longer. ``logs`` and ``read`` are bounded,
+    raises ENGINE_ERROR, with ``limit`` in its details, if that takes longer than ``seconds`` or prints more than
+    ``limit`` bytes, so that no container can delay a caller for longer. ``logs`` and ``read`` are limited,
     too. ``events`` follows what happens from the call on, without end.
     """
 

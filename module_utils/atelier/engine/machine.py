@@ -1,5 +1,5 @@
-"""What a machine besides the controller has left, and its connections. Its gateway's container is asked: it sees the
-machine's memory, network and the disk of its Docker, and no seat can change it."""
+"""Free resources and connections of a node. They are read in its gateway's container, which sees the machine's memory,
+network and Docker disk, and which no seat can change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. ``available``: what programs could still get."""
+    """Memory in bytes. ``available``: memory that programs can still allocate."""
 
     available: int
     total: int
@@ -68,8 +68,8 @@ def machine_memory_at(engine: Engine, instance: str) -> Memory | None:
 
 
 def connections_at(engine: Engine, instance: str) -> str:
-    """The machine's open connections, as /proc/net/tcp has them. Raises ENGINE_ERROR if they could not be read, and
-    what the engine raises."""
+    """The machine's open connections in the format of /proc/net/tcp. Raises ENGINE_ERROR if they cannot be read, and
+    the engine's errors."""
     code, table = _execute(engine, instance, ("/bin/cat", "/proc/net/tcp"), _MOST_CONNECTIONS)
     if code != 0:
         raise AtelierError(Code.ENGINE_ERROR, Message("docker.no_connections", code=code, said=table[-400:]))

@@ -10,7 +10,7 @@ from pathlib import Path
 _KILL_SECONDS = 10
 # Exit status of timeout(1).
 _TIMED_OUT = (124, 137)
-# Of docker itself, such as for an image that is missing.
+# Exit code of docker itself, for example if the image is missing.
 _NOT_RUN = 125
 
 

@@ -71,7 +71,7 @@ def container_from(raw: Mapping[str, Any]) -> Container:
     )
 
 
-# Of images that have no other name and that a container which does not run stands on.
+# The name of images that have no other name and that a stopped container uses.
 IN_USE = "atelier-in-use"
 
 
@@ -87,8 +87,8 @@ def image_from(raw: Mapping[str, Any]) -> Image:
 
 
 def log_text(stream: bytes) -> str:
-    """The text in what Docker sends of a container without a terminal: frames, each after eight bytes that end with
-    its length (attach in the Engine's API). The last one may be cut."""
+    """The text of Docker's output stream for a container without a terminal: frames, each after eight bytes that end
+    with its length (attach in the Engine's API). The last one may be cut."""
     text, place = bytearray(), 0
     while len(stream) - place > 8:
         length = int.from_bytes(stream[place + 4 : place + 8])
@@ -103,7 +103,7 @@ def event_from(raw: Mapping[str, Any]) -> Event:
 
 
 def stats_from(raw: Mapping[str, Any]) -> ContainerStats | None:
-    """None for the statistics of a container that does not run."""
+    """Converts Docker's statistics; returns None for a container that does not run."""
     if "cpu_stats" not in raw:
         return None
     memory = raw.get("memory_stats") or {}

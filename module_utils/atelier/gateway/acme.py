@@ -34,13 +34,13 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=10), timedelta(days=1)
 # A third of a certificate's life before its end.
 _RENEWED_BEFORE = 3
 _LONGEST_REASON = 400
-_SHORTEST_SECRET = 4  # a number of seconds is none
-# What lego 4 prints.
+_SHORTEST_SECRET = 4  # shorter values, such as a number of seconds, are not secrets
+# lego 4's error message.
 _UNKNOWN_PROVIDER = re.compile(r"unrecognized DNS provider: ?(\S*)")
 _MISSING = re.compile(r"some credentials information are missing: ([A-Z0-9_, ]+)")
-# What the library of AWS says without credentials.
+# The AWS library's error without credentials.
 _NO_KEYS = "NoCredentialProviders"
-# Answers of a name server, and what most other providers say.
+# Responses of a name server, and the errors of most other providers.
 _NOT_OURS = re.compile(r"\b(?:NOTAUTH|NOTZONE|NXDOMAIN|REFUSED)\b|could not find (?:the )?zone")
 _TIME = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?:\[\w+\] )?", re.MULTILINE)
 
@@ -87,7 +87,7 @@ class Renewal:
 
 
 def read_request(state_dir: Path) -> Request | None:
-    """None if the installation gets its certificate otherwise."""
+    """Reads the role's request; None if the installation gets its certificate in another way."""
     try:
         found = json.loads((state_dir / FOLDER / "request.json").read_text())
     except FileNotFoundError:

@@ -29,7 +29,7 @@ RESERVED = frozenset({
 })
 # fmt: on
 _SUBDOMAIN = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
-# What leads to a workspace by its id already.
+# Subdomains that already belong to a workspace's id.
 _WORKSPACE_NAME = re.compile(r"[0-9a-f]{12}(-[0-9]+)?")
 _COLUMNS = "subdomain, workspace_id, port, user, password_hash, created_at"
 

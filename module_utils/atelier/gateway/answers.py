@@ -1,4 +1,4 @@
-"""What the gateway answered for the API and the pages, by its own counters."""
+"""The gateway's response counts for the API and the pages, from its own counters."""
 
 from __future__ import annotations
 

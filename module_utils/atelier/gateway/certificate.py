@@ -25,7 +25,7 @@ class Certificate:
 
 
 def served_certificate(state_dir: Path) -> Certificate | None:
-    """What the gateway has; None without TLS, and for a file that holds no certificate."""
+    """The gateway's certificate; None without TLS or if its file holds no certificate."""
     try:
         return parse((state_dir / SERVED).read_bytes())
     except (OSError, ValueError):
@@ -33,8 +33,8 @@ def served_certificate(state_dir: Path) -> Certificate | None:
 
 
 def machine_certificates_expire(site: Site) -> dict[str, datetime]:
-    """When the first certificate of each machine expires that the installation's own authority has signed for it, by
-    the machine's name; none on a single machine, and for a machine without readable certificates."""
+    """For each machine, when the first of the certificates that the installation's authority signed for it expires.
+    Empty on a single machine; machines without readable certificates are left out."""
     folders = {node.name: site.pki / "nodes" / node.name for node in site.nodes}
     if folders:
         folders[CONTROLLER] = site.pki

@@ -18,7 +18,7 @@ from ..common.messages import Message
 # The settings, in errors.
 PROVIDER, VARIABLES = "atelier_tls_acme.provider", "atelier_tls_acme_variables"
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-# They run a program, or ask a person at a terminal; lego's container has neither.
+# They need a program or a terminal; lego's container has neither.
 _PROGRAMS = frozenset(("exec", "manual"))
 # lego documents them; Debian builds it without them, because libraries of theirs are no packages.
 # fmt: off
@@ -33,11 +33,11 @@ _NOT_BUILT = frozenset((
 AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OF_AWS = (*AWS_KEYS, "AWS_SESSION_TOKEN")
 _AWS_FILE = "aws-credentials"
-# Of the environment only, and no secrets.
+# Only read from the environment; not secret.
 _PLAIN = frozenset(("AWS_REGION", "JOKER_API_MODE"))
 # The provider reads the file that is named by the variable itself.
 _PATHS = frozenset(("HYPERONE_PASSPORT_LOCATION",))
-# Of files that lego's container does not have.
+# They refer to files that lego's container does not have.
 _ELSEWHERE = frozenset(("AWS_PROFILE", "AWS_SDK_LOAD_CONFIG"))
 
 
@@ -69,7 +69,7 @@ def check_provider(provider: str, names: Collection[str]) -> None:
 
 
 def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
-    """How lego gets the variables, with the files in this folder of its container."""
+    """The environment and files that pass the variables to lego; ``folder`` is the files' folder in its container."""
     values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}
     files = {name: value for name, value in values.items() if name not in (*_OF_AWS, *_PLAIN)}
     environment = {name if name in _PATHS else f"{name}_FILE": f"{folder}/{name}" for name in files}

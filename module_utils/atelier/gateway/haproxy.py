@@ -22,7 +22,7 @@ _CHARACTERS_PER_COMMAND = 15_000
 
 @dataclass(frozen=True)
 class RouteChanges:
-    """What a map needs to become another."""
+    """The difference between two maps."""
 
     added: Mapping[str, str]
     moved: Mapping[str, str]
@@ -41,7 +41,7 @@ def compare_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> Rou
 
 
 class Gateway:
-    """One map of an installation's gateway. That need not run: then the file is written, and is what it starts with."""
+    """A map of an installation's gateway. The gateway need not run: it reads the map's file when it starts."""
 
     def __init__(self, state_dir: Path, locks: Locks, map_name: str = "routes.map") -> None:
         self._map = state_dir / "gateway" / map_name
@@ -49,10 +49,10 @@ class Gateway:
         self._locks = locks
 
     def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> RouteChanges:
-        """Makes file and running map hold exactly the routes that are wanted; returns what the file lacked.
+        """Makes the file and the running map hold exactly the wanted routes; returns the changes to the file.
 
-        They are read once the map is held, so that of two at once the later one knows the earlier one's routes.
-        Raises GATEWAY_ERROR when the file can't be written or HAProxy refuses a command.
+        The routes are read while the map is locked, so of two concurrent calls the later one includes the earlier
+        one's. Raises GATEWAY_ERROR if the file can't be written or HAProxy refuses a command.
         """
         with self._locks.gateway():
             wanted = read_wanted()

@@ -16,7 +16,7 @@ def ask(state_dir: Path, command: str) -> str | None:
     """The running gateway's answer to a command; None if it does not run. Raises GATEWAY_ERROR if it hangs."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_SECONDS)
-        # A path in /proc is short whatever the state folder is called; a socket's own may have 108 characters.
+        # A path in /proc is always short; a socket's path may have at most 108 characters.
         try:
             folder = os.open(state_dir / "gateway", os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:

@@ -1,9 +1,8 @@
 """The git server's repositories, branches and permissions, over Forgejo's HTTP API v1.
 
-All repositories belong to one owner; Atelier works as an account of its own. A seat is a user, ``seat-<public name>``,
-that may push one branch: protections name who may push, and a rule for everything else (``**``) names the owner and
-Atelier alone. Deleting and forcing are
-refused on whatever a rule covers, by both servers.
+All repositories belong to one owner; Atelier has a separate account. A seat is a user, ``seat-<public name>``, that may
+push one branch: protections name who may push, and a rule for everything else (``**``) names the owner and Atelier
+alone. Both servers refuse to delete or force-push protected branches.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..common.validation import check_id
 from .http import Credentials, ForgeApi, part, read_credentials
 from .names import MAIN, candidates, check_branch, check_repository_name
 
-# Seconds that one answer may take: a busy Forgejo takes ten.
+# Maximum seconds per response: a busy Forgejo takes ten.
 TIMEOUT = 20.0
 _EVERYTHING = "**"
 _ALL_TAGS = "*"
@@ -54,7 +53,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Credential:
-    """What a seat pushes with."""
+    """A seat's user and token for pushing."""
 
     user: str
     token: str = field(repr=False)
@@ -65,8 +64,8 @@ def seat_user(seat: str) -> str:
 
 
 def seats_of(site: Site, workspace_id: str) -> tuple[str, ...]:
-    """What a workspace is called on the git server, where other seats may see it: by its public name. Before there was
-    one it was its id."""
+    """The workspace's user names on the git server, which other seats may see: its public name and, from older
+    versions, its id."""
     return site.public_name(workspace_id), workspace_id
 
 
@@ -178,7 +177,7 @@ class Forge:
     # --- Branches -------------------------------------------------------------------------------------------------
 
     def branches(self, name: str) -> list[Branch]:
-        """By name; none of a repository that nobody has pushed to."""
+        """The branches, sorted by name; empty if nobody has pushed to the repository."""
         raws = self._api.pages(f"{self._path(name)}/branches")
         found = [_understood("branch", raw, _branch) for raw in raws]
         return sorted(found, key=lambda branch: branch.name)
@@ -216,7 +215,7 @@ class Forge:
     # --- Who may push ---------------------------------------------------------------------------------------------
 
     def protect(self, name: str) -> None:
-        """No seat may push to what no other rule covers, nor any tag. Safe to do again."""
+        """Forbids seats to push tags, and branches without a rule of their own. Can be repeated."""
         path = self._path(name)
         self._allow(path, _EVERYTHING, self._keepers)
         present = self._api.request("GET", f"{path}/tag_protections", accept=(200,)).json
@@ -236,7 +235,7 @@ class Forge:
         self._api.request("PUT", f"{path}/collaborators/{user}", {"permission": "write"}, accept=(204,))
         if self._api.request("GET", f"{path}/branch_protections/{part(_EVERYTHING)}", accept=(200, 404)).status == 404:
             self.protect(name)  # who made the repository was killed before that
-        # After that, because Forgejo omits users without write access from a rule.
+        # Do this last, because Forgejo omits users without write access from a rule.
         self._allow(path, branch, [*self._keepers, user])
         old = [] if is_new else self._tokens(user)
         body = {"name": f"seat-{secrets.token_hex(4)}", "scopes": ["write:repository"]}
@@ -246,12 +245,12 @@ class Forge:
         return Credential(user, str(answer.json["sha1"]))
 
     def revoke_seat(self, *seats: str) -> bool:
-        """Ends everything that a workspace may do. Returns whether it could do anything. What it pushed stays."""
+        """Removes all rights of a workspace; returns whether it had any. Pushed work stays."""
         paths = [f"/admin/users/{seat_user(seat)}?purge=true" for seat in seats]
         return 204 in [self._api.request("DELETE", path, accept=(204, 404)).status for path in paths]
 
     def _ensure_user(self, user: str) -> bool:
-        """Whether it is new. Its password is random and forgotten: it has a token."""
+        """Creates the user if it does not exist; returns whether it is new. Its password is random and not kept."""
         body = {
             "username": user,
             "email": f"{user}@seats.invalid",
@@ -319,7 +318,7 @@ def _branch(raw: Mapping[str, Any]) -> Branch:
 
 
 def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
-    """What the server said of one thing. Raises GIT_ERROR when that is something else."""
+    """Converts a part of the server's response. Raises GIT_ERROR if it is malformed."""
     try:
         return read(raw)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -329,7 +328,7 @@ def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
 
 
 def check_description(description: str) -> str:
-    """As long as Forgejo takes. Raises VALIDATION_ERROR."""
+    """Returns the description. Raises VALIDATION_ERROR if it is too long for Forgejo."""
     if len(description) > _DESCRIPTION_LENGTH:
         raise AtelierError(
             Code.VALIDATION_ERROR,

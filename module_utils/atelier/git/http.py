@@ -1,4 +1,4 @@
-"""One request to the git server's HTTP API, with all its errors as messages.
+"""Requests to the git server's HTTP API, with all errors as messages.
 
 The server is Forgejo or the embedded service; both answer on a Unix socket. Source: Forgejo's API usage guide
 (authentication, paging by ``page`` and ``limit``, ``X-Total-Count``) and its API's error body ``{"message", "url"}``.
@@ -43,7 +43,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """``json`` is what the body said, None when it was empty."""
+    """``json`` is the parsed body, None if it was empty."""
 
     status: int
     json: Any
@@ -51,13 +51,13 @@ class HttpResponse:
 
     @property
     def message(self) -> str:
-        """What the server said was wrong, as a part of a sentence of ours: no longer than that, without a full stop."""
+        """The server's error message, cut and without a full stop, for use within a sentence."""
         said = self.json.get("message", "") if isinstance(self.json, Mapping) else ""
         return said if isinstance(said, Message) else str(said).strip().rstrip(".")[:_SHOWN]
 
 
 def read_credentials(git: GitServer) -> Credentials:
-    """What the roles git_service and forgejo left for us. Raises SERVICE_UNAVAILABLE when they have not run."""
+    """Reads the credentials that the roles git_service and forgejo wrote. Raises SERVICE_UNAVAILABLE without them."""
     try:
         found = json.loads(git.credentials.read_bytes())
         return Credentials(found["user"], found["password"], found["token"])
@@ -71,7 +71,7 @@ def read_credentials(git: GitServer) -> Credentials:
 
 
 class ForgeApi:
-    """``timeout``: seconds that one answer may take."""
+    """``timeout``: maximum seconds per response."""
 
     def __init__(self, git: GitServer, credentials: Credentials, timeout: float) -> None:
         self._git = git
@@ -87,10 +87,10 @@ class ForgeApi:
         accept: Collection[int],
         basic: bool = False,
     ) -> HttpResponse:
-        """The answer, when its status is one of ``accept``. ``basic`` sends the password instead of the token.
+        """Sends a request; returns the response if its status is in ``accept``. ``basic``: password instead of token.
 
-        Raises SERVICE_UNAVAILABLE when nothing answers in time, when the server is not up, or refuses our credentials;
-        VALIDATION_ERROR when it refuses what it was given, GIT_ERROR for any other status or what is no JSON.
+        Raises SERVICE_UNAVAILABLE if the server does not answer in time, is not ready, or refuses the credentials;
+        VALIDATION_ERROR if it refuses the data; GIT_ERROR for any other status or invalid JSON.
         """
         for pause in (*_PAUSES, None):
             try:
@@ -190,7 +190,7 @@ class ForgeApi:
         return AtelierError(code, self._without_secrets(Message(id, **params)))
 
     def _without_secrets(self, message: Message) -> Message:
-        """Whatever a server may have repeated of them, our secrets are in no error."""
+        """Removes our credentials from a message that may repeat the server's response."""
         params: dict[str, object] = {}
         for name, value in message.params.items():
             if isinstance(value, Message):

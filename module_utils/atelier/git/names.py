@@ -14,7 +14,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+")
 _RESERVED = frozenset({".", "..", "-"})
 _RESERVED_ENDS = (".git", ".wiki", ".rss", ".atom")
 
-# What a user's name is to Forgejo (modules/validation), and the words that models/user keeps for its own pages.
+# Forgejo's rule for user names (modules/validation), and the words that models/user reserves for its pages.
 _USER = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 _LONGEST_USER = 40
 # fmt: off
@@ -30,7 +30,7 @@ SERVICE_ACCOUNT = "atelier-service"
 
 MAIN = "main"
 SEAT_BRANCHES = "clone/"
-# git-check-ref-format(1): what no reference may hold.
+# Not allowed in a reference, see git-check-ref-format(1).
 _NOT_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.")
 _NOT_IN_SANITISED = re.compile(r"[^a-z0-9_-]+")
 _MOST_SUFFIXES = 1000
@@ -93,7 +93,7 @@ def check_branch(branch: str, field: str = "branch") -> str:
 
 
 def repository_name(title: str) -> str:
-    """A workspace's name as one of a repository: what Forgejo does not take becomes ``-``. Never raises."""
+    """Converts a workspace's name to a repository's: ``-`` for characters that Forgejo refuses. Never raises."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-")[:LONGEST_NAME]
     name = re.sub(r"\.{2,}", ".", name) or "repository"
     return f"{name}-repository"[-LONGEST_NAME:] if name.lower().endswith(_RESERVED_ENDS) else name
@@ -106,7 +106,7 @@ def seat_branch(title: str) -> str:
 
 
 def candidates(name: str) -> Iterator[str]:
-    """The name, then ``name-2``, ``name-3``, ..., cut to what Forgejo takes."""
+    """Yields the name, then ``name-2``, ``name-3``, ..., cut to Forgejo's maximum length."""
     yield name
     for number in range(2, _MOST_SUFFIXES):
         suffix = f"-{number}"

@@ -35,7 +35,7 @@ class RepositorySpec:
 
 @dataclass(frozen=True)
 class Change:
-    """``before`` and ``after`` are what a diff shows; ``repository`` is None when there is none (any more)."""
+    """``before`` and ``after`` are for a diff; ``repository`` is None if it does not exist (any more)."""
 
     changed: bool
     before: dict[str, Any]
@@ -46,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Listed:
-    """A repository with its branches' names, by name; ``problem`` says why there are none where it is damaged."""
+    """A repository with its branches' names, sorted; ``problem`` is the reason if a damaged one has none."""
 
     repository: Repository
     branches: tuple[str, ...] = ()
@@ -54,8 +54,8 @@ class Listed:
 
 
 def with_branches(forge: Forge, repository: Repository) -> Listed | None:
-    """One entry of a list, which a damaged one must not keep from all others; None when it was deleted since it was
-    listed. Raises SERVICE_UNAVAILABLE when the server does not answer."""
+    """The list entry of a repository; a damaged one raises no error. None if it was deleted meanwhile. Raises
+    SERVICE_UNAVAILABLE if the server does not answer."""
     if repository.empty:
         return Listed(repository)
     try:
@@ -74,11 +74,11 @@ def with_branches(forge: Forge, repository: Repository) -> Listed | None:
 
 
 def apply_repository(forge: Forge, desired: RepositorySpec, *, check_mode: bool) -> Change:
-    """Makes the repository what is wanted, or tells what that would change.
+    """Brings the repository to the desired state, or returns the change.
 
-    Raises VALIDATION_ERROR for a bad name, branch or description, or when branches have nothing to begin from,
-    REPOSITORY_EXISTS when it is there and must not be, GIT_ERROR when a branch can't be made, SERVICE_UNAVAILABLE when
-    the server does not answer.
+    Raises VALIDATION_ERROR for a bad name, branch or description, or if there is no branch to create others from;
+    REPOSITORY_EXISTS if it exists and must not; GIT_ERROR if a branch cannot be created; SERVICE_UNAVAILABLE if the
+    server does not answer.
     """
     check_repository(desired)
     found = forge.repository(desired.name)
@@ -147,7 +147,7 @@ def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode
 def _refuse_what_can_not_be(
     found: Repository, present: list[str], missing: list[str], default_branch: str | None
 ) -> None:
-    """Before anything is changed, and in check mode too. Raises VALIDATION_ERROR."""
+    """Checks the request before any change, also in check mode. Raises VALIDATION_ERROR."""
     if missing and found.default_branch not in present:
         raise AtelierError(
             Code.VALIDATION_ERROR,

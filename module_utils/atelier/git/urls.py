@@ -17,11 +17,11 @@ _LONGEST_USER = 255
 _LONGEST_TOKEN = 4096
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# What is written otherwise in an address: a space as %20, a name in another script in its punycode form.
+# Must be encoded in an address: a space as %20, an international name in punycode.
 _NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]|[\"<>\\^`{|}]")
 _LOCAL_NAMES = re.compile(r"(?:.*\.)?(?:localhost|localdomain|ip6-localhost|ip6-loopback)")
 _METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
-# Where clouds hand out the machine's own credentials, besides the link-local addresses (AWS, Google, Alibaba, Azure).
+# Metadata services with the machine's credentials, besides link-local addresses (AWS, Google, Alibaba, Azure).
 _METADATA = {
     *map(IPv4Address, ("100.100.100.200", "168.63.129.16")),
     *map(IPv6Address, ("fd00:ec2::254", "fd20:ce::254")),
@@ -31,7 +31,7 @@ _DEFAULT_USER = "git"
 
 @dataclass(frozen=True)
 class GitAccess:
-    """What opens a repository. Services that take a token do not care for the name beside it."""
+    """Credentials for a repository. Services that accept a token ignore the user name."""
 
     user: str
     token: str = field(repr=False)
@@ -43,7 +43,7 @@ def check_git_url(url: str, name: str = "git_url") -> str:
     Raises VALIDATION_ERROR, which names ``name`` as the parameter and never holds what may be a password.
     """
     if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
-        # Before anything that would show the address.
+        # Check this first: other errors would show the address.
         raise _refused(name, "credentials")
     if len(url) > _LONGEST_URL:
         raise _refused(name, "too_long", count=len(url), most=_LONGEST_URL)
@@ -66,7 +66,7 @@ def check_git_url(url: str, name: str = "git_url") -> str:
 
 
 def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
-    """What opens the repository; None where nothing is given. Raises VALIDATION_ERROR, never with the token."""
+    """Returns the credentials, or None if none are given. Raises VALIDATION_ERROR, never with the token."""
     if not user and not token:
         return None
     if not token:
@@ -97,7 +97,7 @@ def _check_host(host: str, netloc: str, name: str) -> None:
 
 
 def _ipv4(host: str) -> IPv4Address | None:
-    """The address if the C library takes the name for one, in whatever notation: 2130706433, 0x7f.1, 0177.0.0.1."""
+    """The address if the C library accepts the name as one, in any notation: 2130706433, 0x7f.1, 0177.0.0.1."""
     try:
         return IPv4Address(socket.inet_aton(host))
     except OSError:

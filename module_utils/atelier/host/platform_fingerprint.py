@@ -28,8 +28,8 @@ _BRIDGES = Path("/sys/class/net")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """``at`` is in seconds since the epoch. ``parts``: what there is, and what every play reads. ``of_api``: what the
-    API's play reads besides. ``plays``: of each play that may be left out, a digest of what it reads besides."""
+    """``at``: seconds since the epoch. ``parts``: the present state, and the inputs of every play. ``of_api``: further
+    inputs of the API's play. ``plays``: digests of the further inputs of each play that can be skipped."""
 
     at: float
     parts: Mapping[str, str]
@@ -65,7 +65,7 @@ def difference(last: Fingerprint | None, now: Fingerprint) -> str | None:
 
 
 def plays_unchanged(last: Fingerprint | None, now: Fingerprint) -> list[str]:
-    """The plays that read nothing that changed; none when what there is is not as the last run left it."""
+    """The plays with unchanged inputs; empty if the state is not the one that the last run left."""
     if last is None or difference(replace(last, of_api=now.of_api), now):
         return []
     return [play for play, digest in now.plays.items() if last.plays.get(play) == digest]
@@ -92,8 +92,8 @@ def digest(parts: Mapping[str, str]) -> str:
 
 
 def services(engine: Engine, instance: str) -> dict[str, str]:
-    """The platform's own containers: which image each runs. One that does not run is left out, and so is a replaced
-    gateway, which ends with its connections."""
+    """Maps the platform's running containers to their images. A replaced gateway, which ends with its connections, is
+    left out."""
     found = engine.containers(f"atelier.instance={instance}")
     return {
         f"the container {container.name}": f"{container.id} of {container.image_id}"
@@ -105,8 +105,8 @@ def services(engine: Engine, instance: str) -> dict[str, str]:
 
 
 def git_server(site: Site) -> dict[str, str]:
-    """What the git server says to Atelier's own account: a password can be changed without a trace outside of it. Left
-    out when it does not take the credentials, or does not answer."""
+    """The git server's response for Atelier's account, because a password can be changed without any other trace. Empty
+    if it refuses the credentials or does not answer."""
     if site.git is None:
         return {}
     try:
@@ -123,7 +123,7 @@ def templates(engine: Engine, site: Site, names: Iterable[str]) -> dict[str, str
 
 
 def host(bridges: Iterable[str]) -> dict[str, str]:
-    """Which boot this is, and the bridges: one that was made again has another index."""
+    """The boot's id, and the bridges' indexes: a bridge that was created again has another index."""
     found = {"the boot": _BOOT.read_text().strip()}
     for bridge in bridges:
         index = _BRIDGES / bridge / "ifindex"
@@ -133,7 +133,7 @@ def host(bridges: Iterable[str]) -> dict[str, str]:
 
 
 def machines(engine: Engine, site: Site, digests: Mapping[str, str]) -> dict[str, str]:
-    """The other machines, by their digests, and what Docker Swarm says of all."""
+    """The other machines: their digests, and their state in Docker Swarm."""
     if not site.nodes:
         return {}
     swarm = {f"the Swarm's machine {node.id}": f"{node.state} {dict(node.labels)}" for node in engine.swarm_nodes()}

@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this host, read from /proc: for a failure that names the process to stop."""
+"""Finds the process that listens on a TCP port of this host, from /proc, so that an error can name it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOCKERS_DNS = "0B00007F"  # 127.0.0.11, which every container of a network that
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that listens on the port. ``pid`` is None when it is out of sight, as in another container."""
+    """A process that listens on the port. ``pid`` is None if it is not visible, as in another container."""
 
     pid: int | None
     name: str

@@ -65,8 +65,8 @@ def name_servers(*configurations: str) -> list[str]:
 
 
 def destinations(texts: Iterable[str]) -> dict[str, list[str]]:
-    """The networks that seats may reach although they are private, as texts under ``ipv4`` and ``ipv6``. Raises
-    VALIDATION_ERROR for one that is none."""
+    """The private networks that seats may reach, as texts under ``ipv4`` and ``ipv6``. Raises VALIDATION_ERROR for an
+    invalid one."""
     found: list[IPv4Network | IPv6Network] = []
     for text in texts:
         try:
@@ -119,8 +119,8 @@ def check_subnets(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
 
 
 def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
-    """Raises VALIDATION_ERROR for a trusted proxy that is no address or range, or that a seat's address belongs to: a
-    seat would be believed whatever it says about itself."""
+    """Raises VALIDATION_ERROR for a trusted proxy that is not an address or range, or that includes a seat's address:
+    the seat could forge its client address."""
     seats = [IPv4Network(subnet) for subnet in seat_subnets]
     for proxy in proxies:
         try:

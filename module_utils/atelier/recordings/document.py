@@ -38,7 +38,7 @@ class _Session:
     models: list[str] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
-    # What both sides have said so far, and the answers' ids, by which a request may refer to them.
+    # The messages of both sides so far, and the answers' ids, which later requests may refer to.
     transcript: list[tuple[str, str]] = field(default_factory=list)
     answers: set[str] = field(default_factory=set)
 
@@ -55,9 +55,9 @@ def check_kind(kind: str) -> str:
 
 
 def write_document(conversations: Iterable[Mapping[str, Any]], *, kind: str = "clean", name: str = "") -> Document:
-    """``conversations`` oldest first, as recordings.all_conversations gives them; ``name``: the workspace's, for the
-    title. ``clean`` tells what was said and which tools were used; ``detailed`` also system prompts, thoughts,
-    settings, times and tokens of each call. Raises VALIDATION_ERROR for another kind."""
+    """Writes a document. ``conversations``: oldest first, as from recordings.all_conversations; ``name``: the
+    workspace's, for the title. ``clean`` has the messages and the names of used tools; ``detailed`` also system
+    prompts, thoughts, settings, times and tokens of each call. Raises VALIDATION_ERROR for another kind."""
     check_kind(kind)
     sessions: list[_Session] = []
     count = left_out = size = 0
@@ -105,7 +105,7 @@ def _session_summary(session: _Session) -> list[str]:
 
 
 def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _Session:
-    """The session that it goes on with: the same first message, or an answer of it that is named, and no long gap."""
+    """The session that it continues: the same first message, or a reference to its answer, and no long gap."""
     time = _time(conversation)
     request = _mapping(conversation.get("parsed_request"))
     messages = _messages(conversation)
@@ -147,7 +147,7 @@ def _add(session: _Session, conversation: Mapping[str, Any], kind: str) -> None:
 def _new_messages(
     session: _Session, request: Mapping[str, Any], conversation: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """What the request says that was not said before, and notes it as said."""
+    """Returns the request's new messages, and adds them to the session."""
     messages = _messages(conversation)
     keys = [_key(message) for message in messages]
     if _mapping(request.get("parameters")).get("previous_response_id") in session.answers and session.answers:

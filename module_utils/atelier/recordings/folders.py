@@ -22,10 +22,10 @@ from ..common.validation import check_id
 from ..engine.interface import Engine
 from ..engine.several import ask_all
 
-# Far above what the recorder writes; a larger file is not its.
+# Far above the recorder's limits; a larger file is not from it.
 MOST_BYTES = 64 * 1024**2
 _MOST_LISTED = 32 * 1024**2
-# What one answer of a node holds, unless a single file has more.
+# Maximum bytes per response of a node, unless a single file is larger.
 _MOST_AT_ONCE = 16 * 1024**2
 _ID = re.compile("[0-9a-f]{12}")
 _SECONDS = 5.0
@@ -48,7 +48,7 @@ class Folder(Protocol):
     """One workspace's recordings on one machine."""
 
     def names(self) -> Sequence[str]:
-        """The names of all files of conversations, in no order, and of what else is there."""
+        """The names of all files in the conversations' folder, unsorted, including foreign ones."""
 
     def size(self, name: str) -> int:
         """Bytes of a file; 0 if it is gone."""
@@ -74,12 +74,12 @@ class Recorded:
 
     @classmethod
     def here(cls, state_dir: Path, workspace_id: str) -> Recorded:
-        """On this machine only."""
+        """The recordings on this machine only."""
         return cls(workspace_id, [_Here(state_dir / "recordings" / check_id(workspace_id))])
 
 
 def recorded_anywhere(site: Site, engine_of: Callable[[str], Engine], workspace_id: str) -> Recorded:
-    """On all machines: it may have been moved. ``engine_of`` raises for one that does not answer."""
+    """The recordings on all machines (it may have been moved). ``engine_of`` raises for an unreachable one."""
     here = Recorded.here(site.state_dir, workspace_id)
 
     def open_folder(node: str) -> Folder:
@@ -90,7 +90,7 @@ def recorded_anywhere(site: Site, engine_of: Callable[[str], Engine], workspace_
 
 
 def folder_on_node(site: Site, engine: Engine, workspace_id: str) -> Folder:
-    """Raises what the engine raises."""
+    """Opens a workspace's folder on a node. Raises the engine's errors."""
     return _OnNode(engine, _recorder(site), workspace_id)
 
 
@@ -169,7 +169,7 @@ class _Here:
 
 
 class _OnNode:
-    """What there is, is asked for once, when it is opened."""
+    """A folder on a node. Its list of files is read once, when it is opened."""
 
     def __init__(self, engine: Engine, container: str, workspace_id: str) -> None:
         self._engine, self._container, self._id = engine, container, check_id(workspace_id)
@@ -188,7 +188,7 @@ class _OnNode:
 
     def contents(self, names: Sequence[str], limit: int) -> Iterator[bytes]:
         for some in self._in_portions(names, limit):
-            # One that is still being written may have grown.
+            # A file that is still being written may have grown.
             most = sum(min(self.size(name), limit) for name in some) + _MOST_AT_ONCE
             texts = self._run(_SHOW, str(limit), *some, seconds=_READ_SECONDS, limit=most).split("\0")[:-1]
             # A file with such a character is not one of the recorder's.

@@ -1,4 +1,4 @@
-"""What was recorded of one workspace, put together for people and playbooks."""
+"""Summarises a workspace's recordings, for people and playbooks."""
 
 from __future__ import annotations
 

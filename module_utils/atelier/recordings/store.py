@@ -25,13 +25,13 @@ _FILE = re.compile(r"(\d{4}-[01]\d-[0-3]\d)T([0-2]\d)-([0-5]\d)-([0-5]\d\.\d{3})
 _HEAD_BYTES = 2048
 _MODEL = re.compile(rb'"model": ("(?:[^"\\]|\\.)*")')
 _LARGEST_LIMIT = 10_000
-# Of one page, in files: what a seat sent becomes some twenty times as much in memory when it is read.
+# Maximum bytes of files per page; in memory their content takes some twenty times as much.
 _MOST_PAGE_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
 class Conversations:
-    """One page, newest first, and how many there are in all that fit the filters."""
+    """A page, newest first, and the total number that matches the filters."""
 
     conversations: list[dict[str, Any]]
     total: int
@@ -100,7 +100,7 @@ def check_timestamp(timestamp: str) -> str:
 
 
 def delete_conversation(recorded: Recorded, timestamp: str) -> None:
-    """Raises VALIDATION_ERROR for a timestamp that is none, NOT_FOUND when no conversation has it."""
+    """Deletes a conversation. Raises VALIDATION_ERROR for an invalid timestamp, NOT_FOUND if there is none with it."""
     name = _file_name(check_timestamp(timestamp))
     having = [file for file in _files(recorded) if file.name == name]
     if not having:
@@ -166,7 +166,7 @@ def _read(files: Sequence[_File]) -> Iterator[dict[str, Any]]:
 
 
 def _is_time(timestamp: str) -> bool:
-    """Whether what has the form of a timestamp is one: there is no 32nd of a month."""
+    """Whether a text in the form of a timestamp is a valid time: there is no 32nd of a month."""
     try:
         datetime.fromisoformat(timestamp)
     except ValueError:

@@ -1,8 +1,8 @@
 """Detects changes made in a workspace after its archive was taken.
 
-A seat that has not run since has nothing new. One that runs is asked first, by its own find(1), for what changed since:
-the kernel's time of change can't be set back, so also what was unpacked or moved with an older date is found. Where
-that does not settle it, and in a seat that is held still for its removal, all files are compared with the archive.
+A seat that has not run since has nothing new. A running seat is first searched with its own find(1) for later changes:
+the kernel's change time cannot be set back, so unpacked or moved files with an older date are found, too. If that is
+not conclusive, or the seat is paused for its removal, all files are compared with the archive.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SLACK = 10
 _MOST_OUTPUT = 8 * 1024**2
 _FINGERPRINT = 16
 _FREE = bytes(_FINGERPRINT)
-# What editors, git and running programs write without anybody's working. Below /workspace, as find's -path has it.
+# Files that editors, git and programs write without a user's work. Below /workspace, as patterns for find -path.
 _IGNORED_PATHS = (
     *("*/.git/index", "*/.git/*.lock", "*/.git/FETCH_HEAD", "*/.git/gc.log"),
     *("*/node_modules/.cache/*", "*/node_modules/.vite/*", "*/__pycache__/*"),
@@ -53,7 +53,7 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
         path = _newer(context.left_of(workspace), workspace, folder, entry)
     except AtelierError as error:
         return Message("fault.not_comparable", why=error.message)
-    except Exception as error:  # noqa: BLE001 - whatever is in one seat, the others are looked at
+    except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
         return Message("fault.comparing_failed", kind=type(error).__name__)
     if path is None:
         return None
@@ -73,8 +73,8 @@ def _newer(context: NodeContext, workspace: Workspace, folder: Path, entry: Entr
         code, output = _run_find(context, container, entry.collected_at)
         if code == 0 and parse_find_output(output) == (None, False):
             return None
-    # Its find names something, which may only be dated in the future, or does not answer; a folder was moved, it ran in
-    # between, or it is held still and can't be asked: what both hold is compared.
+    # Compare the contents: find reported something, which may only be dated in the future, or does not answer; a folder
+    # was moved, the seat ran in between, or it is paused and cannot run find.
     limits = context.site.archive
     with (
         open_archive(folder / entry.file) as archive,
@@ -120,8 +120,8 @@ def rest_of(container: Container) -> str | None:
 
 
 def diff_archives(archive: IO[bytes], seat: io.RawIOBase | IO[bytes], most: int) -> str | None:
-    """The path of the first entry of the second tar archive that the first, of at most so many, has not, or has
-    otherwise. What is in the first only is not lost. Raises ARCHIVE_FAILED when one of them can't be read."""
+    """The path of the first entry of ``seat`` that is missing or different in ``archive``, a tar archive of at most
+    ``most`` entries. Entries only in ``archive`` are ignored. Raises ARCHIVE_FAILED if one is unreadable."""
     try:
         known = _Fingerprints(most)
         # Without a secret key a seat could choose files whose fingerprints all get the same place in the table.
@@ -154,7 +154,7 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 class _Fingerprints:
-    """A set of 16-byte digests in one table: a million takes 32 MiB, a fifth of what Python's own set does."""
+    """A set of 16-byte digests in one table: a million takes 32 MiB, a fifth of a Python set."""
 
     def __init__(self, most: int) -> None:
         self._slots = 2 * most + 1
@@ -169,7 +169,7 @@ class _Fingerprints:
         return self._table[place : place + _FINGERPRINT] == fingerprint
 
     def _place(self, fingerprint: bytes) -> int:
-        """Where it is, or else where it belongs."""
+        """The digest's place in the table, or the place where it is to be inserted."""
         slot = int.from_bytes(fingerprint[:8], "big") % self._slots
         for _ in range(self._slots):
             place = slot * _FINGERPRINT
@@ -180,8 +180,8 @@ class _Fingerprints:
 
 
 def _contents(stream: Any, key: bytes) -> Iterator[tuple[str, bytes]]:
-    """Of each entry but folders: its path below /workspace, and a keyed digest of that, its kind, its mode, where it
-    leads and what it holds."""
+    """Yields for each entry, except folders, its path below /workspace, and a keyed digest of path, kind, mode, link
+    target and content."""
     with tarfile.open(fileobj=stream, mode="r|") as entries:
         for entry in entries:
             entries.members = []  # type: ignore[attr-defined]  # it would keep them all

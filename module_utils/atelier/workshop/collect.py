@@ -1,7 +1,7 @@
 """The end of a workshop: commits, pushes and archives the work of each seat.
 
-Seats are collected in parallel, whatever state they are in, and fail independently. The manifest is rewritten after
-each seat, so a killed run loses nothing, and another run completes it.
+Seats are collected in parallel, in any state, and fail independently. The manifest is rewritten after each seat, so a
+killed run loses nothing, and another run completes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .tar_stream import within
 # Docker reads, zstd and SHA-256 work without the interpreter's lock, git works in the seat.
 WORKERS = 6
 _WORKSPACE = "/workspace"
-# Of seats that are not collected, in one sentence.
+# Maximum number of uncollected seats that a sentence names.
 _SHOWN = 5
 _PUSHED_BY_NOBODY = Saved(note=Message("at_rest"))
 
@@ -66,7 +66,7 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
                 entry = future.result()
                 entries[entry.id] = entry
                 write_manifest(folder, context.site.instance, now(), entries.values())
-                # Only now: until here the manifest named the older one.
+                # Only now, because until here the manifest named the older one.
                 _remove_others(folder, entry)
                 context.progress(Message("step.seats_collected"), done, len(rows))
     seats = [entries[row.id] for row in rows]
@@ -115,7 +115,7 @@ def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry |
             return _collect_held(context.left_of(row), folder, row, before)
     except AtelierError as error:
         return replace(entry, name=row.name, error=error.message)
-    except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are collected
+    except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
         tracebacks.append(traceback.format_exc())
         return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
 
@@ -134,7 +134,7 @@ def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: En
         held.enter_context(paused_for_copy(context, row, container))
         limits = context.site.archive
         chunks = held.enter_context(closing(context.engine.stream(container.id, _WORKSPACE, limits.seconds)))
-        # What changes from now on is newer than the archive.
+        # Changes from now on are newer than the archive.
         moment = now()
 
         def content() -> Iterator[bytes]:
@@ -163,7 +163,7 @@ def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: En
 
 
 def _of_one_that_is_gone(entry: Entry, before: Entry | None) -> Entry:
-    """Entry of a seat without a container: its older archive is all that is left, so it is kept."""
+    """The entry of a seat without a container: only its older archive exists, so it is kept."""
     if before is None or before.file is None:
         return replace(entry, note=Message("nothing_left"))
     note = Message("older_archive", when=before.collected_at)

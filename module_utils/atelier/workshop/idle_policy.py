@@ -1,4 +1,4 @@
-"""When a workspace is stopped automatically: it was idle for too long, or its workshop is over."""
+"""Decides when a workspace is stopped automatically: it was idle for too long, or its workshop is over."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class UsageSample:
 def is_due(
     signs: UsageSample, moment: datetime, *, idle: timedelta | None, end: datetime | None, watched_since: datetime
 ) -> StopReason | None:
-    """Why the workspace must be stopped now; None otherwise.
+    """Returns the reason to stop the workspace now, or None.
 
-    ``idle`` is how long one may be unused, ``end`` when its workshop is over, each None where that does not count.
-    ``watched_since``: what was before that nobody knows, so nothing is idle for longer. What was started after the end
-    was meant to be.
+    ``idle``: maximum time without use; ``end``: the end of its workshop; None disables either. ``watched_since``: use
+    before this time is unknown, so idleness is counted from it at the earliest. A workspace that was started after
+    ``end`` is not stopped for it.
     """
     if signs.extended_until is not None and moment < signs.extended_until:
         return None
@@ -60,7 +60,7 @@ def extend(store: WorkspaceStore, workspace_id: str, minutes: int) -> datetime:
 
 
 def extensions(store: WorkspaceStore) -> dict[str, datetime]:
-    """Until when each workspace that somebody extended is kept from being stopped."""
+    """The times until which extended workspaces are not stopped, by id."""
     with store.reading() as db:
         rows = db.execute("SELECT workspace_id, until FROM extensions").fetchall()
     return {row[0]: datetime.fromisoformat(row[1]) for row in rows}

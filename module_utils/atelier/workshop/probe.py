@@ -17,7 +17,7 @@ from ..containers.seat_http import SeatResponse, ask
 _GATEWAY = "127.0.0.1"
 _MOST_REDIRECTS = 3
 _LARGEST = 4 * 1024**2
-# What code-server's page asks for: source microsoft/vscode, src/vs/platform/remote/browser/browserSocketFactory.ts.
+# The request of code-server's page: source microsoft/vscode, src/vs/platform/remote/browser/browserSocketFactory.ts.
 _SOCKET = "/?reconnectionToken={token}&reconnection=false&skipWebSocketFrames=false"
 _HANDSHAKE = {
     "Upgrade": "websocket",
@@ -29,34 +29,34 @@ _HANDSHAKE = {
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Seconds until the WebSocket was open, and what went wrong, if something did."""
+    """Seconds until the WebSocket was open, and the error, if any."""
 
     seconds: float
     fault: str | None
 
 
 def probe(site: Site, workspace_id: str, timeout: float) -> ProbeResult:
-    """Asks this machine's gateway for the seat by its host name. Never raises for what the network or the seat does,
-    and takes ``timeout`` seconds at most."""
+    """Requests the seat from this machine's gateway by its host name. Never raises for faults of the network or the
+    seat, and takes at most ``timeout`` seconds."""
     begin = time.monotonic()
     attempt = _Probe(site, urlsplit(site.workspace_url(workspace_id)).netloc, begin + timeout)
     try:
         fault = attempt.open_page() or attempt.open_socket()
-    # Of a redirect that is no address: ValueError.
+    # ValueError: a redirect to an invalid address.
     except (OSError, ValueError) as error:
         fault = Message("gateway_silent", kind=type(error).__name__)
     return ProbeResult(time.monotonic() - begin, fault)
 
 
 class _Probe:
-    """https may be what something in front of the gateway speaks: then it speaks plain HTTP."""
+    """Plain HTTP is used if https is terminated in front of the gateway."""
 
     def __init__(self, site: Site, host: str, deadline: float) -> None:
         self._port, self._host, self._deadline = site.port, host, deadline
         self._tls: ssl.SSLContext | None = None
         if site.protocol == "https":
             self._tls = ssl.create_default_context()
-            # The certificate is the domain's, and this machine is asked by its own address.
+            # The certificate is valid for the domain, but the machine is addressed by IP.
             self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
 
     def open_page(self) -> str | None:

@@ -1,7 +1,7 @@
 """A rehearsal: creates the seats, opens all at once like participants, and removes them.
 
-The verdict is go or no-go, with how long a page took, and what would be used up first. The seats are in a group that
-nobody else can be in, so no participant claims one; those that a killed rehearsal left are removed by the next one, or
+The verdict is go or no-go, with page load times and the resource that would be used up first. The seats are in a group
+that nobody else can join, so no participant claims one. Leftovers of a killed rehearsal are removed by the next one, or
 by reconcile.
 """
 
@@ -35,7 +35,7 @@ MOST_SEATS = 500
 _REMOVERS = 4
 # Slower than this, a participant clicks again.
 _SLOWEST_SECONDS = 10.0
-# What must be left free for the seats to work in, beyond what they take when they open.
+# Memory that must stay free for the seats to work in, beyond their use when they open.
 _SPARE_MEMORY = 1024**3
 _SPARE_DISK = 5 * 1024**3
 _MEASURERS = 8
@@ -58,7 +58,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Limit:
-    """How many more seats something allows, in words that name it, and with several machines the one that it is on."""
+    """How many more seats a resource allows. ``what`` names it and, with several machines, its machine."""
 
     what: str
     seats: int
@@ -74,15 +74,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where new seats would be put: the machines that take them, None on a single machine, and what is promised."""
+    """Where new seats would be placed: the available machines (None on a single machine), and the promised memory."""
 
     machines: Sequence[Machine] | None
     size: int
     promised: Mapping[str, int]
 
     def limits(self, most: int, caps: Mapping[str, Mapping[str, int]]) -> list[Limit]:
-        """For each of the ``caps`` (seats by machine), how many seats there may be until the first machine has none
-        left. Up to ``most`` seats are looked at."""
+        """For each of the ``caps`` (seats by machine), the number of seats at which the first machine is full.
+        Considers up to ``most`` seats."""
         if self.machines is None:
             return [Limit(what, cap[CONTROLLER]) for what, cap in caps.items()]
         placed = as_many_as_fit(self.machines, self.size, self.promised, most)
@@ -99,8 +99,8 @@ class _Place:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``p50`` and ``p95`` are seconds from opening a seat's address to its IDE's WebSocket, of all seats at once; None
-    where none was opened. ``reasons`` are why it is a no-go, ``first_limit`` is what is used up first."""
+    """``p50`` and ``p95``: seconds from opening a seat's address to its IDE's WebSocket, with all seats at once; None
+    if none was opened. ``reasons`` explain a no-go; ``first_limit`` is the resource that is used up first."""
 
     go: bool
     seats: int
@@ -113,7 +113,7 @@ class Verdict:
     reasons: Sequence[str]
 
     def view(self) -> dict[str, object]:
-        """As modules return it: seconds, bytes."""
+        """The result for modules, in seconds and bytes."""
         rounded = {"made_in": round(self.made_in, 2), "p50": self.p50 and round(self.p50, 3)}
         rest = {"p95": self.p95 and round(self.p95, 3), "first_limit": self.first_limit.view()}
         return asdict(self) | rounded | rest | {"reasons": list(self.reasons)}
@@ -126,9 +126,9 @@ class Verdict:
 
 
 def rehearse(context: Context, *, source_id: str | None, source_name: str | None, seats: int) -> Verdict:
-    """Makes that many seats from the source, opens them, measures, removes them. Raises PROJECT_NOT_FOUND,
-    WORKSPACE_BUSY while another one is under way, VALIDATION_ERROR for a number out of range, and what making seats
-    raises."""
+    """Creates ``seats`` seats from the source, opens, measures and removes them. Raises PROJECT_NOT_FOUND,
+    WORKSPACE_BUSY during another rehearsal, VALIDATION_ERROR for a number out of range, and the errors of creating
+    seats."""
     if not 1 <= seats <= MOST_SEATS:
         raise AtelierError(
             Code.VALIDATION_ERROR,
@@ -180,7 +180,7 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     context.progress(Message("step.opening"), count, count)
 
     taken = _memory_of(context, ready)
-    # What runs beside the seats (their shims, the gateway) counts too; what else ended meanwhile does not.
+    # Includes processes beside the seats (shims, the gateway), but not unrelated ones that ended meanwhile.
     left = _available_memory(context)
     memory_each = max(sum(memory[node] - left.get(node, memory[node]) for node in memory), taken) // count
     labels = (f"atelier.instance={context.site.instance}", f"atelier.group={GROUP}")
@@ -212,7 +212,7 @@ def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def _egress_faults(context: Context, source: Workspace, ids: Sequence[str]) -> list[str]:
-    """Whether the proxy of the source's mode answers a seat; a refusal is an answer, for the name asked for is none."""
+    """Checks that the proxy of the source's mode answers a seat. A refusal suffices, for the name is invalid."""
     if not source.proxy_mode.proxy or not ids:
         return []
     output = _asked(context, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
@@ -221,7 +221,7 @@ def _egress_faults(context: Context, source: Workspace, ids: Sequence[str]) -> l
 
 
 def _asked(context: Context, id: str, command: Sequence[str]) -> str:
-    """What a program in the seat prints; nothing when it does not answer."""
+    """The output of a program in the seat; empty if the seat does not answer."""
     name = context.site.container_name(id)
     with suppress(AtelierError):
         here = context.at(context.store.get(id=id))
@@ -263,14 +263,14 @@ def _free_disk(context: Context, ids: Sequence[str]) -> dict[str, int]:
 
 
 def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> dict[str, Found]:
-    """What each node that answers says, without the controller."""
+    """The results of ``ask`` for all nodes that answer, without the controller."""
     nodes = (here for here in context.everywhere() if here.node != CONTROLLER)
     found = {here.node: ask(here.engine, context.site.instance) for here in nodes}
     return {node: value for node, value in found.items() if value is not None}
 
 
 def _free_at_controller(context: Context, ids: Sequence[str]) -> int:
-    """What is free where the state lies, or where the engine keeps containers, if that is less: a seat sees it."""
+    """Free bytes on the state folder's disk, or on the engine's disk as a seat sees it, if that is less."""
     free = shutil.disk_usage(context.site.state_dir).free
     here = [row.id for row in leftover_seats(context) if row.id in ids and row.node == CONTROLLER]
     for id in here[:1]:

@@ -27,8 +27,8 @@ KEEP_FILES, RESET_FILES = "keep", "reset"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a release does: ``password_hash`` None keeps the password, ``files`` is KEEP_FILES or RESET_FILES. A second
-    run with the same ``run_id`` does not reset the files again."""
+    """The parameters of a release: ``password_hash`` None keeps the password; ``files`` is KEEP_FILES or RESET_FILES. A
+    second run with the same ``run_id`` does not reset the files again."""
 
     password_hash: str | None
     files: str
@@ -39,10 +39,10 @@ class Wanted:
 def release(
     context: Context, *, id: str | None, name: str | None, wanted: Wanted, check_mode: bool = False
 ) -> ResetOutcome:
-    """Ends all sessions and processes of the seat, and resets its files if that is wanted.
+    """Ends all sessions and processes of the seat, and resets its files if wanted.
 
-    ``origin`` of the outcome is ``files`` where the files stay. If it fails, the seat is in state ``error``, so that
-    nobody is given it. Raises PROJECT_NOT_FOUND, and what restarting or resetting a seat raises.
+    ``origin`` of the outcome is ``files`` if the files stay. After a failure the seat is in state ``error``, so that it
+    is not assigned. Raises PROJECT_NOT_FOUND, and the errors of restarting or resetting a seat.
     """
     row = context.store.get(id=id, name=name, field="id" if id else "name")
     if check_mode:
@@ -93,10 +93,10 @@ def _end_sessions(context: Context, id: str, before: dict[str, object]) -> Reset
         here = context.at(row)
         recover(here, row)
         container = container_of(here, row)
-        # One that is still being made gets the new password when it starts.
+        # A seat that is being created gets the new password when it starts.
         if container is not None and row.status is not Status.CREATING:
             context.progress(Message("step.end_sessions", name=row.name), 0, 1)
-            # Before the restart: the seat loads it then, and nothing has to be run in it.
+            # Before the restart, because the seat loads it then; no program has to run in the seat.
             renew_credential(here, row)
             apply_ide_config(here, row, container)
             status = Status.STOPPED if container.status in STOPPED else Status.RUNNING

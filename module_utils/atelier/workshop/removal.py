@@ -24,7 +24,7 @@ from .manifest import Entry, fault_of, read_manifest
 
 @dataclass(frozen=True)
 class Removed:
-    """The names of the workspaces that there were, and sentences on what could not be done beside their removal."""
+    """The names of the removed workspaces, and sentences on what could not be removed with them."""
 
     changed: bool
     names: Sequence[str]
@@ -32,11 +32,11 @@ class Removed:
 
 
 def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Removed:
-    """Removes these workspaces, each with what it holds in the folder; ids that there are not are gone already.
+    """Removes these workspaces, and their entries in the folder; unknown ids count as removed.
 
-    Each is held still from the look at what it holds to its end, so nothing that is saved in between is lost. One whose
-    work is newer than its archive, or that can't be looked at, goes on as it was; the others are removed. Raises
-    NOT_COLLECTED in the end when there was one.
+    Each is paused from the check of its files to its end, so no work is lost in between. A workspace with work newer
+    than its archive, or that cannot be checked, continues as before; the others are removed. Then NOT_COLLECTED is
+    raised.
     """
     rows = [row for id in dict.fromkeys(ids) if (row := context.store.find(id=id)) is not None]
     if check_mode:
@@ -52,7 +52,7 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
                 fault = _remove_held(context.left_of(row), folder, row, entries.get(row.id), problems)
         except AtelierError as error:
             fault = Message("fault.not_removed", why=error.message)
-        except Exception as error:  # noqa: BLE001 - whatever one seat makes go wrong, the others are removed
+        except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
             tracebacks.append(traceback.format_exc())
             fault = Message("fault.made_fail", kind=type(error).__name__)
         if fault:
@@ -75,7 +75,7 @@ def _remove_held(
         return None
     if was_interrupted(context, row):
         recover(context, row)
-    # Its archive was read just before (``verify``), and is read again where the seat is compared with it.
+    # Do not read it here: ``verify`` just did, and the comparison with the seat reads it again.
     fault = fault_of(folder, entry, read=False)
     if fault or entry is None:
         return fault
@@ -92,7 +92,7 @@ def _remove_held(
 
 @contextmanager
 def _halted(context: NodeContext, row: Workspace, container: Container) -> Iterator[None]:
-    """Keeps the seat from running for the block. Afterwards it goes on as it was, if it is still there."""
+    """Stops the seat for the block. Afterwards its former state is restored, if it still exists."""
     if container.status != "restarting":
         with paused_for_copy(context, row, container):
             yield
@@ -102,6 +102,6 @@ def _halted(context: NodeContext, row: Workspace, container: Container) -> Itera
     try:
         yield
     finally:
-        # After a kill in between the API starts it: it is still wanted.
+        # If this run is killed in between, the API starts it, because it is still wanted.
         if context.engine.inspect(container.id) is not None:
             context.engine.start(container.id)

@@ -12,7 +12,7 @@ from ..common.models import MIB, ArchiveLimits
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _END_BLOCKS = 2
-# Entries that only describe the next one, and those that have no content whatever their size says.
+# Entries that only describe the next one, and entries that have no content, even if their size is not 0.
 _DESCRIPTIONS = b"xgLK"
 _WITHOUT_CONTENT = b"123456"
 # Docker writes paths and extended attributes there, which the kernel bounds.
@@ -24,7 +24,7 @@ class TarError(ValueError):
 
 
 class TarWalk:
-    """Follows a tar archive that comes in pieces, and counts its entries. Raises TarError where it is none."""
+    """Parses a tar archive in pieces and counts its entries. Raises TarError for invalid data."""
 
     def __init__(self) -> None:
         self.entries = 0
@@ -89,7 +89,7 @@ class TarWalk:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or in base 256 what does not fit (tar(5))."""
+    """Parses a number: octal digits, or base 256 for large numbers (tar(5))."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
     return int(field.partition(b"\0")[0].strip() or b"0", 8)

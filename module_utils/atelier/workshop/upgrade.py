@@ -49,7 +49,7 @@ _PER_CORE = 2
 
 @dataclass(frozen=True)
 class UpgradedSeat:
-    """What became of one workspace. ``kept`` is the name of its old container, None if it was not replaced."""
+    """The result for one workspace. ``kept`` is the name of its old container, None if it was not replaced."""
 
     id: str
     name: str

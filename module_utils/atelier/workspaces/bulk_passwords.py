@@ -19,8 +19,8 @@ _PER_CORE = 3
 
 @dataclass(frozen=True)
 class PasswordSet:
-    """What became of one workspace's password; ``error_code`` says in one word what ``error`` says in full, and
-    ``details`` name the field at fault and the remedy."""
+    """The result for one workspace's password. ``error_code`` is the code of ``error``; ``details`` name the field at
+    fault and the remedy."""
 
     id: str
     changed: bool = False

@@ -45,7 +45,7 @@ class Checkpoint:
 
 
 def name_prefix(site: Site, workspace_id: str) -> str:
-    """What the names of the workspace's checkpoints begin with, up to the time."""
+    """The prefix of the workspace's checkpoint names, up to the time."""
     return f"{site.instance}/{_KIND}:{workspace_id}-"
 
 
@@ -70,8 +70,8 @@ def checkpoints_of(context: NodeContext, workspace_id: str) -> list[Checkpoint]:
 
 
 def stored_checkpoints(site: Site) -> list[Checkpoint]:
-    """Those in the image registry, each workspace's oldest first; none on a single machine. Raises ENGINE_ERROR when
-    the registry does not answer."""
+    """The checkpoints in the image registry, oldest first per workspace; empty on a single machine. Raises ENGINE_ERROR
+    if the registry does not answer."""
     return checkpoints_among(site.instance, stored(site, _KIND))
 
 
@@ -85,7 +85,7 @@ def known_checkpoints(site: Site, workspace_id: str, local: Iterable[str]) -> li
 
 
 def kept(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Of one workspace's checkpoints those that are kept, oldest first."""
+    """The checkpoints of one workspace that are to be kept, oldest first."""
     ordered = sorted(checkpoints, key=lambda found: found.stamp)
     asked_for = [found for found in ordered if not found.is_scheduled][-MOST_CHECKPOINTS:]
     scheduled = [found for found in ordered if found.is_scheduled][-1:]

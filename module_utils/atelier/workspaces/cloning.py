@@ -127,7 +127,7 @@ def clone(context: Context, order: CloneOrder, *, check_mode: bool = False) -> C
 
 
 def _dry_run(context: Context, order: CloneOrder, source: Workspace) -> CloneOutcome:
-    """Dry run: what the request would do."""
+    """Returns what the request would do, without doing it."""
     batch = next((batch for batch in _interrupted(context, order, source) if context.locks.batch_free(batch.id)), None)
     seats = _seats(context, order, source, _Run(batch.id if batch else new_id(), batch), dry_run=True)
     if any(seat.make for seat in seats):
@@ -254,7 +254,7 @@ def _busy(row: Workspace) -> AtelierError:
 
 
 def _present(context: Context, order: CloneOrder, row: Workspace, *, forgotten: bool = False) -> _Seat:
-    """A seat whose row exists. ``forgotten``: nobody was ever told the password that it may have been given."""
+    """A seat whose row exists. ``forgotten``: a password that it may have was never returned to anybody."""
     make = _is_unmade(context, row)
     known = order.sheet is None or order.sheet.password(row.name) is not None
     new = (make or forgotten or not known) and not order.ids
@@ -315,8 +315,8 @@ def _finish_all(context: Context, order: CloneOrder, source: Workspace, run: _Ru
 
 
 def _images(there: NodeContext, image: Image, nodes: set[str], pool: ThreadPoolExecutor) -> dict[str, Future[str]]:
-    """The snapshot's name at each of the machines, when it is there. It is pushed once and pulled side by side, in the
-    pool, which needs a thread for each. What goes wrong with that is raised for the other machines' seats only."""
+    """Transfers the snapshot to the machines; returns its name at each, as futures. It is pushed once and pulled in
+    parallel in the pool, which needs a thread for each. A failure affects only the other machines' seats."""
     remote = remote_name(there.site, image.tags[0])
     own: Future[str] = Future()
     own.set_result(image.id)
@@ -369,7 +369,7 @@ def _finish(context: Context, images: Mapping[str, Future[str]], seats: Sequence
 def _finish_one(context: Context, images: Mapping[str, Future[str]], seat: _Seat) -> bool:
     if seat.make:
         with context.locks.workspace(seat.workspace.id, context.lock_wait):
-            # It may have been deleted since, or made by another run.
+            # It may have been deleted meanwhile, or created by another run.
             row = context.store.get(id=seat.workspace.id, field="names")
             if _is_unmade(context, row):
                 _make(context, images[row.node], seat, row)

@@ -40,7 +40,7 @@ class CredentialsCsv:
             yield
 
     def password(self, name: str) -> str | None:
-        """What the sheet says of that seat."""
+        """The seat's password in the sheet; None if there is none."""
         return self._rows.get(name, {}).get("password") or None
 
     def note(self, name: str, password: str) -> None:

@@ -11,9 +11,9 @@ from ..common.messages import Message
 from ..database.workspace_store import WorkspaceStore
 
 WARN_SHARE = 0.8
-# For deleting files after a workspace that was stopped for its disk was started again.
+# Time for deleting files after the restart of a workspace that was stopped for its disk usage.
 GRACE = timedelta(minutes=10)
-# How much more it may have meanwhile, as a share of the limit.
+# Extra disk space during that time, as a share of the limit.
 _GRACE_SHARE = 0.05
 # Growth between two looks, as a share of the limit, that does not leave the time to stop processes gently.
 _FAST_SHARE = 0.1
@@ -81,7 +81,7 @@ class Measured:
 
 
 def action(seat: Measured, limit: int, moment: datetime) -> Action:
-    """What its own limit asks for; 0 is no limit."""
+    """The action that the seat's own limit requires; 0 means no limit."""
     if not limit or seat.used < limit * WARN_SHARE:
         stopping = seat.notice is not None and seat.notice.is_stop and seat.notice.at >= seat.started_at
         return Action.LEAVE if stopping else Action.CLEAR
@@ -101,18 +101,18 @@ def _in_grace(seat: Measured, limit: int, moment: datetime) -> bool:
 
 
 def fillers(seats: Mapping[str, Measured], fallen: int, *, inodes_short: bool = False) -> list[str]:
-    """Which workspaces to stop while the disk is nearly full: those that grow fastest.
+    """The workspaces to stop while the disk is nearly full: those that grow fastest.
 
-    ``fallen``: bytes that the free space lost since there was enough. Files that are deleted but still open are in no
-    measurement: if the workspaces' growth does not explain the loss, what each writes is compared instead.
-    Nobody is stopped for what something else on the machine takes.
+    ``fallen``: bytes that the free space lost since there was enough. Deleted files that are still open are not in any
+    measurement: if the workspaces' growth does not explain the loss, their writes are compared instead. No workspace is
+    stopped for what other programs on the machine use.
     """
     by_growth = {id: seat.grown_in_need for id, seat in seats.items()}
     unexplained = fallen - sum(max(grown, 0) for grown in by_growth.values())
     found = _fastest(by_growth, NEED_BYTES)
     if not found and unexplained >= NEED_BYTES:
         found = _fastest({id: seat.hidden for id, seat in seats.items()}, NEED_BYTES)
-        # So many files that they can't be counted hide how much they hold.
+        # A workspace with too many files to count has an unknown size.
         found = found or [id for id, seat in seats.items() if seat.walk_seconds >= LONGEST_WALK_SECONDS]
     if not found and inodes_short:
         # Many files take long to count.
@@ -131,14 +131,14 @@ def readable(size: int) -> str:
 
 
 def notices(store: WorkspaceStore) -> dict[str, Notice]:
-    """By workspace id."""
+    """The notices by workspace id."""
     with store.reading() as db:
         rows = db.execute("SELECT workspace_id, reason, used, disk_limit, at FROM disk_notices").fetchall()
     return {row[0]: Notice(Reason(row[1]), row[2], row[3], datetime.fromisoformat(row[4])) for row in rows}
 
 
 def note(store: WorkspaceStore, workspace_id: str, reason: Reason, used: int, limit: int) -> None:
-    """Replaces what was noted of the workspace; one that is gone has no notice."""
+    """Replaces the workspace's notice; a deleted workspace gets none."""
     with store.transaction() as db:
         db.execute(
             "INSERT INTO disk_notices (workspace_id, reason, used, disk_limit, at)"

@@ -22,7 +22,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class _Record:
-    """By name: the seconds counted when it was written, and the machine's uptime then, in the boot ``boot``."""
+    """``kept`` by name: the seconds counted at the time of writing, and the machine's uptime then, in ``boot``."""
 
     boot: str
     kept: Mapping[str, tuple[float, float]]
@@ -35,13 +35,13 @@ def ages(state_dir: Path, names: Collection[str]) -> dict[str, float]:
     found = {}
     for name in names:
         counted, since = record.kept.get(name, (0.0, up))
-        # Of an earlier boot it is not known how long it went on after the last note.
+        # How long an earlier boot lasted after its last note is unknown.
         found[name] = counted + (max(up - since, 0.0) if record.boot == boot else 0.0)
     return found
 
 
 def note(state_dir: Path, names: Collection[str]) -> None:
-    """Writes down which containers are kept, and for how long by now."""
+    """Records which containers are kept, and for how long so far."""
     boot, up = _boot()
     kept = {name: (age, up) for name, age in sorted(ages(state_dir, names).items())}
     write_atomically(state_dir / _FILE, json.dumps({"boot": boot, "kept": kept}).encode(), mode=0o600)
@@ -53,7 +53,7 @@ def _boot() -> tuple[str, float]:
 
 
 def _read(state_dir: Path) -> _Record:
-    """What was noted last. A missing or damaged file makes all containers young, which keeps them longer."""
+    """The last record. After a missing or damaged file all containers count as new, which keeps them longer."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         record = json.loads((state_dir / _FILE).read_bytes())
         kept = {str(name): (float(counted), float(since)) for name, (counted, since) in record["kept"].items()}

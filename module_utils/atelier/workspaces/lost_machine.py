@@ -29,8 +29,8 @@ from .move import check_created, target_of
 
 @dataclass(frozen=True)
 class BegunSeat:
-    """What became of one workspace. ``origin`` is as a reset has it, None for one that stayed; ``checkpoint`` is when
-    that was taken, ``age`` its seconds; ``lost`` is a sentence on what was lost."""
+    """The result for one workspace. ``origin`` is as for a reset, None if it stayed. ``checkpoint``: time of the
+    checkpoint; ``age``: its age in seconds; ``lost``: a sentence on what was lost."""
 
     id: str
     name: str
@@ -112,8 +112,8 @@ def remove_machine(context: Context, node: str, *, force: bool = False, check_mo
 
 @dataclass(frozen=True)
 class _Begun:
-    """Of a workspace whose beginning elsewhere is not finished: the machine that was lost, what it began from, and when
-    that checkpoint was taken."""
+    """An unfinished change of a workspace to another machine: the lost machine, what the workspace began from, and the
+    checkpoint's time."""
 
     lost: str
     origin: str
@@ -121,7 +121,7 @@ class _Begun:
 
 
 def _unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
-    """By workspace id."""
+    """The unfinished changes by workspace id."""
     with store.reading() as db:
         rows = db.execute("SELECT workspace_id, lost, origin, checkpoint FROM begun_elsewhere").fetchall()
     return {row[0]: _Begun(*row[1:]) for row in rows}
@@ -162,7 +162,7 @@ def _begin(context: Context, row: Workspace, to: str | None, or_base: bool, chec
 
 
 def _finished(context: Context, row: Workspace, check_mode: bool) -> BegunSeat:
-    """Finishes what an interrupted run began on a machine that answers."""
+    """Completes an interrupted run's work on a machine that answers."""
     begun = _unfinished(context.store).get(row.id)
     if begun is None:
         raise _answers(row.node)
@@ -187,7 +187,7 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
     """Makes the container, and starts it if the workspace is meant to run."""
     name, store = there.site.container_name(row.id), there.store
     runs = row.id in wanted_up(store)
-    # What an interrupted run left there.
+    # Leftovers of an interrupted run.
     discard_container(there, row)
     with origin_of(there, row, None, last) as (origin, image):
         there.engine.create(seat_spec(there, row, image, name))
@@ -213,16 +213,16 @@ def _make(there: NodeContext, row: Workspace, last: Checkpoint | None) -> _Begun
 
 
 def _finish(there: NodeContext, row: Workspace, begun: _Begun) -> None:
-    """What is left to do when the row names the machine that the container is on."""
+    """The steps that remain once the row names the container's machine."""
     container = container_of(there, row)
     never_ran = container is not None and container.status == "created"
     if never_ran:
-        # Its secrets belong to the container that is lost.
+        # Its secrets belong to the lost container.
         forget_snapshot(there, row.id)
     there.sync_routes()
     if row.id in wanted_up(there.store):
-        # A checkpoint may hold work that was never committed, and so may a container that ran: its IDE may have
-        # answered after an earlier run gave up. A base holds none of this workspace's.
+        # A checkpoint may hold uncommitted work, and so may a container that ran: its IDE may have answered after an
+        # earlier run gave up. A base holds no work of this workspace.
         restore = never_ran and begun.origin != "checkpoint" and row.branch is not None
         start_filled(there, row, restore=restore)
     else:

@@ -67,7 +67,7 @@ def check_created(row: Workspace, field: str = "id") -> None:
 
 
 def target_of(context: Context, row: Workspace, to: str | None, *, lost: bool = False) -> str:
-    """The machine that the workspace goes to. That it is on is none if it is ``lost``. Raises as ``move``."""
+    """The workspace's new machine. Its present machine is refused if it is ``lost``. Raises as ``move``."""
     if not context.site.nodes:
         raise AtelierError(Code.NO_ROOM, Message("no_other_machine"), field="to")
     machines = with_labels(context.engines.machines() or (), row.node_labels)
@@ -92,7 +92,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     container = here.engine.inspect(name)
     if container is None:
         raise AtelierError(Code.SNAPSHOT_FAILED, Message("snapshot.no_container", source=row.name), field="name")
-    # Before anything ends here.
+    # Do this before anything is stopped here.
     ready_proxy(there, row)
     ran = container.status in ("running", "paused", "restarting")
     here.engine.stop(name)
@@ -100,7 +100,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
     try:
         push_missing(here, row.id)
         with here.locks.batch(run_id), snapshot(here, row, run_id, locked=True) as image:
-            # What an interrupted move left there.
+            # Leftovers of an interrupted move.
             discard_container(there, row)
             there.engine.create(seat_spec(there, row, image_at(there, here, image.tags[0]), name))
             secrets = [secret.original() for secret in find_secrets(here.engine, container.id, row.name)]
@@ -131,7 +131,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
 
 @dataclass(frozen=True)
 class MovedSeat:
-    """What became of one workspace of a machine that was emptied."""
+    """The result for one workspace of a machine that was drained."""
 
     id: str
     name: str

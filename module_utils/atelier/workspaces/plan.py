@@ -35,7 +35,7 @@ class WorkspaceState(StrEnum):
 
 
 class Step(StrEnum):
-    """One change. They are applied in this order."""
+    """A change to a workspace. Changes are applied in this order."""
 
     RESERVE = "reserve"
     RESTORE = "restore"
@@ -52,7 +52,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class WorkspaceSpec:
-    """What somebody wants of one workspace. None leaves a property as it is, or at its default in a new one."""
+    """The desired state of a workspace. None leaves a property as it is, or at its default in a new workspace."""
 
     state: WorkspaceState
     id: str | None = None
@@ -157,7 +157,7 @@ def check_desired(site: Site, desired: WorkspaceSpec) -> None:
             Message("input.requires", given="git_token", other="git_url"),
             field="git_url",
         )
-    # What was not named is not judged: an existing workspace keeps it, and may always be stopped or removed.
+    # Only given properties are checked: an existing workspace keeps the others, and can always be stopped or removed.
     smallest_memory, fewest_cpus = next(iter(MEMORY_SIZES)), CPU_COUNTS[0]
     check_limits(desired.memory or smallest_memory, desired.cpus or fewest_cpus, site.quotas)
 
@@ -203,7 +203,7 @@ def limits_of(desired: WorkspaceSpec, workspace: Workspace | None) -> Limits:
 
 
 def details_of(desired: WorkspaceSpec, workspace: Workspace) -> dict[str, str | None]:
-    """Columns to set: what was named and differs. A name differs only when the workspace was found by its id."""
+    """The columns to set: given properties that differ. A name can differ only if the workspace was found by id."""
     wanted = {
         "name": (desired.name, workspace.name),
         "group_name": (desired.group, workspace.group),

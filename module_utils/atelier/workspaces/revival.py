@@ -19,13 +19,13 @@ from .service import bring_up
 
 # A starting IDE keeps a core busy for most of a second: more at once only wait for each other.
 _PER_CORE = 3
-# What Docker calls a container that does not run, and can.
+# Docker's states of a container that does not run, but can.
 DOWN = ("exited", "created", "dead")
 
 
 @dataclass(frozen=True)
 class Revived:
-    """What became of one workspace: ``started`` is False where there was nothing to do."""
+    """The result for one workspace. ``started`` is False if there was nothing to do."""
 
     id: str
     started: bool = False
@@ -41,7 +41,7 @@ def revive(context: Context, ids: Sequence[str]) -> list[Revived]:
     with ThreadPoolExecutor(min(_PER_CORE * context.cpus(), len(ids))) as pool:
         futures = [pool.submit(_revive_one, context, id) for id in ids]
         for done, future in enumerate(as_completed(futures), 1):
-            # For the API, which waits for single seats; the text does not show it.
+            # The API waits for single seats and reads the id; the text does not show it.
             seat = "" if future.exception() or future.result().error else future.result().id
             context.progress(Message("step.seats_revived", seat=seat), done, len(ids))
     return [future.result() for future in futures]
@@ -54,7 +54,7 @@ def _revive_one(context: Context, id: str) -> Revived:
             # The previous holder of the lock may have stopped or removed it.
             if row is None or row.status is Status.CREATING or id not in wanted_up(context.store):
                 return Revived(id)
-            # A start would give it back to the pool with what the former participant left.
+            # A start would return it to the pool with the former participant's files.
             if is_unreleased(row):
                 return Revived(id)
             here = context.at(row)

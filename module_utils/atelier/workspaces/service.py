@@ -62,10 +62,10 @@ class EnsureResult:
 
 
 def ensure(context: Context, desired: WorkspaceSpec, *, check_mode: bool = False) -> EnsureResult:
-    """Brings one workspace to the desired state, or returns what it would do. Safe to repeat after an interruption.
+    """Brings one workspace to the desired state, or returns the changes. Safe to repeat after an interruption.
 
-    Raises the validation codes for bad input, and what the engine and the database raise. If creation fails, nothing is
-    left behind; if only the IDE does not answer, the workspace stays with status ``error``.
+    Raises the validation codes for bad input, and the errors of the engine and the database. If creation fails, nothing
+    is left behind; if only the IDE does not answer, the workspace stays with status ``error``.
     """
     check_desired(context.site, desired)
     held = desired.sheet.held(context.locks, context.lock_wait) if desired.sheet and not check_mode else nullcontext()
@@ -207,7 +207,7 @@ def _create(context: Context, desired: WorkspaceSpec, steps: Sequence[Step]) -> 
             _build(here, desired, workspace)
         except AtelierError as error:
             if error.code not in (Code.IDE_NOT_READY, Code.GIT_CLONE_FAILED):
-                # Where the engine is gone this fails too; then the row stays, for the next run to take up.
+                # If the engine is gone this fails, too; the next run then continues with the row.
                 with suppress(AtelierError):
                     remove(context.at(workspace), workspace)
             raise
@@ -237,15 +237,15 @@ def _hash_of(desired: WorkspaceSpec) -> str | None:
 
 
 def remove(context: NodeContext, workspace: Workspace) -> list[str]:
-    """Removes container, volume, row, route and access to the git server, in an order that can be taken up again after
-    an interruption. What it pushed stays. Returns sentences on what could not be done."""
+    """Removes container, volume, row, route and access to the git server, in an order that can be resumed after an
+    interruption. Pushed work stays. Returns sentences on what could not be done."""
     remove_history(context, workspace.id)
     discard_container(context, workspace)
     forget_snapshot(context, workspace.id)
     context.store.delete(workspace.id)
     context.sync_routes()
     if workspace.proxy_mode.can(Capability.RECORD):
-        # Once the recorder knows no such workspace any more, it writes nothing again.
+        # The recorder writes nothing for a workspace that it no longer knows.
         with suppress(AtelierError):  # a machine that is away now: reconcile removes what it has
             ready_proxy(context, workspace)
         remove_recordings(recorded_anywhere(context.site, context.engines.of, workspace.id))
@@ -287,10 +287,10 @@ def bring_up(context: NodeContext, workspace: Workspace) -> None:
         if container is not None and container.status == "paused":
             context.engine.unpause(name)
         else:
-            # For one that ends again and again: Docker waits longer after each end, and takes a start meanwhile for one
-            # that happened.
+            # For a container in a crash loop: Docker waits longer after each exit, and reports a start in between as
+            # successful.
             context.engine.stop(name)
-            # The database's word on the password, whatever an interruption or a hand left in the volume.
+            # Write the database's password: an interruption or a person may have left another one in the volume.
             put_ide_config(context, workspace)
             context.engine.start(name)
     except AtelierError:
@@ -311,7 +311,7 @@ def change_password(context: NodeContext, workspace: Workspace, password_hash: s
     """
     changed = workspace._replace(password_hash=password_hash)
     container = container_of(context, workspace)
-    # What an interrupted making left is replaced anyway, and may not even start.
+    # Leftovers of an interrupted creation are replaced anyway, and may not even start.
     if container is not None and workspace.status is not Status.CREATING:
         apply_ide_config(context, changed, container)
     context.store.update(workspace.id, password_hash=password_hash)
@@ -370,14 +370,14 @@ def _dry_run(
         return {}
     if workspace is None:
         (workspace,) = context.store.reserve([_reservation(context, desired, new_id())], dry_run=True)
-    # What the database would refuse is refused now.
+    # Refuse early what the database would refuse.
     if details := details_of(desired, workspace):
         context.store.update(workspace.id, True, **details)
     if before and {Step.BUILD, Step.START} & set(steps):
         context.store.claim_running_slot(workspace.id, memory=context.engines.memory(), dry_run=True)
     after = view(context.site, workspace, workspace.status)
     if not before:
-        # They are unknown before the row exists.
+        # These are unknown before the row exists.
         after |= dict.fromkeys(("id", "url", "address", "created_at"))
     limits = limits_of(desired, workspace)
     after |= {"memory": limits.memory, "cpus": limits.cpus}

@@ -55,12 +55,12 @@ def observed_view(site: Site, workspace: Workspace, container: Container | None)
 
 
 def current_view(context: Context, workspace: Workspace) -> dict[str, object]:
-    """As ``observed_view``, of the container that its machine has."""
+    """Like ``observed_view``, for the container on the workspace's machine."""
     return observed_view(context.site, workspace, container_of(context.at(workspace), workspace))
 
 
 def change_summary(before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    """What became of a workspace, for people, from its views before and after; an empty one is of none."""
+    """Describes the change of a workspace, for people, from its views before and after; empty if it does not exist."""
     if not after:
         return f"{before['name']} is deleted." if before else "There is no such workspace."
     where = f" at {after['url']}" if after["status"] == Status.RUNNING and after["url"] else ""
