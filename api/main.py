@@ -148,7 +148,7 @@ async def _lifespan(
 def _with_names(settings: Settings, store: WorkspaceStore, locks: Locks) -> tuple[Settings, bool]:
     """The settings with the key for the containers' names, and whether a repair must rename containers.
 
-    Only the first start of an Atelier that has such a key needs Docker; while that is away, the renaming waits.
+    Only the first start of an Atelier that has such a key needs Docker; if it is away, the renaming waits.
     """
     site, docker_is_away = settings.site, False
     if site.names_key is not None:

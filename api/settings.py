@@ -94,7 +94,7 @@ class Backup:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an installation told its API."""
+    """The API's settings."""
 
     site: Annotated[Site, "The installation, as the modules take it."]
     api_auth: Annotated[
@@ -133,7 +133,7 @@ class Settings:
     ]
     workshop: Workshop = field(metadata={"prefix": "workshop_"})
     backup: Backup = field(metadata={"prefix": "backup_"})
-    # What the role finds out.
+    # Determined by the role.
     api_templates: Annotated[tuple[str, ...], "The templates that a workspace can be made from."]
     api_token: Annotated[Path, "File with the token."]
     api_secrets: Annotated[Path, "File with the settings that are secret."]

@@ -1,1 +1,1 @@
-"""Who calls: the middleware, sessions, passwords and the audit log."""
+"""Authentication: the middleware, sessions, passwords and the audit log."""

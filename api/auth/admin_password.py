@@ -14,7 +14,7 @@ from ..core.rate_limit import Limiter
 from .browsers import Browsers
 
 _WRONG_PER_MINUTE = 10
-# What the admin password opens, also for callers from elsewhere that have no token.
+# The paths that the admin password opens, also for other machines' callers without a token.
 _OPENED = "/api/workshop/"
 
 
@@ -35,8 +35,8 @@ class AdminPassword:
         return bool(self._password) and path.startswith(_OPENED)
 
     def check(self, address: str, headers: Headers, given: Iterable[str]) -> None:
-        """Returns if one of the words is the password. Raises FORBIDDEN if there is none, UNAUTHORIZED for a missing or
-        wrong one, TOO_MANY_ATTEMPTS after ten wrong ones within a minute from one address or known browser."""
+        """Returns if the admin password is among ``given``. Raises FORBIDDEN if none is set, UNAUTHORIZED for a missing
+        or wrong one, TOO_MANY_ATTEMPTS after ten wrong ones within a minute from an address or known browser."""
         if not self._password:
             raise AtelierError(Code.FORBIDDEN, Message("api.no_admin_password"))
         caller = self.browsers.known(headers) or address
@@ -51,8 +51,8 @@ class AdminPassword:
 
 
 def words_of(headers: Headers, query: bytes, token: str) -> list[str]:
-    """The admin passwords in a request, at most one per way of sending it, so that one request cannot try many. The
-    API's own token does not count."""
+    """The admin passwords in a request, at most one per way of sending it: one request cannot try many. The API's own
+    token does not count."""
     words = headers.getlist("x-admin-password")[:1]
     words += [value for name, value in parse_qsl(query.decode("latin-1")) if name == "password"][:1]
     scheme, _, bearer = headers.get("authorization", "").partition(" ")

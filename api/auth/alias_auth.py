@@ -18,7 +18,7 @@ from ..core.rate_limit import Limiter, network_of
 
 _WRONG_PER_MINUTE = 10
 # A network with a recent successful login is exempt from its neighbours' failures, up to this number of attempts,
-# because an accepted login also tells a guesser that a guess was right.
+# because an accepted login also reveals a correct guess.
 _WRONG_BESIDE_RIGHT = 100
 # A page makes about 100 requests and argon2 takes 20 ms per check, so successful logins are cached.
 _REMEMBERED_SECONDS = 600.0

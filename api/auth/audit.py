@@ -33,9 +33,9 @@ _TICK_SECONDS = 15.0
 # Networks and kinds of refusals that are counted separately within a window; further ones are counted together.
 _MOST_KINDS = 500
 _OTHERS = "others"
-# Of an answer, at most this share is refusals if there are enough changes to fill it.
+# Refusals are at most this share of a response if there are enough changes to fill it.
 _SHARE_OF_REFUSALS = 4
-# The limiter's refusals come at any rate, so they get no line of their own.
+# The limiter's refusals can be very frequent, so they are only counted.
 _COUNTED_ONLY = "refused: TOO_MANY_ATTEMPTS"
 
 

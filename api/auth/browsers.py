@@ -9,7 +9,7 @@ import secrets
 from fastapi import Response
 from starlette.datastructures import Headers
 
-# How long a browser stays known after it signed in. It opens nothing, so it may outlive a session by far.
+# How long a browser stays known after signing in. This grants no access, so it may be much longer than a session.
 _KNOWN_SECONDS = 90 * 24 * 3600
 _BROWSER = "browser"
 

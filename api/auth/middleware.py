@@ -28,11 +28,11 @@ from .browsers import cookie_name, cookies_of
 from .sessions import Role, Sessions
 
 LARGEST_BODY = 1024**2 - 1
-# Of what anybody may send. To read and check a mebibyte of odd JSON takes the event loop half a second and more.
+# Limit for bodies of unauthenticated callers. Parsing 1 MiB of odd JSON blocks the event loop for 0.5 s and more.
 _LARGEST_OF_STRANGERS = 16 * 1024
 _CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+?)\.?(?::[0-9]{1,5})?")
-# What anybody may ask: nothing here tells of a workspace.
+# Open to everybody: none of these reveals anything about a workspace.
 _PUBLIC = {
     *("/api/health", "/api/config", "/api/limits", "/api/workshop/status", "/api/workshop/claim", "/api/session"),
     "/pages/workshop/told",
@@ -41,12 +41,12 @@ _PUBLIC = {
 _PAGE = re.compile(
     r"/(?:workshop(?:/admin)?|workspaces/[^/]+|whitelist|repositories|runbook|jobs(?:/[^/]+)?|static/.+)?"
 )
-# What callers prove by a workspace's password; each checks it itself.
+# Protected by a workspace's password, which each handler checks itself.
 _BY_SEAT_PASSWORD = re.compile(
     r"/api/(?:projects/[0-9a-f]{12}/ports/[0-9]{1,5}/share|ports/[0-9a-f]{12}-[0-9]{1,5}/sign-in)"
 )
 _FORM = re.compile(r"/api/ports/[^/]+/sign-in")
-# What a browser may be led to from another site, but not made to load for one.
+# A browser may follow a link from another site to these, but not load them on behalf of one.
 _READ = re.compile(r"/(?:api|pages|metrics)(?:/.*)?")
 # Paths open to a session with the workshop's password.
 _OF_WORKSHOP = re.compile(r"/(?:api/workshop/.+|api/events|pages/workshop/.+)")
@@ -63,7 +63,7 @@ class Caller:
     workshop_admin: bool = False
 
 
-# What people are told instead of the API's JSON: of method, path, headers and error; nothing for programs.
+# Builds a page, instead of JSON, from method, path, headers and error; None for programs.
 Refusal = Callable[[str, str, Headers, AtelierError], Response | None]
 
 
@@ -159,7 +159,7 @@ class AuthMiddleware:
 
 
 def largest_body(caller: Caller, path: str) -> int:
-    """How many bytes a request's body may have."""
+    """The maximum size of a request's body in bytes."""
     is_known = caller.operator or caller.workshop_admin
     is_open = path.rstrip("/") in _PUBLIC or _BY_SEAT_PASSWORD.fullmatch(path) is not None
     return _LARGEST_OF_STRANGERS if is_open and not is_known else LARGEST_BODY

@@ -18,7 +18,7 @@ from ..services.services import Services
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 30.0
-# After a backup that failed.
+# Delay after a failed backup.
 _RETRY = timedelta(hours=1)
 _CALLER = Caller("127.0.0.1", "schedule")
 

@@ -28,6 +28,6 @@ async def run(services: Services) -> None:
             _, end = await start_job(services, _CALLER, "certificate", [])
             await end
 
-    # Not at once: at the end of ./atelier up the certificate is got by that.
+    # Wait first, because ./atelier up requests the certificate itself at its end.
     await asyncio.sleep(_EVERY_SECONDS)
     await run_periodically(log, "renewing the certificate", _EVERY_SECONDS, look, services.watcher)

@@ -47,7 +47,7 @@ class CheckpointSchedule:
         by_node: dict[str, list[str]] = {}
         for id in late:
             before = self._taken.get(id)
-            # One that does not say when it was used counts as used.
+            # A workspace whose last use is unknown counts as used.
             if before is None or used.get(id, moment) > before:
                 by_node.setdefault(rows[id].node, []).append(id)
             else:

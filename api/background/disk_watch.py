@@ -62,7 +62,7 @@ async def run(services: Services) -> None:
 
 
 class DiskWatch:
-    """Of one machine. ``threads`` are for measuring, which waits for Docker."""
+    """Watches one machine. ``threads`` are for measuring, which waits for Docker."""
 
     def __init__(self, services: Services, node: str, threads: SeatThreads) -> None:
         self._services = services
@@ -73,16 +73,16 @@ class DiskWatch:
         self._limit = services.settings.site.seat_disk
         self._reserve = services.settings.disk_reserve
         self._drop = max(4 * NEED_BYTES, self._limit // _LIMIT_SHARE)
-        # When seats are measured whatever happens, and before when they are not, however fast the disk fills.
+        # The time at which seats must be measured, and the time before which they must not be.
         self._next = 0.0
         self._soonest = 0.0
         self._free = 0
-        # As they were when the disk last had enough space.
+        # The figures from when the disk last had enough space.
         self._calm: Mapping[str, Figures] = {}
         self._calm_free = 0
         self._in_need = False
         self._stopping: set[str] = set()
-        # What could not be noted yet: the database may be on the disk that is full.
+        # Notices that could not be stored yet: the database may be on the full disk.
         self._untold: dict[str, tuple[Reason, int]] = {}
 
     async def run(self) -> None:
@@ -100,7 +100,7 @@ class DiskWatch:
     async def _look(self) -> None:
         if not self._services.watcher.answers(self._node):
             return
-        # Before a machine's disk was measured, nothing is short.
+        # Assume enough space until a machine's disk was measured.
         now = self._services.sampler.disk(self._node) or Space(self._free, self._free, inodes_short=False)
         in_need = now.is_short(self._reserve)
         self._free = max(self._free, now.free)
@@ -187,7 +187,7 @@ class DiskWatch:
             return
         left = {id: seat for id, seat in seats.items() if id not in self._stopping}
         chosen = fillers(left, self._calm_free - now.free, inodes_short=now.inodes_short)
-        # All of them first: what asks for the jobs may wait for the database.
+        # Mark all of them first, because requesting the jobs may wait for the database.
         for id in chosen:
             await self._end(running[id], Reason.DISK, seats[id].used, at_once=True)
         for id in chosen:
@@ -204,8 +204,8 @@ class DiskWatch:
         self._stopping.add(row.id)
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
-        # First the reason, for whoever sees the workspace stopped. A full or slow database must not save it from its
-        # end: what cannot be noted now is noted after the next look.
+        # Store the reason first, for people who see the workspace stopped. A full or slow database must not prevent the
+        # stop: the reason is then stored after the next measurement.
         with suppress(AtelierError, TimeoutError):
             await asyncio.wait_for(self._note(row.id), _NOTE_SECONDS)
         if at_once:

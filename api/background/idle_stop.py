@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 30.0
 _LOOKS_PER_TIMEOUT = 4
-# How far a heartbeat may lie ahead.
+# Maximum time that a heartbeat may be in the future.
 _AHEAD = timedelta(minutes=1)
 _CALLER = Caller("127.0.0.1", "idle-stop")
 
 
 def _to(row: Workspace, connected: Counter[str] | None) -> int:
-    """A machine that does not tell its connections may have one to the workspace."""
+    """Open connections to the workspace; 1 if its machine's connections are unknown, because there may be some."""
     return 1 if connected is None else connected[row.address]
 
 

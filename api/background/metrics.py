@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, and what of them needs attention, read on demand."""
+"""Metrics for Prometheus, and the findings that they lead to, computed on demand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def collector(services: Services) -> CollectorRegistry:
 
 
 def certificate_expires(services: Services) -> datetime | None:
-    """None without TLS at the gateway."""
+    """When the gateway's certificate expires; None without TLS."""
     certificate = served_certificate(services.settings.site.state_dir)
     return certificate.expires if certificate else None
 

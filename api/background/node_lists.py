@@ -1,4 +1,4 @@
-"""Confirms the whitelists of the nodes, each by itself: one that was away gets the current ones when it answers again.
+"""Confirms the whitelists of the nodes independently: a node that was away gets the current ones when it answers.
 
 A node's Squid runs only while this goes on (``egress/node_squid.py``).
 """
@@ -17,7 +17,7 @@ from ..services.services import Services
 
 log = logging.getLogger(__name__)
 
-# A sixth of what a node's Squid waits for (atelier_squid_lease_seconds).
+# A sixth of the time after which a node's Squid stops (atelier_squid_lease_seconds).
 _EVERY_SECONDS = 15.0
 _AT_ONCE = 16
 

@@ -17,7 +17,7 @@ class ProjectList:
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._body = b""
-        # By workspace id: what the project was made of, and its JSON.
+        # By workspace id: the sources of the project, and its JSON.
         self._parts: dict[str, tuple[object, bytes]] = {}
 
     def body(self, services: Services, node: str | None = None) -> bytes:

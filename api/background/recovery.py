@@ -107,7 +107,7 @@ def _superseded(id: str) -> Ended:
 
 
 def _ended(told: Mapping[str, Any]) -> Ended:
-    """What the job's last event tells."""
+    """The job's end according to its last event."""
     if told["state"] == JobState.SUCCESSFUL:
         return Ended("successful", {})
     return Ended(JobState(told["state"]), {}, AtelierError(Code.RUN_FAILED, as_message(told["error"] or told["state"])))
@@ -122,6 +122,6 @@ async def _repair(services: Services, unfinished: Sequence[Job], repaired: async
         repairs = [job for job in unfinished if job.operation == REPAIR]
         for repair in repairs or [await asyncio.to_thread(services.jobs.create, REPAIR, [], {}, _RECOVERY.name)]:
             await submit(services, _RECOVERY, repair)
-    except Exception:  # the boundary: what can't be repaired must not keep the jobs from being taken up
+    except Exception:  # the boundary: a failed repair must not prevent the jobs from being resumed
         log.exception("the repair after an interruption failed")
     repaired.set()

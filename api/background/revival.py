@@ -42,7 +42,7 @@ _FIRST_WAIT = 2.0
 
 @dataclass
 class _Tries:
-    """How often a workspace was started since it last ran, and when that may be tried again."""
+    """The number of starts since a workspace last ran, and the earliest time of the next one."""
 
     count: int = 0
     not_before: float = 0.0
@@ -56,7 +56,7 @@ class Revival:
         self._locks = services.locks
         self._tries: dict[str, _Tries] = {}
         self._outages = services.watcher.outages
-        # As of which versions of containers and rows there was nothing to do; the loop is to cost nothing then.
+        # The versions of containers and rows with nothing to do; while they stay, the loop costs nothing.
         self._nothing_at: tuple[int, ...] = ()
 
     async def run(self) -> None:
@@ -65,7 +65,7 @@ class Revival:
     async def _look(self) -> None:
         watcher = self._services.watcher
         if watcher.outages != self._outages:
-            # What could not be started before the outage may start after it.
+            # A start that failed before an outage may succeed after it.
             self._outages = watcher.outages
             self._tries.clear()
         present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
@@ -101,7 +101,7 @@ class Revival:
         outages = watcher.outages
         container = watcher.seen.get(id)
         if container is not None and container.status in DOWN:
-            # Whoever holds the workspace decides; and of a Docker that goes down the watcher will tell.
+            # The holder of the workspace's lock decides; the watcher reports a Docker that goes down.
             if not self._locks.workspace_free(id) or not self._docker_answers(id):
                 return
             if watcher.outages == outages:

@@ -1,1 +1,1 @@
-"""What every other package of the API uses: errors, responses, the OpenAPI document, logs, limits."""
+"""Shared by all packages of the API: errors, responses, the OpenAPI document, logs, limits."""

@@ -54,7 +54,7 @@ class Batcher(Generic[T, R]):
         self._most_holding, self._most, self._gather, self._patience = runs, most or runs, gather, patience
         self._waiting: list[Waiting[T, R]] = []
         self._runs: set[asyncio.Task[None]] = set()
-        # Those of the runs that hold back the next one.
+        # The runs that delay the next one.
         self._holding: set[asyncio.Task[None]] = set()
 
     async def call(self, wish: T) -> R:

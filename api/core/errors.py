@@ -57,7 +57,7 @@ STATUS: Mapping[Code, int] = {
     Code.BACKUP_FAILED: 500,
 }
 
-# Fields that have a code of their own in the contract's table.
+# Fields with a specific code in the contract's table.
 _FIELD_CODES: Mapping[str, Code] = {
     "projectName": Code.INVALID_PROJECT_NAME,
     "projectType": Code.INVALID_PROJECT_TYPE,
@@ -66,7 +66,7 @@ _FIELD_CODES: Mapping[str, Code] = {
     "name": Code.INVALID_PROJECT_NAME,
 }
 
-# The core's words for what the contract calls otherwise.
+# The core's names of fields that the contract names differently.
 _FIELD_NAMES: Mapping[str, str] = {
     "name": "projectName",
     "template": "projectType",
@@ -179,7 +179,7 @@ def _sentence(finding: Mapping[str, Any]) -> Message:
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Registers the handlers: whatever goes wrong, the answer has the contract's shape."""
+    """Registers the error handlers, so that every error has the contract's shape."""
 
     @app.exception_handler(AtelierError)
     async def atelier_error(request: Request, error: AtelierError) -> JSON:

@@ -41,7 +41,7 @@ class Logbook:
             self._write()
 
     def flush(self) -> None:
-        """Writes what waits, if there is space again."""
+        """Writes the waiting lines if there is space again."""
         with self._turn:
             self._write()
 
@@ -105,7 +105,7 @@ class Logbook:
         try:
             written = os.write(descriptor, text)
             if written < len(text):
-                os.write(descriptor, text[written:])  # tells why the rest could not be written
+                os.write(descriptor, text[written:])  # raises the reason why the rest could not be written
         except OSError:
             os.ftruncate(descriptor, size)
             raise

@@ -31,7 +31,7 @@ _EXAMPLES: dict[int, tuple[str, str, str]] = {
     ),
 }
 _FASTAPIS_422 = {"$ref": "#/components/schemas/HTTPValidationError"}
-# The answer of what tells as things happen.
+# The response of the event stream.
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Events."}}
 _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 
@@ -72,5 +72,5 @@ def document(app: FastAPI, kinds: Sequence[str]) -> dict[str, Any]:
 
 
 def _schema(answer: dict[str, Any]) -> Any:
-    """An answer's schema, whatever media type FastAPI put it under."""
+    """A response's schema, under any media type."""
     return next(content["schema"] for content in answer["content"].values() if "schema" in content)

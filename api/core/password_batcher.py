@@ -13,14 +13,14 @@ from .batcher import Batcher, Waiting
 
 # Small batches, so that a seat whose IDE does not answer delays few others, and the first are answered soon.
 MOST_AT_ONCE = 10
-# A run that waits for such a seat leaves room for others.
+# Maximum concurrent runs, so that one that waits for such a seat does not block others.
 _RUNS = 2
 
-# Sets the passwords of these hashes, by workspace id, and returns why some could not be set. Raises what ended it all.
+# Sets passwords by their hashes, by workspace id; returns the errors of some. Raises an error that ended the run.
 Run = Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]]
-# Those of the workspace ids whose present password is that of their hash.
+# Returns the workspace ids whose present password matches their hash.
 Done = Callable[[Mapping[str, str]], Collection[str]]
-# How often to look which seats of a run have their passwords.
+# Interval for checking which seats of a run have their passwords.
 _LOOK_SECONDS = 0.2
 
 
@@ -73,7 +73,7 @@ def _next(waiting: _Batch) -> _Batch:
 
 def _tell_those_done(batch: _Batch) -> None:
     waiting = {one.wish.workspace_id: one for one in batch if not one.result.done()}
-    # Where the database can't be read, the run's own end tells.
+    # If the database cannot be read, wait for the run's end.
     with suppress(AtelierError):
         for id in batch[0].wish.applied({id: one.wish.password_hash for id, one in waiting.items()}):
             waiting[id].end(None)

@@ -30,7 +30,7 @@ class Limiter:
         self._refusal = refusal
         self._acts: OrderedDict[str, deque[float]] = OrderedDict()
         self._turn = threading.Lock()
-        # By caller; kept only while held or awaited.
+        # Locks by caller; kept only while held or awaited.
         self._tries: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def attempt(self, caller: str, is_right: Callable[[], bool]) -> bool:
@@ -76,7 +76,7 @@ class Limiter:
             self._acts.pop(self._bounds(caller)[0][0], None)
 
     def _bounds(self, caller: str) -> list[tuple[str, int]]:
-        """What the caller is counted by, and how often each may act. Words may stand before the address."""
+        """The keys that the caller is counted by, with the limit of each. The address may have words before it."""
         what, gap, address = caller.rpartition(" ")
         bounds = [(f"{what}{gap}{network_of(address)}", self._limit)]
         with suppress(ValueError):
@@ -87,7 +87,7 @@ class Limiter:
 
 
 def network_of(caller: str) -> str:
-    """An IPv6 caller has a whole /64 to call from."""
+    """The caller's address, or the /64 network of an IPv6 caller, which owns all of it."""
     try:
         address = ip_address(caller)
     except ValueError:

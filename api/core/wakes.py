@@ -19,16 +19,16 @@ _STARTS_PER_WORKSPACE = 3
 # Runs at once. One that waits longer for a workspace whose IDE does not answer leaves room for another.
 _RUNS, _MOST_RUNS = 2, 4
 _PATIENCE_SECONDS = 10.0
-# How long a run waits for others that come at the same moment.
+# How long a run waits for other visits at the same moment.
 _GATHER_SECONDS = 0.05
-# How long a page that is loaded again waits for the workspace, and how many may wait.
+# How long a reloaded page waits for the workspace, and how many may wait.
 _HOLD_SECONDS = 5.0
 _MOST_HELD = 500
 _MOST_VISITORS = 100
 # The expected duration of a start before there was one, and the weight of each new one.
 _USUAL_SECONDS = 2.5
 _WEIGHT = 0.2
-# What the page shows while a start takes longer than expected.
+# The progress that is shown while a start takes longer than expected.
 _MOST_PERCENT = 95
 
 # Starts these workspaces, calls the function with the id of each one that is ready, and returns why others are not.
@@ -37,8 +37,8 @@ Run = Callable[[Sequence[str], Callable[[str], None]], Awaitable[Mapping[str, At
 
 @dataclass(frozen=True)
 class Visit:
-    """What a visit meets. ``status``: 204 lets it pass to the workspace, 202 shows the page that waits, with the
-    progress in percent and the seconds that are left; 429 too many starts, 503 it could not be started."""
+    """The response to a visit. ``status``: 204 lets it pass to the workspace; 202 shows the waiting page, with the
+    progress in percent and the remaining seconds; 429 too many starts; 503 it could not be started."""
 
     status: int
     percent: int = 0
@@ -103,12 +103,12 @@ class Wakes:
         return workspace_id in self._waking
 
     def ids(self) -> frozenset[str]:
-        """Those of the workspaces that are being started by a visit."""
+        """The ids of the workspaces that a visit is starting."""
         return frozenset(self._waking)
 
     async def follow(self, workspace_id: str, visitor: str) -> Visit | None:
-        """What a visit to a workspace that wakes up meets: the first one of each visitor the page at once, later ones
-        the workspace or, if that takes longer than some seconds, the page again. None if it does not wake up."""
+        """Responds to a visit to a workspace that is waking up. A visitor gets the waiting page the first time; later
+        visits wait some seconds for the workspace. Returns None if it is not waking up."""
         waking = self._waking.get(workspace_id)
         if waking is None:
             return None

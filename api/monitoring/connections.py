@@ -15,7 +15,7 @@ _ESTABLISHED = "01"  # TCP_ESTABLISHED of include/net/tcp_states.h, as /proc/net
 
 
 def connections() -> Counter[str]:
-    """How many connections this host has open to each address."""
+    """The number of this host's open connections to each address."""
     return connections_in(Path("/proc/net/tcp").read_text())
 
 

@@ -29,7 +29,7 @@ _INODES_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Space:
-    """Of Docker's disk, in bytes."""
+    """Space on Docker's disk, in bytes."""
 
     free: int
     total: int
@@ -56,14 +56,14 @@ def _is_short(free: int, inodes: int) -> bool:
 
 
 def space_at(engine: Engine, instance: str) -> Space | None:
-    """Of another machine's Docker; None if its gateway does not answer."""
+    """The space on another machine's Docker disk; None if its gateway does not answer."""
     disk = disk_at(engine, instance)
     return Space(disk.free, disk.total, _is_short(disk.inodes_free, disk.inodes)) if disk else None
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one seat. ``pending``: bytes that wait to be written; ``written``: bytes since it was started."""
+    """Figures of one seat. ``pending``: bytes that wait to be written; ``written``: bytes since it was started."""
 
     used: int
     walk_seconds: float
@@ -81,7 +81,7 @@ class DiskGauge:
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """By workspace id, as last measured."""
+        """The last measured sizes in bytes, by workspace id."""
         return ChainMap(*(dict(sizes) for sizes in self._sizes.values()))
 
     def measure(self, node: str, containers: Mapping[str, str], *, with_writes: bool) -> dict[str, Figures]:
@@ -101,7 +101,7 @@ class DiskGauge:
     def _measure(self, engines: Engines, node: str, id: str, container: str, before: int, with_writes: bool) -> Figures:
         try:
             engine = engines.of(node)
-        except AtelierError:  # the watcher tells of it
+        except AtelierError:  # the watcher reports it
             return Figures(before, LONGEST_WALK_SECONDS)
         pending, written = _writes(engine, container) if with_writes else (0, 0)
         begun = time.monotonic()

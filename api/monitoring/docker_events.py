@@ -43,17 +43,17 @@ class Watcher:
         self.locks = locks
         self._seen: dict[str, Container] = {}
         self._gone: set[str] = set()
-        # Containers that a person asked Docker to end, and when that was seen: whether it was meant so is decided by
-        # ``Revival``, since a dockerd that goes down asks the same of all of them.
+        # Containers that a person asked Docker to end, with the time. ``Revival`` decides whether that was intended,
+        # since a dockerd that shuts down ends all of them in the same way.
         self.asked_to_end: dict[str, float] = {}
         # Stops requested by a module. Docker completes them even if the module is killed.
         self._module_ends: set[str] = set()
         self._nodes = {node: _Follower(self, node) for node in site.node_names}
         self._swarm = _Swarm(self) if site.nodes else None
         self._down: set[str] = set()
-        # By template, what its present image is made from.
+        # The digest of the present image's inputs, by template.
         self._images: Mapping[str, str] = {}
-        # One thread a machine changes what was seen.
+        # A thread per machine updates the state.
         self._mutex = threading.Lock()
         self.version = 0
 
@@ -65,7 +65,7 @@ class Watcher:
             self.version += 1
 
     def note_images(self, current: Mapping[str, str]) -> None:
-        """Takes in what the templates' present images are made from."""
+        """Stores the digests of the inputs of the templates' present images."""
         if current != self._images:
             self._images = current
             self.version += 1
@@ -86,7 +86,7 @@ class Watcher:
 
     @property
     def outages(self) -> int:
-        """How often an engine stopped answering."""
+        """The number of times that an engine stopped answering."""
         return sum(node.outages for node in self._nodes.values())
 
     @property
@@ -99,12 +99,12 @@ class Watcher:
         return node in self._nodes and self._nodes[node].available and node not in self._down
 
     def last_seen(self, node: str) -> str | None:
-        """When the machine's engine last answered, in ISO 8601; None for one that did not since the start."""
+        """When the machine's engine last answered, in ISO 8601; None if it has not since the start."""
         found = self._nodes.get(node)
         return now() if found and found.available else found.last_seen if found else None
 
     def seen_at(self, node: str) -> dict[str, Container]:
-        """As ``seen``, of one machine."""
+        """Like ``seen``, for one machine."""
         return dict(self._nodes[node].seen) if node in self._nodes else {}  # a copy: the threads go on
 
     def is_gone(self, workspace_id: str) -> bool:
@@ -130,13 +130,13 @@ class Watcher:
             self._swarm.stopped.set()
 
     def look_at_all(self, node: str, found: Mapping[str, Container]) -> None:
-        """Takes in what a machine has, by workspace id."""
+        """Stores a machine's containers by workspace id."""
         nodes = {row.id: row.node for row in self.store.all()}
         ids = [id for id, its_node in nodes.items() if its_node == node]
         with self._mutex:
             gone = {id for id in self._gone if nodes.get(id, node) != node}
             self._gone = gone | {id for id in ids if id not in found}
-            # What was seen of the other machines stays; a container without a row counts for this one.
+            # Keep the other machines' containers; a container without a row belongs to this one.
             others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
             here = {id: container for id, container in found.items() if nodes.get(id, node) == node}
             self._nodes[node].seen, self._seen = here, others | here
@@ -169,7 +169,7 @@ class Watcher:
     def note_asked(self, workspace_id: str, action: str) -> None:
         """Notes that a container was asked to end, or was started."""
         if action in ("kill", "stop"):
-            # Whoever holds the workspace stops it as a step of its work, and may be killed before the next one.
+            # The holder of the lock stops it as a step of its work, and may be killed before the next one.
             if not self.locks.workspace_free(workspace_id):
                 self._module_ends.add(workspace_id)
             elif workspace_id not in self._module_ends:
@@ -204,7 +204,7 @@ class _Swarm(threading.Thread):
         while not self.stopped.wait(_SWARM_SECONDS):
             try:
                 self._watcher.note_down(self._engines.down())
-            except AtelierError:  # the watcher of the controller tells of it
+            except AtelierError:  # the controller's watcher reports it
                 continue
             except Exception:  # the boundary: one look that fails must not be the last one
                 log.exception("Docker Swarm could not be asked")
@@ -219,7 +219,7 @@ class _Follower(threading.Thread):
         self._node = node
         self._stopped = threading.Event()  # not _stop, which is the thread's own
         self._label = f"atelier.instance={watcher.site.instance}"
-        # When Docker's last event happened, in nanoseconds of its clock.
+        # The time of Docker's last event, in nanoseconds of its clock.
         self._last_event: int | None = None
         # The workspaces that events were about since the last interruption.
         self._workspaces: set[str] = set()
@@ -279,7 +279,7 @@ class _Follower(threading.Thread):
         raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
 
     def _workspace_of(self, event: Event) -> str | None:
-        """None for a container that was created from a workspace's image and has the workspace's labels."""
+        """The event's workspace; None for a container that only inherited a workspace's labels from its image."""
         id = event.labels.get(_LABEL)
         return id if id and event.name == self._watcher.site.container_name(id) else None
 

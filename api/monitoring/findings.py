@@ -1,4 +1,4 @@
-"""The table of what an operator must act on. The pages, the API and docs/monitoring/atelier.rules.yml are made from it.
+"""The findings that an operator must act on. The pages, the API and docs/monitoring/atelier.rules.yml use this table.
 
 A condition is evaluated on the samples of ``/metrics`` as Prometheus does it, so that both find the same.
 """
@@ -21,7 +21,7 @@ _DAY = 86400
 _OPERATORS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
 
 Labels = Mapping[str, str]
-# By the metric's name: the value for each set of labels.
+# By metric: the value for each set of labels.
 Samples = Mapping[str, list[tuple[Labels, float]]]
 
 
@@ -34,7 +34,7 @@ class Severity(StrEnum):
 
 
 class Unit(StrEnum):
-    """Of the value of a finding's first condition. A share is between 0 and 1."""
+    """The unit of the value of a finding's first condition. A share is between 0 and 1."""
 
     NONE = "none"
     COUNT = "count"
@@ -107,12 +107,12 @@ class Finding:
 
     @property
     def runbook(self) -> str:
-        """Its address on the pages' host."""
+        """The address of its runbook entry on the pages' host."""
         return f"/runbook#{self.anchor}"
 
     @property
     def alert(self) -> str:
-        """Its name in Prometheus."""
+        """The alert's name in Prometheus."""
         return f"Atelier{self.code.title().replace('_', '')}"
 
     @property
@@ -313,7 +313,7 @@ def samples_of(metrics: Iterable[Metric]) -> Samples:
 
 
 def findings(samples: Samples, now: float | None = None) -> list[Found]:
-    """What holds, the most severe first."""
+    """The findings whose conditions hold, the most severe first."""
     moment = time.time() if now is None else now
     found = [Found(finding, *each) for finding in FINDINGS for each in _holding(finding, samples, moment)]
     order = list(Severity)

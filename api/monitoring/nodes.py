@@ -1,4 +1,4 @@
-"""The machines of the installation: what Docker Swarm knows of them, and what is promised and used on each."""
+"""The machines of the installation: their state in Docker Swarm, and the promised and used resources of each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def node_views(
 
 
 def set_availability(engines: Engines, name: str, availability: str) -> None:
-    """Whether the machine takes new workspaces: ``active`` or ``paused``. Raises NOT_FOUND for one in no swarm."""
+    """Sets whether the machine takes new workspaces: ``active`` or ``paused``. NOT_FOUND for one in no swarm."""
     node = engines.swarm_nodes().get(name)
     if node is None:
         raise AtelierError(Code.NOT_FOUND, Message("api.no_node", node=name[:60]), field="name", value=name[:60])

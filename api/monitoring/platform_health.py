@@ -1,4 +1,4 @@
-"""Whether the platform's services answer, and how the gateway answers for the API and the pages."""
+"""Checks whether the platform's services answer, and how the gateway responds for the API and the pages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from atelier.gateway.answers import count_answers
 
 from .git_server import GitVersion
 
-# Of the gateway's answers, how old those are that still count, and how many tell nothing yet.
+# Period of the gateway's responses that counts, and the number below which they are not conclusive.
 _RECENT_SECONDS = 300.0
 _FEW_ANSWERS = 20
 _ANSWER_SECONDS = 3.0
-# What a proxy refuses without writing it down: Squid what only this host asks, the recorder what is no request.
+# Requests that a proxy refuses without logging: Squid a name reserved for this host, the recorder an invalid one.
 _SQUIDS_QUESTION, _RECORDERS_QUESTION = "http://configuration.invalid/", "x"
 
 
@@ -93,7 +93,7 @@ class PlatformHealth:
         return found
 
     def _runs(self, node: str, service: str) -> bool | None:
-        """Whether its container on another machine runs; None if the machine does not answer, which is told itself."""
+        """Whether its container on another machine runs; None if the machine does not answer, a finding of its own."""
         with suppress(AtelierError):
             container = self._engines.of(node).inspect(f"{self._site.instance}-{service}")
             return container is not None and container.status == "running"

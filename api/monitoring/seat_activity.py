@@ -35,7 +35,7 @@ _REMEMBERED_SECONDS = 15.0
 _AT_ONCE = 16
 # Maximum wait of a request. Later results are used by the next one.
 _PATIENCE_SECONDS = 2.0
-# A seat that has nothing to tell after so long is asked again after 30 s, then 60 s, and so on to five minutes.
+# A seat that gives no result within this time is queried again after 30 s, then 60 s, up to five minutes.
 _SLOW_SECONDS = 1.5
 _SHORTEST_PAUSE = 30.0
 _LONGEST_PAUSE = 300.0
@@ -74,7 +74,7 @@ class Activities:
 
     async def of(self, rows: Sequence[Workspace]) -> Mapping[str, Activity]:
         """Activities by workspace id. Values older than 15 seconds are queried again, for at most two seconds."""
-        # What costs least first: a seat's heartbeat does not wait for the commits of others.
+        # The cheapest query first: a seat's heartbeat does not wait for the commits of others.
         asked = [*self._beats.refresh(rows), *self._denials.refresh(rows), *self._commits.refresh(rows)]
         if asked:
             await asyncio.wait(asked, timeout=_PATIENCE_SECONDS)
@@ -104,7 +104,7 @@ class Activities:
     def _last_commit(self, row: Workspace) -> str | None:
         if not self._runs(row):
             return None
-        # It has nothing to tell without a commit, without Docker, or when it lies.
+        # No result without a commit, without Docker, or if its output is invalid.
         with suppress(AtelierError, ValueError, OverflowError):
             name = self._site.container_name(row.id)
             engine = self._engines.of(row.node)
@@ -126,7 +126,7 @@ class Activities:
 
 
 class _Remembered(Generic[T]):
-    """What seats said last, by workspace id in ``known``. ``look`` asks one, in a thread."""
+    """The seats' last results, by workspace id in ``known``. ``look`` queries one seat, in a thread."""
 
     def __init__(self, threads: SeatThreads, look: Callable[[Workspace], T | None]) -> None:
         self._threads = threads
@@ -142,7 +142,7 @@ class _Remembered(Generic[T]):
             for id in list(remembered):
                 if id not in ids:
                     remembered.pop(id, None)
-        # Those that answered at once go first.
+        # Fast seats first.
         due = sorted(
             (row for row in rows if self._due.get(row.id, 0.0) <= moment), key=lambda row: row.id in self._pauses
         )
@@ -152,7 +152,7 @@ class _Remembered(Generic[T]):
         begin = time.monotonic()
         try:
             found = self._look(row)
-        except Exception:  # the boundary: one seat's answer is no reason to have none of the others
+        except Exception:  # the boundary: one seat's answer must not prevent the others' results
             log.exception("nothing is known of what goes on in %s", row.id)
             found = None
         moment = time.monotonic()
@@ -175,7 +175,7 @@ def denied_domains(requests_: Sequence[tuple[str, str]]) -> list[tuple[str, int]
 
 
 def host_of(url: str) -> str:
-    """The host in what Squid logs: a URL, or host and port of a tunnel."""
+    """The host of a URL in Squid's log, or of a tunnel's host and port."""
     try:
         host = urlsplit(url if "://" in url else f"//{url}").hostname or url
     except ValueError:
@@ -184,5 +184,5 @@ def host_of(url: str) -> str:
 
 
 def moment_of(seconds: float) -> str | None:
-    """Seconds since 1970 as ISO 8601; None for what can be no time of a seat's."""
+    """Converts seconds since 1970 to ISO 8601; None for an impossible time."""
     return timestamp(datetime.fromtimestamp(seconds, UTC)) if 0 < seconds < 4e9 else None

@@ -1,4 +1,4 @@
-"""Looks what the templates' images are made from now, for the list of workspaces with an old one."""
+"""Tracks the inputs of the templates' images, so that the list of workspaces can mark outdated ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .docker_events import Watcher
 
 log = logging.getLogger(__name__)
 
-# It reads the templates' files.
+# Not more often, because it reads the templates' files.
 _EVERY_SECONDS = 60.0
 
 
 async def follow_images(site: Site, engines: Engines, locks: Locks, watcher: Watcher) -> None:
-    """A task of the API, which tells the watcher."""
+    """Updates the watcher periodically; runs as a task of the API."""
 
     def look() -> None:
         images = TemplateImages(site, engines.of(CONTROLLER), locks, lambda *_: None)

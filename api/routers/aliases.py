@@ -68,7 +68,7 @@ async def delete_alias(
     return {"success": True, "message": "Alias deleted successfully", "projectId": row.id}
 
 
-# The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
+# For the gateway, over the API's own socket, so without the header that marks callers from elsewhere.
 @router.get("/api/aliases/{subdomain}/admission", include_in_schema=False)
 async def admission(
     subdomain: str,
@@ -97,7 +97,7 @@ async def _put(services: Services, caller: Caller, wanted: Alias, *, new: bool =
     given = {"user": wanted.user, "password_hash": wanted.password_hash}
     variables: dict[str, Any] = {"alias_subdomain": wanted.subdomain, "alias_port": wanted.port}
     variables |= {f"alias_{name}": value for name, value in given.items() if value is not None}
-    # The row is decided here, in one transaction; the playbook finds it as it shall be, and tells the gateway.
+    # The row is written here, in one transaction; the playbook finds it in its final state and updates the gateway.
     job = await reserve_and_create_job(
         services,
         caller,

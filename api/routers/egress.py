@@ -1,4 +1,4 @@
-"""What leaves the workspaces: Squid's whitelist and log, the recorded domains and LLM conversations."""
+"""Outgoing traffic of workspaces: Squid's whitelist and log, the recorded domains and LLM conversations."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def generate_documentation(
 
 @router.get("/api/whitelist", responses=errors(503))
 async def get_whitelist(services: ServicesDep) -> Whitelist:
-    """What workspaces of the mode security may reach: all of them, and those of each group besides."""
+    """Returns the domains that all workspaces of the mode security can reach, and each group's further ones."""
     live, groups = await egress.whitelists(services)
     return {"success": True, "domains": live.entries, "raw": live.section, "groups": groups}
 
@@ -187,7 +187,7 @@ async def add_to_whitelist(body: ChangeWhitelist, services: ServicesDep, caller:
 async def _forget(
     services: Services, caller: Caller, row: Workspace, delete: Callable[[Recorded], object]
 ) -> Sequence[str]:
-    """Deletes what all machines have, and returns those that did not answer."""
+    """Deletes recordings on all machines; returns the machines that did not answer."""
     folders = await asyncio.to_thread(services.recordings, row)
     await asyncio.to_thread(delete, folders)
     services.audit.write(caller.name, "delete-conversations", row.id, "successful")

@@ -29,7 +29,7 @@ async def list_git_repositories(services: ServicesDep) -> Repositories:
     "/api/git/repositories",
     status_code=201,
     responses=errors(409, 500, 503),
-    # Before the body is read.
+    # Checked before the body is read.
     dependencies=[Depends(_require_git)],
 )
 async def create_git_repository(

@@ -33,13 +33,13 @@ async def list_jobs(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=
 
 @router.get("/{job_id}", responses=errors(404))
 async def get_job(job_id: JobId, services: ServicesDep) -> OneJob:
-    """One job: how far it is, and what became of each of its workspaces."""
+    """Returns a job: its progress, and the result for each of its workspaces."""
     return {"success": True, "job": job_view(services.job(job_id))}
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=errors(404, 409))
 async def cancel_job(job_id: JobId, services: ServicesDep, caller: CurrentCaller) -> OneJob:
-    """Cancels a job. Finished work stays; what it was working on is in error, and cleaned up."""
+    """Cancels a job. Finished work stays; the workspace in progress is marked as failed and cleaned up."""
     job = services.job(job_id)
     services.queue.cancel(job.id)
     await asyncio.to_thread(services.jobs.add_event, job.id, CANCELING, {"text": Message("step.asked_to_end")})

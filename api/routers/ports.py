@@ -17,7 +17,7 @@ from ..services import ports
 
 router = APIRouter(route_class=Route, tags=["aliases"])
 _SHARE = "/api/projects/{project_id}/ports/{port}/share"
-# Where the gateway shows its form, on the port's own host.
+# The path of the gateway's form, on the port's own host.
 _FORM = "/.atelier/sign-in"
 # A form of a mebibyte would keep the event loop busy for seconds.
 _LARGEST_FORM = 4096
@@ -59,7 +59,7 @@ async def unshare(
     return await ports.set_shared(services, caller, project_id, port, body.password if body else None, shared=False)
 
 
-# The gateway asks here: by the API's own socket, so without the header that tells of a caller from elsewhere.
+# For the gateway, over the API's own socket, so without the header that marks callers from elsewhere.
 @router.get("/api/ports/{project_id}/admission", include_in_schema=False)
 async def admission(
     project_id: str,

@@ -127,7 +127,7 @@ async def no_project(request: Request) -> Response:
 
 @router.get("/{project_id}", responses=errors(404))
 async def get_project(project_id: ProjectId, services: ServicesDep) -> OneProject:
-    """One workspace, with its container's state and the figures of the last sample."""
+    """Returns a workspace, with its container's state and the figures of the last sample."""
     return {"success": True, "project": services.presenter.detailed(services.row(project_id))}
 
 

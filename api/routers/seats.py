@@ -28,19 +28,19 @@ async def list_seats(services: ServicesDep) -> SeatList:
 
 @router.post("/seats/{project_id}/start", responses=errors(404, 409, 429, 500, 503))
 async def start_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
-    """As for any project, for one of the workshop's seats."""
+    """Starts a seat of the workshop, as for any project."""
     return await start_workspace(services, caller, seat(services, project_id))
 
 
 @router.post("/seats/{project_id}/checkpoint", responses=errors(404, 409, 429, 500, 503))
 async def checkpoint_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> CheckpointTaken:
-    """As for any project, for one of the workshop's seats."""
+    """Takes a checkpoint of a seat of the workshop, as for any project."""
     return await checkpoint_workspace(services, caller, seat(services, project_id))
 
 
 @router.post("/seats/{project_id}/reset", responses=errors(404, 409, 429, 500, 503))
 async def reset_seat(project_id: ProjectId, services: ServicesDep, caller: CurrentCaller) -> StartedProject:
-    """As for any project, for one of the workshop's seats."""
+    """Resets a seat of the workshop, as for any project."""
     return await reset_workspace(services, caller, seat(services, project_id))
 
 
@@ -51,7 +51,7 @@ async def extend_seat(
     caller: CurrentCaller,
     body: Annotated[ExtendProject | None, Body()] = None,
 ) -> Extended:
-    """As for any project, for one of the workshop's seats."""
+    """Keeps a seat of the workshop from being stopped, as for any project."""
     return await extend_workspace(services, caller, seat(services, project_id), body)
 
 

@@ -1,4 +1,4 @@
-"""The platform itself: health, configuration, limits, figures, clearing up, and what comes with later features."""
+"""The platform itself: health, configuration, limits, figures, clean-up, and placeholders of later features."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def health(services: ServicesDep) -> Health:
 
 @router.get("/api/limits", responses=errors())
 async def limits(services: ServicesDep) -> Limits:
-    """How many workspaces may run, and what one may have of the machine."""
+    """Returns how many workspaces may run, and the resources that one may have."""
     quotas = services.settings.site.quotas
     return {
         "maxConcurrentWorkspaces": quotas.max_concurrent_workspaces,
@@ -55,8 +55,8 @@ async def limits(services: ServicesDep) -> Limits:
 
 @router.get("/api/config", responses=errors())
 async def config(services: ServicesDep) -> Config:
-    """What clients adapt to: features, limits, the git server. The flat keys are at the top level and in ``config``,
-    because clients read them in both places."""
+    """Returns the configuration for clients: features, limits, the git server. The flat keys are at the top level and
+    in ``config``, because clients read them in both places."""
     found = await configuration(services)
     flat = cast(
         "FlatConfiguration", {key: value for key, value in found.items() if key in FlatConfiguration.__annotations__}
@@ -66,7 +66,7 @@ async def config(services: ServicesDep) -> Config:
 
 @router.get("/api/workspace/stats", responses=errors())
 async def stats(services: ServicesDep) -> Stats:
-    """Workspaces by status, and what the host has and uses, from the last sample."""
+    """Returns the number of workspaces by status, and the host's resources and usage, from the last sample."""
     rows = services.reads.all()
     statuses = [services.presenter.status(row)[0] for row in rows]
     memory = psutil.virtual_memory()
@@ -98,7 +98,7 @@ async def cleanup(services: ServicesDep, caller: CurrentCaller) -> Cleanup:
     dropped = [
         row for row in services.reads.all() if row.status is not Status.CREATING and services.watcher.is_gone(row.id)
     ]
-    # Each with what it left: its route and the volume of its configuration.
+    # Also removes their routes and configuration volumes.
     await asyncio.gather(*(run_job(services, caller, "delete", row) for row in dropped))
     return {"success": True, "message": f"{len(dropped)} workspaces without a container removed", "count": len(dropped)}
 
@@ -112,7 +112,7 @@ async def audit(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000
 
 @router.get("/api/attention", responses=errors())
 async def needs_attention(services: ServicesDep) -> Attention:
-    """What an operator must act on now. Prometheus has the same conditions in docs/monitoring/atelier.rules.yml."""
+    """Returns what an operator must act on. Prometheus has the same conditions in docs/monitoring/atelier.rules.yml."""
     expires = certificate_expires(services)
     return {
         "success": True,

@@ -127,7 +127,7 @@ async def export_claims(services: ServicesDep) -> Response:
     """The same as a sheet of comma-separated values, for spreadsheets. Wants the admin password."""
     opened, ended = await asyncio.to_thread(_all_claims, services)
     return Response(
-        # With the mark by which spreadsheets know UTF-8.
+        # With a byte order mark, by which spreadsheets recognise UTF-8.
         sheet(services.settings.site, [*opened, *ended]).encode("utf-8-sig"),
         media_type="text/csv",
         headers={"Content-Disposition": 'attachment; filename="claims.csv"', "Cache-Control": "no-store"},
@@ -178,7 +178,7 @@ async def rehearse_workshop(
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.nothing_to_rehearse"), field="projectId")
     row = services.row(source)
     if not caller.operator and row not in services.read_claims.members():
-        # Its clones would be open to everybody who sees their addresses.
+        # Its clones would be open to everybody who knows their addresses.
         raise AtelierError(Code.PROJECT_NOT_FOUND, Message("api.not_of_workshop"), field="projectId", value=row.id)
     check_created(row)
     services.require_docker()

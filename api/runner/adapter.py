@@ -32,13 +32,13 @@ _MARK = "ATELIER_EXECUTION"
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _OUTPUT_END = 500
-# Memory, not disk: the variables of a run may hold what must not outlive it.
+# In memory, because a run's variables may hold secrets that must not outlive it.
 _SCRATCH = Path("/dev/shm")  # noqa: S108 - folders made there are private
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What to run. ``deadline`` in seconds; ``variables`` may hold secrets, which are gone when the run is."""
+    """A playbook run. ``deadline`` in seconds; ``variables`` may hold secrets, which are deleted after the run."""
 
     id: str
     playbook: Path
@@ -49,10 +49,10 @@ class Execution:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: ``successful``, ``failed`` (the play failed), ``error`` (it could not run) or ``canceled``.
+    """The end of a run: ``successful``, ``failed`` (the play failed), ``error`` (it could not run) or ``canceled``.
 
-    ``results`` are the results of successful tasks by module name; task titles are for people. If several tasks use one
-    module, the last one counts. ``error`` is the failed task's, as the module reported it.
+    ``results``: the results of successful tasks by module name; task titles are for people. If several tasks use a
+    module, the last one counts. ``error``: the failed task's error, as its module reported it.
     """
 
     state: str
@@ -88,7 +88,7 @@ def execute(execution: Execution, notify: Callable[[Note], None], canceled: thre
         )
         state = str(runner.status)
         output = "" if state == "successful" else _end_of(runner)
-    except Exception as error:  # the boundary: whatever ansible-runner raises is this run's end, not the API's
+    except Exception as error:  # the boundary: an error of ansible-runner ends this run, not the API
         log.exception("execution %s could not run", execution.id)
         return Ended("error", events.results, AtelierError(Code.RUN_FAILED, Message("run_failed", why=error)))
     finally:
@@ -130,7 +130,7 @@ def _end_of(runner: Any) -> str:
 
 
 def _prepare(execution: Execution, folder: Path) -> None:
-    """ansible-runner's inputs as files of mode 0600: given as arguments, variables would stand on a command line."""
+    """Writes ansible-runner's inputs to files of mode 0600: as arguments, variables would be visible to other users."""
     environment = folder / "env"
     environment.mkdir(mode=0o700)
     (folder / "tmp").mkdir(mode=0o700)
@@ -181,7 +181,7 @@ class _Events:
             self.results[str(data.get("task_action"))] = data.get("res") or {}
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             result = data.get("res") or {}
-            # Of a loop: the first item's own words, not Ansible's that some failed.
+            # In a loop, use the first failed item's message instead of Ansible's summary.
             failed = (item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed"))
             self.error = error_from(next(failed, result))
         return False
@@ -257,7 +257,7 @@ class _Watch(threading.Thread):
 def _end_all(execution_id: str) -> None:
     """Ends every process of the execution: asked first, then made to."""
     begin = time.monotonic()
-    # Again and again: one that is asked may have started another meanwhile, and one that is killed takes a moment.
+    # Repeat: a process may have started another one meanwhile, and a killed one takes a moment to end.
     while _signal(execution_id, signal.SIGTERM if time.monotonic() < begin + _GRACE_SECONDS else signal.SIGKILL):
         if time.monotonic() > begin + 2 * _GRACE_SECONDS:
             log.error("processes of execution %s can't be ended: %s", execution_id, _processes(execution_id))

@@ -36,7 +36,7 @@ def _unfinished(jobs: Jobs, job: Job) -> Sequence[str]:
 
 
 def _finalize(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    """Sets what the run did not finish to error, with its reason: nothing stays ``creating`` forever."""
+    """Marks unfinished workspaces as failed, with the reason, so that none stays ``creating``."""
     reason = ended.error.sentence if ended.error else Message("run_ended_before")
     for id in _unfinished(jobs, job):
         jobs.store.update(id, status=Status.ERROR, error=reason)
@@ -54,26 +54,26 @@ def _of_one(jobs: Jobs, job: Job) -> Mapping[str, Any]:
 
 
 def _of_one_with_run(name: str) -> Callable[[Jobs, Job], Mapping[str, Any]]:
-    """The job's id as a variable: by it, the playbook of a job that is run again after a crash knows what is done. A
-    job may say another."""
+    """Passes the job's id as a variable, by which a playbook that is run again after a crash knows what is done. A
+    job's own variable takes precedence."""
     return lambda jobs, job: {name: job.id, **_of_one(jobs, job)}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What a job runs. Its variables hold ids and hashes only: what else a playbook needs is in the rows."""
+    """The action of a job. Its variables hold ids and hashes only: playbooks read everything else from the rows."""
 
     name: str
     playbook: str
     lane: str = "interactive"
     variables: Callable[[Jobs, Job], Mapping[str, Any]] = _of_one
-    # Which of its workspaces its end leaves half-made.
+    # The workspaces that the job's end leaves incomplete.
     unfinished: Callable[[Jobs, Job], Sequence[str]] = _unfinished
-    # Brings the database to what became of the workspaces, and returns the outcome of each.
+    # Updates the database to the results for the workspaces; returns the outcome of each.
     finalize: Callable[[Jobs, Job, Ended], Outcomes] = _finalize
     # Whether something beside its workspaces may be left: then a run that did not end well is always cleared up after.
     needs_cleanup: bool = False
-    # Whether it may be ended while it runs: not what would leave a workspace between two states.
+    # Whether it may be canceled while it runs; not if that would leave a workspace between two states.
     cancelable: bool = True
     # Additional time limit, per workspace and for the whole.
     seconds_each: float = 0
@@ -81,7 +81,7 @@ class Operation:
 
 
 def _of_those_left(jobs: Jobs, job: Job) -> Mapping[str, Any]:
-    # After a crash some are gone already.
+    # After a crash some may be gone already.
     return {"workshop_ids": [id for id in job.project_ids if jobs.store.find(id=id)], **job.variables}
 
 
@@ -109,7 +109,7 @@ def _woken(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
-    # Also where the run never came to the seat: its claim has ended, and it holds what its participant left.
+    # Also if the run never reached the seat: its claim has ended, and it has its participant's files.
     row = jobs.store.find(id=job.project_ids[0])
     if ended.error is not None and row and not (row.status is Status.CREATING or is_unreleased(row)):
         release_failed(jobs.store, row.id, ended.error.message)
@@ -117,8 +117,8 @@ def _released(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
 
 
 def _of_several(name: str, playbook: str, module: str, *, seconds_each: float) -> Operation:
-    """One whose ``module`` goes on after a workspace that failed, and leaves that as it was. The variables select the
-    workspaces."""
+    """An operation whose ``module`` continues after a workspace fails, and leaves that one unchanged. The variables
+    select the workspaces."""
 
     def outcomes(jobs: Jobs, job: Job, ended: Ended) -> Outcomes:
         return _with_errors(_outcomes(jobs, job, ended), _errors(ended, module))
@@ -245,7 +245,7 @@ OPERATIONS: Mapping[str, Operation] = {
             finalize=_woken,
             seconds_each=10,
         ),
-        # Not in the lane of what people wait for: the world's DNS may take minutes.
+        # Not in the interactive lane, because DNS propagation may take minutes.
         Operation("certificate", "certificate_renew", "create"),
         Operation("repair", "reconcile", variables=lambda *_: {"repair": True}),
         Operation(
@@ -311,7 +311,7 @@ def seats_of(ended: Ended, module: str) -> list[dict[str, Any]]:
 
 
 def raise_for(ended: Ended) -> None:
-    """Raises what ended the run, if something did."""
+    """Raises the run's error, if there is one."""
     error: AtelierError | None = ended.error
     if error is not None:
         raise error

@@ -1,4 +1,4 @@
-"""What bodies and answers of several resources have in common.
+"""Parts of request and response bodies that several resources share.
 
 Answers are typed dictionaries: mypy checks the handlers' results, FastAPI documents them, and orjson sends them
 unchanged. tests/documented.py compares sent answers with the document, so a key that is not NotRequired is always

@@ -13,7 +13,7 @@ from .fields import Group, Text
 
 
 class ChangeWhitelist(Body):
-    """Domains that shall be reached, besides the base ones. With a group it is the group's own list."""
+    """Domains to allow besides the base ones. With a group, the group's own list."""
 
     model_config = example({"domains": ["api.anthropic.com", "github.com"]})
 
@@ -22,7 +22,7 @@ class ChangeWhitelist(Body):
 
 
 class WhitelistOfRecorded(Body):
-    """Whose whitelist: everybody's, or a group's."""
+    """The whitelist to change: everybody's, or a group's."""
 
     model_config = example({"group": "workshop-2026"})
 

@@ -50,7 +50,7 @@ def checked(check: Callable[[Any], Any]) -> AfterValidator:
 
 
 def _writable(value: str) -> str:
-    """JSON can hold what no file and no C string can."""
+    """Refuses text that JSON can hold, but files and C strings cannot."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -97,7 +97,7 @@ def _whole(value: object) -> object:
 
 
 def _shown(example: object, **schema: Any) -> Any:
-    """What the OpenAPI document says of a field; the checks stand in the core."""
+    """Describes a field in the OpenAPI document; the core does the checks."""
     return Field(examples=[example], json_schema_extra=schema)
 
 
@@ -105,7 +105,7 @@ def _length(bounds: tuple[int, int]) -> dict[str, object]:
     return {"minLength": bounds[0], "maxLength": bounds[1]}
 
 
-# What every text of one line takes, as far as a pattern can say it.
+# Every text of one line, as far as a pattern can express it.
 PRINTABLE = "^[^\\x00-\\x1f\\x7f]*$"
 ID = "^[0-9a-f]{12}$"
 Text = Annotated[StrictStr, AfterValidator(_writable)]

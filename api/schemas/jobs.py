@@ -18,7 +18,7 @@ class JobProgress(TypedDict):
 
 
 class JobSeat(Coded):
-    """What a job did to one workspace."""
+    """The result of a job for one workspace."""
 
     projectId: Annotated[str, eg("abc123def456")]
     projectName: Annotated[str | None, Field(description="Null for a deleted workspace.")]

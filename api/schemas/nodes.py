@@ -34,7 +34,7 @@ class Nodes(Success):
 
 
 class ChangeNode(Body):
-    """Whether the machine takes new workspaces."""
+    """Sets whether the machine takes new workspaces."""
 
     model_config = example({"availability": "paused"})
 

@@ -115,7 +115,7 @@ class CreateProject(Body):
 
 
 class WorkspacePassword(Body):
-    """What start, stop and delete take: the password of a protected workspace."""
+    """For start, stop and delete: the password of a protected workspace."""
 
     model_config = example({"password": "workspace-password"})
 
@@ -133,7 +133,7 @@ class ChangePassword(Body):
 
 
 class CloneProject(Body):
-    """How many, and one password for all of them; without one they are open."""
+    """The number of clones, and a password for all of them; without one they are open."""
 
     model_config = example({"count": 5, "password": "optional-student-password"})
 
@@ -143,7 +143,7 @@ class CloneProject(Body):
 
 
 class ExtendProject(Body):
-    """Minutes from now; by default the timeout, or an hour if there is none."""
+    """The extension in minutes from now; default: the timeout, or an hour without a timeout."""
 
     model_config = example({"minutes": 90})
 

@@ -13,7 +13,7 @@ from .fields import ID, Text
 
 
 class MakeCards(Body):
-    """For which seats (all, without), and whether they get new passwords."""
+    """The seats to make cards for (default: all), and whether they get new passwords."""
 
     model_config = example({"newPasswords": True})
 

@@ -16,7 +16,7 @@ from .jobs import JobAnswer
 
 
 class Rehearse(Body):
-    """How many seats, and of which workspace; if left out, as many as the workshop has, of the one they came from."""
+    """The number of seats and their base; default: as many as the workshop has, of the workspace they came from."""
 
     model_config = example({"seats": 20, "projectId": "abc123def456"})
 
@@ -25,7 +25,7 @@ class Rehearse(Body):
 
 
 class ClaimSeat(Body):
-    """Who wants a seat. The access code is needed where the workshop has one."""
+    """The participant who claims a seat. The access code is required if the workshop has one."""
 
     model_config = example({"name": "Max Mustermann", "email": "max@example.com"})
 

@@ -12,7 +12,7 @@ from .jobs import JobAnswer
 
 
 class TearDown(Body):
-    """What goes beyond the seats that are collected."""
+    """What to remove besides the collected seats."""
 
     model_config = example({"base": True})
 

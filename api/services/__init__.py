@@ -1,1 +1,1 @@
-"""What endpoints, pages and background loops share: the long-lived services, changes as jobs, a module per resource."""
+"""Shared by endpoints, pages and background loops: long-lived services, changes as jobs, a module per resource."""

@@ -51,7 +51,7 @@ class ClaimBatcher:
         self._password_pending = password_pending
         self._batcher: Batcher[Participant, ClaimResult] = Batcher("claims", self._serve)
         self._at: set[str] = set()
-        # By workspace id.
+        # Failed seats by workspace id.
         self._failed: dict[str, _Failed] = {}
 
     async def claim(self, participant: Participant) -> ClaimResult:

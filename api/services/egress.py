@@ -37,8 +37,8 @@ def _that_can(services: Services, project_id: str, capability: Capability, other
 
 
 async def whitelists(services: Services) -> tuple[Configuration, Mapping[str, Sequence[str]]]:
-    """What all workspaces of the mode security may reach, and those of each group besides. Raises SERVICE_UNAVAILABLE
-    without Squid."""
+    """The whitelist of all workspaces of the mode security, and the groups' additional lists. Raises
+    SERVICE_UNAVAILABLE without Squid."""
     live = await asyncio.to_thread(services.squid().whitelist)
     return live, await asyncio.to_thread(services.group_whitelists().all)
 

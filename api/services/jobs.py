@@ -23,7 +23,7 @@ CANCELING = "canceling"
 async def run_job(
     services: Services, caller: Caller, operation: str, row: Workspace, variables: Mapping[str, Any] | None = None
 ) -> Ended:
-    """Runs one operation on one workspace to its end. Raises what the playbook failed with."""
+    """Runs an operation on a workspace to its end. Raises the playbook's error."""
     services.require_docker()
     job = await asyncio.to_thread(services.jobs.create, operation, [row.id], variables or {}, caller.name)
     ended = await submit_and_wait(services, caller, job)
@@ -84,7 +84,7 @@ def submit(
     outcome: Ended | None = None,
 ) -> asyncio.Future[Ended]:
     """Queues the job, as ``Queue.submit`` does. When it has ended the audit log gets a line for each workspace."""
-    # Those that the job deletes are on no machine afterwards.
+    # Read before the run, because deleted workspaces are on no machine afterwards.
     places = {id: place for id in job.project_ids if (place := services.place(id))}
     future = services.queue.submit(job, after=after, canceled=canceled, secrets=secrets, outcome=outcome)
 

@@ -29,7 +29,7 @@ class Presenter:
     def __init__(self, settings: Settings, watcher: Watcher, sampler: Sampler, store: WorkspaceStore) -> None:
         self._settings = settings
         self._store = store
-        # By the database's version: a list asks for each of its rows.
+        # Cached by the database's version, because a list needs them for each row.
         self._aliases = lru_cache(1)(lambda version: all_aliases(store))
         self._notices = lru_cache(1)(lambda version: notices(store))
         self._watcher = watcher
@@ -40,13 +40,13 @@ class Presenter:
         return self.projects([row])[0]
 
     def projects(self, rows: Sequence[Workspace]) -> list[Project]:
-        """As ``project``; what is kept beside the rows is read once."""
+        """Like ``project``, for several; reads other tables only once."""
         version = self._store.version()
         aliases, noted = self._aliases(version), self._notices(version)
         return [self._project(row, aliases.get(row.id, ()), noted.get(row.id)) for row in rows]
 
     def sources(self, rows: Sequence[Workspace]) -> list[tuple[object, ...]]:
-        """What each project is made of beside its row: as long as that is equal, the project is."""
+        """The sources of each project besides its row: while they are equal, the project is unchanged."""
         version = self._store.version()
         aliases, noted = self._aliases(version), self._notices(version)
         outdated = self._watcher.is_outdated
@@ -116,8 +116,8 @@ class Presenter:
         }
 
     def status(self, row: Workspace) -> tuple[Status, str | None]:
-        """As Docker has it now; as the database has it while Docker does not answer. A workspace that was stopped for
-        its disk has the reason in place of an error."""
+        """The status and error as Docker reports them, or from the database while Docker does not answer. For a
+        workspace that was stopped for its disk usage, the reason is the error."""
         status, error = self._observed(row)
         return status, error or (self._disk_sentence(row, running=False) if status is Status.STOPPED else None)
 
@@ -129,7 +129,7 @@ class Presenter:
         return self._disk_sentence(row, running=self.status(row)[0] is not Status.STOPPED)
 
     def fault(self, row: Workspace) -> str:
-        """Its error as a sentence; empty if there is none."""
+        """The workspace's error as a sentence, or an empty text."""
         return self.status(row)[1] or self.disk_warning(row) or ""
 
     def _disk_sentence(self, row: Workspace, *, running: bool) -> str | None:

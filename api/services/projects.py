@@ -1,4 +1,4 @@
-"""Workspaces: what routes, pages and the workshop's seats share."""
+"""Operations on workspaces, shared by routes, pages and the workshop's seats."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def groups(services: Services) -> list[str]:
 
 
 async def start_workspace(services: Services, caller: Caller, row: Workspace) -> StartedProject:
-    """One that runs is left alone."""
+    """Starts a workspace; does nothing if it runs."""
     if services.presenter.status(row)[0] is not Status.RUNNING:
         services.reads.check_running_slot(row.id)
         await run_job(services, caller, "start", row)
@@ -76,7 +76,7 @@ async def upgrade_workspace(services: Services, caller: Caller, row: Workspace) 
 
 
 async def upgrade_several(services: Services, caller: Caller, body: UpgradeProjects) -> Job:
-    """Of a group or all. Raises VALIDATION_ERROR, and PROJECT_NOT_FOUND for a group without any."""
+    """Upgrades the workspaces of a group, or all. Raises VALIDATION_ERROR; PROJECT_NOT_FOUND for an empty group."""
     if (body.group is None) is not body.all:
         raise AtelierError(Code.VALIDATION_ERROR, Message("api.upgrade_which"), field="group")
     services.require_docker()

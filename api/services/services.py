@@ -1,4 +1,4 @@
-"""What lives as long as the API, in one object."""
+"""The services that live as long as the API, in one object."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ from ..settings import Settings
 from .claim_batcher import ClaimBatcher, out_of_reach
 from .presenter import Presenter
 
-# What one address may try within a minute.
+# Maximum failed attempts per address and minute.
 _WRONG_TOKENS = 10
-# How often the ports of one workspace may be shared or not within a minute. Each writes the gateway's table.
+# Maximum changes of a workspace's shared ports per minute. Each writes the gateway's table.
 _SHARES = 10
 _SEAT_THREADS = 8
 _ENGINE_SECONDS = 30
@@ -81,7 +81,7 @@ class Services:
         self.watcher = Watcher(site, store, locks)
         self.sampler = Sampler(site, self.watcher)
         self.engines = Engines(site, patience=_ENGINE_SECONDS)
-        # For an answer that a person waits for and that needs all machines.
+        # For requests that a person waits for and that need all machines.
         self.impatient_engines = Engines(site, patience=PATIENCE_SECONDS)
         self.queue = Queue(settings, self.jobs, OPERATIONS, self.watcher)
         self.disk = DiskGauge(site)
@@ -122,11 +122,11 @@ class Services:
         return row
 
     async def machines(self) -> list[Machine] | None:
-        """Those that take new workspaces; None on a single machine."""
+        """The machines that take new workspaces; None on a single machine."""
         return await asyncio.to_thread(self.engines.machines)
 
     async def node_labels(self, wanted: Sequence[str] | None, otherwise: str = "") -> str:
-        """As ``Engines.node_labels``."""
+        """Like ``Engines.node_labels``."""
         return await asyncio.to_thread(self.engines.node_labels, wanted or (), otherwise)
 
     def place(self, workspace_id: str) -> str | None:
@@ -155,7 +155,7 @@ class Services:
         return GroupWhitelists(self.settings.site.state_dir, self.settings.ready_timeout)
 
     def recordings(self, row: Workspace) -> Recorded:
-        """What was recorded of the workspace, on all machines."""
+        """The workspace's recordings on all machines."""
         return recorded_anywhere(self.settings.site, self.impatient_engines.of, row.id)
 
     def last_requests(self, row: Workspace, lines: int) -> tuple[list[LogEntry], list[str]]:

@@ -24,7 +24,7 @@ async def nodes(services: Services) -> list[NodeView]:
 
 
 async def configuration(services: Services) -> Configuration:
-    """What clients adapt to: features, limits, the git server."""
+    """The configuration for clients: features, limits, the git server."""
     settings, quotas = services.settings, services.settings.site.quotas
     git_url = f"{settings.site.git.base_url if settings.site.git else settings.base_url + '/git'}/"
     git_version = await asyncio.to_thread(services.git_version.read)

@@ -22,12 +22,12 @@ from .services import Services
 
 _CALLER = Caller("127.0.0.1", "visit")
 _LOOK_SECONDS = 0.1
-# What the page shows while another job, such as the stop, has the workspace.
+# Shown while another job, such as a stop, holds the workspace.
 _AFTER_JOB = Visit(202, 0, 3)
 
 
 async def visit(services: Services, row: Workspace, address: str) -> Visit:
-    """What somebody at this address meets who opens the workspace's page. Starts the workspace if it sleeps."""
+    """Responds to a visit from this address to the workspace's page. Starts the workspace if it sleeps."""
     found = await services.wakes.follow(row.id, address)
     if found is not None:
         return found
@@ -39,7 +39,7 @@ async def visit(services: Services, row: Workspace, address: str) -> Visit:
         return Visit(204)
     if row.id in await asyncio.to_thread(services.jobs.workspaces_with_open_jobs):
         return _AFTER_JOB
-    # Another visit may have begun it meanwhile.
+    # Another visit may have started it meanwhile.
     found = await services.wakes.follow(row.id, address)
     if found is not None:
         return found
@@ -58,7 +58,7 @@ def wake_up(services: Services, row: Workspace, address: str) -> None:
 
 
 def wake_early(services: Services, row: Workspace, address: str) -> None:
-    """Starts a workspace that sleeps before its page is opened. What refuses that is told to the visit."""
+    """Starts a sleeping workspace before its page is opened. The visit reports a refusal."""
     if sleeps(services, row) and services.watcher.answers(row.node) and not services.wakes.has(row.id):
         with suppress(AtelierError):
             wake_up(services, row, address)
@@ -72,7 +72,7 @@ def wake_claimed(services: Services, claim: Claim, address: str) -> None:
 
 
 def wake_seats_of(services: Services, browser: str, address: str) -> None:
-    """As ``wake_claimed``, for the seats that were claimed from this browser."""
+    """Like ``wake_claimed``, for the seats that were claimed in this browser."""
     for claim in services.read_claims.of_browser(browser):
         wake_claimed(services, claim, address)
 
@@ -119,6 +119,6 @@ async def _start(services: Services, ids: Sequence[str], ready: Callable[[str], 
 
 
 def _ready(event: JobEvent) -> str:
-    """The id of the workspace that is ready, as the event of the playbook's step tells; empty for other events."""
+    """The id of the workspace that an event reports as ready; empty for other events."""
     text = untagged(event.data).get("text")
     return str(text.params.get("seat", "")) if isinstance(text, Message) else ""

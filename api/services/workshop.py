@@ -31,7 +31,7 @@ async def status(services: Services) -> WorkshopStatus:
 
 
 def newest_rehearsal(services: Services) -> LastRehearsal:
-    """Its job, and its verdict once it has one."""
+    """The newest rehearsal's job, and its verdict when there is one."""
     job = newest(services, "rehearse")
     events = services.read_jobs.events(job.id) if job else []
     found = next((event.data for event in events if event.kind == VERDICT), None)

@@ -47,7 +47,7 @@ async def collected(services: Services) -> Collected:
 
 
 async def archive(services: Services, project_id: str) -> Path:
-    """One seat's archive, also of a seat that is gone. Raises NOT_FOUND."""
+    """The path of a seat's archive, even if the seat is gone. Raises NOT_FOUND."""
     folder = _folder(services)
     entry = (await asyncio.to_thread(read_manifest, folder)).get(project_id)
     path = folder / entry.file if entry and entry.file else None
@@ -87,7 +87,7 @@ async def _begin(
 
 
 def _members(services: Services) -> list[Workspace]:
-    """The seats in the order in which they are claimed, then what they were cloned from."""
+    """The seats in the order of claiming, then the workspaces that they were cloned from."""
     seats = services.read_claims.seats()
     known = {row.id for row in seats}
     return seats + [row for row in services.read_claims.members() if row.id not in known]
@@ -103,8 +103,8 @@ def _folder(services: Services) -> Path:
 
 
 def _faults(folder: Path, entries: Mapping[str, Entry], rows: Sequence[Workspace]) -> dict[str, str]:
-    """Of which workspaces the work is not there, and why, by id. The playbook reads the archives, and looks for
-    work that is newer, before it removes."""
+    """The workspaces whose work is not archived, with the reason, by id. The playbook itself reads the archives, and
+    checks for newer work, before it removes anything."""
     found = {row.id: fault_of(folder, entries.get(row.id), read=False) for row in rows}
     return {id: fault for id, fault in found.items() if fault}
 
@@ -121,7 +121,7 @@ def _refuse_missing(faults: Mapping[str, str], rows: Sequence[Workspace]) -> Non
 
 
 def _newest_view(services: Services, operation: str) -> JobAnswer | None:
-    """The operation's newest job. The rows tell how far a teardown is."""
+    """The operation's newest job. The progress of a teardown is in the rows."""
     job = newest(services, operation)
     if job is None:
         return None

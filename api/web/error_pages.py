@@ -23,7 +23,7 @@ from .templating import page
 
 log = logging.getLogger(__name__)
 
-# What each kind of page is signed in to with, as field and words.
+# The field and texts for signing in to each kind of page.
 _DOORS = {
     False: {"field": "token", "label": "field.token", "text": "sign_in.text"},
     True: {"field": "workshopPassword", "label": "admin.password", "text": "admin.sign_in"},
@@ -33,7 +33,7 @@ _NOT_FOR_EYES = ("/api/", "/pages/")
 
 
 class PageRoute(APIRoute):
-    """Errors as pages: who may not see one signs in, anything else is said in words."""
+    """Shows errors as pages: callers without access can sign in, other errors are explained."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -48,7 +48,7 @@ class PageRoute(APIRoute):
                 return _trouble(request.headers, error, is_operator=request.scope["caller"].operator)
             except RequestValidationError:
                 return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
-            except Exception:  # the boundary: people get a page all the same, the log says what it was
+            except Exception:  # the boundary: people get an error page, the log has the cause
                 log.exception("%s could not be shown", request.url.path)
                 fault = AtelierError(Code.INTERNAL_ERROR, Message("api.unforeseen"))
                 return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)

@@ -8,7 +8,7 @@ _REMEMBERED = 100
 
 
 class FragmentCache:
-    """Fragments of the newest state, by what they depend on besides."""
+    """Caches fragments of the newest state, by what else they depend on."""
 
     def __init__(self) -> None:
         self._state: object = None

@@ -1,4 +1,4 @@
-"""What the pages of the operator and of the workshop have in common."""
+"""Shared by the operator's and the workshop's pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def layout_context(services: Services, caller: Caller, here: str) -> dict[str, A
         "here": here,
         "egress": any(mode.can(Capability.WHITELIST) for mode in services.settings.site.networks),
         "git": services.settings.git_server_enabled,
-        # None to choose from on a single machine.
+        # Empty on a single machine: there is nothing to choose.
         "node_names": services.settings.site.node_names if services.settings.site.nodes else (),
         "workshop": bool(services.settings.workshop.admin_password),
         "can_sign_out": caller.name.startswith("signed in"),

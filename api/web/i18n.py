@@ -17,7 +17,7 @@ from babel import Locale, UnknownLocaleError, negotiate_locale
 from babel.numbers import format_decimal, get_decimal_symbol
 
 FOLDER = Path(__file__).parent / "locales"
-# For readers of a language that has no file. Its file holds no texts of the core: those are in atelier.common.texts.
+# The fallback language. Its file has no texts of the core, which are in atelier.common.texts.
 ENGLISH = "en"
 # Levels of a code: it and its parameters are one each. The deepest codes of the core hold three others.
 _DEEPEST_CODE = 8
@@ -27,7 +27,7 @@ _RANGE = re.compile(r"([a-z]{1,8}(?:-[a-z0-9]{1,8}){0,4}|\*)(?:;q=([01](?:\.[0-9
 
 @dataclass(frozen=True)
 class Words:
-    """One language's texts, by key."""
+    """The texts of one language, by key."""
 
     language: str
     locale: Locale
@@ -58,7 +58,7 @@ class Words:
         return self(f"told.{sentence.id}", **values)
 
     def translate_codes(self, codes: Any) -> Any:
-        """The ``codes`` of an answer with the text in place of each; None for what is no code of this version."""
+        """Replaces each of a response's ``codes`` by its text; None for a code that this version does not know."""
         try:
             if isinstance(codes, list):
                 return [self.translate_codes(each) for each in codes]
@@ -70,7 +70,7 @@ class Words:
             return None
 
     def of(self, prefix: str) -> dict[str, str]:
-        """The texts whose keys begin so, by what follows the beginning."""
+        """The texts whose keys have this prefix, by the rest of the key."""
         return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
 
 
@@ -114,8 +114,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _expected(english: Mapping[str, str], locale: Locale) -> dict[str, str]:
-    """The English text behind each entry that a language must have. What English counts, it counts by its own plural
-    categories."""
+    """The English text for each entry that a language must have. Entries with plurals are expected in the language's
+    own plural categories."""
     expected: dict[str, str] = {}
     for key, text in english.items():
         counted, _, category = key.rpartition(".")
@@ -152,5 +152,5 @@ def choose_language(accepted: str) -> str:
         if found := _RANGE.fullmatch(part):
             weights.setdefault(found[1], float(found[2] or 1))
     wanted = sorted((name for name, weight in weights.items() if weight > 0), key=weights.__getitem__, reverse=True)
-    # Babel writes what it knows by an alias in its own way: pt-PT.
+    # Babel changes the case of names that it knows by an alias: pt-PT.
     return (negotiate_locale(wanted, languages(), sep="-") or ENGLISH).lower()

@@ -19,7 +19,7 @@ def anchor(heading: str) -> str:
 
 @cache
 def runbook() -> str:
-    """The runbook without links, which lead to documents that are not here, and without HTML of its own."""
+    """The runbook without links, because their targets are not here, and with HTML escaped."""
     markdown = MarkdownIt("commonmark", {"html": False})
     tokens = markdown.parse(FILE.read_text(encoding="utf-8"))
     for opening, content in pairwise(tokens):

@@ -15,7 +15,7 @@ from .i18n import Words, choose_language, words
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
-# Nothing from elsewhere, nothing inline, no frames: what a workspace's owner typed can't become a script.
+# No external sources, nothing inline, no frames: text that a workspace's owner typed cannot become a script.
 _POLICY = "; ".join(
     (
         "default-src 'none'",

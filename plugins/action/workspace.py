@@ -69,7 +69,7 @@ def _arguments(arguments: Mapping[str, Any]) -> Any:
 
 
 def _load(file: Path) -> ModuleType:
-    """The module's code. What it imports of ansible.module_utils is found where Ansible's packer would look, too."""
+    """Loads the module's code. Its imports from ansible.module_utils are found where Ansible's packer looks."""
     packages = ansible.module_utils.__path__
     packages.extend(path for path in C.DEFAULT_MODULE_UTILS_PATH if path not in packages)
     spec = importlib.util.spec_from_file_location(f"atelier_modules.{file.stem}", file)

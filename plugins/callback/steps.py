@@ -1,4 +1,4 @@
-"""What a person sees of a playbook: its steps, one line a task, and that something is still going on."""
+"""The output of a playbook for people: its steps, one line per task, and a sign of progress."""
 
 from __future__ import annotations
 

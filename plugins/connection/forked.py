@@ -48,13 +48,13 @@ class Connection(local.Connection):
     """Ansible's own, but for modules of Ansible and of collections that would run in this Python."""
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
-        # As the shell plugin builds it when there is no environment to set, and a module is piped in.
+        # The command that the shell plugin builds without an environment and with a piped module.
         plain = shlex.split(cmd)[2:] == [f"{sys.executable} && sleep 0"]
         if not in_data or not plain or self.become or not _IMPORTABLE.search(in_data):
             answer: tuple[int, bytes, bytes] = super().exec_command(cmd, in_data, sudoable)
             return answer
         program = compile(in_data, "module", "exec")
-        # In memory, because results may hold secrets; not pipes, which nobody would empty while the copy runs.
+        # In memory, because results may hold secrets; not pipes, which nobody reads while the copy runs.
         with os.fdopen(os.memfd_create("output"), "rb") as output, os.fdopen(os.memfd_create("errors"), "rb") as errors:
             if (child := os.fork()) == 0:
                 _run(program, self.cwd, output.fileno(), errors.fileno())
@@ -68,7 +68,7 @@ def _run(program: CodeType, folder: str | None, output: int, errors: int) -> NoR
     """Runs it as a new interpreter would, and ends the process."""
     code = 1
     try:
-        # What Ansible has registered is its worker's.
+        # Ansible's exit handlers belong to its worker.
         atexit._clear()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -77,7 +77,7 @@ def _run(program: CodeType, folder: str | None, output: int, errors: int) -> NoR
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         sys.argv = ["module"]
         os.chdir(folder or ".")
-        # Its warnings belong into its answer.
+        # Warnings must be part of the module's result.
         _internal.is_controller = False
         exec(program, {"__name__": "__main__"})  # noqa: S102 - Ansible made it
         code = 0
@@ -91,5 +91,5 @@ def _run(program: CodeType, folder: str | None, output: int, errors: int) -> NoR
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            # Whatever happened, nothing of Ansible's worker goes on here.
+            # In any case end here: Ansible's worker code must not continue in the copy.
             os._exit(code)

@@ -1,4 +1,4 @@
-"""What the documentation of the modules shares. ``site`` is documented from its declaration, the core's class Site."""
+"""Shared documentation of the modules. ``site`` is documented from its declaration, the core's class Site."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def aliases(found: Sequence[AliasView], translator: Words) -> list[dict[str, Any
             "access": translator("aliases.guarded", user=alias["user"])
             if alias["basicAuth"]
             else translator("aliases.open"),
-            # What a form takes to mean no.
+            # A form treats an empty text as false.
             "guarded": "true" if alias["basicAuth"] else "",
         }
         for alias in found
@@ -46,7 +46,7 @@ def ports(found: Sequence[OpenPort], shared: Sequence[int], status: str, transla
 
 
 def _access(entry: OpenPort | None, shared: bool, translator: Words) -> str:
-    """Who may open the port, in words."""
+    """Describes who may open the port."""
     if entry is not None and not entry["reachable"]:
         return translator("ports.local")
     if shared:

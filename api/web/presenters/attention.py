@@ -1,4 +1,4 @@
-"""What needs attention as the operator's page shows it."""
+"""Presents the findings on the operator's page."""
 
 from __future__ import annotations
 

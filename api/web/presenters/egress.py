@@ -13,7 +13,7 @@ from atelier.egress.whitelist import allowable, covering
 from ...monitoring.seat_activity import host_of
 from ..i18n import Words
 
-# What a message shows of itself; the document has it whole.
+# Maximum length of a shown message; the document has it in full.
 _EXCERPT = 2000
 
 
@@ -25,7 +25,7 @@ def whitelist_form(
     groups: Sequence[str],
     translator: Words,
 ) -> dict[str, Any]:
-    """One list to edit: everybody's, or a group's. The base domains of the first are shown, not edited."""
+    """The form for everybody's or a group's list. The base domains are shown, but cannot be edited."""
     domains = lists.get(group, ()) if group else [domain for domain in everybody if domain not in base]
     names = sorted({*groups, *lists})
     return {

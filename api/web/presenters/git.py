@@ -12,8 +12,8 @@ from ..i18n import Words
 
 
 def repository(project: Project, translator: Words, *, browsable: bool) -> dict[str, Any]:
-    """A workspace's repository on the git server, where its files came from, and what git could not do. All are empty
-    for one that has nothing to do with git. ``browsable``: whether the git server has pages to look at."""
+    """A workspace's repository on the git server, the origin of its files, and git's problems; all empty without git.
+    ``browsable``: whether the git server has web pages."""
     found: Mapping[str, Any] = project["gitRepository"] or {}
     return {
         "name": found.get("fullName", ""),
@@ -27,7 +27,7 @@ def repository(project: Project, translator: Words, *, browsable: bool) -> dict[
 
 
 def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[str, Any]]:
-    """One row a repository, its branches with the default one first, the others as people count."""
+    """One row per repository, with its branches: the default one first, the others in natural order."""
     return [
         {
             "name": entry["name"],

@@ -13,8 +13,8 @@ from ..i18n import Words
 
 
 def rows(machines: Sequence[NodeView], seats: Sequence[Workspace], translator: Words) -> list[dict[str, Any]]:
-    """One row a machine. ``seats`` are the workspaces of all. A single machine cannot be paused or drained, and its
-    workspaces cannot move."""
+    """One row per machine. ``seats``: the workspaces of all machines. A single machine cannot be paused or drained, and
+    its workspaces cannot move."""
     only = len(machines) == 1
     return [_row(machine, [] if only else _movable(seats, machine["name"]), translator, only) for machine in machines]
 
@@ -51,8 +51,8 @@ def _row(machine: NodeView, movable: Sequence[Workspace], translator: Words, onl
 
 
 def _move(movable: Sequence[Workspace], translator: Words, *, lost: bool) -> dict[str, str]:
-    """The button that moves the machine's workspaces, each by a separate call; empty where there is none to move. Those
-    of a machine that does not answer begin elsewhere."""
+    """The button that moves the machine's workspaces, one call each; empty if there are none. Workspaces of a machine
+    that does not answer begin elsewhere."""
     if not movable:
         return {}
     name = "elsewhere" if lost else "move_seats"

@@ -20,7 +20,7 @@ _ACTIVE_SECONDS = 180
 
 
 def places(status: WorkshopStatus, now: datetime, translator: Words) -> dict[str, str]:
-    """How many seats are free, as a sentence and its kind."""
+    """The number of free seats, as a sentence and its kind."""
     if "endsAt" in status and datetime.fromisoformat(status["endsAt"]) <= now:
         return {"kind": "bad", "text": translator("error.WORKSHOP_OVER")}
     if status["total"] == 0:
@@ -79,7 +79,7 @@ def _actions(entry: Seat, translator: Words) -> list[dict[str, str]]:
 
 
 def at_release(configured: Workshop, keep_hours: float, translator: Words) -> list[str]:
-    """What a release will do to the seat's password and files, in sentences."""
+    """Sentences on what a release will do to the seat's password and files."""
     password = "generate" if configured.generate_passwords else "keep"
     files = "reset" if configured.reset_on_release else "keep"
     return [translator(f"release.password.{password}"), translator(f"release.files.{files}", hours=f"{keep_hours:g}")]
@@ -100,7 +100,7 @@ def history(ended: Sequence[EndedClaim]) -> list[dict[str, str]]:
 
 
 def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:
-    """What the newest rehearsal said, in sentences; none before the first."""
+    """The result of the newest rehearsal in sentences; empty before the first one."""
     job, verdict = answer["job"], answer["verdict"]
     if job is None:
         return {"kind": "", "sentences": [], "at": ""}

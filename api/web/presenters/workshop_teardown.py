@@ -14,7 +14,7 @@ _COMMIT_SHOWN = 8
 
 
 def ending(answer: Collected, translator: Words) -> dict[str, Any]:
-    """The progress, the collected work, and what would be lost by ending the workshop now."""
+    """The progress, the collected work, and what ending the workshop now would lose."""
     here = {row["projectId"] for row in answer["workspaces"]}
     ours = here | set(answer["job"]["projectIds"] if answer["job"] else ())
     seats = [row for row in answer["workspaces"] if not row["isBase"]]
@@ -48,7 +48,7 @@ def _progress(job: JobAnswer, translator: Words) -> dict[str, Any]:
 
 
 def _said(job: JobAnswer, seats: int, translator: Words) -> dict[str, str]:
-    """What became of the newest job, in a sentence and its kind."""
+    """The result of the newest job, as a sentence and its kind."""
     what = f"ending.{job['operation']}"
     if job["state"] != "successful":
         return {

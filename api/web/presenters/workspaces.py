@@ -61,7 +61,7 @@ def _bulk(shown: Sequence[Project], translator: Words) -> dict[str, Any]:
 
 
 def counts(projects: Sequence[Project], translator: Words) -> list[dict[str, Any]]:
-    """How many workspaces there are of each status."""
+    """The number of workspaces by status."""
     statuses: list[str] = [project["status"] for project in projects]
     return [
         {"status": status, "word": translator(f"count.{status}"), "number": statuses.count(status)}
@@ -99,18 +99,18 @@ def group_name(group: str, translator: Words) -> str:
 
 
 def kind_name(kind: str, translator: Words) -> str:
-    """A template by its own name; what comes from a repository in words."""
+    """The name of a workspace's kind: the template's name, or a text for a repository."""
     return translator("kind.git-clone") if kind == TEMPLATE_FROM_GIT else kind
 
 
 def row(project: Project, translator: Words, *, movable: bool = False) -> dict[str, Any]:
-    """One workspace: its facts in words, and what can be done with it now."""
+    """A row of the table: the workspace's facts in words, and the possible actions."""
     status = project["status"]
     return {
         "id": project["id"],
         "name": project["name"],
         "group": group_name(project["group"], translator),
-        # What a form takes to mean no group.
+        # A form treats an empty text as no group.
         "group_value": "" if project["group"] == UNGROUPED else project["group"],
         "template": kind_name(project["type"], translator),
         "image_word": translator("image.old") if project["imageOutdated"] else "",
@@ -155,7 +155,7 @@ def _actions(project: Project, translator: Words, *, movable: bool) -> list[dict
 
 
 def create_form(config: Configuration, groups: Sequence[str], translator: Words) -> dict[str, Any]:
-    """What can be chosen for a new workspace on this installation."""
+    """The choices for a new workspace on this installation."""
     modes = [mode for mode in ProxyMode if config["enableProxy"] or not mode.proxy]
     usual = Limits()
     kinds = [*config["templates"], *([TEMPLATE_FROM_GIT] if GIT_TEMPLATE in config["templates"] else [])]
@@ -179,8 +179,8 @@ def create_form(config: Configuration, groups: Sequence[str], translator: Words)
 
 
 def facts(project: DetailedProject, extended: str, translator: Words) -> list[dict[str, Any]]:
-    """What the page of one workspace tells of it, as names and values; a moment stands in ``time``. ``extended`` is
-    when it may be stopped again, in ISO 8601; empty for one that nobody extended."""
+    """The facts on a workspace's page, as names and values; ``time`` has a moment. ``extended``: when it may be stopped
+    again, in ISO 8601; empty if nobody extended it."""
     shown: list[tuple[str, str, str]] = [
         ("fact.template", kind_name(project["type"], translator), ""),
         *([("fact.image", translator("image.old"), "")] if project["imageOutdated"] else ()),
@@ -200,7 +200,7 @@ def facts(project: DetailedProject, extended: str, translator: Words) -> list[di
 
 
 def _figures(project: DetailedProject, translator: Words) -> list[tuple[str, str, str]]:
-    """What a running workspace takes."""
+    """The resource usage of a running workspace."""
     container = project["container"]
     memory = translator.figure(_UNIT.sub(r" \1", container["resources"]["memory"]))
     limit = translator("limits.memory", memory=project["memoryLimit"][:-1])

@@ -86,7 +86,7 @@ async def attention_fragment(services: ServicesDep, translator: TranslatorDep) -
 
 @router.get("/runbook")
 async def runbook_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
-    """What to do about each finding."""
+    """Shows what to do about each finding."""
     return page("runbook.html", translator, runbook=runbook(), **layout_context(services, caller, "runbook"))
 
 
@@ -94,7 +94,7 @@ async def runbook_page(services: ServicesDep, caller: CurrentCaller, translator:
 async def workspace_page(
     project_id: ProjectId, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
 ) -> Response:
-    """All of one workspace: its facts, its notes, what left it."""
+    """Shows a workspace: its facts, its notes, its outgoing traffic."""
     return page(
         "workspace.html",
         translator,
@@ -188,7 +188,7 @@ async def conversations_fragment(
 async def whitelist_page(
     services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep, group: Group = ""
 ) -> Response:
-    """What seats of the mode security may reach, to be edited, and what recorded ones asked for, to be taken over."""
+    """Shows the whitelist for editing, and the recorded domains that can be added to it."""
     live, lists = await whitelists(services)
     recording = [row for row in services.reads.all() if row.proxy_mode.can(Capability.RECORD)]
     return page(
@@ -228,7 +228,7 @@ async def jobs_fragment(services: ServicesDep, translator: TranslatorDep) -> Res
 
 @router.get("/jobs/{job_id}")
 async def job_page(job_id: str, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
-    """One job, with its output as it comes."""
+    """Shows a job, with its live output."""
     return page(
         "job.html", translator, job=_job(services, job_id, translator), **layout_context(services, caller, "jobs")
     )

@@ -39,8 +39,8 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 async def workshop_page(
     request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
 ) -> Response:
-    """Where participants get their seat; it tells of no workspace. The seat that this browser claimed starts if it
-    sleeps."""
+    """Shows the page where participants claim a seat; it reveals no workspace. The seat that this browser claimed
+    starts if it sleeps."""
     configured = services.settings.workshop
     browser = services.claimants.known(request.headers)
     if browser is not None:
