@@ -14,7 +14,7 @@ check_shellcheck() { # every program of the checkout for sh or bash, by its name
     read -r first <"$file" || true
     case $first$file in
       '#!'*[/\ ]sh./* | '#!'*[/\ ]bash./*) set -- ;;
-      # What runs it calls sh.
+      # It is started with sh.
       *.sh) set -- --shell=sh ;;
       *) continue ;;
     esac

@@ -113,7 +113,7 @@ for name in "$@"; do
 done
 chosen=("${names[@]}")
 [ $# -eq 0 ] || chosen=("$@")
-# What comes in a later stage than the preparation needs it, also when it is asked for alone.
+# Stages after the preparation need it, even if they are requested alone.
 for name in "$@"; do
   [[ " ${stages[0]//|/} " == *" $name "* || " ${chosen[*]} " == *" prepare "* ]] || chosen+=(prepare)
 done
@@ -122,7 +122,7 @@ logs=$here/out/test
 mkdir -p "$logs"
 : >"$logs/passed"
 : >"$logs/failed"
-# What runs in the background does not hear Ctrl-C by itself.
+# Background processes do not receive Ctrl-C.
 trap 'trap - TERM; kill -- 0' INT
 start_of_all=$EPOCHREALTIME
 for stage in "${stages[@]}"; do

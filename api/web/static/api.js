@@ -20,7 +20,7 @@ async function call(method, url, body, headers = {}) {
   }
 }
 
-// Puts what an answer says into the reader's language: ``told`` has the sentences that have a code, by their keys.
+// Translates an answer into the reader's language: ``told`` has the sentences that have a code, by their keys.
 async function translate(data) {
   data.told = {}
   try {
@@ -141,7 +141,7 @@ function signedOut(answer) {
   return true
 }
 
-// What happens after a call that went well: data-then says it.
+// The action after a successful call, from data-then.
 function done(element, data, values) {
   const { then = 'close', done: text = '', again } = element.dataset
   element.closest('dialog')?.close()

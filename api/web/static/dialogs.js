@@ -1,4 +1,4 @@
-// Dialogs, menus, and what a click means. See notifications.js.
+// Dialogs, menus, and the handling of clicks. See notifications.js.
 'use strict'
 
 async function openDialog(button) {

@@ -1,4 +1,4 @@
-// What changes while a page is open: the feed, a job's output, times. See notifications.js.
+// Live updates of an open page: the feed, a job's output, times. See notifications.js.
 'use strict'
 
 // One stream per visible page: browsers limit the connections to a host.
@@ -16,7 +16,7 @@ function follow() {
     if (stream.readyState !== EventSource.CLOSED || stream !== feed) return
     unfollow()
     setTimeout(follow, 3000)
-    // Refused: the stream does not tell why.
+    // Refused: the stream does not contain the reason.
     call('HEAD', '/api/events').then((answer) => { if (answer.status === 401) reloadPage('signed_out') })
   }
 }

@@ -80,7 +80,7 @@ commit_all() {
     partly=
     said=$(plain "$commit_seconds" add --all) || {
         failure=not_all_files
-        # What one file keeps it from is done for the others.
+        # Add all other files even if one fails.
         plain "$commit_seconds" add --all --ignore-errors >/dev/null
         ! git diff --cached --quiet 2>/dev/null || return
         partly=$said
@@ -103,7 +103,7 @@ if ! find_it; then
     fi
 fi
 
-# Each of his git's would wait for a pipe in place of its index.
+# If the index is a named pipe, every git command would block on it.
 if [ -e "$seats/index" ] && [ ! -f "$seats/index" ]; then
     { ours && take_index; } || give_up git_broken
 fi
@@ -167,7 +167,7 @@ say commit "$commit"
 [ -n "$url" ] || give_up no_git_server
 ours || give_up git_broken_unpushed
 given=/etc/code-server/git-credential there=/dev/shm/workspace-git-credential
-# What it pushes with may have been lost from its memory.
+# The credential may have been lost from memory.
 [ ! -r "$given" ] || timeout "$look_seconds" cmp --quiet "$given" "$there" \
     || timeout --kill-after=5 "$look_seconds" load-git-credential
 if push "$commit"; then

@@ -4,7 +4,7 @@
 #   connect_repository.sh BRANCH URL SECONDS RESTORE
 #
 # The user's git settings are not trusted: no hooks, signing or prompts. Uncommitted changes stay. If the server's branch
-# has more commits, it is only tracked: the user decides what to do.
+# has more commits, it is only tracked: the user decides how to continue.
 set -u
 branch=$1 url=$2 seconds=$3 restore=$4
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS='' GIT_EDITOR=true LC_ALL=C.UTF-8
