@@ -1,4 +1,4 @@
-"""Figures of git: what a repository adds to a workspace and branches add to a clone, and how long collecting takes."""
+"""Figures of git: the cost of a repository for a workspace and of branches for a clone, and the time of collecting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the figures run on: an installation of its own, made and removed by the bench."""
+"""The installation for the figures, created and removed by the bench."""
 
 from __future__ import annotations
 

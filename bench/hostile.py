@@ -1,4 +1,4 @@
-"""What the list of seats takes while some of them do their worst."""
+"""The time of the list of seats while some of them attack."""
 
 from __future__ import annotations
 

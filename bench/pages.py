@@ -1,4 +1,4 @@
-"""The pages' figures: how soon the operator's is there, and what open ones cost while nothing happens."""
+"""The pages' figures: the time to show the operator's page, and the cost of idle open pages."""
 
 from __future__ import annotations
 

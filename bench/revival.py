@@ -1,4 +1,4 @@
-"""How long it takes after a crash of dockerd until all that should run answers, in a dockerd of the bench's own."""
+"""The time after a crash of dockerd until all workspaces answer, in the bench's own dockerd."""
 
 from __future__ import annotations
 

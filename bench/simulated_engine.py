@@ -1,4 +1,4 @@
-"""Docker Engines that are not there: each call takes as long as it was measured to take through a node's gateway.
+"""Simulated Docker Engines: each call takes as long as a measured one through a node's gateway.
 
 Fifty machines cannot be had for a bench. What is real here is Atelier: its threads, its database, its memory. What is
 not is Docker, the network, and what seats do.

@@ -1,4 +1,4 @@
-"""How long a visit to a seat that sleeps takes until the IDE's page is there, alone and with forty others."""
+"""The time of a visit to a sleeping seat until the IDE's page is shown, alone and with forty others."""
 
 from __future__ import annotations
 

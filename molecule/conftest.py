@@ -1,4 +1,4 @@
-"""What the scenarios' tests share: the installation under test, containers that go away again, and the playbooks."""
+"""Shared by the scenarios' tests: the installation under test, temporary containers, and the playbooks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""For each finding, figures for which it holds and figures for which it does not, as the API exports them. Unit tests
-hold the table of findings to them, and tests/api the rules, with promtool."""
+"""Figures for which each finding holds, and figures for which it does not, as the API exports them. Unit tests check
+the table of findings with them, and tests/api the rules, with promtool."""
 
 from __future__ import annotations
 

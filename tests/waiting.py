@@ -1,4 +1,4 @@
-"""How tests wait: for what a condition tells, never for a fixed time."""
+"""Waiting in tests: for conditions, never for a fixed time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the role writes for Forgejo and makes in it, with a stand-in for Forgejo itself (stand_in/forgejo)."""
+"""The files and accounts that the role creates for Forgejo, with a simulated Forgejo (stand_in/forgejo)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firewall, tried from real containers: what a seat reaches, and what it does not."""
+"""The firewall, tested from real containers: reachable and blocked destinations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seat's program, run inside a container: one call through the recorder, told and answered as JSON.
+"""A program in a seat: one call through the recorder, with arguments and result as JSON.
 
 The argument is an object: ``proxy`` and ``target`` ([host, port]), ``path``, ``body``, ``headers``, or ``connect`` to
 only open a tunnel, or ``socket`` with the messages to send over a WebSocket. Uses the standard library only.

@@ -1,4 +1,4 @@
-"""What the recorder keeps in memory for one connection: its own mitmproxy, in a container with half its memory."""
+"""The recorder's memory for one connection: its own mitmproxy, in a container with half its memory."""
 
 from __future__ import annotations
 

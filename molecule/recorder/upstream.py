@@ -1,4 +1,4 @@
-"""The internet, played by one HTTPS server on this machine: an LLM's API that answers in the documented forms.
+"""A simulated internet: one HTTPS server on this machine with an LLM's API that answers in the documented forms.
 
 What it answers is told by the path: ``/v1/chat/completions``, ``/v1/messages``, ``/broken/...``, ``/slow/...``.
 """

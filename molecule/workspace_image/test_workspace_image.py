@@ -1,4 +1,4 @@
-"""Seats from the built images, started as the orchestrator starts them: what they answer, refuse, write and leak."""
+"""Seats from the built images, started as Atelier starts them: their responses, refusals, files and leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real API, real Ansible, real Docker: instances of their own on a network of their own, gone when the session is."""
+"""Fixtures with the real API, Ansible and Docker: separate instances on a separate network, removed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP contract as tables: each request, and the shape of what must come back. Extra keys are fine."""
+"""The HTTP contract as tables: each request, and the required shape of its response. Extra keys are allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call: loopback and token, hosts and origins, and whatever else may stand in those headers."""
+"""Access to the API: loopback and token, hosts and origins, and odd values of those headers."""
 
 from __future__ import annotations
 

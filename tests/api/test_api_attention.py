@@ -1,4 +1,4 @@
-"""What needs attention: the rules as Prometheus takes them, the metrics that they name, and the API's own findings."""
+"""Findings: the rules in Prometheus, the metrics that they name, and the API's own evaluation."""
 
 from __future__ import annotations
 

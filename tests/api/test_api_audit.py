@@ -1,4 +1,4 @@
-"""The audit log: who changed what, with which result; one line each, newest first, in files of limited size."""
+"""The audit log: caller, change and result, one line each, newest first, in files of limited size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to containers behind the API's back, and Docker itself going away in the middle of things."""
+"""Changes to containers without the API, and outages of Docker."""
 
 from __future__ import annotations
 

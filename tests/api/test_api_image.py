@@ -1,4 +1,4 @@
-"""What goes into the API's image: the program and its playbooks, and nothing that a site keeps in its checkout."""
+"""The content of the API's image: the program and its playbooks, and no files of a site from its checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, with examples and errors, and true: schemathesis asks what it says."""
+"""The OpenAPI document: complete, with examples and errors, and true according to schemathesis."""
 
 from __future__ import annotations
 

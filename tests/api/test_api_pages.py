@@ -1,4 +1,4 @@
-"""The pages' door: who gets which page, signing in and out with a browser's cookies, and the feed of changes."""
+"""Access to the pages: permissions, signing in and out with a browser's cookies, and the feed of changes."""
 
 from __future__ import annotations
 

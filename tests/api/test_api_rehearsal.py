@@ -1,4 +1,4 @@
-"""A rehearsal: real seats, opened through a gateway; go, no-go, and what one leaves that was killed."""
+"""A rehearsal with real seats, opened through a gateway: go, no-go, and leftovers of a killed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates whose image is missing: a create builds it first, once for all who ask, and says so."""
+"""Templates without an image: a create builds it first, once for all callers, and reports that."""
 
 from __future__ import annotations
 

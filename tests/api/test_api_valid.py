@@ -1,4 +1,4 @@
-"""What is right by the OpenAPI document succeeds: schemathesis makes the data, this file the state that it is for.
+"""Requests that are valid by the OpenAPI document succeed: schemathesis generates the data, this file the state for it.
 
 Each operation is asked with data that its schema allows, about things that exist. What a schema can't say (a name that
 is free, one of two fields, the right password) is put in here; everything else is as it was generated.

@@ -1,4 +1,4 @@
-"""The workshop day over HTTP: a herd of participants, one of them twice; the admin; seats with a password of their own.
+"""The workshop day over HTTP: many participants at once, one of them twice; the admin; seats with own passwords.
 
 Where only claims matter, seats are rows without containers: who has which seat is the database's business alone.
 """

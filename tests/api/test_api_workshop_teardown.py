@@ -1,4 +1,4 @@
-"""The end of a workshop over HTTP: what the seats hold is collected, fetched, and only then they may go."""
+"""The end of a workshop over HTTP: the seats' work is collected and downloaded before they can be removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups while people work, a lost machine, a restore, and what goes wrong on the way."""
+"""Backups during use, a lost machine, a restore, and failures in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workshop has that a backup must bring back, and the ways to make, kill and restore one."""
+"""The parts of a workshop that a backup must restore, and functions to make, kill and restore one."""
 
 from __future__ import annotations
 

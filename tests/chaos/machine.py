@@ -1,4 +1,4 @@
-"""A machine of its own for chaos: a second dockerd with its supervisor, and a whole installation in it."""
+"""A separate machine for chaos tests: a second dockerd with its supervisor, and a whole installation in it."""
 
 from __future__ import annotations
 

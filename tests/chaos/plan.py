@@ -1,4 +1,4 @@
-"""What happens in which round: everything that chance decides, from a seed, so that a run can be repeated."""
+"""The plan of each round: all random decisions from a seed, so that a run can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workshop that chaos comes over: what was asked for, and what must be true of it whatever has died."""
+"""The workshop of the chaos tests: the requests to it, and the conditions that must hold after any failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines for tests: privileged containers with sshd on a bridge of their own, which Ansible reaches over SSH.
+"""Machines for tests: privileged containers with sshd on a separate bridge, which Ansible reaches over SSH.
 
 Each is bare: Docker comes by the roles under test; or else equipped, with Docker installed, which takes a minute less.
 ``/var/lib/docker`` is a volume, because overlayfs does not stack.

@@ -1,4 +1,4 @@
-"""Machines become nodes over SSH: what an operator notices of it, and what seats there cannot reach."""
+"""Machines become nodes over SSH: the operator's view, and what seats there cannot reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One installation on three machines: seats on each of them, and what people notice when one moves or goes away."""
+"""One installation on three machines: seats on each of them, and people's view when one moves or is lost."""
 
 from __future__ import annotations
 

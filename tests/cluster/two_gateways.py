@@ -1,4 +1,4 @@
-"""A front gateway and a node's gateway on one machine, made by the roles; and what stands for a seat behind them."""
+"""A front gateway and a node's gateway on one machine, made by the roles, with simulated seats behind them."""
 
 from __future__ import annotations
 

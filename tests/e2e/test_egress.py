@@ -1,4 +1,4 @@
-"""What leaves the seats: a whitelist that holds, and conversations that are recorded, seen from within real seats."""
+"""Outgoing traffic of real seats: the whitelist is enforced, and conversations are recorded."""
 
 from __future__ import annotations
 

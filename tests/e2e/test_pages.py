@@ -1,4 +1,4 @@
-"""The pages in a real browser: an operator's day, a workshop of twenty who come at once, and whoever runs it.
+"""The pages in a real browser: an operator's day, and a workshop with twenty simultaneous participants.
 
 The tests are one day and run in its order. Screenshots are left in out/.
 """

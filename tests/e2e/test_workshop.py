@@ -1,4 +1,4 @@
-"""A fresh machine becomes a running workshop: what the person sees who ran `./atelier up`, and who opens a seat."""
+"""A fresh machine becomes a running workshop, as seen by the operator who ran `./atelier up`, and by a participant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole installation, and strangers in its seats who do their worst.
+"""A whole installation, with attackers in its seats.
 
 Each test attacks from inside a real seat and then checks what others would notice: the operator, another participant,
 the host. Seats are created through the API, as an operator does.

@@ -1,4 +1,4 @@
-"""What listens in place of a seat's IDE, while the platform asks it how it is."""
+"""Hostile programs in place of a seat's IDE, while the platform queries it."""
 
 from __future__ import annotations
 

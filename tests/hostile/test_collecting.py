@@ -1,4 +1,4 @@
-"""The end of the day, and seats that do not want it: what they hold stops nobody's collect, and no work is lost."""
+"""Hostile seats at the end of the day: their content blocks nobody's collect, and no work is lost."""
 
 from __future__ import annotations
 

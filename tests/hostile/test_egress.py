@@ -1,4 +1,4 @@
-"""What a seat reaches outside: the internet, not the site's own network, and by no name look-up where it is closed."""
+"""Outgoing connections of a seat: the internet, not the site's own network; no name look-ups in closed modes."""
 
 from __future__ import annotations
 

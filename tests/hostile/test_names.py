@@ -1,4 +1,4 @@
-"""What a seat learns of others by names: Docker's name server, git, the environment, what lies in /proc."""
+"""What names reveal to a seat about others: Docker's name server, git, the environment, /proc."""
 
 from __future__ import annotations
 

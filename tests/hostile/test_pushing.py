@@ -1,4 +1,4 @@
-"""The git server, and a seat that pushes what nobody wants: the others' branches, lists and pushes go on."""
+"""Harmful pushes of a seat to the git server: other seats' branches, lists and pushes are not affected."""
 
 from __future__ import annotations
 

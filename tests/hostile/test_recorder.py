@@ -1,4 +1,4 @@
-"""Seats that are recorded: none holds up another's recording, or makes what was recorded unreadable."""
+"""Hostile recorded seats: none delays another's recording, or makes recordings unreadable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A former participant keeps nothing of a seat that was released, whatever that person prepared in it."""
+"""A former participant has no access to a released seat, regardless of preparations in it."""
 
 from __future__ import annotations
 

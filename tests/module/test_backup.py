@@ -1,4 +1,4 @@
-"""A backup of an installation in use, and what comes back of it, with the real restic."""
+"""A backup of an installation in use, and its restore, with the real restic."""
 
 from __future__ import annotations
 

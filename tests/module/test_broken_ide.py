@@ -1,4 +1,4 @@
-"""An IDE that does not come up: the module fails, says what the log says, and keeps the container for who looks."""
+"""An IDE that does not start: the module fails with the log, and keeps the container for debugging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a workshop: whatever state its seats are in, their work is in an archive before anything is removed."""
+"""The end of a workshop: work is archived from seats in any state before anything is removed."""
 
 from __future__ import annotations
 

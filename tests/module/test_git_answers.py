@@ -1,4 +1,4 @@
-"""What the embedded git service answers, beside the shapes that Forgejo documents."""
+"""Responses of the embedded git service beyond the shapes that Forgejo documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real git clients at the embedded git service, as its role runs it: who may push what, and what becomes of a push."""
+"""Real git clients at the embedded git service, as its role runs it: permissions, and the results of pushes."""
 
 from __future__ import annotations
 

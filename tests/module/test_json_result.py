@@ -1,4 +1,4 @@
-"""`./atelier play --json`: what programs get of a playbook."""
+"""`./atelier play --json`: the output of a playbook for programs."""
 
 from __future__ import annotations
 

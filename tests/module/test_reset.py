@@ -1,4 +1,4 @@
-"""Checkpoints and beginning again: from what, what stays the same, what is kept, and kill -9 in the middle."""
+"""Checkpoints and resets: the origin, what stays the same, what is kept, and kill -9 in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no test may do to the host's engine: kill it in the middle of a clone, fill its disk during a commit."""
+"""Tests that would harm the host's engine: kill it during a clone, fill its disk during a commit."""
 
 from __future__ import annotations
 

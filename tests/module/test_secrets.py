@@ -1,4 +1,4 @@
-"""Secrets of the source: searched for in everything that a clone, Docker or a person who watches could see of them."""
+"""Secrets of the source: searched for everywhere that a clone, Docker or an observer could see them."""
 
 from __future__ import annotations
 

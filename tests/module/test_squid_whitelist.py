@@ -1,4 +1,4 @@
-"""The whitelist module on a real Squid: what it changes, what it refuses, and what a kill at any moment leaves."""
+"""The whitelist module on a real Squid: its changes, its refusals, and the state after a kill at any moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upgrades: what a seat keeps and what it loses, an image that does not come up, one that is gone."""
+"""Upgrades: what a seat keeps and loses, an image that does not start, and one that is gone."""
 
 from __future__ import annotations
 

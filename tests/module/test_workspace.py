@@ -1,4 +1,4 @@
-"""One workspace: made, changed while it lives, stopped, removed, and never more than was asked for."""
+"""One workspace: created, changed while it runs, stopped, removed; only requested changes are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What unit tests of backup and restore share."""
+"""Shared by the unit tests of backup and restore."""
 
 from __future__ import annotations
 

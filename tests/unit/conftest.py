@@ -1,4 +1,4 @@
-"""What several files of unit tests start with."""
+"""Fixtures of the unit tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A git server for unit tests: answers on a Unix socket with what a test says."""
+"""A git server for unit tests: answers on a Unix socket with a test's responses."""
 
 from __future__ import annotations
 

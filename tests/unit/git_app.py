@@ -1,4 +1,4 @@
-"""The embedded git service's app, asked without a network."""
+"""The embedded git service's app, called without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What unit tests share: a site, rows, containers as plain data. Nothing here touches Docker or the network."""
+"""Shared by unit tests: a site, rows, containers as plain data. Nothing here uses Docker or the network."""
 
 from __future__ import annotations
 

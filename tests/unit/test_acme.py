@@ -1,4 +1,4 @@
-"""The gateway's certificate from an authority: when it is got, what a failure leaves, and that no secret is told."""
+"""The gateway's certificate from an authority: when it is requested, failures, and no secret in errors."""
 
 from __future__ import annotations
 

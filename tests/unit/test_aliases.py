@@ -1,4 +1,4 @@
-"""Aliases: what may be one, whose it is, what the gateway is told, and who passes."""
+"""Aliases: valid names, ownership, the gateway's map, and access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups as they are made: which workspaces are saved, which are missing and why, and what is noted."""
+"""Making backups: saved workspaces, missing ones with the reason, and the record of a backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restores: copies of what changes, the checks of a backup, what becomes of a restored database, the playbook."""
+"""Restores: copies of changing files, the checks of a backup, the restored database, the playbook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups by the clock: when, with what, and what is told of them."""
+"""Scheduled backups: times, settings, and reports."""
 
 from __future__ import annotations
 

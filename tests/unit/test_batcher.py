@@ -1,4 +1,4 @@
-"""Calls that share a run: each gets its own result, whatever becomes of the others."""
+"""Calls that share a run: each gets its own result, regardless of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipelines of docs/ci: what they call exists, and they take down what they brought up."""
+"""The pipelines of docs/ci: all that they call exists, and they remove what they start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which seats claims are given; a seat that takes no password: whoever claims it again and again makes few jobs."""
+"""Assignment of seats to claims; repeated claims of a seat whose password cannot be set cause few jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: who is in the pool, who gets which seat, and what no two may have."""
+"""Claims: the pool, the assignment, and what must be unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that jump: nobody is stopped, signed out or kept in for ever because the machine's clock was set."""
+"""Clocks that jump: nobody is stopped, signed out or kept running because the machine's clock was set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workshop's end without Docker: what becomes of an archive when its seat is gone."""
+"""A workshop's end without Docker: the archive of a seat that is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that commits and pushes a seat's work, run by a real git here: whatever the seat's user made of git."""
+"""The script that commits and pushes a seat's work, with a real git, after any change of git by the seat's user."""
 
 from __future__ import annotations
 

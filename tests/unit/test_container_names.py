@@ -1,4 +1,4 @@
-"""Names of seats' containers: they tell nobody an id, and those of before are found and renamed."""
+"""Names of seats' containers: they reveal no id, and older ones are found and renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database of an older Atelier: what an update finds in it is all there afterwards."""
+"""The database of an older Atelier: an update keeps all its data."""
 
 from __future__ import annotations
 

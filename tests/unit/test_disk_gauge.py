@@ -1,4 +1,4 @@
-"""What is measured of a seat's disk, and what is known of one that cannot be measured."""
+"""Measurements of a seat's disk usage, and the figures of one that cannot be measured."""
 
 from __future__ import annotations
 

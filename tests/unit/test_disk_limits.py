@@ -1,4 +1,4 @@
-"""When a seat's disk is full, and who is stopped when the platform's is."""
+"""Full disks: of a seat, and of the platform with the choice of the seats to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How lego's DNS providers get their credentials, and which cannot be used."""
+"""Credentials of lego's DNS providers, and the providers that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine's adapter asks Docker for, as a stand-in of Docker hears it."""
+"""The engine adapter's requests to Docker, as a simulated Docker receives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Docker answers, as errors of Atelier."""
+"""Docker's responses as errors of Atelier."""
 
 from __future__ import annotations
 

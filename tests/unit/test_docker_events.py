@@ -1,4 +1,4 @@
-"""What the API shows of a workspace, by what Docker's events told so far."""
+"""The API's view of a workspace after events of Docker."""
 
 from __future__ import annotations
 

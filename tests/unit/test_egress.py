@@ -1,4 +1,4 @@
-"""What a seat is told of its proxy, and what the proxies are told of the seats."""
+"""A seat's proxy environment, and the proxies' data about seats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of egress modes: what it says, that nothing else names a mode, and that a mode more is known everywhere."""
+"""The table of egress modes: its content, no other code names a mode, and a new mode is known everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines of several machines: which is asked, and what one that is away does to the others."""
+"""The engines of several machines: which one is used, and how an unreachable one affects the others."""
 
 from __future__ import annotations
 

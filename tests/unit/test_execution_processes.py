@@ -1,4 +1,4 @@
-"""Which processes belong to one execution of a playbook, and that all of them end with it."""
+"""The processes of one execution of a playbook: they are found, and all end with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs attention: the table of findings, its rules, its runbook and its texts belong together."""
+"""Findings: the table, its rules, its runbook and its texts are consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branches of the embedded git service: whatever was pushed is listed, and what can't be made says why."""
+"""Branches of the embedded git service: all pushed ones are listed, and refusals have a reason."""
 
 from __future__ import annotations
 

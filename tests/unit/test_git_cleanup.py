@@ -1,4 +1,4 @@
-"""What crashes, broken pushes and full disks leave in the embedded git service goes; what somebody made stays."""
+"""Leftovers of crashes, broken pushes and full disks in the embedded git service are removed; users' data stays."""
 
 from __future__ import annotations
 

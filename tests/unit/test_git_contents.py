@@ -1,4 +1,4 @@
-"""What a push to the embedded git service may bring: real pushes through its own hook, without a network."""
+"""Limits of pushes to the embedded git service: real pushes through its own hook, without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may push what, by the embedded git service's rules and by its hook."""
+"""Permissions to push, by the embedded git service's rules and by its hook."""
 
 from __future__ import annotations
 

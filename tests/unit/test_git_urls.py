@@ -1,4 +1,4 @@
-"""Which addresses of repositories are taken, and which are not, and that no message holds what may be a password."""
+"""Valid and invalid repository addresses; no message contains a possible password."""
 
 from __future__ import annotations
 

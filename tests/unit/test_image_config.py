@@ -1,4 +1,4 @@
-"""How Docker is told the exact configuration of an image."""
+"""Setting the exact configuration of an image in Docker."""
 
 from __future__ import annotations
 

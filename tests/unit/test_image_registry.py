@@ -1,4 +1,4 @@
-"""The image registry: its requests, what its answers mean, and what a machine gets of it."""
+"""The image registry: its requests, the meaning of its responses, and transfers to a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an installation notes of the Atelier that made it, and what ./atelier version says of it."""
+"""The record of the Atelier that made an installation, and the output of ./atelier version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What should run, apart from what was seen; and which interrupted jobs are repeated after a crash."""
+"""The desired state, separate from the observed one; and the interrupted jobs that are repeated after a crash."""
 
 from __future__ import annotations
 

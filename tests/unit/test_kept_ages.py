@@ -1,4 +1,4 @@
-"""What resets keep, while the machine's clock is set forward and back."""
+"""Containers kept by resets, while the machine's clock is set forward and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a request may carry: little of strangers, for whom all of it is read before anything is known of them."""
+"""The maximum size of requests: small for unauthenticated callers, because bodies are read before authentication."""
 
 from __future__ import annotations
 

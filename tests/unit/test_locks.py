@@ -1,4 +1,4 @@
-"""Locks: they keep threads and processes apart, and let go of whoever is killed."""
+"""Locks: they separate threads and processes, and are released by a killed holder."""
 
 from __future__ import annotations
 

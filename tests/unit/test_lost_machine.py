@@ -1,4 +1,4 @@
-"""Checkpoints in the image registry, and what they are good for when a machine is lost."""
+"""Checkpoints in the image registry, and their use when a machine is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences as codes: what is stored and sent of them, and what becomes of those of other versions."""
+"""Messages as codes: how they are stored and sent, and those of other versions."""
 
 from __future__ import annotations
 

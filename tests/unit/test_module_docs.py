@@ -1,4 +1,4 @@
-"""What every module's documentation says besides its options: since which version, by whom, and what it needs."""
+"""The modules' documentation besides options: first version, author and requirements."""
 
 from __future__ import annotations
 

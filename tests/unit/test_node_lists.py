@@ -1,4 +1,4 @@
-"""Whitelists of nodes: what a node lacks is brought, checked and confirmed, and Squid runs only while that goes on."""
+"""Whitelists of nodes: missing ones are copied, checked and confirmed, and Squid runs only while that continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fresh passwords that many want at once: few runs, each who waits is told what became of their own."""
+"""Simultaneous requests for fresh passwords: few runs, and each caller gets its own result."""
 
 from __future__ import annotations
 

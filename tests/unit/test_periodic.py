@@ -1,4 +1,4 @@
-"""Background loops: what fails is logged once, and does not end the loop."""
+"""Background loops: a failure is logged once, and does not end the loop."""
 
 from __future__ import annotations
 

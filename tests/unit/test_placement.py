@@ -1,4 +1,4 @@
-"""Where new workspaces are put, and who may say so."""
+"""Placement of new workspaces, and the permission to choose it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a second ./atelier up has anything to do: what was noted against what is there."""
+"""Whether a second ./atelier up has anything to do: the recorded state compared with the present one."""
 
 from __future__ import annotations
 

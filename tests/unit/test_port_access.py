@@ -1,4 +1,4 @@
-"""Who may open a workspace's ports: the gateway's map, sharing, and the passes that HAProxy checks."""
+"""Access to a workspace's ports: the gateway's map, sharing, and the passes that HAProxy checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A port's form, its password, and who may share the port: what strangers and participants send is bounded."""
+"""A port's form, its password, and sharing: requests of strangers and participants are limited."""
 
 from __future__ import annotations
 

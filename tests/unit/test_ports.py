@@ -1,4 +1,4 @@
-"""Who holds a port: told from what /proc says."""
+"""The process that holds a port, found in /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether there is room, and how that is said."""
+"""Quotas: whether there is room, and the messages."""
 
 from __future__ import annotations
 

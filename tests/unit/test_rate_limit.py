@@ -1,4 +1,4 @@
-"""How callers are told apart when their acts are counted."""
+"""How callers are distinguished when their requests are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the recorder makes of bodies that were written to hold it up, or to make its recordings unreadable."""
+"""The recorder with bodies made to delay it, or to make its recordings unreadable."""
 
 from __future__ import annotations
 

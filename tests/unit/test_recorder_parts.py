@@ -1,4 +1,4 @@
-"""The recorder's other parts: redaction, bodies, who may use it and where it goes, counts, files and their limits."""
+"""The recorder's other parts: redaction, bodies, allowed clients and destinations, counts, files and their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core's readers of what the recorder wrote."""
+"""The core's readers of the recorder's files."""
 
 from __future__ import annotations
 

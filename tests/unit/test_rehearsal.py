@@ -1,4 +1,4 @@
-"""Which limit a rehearsal says is met first, on one machine and on several."""
+"""The limit that a rehearsal reports as the first, on one machine and on several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reset that fails: the seat is as it was before, and so is what is wanted of it."""
+"""A reset that fails leaves the seat and its desired state as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which workspaces are started again, and how often; the start itself is for the tests with a real Docker."""
+"""Restarts of workspaces: which and how often. The start itself is tested with a real Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What git in a seat said, as the manifest of a workshop's end has it."""
+"""git's output in a seat, as recorded in the manifest of a workshop's end."""
 
 from __future__ import annotations
 

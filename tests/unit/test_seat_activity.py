@@ -1,4 +1,4 @@
-"""What the API knows of seats while some of them do not answer."""
+"""The API's figures of seats while some of them do not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a seat over HTTP, answered by servers that are none, or do their worst."""
+"""HTTP requests to a seat, answered by invalid or hostile servers."""
 
 from __future__ import annotations
 

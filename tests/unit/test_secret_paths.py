@@ -1,4 +1,4 @@
-"""What stands in a snapshot in place of a secret."""
+"""The replacement of secrets in a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are snapshots that nobody uses: told from those in use, and from one that is being made."""
+"""Unused snapshots, distinguished from those in use and from one that is being made."""
 
 from __future__ import annotations
 

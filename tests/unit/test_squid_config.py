@@ -1,4 +1,4 @@
-"""squid.conf of frame and whitelist: what is put in is found again, and a digest tells configurations apart."""
+"""squid.conf from frame and whitelist: the section can be read back, and a digest identifies a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Squid's log: the last requests of one client, whatever else is in the files and whatever happens to them."""
+"""Squid's log: the last requests of one client, with odd content and rotations of the files."""
 
 from __future__ import annotations
 

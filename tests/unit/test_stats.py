@@ -1,4 +1,4 @@
-"""What the API samples of running containers."""
+"""The API's samples of running containers."""
 
 from __future__ import annotations
 

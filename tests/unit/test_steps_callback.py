@@ -1,4 +1,4 @@
-"""What the steps callback shows of results, and what it keeps to itself."""
+"""The steps callback: the shown and the hidden parts of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tar archive as it passes by: what is counted, and where it is given up."""
+"""Parsing a tar archive as a stream: the counts, and when it is given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upgrades of seats: what they keep, that a failed one has its old container again, and runs that were killed."""
+"""Upgrades of seats: what they keep, a failed one gets its old container back, and killed runs."""
 
 from __future__ import annotations
 

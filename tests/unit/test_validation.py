@@ -1,4 +1,4 @@
-"""What people may type, as tables of what passes and what does not."""
+"""Validation of input, as tables of valid and invalid values."""
 
 from __future__ import annotations
 

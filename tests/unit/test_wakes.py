@@ -1,4 +1,4 @@
-"""Visits to workspaces that sleep: which one starts them, how many runs that takes, and what the visitor meets."""
+"""Visits to sleeping workspaces: which one starts them, the number of runs, and the visitor's response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whitelists: what is taken as a domain, what is refused and why, and how lists are changed and written down."""
+"""Whitelists: valid domains, refusals with reasons, and how lists are changed and stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of a workshop day say: places, seats, cards, the rehearsal and the end."""
+"""The pages of a workshop day: places, seats, cards, the rehearsal and the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playbook workshop: what it does for how many seats."""
+"""The playbook workshop: its actions for different numbers of seats."""
 
 from __future__ import annotations
 

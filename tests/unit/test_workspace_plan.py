@@ -1,4 +1,4 @@
-"""What is wanted of a workspace, against what there is: the steps between, as a table."""
+"""The steps from the present to the desired state of a workspace, as a table."""
 
 from __future__ import annotations
 

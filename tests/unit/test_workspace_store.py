@@ -1,4 +1,4 @@
-"""The database: uniqueness, quotas, all or nothing, and what two processes or a killed one may not do to it."""
+"""The database: uniqueness, quotas, atomicity, and concurrent or killed processes."""
 
 from __future__ import annotations
 
