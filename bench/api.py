@@ -47,7 +47,7 @@ def measure_api(report: Report, variables: Path) -> None:
             if rows == _CROWD:
                 measure_pages(report, f"http://127.0.0.1:{PORT}", api.pid, rows)
         _refusals(report, api)
-    # One of its own: the pages that were measured before may not be known yet to be closed.
+    # A separate one: the pages measured before may not be known as closed yet.
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), Path(folder)), Path(folder)) as api:
         _thundering_herd(report, api, Path(folder))
     with tempfile.TemporaryDirectory() as folder, serve(api_settings(Path(folder), state, "base"), Path(folder)) as api:
@@ -63,7 +63,7 @@ def measure_wake_alone(report: Report, variables: Path) -> None:
 
 
 def _thundering_herd(report: Report, api: Api, state: Path) -> None:
-    """Claims of a crowd at once, each over a connection of its own that is open already, as browsers have them."""
+    """Claims of a crowd at once, each over its own open connection, as browsers have them."""
     with _store(state) as store:
         orders = [_row(f"Workshop {number}", "workshop") for number in range(1, _HERDS * _CROWD + _CROWD + 1)]
         for row in store.reserve(orders):
@@ -169,7 +169,7 @@ def _changes(report: Report, api: Api) -> list[str]:
         job = api.client.get(f"/api/jobs/{answer.json()['jobId']}").json()["job"]
         if job["finishedAt"]:
             break
-        time.sleep(0.2)  # as pages do; asking all the time would be a load of its own
+        time.sleep(0.2)  # as pages do; continuous requests would be an additional load
     own = time.monotonic() - begin
     assert job["state"] == "successful", job
     goal = raw * 1.25 + 2

@@ -164,7 +164,7 @@ def _in_use(report: Report, api: Api, seats: _Seats, opened: Sequence[str]) -> N
 def _answers(report: Report, api: Api, when: str) -> None:
     p50 = statistics.median(ask(api.client, "/api/projects/", 100))
     report.add(f"density: list, {when}, p50", f"{p50:.2f} ms", "-", "at most 12 ms", p50 <= 12)
-    # In a thread of its own, because Playwright has one event loop for each.
+    # In a separate thread, because Playwright has one event loop for each.
     with ThreadPoolExecutor(1) as browser:
         soon = browser.submit(seconds_until_interactive, f"http://127.0.0.1:{PORT}", _SEATS).result()
     report.add(f"density: page /, {when}, interactive", f"{soon:.2f} s", "-", "at most 1 s", soon <= 1)

@@ -1,7 +1,7 @@
 """The recorder's figures: what it adds to a stream's first byte, its memory, and a list of a thousand conversations.
 
-The recorder runs as a process of its own on an address of this machine, with the settings that the role writes, beside
-whatever else is installed. ``python`` is an interpreter with the packages of roles/recorder/files/requirements.txt.
+The recorder runs as a separate process on an address of this machine, with the settings that the role writes, beside
+any installation. ``python`` is an interpreter with the packages of roles/recorder/files/requirements.txt.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Streams:
 
 
 def measure_recorder(report: Report) -> None:
-    """Adds the figures, with a recorder in an environment of its own, made for them."""
+    """Adds the figures, with a recorder in a separate environment, made for them."""
     with tempfile.TemporaryDirectory(prefix="bench-mitmproxy.") as folder:
         venv.create(folder, with_pip=True)
         requirements = _PROJECT / "roles/recorder/files/requirements.txt"

@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def _run(module: AnsibleModule) -> dict[str, Any]:
-    # A setting that can't be is told here, before anything is made.
+    # Refuse impossible settings here, before anything is created.
     site = parse_site(module.params["site"])
     return _compare(module, site) if module.params["state"] == "compare" else _record(module, site)
 
@@ -190,7 +190,7 @@ def _compare(module: AnsibleModule, site: Site) -> dict[str, Any]:
 
 def _record(module: AnsibleModule, site: Site) -> dict[str, Any]:
     if not module.check_mode:
-        # A machine that failed has to be set up, and told of, by every run until one succeeds.
+        # A machine that failed is set up, and reported, by every run until one succeeds.
         if {node.name for node in site.nodes} <= module.params["look_at"]["machines"].keys():
             now = _look(module, site)
             fingerprints.write_fingerprint(_file(site), replace(now, at=module.params["since"] or now.at))

@@ -117,7 +117,7 @@ def _change(module: AnsibleModule) -> dict[str, Any]:
         "raw": change.raw,
         "nodes_behind": [{"node": node, "error": message} for node, message in behind.items()],
     }
-    if module._diff:  # only for whoever wants to see it: a long list would make a result too long to be passed on
+    if module._diff:  # only on request: with a long list the result would exceed ansible-runner's limit
         lines = {key: "".join(f"{entry}\n" for entry in getattr(change, key)) for key in ("before", "after")}
         header = "the whitelist" if group is None else f"the whitelist of {group}"
         result["diff"] = lines | {"before_header": header, "after_header": header}

@@ -54,7 +54,7 @@ def start(site: dict[str, Any]) -> Iterator[Callable[..., Container]]:
 
 
 def listen(port: int) -> list[str]:
-    """The command of a container that greets whoever connects to the port."""
+    """The command of a container that greets every client of the port."""
     return ["perl", "-e", LISTEN, str(port)]
 
 

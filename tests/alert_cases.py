@@ -78,7 +78,7 @@ CASES = (
     Case(
         "node_away",
         {'atelier_node_up{node="alpha"}': 0},
-        # That one is told as docker_away.
+        # This case is reported as docker_away.
         {'atelier_node_up{node="alpha"}': 1, f"atelier_node_up{{{_HERE}}}": 0},
         labels=_ON_ALPHA,
     ),

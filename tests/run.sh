@@ -41,10 +41,10 @@ scenarios=()
 for scenario in molecule/*/molecule.yml; do
   scenarios+=("molecule_$(basename "$(dirname "$scenario")")")
 done
-# Stage after stage; the lanes of a stage side by side. Each has an installation of its own: other names, ports, bridges and
-# address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The attacks often wait, for the
-# limits that end them. The chaos waits for 30 seconds only: it makes its installation beside the attacks and the browser, and
-# begins when all lanes but the last have ended. Three machines have the two cores for themselves.
+# Stage after stage; the lanes of a stage side by side. Each has a separate installation: other names, ports, bridges
+# and address ranges (tests/README.md). Modules, API and scenarios take all that two cores have. The attacks often wait,
+# for the limits that end them. The chaos waits for 30 seconds only: it makes its installation beside the attacks and
+# the browser, and begins when all lanes but the last have ended. Three machines have the two cores for themselves.
 stages=(
   # The unit tests take as long as all other static checks together.
   "prepare | ${static_checks[*]/%unit/| unit}"

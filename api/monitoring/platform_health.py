@@ -93,7 +93,7 @@ class PlatformHealth:
         return found
 
     def _runs(self, node: str, service: str) -> bool | None:
-        """Whether its container on another machine runs; None if the machine does not answer, a finding of its own."""
+        """Whether its container on another machine runs; None if that does not answer, which is a finding itself."""
         with suppress(AtelierError):
             container = self._engines.of(node).inspect(f"{self._site.instance}-{service}")
             return container is not None and container.status == "running"

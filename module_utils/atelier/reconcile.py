@@ -228,7 +228,7 @@ def _past(
     context: NodeContext, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
 ) -> list[Drift]:
     """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
-    those whose row was lost and is made anew."""
+    those whose row was lost and is created again."""
 
     def remove(name: str, id: str) -> None:
         with context.locks.workspace(id, context.lock_wait):

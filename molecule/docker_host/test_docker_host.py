@@ -106,7 +106,7 @@ def test_a_dockerd_that_dies_comes_back_by_itself_again_and_again() -> None:
         before = PIDFILE.read_text()
         stop(signal.SIGKILL)
         eventually(lambda before=before: answers() and PIDFILE.read_text() != before, "dockerd is back")  # type: ignore[misc]
-    # Whoever asks for it is told that it runs.
+    # A second start reports that it already runs.
     assert "already answers" in start().stdout
     assert the_supervisor() == before_it_died
 

@@ -124,7 +124,7 @@ def test_people_and_atelier_have_an_account_each(forgejo: Forgejo) -> None:
 
 
 def test_the_token_does_what_atelier_needs_and_no_more(forgejo: Forgejo) -> None:
-    """Its scopes: users and their rights, repositories; nothing of its own account's."""
+    """Its scopes: users and their rights, repositories; no rights on its own account."""
     token = f"token {forgejo.account('credentials')['token']}"
     made = forgejo.ask("POST", "/admin/users/developer/repos", token, {"name": "course"})
     assert (made[0], made[1]["full_name"]) == (201, "developer/course")

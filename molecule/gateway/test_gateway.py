@@ -97,7 +97,7 @@ def gateway(site: dict[str, Any]) -> Gateway:
 
 @pytest.fixture(scope="module", autouse=True)
 def workspaces(site: dict[str, Any], gateway: Gateway, start: Callable[..., Container]) -> Iterator[list[Container]]:
-    """Two workspaces and a stopped one. Their routes are told to the running gateway, as the core does it."""
+    """Two workspaces and a stopped one. Their routes are sent to the running gateway, as the core does it."""
     first = IPv4Network(site["networks"]["none"]["subnet"]).network_address
     routes = dict(zip((*IDS, STOPPED), (str(first + offset) for offset in (20, 21, 22)), strict=True))
     started = [start("perl", "-e", WORKSPACE, "8082", "3000", "4000", address=routes[workspace]) for workspace in IDS]
@@ -700,7 +700,7 @@ def configured(**variables: Any) -> None:
 def test_forgejos_pages_do_not_share_the_origin_of_the_operators(
     gateway: Gateway, git_server: None, workspaces: list[Container], site: dict[str, Any]
 ) -> None:
-    """They have a host of their own: a script in one of them is not the operator."""
+    """They have a separate host: a script in one of them is not the operator."""
 
     def location(host: str, path: str) -> tuple[int, str | None]:
         with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:

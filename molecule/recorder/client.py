@@ -42,7 +42,7 @@ def connect(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def speak(order: dict[str, Any]) -> dict[str, Any]:
-    """Sends messages over a WebSocket and returns what comes until ``until`` stands in it."""
+    """Sends messages over a WebSocket and returns the responses up to the one that contains ``until``."""
     host, port = order["target"]
     plain = socket.create_connection(order["proxy"], timeout=10)
     plain.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())

@@ -1,6 +1,6 @@
 """A simulated internet: one HTTPS server on this machine with an LLM's API that answers in the documented forms.
 
-What it answers is told by the path: ``/v1/chat/completions``, ``/v1/messages``, ``/broken/...``, ``/slow/...``.
+The path selects the answer: ``/v1/chat/completions``, ``/v1/messages``, ``/broken/...``, ``/slow/...``.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def test_it_stops_at_once(make: Callable[..., Seat]) -> None:
     seat.await_ready()
     # With a page's helpers, too.
     assert seat.request("GET", "/")[0] in (200, 302)
-    # Whoever does not stop by itself is killed after that time, and ends with 137.
+    # A process that does not stop is killed after that time, and ends with 137.
     seat.container.stop(timeout=10)
     assert seat.container.wait()["StatusCode"] in (0, 143)
 

@@ -199,7 +199,7 @@ class CallbackModule(CallbackBase):
         self._terminal = sys.stdout.isatty()
         self._progress = os.environ.get("ATELIER_PROGRESS")
         self._progress_offset = 0
-        # Held while anything is written: the heartbeat has a thread of its own.
+        # Held while anything is written: the heartbeat has a separate thread.
         self._lock = threading.Lock()
         self._stop = threading.Event()
 

@@ -2,8 +2,8 @@
 interpreter.
 
 A new Python would only import, and compile out of an archive, what this one has loaded: that is most of what a
-task on the controller costs. The copy runs the same program as a new interpreter would, with standard streams of its
-own, and ends; nothing of it is left in the worker.
+task on the controller costs. The copy runs the same program as a new interpreter would, with separate standard
+streams, and ends; nothing of it is left in the worker.
 """
 
 from __future__ import annotations

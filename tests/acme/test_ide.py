@@ -189,7 +189,7 @@ def _serial(world: World) -> str | None:
 
 def _jobs() -> dict[str, Any]:
     """The API's jobs for the certificate, by their ids."""
-    # The certificate is the domain's, whoever it is from.
+    # The certificate is valid for the domain, whatever its issuer.
     jobs = httpx.get(f"https://127.0.0.1:{GATEWAY}/api/jobs", verify=False, timeout=30).json()["jobs"]  # noqa: S501
     return {job["id"]: job for job in jobs if job["operation"] == "certificate"}
 

@@ -19,7 +19,7 @@ PREFIX, LIGHT = "atelier-api-test", "atelier-api-light"
 NETWORK = "atelier-api-test-open"
 BRIDGE = "atl-apitest"
 SUBNET = "172.23.0.0/16"
-# Instances live side by side in one network: each gives addresses of its own part.
+# Instances live side by side in one network: each assigns addresses from its own part.
 SHARED_PART, OWN_PART = "172.23.0.0/17", "172.23.128.0/17"
 TEMPLATES = ("empty", "python-flask")  # those of atelier_templates' default
 

@@ -28,7 +28,7 @@ TOKEN = "test-token-0123456789abcdef-0123456789abcdef"
 SCRATCH = Path("/dev/shm")  # noqa: S108 - where runs have their private folders
 MARK = "ATELIER_EXECUTION"
 ENDED = ("successful", "failed", "error", "canceled")
-# Whoever waits longer than this waits for something broken.
+# A longer wait means that something is broken.
 PATIENCE = 180.0
 # Below those that the kernel gives to connections: a connection could get the port of an API that is down for a moment.
 _PORTS = range(20000, 32768)
@@ -204,7 +204,7 @@ class Api:
     def hold(self, answer: httpx.Response) -> None:
         """Raises AssertionError for an answer that is not as documented."""
         kind = answer.headers.get("content-type", "")
-        # What is streamed is left to whoever asked for it.
+        # The caller reads a streamed body.
         body = answer.read() if kind == "application/json" else b""
         self.hold_answer(answer.request.method, answer.request.url.path, answer.status_code, kind, body)
 

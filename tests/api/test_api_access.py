@@ -32,7 +32,7 @@ def test_behind_a_proxy_loopback_needs_the_token(own: Callable[..., Api]) -> Non
     by_token = {"X-Forwarded-For": "127.0.0.1", "Authorization": f"Bearer {TOKEN}"}
     assert api.get("/api/audit", headers=by_token).status_code == 200
     assert api.get("/api/health", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 200
-    # Whoever may open the API's socket is root.
+    # Only root can open the API's socket.
     assert api.get("/api/audit").status_code == 200
 
 

@@ -68,7 +68,7 @@ def test_pages_speak_german_whatever_the_english_says(own: Callable[..., Api], h
         "/pages/workshop/rehearsal": "das Gateway antwortet nicht",
     }
     for path, sentence in pages.items():
-        # The front page is made anew a moment after a change.
+        # The front page is rebuilt a moment after a change.
         eventually(lambda path=path, sentence=sentence: sentence in shown(api, path, german), path)  # type: ignore[misc]
         assert not re.findall(r"<[a-z_]+(?:\.[a-z_]+)*>", shown(api, path, german)), path
     assert "Der Container bleibt zur Fehlersuche erhalten" in html.unescape(cards.text)

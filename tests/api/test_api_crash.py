@@ -22,7 +22,7 @@ from tests.module.installation import asks_for_password, is_healthy, login
 from tests.waiting import eventually
 
 OLD, NEW = "old-password-1", "new-password-2"
-# So often is work asked for anew that was done before the crash came.
+# Maximum repetitions if the work was done before the crash.
 TRIES = 5
 
 Moment = Callable[[Api, str], object]

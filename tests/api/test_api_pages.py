@@ -118,7 +118,7 @@ def test_pages_allow_browsers_little(api: Api, base: dict[str, Any]) -> None:
     assert api.get("/static/../main.py").status_code == 404
     is_error(api.get("/no-such-page"), 404, "NOT_FOUND")
     is_error(api.get("/no-such-page", headers=REMOTE), 401, "UNAUTHORIZED")
-    # People are told in words; from elsewhere with no hint of what is where.
+    # People get a sentence; without access it does not reveal what exists.
     for path in ("/no-such-page", "/metrics"):
         page = api.get(path, headers={**REMOTE, "Accept": "text/html"})
         assert page.status_code == 404

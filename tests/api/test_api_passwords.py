@@ -64,7 +64,7 @@ def test_the_ide_takes_a_change_at_once_and_a_stopped_one_at_its_start(api: Api,
     assert answer.json() == {"success": True, "message": "Password updated successfully", "passwordProtected": True}
     assert not login(address, FIRST)
     assert login(address, SECOND)
-    # Whoever was in has nothing left there: the container was started again.
+    # No process of the former user remains: the container was started again.
     assert api.instance.container(secret).attrs["State"]["StartedAt"] != started
     is_error(api.post(f"{path}/stop", {"password": FIRST}), 401, "INVALID_WORKSPACE_PASSWORD")
 

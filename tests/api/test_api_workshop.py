@@ -129,7 +129,7 @@ def test_what_was_answered_survives_kill_9(own: Callable[..., Api]) -> None:
     listed = api.get(CLAIMS, params={"password": ADMIN}).json()["claims"]
     assert len(listed) == len({entry["projectId"] for entry in listed}) == len({entry["email"] for entry in listed})
     assert promised.items() <= {entry["email"]: entry["workspaceUrl"] for entry in listed}.items()
-    # And whoever was cut off has the seat, too, and learns of it.
+    # Participants whose connection was cut have the seat, too, and get the answer.
     again = claim(api, listed[-1]["email"])
     is_error(again, 409, "ALREADY_CLAIMED")
     assert again.json()["workspaceUrl"] == listed[-1]["workspaceUrl"]
@@ -179,7 +179,7 @@ def test_the_admin_sees_and_releases(own: Callable[..., Api]) -> None:
         *("email", "moritz@example.com", "max@example.com")
     ]
 
-    # Guessing ends after ten, for whoever guesses.
+    # Guessing ends after ten attempts, for every caller.
     for _ in range(10):
         is_error(api.get(CLAIMS, params={"password": "x"}, headers=REMOTE), 401, "UNAUTHORIZED")
     answer = api.get(CLAIMS, params={"password": ADMIN}, headers=REMOTE)
@@ -290,7 +290,7 @@ def test_a_claim_sets_a_password_and_a_release_another(own: Callable[..., Api]) 
     answer = api.post(f"{CLAIMS}/{seat['id']}/release?password={ADMIN}")
     assert answer.status_code == 200, answer.text
     told = {key: answer.json()[key] for key in ("sessions", "password", "files", "keptContainer")}
-    # Where passwords are made up, the files are reset, too, and kept for whoever helps.
+    # If passwords are generated, the files are reset, too, and kept for helpers.
     before.reload()
     assert told == {"sessions": "ended", "password": "changed", "files": "reset", "keptContainer": before.name}
     assert before.status == "exited"

@@ -59,7 +59,7 @@ def test_collected_and_torn_down(own: Callable[..., Api]) -> None:
     assert (len(answer.content), hashlib.sha256(answer.content).hexdigest()) == (entry["bytes"], entry["sha256"])
     assert read(answer.content, "workspace/work.txt") == b"mine\n"
 
-    # An archive that was damaged since keeps all seats, and is taken anew.
+    # An archive that was damaged since keeps all seats, and is taken again.
     (damaged,) = (instance.state / "archives" / "workshop-workshop").glob(f"*_{second['id']}_*")
     damaged.write_bytes(bytes(damaged.stat().st_size))
     ended = api.ended(begun(api, TEARDOWN))

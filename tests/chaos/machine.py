@@ -67,7 +67,7 @@ class Machine:
                 f"--config-file={self.folder}/daemon.json",
                 f"--data-root={self.folder}/data",
                 f"--exec-root={self.folder}/exec",
-                # A bridge of its own: with none, dockerd would take the host's docker0 away.
+                # A separate bridge: otherwise dockerd would remove the host's docker0.
                 f"--bridge={_BRIDGE}",
                 "--iptables=false",
                 "--ip6tables=false",
@@ -158,7 +158,7 @@ class Machine:
 
 
 def machine() -> Iterator[tuple[Machine, Installation]]:
-    """A machine that is removed in the end. Whoever works on these tests keeps one in a folder, and names that in
+    """A machine that is removed in the end. For work on these tests, keep one in a folder and name it in
     ATELIER_CHAOS_FOLDER."""
     kept = os.environ.get("ATELIER_CHAOS_FOLDER")
     if kept:

@@ -1,7 +1,7 @@
 """A network for the browser in which nothing ever changes.
 
 Chromium cancels what it loads whenever a network interface of its machine comes or goes, as those of containers do all
-the time. In a namespace of its own it sees none of them, so containers can be started beside it. The ports of the
+the time. In a separate namespace it sees none of them, so containers can be started beside it. The ports of the
 installation are at the same addresses there: socat passes them on through sockets in a folder, which both sides see.
 """
 

@@ -24,7 +24,7 @@ curl -sS -N https://{MODELS}/v1/chat/completions -H 'Authorization: Bearer {CANA
   -H 'Content-Type: application/json' \
   -d '{{"model": "gpt-4o", "stream": true, "messages": [{{"role": "user", "content": "What is a palindrome?"}}]}}'
 """
-# Each of them brings or reads a bundle of its own, and must trust the recorder's authority; with what it then says. For
+# Each of them brings or reads its own bundle, and must trust the recorder's authority; with what it then says. For
 # pip and git it is no index and no repository that they find: that they say so means that they took the certificate.
 SITE = "https://packages.school.example"
 JAVA = """
@@ -170,7 +170,7 @@ def test_a_chat_is_recorded_and_becomes_a_document(
     eventually(lambda: MODELS in api.get(f"{path}/recorded-domains").json()["domains"], "the domain is written")
     domains = api.get(f"{path}/recorded-domains").json()
     assert domains["domains"][MODELS]["count"] >= 1
-    # Each of them stands in a category, those of no known organisation in Other.
+    # Each of them has a category; Other is for those of no known organisation.
     assert sum(map(len, domains["categorized"].values())) == domains["totalDomains"] == len(domains["domains"])
     assert MODELS in [entry["domain"] for entry in domains["categorized"]["AI APIs"]]
     # The key went to the provider and nowhere else.

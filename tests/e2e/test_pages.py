@@ -32,7 +32,7 @@ NAMES += ["Kim", "Lena", "Mara", "Nils", "Olga", "Paul", "Rosa", "Sam", "Tess", 
 PARTICIPANTS = len(NAMES)
 OUT = ROOT / "out"
 PHONE = {"width": 390, "height": 844}
-# Notes every state that the list ever shows; it is forgotten if the page is loaded anew.
+# Notes every state that the list ever shows; it is lost if the page is reloaded.
 REMEMBER = """
 window.seen = new Set()
 new MutationObserver(() => {
@@ -79,7 +79,7 @@ def test_an_operator_makes_a_workspace_and_clones_it(english: Page) -> None:
     dialog.get_by_label("Notes").fill("Prepared by Ana.")
     dialog.get_by_role("button", name="Create").click()
     expect(dialog).to_be_hidden()
-    # From here on nobody loads the page anew: what happens is seen as it happens.
+    # From here on the page is not reloaded: changes must appear by themselves.
     page.evaluate(REMEMBER)
     expect(_row(page, BASE).get_by_text("Running")).to_be_visible(timeout=PATIENCE_MS)
     _choose(_row(page, BASE), "Clone")
@@ -247,7 +247,7 @@ def test_twenty_participants_register_at_once(browser: Browser, installation: In
         _picture(late, "seat-found-again")
 
 
-# --- Whoever runs the workshop --------------------------------------------------------------------------------------
+# --- The workshop's admin -------------------------------------------------------------------------------------------
 
 
 def test_who_runs_the_workshop_sees_and_steers_it(german: Page, browser: Browser) -> None:

@@ -1,5 +1,5 @@
-"""The installation of the other tests, put down and brought up again for a closed network: HTTPS by an authority of its
-own, and templates whose apps a browser opens.
+"""The installation of the other tests, removed and set up again for a closed network: HTTPS by its own authority,
+and templates whose apps a browser opens.
 
 Runs last, since the installation's addresses are others from then on.
 """

@@ -117,7 +117,7 @@ def test_a_broken_seat_is_still_in_hand(platform: Platform, seat: Seats, state: 
     entries = {entry["projectId"]: entry for entry in api.get("/api/workshop/collect").json()["seats"]}
     assert entries[broken.id]["file"] and not entries[broken.id]["error"], (job, entries)
     do("PUT", "/password", json={"currentPassword": broken.password, "newPassword": NEW_PASSWORD})
-    # The container was made anew or started again: the IDE answers.
+    # The container was created or started again: the IDE answers.
     assert platform.visit(broken.host, "/healthz").status_code == 200
     do("POST", "/reset")
     do("POST", "/stop", json={"password": NEW_PASSWORD})

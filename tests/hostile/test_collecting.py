@@ -77,7 +77,7 @@ def test_a_seat_that_never_ends_fails_alone(platform: Platform, seat: Seats, tmp
     stopped = platform.api.post(f"/api/projects/{sparse.id}/stop", json={"password": sparse.password})
     assert stopped.status_code == 200, stopped.text
 
-    # What is wrong is mended by whoever sits there, and the next collect has it.
+    # The participant fixes the fault, and the next collect has the work.
     many.run("rm -r /workspace/many")
     assert collected(platform, tmp_path / "archive", [many])[many.id]["error"] is None
 

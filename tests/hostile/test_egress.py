@@ -83,7 +83,7 @@ print(one.recvfrom(100))
 
 @pytest.mark.parametrize("mode", ["security", "logging"])
 def test_no_name_leaves_a_closed_seat(platform: Platform, seat: Seats, mode: str) -> None:
-    """Neither by Docker's name server nor by one of its own; the git server's name needs none."""
+    """Neither by Docker's name server nor by another one; the git server's name needs none."""
     stranger = seat(proxyMode=mode)
     asked = stranger.try_run("timeout 20 getent hosts canary-name.test.example.com")
     assert asked.returncode != 0 and asked.stdout == ""

@@ -17,7 +17,7 @@ from .conftest import MODELS, Platform, Seat, Seats
 
 PORT = 18077
 CHAT = f"http://{MODELS}:{PORT}/v1/chat/completions"
-# Python for values as they stand in the body.
+# Python for values as they are written in the body.
 ODD = (
     "'1' + 25 * '0'",
     "255 * '[' + 255 * ']'",

@@ -19,9 +19,9 @@ from tests.module.small_image import SMALL, build_small_image
 NETWORK = "atelier-test-open"
 BRIDGE = "atl-test"
 SUBNET = "172.26.0.0/16"
-# Two installations may live side by side in one network: each gives addresses of its own half.
+# Two installations may live side by side in one network: each assigns addresses from its own half.
 TEST_HALF, SHARED_HALF = "172.26.0.0/17", "172.26.128.0/17"
-# Whoever rebuilds the image while tests run can name a copy that stays.
+# To rebuild the image while tests run, name a copy that stays.
 TEMPLATE = os.environ.get("ATELIER_TEST_TEMPLATE", "atelier/workspace:empty")
 
 

@@ -35,7 +35,7 @@ def make_repository(folder: Path, name: str, files: dict[str, str]) -> None:
 
 class _Handler(BaseHTTPRequestHandler):
     """``/open/...`` for everybody, ``/closed/...`` for USER, ``/hangs/...`` never answers, ``/echo/...`` refuses and
-    says what it was told, ``/html/...`` is no git server at all."""
+    returns its arguments, ``/html/...`` is no git server at all."""
 
     folder: Path
     released: threading.Event
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: what it was told stands in ``seen``."""
+        """Logs nothing: the requests are in ``seen``."""
 
 
 @contextmanager

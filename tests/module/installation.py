@@ -329,7 +329,7 @@ class Started:
 def _environment(folder: Path, run_folder: Path) -> dict[str, str]:
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return kept | {
-        # Whoever is killed leaves temporary files: they go with the installation's folder, and can be searched.
+        # Killed processes leave temporary files in the installation's folder, where they are searched and removed.
         "TMPDIR": str(folder / "tmp"),
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),

@@ -58,7 +58,7 @@ class SecondEngine:
                 f"--data-root={self._data}",
                 f"--exec-root={self.folder}/exec",
                 f"--pidfile={self.folder}/docker.pid",
-                # A bridge of its own: with none, dockerd would take the host's docker0 away.
+                # A separate bridge: otherwise dockerd would remove the host's docker0.
                 f"--bridge={_DEFAULT_BRIDGE}",
                 "--iptables=false",
                 "--ip6tables=false",

@@ -74,6 +74,6 @@ def test_checkpoint_and_reset(away: Installation, source: dict[str, Any]) -> Non
     away.run_inside(source, "echo two > /workspace/lesson")
     away.play("workspace_reset", workspace_name="Base").succeeded()
     assert away.read(source, "/workspace/lesson") == b"one\n"
-    # A lost row is made anew from the container's labels: empty ones are none.
+    # A lost row is created again from the container's labels: empty ones count as missing.
     assert away.container(source).labels["atelier.group"] == "alpha"
     assert is_healthy(source["address"])

@@ -225,7 +225,7 @@ def test_a_create_that_is_killed(site: Installation, small: str, moment: Callabl
         pytest.fail("no kill met a workspace that was being made")
     run = site.task("workspace", **order).succeeded()
     assert run.result["workspace"]["status"] == "running"
-    # The password of the killed run was told to nobody, so there has to be one that is.
+    # The killed run returned its password to nobody, so a new one must be returned.
     row = site.row("Base")
     assert verify_password(row["password_hash"], run.result["workspace"]["password"])
     assert row["password_hash"].encode() in site.read(row, "/etc/code-server/config.yaml")

@@ -69,7 +69,7 @@ def test_a_seat_begins_again(site: Installation, base: dict[str, Any]) -> None:
         taken = site.play("workspace_checkpoint", workspace_name="Seat").succeeded().result["checkpoints"]
     assert [entry["tag"] for entry in taken] == checkpoints(site)
     assert len(taken) == 5
-    # One of a run that is begun anew is taken once.
+    # A run that is repeated takes its checkpoint once.
     ordered = {"workspace_name": "Seat", "checkpoint_id": "5e7a0b"}
     once, again = (site.play("workspace_checkpoint", **ordered).succeeded() for _ in range(2))
     assert (once.changed, again.changed) == (True, False)

@@ -221,12 +221,12 @@ def test_no_secret_leaves_the_source(
     assert json.loads(site.read(run.seats[0], f"{HOME}/.docker/config.json")) == {}
     assert site.read(run.seats[0], "/workspace/.env") == b"PORT=\nexport API_KEY=\n"
 
-    # The image that they stand on: what it is, how it came about, and all its layers.
+    # Their image: its configuration, its history, and all its layers.
     (image,) = site.snapshots()
     assert _holds([json.dumps([image.attrs, image.history()]).encode()], everything) == set()
     assert _holds(image.save(), everything) == set()
 
-    # What people and log collectors see. A password that was made up is told once, in the result.
+    # The output for people and log collectors. A generated password is returned once, in the result.
     assert _holds([run.output.encode()], [MARK, source_hash, GIVEN]) == set()
     assert _holds(_files_below(Path("/var/log"), since=began), everything) == set()
 

@@ -59,7 +59,7 @@ def test_from_nothing_to_a_workshop_and_back(site: Installation) -> None:
         "missing"
     ]:
         assert fault in NAMES
-    # Tearing down asks; where nobody can answer nothing is removed, and it does not wait for ever.
+    # Tearing down asks; without a terminal nothing is removed, and it does not wait.
     refused = _workshop(site, "workshop_teardown", collected="ignore")
     assert refused.returncode != 0
     assert "confirm=true" in refused.output

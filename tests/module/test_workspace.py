@@ -26,7 +26,7 @@ def test_made_once_and_then_left_alone(site: Installation) -> None:
 
 
 def test_modules_run_packed_too(site: Installation) -> None:
-    """As any Ansible runs them whose configuration does not name our action plugins: in an interpreter of their own."""
+    """Without our action plugins in its configuration Ansible runs them in separate interpreters."""
     task = site.write_task("workspace_info")
     run = site.start(task, environment={"ANSIBLE_ACTION_PLUGINS": str(site.folder)}).wait()
     assert run.succeeded().result["workspaces"] == []
@@ -244,7 +244,7 @@ def test_two_at_once_are_served_one_after_the_other(site: Installation, small: s
     assert sorted(run.changed for run in runs) == [False, True]
     made = runs[0].result["workspace"]
     site.is_tidy(["Base"])
-    # And on one that exists: whoever comes second waits for the first, then does its own.
+    # And on an existing one: the second run waits for the first, then does its own work.
     started = [
         site.start("workspace_stop", workspace_name="Base"),
         site.start("workspace_password", workspace_name="Base", workspace_password=PASSWORD),

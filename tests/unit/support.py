@@ -89,7 +89,7 @@ def open_store(state_dir: Path, limits: Quotas = ROOMY) -> WorkspaceStore:
 
 
 def refused(error: pytest.ExceptionInfo[AtelierError], code: Code, field: str | None = None) -> str:
-    """Asserts the code, the field, and that a remedy stands in the message; returns the message."""
+    """Asserts the code, the field, and that the message has a remedy; returns the message."""
     assert error.value.code is code
     assert error.value.details.get("field") == field
     assert str(error.value.details["remedy"]) in str(error.value)

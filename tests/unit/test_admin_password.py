@@ -44,7 +44,7 @@ def test_a_known_browser_gets_in_beside_a_neighbour_who_guesses(protocol: str) -
     assert [code(checked, NOTHING, f"guess {n}") for n in range(10)] == [Code.UNAUTHORIZED] * 10
     assert code(checked, NOTHING, PASSWORD) is Code.TOO_MANY_ATTEMPTS
     assert code(checked, known, PASSWORD) is None
-    # It has ten guesses of its own and no more.
+    # It has ten separate guesses.
     assert [code(checked, known, f"guess {n}") for n in range(10)] == [Code.UNAUTHORIZED] * 10
     assert code(checked, known, PASSWORD) is Code.TOO_MANY_ATTEMPTS
 

@@ -94,7 +94,7 @@ def test_a_name_is_one_workspaces_and_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_of_many_who_want_a_name_at_once_one_gets_it(tmp_path: Path) -> None:
-    """Also of one workspace's: who is told that the alias is theirs finds it as they wanted it."""
+    """Also of one workspace's: the caller whose request succeeds finds the alias as requested."""
     with open_store(tmp_path) as store:
         (made,) = store.reserve([order("one")])
 

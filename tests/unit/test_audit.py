@@ -47,7 +47,7 @@ def test_a_stranger_rolls_nothing_away(tmp_path: Path) -> None:
         ("sign-in", "refused: UNAUTHORIZED", 9, "operator"),
         ("sign-in", "refused: UNAUTHORIZED", None, "operator"),
     ]
-    # Whoever may make changes gets a line each.
+    # Each caller with rights to make changes gets a line.
     for _ in range(3):
         log.refuse(OPERATOR, "claim", "WORKSHOP_FULL")
     assert lines(tmp_path, "audit.log") == 4

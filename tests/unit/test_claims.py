@@ -82,7 +82,7 @@ def test_seats_are_given_by_number_and_only_those_that_run(tmp_path: Path) -> No
             "Spring 4",
             "Spring 1",
         ]
-        # Whoever comes again later has the same seat, and the first name holds.
+        # A repeated claim returns the same seat; the first name stays.
         (again,) = claims.claim([Participant("Somebody else", "B@x.ORG")])
         assert again.claim == outcomes[1].claim
         assert claims.occupancy() == Occupancy(11, 2, 8)
@@ -175,7 +175,7 @@ def test_a_sheet_that_no_spreadsheet_computes(tmp_path: Path) -> None:
     assert lines[0][:3] == ['\'=HYPERLINK("http://x")', "'-a@x.org", "Spring 1"]
     assert lines[0][5] == ""
     assert [line[0] for line in lines[1:]] == ["M;=1+1", "'\uff1d1"]
-    # One that expects semicolons finds none of its own.
+    # A reader that expects semicolons finds no separators.
     assert all(len(row) == 1 for row in csv.reader(text.splitlines(), delimiter=";"))
 
 

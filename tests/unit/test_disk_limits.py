@@ -89,7 +89,7 @@ def test_who_fills_the_disk_is_stopped() -> None:
 def test_deleted_files_that_are_still_written_have_a_writer() -> None:
     seats = {"calm": seat(hidden=MIB), "hidden": seat(hidden=500 * MIB)}
     assert fillers(seats, GIB) == ["hidden"]
-    # Whoever writes into space that it has already takes none.
+    # Overwriting existing data takes no space.
     assert fillers(seats, 0) == []
 
 

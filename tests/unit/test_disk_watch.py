@@ -139,7 +139,7 @@ def test_the_fastest_are_stopped_before_the_disk_is_full(tmp_path: Path, monkeyp
     world.look(4 * GIB, a=17 * GIB, b=GIB + MIB)
     assert (world.gauge.killed, world.stopped) == ([f"c-{flood.id}"], [flood.id])
     assert world.reasons() == {"a": Reason.DISK}
-    # What was written before counts no more; the disk is still short, so whoever goes on is next.
+    # Earlier writes no longer count; the disk is still short, so the seat that continues is next.
     world.look(4 * GIB, b=GIB + 50 * MIB)
     assert world.stopped == [flood.id]
     world.look(3 * GIB, b=GIB + 120 * MIB)

@@ -59,7 +59,7 @@ def test_a_workspace_whose_template_has_a_newer_image_is_told(tmp_path: Path) ->
         for current, outdated in (("1", False), ("2", True)):
             watcher.note_images({"empty": current})
             assert watcher.is_outdated(made) is outdated
-        # Open pages are told of each change, and of no other.
+        # Open pages are notified of each change, and of no other.
         watcher.note_images({"empty": "2"})
         assert watcher.version == version + 3
         # Containers of the first versions have no such label; templates that are gone have no newer image.

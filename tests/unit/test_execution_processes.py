@@ -11,7 +11,7 @@ from api.runner import adapter
 
 
 def test_every_process_that_carries_the_id_ends_and_no_other() -> None:
-    # As ansible-core's workers do: with a session of its own.
+    # Like ansible-core's workers: in a separate session.
     ours, others = (
         subprocess.Popen(["sleep", "60"], env={**os.environ, adapter._MARK: id}, start_new_session=True)
         for id in ("ours", "others")

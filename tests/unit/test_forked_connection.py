@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What it does is told by `how`.
+# `how` selects its action.
 MODULE = """\
 import os, signal, sys
 from ansible.module_utils.basic import AnsibleModule
@@ -88,7 +88,7 @@ def probe(how: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_module_runs_in_a_copy_of_the_process(run: Any) -> None:
-    """It answers as one that got an interpreter of its own."""
+    """It answers like one with a separate interpreter."""
     secret = "canary-of-the-module"
     code, [answer], output = run(probe("answer", secret=secret))
     assert code == 0, output

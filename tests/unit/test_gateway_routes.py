@@ -180,7 +180,7 @@ def test_a_socket_that_nobody_serves_any_more_is_no_gateway(gateway: Gateway, pr
 
 
 def test_routes_are_read_only_once_the_map_is_held(folder: Path) -> None:
-    """Two at once: whoever writes last must have read last, or it undoes the other's route."""
+    """Two at once: the last writer must also be the last reader, or it undoes the other's route."""
     locks, routes = Locks(folder), {"a": "10.0.0.1"}
     held, result = threading.Event(), {}  # type: ignore[var-annotated]
 

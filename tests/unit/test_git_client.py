@@ -110,7 +110,7 @@ def test_a_slow_server_is_waited_for_no_longer_than_said(tmp_path: Path) -> None
             Forge(git, CREDENTIALS, 0.2).repository("app")
         released.set()
     assert "no answer within 0.2 seconds" in refused(error, Code.SERVICE_UNAVAILABLE)
-    assert len(seen) == 1  # whoever is slow is not asked again
+    assert len(seen) == 1  # a slow server is not asked again
 
 
 def test_a_server_that_comes_back_is_asked_again_unless_that_could_do_harm(tmp_path: Path) -> None:

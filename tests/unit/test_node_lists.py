@@ -155,7 +155,7 @@ def test_a_running_squid_is_reconfigured_and_asked(lists: NodeLists, tmp_path: P
     (tmp_path / "squid" / "squid.conf").write_text(configuration(".debian.org").text)
     assert lists.bring("alpha", node)
     assert node.runs == configuration(".debian.org").digest
-    # A run that was killed before Squid was told.
+    # A run that was killed before Squid was notified.
     node.runs = "0123456789abcdef"
     assert not lists.bring("alpha", node)
     assert node.runs == configuration(".debian.org").digest

@@ -166,7 +166,7 @@ def test_templates_hold_no_scripts_styles_or_words_of_their_own() -> None:
         text = path.read_text()
         assert not re.findall(r"\son[a-z]+=|\bstyle=|<style|javascript:", text), path.name
         assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", text), path.name
-        # Before the scripts are there no browser may send what is typed: a password would stand in an address.
+        # Before the scripts are there no browser may send the input: a password would be part of an address.
         assert all('method="dialog"' in form for form in re.findall(r"<form[^>]*data-call[^>]*>", text)), path.name
         # Whatever is between tags comes from the words or from data.
         bare = re.sub(r"""{[{%#].*?[}%#]}|<[^>]*>|&\w+;|[\w-]+="[^"]*\"""", " ", text, flags=re.DOTALL)

@@ -220,7 +220,7 @@ def test_a_flood_loses_its_own_messages_only() -> None:
 
 
 def test_long_addresses_and_credentials_count_as_what_they_take() -> None:
-    """Bodies may be empty: what stands in a request's head is a stranger's, too, and may have 256 KiB."""
+    """Bodies may be empty: a request's head is a stranger's, too, and may have 256 KiB."""
     secrets = ("s" * 200_000,)
     url = "wss://x/v1/realtime?" + "q" * 50_000
     empty = replace(exchanged("openai-chat", b"", b"", address="10.0.0.2"), secrets=secrets, url=url)

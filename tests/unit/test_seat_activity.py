@@ -99,7 +99,7 @@ def test_a_seat_that_was_slow_is_asked_less_often_and_keeps_what_was_known(
 def test_a_heartbeat_that_fails_leaves_those_of_the_others(
     activities: Callable[[], Activities], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Expiry looks at them: one seat must not keep the others running for ever."""
+    """Expiry looks at them: one seat must not keep the others running indefinitely."""
     now = datetime.now(UTC)
 
     def beat(address: str, _: SeatRoute) -> datetime | None:

@@ -264,7 +264,7 @@ def test_a_process_that_is_killed_leaves_whole_batches_only(tmp_path: Path) -> N
 
 def test_all_rows_are_read_by_one_statement(store: WorkspaceStore) -> None:
     """However many there are; how long it takes is bench's business."""
-    for number in range(300):  # with addresses of their own: the network has fewer
+    for number in range(300):  # with explicit addresses: the network has fewer
         store.import_row(row(id=f"{number:012x}", name=f"seat {number}", address=f"10.{number >> 8}.{number & 255}.1"))
     statements: list[str] = []
     with store.reading() as db:

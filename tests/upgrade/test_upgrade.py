@@ -1,5 +1,5 @@
 """An upgrade from an older release, as an operator does it: what people had is there, nobody is disconnected, seats get
-the new image when they are told to."""
+the new image when they are upgraded."""
 
 from __future__ import annotations
 

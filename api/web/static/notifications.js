@@ -10,7 +10,7 @@ const faults = document.getElementById('faults')
 const banner = document.getElementById('banner')
 const $ = (selector, within = document) => within.querySelector(selector)
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)]
-let leaving = false // for another page, or this one anew
+let leaving = false // for another page, or to reload this one
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole)
 
 function say(text) {

@@ -49,7 +49,7 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
 
 
 def override_config(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration to commit a container with, so that none of its own environment and labels remains.
+    """The configuration to commit a container with, so that its environment and labels do not remain.
 
     Docker merges the container's own values into it and cannot remove them, so they get empty values here.
     """

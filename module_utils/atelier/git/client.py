@@ -215,7 +215,7 @@ class Forge:
     # --- Who may push ---------------------------------------------------------------------------------------------
 
     def protect(self, name: str) -> None:
-        """Forbids seats to push tags, and branches without a rule of their own. Can be repeated."""
+        """Forbids seats to push tags, and branches without a specific rule. Can be repeated."""
         path = self._path(name)
         self._allow(path, _EVERYTHING, self._keepers)
         present = self._api.request("GET", f"{path}/tag_protections", accept=(200,)).json

@@ -229,7 +229,7 @@ def origin_of(
     own: Checkpoint | None,
 ) -> Iterator[tuple[str, str]]:
     """What the seat can begin from again: the origin as a word, and its image, which exists on this machine for the
-    length of the block. ``own`` is the checkpoint of its own that is to be used."""
+    length of the block. ``own`` is the workspace's own checkpoint to use."""
     if own is not None:
         yield "checkpoint", fetch_checkpoint(context, own)
         return

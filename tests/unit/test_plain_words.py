@@ -1,0 +1,35 @@
+"""Docstrings, comments and documents use none of the idioms that were replaced by plain English."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+IDIOMS = re.compile(
+    r"\b(?:anew|whoever|for\s+ever|(?:comes?|came)\s+about|of\s+(?:its|their)\s+own"
+    r"|(?:is|are|was|were|be|been)\s+told)\b",
+    re.IGNORECASE,
+)
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def prose(file: Path, text: str) -> Iterator[str]:
+    if file.suffix == ".py":
+        yield from (ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, DOCUMENTED))
+        with file.open("rb") as lines:
+            yield from (token.string for token in tokenize.tokenize(lines.readline) if token.type == tokenize.COMMENT)
+    else:
+        yield from [text] if file.suffix == ".md" else re.findall(r"(?:^|\s)#\s.*", text)
+
+
+def test_no_idiom_comes_back() -> None:
+    """Looks at all folders but hidden ones and ``out``, where tests leave their logs."""
+    files = [*ROOT.glob("*.md"), *(file for file in ROOT.glob("[a-z]*/**/*.*") if ROOT / "out" not in file.parents)]
+    texts = {file: file.read_text() for file in files if file.suffix in (".py", ".md", ".yml", ".sh", ".j2")}
+    suspects = {file: text for file, text in texts.items() if IDIOMS.search(text)}
+    parts = [(str(file.relative_to(ROOT)), part) for file, text in suspects.items() for part in prose(file, text)]
+    assert [(name, found[0]) for name, part in parts for found in IDIOMS.finditer(part)] == []
