@@ -12,7 +12,7 @@ from .jobs import JobAnswer
 
 
 class TearDown(Body):
-    """What to remove besides the collected seats."""
+    """The objects to remove besides the collected seats."""
 
     model_config = example({"base": True})
 

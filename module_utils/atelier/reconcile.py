@@ -78,7 +78,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class _Node:
-    """What one machine has: the workspaces' containers by id, container names to be changed, volumes."""
+    """The objects on a machine: the workspaces' containers by id, container names to be changed, volumes."""
 
     here: NodeContext
     containers: Mapping[str, Container]
@@ -201,7 +201,7 @@ def _interrupted_snapshots(context: Context, rows: Mapping[str, Workspace], busy
 
 
 def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], busy: _Busy) -> list[Drift]:
-    """Of workspaces of this machine. On the former machine of one that moved, a kept container replaces nothing."""
+    """Interrupted resets of this machine's workspaces. On a moved one's former machine a kept container has no use."""
 
     def repair(row: Workspace) -> None:
         with context.locks.workspace(row.id, context.lock_wait):
@@ -227,8 +227,8 @@ def _interrupted_resets(context: NodeContext, rows: Mapping[str, Workspace], bus
 def _past(
     context: NodeContext, rows: Mapping[str, Workspace], living: Collection[str], keep_hours: float, busy: _Busy
 ) -> list[Drift]:
-    """What resets and checkpoints left of workspaces that are gone, and what was kept long enough. ``living`` are also
-    those whose row was lost and is created again."""
+    """Leftovers of resets and checkpoints of deleted workspaces, and containers that were kept long enough. ``living``
+    includes those whose row was lost and is created again."""
 
     def remove(name: str, id: str) -> None:
         with context.locks.workspace(id, context.lock_wait):
@@ -500,7 +500,7 @@ def _leftover_volumes(node: _Node, rows: Sequence[Workspace]) -> list[Drift]:
 
 
 def _leftover_git_access(context: Context) -> list[Drift]:
-    """Of workspaces that were removed while the git server could not be asked."""
+    """Git access of workspaces that were removed while the git server did not answer."""
     if context.site.git is None:
         return []
 
@@ -558,7 +558,7 @@ def _missing_lists(context: NodeContext) -> list[Drift]:
 
 
 def _leftover_recordings(context: NodeContext, living: Collection[str]) -> list[Drift]:
-    """Of workspaces that were deleted while the machine was away."""
+    """Recordings of workspaces that were deleted while the machine did not answer."""
     if context.node == CONTROLLER or not any(mode.can(Capability.RECORD) for mode in context.site.networks):
         return []
 

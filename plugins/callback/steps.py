@@ -73,7 +73,7 @@ def seconds(value: float) -> str:
 
 
 def result_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """What a failed task says: its message, the error code, the details, the last output of a program."""
+    """The lines for a failed task: its message, the error code, the details, the last output of a program."""
     if _is_secret(result):
         yield _HIDDEN
         return
@@ -96,7 +96,7 @@ def failed_items(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def answer_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module answered, for a program."""
+    """The result of a module, for a program."""
     return {key: value for key, value in result.items() if key not in _NO_ANSWER and not key.startswith("_ansible")}
 
 
@@ -165,7 +165,7 @@ def plays_left_out(answer: Mapping[str, Any], plays: Iterable[str]) -> set[str]:
 
 
 def bar(left: float, whole: float) -> str:
-    """How far a run is, for a heading; empty if nothing is known of it."""
+    """The progress of a run, for a heading; empty if nothing is known of it."""
     if not left:
         return ""
     done = round(BAR_WIDTH * (1 - left / whole))
@@ -379,7 +379,7 @@ class CallbackModule(CallbackBase):
             return 0
 
     def _progress_note(self) -> str:
-        """What a module noted since the task began."""
+        """The progress that a module has recorded since the task began."""
         try:
             with Path(self._progress or os.devnull).open(encoding="utf-8") as file:
                 file.seek(self._progress_offset)

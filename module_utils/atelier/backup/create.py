@@ -49,7 +49,8 @@ class BackupOutcome:
 
 @dataclass
 class _Saved:
-    """What is in the repository so far, by workspace id; of machines, the recordings, and why one has not answered."""
+    """The content of the repository so far, by workspace id; for machines the recordings, and why one did not
+    answer."""
 
     seats: dict[str, SavedSeat] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class _Saved:
 
 @dataclass(frozen=True)
 class LastBackup:
-    """How the last backup ended, and when the last good one did (ISO 8601). ``error`` is a message's data."""
+    """The end of the last backup, and the time of the last good one (ISO 8601). ``error`` is a message's data."""
 
     ended_at: str | None = None
     succeeded_at: str | None = None

@@ -215,7 +215,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one seat may use. ``memory`` is a key of MEMORY_SIZES, ``cpus`` one of CPU_COUNTS."""
+    """The limits of a seat. ``memory`` is a key of MEMORY_SIZES, ``cpus`` one of CPU_COUNTS."""
 
     memory: str = "2g"
     cpus: str = "2"

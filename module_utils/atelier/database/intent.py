@@ -76,7 +76,7 @@ def wanted_up(store: WorkspaceStore) -> set[str]:
 
 
 def counters(db: sqlite3.Connection, workspace_id: str) -> Sequence[int] | None:
-    """How often the workspace was deliberately started or stopped, and how often its password changed."""
+    """The numbers of deliberate starts and stops of the workspace, and of changes of its password."""
     row: Sequence[int] | None = db.execute(
         "SELECT orders, passwords FROM workspaces WHERE id = ?", (workspace_id,)
     ).fetchone()

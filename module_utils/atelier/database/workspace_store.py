@@ -416,7 +416,7 @@ class WorkspaceStore:
             return dict(db.execute("SELECT node, count(*) FROM workspaces GROUP BY node").fetchall())
 
     def promised(self, without: str = "") -> dict[str, int]:
-        """By node, the memory in bytes of the workspaces that run or are to run, ``without`` one of them."""
+        """The memory in bytes of the workspaces that run or are to run, by node, ``without`` one of them."""
         with self.reading() as db:
             rows = db.execute(
                 "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' AND id <> ?"

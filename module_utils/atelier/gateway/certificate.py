@@ -33,8 +33,8 @@ def served_certificate(state_dir: Path) -> Certificate | None:
 
 
 def machine_certificates_expire(site: Site) -> dict[str, datetime]:
-    """For each machine, when the first of the certificates that the installation's authority signed for it expires.
-    Empty on a single machine; machines without readable certificates are left out."""
+    """The time when the first certificate expires that the installation's authority signed, by machine. Empty on a
+    single machine; machines without readable certificates are left out."""
     folders = {node.name: site.pki / "nodes" / node.name for node in site.nodes}
     if folders:
         folders[CONTROLLER] = site.pki

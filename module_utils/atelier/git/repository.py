@@ -13,7 +13,7 @@ from .names import MAIN, candidates, check_branch, check_repository_name
 
 
 class IfTaken(StrEnum):
-    """What to do when the name is in use: take that repository, take another name, or fail."""
+    """The action if the name is in use: take that repository, take another name, or fail."""
 
     USE = "use"
     SUFFIX = "suffix"
@@ -22,7 +22,7 @@ class IfTaken(StrEnum):
 
 @dataclass(frozen=True)
 class RepositorySpec:
-    """None leaves a property as it is, or at its default in a new one. ``branches`` are those that shall exist."""
+    """The desired repository. None keeps a property or its default. ``branches`` are those that must exist."""
 
     name: str
     present: bool = True

@@ -1,4 +1,4 @@
-"""Where the recordings of a workspace are: a folder on each machine that it was on, written by that machine's recorder.
+"""The folders with a workspace's recordings: one on each machine that it was on, written by that machine's recorder.
 
 In ``<state folder>/recordings/<workspace id>``: ``domains.json``, and a file for each conversation in
 ``conversations``. A node's folder is read through its engine, in its recorder's container.

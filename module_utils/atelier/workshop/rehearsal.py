@@ -58,7 +58,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Limit:
-    """How many more seats a resource allows. ``what`` names it and, with several machines, its machine."""
+    """The number of further seats that a resource allows. ``what`` names it and, with several machines, its machine."""
 
     what: str
     seats: int
@@ -74,14 +74,14 @@ class Limit:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where new seats would be placed: the available machines (None on a single machine), and the promised memory."""
+    """The place of new seats: the available machines (None on a single machine), and the promised memory."""
 
     machines: Sequence[Machine] | None
     size: int
     promised: Mapping[str, int]
 
     def limits(self, most: int, caps: Mapping[str, Mapping[str, int]]) -> list[Limit]:
-        """For each of the ``caps`` (seats by machine), the number of seats at which the first machine is full.
+        """The number of seats at which the first machine is full, for each of the ``caps`` (seats by machine).
         Considers up to ``most`` seats."""
         if self.machines is None:
             return [Limit(what, cap[CONTROLLER]) for what, cap in caps.items()]
@@ -212,7 +212,7 @@ def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def _egress_faults(context: Context, source: Workspace, ids: Sequence[str]) -> list[str]:
-    """Checks that the proxy of the source's mode answers a seat. A refusal suffices, for the name is invalid."""
+    """A fault if the proxy of the source's mode does not answer a seat. A refusal is an answer: the name is invalid."""
     if not source.proxy_mode.proxy or not ids:
         return []
     output = _asked(context, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))

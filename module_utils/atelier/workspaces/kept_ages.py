@@ -1,4 +1,4 @@
-"""How long containers replaced by resets have been kept, independent of the wall clock.
+"""Measures how long containers replaced by resets have been kept, independent of the wall clock.
 
 The names have the time of the wall clock. After a jump forward that would make all of them old at once. So the age is
 counted in the time that the machine has been up, and what passed in earlier boots is added up in a file. It is a lower

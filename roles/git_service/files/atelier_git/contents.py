@@ -178,7 +178,7 @@ def size_of(folder: Path) -> int:
 
 
 def _objects_of(index: Path) -> int:
-    """How many objects a pack's index has (gitformat-pack(5), version 2: the last entry of the fan-out table)."""
+    """The number of objects in a pack's index (gitformat-pack(5), version 2: the last entry of the fan-out table)."""
     try:
         with index.open("rb") as file:
             return int.from_bytes(file.read(_FANOUT_END.stop)[_FANOUT_END], "big")

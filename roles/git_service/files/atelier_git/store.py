@@ -96,7 +96,7 @@ class Store:
             return self._db.execute(sql, values).fetchall()
 
     def run(self, sql: str, *values: object) -> int:
-        """How many rows it changed."""
+        """Runs a statement; returns the number of changed rows."""
         with self._lock:
             return self._db.execute(sql, values).rowcount
 
@@ -157,5 +157,5 @@ class Store:
 
 
 def now() -> str:
-    """As Forgejo writes times."""
+    """The time in Forgejo's format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
