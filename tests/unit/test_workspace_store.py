@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -328,3 +329,20 @@ def test_access_to_the_git_server_is_remembered_until_it_is_ended(store: Workspa
     assert store.unrevoked() == {base.id: "base"}
     store.revoked(base.id)
     assert store.unrevoked() == {}
+
+
+def test_a_store_is_closed_after_the_read_that_is_under_way(store: WorkspaceStore) -> None:
+    """Closing frees SQLite's memory: a thread that reads then would crash the process."""
+    reads = threading.Event()
+
+    def read() -> int:
+        with store.reading() as db:
+            reads.set()
+            time.sleep(0.2)
+            return len(db.execute("SELECT 1").fetchall())
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(read)
+        assert reads.wait(10)
+        store.__exit__(None, None, None)
+        assert found.result(10) == 1

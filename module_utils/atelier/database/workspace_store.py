@@ -83,7 +83,9 @@ class WorkspaceStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
+        # SQLite's memory is freed: a thread that reads at this moment would crash the process.
+        with self._mutex:
+            self._db.close()
 
     # --- Reading ----------------------------------------------------------------------------------------------------
 
