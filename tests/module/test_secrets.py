@@ -7,9 +7,8 @@ import io
 import json
 import secrets
 import tarfile
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,52 +18,9 @@ import pytest
 from tests.module.installation import Installation, Run
 from tests.module.killing import TRIES, a_container_is_made, kill_when, secrets_are_held_back
 from tests.module.small_image import SMALL
+from tests.planted_secrets import FILES, HOME, MARK, Watcher, archive, canary, files_below, holds
 
-# Every planted secret holds this, so that one search finds them all.
-MARK = f"canary-{secrets.token_hex(6)}"
 GIVEN = f"given-{secrets.token_hex(6)}"
-HOME = "/home/coder"
-
-
-def _canary(name: str) -> str:
-    return f"{MARK}-{name}"
-
-
-FILES: Mapping[str, tuple[str, int, int]] = {
-    # path: content, owner, mode
-    f"{HOME}/.git-credentials": (f"https://user:{_canary('store')}@host\n", 1000, 0o600),
-    f"{HOME}/.config/git/credentials": (f"https://user:{_canary('xdg-store')}@host\n", 1000, 0o640),
-    f"{HOME}/.gitconfig": (
-        f'[user]\n\tname = A\n[url "https://{_canary("url")}@host/"]\n\tinsteadOf = x\n',
-        1000,
-        0o644,
-    ),
-    f"{HOME}/.bash_history": (f"curl -H 'Authorization: {_canary('history')}' host\n", 1000, 0o600),
-    f"{HOME}/.ssh/id_ed25519": (f"-----BEGIN-----\n{_canary('key')}\n-----END-----\n", 1000, 0o600),
-    f"{HOME}/.ssh/config": (f"Host x\n# {_canary('ssh-config')}\n", 1000, 0o644),
-    f"{HOME}/.npmrc": (f"//registry/:_authToken={_canary('npm')}\n", 1000, 0o600),
-    f"{HOME}/.netrc": (f"machine host password {_canary('netrc')}\n", 1000, 0o600),
-    f"{HOME}/.docker/config.json": (json.dumps({"auths": {"host": {"auth": _canary("docker")}}}), 1000, 0o600),
-    f"{HOME}/.aws/credentials": (f"aws_secret_access_key = {_canary('aws')}\n", 0, 0o644),
-    f"{HOME}/.config/code-server/config.yaml": (f"password: {_canary('code-server')}\n", 1000, 0o600),
-    "/workspace/.git/config": (
-        f'[remote "origin"]\n\turl = https://user:{_canary("p@ss")}@host/x.git\n'
-        f"[http]\n\textraheader = AUTHORIZATION: basic {_canary('header')}\n",
-        1000,
-        0o644,
-    ),
-    f"{HOME}/.m2/settings.xml": (f"<password>{_canary('maven')}</password>\n", 1000, 0o600),
-    f"{HOME}/.claude.json": (json.dumps({"oauth": _canary("claude")}), 1000, 0o600),
-    f"{HOME}/.gemini/oauth_creds.json": (json.dumps({"token": _canary("gemini")}), 1000, 0o600),
-    f"{HOME}/.local/share/code-server/User/globalStorage/state.vscdb": (f"secret://{_canary('ide')}", 1000, 0o644),
-    "/workspace/.env": (f"PORT=3000\nexport API_KEY={_canary('dotenv')}\n# {_canary('comment')}\n", 1000, 0o644),
-    "/workspace/.git/modules/lib/config": (f"url = https://user:{_canary('module')}@host/y.git\n", 1000, 0o644),
-    "/workspace/.git/modules/a/modules/b/config": (f"token = {_canary('inner-module')}\n", 1000, 0o644),
-    # Where two links of known places lead to.
-    "/workspace/elsewhere/deploy_key": (f"{_canary('linked-key')}\n", 1000, 0o600),
-    "/workspace/elsewhere/kube/config": (f"token: {_canary('linked-folder')}\n", 1000, 0o600),
-}
-LINKS = {f"{HOME}/.ssh/deploy": "/workspace/elsewhere/deploy_key", f"{HOME}/.kube": "../../workspace/elsewhere/kube"}
 HARD_LINKS = {f"{HOME}/.ssh/id_copy": f"{HOME}/.ssh/id_ed25519"}
 
 
@@ -74,7 +30,7 @@ def source(site: Installation, small: str) -> dict[str, Any]:
     made = site.create(template=small, password=f"source-{MARK}")
     _recreate_with_secrets_in_environment(site, made)
     container = site.container(made)
-    container.put_archive("/", _archive())
+    container.put_archive("/", archive())
     for link, target in HARD_LINKS.items():
         assert container.exec_run(["ln", target, link], user="coder").exit_code == 0
     return made
@@ -89,33 +45,14 @@ def _recreate_with_secrets_in_environment(site: Installation, made: Mapping[str,
     created = api.create_container(
         SMALL,
         name=name,
-        labels=old["Config"]["Labels"] | {"note": _canary("label")},
-        environment={"TOKEN": _canary("environment")},
+        labels=old["Config"]["Labels"] | {"note": canary("label")},
+        environment={"TOKEN": canary("environment")},
         host_config=api.create_host_config(network_mode=network, binds=[f"{site.volume_name(made)}:/etc/code-server"]),
         networking_config=api.create_networking_config(
             {network: api.create_endpoint_config(ipv4_address=made["address"])}
         ),
     )
     api.start(created["Id"])
-
-
-def _archive() -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        folders = {str(parent) for path in FILES for parent in Path(path).parents} - {"/", "/home", HOME, "/workspace"}
-        for folder in sorted(folders):
-            entry = tarfile.TarInfo(folder.lstrip("/"))
-            entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o700, 1000, 1000
-            archive.addfile(entry)
-        for path, (text, owner, mode) in FILES.items():
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size, entry.uid, entry.gid, entry.mode, entry.mtime = len(text), owner, owner, mode, 1_700_000_000
-            archive.addfile(entry, io.BytesIO(text.encode()))
-        for path, target in LINKS.items():
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.type, entry.linkname, entry.uid, entry.gid = tarfile.SYMTYPE, target, 1000, 1000
-            archive.addfile(entry)
-    return data.getvalue()
 
 
 def _seen_in(site: Installation, workspace: Mapping[str, Any]) -> dict[str, tuple[str, int, int, float]]:
@@ -132,40 +69,6 @@ def _seen_in(site: Installation, workspace: Mapping[str, Any]) -> dict[str, tupl
     return found
 
 
-def _holds(chunks: Iterable[bytes], needles: Iterable[str]) -> set[str]:
-    """Which of the words are in the stream, also across the borders of its chunks."""
-    wanted, found, tail = [needle.encode() for needle in needles], set(), b""
-    for chunk in chunks:
-        text = tail + chunk
-        found |= {needle.decode() for needle in wanted if needle in text}
-        tail = text[-200:]
-    return found
-
-
-class _Watcher(threading.Thread):
-    """Reads what anybody on the host can see of running processes, again and again."""
-
-    def __init__(self, needles: Iterable[str]) -> None:
-        super().__init__(daemon=True)
-        self.found: set[str] = set()
-        self.rounds = 0
-        self._needles = [needle.encode() for needle in needles]
-        self._stop_now = threading.Event()
-
-    def run(self) -> None:
-        while not self._stop_now.is_set():
-            for kind in ("cmdline", "environ"):
-                for path in Path("/proc").glob(f"[0-9]*/{kind}"):
-                    with suppress(OSError):
-                        text = path.read_bytes()
-                        self.found |= {f"{needle.decode()} in {path}" for needle in self._needles if needle in text}
-            self.rounds += 1
-
-    def stop(self) -> None:
-        self._stop_now.set()
-        self.join()
-
-
 def _clone(site: Installation, sheet: Path) -> Run:
     """One seat with a given password, one with a generated one, with everything shown that Ansible can show."""
     task = site.write_task(
@@ -177,7 +80,7 @@ def _clone(site: Installation, sheet: Path) -> Run:
         seats_csv=str(sheet),
     )
     # The planted environment of the source itself is no finding.
-    watcher = _Watcher([GIVEN, f"source-{MARK}"])
+    watcher = Watcher([GIVEN, f"source-{MARK}"])
     watcher.start()
     run = site.play(task, "-vvv")
     watcher.stop()
@@ -210,11 +113,11 @@ def test_no_secret_leaves_the_source(
     # The clones: their files, their configuration, what Docker says of them.
     for seat in run.seats:
         container = site.container(seat)
-        assert _holds(container.export(), everything) == set()
-        assert _holds(container.get_archive("/etc/code-server")[0], everything) == set()
-        assert _holds([json.dumps(container.attrs).encode()], [*everything, seat["id"] + "-secret"]) == set()
+        assert holds(container.export(), everything) == set()
+        assert holds(container.get_archive("/etc/code-server")[0], everything) == set()
+        assert holds([json.dumps(container.attrs).encode()], [*everything, seat["id"] + "-secret"]) == set()
         environment = container.exec_run(["cat", "/proc/1/environ", "/proc/1/cmdline"]).output
-        assert _holds([environment], everything) == set()
+        assert holds([environment], everything) == set()
     # What is no secret did come along.
     assert site.read(run.seats[0], f"{HOME}/.gitconfig").decode().startswith('[user]\n\tname = A\n[url "https://host/')
     assert "url = https://host/x.git" in site.read(run.seats[0], "/workspace/.git/config").decode()
@@ -223,27 +126,19 @@ def test_no_secret_leaves_the_source(
 
     # Their image: its configuration, its history, and all its layers.
     (image,) = site.snapshots()
-    assert _holds([json.dumps([image.attrs, image.history()]).encode()], everything) == set()
-    assert _holds(image.save(), everything) == set()
+    assert holds([json.dumps([image.attrs, image.history()]).encode()], everything) == set()
+    assert holds(image.save(), everything) == set()
 
     # The output for people and log collectors. A generated password is returned once, in the result.
-    assert _holds([run.output.encode()], [MARK, source_hash, GIVEN]) == set()
-    assert _holds(_files_below(Path("/var/log"), since=began), everything) == set()
+    assert holds([run.output.encode()], [MARK, source_hash, GIVEN]) == set()
+    assert holds(files_below(Path("/var/log"), since=began), everything) == set()
 
     # What stays on disk: the sheet, which only its owner reads, and hashes.
     assert (tmp_path / "seats.csv").stat().st_mode & 0o777 == 0o600
-    assert _holds(_files_below(site.state), [MARK, *seat_password.values()]) == set()
+    assert holds(files_below(site.state), [MARK, *seat_password.values()]) == set()
     for folder in ("ansible", "tmp"):
-        assert _holds(_files_below(site.folder / folder), everything) == set()
+        assert holds(files_below(site.folder / folder), everything) == set()
     assert list((site.state / "snapshots").iterdir()) == []
-
-
-def _files_below(folder: Path, since: float = 0) -> Iterator[bytes]:
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and path.stat().st_mtime >= since:
-                yield path.read_bytes()
-            yield b"\n" * 200  # so that no word spans two files
 
 
 def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[str, Any]) -> None:
@@ -256,7 +151,7 @@ def test_the_snapshot_itself_while_it_exists(site: Installation, source: dict[st
             if image.labels.get("atelier.snapshot") and image.attrs["Config"].get("Env") and image.id not in seen:
                 with suppress(Exception):
                     text = json.dumps([image.attrs.get("RootFS"), image.history()]).encode()
-                    seen[image.id] = _holds([text], [MARK]) | _holds(image.save(), [f"{MARK}-store", f"{MARK}-key"])
+                    seen[image.id] = holds([text], [MARK]) | holds(image.save(), [f"{MARK}-store", f"{MARK}-key"])
         time.sleep(0.01)
     started.wait().succeeded()
     assert seen
@@ -278,7 +173,7 @@ def test_what_a_killed_run_leaves_behind(site: Installation, source: dict[str, A
     assert (journal.stat().st_mode & 0o777, journal.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     journal.unlink()
     for folder in (site.state, site.folder / "ansible", site.folder / "tmp"):
-        assert _holds(_files_below(folder), [MARK, GIVEN]) == set()
+        assert holds(files_below(folder), [MARK, GIVEN]) == set()
 
 
 def test_something_that_cannot_be_held_back_is_no_snapshot(site: Installation, source: dict[str, Any]) -> None:
@@ -305,7 +200,7 @@ def test_odd_things_in_known_places(site: Installation, source: dict[str, Any]) 
     result = site.container(source).exec_run(["sh", "-c", f"cd {HOME} && {script}"])
     assert result.exit_code == 0, result.output
     seats = site.clone(source="Base", count=1).succeeded().seats
-    assert _holds(site.container(seats[0]).export(), [MARK]) == set()
+    assert holds(site.container(seats[0]).export(), [MARK]) == set()
     assert site.read(seats[0], "/workspace/kept") == b"kept\n"
     assert site.read(seats[0], "/etc/passwd") == site.read(source, "/etc/passwd") != b""
 
