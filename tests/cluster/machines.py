@@ -220,8 +220,15 @@ def _cable(machine: Machine) -> str:
 
 
 def kill_docker(machine: Machine) -> None:
-    """Its supervisor starts it again."""
-    machine.run("sh", "-c", "kill -KILL $(cat /var/run/docker.pid)")
+    """Kills its Docker, and waits until the next one answers, which its supervisor starts."""
+    killed = machine.run("cat", "/var/run/docker.pid")
+    machine.run("kill", "-KILL", killed)
+    another = f'[ "$(cat /var/run/docker.pid)" != {killed} ] && docker info'
+    eventually(
+        lambda: machine.container.exec_run(["sh", "-c", another]).exit_code == 0,
+        f"Docker is back on {machine.name}",
+        90,
+    )
 
 
 @contextmanager
