@@ -24,8 +24,9 @@ check_module() { suite module; }
 check_api() { suite api; }
 check_hostile() { suite hostile; }
 check_chaos() { ATELIER_CHAOS_QUIET=$logs/quiet suite chaos; }
-check_cluster() { suite cluster/test_workshop.py; }
-check_cluster_more() { suite cluster --ignore tests/cluster/test_chaos.py --ignore tests/cluster/test_workshop.py; }
+# One installation for both files; the second one loses a machine.
+check_cluster() { suite cluster/test_nodes.py tests/cluster/test_workshop.py; }
+check_cluster_more() { suite cluster --ignore tests/cluster/test_chaos.py --ignore tests/cluster/test_nodes.py --ignore tests/cluster/test_workshop.py; }
 check_cluster_chaos() { suite cluster/test_chaos.py; }
 check_acme() { alone e2e-tests pytest -v --durations 15 tests/acme; }
 check_bare() { suite bare -rP; }

@@ -7,7 +7,7 @@ import http.client
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,7 @@ RANGES = {
 }
 # Something else in the machines' network: the internet of these tests, and the first of the machines.
 WORLD, MACHINE = str(SUBNET[200]), str(SUBNET[11])
+ADMIN_PASSWORD = "of-the-workshop-s-admin"
 
 
 class Cluster:
@@ -60,6 +61,8 @@ class Cluster:
                     "atelier_controller_git_port": 18176,
                     "atelier_templates": ["empty"],
                     "atelier_squid_lease_seconds": 30,
+                    # Nothing but being a machine closes an address to a seat.
+                    "atelier_network_internal_destinations": [str(SUBNET)],
                     # The internet of these tests: one server, which is at a private address.
                     "atelier_squid_internal_destinations": [WORLD],
                     "atelier_recorder_allowed_networks": [f"{WORLD}/32"],
@@ -69,6 +72,7 @@ class Cluster:
                         "machine.example": MACHINE,
                     },
                     "atelier_recorder_hosts": {"llm.example": WORLD, "machine.example": MACHINE},
+                    "atelier_workshop_admin_password": ADMIN_PASSWORD,
                     "workshop_seats": 5,
                     "workshop_git_repo": True,
                     "workshop_memory": "1g",
@@ -90,16 +94,25 @@ class Cluster:
         return registry.names(f"{INSTANCE}/{kind}")
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        status, answer = self.ask("localhost", path, method, body)
+        """What the API answers the operator, who is the workshop's admin, too."""
+        status, answer = self.ask("localhost", path, method, body, headers={"X-Admin-Password": ADMIN_PASSWORD})
         assert status < 300, answer
         return json.loads(answer)
 
     def ask(
-        self, host: str, path: str, method: str = "GET", body: Any = None, *, seconds: float = 600
+        self,
+        host: str,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        seconds: float = 600,
     ) -> tuple[int, str]:
         """Status and body of what the front gateway answers."""
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=seconds)
-        headers = {"Host": f"{host}:{PORT}"} | ({"Content-Type": "application/json"} if body is not None else {})
+        json_body = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Host": f"{host}:{PORT}", **json_body, **headers}
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         found = answer.status, answer.read().decode(errors="replace")
@@ -121,6 +134,16 @@ class Cluster:
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         return {node["name"]: node for node in self.api("GET", "/api/nodes")["nodes"]}
+
+    def is_up(self) -> bool:
+        """Whether the platform answers, and all machines are ready: for Swarm, which takes its time to notice, and for
+        the API, whose connections to their engines end."""
+        with suppress(OSError, ValueError, AssertionError):
+            _, metrics = self.ask("localhost", "/metrics")
+            nodes = self.nodes()
+            up = all(f'atelier_node_up{{node="{name}"}} 1.0' in metrics.splitlines() for name in nodes)
+            return up and {node["state"] for node in nodes.values()} == {"ready"}
+        return False
 
     def opens(self, seat: Mapping[str, Any], *, seconds: float = 600) -> bool:
         """Whether a person who opens the seat's address comes to its IDE."""

@@ -190,15 +190,6 @@ class Workshop:
         eventually(lambda: not self.query(open_jobs), "all jobs end", _PATIENCE)
         return str(self.job(job)["state"])
 
-    def is_up(self) -> bool:
-        """Whether the platform answers, and all machines are ready: for Swarm, which takes its time to notice, and for
-        the API, whose connections to their engines end."""
-        with suppress(OSError, ValueError, AssertionError):
-            _, metrics = self.cluster.ask("localhost", "/metrics", seconds=_PATIENCE)
-            up = all(f'atelier_node_up{{node="{node}"}} 1.0' in metrics.splitlines() for node in NODES)
-            return up and {node["state"] for node in self.cluster.nodes().values()} == {"ready"}
-        return False
-
     def write(self, seat: Seat, name: str, text: str) -> None:
         node = self.node(seat)
         (container,) = self.cluster.containers(node, seat.id)
@@ -274,10 +265,10 @@ def test_round(workshop: Workshop, planned: Round) -> None:
             assert not closed, "the seats of other machines open"
             while time.monotonic() < begun + _AWAY_SECONDS:
                 time.sleep(0.2)
-    eventually(workshop.is_up, "all machines are ready again", 120)
+    eventually(workshop.cluster.is_up, "all machines are ready again", 120)
     end = workshop.ended(job)
     # A machine that was lost for a moment may have been noticed only now.
-    eventually(workshop.is_up, "all machines are ready at the end", 120)
+    eventually(workshop.cluster.is_up, "all machines are ready at the end", 120)
     settle(end)
     seconds, why = time.monotonic() - begun, str(workshop.job(job)["error"] or "-")[:200]
     print(f"the job was {state} and ended as {end}, {seconds:.0f} s after the blow: {why}")

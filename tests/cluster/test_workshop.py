@@ -16,9 +16,10 @@ from backports import zstd
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.conftest import PATIENCE_MS, enter, launch, visit
+from tests.installed import ROOT
 from tests.waiting import eventually
 
-from .installation import INSTANCE, PORT, WORLD, Cluster
+from .installation import INSTANCE, PORT, Cluster
 from .machines import Machine, away, kill_docker
 
 # The first test waits for the first `up`.
@@ -27,18 +28,9 @@ PASSWORD = "one-of-her-own"
 CROWD = [f"Crowd {number}" for number in range(1, 13)]
 MARK = "what somebody wrote"
 PUSH = "cd /workspace && date > pushed.txt && git add -A && git commit -qm pushed && git push -q 2>&1; git status -sb"
-_ANSWERS = """
-import http.server
-class Answers(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(b'{"model": "test", "choices": []}')
-    do_POST = do_GET
-http.server.ThreadingHTTPServer(("", 80), Answers).serve_forever()
-"""
+
+
+WORDS = {file.stem: json.loads(file.read_text()) for file in (ROOT / "api/web/locales").glob("*.json")}
 
 
 def on(cluster: Cluster, node: str) -> list[dict[str, Any]]:
@@ -125,8 +117,36 @@ def test_a_seat_on_a_node_pushes_to_the_git_server(cluster: Cluster, alpha: Mach
     assert "ahead" not in cluster.in_seat(alpha, seat, PUSH)
 
 
+def with_claim_and_alias(cluster: Cluster, seat: dict[str, Any], subdomain: str) -> dict[str, Any]:
+    """Its claim, after somebody claimed it, and gave port 3000 a name that leads to its files."""
+    number = 0
+    while not (claim := claim_of(cluster, seat)):
+        number += 1
+        assert number < 6, "there are five seats"
+        cluster.api("POST", "/api/workshop/claim", {"name": "Ann", "email": f"ann-{number}@{subdomain}.example"})
+    cluster.api("POST", f"/api/projects/{seat['id']}/aliases", {"subdomain": subdomain, "port": 3000})
+    return claim
+
+
+def claim_of(cluster: Cluster, seat: dict[str, Any]) -> dict[str, Any]:
+    claims = cluster.api("GET", "/api/workshop/claims")["claims"]
+    return next((dict(claim) for claim in claims if claim["projectId"] == seat["id"]), {})
+
+
+def leads_to(cluster: Cluster, machine: Machine, seat: dict[str, Any], subdomain: str) -> bool:
+    """Whether the alias opens the seat's port, on which a program is started."""
+    (container,) = cluster.containers(machine.name, seat["id"])
+    machine.run("docker", "exec", "--detach", container, "python3", "-m", "http.server", "-d", "/etc", "3000")
+    hostname = (200, cluster.in_seat(machine, seat, "cat /etc/hostname") + "\n")
+    return bool(
+        eventually(lambda: cluster.ask(f"{subdomain}.localhost", "/hostname") == hostname, "the alias opens it", 20)
+    )
+
+
 def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
-    seat = on(cluster, "alpha")[0]
+    seat = next(seat for seat in on(cluster, "alpha") if seat["clonedFrom"])
+    claim = with_claim_and_alias(cluster, seat, "on-the-move")
+    assert leads_to(cluster, alpha, seat, "on-the-move")
     cluster.in_seat(
         alpha, seat, f"echo '{MARK}' > /workspace/mine.txt; echo secret-canary > ~/.netrc; chmod 600 ~/.netrc"
     )
@@ -138,13 +158,9 @@ def test_a_seat_is_moved_with_its_files_and_keeps_its_address(cluster: Cluster, 
     history = beta.run("sh", "-c", "docker image ls -q --no-trunc | xargs docker image inspect")
     assert "secret-canary" not in history
     assert "ahead" not in cluster.in_seat(beta, seat, PUSH)
+    assert claim_of(cluster, seat) == claim
+    assert leads_to(cluster, beta, seat, "on-the-move")
     assert cluster.stored("snapshot") == [], "what only traveled is deleted"
-
-
-@pytest.fixture(scope="module")
-def world(cluster: Cluster) -> None:
-    """A web server that answers every request, at the address of the allowed names. It goes with the machines."""
-    cluster.machines.serve(WORLD, _ANSWERS)
 
 
 def proxied(cluster: Cluster, mode: str, node: str) -> dict[str, Any]:
@@ -271,6 +287,7 @@ def test_twelve_seats_are_cloned_although_a_machine_dies_meanwhile(cluster: Clus
 def test_each_machine_s_docker_is_killed_and_its_seats_go_on(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
     for machine in (alpha, beta):
         kill_docker(machine)
+        # Its successor has found the seats, or started them again.
         eventually(lambda: all(cluster.opens(seat) for seat in cluster.seats()), "all open", 60)
         eventually(lambda: {seat["status"] for seat in cluster.seats()} == {"running"}, "the list says so", 60)
 
@@ -300,8 +317,9 @@ def test_a_machine_that_is_away_delays_nobody_and_returns(cluster: Cluster, beta
             lambda: cluster.ask(f"{there[0]['id']}.localhost", "/")[0] == 503, "the page says that it is away", 10
         )
         assert time.monotonic() - begun < 8
-        _, page = cluster.ask(f"{there[0]['id']}.localhost", "/")
-        assert "does not answer" in page
+        for language, words in WORDS.items():
+            status, page = cluster.ask(f"{there[0]['id']}.localhost", "/", headers={"Accept-Language": language})
+            assert (status, words["gateway.machine_away.title"] in page) == (503, True), (language, page)
         assert all(cluster.opens(seat) for seat in others)
         eventually(
             lambda: {seat["status"] for seat in on(cluster, "beta")} == {"error"}, "the list says that it is away", 60
@@ -335,7 +353,8 @@ def test_up_mends_what_is_missing_and_then_nothing(cluster: Cluster, alpha: Mach
 
 def test_a_lost_machine_s_seats_begin_elsewhere(cluster: Cluster, alpha: Machine, beta: Machine) -> None:
     """The last one: alpha is gone afterwards."""
-    seat = next(seat for seat in on(cluster, "beta") if seat["gitRepository"])
+    seat = next(seat for seat in on(cluster, "beta") if seat["gitRepository"] and seat["clonedFrom"])
+    claim = with_claim_and_alias(cluster, seat, "not-lost")
     cluster.api("POST", f"/api/projects/{seat['id']}/checkpoint")
     cluster.api("POST", f"/api/projects/{seat['id']}/move", {"node": "alpha"})
     (without,) = (other for other in on(cluster, "alpha") if other["id"] != seat["id"])
@@ -363,6 +382,8 @@ def test_a_lost_machine_s_seats_begin_elsewhere(cluster: Cluster, alpha: Machine
     assert cluster.in_seat(beta, seat, "cd /workspace; cat kept.txt; ls lost.txt 2>/dev/null; cat ~/.netrc") == MARK
     assert cluster.in_seat(beta, seat, "cat /etc/code-server/config.yaml") == config, "its password"
     assert "ahead" not in cluster.in_seat(beta, seat, PUSH)
+    assert claim_of(cluster, seat) == claim
+    assert leads_to(cluster, beta, seat, "not-lost")
 
     answer = cluster.run("play", "workspace_move", "-e", "move_from=checkpoint", "-e", "node_name=alpha", fails=True)
     assert "no checkpoint" in answer
