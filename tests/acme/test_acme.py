@@ -85,7 +85,7 @@ def watched_for_secrets() -> Iterator[set[str]]:
     looked, stop = set(), threading.Event()
 
     def look() -> None:
-        while not stop.wait(0.05):
+        while not stop.wait(0.2):
             for kind in ("cmdline", "environ"):
                 for file in Path("/proc").glob(f"[0-9]*/{kind}"):
                     with suppress(OSError):
