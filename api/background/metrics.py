@@ -24,7 +24,7 @@ _LAST_HOUR = timedelta(hours=1)
 _FAILURES = ("failed", "error")
 _KEPT_JOBS = 1000
 _NOT_RENEWED, _BACKUP_FAILED = "certificate_not_renewed", "backup_failed"
-# The disk's reserve where the setting says none: what is low must be told all the same.
+# The reserve if the setting is 0: low disk space must be reported in any case.
 _RESERVE = 5 * 1024**3
 
 

@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.async_val or self._connection.become or any(self._task.environment or ()):
-            # What the task asks for needs a process of its own: the background, another user, an environment.
+            # The task requires a separate process: the background, another user, or an environment.
             return result | self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val))
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})

@@ -112,7 +112,7 @@ def test_half_of_what_opens_it(user: str | None, token: str | None, field: str) 
 
 
 def test_every_guard_knows_the_same_metadata_addresses() -> None:
-    """The firewall, Squid, the recorder and the check of git addresses each have a list of their own."""
+    """The firewall, Squid, the recorder and the check of git addresses each have a separate list."""
     network = yaml.safe_load((ROOT / "roles/network/defaults/main.yml").read_text())
     known = {*network["atelier_network_metadata_ipv4"], *network["atelier_network_metadata_ipv6"]}
     assert {str(address) for address in urls._METADATA} == known

@@ -23,5 +23,5 @@ def stage(folder: str, name: str) -> str:
 def test_services_share_their_first_layers(name: str, folders: list[str]) -> None:
     stages = {stage(folder, name) for folder in folders}
     assert len(stages) == 1
-    # A build argument, a file or a secret would make a layer of its own of it.
+    # A build argument, a file or a secret would make it a separate layer.
     assert not re.search(r"^(ARG|COPY|ADD)|type=secret", stages.pop(), re.M)

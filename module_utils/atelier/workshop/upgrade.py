@@ -152,7 +152,7 @@ def _replace(here: NodeContext, row: Workspace, old: Container) -> str:
     try:
         if runs and row.status is not Status.RUNNING:
             here.store.claim_running_slot(row.id, memory=here.engines.memory())
-        # Nothing is written while it is copied. It may have made any file when it was told to stop.
+        # Nothing is written while it is copied. It may have created any file when it was stopped.
         here.engine.stop(name)
         _check_room(here, row, check_size(here, row, old))
         for folder in FOLDERS:
