@@ -14,7 +14,7 @@ from .machines import Machine, away
 
 # The first test waits for the first `up`, the last one for the purge and another.
 pytestmark = pytest.mark.timeout(2400)
-# An installation of its own: one machine is replaced by another.
+# An installation for this file alone: one machine is replaced by another.
 VARIABLES: dict[str, Any] = {}
 WORK = (
     "cd /workspace && echo $HOSTNAME > kept.txt && echo secret-canary > ~/.netrc && git add -A && git commit -qm kept"
