@@ -118,9 +118,9 @@ def world(tmp_path: Path, store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
     return World(context(site(tmp_path), store, None), row, tmp_path / "work")
 
 
-def test_a_seat_is_measured_when_it_cannot_write(world: World) -> None:
+def test_a_seat_is_measured_before_it_is_paused(world: World) -> None:
     docker, saved = world.copy(MIB)
-    assert docker.done == ["paused", "measured paused", "unpaused"]
+    assert docker.done == ["measured running", "paused", "unpaused"]
     assert saved is not None and saved.warning is None
     too_large = world.here.site.archive.content_bytes + 1
     with pytest.raises(AtelierError) as error:
@@ -130,7 +130,7 @@ def test_a_seat_is_measured_when_it_cannot_write(world: World) -> None:
 
 def test_a_large_seat_works_on_while_it_is_copied(world: World) -> None:
     docker, saved = world.copy(MIB, 2 * MIB, 100 * MIB)
-    assert docker.done[:4] == ["paused", "measured paused", "unpaused", "measured running"]
+    assert docker.done[:4] == ["measured running", "paused", "unpaused", "measured running"]
     assert docker.done.count("paused") == 1 and docker.status == "running"
     assert saved is not None and saved.warning is None
 

@@ -93,9 +93,10 @@ def copy_seat(context: NodeContext, row: Workspace, run_id: str, work: Path) -> 
         tag = f"{context.site.instance}/snapshot:{row.id}-{token_hex(4)}-{run_id}"
         _write_files(context, row, seat_folder(work, row.id))
         make = context.engine.flatten if must_flatten(base) else context.engine.commit
+        # Before the pause: with many files Docker takes longer for it than a seat may be paused.
+        written = check_size(context, row, container)
         with ThreadPoolExecutor(1) as beside:
             with paused_for_copy(context, row, container):
-                written = check_size(context, row, container)
                 image = beside.submit(make, container.id, tag, _config(context, row, base))
                 wait([image], PAUSE_SECONDS)
             warning = _pause_if_it_grows(context, row, container, image, written)
