@@ -37,7 +37,9 @@ def began(cluster: Cluster) -> dict[str, str]:
 
 
 def create(cluster: Cluster, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = cluster.api("POST", "/api/projects", {"name": name, "template": "empty"})["project"]
+    made: dict[str, Any] = cluster.api("POST", "/api/projects/create", {"projectName": name, "projectType": "empty"})[
+        "project"
+    ]
     return made
 
 
