@@ -3,7 +3,6 @@ stays open while the certificate is renewed."""
 
 from __future__ import annotations
 
-import json
 import ssl
 import subprocess
 import sys
@@ -158,8 +157,6 @@ def test_the_api_renews_a_certificate_near_its_end_by_itself(
 
     (job,) = eventually(ended, "its job has ended")
     assert job["state"] == "successful", job
-    audit = [json.loads(line) for line in (world.state / "audit/audit.log").read_text().splitlines()]
-    assert {line["who"] for line in audit if line.get("job") == job["id"]} == {"certificate"}
     assert attempts(world)["failures"] == 0
     assert CANARY not in str(job)
     ide.stayed_connected()
@@ -188,7 +185,7 @@ def _serial(world: World) -> str | None:
 
 
 def _jobs() -> dict[str, Any]:
-    """The API's jobs for the certificate, by their ids."""
+    """The API's jobs for the certificate, by their ids; only its clock asks for one."""
     # The certificate is valid for the domain, whatever its issuer.
     jobs = httpx.get(f"https://127.0.0.1:{GATEWAY}/api/jobs", verify=False, timeout=30).json()["jobs"]  # noqa: S501
     return {job["id"]: job for job in jobs if job["operation"] == "certificate"}
