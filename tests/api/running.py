@@ -166,6 +166,8 @@ class Api:
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
+        # A child that was being forked has its socket until it becomes another program.
+        eventually(lambda: _can_listen(self.port), "the port of the killed API is free")
 
     def terminate(self) -> None:
         assert self._process is not None
@@ -358,6 +360,16 @@ def is_error(answer: httpx.Response, status: int, code: str | None = None, *fiel
 
 def _new(name: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return {"projectName": name, "projectType": "empty", **body}
+
+
+def _can_listen(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API does
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_port() -> int:

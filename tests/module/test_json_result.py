@@ -53,7 +53,9 @@ def test_ctrl_c_has_its_exit_code(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory"
     inventory.write_text(f"#!/bin/sh\n: >{tmp_path / 'asked'}\nsleep 100\n")
     inventory.chmod(0o700)
-    command = [ROOT / "atelier", "play", "workspace_stop", "--json", "-i", inventory]
+    # What a shell starts in the background, as `./atelier test` does, ignores it otherwise.
+    pressed = ["env", "--default-signal=INT"]
+    command = [*pressed, ROOT / "atelier", "play", "workspace_stop", "--json", "-i", inventory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         eventually((tmp_path / "asked").exists, "it runs")
         os.killpg(process.pid, signal.SIGINT)
