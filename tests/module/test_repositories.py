@@ -258,7 +258,7 @@ def test_a_git_server_that_fails_fails_no_workspace(git_site: Installation, cour
     # Access that could not be revoked is ended as soon as the server can be asked.
     with stopped(site, "git"):
         deleted = site.play("workspace_delete", workspace_id=seats[0]["id"]).succeeded()
-        assert "could not be ended" in json.dumps(deleted.result["warnings"])
+        assert "could not be revoked" in json.dumps(deleted.result["warnings"])
     drift = site.play("reconcile", repair=True).succeeded().result["drift"]
     assert [(entry["kind"], entry["subject"]) for entry in drift] == [("leftover_git_access", seats[0]["id"])]
     assert site.play("reconcile").succeeded().result["drift"] == []
