@@ -66,6 +66,43 @@ def test_a_name_that_is_no_text_is_asked_for_as_it_is(
     assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")
 
 
+class BusyDocker(Docker):
+    """Cannot freeze a container the first ``refusals`` times."""
+
+    refusals: int
+
+    def do_POST(self) -> None:
+        self.asked.append((self.path, None))
+        refused = len(self.asked) <= self.refusals
+        body = b'{"message": "OCI runtime pause failed: unable to freeze: unknown"}' if refused else b""
+        self.send_response(500 if refused else 204)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(("refusals", "is_paused"), [(8, True), (10_000, False)])
+def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
+    monkeypatch: pytest.MonkeyPatch, refusals: int, is_paused: bool
+) -> None:
+    if not is_paused:
+        monkeypatch.setattr(client, "_FREEZE_SECONDS", 0.3)
+    asked: list[tuple[str, str | None]] = []
+    handler = type("Handler", (BusyDocker,), {"asked": [], "refusals": refusals})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engine = DockerEngine(f"tcp://127.0.0.1:{server.server_port}")
+        handler.asked = asked  # type: ignore[attr-defined]
+        if is_paused:
+            engine.pause("seat")
+            assert len(asked) == refusals + 1
+        else:
+            with pytest.raises(AtelierError):
+                engine.pause("seat")
+        server.shutdown()
+
+
 class HangingDocker(Docker):
     """Says its version, if it is asked for that and ``greets``, and then nothing more, as one whose machine answers."""
 
