@@ -51,7 +51,7 @@ def test_machines_are_added_and_the_seats_that_were_there_go_on(cluster: Cluster
         up(cluster, f"{name} is new")
         assert cluster.nodes()[name]["state"] == "ready"
         assert began(cluster) == before, "no seat was made anew or restarted"
-        seat = create(cluster, f"On {name}")
+        seat = create(cluster, f"on-{name}")
         assert seat["node"] == name, "it has the most room"
         assert all(cluster.opens(seat) for seat in cluster.seats())
     assert "Done: 0 changed" in up(cluster, "nothing is new")
@@ -60,7 +60,7 @@ def test_machines_are_added_and_the_seats_that_were_there_go_on(cluster: Cluster
 def test_an_empty_machine_is_given_back(cluster: Cluster) -> None:
     beta = cluster.machine("beta")
     refused = cluster.run("play", "node_remove", "-e", "node_name=beta", fails=True)
-    assert "On beta" in refused or "1 workspace" in refused, refused
+    assert "node_drain" in refused, refused
     cluster.run("play", "node_drain", "-e", "node_name=beta")
     cluster.run("play", "node_remove", "-e", "node_name=beta")
     assert beta.run("docker", "info", "--format", "{{.Swarm.LocalNodeState}}") == "inactive"
