@@ -12,7 +12,7 @@ from ..common.messages import Message
 from ..common.models import Status
 from ..containers.container import is_unreleased
 from ..containers.context import Context
-from ..containers.snapshots import recover, was_interrupted
+from ..containers.snapshots import recover
 from ..database.intent import wanted_up
 from ..engine.docker_errors import is_engine_away
 from .service import bring_up
@@ -59,14 +59,13 @@ def _revive_one(context: Context, id: str) -> Revived:
                 return Revived(id)
             here = context.at(row)
             container = here.engine.inspect(context.site.container_name(id))
-            is_down = container is not None and container.status in DOWN
-            if container is None or not (is_down or was_interrupted(context, row)):
+            if container is None:
                 return Revived(id)
-            if was_interrupted(context, row):
-                recover(here, row)
+            undone = recover(here, row)
+            is_down = container.status in DOWN
             if is_down:
                 bring_up(here, row)
-            return Revived(id, started=True)
+            return Revived(id, started=is_down or undone)
     except AtelierError as error:
         if is_engine_away(error):
             raise
