@@ -98,6 +98,13 @@ class AtelierError(Exception):
         super().__init__(self.sentence)
 
 
+def invalid(id: str, field: str, **params: object) -> AtelierError:
+    """VALIDATION_ERROR for the parameter ``field``, with the message of that code. Its parameter ``value``, if it has
+    one, is in the details, too."""
+    details = {"value": params["value"]} if "value" in params else {}
+    return AtelierError(Code.VALIDATION_ERROR, Message(id, field=field, **params), field=field, **details)
+
+
 @contextmanager
 def faults_of(name: str) -> Iterator[None]:
     """Raises INTERNAL_ERROR with the workspace's name for an error of the block that nobody thought of, so that it

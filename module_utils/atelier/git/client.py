@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.models import GitServer, Site
 from ..common.validation import check_id
@@ -150,24 +150,11 @@ class Forge:
                 return self._repository(answer.json)
         raise taken(names[0])
 
-    def update_repository(
-        self,
-        name: str,
-        *,
-        description: str | None = None,
-        private: bool | None = None,
-        default_branch: str | None = None,
-    ) -> Repository:
-        """Changes what is not None."""
-        if description is not None:
-            check_description(description)
-        if default_branch is not None:
-            check_branch(default_branch, "default_branch")
-        wanted = {"description": description, "private": private, "default_branch": default_branch}
-        body = {key: value for key, value in wanted.items() if value is not None}
-        changed = self._repository(self._api.request("PATCH", self._path(name), body, accept=(200,)).json)
-        if default_branch is not None and changed.default_branch != default_branch:
-            raise no_default_branch(name, default_branch)  # Forgejo says nothing of it
+    def update_repository(self, name: str, changes: Mapping[str, Any]) -> Repository:
+        """Changes its ``description``, ``private`` or ``default_branch``, which the caller has checked."""
+        changed = self._repository(self._api.request("PATCH", self._path(name), changes, accept=(200,)).json)
+        if changed.default_branch != changes.get("default_branch", changed.default_branch):
+            raise no_default_branch(name, changes["default_branch"])  # Forgejo says nothing of it
         return changed
 
     def delete_repository(self, name: str) -> bool:
@@ -192,20 +179,12 @@ class Forge:
         body = {"new_branch_name": branch, "old_ref_name": source}
         answer = self._api.request("POST", f"{self._path(name)}/branches", body, accept=(201, 404, 409))
         if answer.status == 404:
-            raise AtelierError(
-                Code.GIT_ERROR,
-                Message("git.branch_without_source", branch=branch, name=name, source=source),
-                field="branch",
-                value=branch,
-            )
-        if answer.status == 409 and not self._has_branch(name, branch):
-            raise AtelierError(
-                Code.GIT_ERROR,
-                Message("git.branch_refused", branch=branch, name=name, said=answer.message),
-                field="branch",
-                value=branch,
-            )
-        return answer.status == 201
+            fault = Message("git.branch_without_source", branch=branch, name=name, source=source)
+        elif answer.status == 409 and not self._has_branch(name, branch):
+            fault = Message("git.branch_refused", branch=branch, name=name, said=answer.message)
+        else:
+            return answer.status == 201
+        raise AtelierError(Code.GIT_ERROR, fault, field="branch", value=branch)
 
     def _has_branch(self, name: str, branch: str) -> bool:
         """Asks for the one: a list of all is as long as others make it."""
@@ -237,11 +216,12 @@ class Forge:
             self.protect(name)  # who made the repository was killed before that
         # Do this last, because Forgejo omits users without write access from a rule.
         self._allow(path, branch, [*self._keepers, user])
-        old = [] if is_new else self._tokens(user)
+        tokens = f"/users/{user}/tokens"
+        old = [] if is_new else self._api.request("GET", f"{tokens}?limit=50", accept=(200,), basic=True).json
         body = {"name": f"seat-{secrets.token_hex(4)}", "scopes": ["write:repository"]}
-        answer = self._api.request("POST", f"/users/{user}/tokens", body, accept=(201,), basic=True)
+        answer = self._api.request("POST", tokens, body, accept=(201,), basic=True)
         for token in old:
-            self._api.request("DELETE", f"/users/{user}/tokens/{token}", accept=(204, 404), basic=True)
+            self._api.request("DELETE", f"{tokens}/{int(token['id'])}", accept=(204, 404), basic=True)
         return Credential(user, str(answer.json["sha1"]))
 
     def revoke_seat(self, *seats: str) -> bool:
@@ -267,10 +247,6 @@ class Forge:
         if self._api.request("GET", f"/users/{user}", accept=(200, 404)).status == 404:
             raise AtelierError(Code.GIT_ERROR, Message("git.user_refused", user=user, said=answer.message))
         return False
-
-    def _tokens(self, user: str) -> list[int]:
-        answer = self._api.request("GET", f"/users/{user}/tokens?limit=50", accept=(200,), basic=True)
-        return [int(token["id"]) for token in answer.json]
 
     def _allow(self, path: str, rule: str, users: list[str]) -> None:
         """Makes the rule for a branch, or the one for all others, name exactly these users."""
@@ -327,24 +303,14 @@ def _understood(what: str, raw: Any, read: Callable[[Any], T]) -> T:
         ) from error
 
 
-def check_description(description: str) -> str:
-    """Returns the description. Raises VALIDATION_ERROR if it is too long for Forgejo."""
+def check_description(description: str) -> None:
+    """Raises VALIDATION_ERROR for one that is too long for Forgejo."""
     if len(description) > _DESCRIPTION_LENGTH:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.description", count=len(description), most=_DESCRIPTION_LENGTH),
-            field="description",
-        )
-    return description
+        raise invalid("input.description", "description", count=len(description), most=_DESCRIPTION_LENGTH)
 
 
 def no_default_branch(name: str, branch: str) -> AtelierError:
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        Message("git.no_default_branch", name=name, branch=branch),
-        field="default_branch",
-        value=branch,
-    )
+    return invalid("git.no_default_branch", "default_branch", name=name, branch=branch, value=branch)
 
 
 def taken(name: str) -> AtelierError:

@@ -25,7 +25,12 @@ _PREFIX = "/api/v1"
 # Doing these twice is doing them once, so they may be tried again.
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 _PASSING = frozenset({502, 503, 504})
-_DISK_FULL = 507
+# The errors for the server's refusals; GIT_ERROR for all others.
+_REFUSALS = {
+    422: (Code.VALIDATION_ERROR, "git.wants_else"),
+    507: (Code.DISK_FULL, "git.disk_full"),
+    **dict.fromkeys(_PASSING, (Code.SERVICE_UNAVAILABLE, "git.not_up")),
+}
 _PAUSES = (0.2, 0.6)
 _LARGEST_ANSWER = 16 * 1024**2
 _SHOWN = 300
@@ -151,14 +156,8 @@ class ForgeApi:
             except ValueError as error:
                 if response.status >= 400:
                     return HttpResponse(response.status, {"message": Message("git.body_of_type", kind=kind or "?")})
-                raise self._error(
-                    Code.GIT_ERROR,
-                    "git.no_json",
-                    method=method,
-                    path=path,
-                    status=response.status,
-                    kind=kind or "a body",
-                ) from error
+                words = {"method": method, "path": path, "status": response.status, "kind": kind or "a body"}
+                raise self._error(Code.GIT_ERROR, "git.no_json", **words) from error
         return HttpResponse(response.status, parsed, int(total) if total.isascii() and total.isdigit() else None)
 
     def _authorization(self, basic: bool) -> str:
@@ -168,23 +167,15 @@ class ForgeApi:
         return f"Basic {base64.b64encode(pair).decode()}"
 
     def _silent(self, method: str, path: str, reason: str) -> AtelierError:
-        socket_path = self._git.socket
-        return self._error(
-            Code.SERVICE_UNAVAILABLE, "git.silent", method=method, path=path, socket=socket_path, reason=reason
-        )
+        words = {"method": method, "path": path, "socket": self._git.socket, "reason": reason}
+        return self._error(Code.SERVICE_UNAVAILABLE, "git.silent", **words)
 
     def _refused(self, method: str, path: str, answer: HttpResponse) -> AtelierError:
-        said = Message("git.reason", said=answer.message) if answer.message else ""
-        words = {"method": method, "path": path, "status": answer.status, "said": said}
         if answer.status == 401:
             return self._error(Code.SERVICE_UNAVAILABLE, "git.credentials_refused", file=self._git.credentials)
-        if answer.status == 422:
-            return self._error(Code.VALIDATION_ERROR, "git.wants_else", **words)
-        if answer.status == _DISK_FULL:
-            return self._error(Code.DISK_FULL, "git.disk_full", **words)
-        if answer.status in _PASSING:
-            return self._error(Code.SERVICE_UNAVAILABLE, "git.not_up", **words)
-        return self._error(Code.GIT_ERROR, "git.answered", **words)
+        said = Message("git.reason", said=answer.message) if answer.message else ""
+        code, id = _REFUSALS.get(answer.status, (Code.GIT_ERROR, "git.answered"))
+        return self._error(code, id, method=method, path=path, status=answer.status, said=said)
 
     def _error(self, code: Code, id: str, **params: object) -> AtelierError:
         return AtelierError(code, self._without_secrets(Message(id, **params)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 
 # Forgejo's own numbers and words: CreateRepoOption's binding, and models/repo's reserved names and patterns.
@@ -47,29 +47,21 @@ def check_repository_name(name: str, field: str = "name") -> str:
         fault = "input.repository_reserved"
     else:
         return name
-    shown, ends = name[:110], ", ".join(_RESERVED_ENDS)
-    message = Message(fault, field=field, value=shown, most=LONGEST_NAME, ends=ends)
-    raise AtelierError(Code.VALIDATION_ERROR, message, field=field, value=shown)
+    raise invalid(fault, field, value=name[:110], most=LONGEST_NAME, ends=", ".join(_RESERVED_ENDS))
 
 
 def check_owner(name: str, field: str = "atelier_git_admin_user") -> str:
     """An account that Forgejo takes for the owner, and that is not Atelier's own. Raises VALIDATION_ERROR."""
-    fault = None
     if not 1 <= len(name) <= _LONGEST_USER or not _USER.fullmatch(name):
-        fault = "input.owner"
+        id = "input.owner"
     elif name.lower() == SERVICE_ACCOUNT or name.lower().startswith("seat-"):
-        fault = "input.owner_kept"
+        id = "input.owner_kept"
     elif name.lower() in _RESERVED_USERS:
-        fault = "input.owner_reserved"
-    if fault is None:
+        id = "input.owner_reserved"
+    else:
         return name
-    raise AtelierError(
-        Code.VALIDATION_ERROR,
-        Message(fault, field=field, value=name[:50]),
-        field=field,
-        value=name[:50],
-        remedy=Message("input.owner_use", most=_LONGEST_USER),
-    )
+    fault, remedy = Message(id, field=field, value=name[:50]), Message("input.owner_use", most=_LONGEST_USER)
+    raise AtelierError(Code.VALIDATION_ERROR, fault, field=field, value=name[:50], remedy=remedy)
 
 
 def check_branch(branch: str, field: str = "branch") -> str:
@@ -83,12 +75,7 @@ def check_branch(branch: str, field: str = "branch") -> str:
         or branch in ("@", "HEAD")
         or any(part.endswith(".lock") for part in parts)
     ):
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.branch", field=field, value=branch[:110], most=LONGEST_NAME),
-            field=field,
-            value=branch[:110],
-        )
+        raise invalid("input.branch", field, value=branch[:110], most=LONGEST_NAME)
     return branch
 
 

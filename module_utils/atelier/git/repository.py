@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import AtelierError, Code, invalid
 from .client import Forge, Repository, check_description, no_default_branch, taken
 from .names import MAIN, candidates, check_branch, check_repository_name
+
+_PROPERTIES = ("description", "private", "default_branch")
 
 
 class IfTaken(StrEnum):
@@ -102,16 +103,6 @@ def check_repository(desired: RepositorySpec) -> None:
         check_branch(branch, f"branches[{number}]")
 
 
-def changes_of(desired: RepositorySpec, found: Repository) -> dict[str, Any]:
-    """The properties that were named and differ."""
-    wanted = {
-        "description": (desired.description, found.description),
-        "private": (desired.private, found.private),
-        "default_branch": (desired.default_branch, found.default_branch),
-    }
-    return {key: new for key, (new, old) in wanted.items() if new is not None and new != old}
-
-
 def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, check_mode: bool) -> Change:
     settings: dict[str, Any] = {
         "description": desired.description or "",
@@ -119,9 +110,7 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
         "default_branch": desired.default_branch or MAIN,
     }
     if desired.branches:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("git.new_without_branches", name=desired.name), field="branches"
-        )
+        raise invalid("git.new_without_branches", "branches", name=desired.name)
     if check_mode:
         name = next(name for name in candidates(desired.name) if found is None or forge.repository(name) is None)
         return Change(True, {}, {"name": name, **settings, "branches": []}, None, ())
@@ -131,32 +120,23 @@ def _create(forge: Forge, desired: RepositorySpec, found: Repository | None, che
 
 def _change(forge: Forge, desired: RepositorySpec, found: Repository, check_mode: bool) -> Change:
     present = [branch.name for branch in forge.branches(found.name)]
-    changes = changes_of(desired, found)
+    named = {name: value for name in _PROPERTIES if (value := getattr(desired, name)) is not None}
+    changes = {name: value for name, value in named.items() if value != getattr(found, name)}
     missing = [branch for branch in dict.fromkeys(desired.branches) if branch not in present]
-    _refuse_what_can_not_be(found, present, missing, changes.get("default_branch"))
+    if missing and found.default_branch not in present:
+        raise invalid("git.nothing_to_branch_from", "branches", name=found.name, branch=found.default_branch)
+    # An empty one takes any: nothing has been pushed that could be the other.
+    default_branch = changes.get("default_branch")
+    if default_branch is not None and present and default_branch not in (*present, *missing):
+        raise no_default_branch(found.name, default_branch)
     before = _shown(found, present)
     after = {**before, **changes, "branches": sorted([*present, *missing])}
     if not check_mode:
         for branch in missing:
             forge.ensure_branch(found.name, branch, found.default_branch)
         if changes:
-            found = forge.update_repository(found.name, **changes)
+            found = forge.update_repository(found.name, changes)
     return Change(bool(changes or missing), before, after, found, tuple(after["branches"]))
-
-
-def _refuse_what_can_not_be(
-    found: Repository, present: list[str], missing: list[str], default_branch: str | None
-) -> None:
-    """Checks the request before any change, also in check mode. Raises VALIDATION_ERROR."""
-    if missing and found.default_branch not in present:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("git.nothing_to_branch_from", name=found.name, branch=found.default_branch),
-            field="branches",
-        )
-    # An empty one takes any: nothing has been pushed that could be the other.
-    if default_branch is not None and present and default_branch not in (*present, *missing):
-        raise no_default_branch(found.name, default_branch)
 
 
 def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool) -> Change:
@@ -169,10 +149,4 @@ def _remove(forge: Forge, name: str, found: Repository | None, check_mode: bool)
 
 
 def _shown(repository: Repository, branches: list[str]) -> dict[str, Any]:
-    return {
-        "name": repository.name,
-        "description": repository.description,
-        "private": repository.private,
-        "default_branch": repository.default_branch,
-        "branches": branches,
-    }
+    return {name: getattr(repository, name) for name in ("name", *_PROPERTIES)} | {"branches": branches}

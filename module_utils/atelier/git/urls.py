@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import invalid
 
 _LONGEST_URL = 2048
 _LONGEST_USER = 255
@@ -44,23 +43,23 @@ def check_git_url(url: str, name: str = "git_url") -> str:
     """
     if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
         # Check this first: other errors would show the address.
-        raise _refused(name, "credentials")
+        raise invalid("git_url.credentials", name)
     if len(url) > _LONGEST_URL:
-        raise _refused(name, "too_long", count=len(url), most=_LONGEST_URL)
+        raise invalid("git_url.too_long", name, count=len(url), most=_LONGEST_URL)
     if _NOT_IN_A_URL.search(url):
-        raise _refused(name, "character", url=url[:80])
+        raise invalid("git_url.character", name, url=url[:80])
     if url.startswith("-") or not re.match(r"https?://", url, re.IGNORECASE):
-        raise _refused(name, "scheme", url=url[:80])
+        raise invalid("git_url.scheme", name, url=url[:80])
     try:
         parts = urlsplit(url)
         host, _ = (parts.hostname or "").removesuffix("."), parts.port
     except ValueError as error:
-        raise _refused(name, "unreadable", url=url[:80], why=error) from error
+        raise invalid("git_url.unreadable", name, url=url[:80], why=error) from error
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise _refused(name, "query", url=url[:80])
+        raise invalid("git_url.query", name, url=url[:80])
     segments = parts.path.split("/")
     if not parts.path.strip("/") or any(segment.startswith("-") for segment in segments):
-        raise _refused(name, "path", path=parts.path[:80])
+        raise invalid("git_url.path", name, path=parts.path[:80])
     _check_host(host, parts.netloc, name)
     return url
 
@@ -70,14 +69,13 @@ def check_git_access(user: str | None, token: str | None) -> GitAccess | None:
     if not user and not token:
         return None
     if not token:
-        message = Message("input.requires", given="git_username", other="git_token")
-        raise AtelierError(Code.VALIDATION_ERROR, message, field="git_token")
+        raise invalid("input.requires", "git_token", given="git_username", other="git_token")
     user = user or _DEFAULT_USER
     for name, value, longest in (("git_username", user, _LONGEST_USER), ("git_token", token, _LONGEST_TOKEN)):
         if len(value) > longest:
-            raise _refused(name, "access_too_long", field=name, count=len(value), most=longest)
+            raise invalid("git_url.access_too_long", name, count=len(value), most=longest)
         if _CONTROL.search(value):
-            raise _refused(name, "access_control", field=name)
+            raise invalid("git_url.access_control", name)
     return GitAccess(user, token)
 
 
@@ -86,14 +84,14 @@ def _check_host(host: str, netloc: str, name: str) -> None:
         address = _ipv6(host)
         # Such as 1:2::3%eth0: which interface, the seat alone would know.
         if address is None:
-            raise _refused(name, "no_ipv6", host=netloc[:80])
+            raise invalid("git_url.no_ipv6", name, host=netloc[:80])
     else:
         if not _HOST.fullmatch(host):
-            raise _refused(name, "no_host", host=host[:80])
+            raise invalid("git_url.no_host", name, host=host[:80])
         address = _ipv4(host)
     local = _LOCAL_NAMES.fullmatch(host) or host in _METADATA_NAMES
     if local or (address is not None and _is_forbidden(address)):
-        raise _refused(name, "this_machine", host=host[:80])
+        raise invalid("git_url.this_machine", name, host=host[:80])
 
 
 def _ipv4(host: str) -> IPv4Address | None:
@@ -129,7 +127,3 @@ def _is_forbidden(address: IPv4Address | IPv6Address) -> bool:
         or address.is_multicast
         or address in _METADATA
     )
-
-
-def _refused(parameter: str, fault: str, **params: object) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, Message(f"git_url.{fault}", **params), field=parameter)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, invalid
 from ..common.messages import Message, id_of
 from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
@@ -130,12 +130,7 @@ def rehearse(context: Context, *, source_id: str | None, source_name: str | None
     WORKSPACE_BUSY during another rehearsal, VALIDATION_ERROR for a number out of range, and the errors of creating
     seats."""
     if not 1 <= seats <= MOST_SEATS:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("seats_out_of_range", seats=seats, most=MOST_SEATS),
-            field="seats",
-            value=seats,
-        )
+        raise invalid("seats_out_of_range", "seats", seats=seats, value=seats, most=MOST_SEATS)
     source = context.store.get(id=source_id, name=source_name, field="source")
     with context.locks.rehearsal():
         remove_leftovers(context)
