@@ -12,7 +12,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
 from atelier.containers.container_names import with_names
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.client import DockerEngine
+from atelier.engine.client import Engine
 from fastapi import FastAPI
 
 from .auth.admin_password import AdminPassword
@@ -155,7 +155,7 @@ def _with_names(settings: Settings, store: WorkspaceStore, locks: Locks) -> tupl
         return settings, False
     engine = None
     try:
-        engine = DockerEngine(site.engine_url) if store.all() else None
+        engine = Engine(site.engine_url) if store.all() else None
     except AtelierError as error:
         log.warning("the containers are renamed when Docker is back: %s", error)
         docker_is_away = True

@@ -17,7 +17,7 @@ from typing import Any
 
 from atelier.common.models import CONTROLLER, GIB
 from atelier.containers import engines
-from atelier.engine.interface import Container, ContainerStats, Event, Size, SwarmNode
+from atelier.engine.models import Container, ContainerStats, Event, Size, SwarmNode
 
 from .host import INSTANCE
 
@@ -45,7 +45,7 @@ def plan() -> Mapping[str, Sequence[Sequence[str]]]:
 
 def install() -> None:
     """Every engine that is opened from here on is one of these."""
-    engines.DockerEngine = StubEngine  # type: ignore[misc,assignment]
+    engines.Engine = StubEngine  # type: ignore[misc,assignment]
 
 
 class StubEngine:

@@ -87,9 +87,9 @@ from ansible.module_utils.atelier.ansible_module import progress_reporter, run
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.messages import Message
 from ansible.module_utils.atelier.engine.build import build_image
-from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.atelier.engine.docker_errors import is_engine_away
-from ansible.module_utils.atelier.engine.interface import ImageBuild
+from ansible.module_utils.atelier.engine.models import ImageBuild
 from ansible.module_utils.atelier.engine.ready_made import pull_ready_made
 from ansible.module_utils.basic import AnsibleModule
 
@@ -101,7 +101,7 @@ def main() -> None:
 def _build(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     if given["pull_from"]:
-        engine = DockerEngine(given["engine_url"])
+        engine = Engine(given["engine_url"])
         before = engine.image(given["name"])
         if module.check_mode:
             return {"changed": before is None, "name": given["name"]}

@@ -148,7 +148,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import parse_site, run
 from ansible.module_utils.atelier.common.errors import AtelierError
 from ansible.module_utils.atelier.common.models import Site
-from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.atelier.host import installation
 from ansible.module_utils.atelier.host import platform_fingerprint as fingerprints
 from ansible.module_utils.basic import AnsibleModule
@@ -204,7 +204,7 @@ def _file(site: Site) -> Path:
 
 def _look(module: AnsibleModule, site: Site) -> fingerprints.Fingerprint:
     given = module.params["look_at"]
-    engine = DockerEngine(site.engine_url)
+    engine = Engine(site.engine_url)
     nft = module.get_bin_path("nft")
     _, firewall, _ = module.run_command([nft, "list", "table", "inet", site.instance]) if nft else (1, "", "")
     parts = {

@@ -90,7 +90,7 @@ from ansible.module_utils.atelier.database.workspace_store import WorkspaceStore
 from ansible.module_utils.atelier.egress.group_whitelists import GroupWhitelists
 from ansible.module_utils.atelier.egress.squid import Squid
 from ansible.module_utils.atelier.egress.whitelist import WhitelistMode, normalise
-from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -106,7 +106,7 @@ def _change(module: AnsibleModule) -> dict[str, Any]:
         groups = GroupWhitelists(site.state_dir, wait)
         change = groups.change(check_group(group), entries, state, check_mode=module.check_mode)
     else:
-        squid = Squid(site.state_dir, site.instance, cache(lambda: DockerEngine(site.engine_url)), wait)
+        squid = Squid(site.state_dir, site.instance, cache(lambda: Engine(site.engine_url)), wait)
         change = squid.change(entries, state, check_mode=module.check_mode)
     behind = _bring_to_nodes(site, wait) if not module.check_mode else {}
     for message in behind.values():

@@ -48,7 +48,7 @@ from typing import Any
 from ansible.module_utils.atelier.ansible_module import parse_site, progress_reporter, run
 from ansible.module_utils.atelier.common.locks import Locks
 from ansible.module_utils.atelier.containers.template_images import TemplateImages, template_folders
-from ansible.module_utils.atelier.engine.client import DockerEngine
+from ansible.module_utils.atelier.engine.client import Engine
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -60,7 +60,7 @@ def _refresh(module: AnsibleModule) -> dict[str, Any]:
     site = parse_site(module.params["site"])
     # The first installation of a machine has no state folder at this point.
     site.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    images = TemplateImages(site, DockerEngine(site.engine_url), Locks(site.state_dir), progress_reporter())
+    images = TemplateImages(site, Engine(site.engine_url), Locks(site.state_dir), progress_reporter())
     others = [template for template in images.built() if template in template_folders(site.builds)]
     wanted = dict.fromkeys([*module.params["templates"], *others])
     built = [template for template in wanted if images.refresh(template, check_mode=module.check_mode)]

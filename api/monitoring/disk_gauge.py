@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from atelier.common.errors import AtelierError
 from atelier.common.models import Site
 from atelier.containers.engines import Engines
-from atelier.engine.interface import Container, Engine
+from atelier.engine.client import Engine
 from atelier.engine.machine import disk_at
+from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import LONGEST_WALK_SECONDS
 from atelier.workspaces.revival import DOWN
 

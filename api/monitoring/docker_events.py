@@ -16,7 +16,8 @@ from atelier.containers.container import observed_status, why_away
 from atelier.containers.engines import Engines, open_engine
 from atelier.containers.template_images import made_from
 from atelier.database.workspace_store import WorkspaceStore, now
-from atelier.engine.interface import Container, Engine, Event
+from atelier.engine.client import Engine
+from atelier.engine.models import Container, Event
 
 log = logging.getLogger(__name__)
 

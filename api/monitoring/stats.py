@@ -14,9 +14,9 @@ import psutil
 from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import open_engine
-from atelier.engine.client import DockerEngine
-from atelier.engine.interface import ContainerStats, Engine
+from atelier.engine.client import Engine
 from atelier.engine.machine import Memory, connections_at, machine_memory_at
+from atelier.engine.models import ContainerStats
 
 from .connections import connections, connections_in
 from .disk_gauge import Space, space, space_at
@@ -101,7 +101,7 @@ class _Thread(threading.Thread):
         self.stopped = threading.Event()  # not _stop, which is the thread's own
 
     def run(self) -> None:
-        engine: DockerEngine | None = None
+        engine: Engine | None = None
         while self.wait():
             if not self._watcher.answers(self._node):
                 self.lose()

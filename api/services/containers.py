@@ -10,7 +10,7 @@ from atelier.common.messages import Message
 from atelier.common.models import Workspace
 from atelier.containers.container import SNAPSHOT_LABEL
 from atelier.containers.engines import open_engine
-from atelier.engine.interface import Engine
+from atelier.engine.client import Engine
 from atelier.host.ports import listening_ports
 from atelier.workspaces.checkpoint_images import Checkpoint, checkpoints_among, known_checkpoints
 from atelier.workspaces.checkpoints import kept_among, kept_longer, note_kept

@@ -22,7 +22,7 @@ from atelier.egress.clients import write_client_map
 from atelier.egress.group_whitelists import GroupWhitelists
 from atelier.egress.squid import Squid
 from atelier.egress.squid_log import LogEntry, last_requests_anywhere
-from atelier.engine.interface import Engine
+from atelier.engine.client import Engine
 from atelier.gateway.haproxy import Gateway
 from atelier.gateway.port_access import port_routes
 from atelier.recordings.folders import Recorded, recorded_anywhere

@@ -31,7 +31,7 @@ from .containers.snapshots import (
 )
 from .database.job_store import Jobs
 from .database.rows import Batch
-from .engine.interface import Container
+from .engine.models import Container
 from .gateway.aliases import alias_routes
 from .gateway.haproxy import compare_routes
 from .gateway.port_access import port_routes

@@ -26,7 +26,7 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 from atelier.engine.build import build_image
-from atelier.engine.interface import ImageBuild
+from atelier.engine.models import ImageBuild
 from conftest import PROJECT, playbook
 from docker.models.containers import Container
 from docker.models.images import Image

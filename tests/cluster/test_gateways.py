@@ -25,8 +25,8 @@ from socketserver import UnixStreamServer
 import docker
 import pytest
 from atelier.common.client_certificate import ClientCertificate
-from atelier.engine.client import DockerEngine
-from atelier.engine.interface import File
+from atelier.engine.client import Engine
+from atelier.engine.models import File
 from docker.models.containers import Container
 from docker.tls import TLSConfig
 
@@ -354,7 +354,7 @@ def test_the_core_reaches_a_node_s_docker_and_its_seats_whatever_the_environment
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, str(other))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    engine = DockerEngine(
+    engine = Engine(
         f"https://{NODE_ADDRESS}:{ENGINE}",
         node="alpha",
         certificate=ClientCertificate.of(machines.pki, "engine-client"),

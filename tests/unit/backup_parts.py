@@ -8,7 +8,7 @@ from pathlib import Path
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import Node, Site
-from atelier.engine.interface import Container, Image, Size
+from atelier.engine.models import Container, Image, Size
 from support import container, site
 
 

@@ -19,7 +19,7 @@ from atelier.containers.seat_http import DIRECT, SeatRoute
 from atelier.database.placement import Machine, checked_labels
 from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 
 NETWORKS = {ProxyMode.NONE: Network("test-open", IPv4Network("10.9.0.0/24"))}
 ROOMY = Quotas(1000, 1000, True, 8, 16384)

@@ -22,7 +22,7 @@ from atelier.common.models import Site, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.snapshots import must_flatten
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Image, Size
+from atelier.engine.models import Image, Size
 from backup_parts import Docker, several
 from support import context, open_store, order, refused, row, site
 

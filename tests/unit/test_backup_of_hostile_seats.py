@@ -20,7 +20,7 @@ from atelier.common.models import MIB, Workspace
 from atelier.containers.context import Context
 from atelier.containers.snapshots import SECRETS_LABEL, must_flatten
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Container, Image, SeatSpec
+from atelier.engine.models import Container, Image, SeatSpec
 from support import container, context, open_store, order, refused, site
 
 RUN, SECONDS = "5e7a5e7a", 10.0

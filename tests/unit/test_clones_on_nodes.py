@@ -16,7 +16,7 @@ from atelier.common.models import CONTROLLER, GIB, Node, Status, Workspace
 from atelier.containers.context import Context
 from atelier.containers.seat_http import DIRECT
 from atelier.database.placement import Machine
-from atelier.engine.interface import Image
+from atelier.engine.models import Image
 from atelier.workspaces import cloning
 from atelier.workspaces.cloning import CloneOrder, clone
 from support import context, open_store, order, site

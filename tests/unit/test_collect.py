@@ -15,7 +15,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers.context import Context
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from atelier.gateway.haproxy import Gateway
 from atelier.workshop import archives
 from atelier.workshop.collect import collect, verify

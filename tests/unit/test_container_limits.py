@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
-from atelier.engine.client import DockerEngine
+from atelier.engine.client import Engine
 from atelier.engine.container_limits import changed_limits, creation_limits, may_have_quota
-from atelier.engine.interface import SeatSpec
+from atelier.engine.models import SeatSpec
 
 GIB = 1024**3
 SPEC = SeatSpec(
@@ -42,7 +42,7 @@ def test_drivers_with_a_quota(driver: str, status: Sequence[Sequence[str]] | Non
     assert may_have_quota({"Driver": driver, "DriverStatus": status}) is may
 
 
-class Engine(DockerEngine):
+class EngineOnXfs(Engine):
     """Docker on XFS, which refuses quotas or anything."""
 
     def __init__(self, *refused: int) -> None:
@@ -59,7 +59,7 @@ class Engine(DockerEngine):
 
 
 def test_a_driver_that_refuses_the_quota_makes_the_container_without() -> None:
-    with_quota, without, neither = Engine(), Engine(SPEC.disk), Engine(0, SPEC.disk)
+    with_quota, without, neither = EngineOnXfs(), EngineOnXfs(SPEC.disk), EngineOnXfs(0, SPEC.disk)
     assert (with_quota.create(SPEC), with_quota.asked) == ("id", [SPEC.disk])
     assert (without.create(SPEC), without.asked) == ("id", [SPEC.disk, 0])
     with pytest.raises(AtelierError):

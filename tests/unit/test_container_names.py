@@ -11,7 +11,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.locks import Locks
 from atelier.containers.container_names import misnamed, read_names_key, with_names
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from support import site
 
 ID, OTHER = "0123456789ab", "ba9876543210"

@@ -16,7 +16,7 @@ from atelier.containers import git_provisioning
 from atelier.containers.context import Context
 from atelier.containers.git_provisioning import renew_credential
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import File
+from atelier.engine.models import File
 from atelier.git.client import Credential
 from support import open_store, order, site
 

@@ -11,7 +11,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, Node
 from atelier.containers import engines
 from atelier.containers.engines import Engines
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from support import container, site
 
 from api.monitoring.disk_gauge import LONGEST_WALK_SECONDS, DiskGauge

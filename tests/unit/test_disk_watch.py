@@ -15,7 +15,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, Workspace
 from atelier.database.placement import Machine
 from atelier.engine.container_limits import CPU_SHARES
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import Reason, notices
 from support import container, open_store, order
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.engine.build import build_image
-from atelier.engine.interface import ImageBuild
+from atelier.engine.models import ImageBuild
 
 STEPS = """
 #1 [internal] load build definition from Dockerfile

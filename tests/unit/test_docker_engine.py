@@ -16,8 +16,8 @@ import pytest
 from atelier.common.client_certificate import ClientCertificate
 from atelier.common.errors import AtelierError, Code
 from atelier.engine import client
-from atelier.engine.client import DockerEngine
-from atelier.engine.interface import ContainerStats
+from atelier.engine.client import Engine
+from atelier.engine.models import ContainerStats
 from atelier.engine.parsing import stats_from
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,16 +41,16 @@ class Docker(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def docker() -> Iterator[tuple[DockerEngine, list[tuple[str, str | None]]]]:
+def docker() -> Iterator[tuple[Engine, list[tuple[str, str | None]]]]:
     asked: list[tuple[str, str | None]] = []
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Docker,), {"asked": asked})) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield DockerEngine(f"tcp://127.0.0.1:{server.server_port}"), asked
+        yield Engine(f"tcp://127.0.0.1:{server.server_port}"), asked
         server.shutdown()
 
 
-def test_archives_are_asked_for_as_they_are(docker: tuple[DockerEngine, list[tuple[str, str | None]]]) -> None:
+def test_archives_are_asked_for_as_they_are(docker: tuple[Engine, list[tuple[str, str | None]]]) -> None:
     """Docker would compress them, which takes ten times as long as reading them."""
     engine, asked = docker
     assert b"".join(engine.stream("seat", "/workspace", 5)) == b"archive"
@@ -58,7 +58,7 @@ def test_archives_are_asked_for_as_they_are(docker: tuple[DockerEngine, list[tup
 
 
 def test_a_name_that_is_no_text_is_asked_for_as_it_is(
-    docker: tuple[DockerEngine, list[tuple[str, str | None]]],
+    docker: tuple[Engine, list[tuple[str, str | None]]],
 ) -> None:
     """As ``tarfile`` gives such names."""
     engine, asked = docker
@@ -92,7 +92,7 @@ def test_a_machine_that_is_busy_needs_some_tries_to_freeze_a_container(
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        engine = DockerEngine(f"tcp://127.0.0.1:{server.server_port}")
+        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
         handler.asked = asked  # type: ignore[attr-defined]
         if is_paused:
             engine.pause("seat")
@@ -159,7 +159,7 @@ def test_a_node_s_docker_that_hangs_keeps_nobody_waiting_for_long(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         begun = time.monotonic()
         with pytest.raises(AtelierError) as error:
-            DockerEngine(f"https://127.0.0.1:{server.server_port}", node="alpha", certificate=certificate).inspect("x")
+            Engine(f"https://127.0.0.1:{server.server_port}", node="alpha", certificate=certificate).inspect("x")
         assert time.monotonic() - begun < 10
         ended.set()
         server.shutdown()

@@ -13,7 +13,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.locks import Locks
 from atelier.common.models import CONTROLLER, Node, Site, Status
 from atelier.database.placement import Machine
-from atelier.engine.interface import Container, Event
+from atelier.engine.models import Container, Event
 from support import container, open_store, order, row, site
 
 from api.monitoring.docker_events import Watcher, status_seen

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.engine.client import DockerEngine
+from atelier.engine.client import Engine
 
 LOST = (
     "OCI runtime exec failed: exec failed: unable to start container process: waiting for init preliminary setup:"
@@ -67,12 +67,12 @@ class Docker(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def docker() -> Iterator[tuple[DockerEngine, type[Docker]]]:
+def docker() -> Iterator[tuple[Engine, type[Docker]]]:
     handler = type("Handler", (Docker,), {"runs": [], "orders": [], "left": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield DockerEngine(f"tcp://127.0.0.1:{server.server_port}"), handler
+        yield Engine(f"tcp://127.0.0.1:{server.server_port}"), handler
         server.shutdown()
 
 
@@ -105,7 +105,7 @@ def silent(docker: Docker) -> None:
     time.sleep(15)
 
 
-def refused(engine: DockerEngine, **limits: Any) -> AtelierError:
+def refused(engine: Engine, **limits: Any) -> AtelierError:
     begin = time.monotonic()
     with pytest.raises(AtelierError) as error:
         engine.execute("seat", ["/bin/true"], **{"seconds": 0.5, **limits})
@@ -115,7 +115,7 @@ def refused(engine: DockerEngine, **limits: Any) -> AtelierError:
     return error.value
 
 
-def test_both_streams_in_pieces_of_any_size(docker: tuple[DockerEngine, type[Docker]]) -> None:
+def test_both_streams_in_pieces_of_any_size(docker: tuple[Engine, type[Docker]]) -> None:
     engine, server = docker
     whole = frame(b"out ") + frame(b"err\xff", 2) + frame(b"")
     server.runs.append((3, says(*(whole[index : index + 1] for index in range(len(whole))))))
@@ -126,7 +126,7 @@ def test_both_streams_in_pieces_of_any_size(docker: tuple[DockerEngine, type[Doc
     assert {"BASH_ENV", "ENV", "LD_PRELOAD", "GIT_DIR"} < set(order["Env"])
 
 
-def test_a_program_without_a_path_is_refused(docker: tuple[DockerEngine, type[Docker]]) -> None:
+def test_a_program_without_a_path_is_refused(docker: tuple[Engine, type[Docker]]) -> None:
     with pytest.raises(ValueError, match="absolute"):
         docker[0].execute("seat", ["true"], seconds=1)
 
@@ -142,7 +142,7 @@ def test_a_program_without_a_path_is_refused(docker: tuple[DockerEngine, type[Do
     ],
 )
 def test_no_run_goes_beyond_its_limits(
-    docker: tuple[DockerEngine, type[Docker]], code: int | None, run: Said, limit: str
+    docker: tuple[Engine, type[Docker]], code: int | None, run: Said, limit: str
 ) -> None:
     engine, server = docker
     server.runs += [(code, run), (0, says())]
@@ -154,7 +154,7 @@ def test_no_run_goes_beyond_its_limits(
     assert server.orders[1]["User"] == ""
 
 
-def test_a_container_in_which_many_runs_are_left_gets_no_more(docker: tuple[DockerEngine, type[Docker]]) -> None:
+def test_a_container_in_which_many_runs_are_left_gets_no_more(docker: tuple[Engine, type[Docker]]) -> None:
     engine, server = docker
     server.runs += [(0, silent), (0, says())]
     refused(engine)
@@ -166,11 +166,11 @@ def test_a_container_in_which_many_runs_are_left_gets_no_more(docker: tuple[Dock
     assert engine.execute("seat", ["/bin/true"], seconds=1) == (0, "")
 
 
-def test_what_docker_refuses(docker: tuple[DockerEngine, type[Docker]]) -> None:
+def test_what_docker_refuses(docker: tuple[Engine, type[Docker]]) -> None:
     assert "is paused" in refused(docker[0]).message
 
 
-def test_docker_that_goes_away_in_the_middle(docker: tuple[DockerEngine, type[Docker]]) -> None:
+def test_docker_that_goes_away_in_the_middle(docker: tuple[Engine, type[Docker]]) -> None:
     engine, server = docker
 
     def dies(docker: Docker) -> None:
@@ -195,7 +195,7 @@ def test_docker_that_goes_away_in_the_middle(docker: tuple[DockerEngine, type[Do
     ],
 )
 def test_a_command_that_runc_lost_is_begun_once_more(
-    docker: tuple[DockerEngine, type[Docker]], ends: tuple[tuple[int, str], ...], begun: int
+    docker: tuple[Engine, type[Docker]], ends: tuple[tuple[int, str], ...], begun: int
 ) -> None:
     engine, server = docker
     server.runs += [(code, says(frame(text.encode()))) for code, text in ends]

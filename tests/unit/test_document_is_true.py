@@ -23,7 +23,7 @@ from atelier.database.claims import Bounds, Claims, Participant
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Size
+from atelier.engine.models import Size
 from atelier.gateway.aliases import Alias, put_alias
 from atelier.git.client import Repository
 from atelier.workshop.idle_policy import extend

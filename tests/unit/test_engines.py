@@ -21,7 +21,7 @@ from atelier.containers.seat_http import DIRECT
 from atelier.database.placement import Machine
 from atelier.engine import departures
 from atelier.engine.docker_errors import Place
-from atelier.engine.interface import SwarmNode
+from atelier.engine.models import SwarmNode
 from support import open_store, order, refused, site
 
 

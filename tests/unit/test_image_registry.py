@@ -20,7 +20,7 @@ from atelier.common.models import Node
 from atelier.containers import distribution
 from atelier.containers.distribution import collect_garbage, has_garbage, image_at, publish, stored, withdraw
 from atelier.engine.image_registry import ImageRegistry
-from atelier.engine.interface import Image
+from atelier.engine.models import Image
 from support import context, open_store, refused, site
 
 DIGEST = "sha256:" + "a" * 64

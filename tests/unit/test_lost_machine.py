@@ -19,7 +19,7 @@ from atelier.database.intent import stopped_on_purpose
 from atelier.database.placement import Machine
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.docker_errors import Place
-from atelier.engine.interface import Container, Image, SeatSpec, SwarmNode
+from atelier.engine.models import Container, Image, SeatSpec, SwarmNode
 from atelier.reconcile import Kind, _misplaced_checkpoints
 from atelier.workshop.collect import collect
 from atelier.workshop.manifest import Entry, write_manifest

@@ -27,7 +27,7 @@ from atelier.database.rows import Reservation
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.squid_config import Configuration
 from atelier.engine.docker_errors import Place
-from atelier.engine.interface import File
+from atelier.engine.models import File
 from atelier.reconcile import Kind, _missing_lists
 from support import ROOMY, context, refused, site
 

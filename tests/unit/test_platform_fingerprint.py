@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 from atelier.common.models import Node
-from atelier.engine.interface import Engine, SwarmNode
+from atelier.engine.client import Engine
+from atelier.engine.models import SwarmNode
 from atelier.host.platform_fingerprint import (
     MAX_AGE_SECONDS,
     Fingerprint,

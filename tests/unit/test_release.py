@@ -16,7 +16,7 @@ from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
 from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Container, File
+from atelier.engine.models import Container, File
 from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
 from atelier.workspaces import checkpoints
 from support import container, context, open_store, order, site

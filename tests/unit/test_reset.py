@@ -11,7 +11,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.database.intent import stopped_on_purpose, wanted_up
-from atelier.engine.interface import Container, File, Image, SeatSpec
+from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.reconcile import _interrupted_resets
 from atelier.workspaces.checkpoints import (
     interrupted_resets,

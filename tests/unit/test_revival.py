@@ -18,7 +18,7 @@ from atelier.containers.container import release_failed
 from atelier.database.intent import stopped_on_purpose, to_stay_stopped, wanted_up
 from atelier.database.job_store import Job, Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from atelier.workspaces import revival as core
 from support import NETWORKS, ROOMY, container, context, open_store, order, site
 

@@ -18,7 +18,7 @@ from atelier.containers import held_secrets, snapshots
 from atelier.containers.context import Context
 from atelier.containers.held_secrets import Secret, find_secrets
 from atelier.containers.snapshots import _put, _put_back, leftover_snapshots, recover
-from atelier.engine.interface import Container, File, Image, TarExtract
+from atelier.engine.models import Container, File, Image, TarExtract
 from support import container, context, open_store, refused, row, site
 
 SOURCE, RUN = "0123456789ab", "00000000000a"

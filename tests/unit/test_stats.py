@@ -12,7 +12,7 @@ import pytest
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 from atelier.common.models import Node
-from atelier.engine.interface import ContainerStats
+from atelier.engine.models import ContainerStats
 from support import container, site
 
 from api.monitoring import stats

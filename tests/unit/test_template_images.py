@@ -16,7 +16,8 @@ from atelier.common.locks import Locks
 from atelier.common.messages import as_message
 from atelier.common.models import Builds, Site
 from atelier.containers.template_images import TemplateImages, made_from, template_folders
-from atelier.engine.interface import Engine, Image, ImageBuild
+from atelier.engine.client import Engine
+from atelier.engine.models import Image, ImageBuild
 from atelier.host.platform_fingerprint import templates
 from support import refused, site
 

@@ -15,7 +15,7 @@ from atelier.containers import container as seats
 from atelier.containers.context import Context
 from atelier.database.intent import stopped_on_purpose, wanted_up
 from atelier.database.workspace_store import WorkspaceStore
-from atelier.engine.interface import Container, File, Image, SeatSpec
+from atelier.engine.models import Container, File, Image, SeatSpec
 from atelier.workshop import upgrade as upgrades
 from atelier.workshop.upgrade import FOLDERS, UpgradedSeat, upgrade
 from atelier.workspaces import service

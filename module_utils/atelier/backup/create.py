@@ -21,7 +21,7 @@ from ..containers.container import SNAPSHOT_LABEL
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
-from ..engine.interface import Size
+from ..engine.models import Size
 from ..recordings.folders import copy_recordings
 from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, last_copies, missing_tag, run_of, run_tag
 from .restic import Restic, Source, keep_options

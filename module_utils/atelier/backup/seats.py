@@ -20,8 +20,8 @@ from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_co
 from ..containers.context import Context, NodeContext
 from ..containers.git_provisioning import git_files, put_git_files
 from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
-from ..engine.interface import Container, Image, Size
 from ..engine.machine import free_on
+from ..engine.models import Container, Image, Size
 from ..workspaces.checkpoint_images import checkpoints_of
 from .state_files import entries, seat_folder
 

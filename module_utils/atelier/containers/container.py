@@ -17,7 +17,7 @@ from ..common.models import GIT_HOST, IDE_PORT, Status, Workspace
 from ..common.plain_text import last_of
 from ..common.validation import check_proxy_mode
 from ..database.workspace_store import WorkspaceStore
-from ..engine.interface import Container, File, SeatSpec
+from ..engine.models import Container, File, SeatSpec
 from .context import NodeContext
 from .node_lists import ready_proxy
 from .proxy_environment import proxy_environment, put_proxy_ca, trust_proxy_ca

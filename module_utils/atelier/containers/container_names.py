@@ -20,7 +20,8 @@ from ..common.locks import Locks
 from ..common.messages import Message
 from ..common.models import Site
 from ..common.validation import is_id
-from ..engine.interface import Container, Engine
+from ..engine.client import Engine
+from ..engine.models import Container
 
 _SUFFIX = r"(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
 

@@ -14,7 +14,7 @@ from ..common.messages import id_of
 from ..common.models import CONTROLLER, Node, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..gateway.aliases import alias_routes
 from ..gateway.haproxy import Gateway
 from ..gateway.port_access import port_routes

@@ -11,7 +11,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
 from ..engine.image_registry import ImageRegistry
-from ..engine.interface import Image
+from ..engine.models import Image
 from .context import Context, NodeContext
 
 # Seconds that a push waits while the registry collects garbage.

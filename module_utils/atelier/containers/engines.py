@@ -12,10 +12,10 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine, checked_labels
-from ..engine.client import LONGEST_ANSWER_SECONDS, DockerEngine
+from ..engine.client import LONGEST_ANSWER_SECONDS, Engine
 from ..engine.departures import Departures
 from ..engine.docker_errors import Place
-from ..engine.interface import Engine, SwarmNode
+from ..engine.models import SwarmNode
 from .seat_http import DIRECT, SeatRoute
 
 # The label by which the role swarm_node names a machine of the swarm as the inventory does.
@@ -29,7 +29,7 @@ class Engines:
     def __init__(self, site: Site, *, patience: int = LONGEST_ANSWER_SECONDS) -> None:
         self._site = site
         self._patience = patience
-        self._opened: dict[str, DockerEngine] = {}
+        self._opened: dict[str, Engine] = {}
         self._routes: dict[str, SeatRoute] = {}
         self._lock = threading.Lock()
         self._members: dict[str, SwarmNode] = {}
@@ -54,7 +54,7 @@ class Engines:
         with closing(open_engine(self._site, node, patience=self._patience)) as engine:
             return engine.swarm_id()
 
-    def _open(self, node: str) -> DockerEngine:
+    def _open(self, node: str) -> Engine:
         # Do not hold the lock while connecting: a machine that does not answer must not block the others.
         engine = self._opened.get(node)
         if engine is None:
@@ -130,14 +130,14 @@ def _labels(node: SwarmNode) -> frozenset[str]:
     return frozenset(f"{name}={value}" for name, value in node.labels.items() if name != _NODE_LABEL)
 
 
-def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> DockerEngine:
+def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS) -> Engine:
     """Opens a separate connection to a machine's engine. Raises the same errors as ``Engines.of``."""
     if node == CONTROLLER:
-        return DockerEngine(site.engine_url, patience=patience)
+        return Engine(site.engine_url, patience=patience)
     found = _known(site, node)
     secured = found.engine_url.startswith("https:")
     certificate = ClientCertificate.of(site.pki, "engine-client") if secured else None
-    return DockerEngine(found.engine_url, patience=patience, node=node, certificate=certificate)
+    return Engine(found.engine_url, patience=patience, node=node, certificate=certificate)
 
 
 def route_to(site: Site, node: str) -> SeatRoute:

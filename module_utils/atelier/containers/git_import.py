@@ -12,7 +12,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Status, Workspace
 from ..common.plain_text import last_of
-from ..engine.interface import File
+from ..engine.models import File
 from ..git.urls import GitAccess
 from .container import CONFIG_FOLDER, CONFIG_GID
 from .context import NodeContext

@@ -17,7 +17,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, Workspace
 from ..common.plain_text import last_of, on_one_line
-from ..engine.interface import File
+from ..engine.models import File
 from ..git.client import Credential, Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
 from .container import CONFIG_FOLDER, CONFIG_GID

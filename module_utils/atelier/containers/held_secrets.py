@@ -20,7 +20,8 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import MIB
 from ..common.plain_text import plain
-from ..engine.interface import Engine, File, content_of, is_too_large
+from ..engine.client import Engine
+from ..engine.models import File, content_of, is_too_large
 from ..engine.parsing import ExportReader
 from .secret_paths import (
     INDEX,

@@ -16,7 +16,7 @@ from ..common.models import CONTROLLER, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import client_map
 from ..egress.node_squid import Lists, NodeSquid
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..engine.several import ask_all
 from .context import NodeContext
 from .engines import Engines

@@ -8,7 +8,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import GIT_HOST, ProxyMode, Site, Workspace
 from ..common.plain_text import last_of
-from ..engine.interface import File
+from ..engine.models import File
 from .context import NodeContext
 
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"

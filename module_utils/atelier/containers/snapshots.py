@@ -20,7 +20,8 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import MIB, Site, Workspace
 from ..common.validation import is_id
-from ..engine.interface import Container, Engine, File, Image, is_too_large
+from ..engine.client import Engine
+from ..engine.models import Container, File, Image, is_too_large
 from .container import SNAPSHOT_LABEL
 from .context import Context, NodeContext
 from .distribution import remote_name, stored, withdraw

@@ -13,7 +13,8 @@ from ..common.locks import Locks
 from ..common.messages import Message
 from ..common.models import Builds, Site
 from ..common.validation import is_template
-from ..engine.interface import Engine, Image, ImageBuild
+from ..engine.client import Engine
+from ..engine.models import Image, ImageBuild
 from ..engine.ready_made import pull_ready_made
 from .context import NodeContext, Progress
 

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..engine.interface import Engine, File
+from ..engine.client import Engine
+from ..engine.models import File
 from .running_squid import RECONFIGURE, SquidText, complaint, is_accepted, parse_command
 
 _CONFIGURATION = PurePosixPath("/srv/squid/squid.conf")

@@ -17,7 +17,7 @@ from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from .running_squid import RECONFIGURE, complaint, is_accepted, parse_command
 from .squid_config import Configuration
 from .whitelist import BASE, WhitelistMode, plan_whitelist

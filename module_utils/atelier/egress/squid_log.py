@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..common.models import Site, Workspace
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..engine.several import ask_all
 
 MAX_BYTES = 64 * 1024**2

@@ -15,7 +15,7 @@ from typing import Any
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of, on_one_line
-from .interface import ImageBuild
+from .models import ImageBuild
 
 _KEPT_OUTPUT = 16 * 1024
 _SHOWN_OUTPUT = 2000

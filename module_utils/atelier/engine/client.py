@@ -1,4 +1,4 @@
-"""The engine interface's implementation: a Docker Engine, used by URL through Docker's SDK."""
+"""A Docker Engine, used by URL through Docker's SDK. Everything that Atelier does with Docker is a method here."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from .connections import address_of, watched_connections
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_errors import LONGEST_REASON, Place, translated
 from .image_config import config_only_archive, dockerfile_changes, override_config
-from .interface import (
-    MOST_OUTPUT,
+from .models import (
     Container,
     ContainerStats,
     Event,
@@ -73,9 +72,14 @@ _KEPT_LOG = 64 * 1024
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
-class DockerEngine:
-    """The interface over the Docker SDK. ``url`` as in DOCKER_HOST; ``patience``: maximum seconds for one of Docker's
-    answers; ``node``: the machine's name, unless it is the controller; ``certificate``: for an engine by https."""
+class Engine:
+    """``url`` as in DOCKER_HOST; ``patience``: maximum seconds for one of Docker's answers; ``node``: the machine's
+    name, unless it is the controller; ``certificate``: for an engine by https.
+
+    Everything raises SERVICE_UNAVAILABLE (of a node: NODE_UNAVAILABLE) when the engine can't be reached, DISK_FULL when
+    it has no space left, and ENGINE_ERROR with Docker's own words otherwise. Containers are named by name or id, labels
+    are given as ``name=value``. What a seat can delay or enlarge (``execute``, ``logs``, ``read``) is limited.
+    """
 
     def __init__(
         self,
@@ -454,8 +458,11 @@ class DockerEngine:
         return response
 
     def execute(
-        self, container: str, command: Sequence[str], *, seconds: float, limit: int = MOST_OUTPUT, user: str = ""
+        self, container: str, command: Sequence[str], *, seconds: float, limit: int = 1024**2, user: str = ""
     ) -> tuple[int, str]:
+        """Runs a program by its absolute path, with the platform's PATH; returns exit code and output. Raises
+        ENGINE_ERROR, with ``limit`` in its details, if that takes longer than ``seconds`` or prints more than ``limit``
+        bytes, so that no container can delay a caller for longer."""
         from .exec import Program, Programs
 
         with self._translated(Message("do.run", command=command[0], container=container)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .interface import SeatSpec
+from .models import SeatSpec
 
 # The platform's containers have Docker's default, 1024, or more. It has no effect on a machine that is not busy.
 CPU_SHARES = 64

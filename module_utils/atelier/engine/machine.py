@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER
-from .interface import Engine
+from .client import Engine
 
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
 _SECONDS = 10.0

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .interface import Container, ContainerStats, Event, Image, SwarmNode
+from .models import Container, ContainerStats, Event, Image, SwarmNode
 
 
 def raise_stream_error(answers: Iterable[Any]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
+from .client import Engine
 from .docker_errors import is_engine_away
-from .interface import Engine, Image
+from .models import Image
 
 
 def pull_ready_made(engine: Engine, registry: str, name: str) -> Image:

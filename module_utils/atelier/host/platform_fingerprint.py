@@ -16,7 +16,7 @@ from typing import Any
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError
 from ..common.models import Site
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..git.client import open_forge
 from .installation import digest_of
 

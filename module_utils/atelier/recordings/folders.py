@@ -19,7 +19,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site
 from ..common.validation import check_id
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..engine.several import ask_all
 
 # Far above the recorder's limits; a larger file is not from it.

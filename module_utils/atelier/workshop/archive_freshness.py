@@ -23,7 +23,7 @@ from ..common.plain_text import first_of
 from ..containers.container import container_of
 from ..containers.context import Context, NodeContext
 from ..database.workspace_store import now
-from ..engine.interface import Container
+from ..engine.models import Container
 from ..engine.parsing import ExportReader
 from .archives import open_archive
 from .manifest import Entry

@@ -24,7 +24,7 @@ from ..common.models import CONTROLLER, Workspace
 from ..containers.context import Context
 from ..database.placement import Machine, as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
-from ..engine.interface import Engine
+from ..engine.client import Engine
 from ..engine.machine import available, disk_at, memory_at
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove

@@ -15,7 +15,7 @@ from ..common.models import Workspace
 from ..containers.container import container_of
 from ..containers.context import Context, NodeContext
 from ..containers.snapshots import paused_for_copy, recover, was_interrupted
-from ..engine.interface import Container
+from ..engine.models import Container
 from ..workspaces.service import remove
 from .archive_freshness import late_work
 from .collect import WORKERS, not_collected

@@ -24,8 +24,8 @@ from ..containers.snapshots import check_size, recover
 from ..containers.template_images import TemplateImages, made_from
 from ..database.intent import wanted_up
 from ..engine.docker_errors import is_engine_away
-from ..engine.interface import Container, File
 from ..engine.machine import free_on
+from ..engine.models import Container, File
 from ..workspaces.checkpoints import (
     NEW_SUFFIX,
     go_back,

@@ -37,7 +37,7 @@ from ..database.claims import last_claim
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
-from ..engine.interface import Container
+from ..engine.models import Container
 from .checkpoint_images import (
     RUN,
     SCHEDULED,

@@ -21,7 +21,7 @@ from ..containers.snapshots import MAX_LAYERS, check_source, leftover_snapshots,
 from ..database.rows import Batch, clone_order
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
-from ..engine.interface import Image
+from ..engine.models import Image
 from .credentials_csv import CredentialsCsv
 from .plan import WorkspaceSpec, WorkspaceState
 from .service import ensure

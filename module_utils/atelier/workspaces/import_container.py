@@ -9,7 +9,7 @@ from ..common.models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Status,
 from ..containers.container import CONFIG_FOLDER
 from ..containers.context import NodeContext
 from ..database.workspace_store import now
-from ..engine.interface import Container
+from ..engine.models import Container
 
 _PASSWORD_HASH = re.compile(rb'^hashed-password: "(.+)"$', re.MULTILINE)
 _SESSIONS = re.compile(rb"^cookie-suffix: ([0-9a-z]+)$", re.MULTILINE)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..common.models import Site, Status
 from ..containers.container import why_away
 from ..containers.context import Context
-from ..engine.interface import Container
+from ..engine.models import Container
 from .views import observed_view, view
 
 

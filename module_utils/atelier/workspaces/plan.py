@@ -20,7 +20,7 @@ from ..common.validation import (
     check_title,
 )
 from ..containers.container import observed_status
-from ..engine.interface import Container
+from ..engine.models import Container
 from ..git.urls import GitAccess, check_git_url
 from .credentials_csv import CredentialsCsv
 

@@ -31,7 +31,7 @@ from ..containers.template_images import TemplateImages
 from ..database.intent import stopped_on_purpose, to_stay_stopped
 from ..database.rows import Reservation
 from ..database.workspace_store import new_id
-from ..engine.interface import Container
+from ..engine.models import Container
 from ..recordings.folders import recorded_anywhere
 from ..recordings.store import remove_recordings
 from .checkpoints import previous_container, remove_history, restore_previous_container

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..common.models import Site, Status, Workspace
 from ..containers.container import container_of, observed_status
 from ..containers.context import Context
-from ..engine.interface import Container
+from ..engine.models import Container
 from ..git.names import MAIN
 
 
