@@ -9,7 +9,7 @@ from atelier.common.egress_modes import Capability
 from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message, untagged
 from atelier.common.models import Workspace
-from atelier.egress.squid_config import Configuration
+from atelier.egress.squid_config import Configuration, live_configuration
 from atelier.egress.whitelist import WhitelistMode
 
 from ..auth.middleware import Caller
@@ -39,7 +39,7 @@ def _that_can(services: Services, project_id: str, capability: Capability, other
 async def whitelists(services: Services) -> tuple[Configuration, Mapping[str, Sequence[str]]]:
     """The whitelist of all workspaces of the mode security, and the groups' additional lists. Raises
     SERVICE_UNAVAILABLE without Squid."""
-    live = await asyncio.to_thread(services.squid().whitelist)
+    live = await asyncio.to_thread(live_configuration, services.settings.site.state_dir)
     return live, await asyncio.to_thread(services.group_whitelists().all)
 
 
@@ -48,14 +48,15 @@ async def change_whitelist(
 ) -> WhitelistChanged:
     """Changes the whitelist or a group's list; it is in effect when this returns, but on the nodes that are named."""
     services.require_docker()
-    await asyncio.to_thread(services.squid().whitelist)  # refuses at once where there is no Squid
+    state_dir = services.settings.site.state_dir
+    await asyncio.to_thread(live_configuration, state_dir)  # refuses at once where there is no Squid
     variables = {"whitelist_domains": entries, "whitelist_state": str(state), "whitelist_group": group or ""}
     job = await asyncio.to_thread(services.jobs.create, "whitelist", [], variables, caller.name)
     ended = await submit_and_wait(services, caller, job)
     services.audit.write(caller.name, "whitelist", None, ended.state, job.id)
     raise_for(ended)
     if group is None:
-        domains = (await asyncio.to_thread(services.squid().whitelist)).entries
+        domains = (await asyncio.to_thread(live_configuration, state_dir)).entries
     else:
         domains = (await asyncio.to_thread(services.group_whitelists().all)).get(group, ())
     behind = ended.results.get("squid_whitelist", {}).get("nodes_behind")

@@ -20,9 +20,7 @@ from atelier.database.workspace_store import WorkspaceStore
 from atelier.egress.categories import read_categories
 from atelier.egress.clients import write_client_map
 from atelier.egress.group_whitelists import GroupWhitelists
-from atelier.egress.squid import Squid
 from atelier.egress.squid_log import LogEntry, last_requests_anywhere
-from atelier.engine.client import Engine
 from atelier.gateway.haproxy import Gateway
 from atelier.gateway.port_access import port_routes
 from atelier.recordings.folders import Recorded, recorded_anywhere
@@ -141,15 +139,6 @@ class Services:
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
         Gateway(self.settings.site.state_dir, self.locks, "ports.map").sync(lambda: port_routes(self.store))
-
-    def squid(self) -> Squid:
-        """Squid's files, to be read; its container is the playbooks' business."""
-
-        def no_engine() -> Engine:
-            raise AssertionError("reading needs no engine")
-
-        site = self.settings.site
-        return Squid(site.state_dir, site.instance, no_engine, self.settings.ready_timeout)
 
     def group_whitelists(self) -> GroupWhitelists:
         return GroupWhitelists(self.settings.site.state_dir, self.settings.ready_timeout)

@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import AtelierError, invalid
 from .domain_names import public_suffixes
 
 OTHER = "Other"
@@ -81,8 +80,4 @@ def read_categories(extension: Mapping[str, Any] | None = None, *, git_host: str
 
 
 def _no_extension(category: object) -> AtelierError:
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        Message("settings.categories", category=str(category)[:60]),
-        field="domain_categories",
-    )
+    return invalid("settings.categories", "domain_categories", category=str(category)[:60])

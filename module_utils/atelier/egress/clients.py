@@ -46,6 +46,5 @@ def write_client_map(site: Site, store: WorkspaceStore, locks: Locks) -> None:
             # Each proxy runs as its own user.
             write_atomically(file, data, mode=0o644)
         except OSError as error:
-            raise AtelierError(
-                Code.EGRESS_ERROR, Message("file_not_written", file=file, why=error), field="site.state_dir"
-            ) from error
+            why = Message("file_not_written", file=file, why=error)
+            raise AtelierError(Code.EGRESS_ERROR, why, field="site.state_dir") from error

@@ -41,9 +41,8 @@ class GroupWhitelists:
         """Like Squid.change, for a group's list. Takes effect within seconds, whether Squid runs or not; ``raw`` has
         one entry per line."""
         if not self._path.parent.is_dir():
-            raise AtelierError(
-                Code.SERVICE_UNAVAILABLE, Message("squid.no_folder", folder=self._path.parent), field="site.state_dir"
-            )
+            missing = Message("squid.no_folder", folder=self._path.parent)
+            raise AtelierError(Code.SERVICE_UNAVAILABLE, missing, field="site.state_dir")
         with self._locks.whitelist(self._wait * 2):
             groups = self.all()
             before = groups.get(group, ())
@@ -60,8 +59,5 @@ class GroupWhitelists:
             raise self._unusable(error.strerror or type(error).__name__) from error
 
     def _unusable(self, reason: str) -> AtelierError:
-        return AtelierError(
-            Code.SQUID_ERROR,
-            Message("squid.group_lists_unusable", folder=self._path, reason=reason),
-            field="site.state_dir",
-        )
+        why = Message("squid.group_lists_unusable", folder=self._path, reason=reason)
+        return AtelierError(Code.SQUID_ERROR, why, field="site.state_dir")

@@ -18,7 +18,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..engine.client import Engine
 from ..engine.models import File
-from .running_squid import RECONFIGURE, SquidText, complaint, is_accepted, parse_command
+from .squid_config import RECONFIGURE, Configuration, complaint, is_accepted, live_configuration, parse_command
 
 _CONFIGURATION = PurePosixPath("/srv/squid/squid.conf")
 _GROUPS = PurePosixPath("/srv/squid/groups.json")
@@ -37,31 +37,20 @@ class Lists:
     """The files of every machine's proxies: Squid's configuration, the groups' lists, and the workspace of each
     address."""
 
-    configuration: SquidText
+    configuration: Configuration
     groups: bytes
     clients: bytes
 
     @classmethod
     def read(cls, state_dir: Path, clients: bytes) -> Lists:
-        """Reads the lists of the controller's Squid. Raises SERVICE_UNAVAILABLE if they are missing."""
-        folder = state_dir / "squid"
-        try:
-            configuration = SquidText((folder / "squid.conf").read_text())
-            groups = folder / "groups.json"
-            return cls(configuration, groups.read_bytes() if groups.exists() else b"{}", clients)
-        except FileNotFoundError as error:
-            raise AtelierError(
-                Code.SERVICE_UNAVAILABLE, Message("squid.no_files", folder=folder), field="site.state_dir"
-            ) from error
+        """Reads the lists of the controller's Squid. Raises as ``live_configuration``."""
+        groups = state_dir / "squid" / "groups.json"
+        return cls(live_configuration(state_dir), groups.read_bytes() if groups.exists() else b"{}", clients)
 
     @property
     def files(self) -> dict[PurePosixPath, bytes]:
         """The files in the order of writing: lists before clients, because an unknown client has no access."""
-        return {
-            _CONFIGURATION: self.configuration.text.encode(),
-            _GROUPS: self.groups,
-            _CLIENTS: self.clients,
-        }
+        return {_CONFIGURATION: self.configuration.text.encode(), _GROUPS: self.groups, _CLIENTS: self.clients}
 
 
 class NodeSquid:

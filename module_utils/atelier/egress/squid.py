@@ -6,7 +6,6 @@ A change writes a candidate file, has Squid check it (``squid -k parse``), renam
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,8 +17,15 @@ from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import Message
 from ..engine.client import Engine
-from .running_squid import RECONFIGURE, complaint, is_accepted, parse_command
-from .squid_config import Configuration
+from .squid_config import (
+    RECONFIGURE,
+    Configuration,
+    complaint,
+    is_accepted,
+    no_files,
+    parse_command,
+    read_configuration,
+)
 from .whitelist import BASE, WhitelistMode, plan_whitelist
 
 # Where the container sees the folder (roles/squid).
@@ -56,13 +62,6 @@ class Squid:
         self._locks = Locks(state_dir)
         self._wait = wait
 
-    def whitelist(self) -> Configuration:
-        """The content of the file: ``entries`` and ``section``. Raises SERVICE_UNAVAILABLE without Squid's files."""
-        live = self._read(self._live)
-        if live is None:
-            raise self._missing()
-        return live
-
     def change(self, named: tuple[str, ...], state: WhitelistMode, *, check_mode: bool) -> WhitelistChange:
         """Makes the global whitelist hold the named entries (normalised), none of them, or exactly them.
 
@@ -70,22 +69,19 @@ class Squid:
         SQUID_ERROR with Squid's message if it rejects the change; the file is then unchanged.
         """
         if not self._folder.is_dir():
-            raise self._missing()
+            raise no_files(self._folder)
         with self._locks.whitelist(self._wait * 2):
-            frame = self._read(self._folder / "squid.conf.frame")
+            frame = read_configuration(self._folder / "squid.conf.frame")
             if frame is None:
-                raise self._missing()
-            live = self._read(self._live)
+                raise no_files(self._folder)
+            live = read_configuration(self._live)
             before = live.entries if live else ()
             wanted = Configuration.composed(frame.text, plan_whitelist(before, named, state, BASE))
-            changed = live != wanted or not self._holds(wanted)
+            # A stopped Squid will load the file when it is started.
+            changed = live != wanted or not (wanted.is_running() or not self._container_runs())
             if changed and not check_mode:
                 self._apply(live, wanted)
         return WhitelistChange(changed, before, wanted.entries, wanted.section)
-
-    def _holds(self, live: Configuration) -> bool:
-        """Whether nothing is left to do: Squid runs this configuration, or will load it when it is started."""
-        return live.is_running() or not self._container_runs()
 
     def _apply(self, live: Configuration | None, wanted: Configuration) -> None:
         for leftover in self._folder.glob(".squid.conf*"):  # of writers that were killed
@@ -103,15 +99,10 @@ class Squid:
             said = complaint(self._engine.logs(self._container, _LOG_LINES))
             restored = self._roll_back()
         except OSError as error:
-            raise AtelierError(
-                Code.SQUID_ERROR,
-                Message("squid.files_unusable", folder=self._folder, why=error.strerror),
-                field="site.state_dir",
-            ) from error
-        raise AtelierError(
-            Code.SQUID_ERROR,
-            Message("squid.too_slow", seconds=self._wait, said=said, restored=restored, container=self._container),
-        )
+            why = Message("squid.files_unusable", folder=self._folder, why=error.strerror)
+            raise AtelierError(Code.SQUID_ERROR, why, field="site.state_dir") from error
+        params = {"seconds": self._wait, "said": said, "restored": restored, "container": self._container}
+        raise AtelierError(Code.SQUID_ERROR, Message("squid.too_slow", **params))
 
     def _parse(self) -> None:
         """Has Squid read the candidate. Raises SQUID_ERROR with its words; the live file is untouched then."""
@@ -133,18 +124,16 @@ class Squid:
         return True
 
     def _note_good(self, running: Configuration) -> None:
-        if self._read(self._good) != running:
+        if read_configuration(self._good) != running:
             write_atomically(self._good, running.text.encode(), mode=0o644)
 
     def _roll_back(self) -> str:
         """Restores the last configuration that Squid ran; returns the outcome as a sentence."""
-        good = self._read(self._good)
+        good = read_configuration(self._good)
         if good is None:
             return Message("squid.no_earlier")
         write_atomically(self._live, good.text.encode(), mode=0o644)
-        if self._reconfigured(good):
-            return Message("squid.previous_runs")
-        return Message("squid.previous_fails")
+        return Message("squid.previous_runs" if self._reconfigured(good) else "squid.previous_fails")
 
     def _inside(self, command: Sequence[str]) -> tuple[int, str]:
         """Runs a command in the container, which may be starting again at this moment."""
@@ -152,9 +141,8 @@ class Squid:
         while True:
             try:
                 if not self._container_runs():
-                    raise AtelierError(
-                        Code.SERVICE_UNAVAILABLE, Message("squid.not_running", container=self._container)
-                    )
+                    stopped = Message("squid.not_running", container=self._container)
+                    raise AtelierError(Code.SERVICE_UNAVAILABLE, stopped)
                 return self._engine.execute(self._container, command, seconds=_COMMAND_SECONDS)
             except AtelierError as error:
                 if error.code is not Code.ENGINE_ERROR or time.monotonic() >= deadline:
@@ -168,20 +156,3 @@ class Squid:
     @property
     def _engine(self) -> Engine:
         return self._open_engine()
-
-    def _read(self, path: Path) -> Configuration | None:
-        try:
-            return Configuration(path.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise AtelierError(
-                Code.SQUID_ERROR,
-                Message("squid.file_unreadable", path=path, kind=type(error).__name__),
-                field="site.state_dir",
-            ) from error
-
-    def _missing(self) -> AtelierError:
-        return AtelierError(
-            Code.SERVICE_UNAVAILABLE, Message("squid.no_files", folder=os.fspath(self._folder)), field="site.state_dir"
-        )

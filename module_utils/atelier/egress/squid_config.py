@@ -1,25 +1,45 @@
-"""squid.conf consists of the role's frame and the whitelist's section in it.
+"""squid.conf, and the configuration that a running Squid uses.
 
-The frame is ``squid.conf.frame`` in the same folder. ``@whitelist@`` is replaced by the section, and ``@digest@`` by
-the digest of the whole file: the running Squid returns it to requests from the host, which shows the configuration that
-it applied.
+squid.conf consists of the role's frame, ``squid.conf.frame`` in the same folder, and the whitelist's section in it. In
+the frame ``@whitelist@`` is replaced by the section, and ``@digest@`` by the digest of the whole file: the running
+Squid returns it to requests from the host, which shows the configuration that it applied.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from .running_squid import SquidText
+from ..common.errors import AtelierError, Code
+from ..common.messages import Message
 from .whitelist import find_section, parse_section, render_section
 
 _WHITELIST, _DIGEST = "@whitelist@\n", "@digest@"
+_PROGRAM = "/usr/sbin/squid"
+# Of the image: no more than where the running Squid's number stands. Reading all of squid.conf for that takes long.
+RECONFIGURE = (_PROGRAM, "-k", "reconfigure", "-f", "/etc/squid/signal.conf")
+_LISTENS = re.compile(r"^http_port (\S+):(\d+)", re.MULTILINE)
+# RFC 2606 reserves .invalid. squid.conf's frame answers this address with a redirect that contains the digest.
+_QUESTION = "http://configuration.invalid/"
+_TELLS = re.compile(rf"{re.escape(_QUESTION)}([0-9a-f]{{16}})")
+_ANSWER_SECONDS = 2
+# "2026/11/24 17:52:31| FATAL: Bungled ..."; kid processes add " kid1".
+_COMPLAINT = re.compile(
+    r"^(?:[\d/]+ [\d:]+(?: kid\d+)?\| ?)?((?:FATAL|ERROR|Bungled).*|.*: unrecognized: .*)", re.MULTILINE
+)
+_SHOWN_COMPLAINTS = 3
 
 
 @dataclass(frozen=True)
-class Configuration(SquidText):
-    """The text of a squid.conf, with its whitelist."""
+class Configuration:
+    """The text of a squid.conf."""
+
+    text: str
 
     @classmethod
     def composed(cls, frame: str, entries: Sequence[str]) -> Configuration:
@@ -34,3 +54,71 @@ class Configuration(SquidText):
     @property
     def entries(self) -> tuple[str, ...]:
         return parse_section(self.section)
+
+    @property
+    def digest(self) -> str | None:
+        found = _TELLS.search(self.text)
+        return found[1] if found else None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The address and port that Squid listens on; None if the text has none."""
+        found = _LISTENS.search(self.text)
+        return (found[1], int(found[2])) if found else None
+
+    def is_running(self) -> bool:
+        """Whether the running Squid uses exactly this configuration."""
+        return self.address is not None and self.digest is not None and _ask(*self.address) == self.digest
+
+
+def read_configuration(path: Path) -> Configuration | None:
+    """The file's configuration; None without the file. Raises SQUID_ERROR for one that can't be read."""
+    try:
+        return Configuration(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        why = Message("squid.file_unreadable", path=path, kind=type(error).__name__)
+        raise AtelierError(Code.SQUID_ERROR, why, field="site.state_dir") from error
+
+
+def live_configuration(state_dir: Path) -> Configuration:
+    """The configuration that the installation's Squid starts with. Raises SERVICE_UNAVAILABLE if there is none, and
+    SQUID_ERROR."""
+    found = read_configuration(state_dir / "squid" / "squid.conf")
+    if found is None:
+        raise no_files(state_dir / "squid")
+    return found
+
+
+def no_files(folder: Path) -> AtelierError:
+    return AtelierError(Code.SERVICE_UNAVAILABLE, Message("squid.no_files", folder=folder), field="site.state_dir")
+
+
+def parse_command(file: PurePosixPath) -> list[str]:
+    """Has Squid check a file of its container; see ``is_accepted``."""
+    return [_PROGRAM, "-k", "parse", "-f", str(file)]
+
+
+def is_accepted(code: int, output: str) -> bool:
+    """Whether Squid took the file that ``parse_command`` named. Its exit status is 0 even after some fatal errors."""
+    return code == 0 and "FATAL:" not in output
+
+
+def complaint(output: str) -> str:
+    """The last error messages in Squid's output."""
+    complaints = [*dict.fromkeys(found.strip() for found in _COMPLAINT.findall(output))][-_SHOWN_COMPLAINTS:]
+    return "; ".join(complaint[:300] for complaint in complaints) or Message("squid.no_reason")
+
+
+def _ask(host: str, port: int) -> str | None:
+    """Returns the digest that the Squid at this address reports, or None."""
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", _QUESTION)
+        location = connection.getresponse().getheader("Location", "")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return urlsplit(location).path.removeprefix("/") or None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from .domain_names import NotADomain, normalised, shown
 
@@ -42,6 +42,20 @@ def normalise(domains: Sequence[str], field: str = "domains") -> tuple[str, ...]
     """
     if len(domains) > MAX_DOMAINS:
         raise _too_many(len(domains), field)
+    entries, faults = _parsed(domains)
+    if faults:
+        raise _refused(faults, field)
+    return entries
+
+
+def allowable(domains: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The entries for those of these names that can be allowed (recorded ones, say), and the names that can't."""
+    entries, faults = _parsed(domains)
+    return entries, tuple(text for _, text, _ in faults)
+
+
+def _parsed(domains: Iterable[str]) -> tuple[tuple[str, ...], list[tuple[int, str, NotADomain]]]:
+    """The entries for the valid ones, and the others, each with its index and what is wrong with it."""
     entries: set[str] = set()
     faults: list[tuple[int, str, NotADomain]] = []
     for index, text in enumerate(domains):
@@ -49,21 +63,7 @@ def normalise(domains: Sequence[str], field: str = "domains") -> tuple[str, ...]
             entries.add(f".{normalised(text)}")
         except NotADomain as fault:
             faults.append((index, text, fault))
-    if faults:
-        raise _refused(faults, field)
-    return without_covered(entries)
-
-
-def allowable(domains: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The entries for those of these names that can be allowed (recorded ones, say), and the names that can't."""
-    entries: set[str] = set()
-    others: list[str] = []
-    for text in domains:
-        try:
-            entries.add(f".{normalised(text)}")
-        except NotADomain:
-            others.append(text)
-    return without_covered(entries), tuple(others)
+    return without_covered(entries), faults
 
 
 def without_covered(entries: Collection[str]) -> tuple[str, ...]:
@@ -99,17 +99,11 @@ def plan_whitelist(
     for entry in named:
         above = covering(kept, entry)
         if above is not None:
-            fault = "domain_in_base" if above in base else "domain_below"
-            message = Message(fault, entry=entry, **({} if above in base else {"above": above}))
-            raise AtelierError(Code.VALIDATION_ERROR, message, field="domains", value=entry)
+            id = "domain_in_base" if above in base else "domain_below"
+            raise invalid(id, "domains", entry=entry, value=entry, above=above)
         below = [other for other in base if covering({entry}, other)]
         if below:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("domain_always_allowed", entry=entry, base=below[0]),
-                field="domains",
-                value=entry,
-            )
+            raise invalid("domain_always_allowed", "domains", entry=entry, value=entry, base=below[0])
     return without_covered(kept)
 
 
@@ -136,11 +130,7 @@ def _checked_size(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _too_many(count: int, field: str) -> AtelierError:
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        Message("input.too_many_domains", field=field, count=count, most=MAX_DOMAINS),
-        field=field,
-    )
+    return invalid("input.too_many_domains", field, count=count, most=MAX_DOMAINS)
 
 
 def _refused(faults: Sequence[tuple[int, str, NotADomain]], field: str) -> AtelierError:
