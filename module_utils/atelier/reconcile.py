@@ -36,7 +36,7 @@ from .gateway.aliases import alias_routes
 from .gateway.haproxy import compare_routes
 from .gateway.port_access import port_routes
 from .git.client import open_forge, seats_of
-from .recordings.folders import folder_on_node, recorded_on_node
+from .recordings.folders import NodeFolder, recorded_on_node
 from .workshop import rehearsal
 from .workspaces.checkpoint_images import (
     Checkpoint,
@@ -564,7 +564,7 @@ def _leftover_recordings(context: NodeContext, living: Collection[str]) -> list[
 
     def remove(id: str) -> None:
         if context.store.find(id=id) is None:
-            folder_on_node(context.site, context.engine, id).remove()
+            NodeFolder(context.site, context.engine, id).remove()
 
     return [
         Drift(

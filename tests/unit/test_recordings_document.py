@@ -135,7 +135,9 @@ def test_odd_records_are_documented_as_far_as_they_go() -> None:
         "parsed_request": {"messages": "x", "parameters": 3},
         "parsed_response": {"usage": [], "content": None},
     }
-    assert write_document([bare, odd, bare | {"parsed_request": None}], kind="detailed").conversation_count == 3
+    odder = bare | {"parsed_request": {"messages": [said("user", "x")], "parameters": {"previous_response_id": [1]}}}
+    kept = [bare, odd, bare | {"parsed_request": None}, odder]
+    assert write_document(kept, kind="detailed").conversation_count == 4
     assert write_document([]).text.startswith("# AI Session Documentation")
 
 

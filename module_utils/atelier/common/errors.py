@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .messages import Message
+from .texts import TEXTS
 
 
 class Code(StrEnum):
@@ -99,10 +100,12 @@ class AtelierError(Exception):
 
 
 def invalid(id: str, field: str, **params: object) -> AtelierError:
-    """VALIDATION_ERROR for the parameter ``field``, with the message of that code. Its parameter ``value``, if it has
-    one, is in the details, too."""
+    """VALIDATION_ERROR for the parameter ``field``. ``params`` are for the message of that code, whose text may also
+    name the field; ``value``, if given, is in the details, too."""
+    text = TEXTS[id] + TEXTS.get(f"{id}.remedy", "")
+    named = {name: value for name, value in (params | {"field": field}).items() if f"{{{name}" in text}
     details = {"value": params["value"]} if "value" in params else {}
-    return AtelierError(Code.VALIDATION_ERROR, Message(id, field=field, **params), field=field, **details)
+    return AtelierError(Code.VALIDATION_ERROR, Message(id, **named), field=field, **details)
 
 
 @contextmanager

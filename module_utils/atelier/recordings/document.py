@@ -5,13 +5,13 @@ Each request to an LLM repeats the whole conversation so far; only new messages 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import invalid
 from .markdown import code, fenced
 
 KINDS = ("clean", "detailed")
@@ -36,29 +36,19 @@ class _Session:
     started: str
     exchanges: int = 0
     models: list[str] = field(default_factory=list)
-    tokens: dict[str, int] = field(default_factory=dict)
+    tokens: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
     # The messages of both sides so far, and the answers' ids, which later requests may refer to.
     transcript: list[tuple[str, str]] = field(default_factory=list)
     answers: set[str] = field(default_factory=set)
 
 
-def check_kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.document", value=kind[:20], known=", ".join(KINDS)),
-            field="type",
-            value=kind[:20],
-        )
-    return kind
-
-
 def write_document(conversations: Iterable[Mapping[str, Any]], *, kind: str = "clean", name: str = "") -> Document:
     """Writes a document. ``conversations``: oldest first, as from recordings.all_conversations; ``name``: the
     workspace's, for the title. ``clean`` has the messages and the names of used tools; ``detailed`` also system
     prompts, thoughts, settings, times and tokens of each call. Raises VALIDATION_ERROR for another kind."""
-    check_kind(kind)
+    if kind not in KINDS:
+        raise invalid("input.document", "type", value=kind[:20], known=", ".join(KINDS))
     sessions: list[_Session] = []
     count = left_out = size = 0
     for conversation in conversations:
@@ -85,14 +75,16 @@ def write_document(conversations: Iterable[Mapping[str, Any]], *, kind: str = "c
 
 
 def _summary(sessions: list[_Session], count: int, name: str) -> list[str]:
-    totals = {key: sum(session.tokens.get(key, 0) for session in sessions) for key in ("input", "output", "total")}
+    tokens = Counter[str]()
+    for session in sessions:
+        tokens.update(session.tokens)
     models = list(dict.fromkeys(model for session in sessions for model in session.models))
     return [
         *([f"- Workspace: {code(name)}"] if name else []),
         f"- Sessions: {len(sessions)}",
         f"- Conversations: {count}",
         f"- Models: {', '.join(map(code, models)) or 'none'}",
-        f"- Tokens: {_tokens(totals)}",
+        f"- Tokens: {_tokens(tokens)}",
     ]
 
 
@@ -107,10 +99,9 @@ def _session_summary(session: _Session) -> list[str]:
 def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _Session:
     """The session that it continues: the same first message, or a reference to its answer, and no long gap."""
     time = _time(conversation)
-    request = _mapping(conversation.get("parsed_request"))
     messages = _messages(conversation)
     first = _key(messages[0]) if messages else ("", "")
-    previous = _mapping(request.get("parameters")).get("previous_response_id")
+    previous = _previous_answer(conversation)
     for session in reversed(sessions):
         if time - session.last_time < _SESSION_GAP and (session.first_message == first or previous in session.answers):
             session.last_time = max(time, session.last_time)
@@ -120,18 +111,17 @@ def _session_of(conversation: Mapping[str, Any], sessions: list[_Session]) -> _S
 
 
 def _add(session: _Session, conversation: Mapping[str, Any], kind: str) -> None:
-    request = _mapping(conversation.get("parsed_request"))
     response = _mapping(conversation.get("parsed_response"))
     session.exchanges += 1
     model = str(conversation.get("model") or response.get("model") or "")
     if model and model not in session.models:
         session.models.append(model)
     usage = _mapping(response.get("usage"))
-    for name in ("input", "output", "total"):
-        session.tokens[name] = session.tokens.get(name, 0) + _number(usage.get(f"{name}_tokens"))
+    tokens = Counter({name: _number(usage.get(f"{name}_tokens")) for name in ("input", "output", "total")})
+    session.tokens.update(tokens)
     if kind == "detailed":
-        session.lines += _details(conversation, request, response, usage, is_first=session.exchanges == 1)
-    for message in _new_messages(session, request, conversation):
+        session.lines += _details(conversation, tokens, is_first=session.exchanges == 1)
+    for message in _new_messages(session, conversation):
         session.lines += _message_lines(message, kind)
     answer = {"role": "assistant", **response}
     session.lines += _message_lines(answer, kind)
@@ -144,13 +134,11 @@ def _add(session: _Session, conversation: Mapping[str, Any], kind: str) -> None:
         session.answers.add(str(identifier))
 
 
-def _new_messages(
-    session: _Session, request: Mapping[str, Any], conversation: Mapping[str, Any]
-) -> list[Mapping[str, Any]]:
+def _new_messages(session: _Session, conversation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns the request's new messages, and adds them to the session."""
     messages = _messages(conversation)
     keys = [_key(message) for message in messages]
-    if _mapping(request.get("parameters")).get("previous_response_id") in session.answers and session.answers:
+    if _previous_answer(conversation) in session.answers:
         session.transcript += keys
         return messages
     known = 0
@@ -164,15 +152,9 @@ def _new_messages(
     return messages[known:]
 
 
-def _details(
-    conversation: Mapping[str, Any],
-    request: Mapping[str, Any],
-    response: Mapping[str, Any],
-    usage: Mapping[str, Any],
-    *,
-    is_first: bool,
-) -> list[str]:
-    tokens = {name: _number(usage.get(f"{name}_tokens")) for name in ("input", "output", "total")}
+def _details(conversation: Mapping[str, Any], tokens: Counter[str], *, is_first: bool) -> list[str]:
+    request = _mapping(conversation.get("parsed_request"))
+    response = _mapping(conversation.get("parsed_response"))
     lines = ["", f"### Call at {code(str(conversation.get('timestamp')))}", ""]
     lines.append(f"- Address: {code(str(conversation.get('url')))}")
     lines.append(f"- Model: {code(str(conversation.get('model')))}")
@@ -218,6 +200,13 @@ def _messages(conversation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
+def _previous_answer(conversation: Mapping[str, Any]) -> str | None:
+    """The id of the answer that the request continues; None for one that repeats the conversation."""
+    parameters = _mapping(_mapping(conversation.get("parsed_request")).get("parameters"))
+    id = parameters.get("previous_response_id")
+    return id if isinstance(id, str) else None
+
+
 def _key(message: Mapping[str, Any]) -> tuple[str, str]:
     return str(message.get("role") or "user"), str(message.get("content") or "").strip()
 
@@ -234,5 +223,5 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _tokens(tokens: Mapping[str, int]) -> str:
-    return f"{tokens.get('input', 0)} in, {tokens.get('output', 0)} out, {tokens.get('total', 0)} in all"
+def _tokens(tokens: Counter[str]) -> str:
+    return f"{tokens['input']} in, {tokens['output']} out, {tokens['total']} in all"

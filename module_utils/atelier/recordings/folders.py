@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
@@ -44,26 +44,6 @@ _DELETE = 'cd "/recordings/$1/conversations" || exit 1; shift; /bin/rm -f "$@"'
 _REMOVE = '/bin/rm -rf "/recordings/$1"'
 
 
-class Folder(Protocol):
-    """One workspace's recordings on one machine."""
-
-    def names(self) -> Sequence[str]:
-        """The names of all files in the conversations' folder, unsorted, including foreign ones."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file; 0 if it is gone."""
-
-    def contents(self, names: Sequence[str], limit: int) -> Iterator[bytes]:
-        """The first ``limit`` bytes of each of these files; nothing for one that is gone."""
-
-    def domains(self) -> bytes: ...
-
-    def delete(self, names: Sequence[str]) -> None: ...
-
-    def remove(self) -> bool:
-        """Removes everything, and says whether there was anything."""
-
-
 @dataclass(frozen=True)
 class Recorded:
     """All folders of a workspace, the controller's first, and the machines that did not answer."""
@@ -75,7 +55,7 @@ class Recorded:
     @classmethod
     def here(cls, state_dir: Path, workspace_id: str) -> Recorded:
         """The recordings on this machine only."""
-        return cls(workspace_id, [_Here(state_dir / "recordings" / check_id(workspace_id))])
+        return cls(workspace_id, [LocalFolder(state_dir / "recordings" / check_id(workspace_id))])
 
 
 def recorded_anywhere(site: Site, engine_of: Callable[[str], Engine], workspace_id: str) -> Recorded:
@@ -83,15 +63,10 @@ def recorded_anywhere(site: Site, engine_of: Callable[[str], Engine], workspace_
     here = Recorded.here(site.state_dir, workspace_id)
 
     def open_folder(node: str) -> Folder:
-        return folder_on_node(site, engine_of(node), workspace_id)
+        return NodeFolder(site, engine_of(node), workspace_id)
 
     found, failures = ask_all([node.name for node in site.nodes], open_folder)
     return Recorded(workspace_id, [*here.folders, *(found[name] for name in sorted(found))], sorted(failures))
-
-
-def folder_on_node(site: Site, engine: Engine, workspace_id: str) -> Folder:
-    """Opens a workspace's folder on a node. Raises the engine's errors."""
-    return _OnNode(engine, _recorder(site), workspace_id)
 
 
 def recorded_on_node(site: Site, engine: Engine) -> list[str]:
@@ -122,27 +97,32 @@ def _recorder(site: Site) -> str:
     return f"{site.instance}-recorder"
 
 
-class _Here:
+class LocalFolder:
+    """A workspace's recordings on this machine."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._conversations = folder / "conversations"
 
     def names(self) -> Sequence[str]:
+        """The names of all files in the conversations' folder, unsorted, including foreign ones."""
         try:
             with os.scandir(self._conversations) as entries:
                 return [entry.name for entry in entries]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise unusable(error) from error
+            raise _unusable(error.strerror) from error
 
     def size(self, name: str) -> int:
+        """Bytes of a file; 0 if it is gone."""
         try:
             return (self._conversations / name).stat().st_size
         except OSError:
             return 0
 
     def contents(self, names: Sequence[str], limit: int) -> Iterator[bytes]:
+        """The first ``limit`` bytes of each of these files; nothing for one that is gone."""
         return (_read(self._conversations / name, limit) for name in names)
 
     def domains(self) -> bytes:
@@ -153,9 +133,10 @@ class _Here:
             for name in names:
                 (self._conversations / name).unlink(missing_ok=True)
         except OSError as error:
-            raise unusable(error) from error
+            raise _unusable(error.strerror) from error
 
     def remove(self) -> bool:
+        """Removes everything, and says whether there was anything."""
         for _ in range(3):  # the recorder may put a file in between
             try:
                 shutil.rmtree(self._folder)
@@ -165,14 +146,14 @@ class _Here:
                 failure = error
             else:
                 return True
-        raise unusable(failure) from failure
+        raise _unusable(failure.strerror) from failure
 
 
-class _OnNode:
-    """A folder on a node. Its list of files is read once, when it is opened."""
+class NodeFolder:
+    """The same on a node. The list of files is read once, when it is opened. Raises the engine's errors."""
 
-    def __init__(self, engine: Engine, container: str, workspace_id: str) -> None:
-        self._engine, self._container, self._id = engine, container, check_id(workspace_id)
+    def __init__(self, site: Site, engine: Engine, workspace_id: str) -> None:
+        self._engine, self._container, self._id = engine, _recorder(site), check_id(workspace_id)
         listed = self._run(_LIST, str(MOST_BYTES // 4), seconds=_SECONDS, limit=_MOST_LISTED)
         names, _, domains = listed.partition("\0")
         entries = [line.rpartition(" ") for line in names.splitlines()]
@@ -208,13 +189,14 @@ class _OnNode:
 
     def _in_portions(self, names: Sequence[str], limit: int) -> Iterator[list[str]]:
         some: list[str] = []
-        room = _MOST_AT_ONCE
+        used = 0
         for name in names:
-            room -= min(self.size(name), limit)
-            if some and room < 0:
+            size = min(self.size(name), limit)
+            if some and used + size > _MOST_AT_ONCE:
                 yield some
-                some, room = [], _MOST_AT_ONCE - min(self.size(name), limit)
+                some, used = [], 0
             some.append(name)
+            used += size
         if some:
             yield some
 
@@ -222,7 +204,7 @@ class _OnNode:
         command = [*_SHELL, script, "recordings", self._id, *arguments]
         code, output = self._engine.execute(self._container, command, seconds=seconds, limit=limit)
         if code != 0:
-            raise AtelierError(Code.INTERNAL_ERROR, Message("recordings_unusable", why=output.strip()[-200:]))
+            raise _unusable(output.strip()[-200:])
         return output
 
 
@@ -233,8 +215,11 @@ def _read(path: Path, limit: int) -> bytes:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return b""
     except OSError as error:
-        raise unusable(error) from error
+        raise _unusable(error.strerror) from error
 
 
-def unusable(error: OSError) -> AtelierError:
-    return AtelierError(Code.INTERNAL_ERROR, Message("recordings_unusable", why=error.strerror))
+def _unusable(why: str | None) -> AtelierError:
+    return AtelierError(Code.INTERNAL_ERROR, Message("recordings_unusable", why=why))
+
+
+Folder = LocalFolder | NodeFolder

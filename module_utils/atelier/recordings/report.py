@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..common.egress_modes import Capability, modes_that_can
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import invalid
 from ..common.models import Workspace
 from ..egress.categories import Categories
-from .document import check_kind, write_document
+from .document import write_document
 from .folders import Recorded
 from .store import all_conversations, count_conversations, domains
 
@@ -19,12 +18,8 @@ def check_recorded(workspace: Workspace) -> Workspace:
     """Raises VALIDATION_ERROR for a workspace whose traffic does not pass the recorder."""
     if not workspace.proxy_mode.can(Capability.RECORD):
         modes = " or ".join(modes_that_can(Capability.RECORD))
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("nothing_recorded", name=workspace.name, mode=workspace.proxy_mode, modes=modes),
-            field="name",
-            value=workspace.name,
-        )
+        name = workspace.name
+        raise invalid("nothing_recorded", "name", name=name, value=name, mode=workspace.proxy_mode, modes=modes)
     return workspace
 
 
@@ -36,7 +31,6 @@ def recorded_domains(recorded: Recorded, categories: Categories) -> dict[str, An
 
 def document(recorded: Recorded, workspace: Workspace, kind: str) -> dict[str, Any]:
     """``document``, the Markdown text, and ``conversation_count``."""
-    check_kind(kind)
     written = write_document(all_conversations(recorded), kind=kind, name=workspace.name)
     return {"document": written.text, "conversation_count": written.conversation_count}
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from .folders import MOST_BYTES, Folder, Recorded
 from .plain_json import plain
@@ -90,25 +90,15 @@ def count_conversations(recorded: Recorded) -> int:
     return len(_files(recorded))
 
 
-def check_timestamp(timestamp: str) -> str:
-    """A conversation's timestamp, as the recorder makes them. Raises VALIDATION_ERROR."""
-    if _TIMESTAMP.fullmatch(timestamp) and _is_time(timestamp):
-        return timestamp
-    raise AtelierError(
-        Code.VALIDATION_ERROR, Message("input.timestamp", value=timestamp[:40]), field="timestamp", value=timestamp[:40]
-    )
-
-
 def delete_conversation(recorded: Recorded, timestamp: str) -> None:
     """Deletes a conversation. Raises VALIDATION_ERROR for an invalid timestamp, NOT_FOUND if there is none with it."""
-    name = _file_name(check_timestamp(timestamp))
+    if not (_TIMESTAMP.fullmatch(timestamp) and _is_time(timestamp)):
+        raise invalid("input.timestamp", "timestamp", value=timestamp[:40])
+    name = _file_name(timestamp)
     having = [file for file in _files(recorded) if file.name == name]
     if not having:
-        raise AtelierError(
-            Code.NOT_FOUND,
-            Message("no_conversation", workspace=recorded.workspace_id, timestamp=timestamp),
-            field="timestamp",
-        )
+        missing = Message("no_conversation", workspace=recorded.workspace_id, timestamp=timestamp)
+        raise AtelierError(Code.NOT_FOUND, missing, field="timestamp")
     for file in having:
         file.folder.delete([name])
 
@@ -205,18 +195,11 @@ def _bound(date: str, field: str, whole_day: str) -> str:
             date += whole_day
         moment = datetime.fromisoformat(date)
     except ValueError as error:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("input.date", value=date[:40]), field=field, value=date[:40]
-        ) from error
+        raise invalid("input.date", field, value=date[:40]) from error
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.range", field=field, value=value, low=low, high=high),
-            field=field,
-            value=value,
-        )
+        raise invalid("input.range", field, value=value, low=low, high=high)
