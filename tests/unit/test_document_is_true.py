@@ -23,6 +23,7 @@ from atelier.database.claims import Bounds, Claims, Participant
 from atelier.database.intent import stopped_on_purpose
 from atelier.database.job_store import Jobs, JobState
 from atelier.database.workspace_store import WorkspaceStore
+from atelier.egress.squid_config import Configuration
 from atelier.engine.models import Size
 from atelier.gateway.aliases import Alias, put_alias
 from atelier.git.client import Repository
@@ -273,13 +274,14 @@ def with_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wor
     """As if Docker, Squid and the git server answered, and every playbook succeeded."""
     monkeypatch.setattr(_Follower, "run", lambda follower: setattr(follower, "available", True))
     monkeypatch.setattr(queue, "execute", lambda *_: _SUCCESSFUL)
-    live = SimpleNamespace(entries=(".debian.org",), section="acl whitelist")
-    monkeypatch.setattr(Services, "squid", lambda _: SimpleNamespace(whitelist=lambda: live))
     monkeypatch.setattr(containers_service, "_open_ports", lambda *_: {3000: True, 8082: True})
     monkeypatch.setattr(git, "open_forge", Git)
     monkeypatch.setattr(git_server, "open_forge", Git)
     made = World(tmp_path)
-    name = made.services.settings.site.container_name(made.ids["day"])
+    site = made.services.settings.site
+    (site.state_dir / "squid").mkdir()
+    (site.state_dir / "squid" / "squid.conf").write_text(Configuration.composed("@whitelist@\n", (".debian.org",)).text)
+    name = site.container_name(made.ids["day"])
     monkeypatch.setattr(containers_service, "open_engine", lambda *_, **__: DockerNow(name, made.ids["day"]))
     yield made
     made.close()
