@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ def base(api: Api) -> dict[str, Any]:
 @pytest.fixture
 def own(network: str) -> Iterator[Callable[..., Api]]:
     """Makes an API of an instance that only this test has; settings can be given. It is not started."""
+    with own_instance() as make:
+        yield make
+
+
+@contextmanager
+def own_instance() -> Iterator[Callable[..., Api]]:
     instance = make_instance("atelier-api-own", OWN_PART)
     made: list[Api] = []
 
@@ -80,10 +87,12 @@ def own(network: str) -> Iterator[Callable[..., Api]]:
         made.append(Api(instance, **settings))
         return made[-1]
 
-    yield make
-    for running in made:
-        running.close()
-    instance.remove()
+    try:
+        yield make
+    finally:
+        for running in made:
+            running.close()
+        instance.remove()
 
 
 @pytest.fixture

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from backports import zstd
 
+from tests.api.conftest import own_instance
 from tests.api.running import Api, is_error
 from tests.waiting import eventually
 
@@ -17,80 +20,120 @@ ADMIN = {"X-Forwarded-For": "203.0.113.9", "X-Admin-Password": "canary-admin-Hy5
 COLLECT, TEARDOWN = "/api/workshop/collect", "/api/workshop/teardown"
 
 
-def test_collected_and_torn_down(own: Callable[..., Api]) -> None:
-    api = own(workshop={"admin_password": ADMIN["X-Admin-Password"]}).start()
-    instance = api.instance
-    is_error(api.post(COLLECT), 404, "NOT_FOUND")
-    base = api.create("Workshop", group="workshop")
-    other = api.create("another", group="other")
-    ids, job = api.clone(base["id"], 2)
-    assert api.ended(job)["state"] == "successful"
-    first, second = (api.project(id) for id in ids)
-    instance.run_inside(first, "echo mine > work.txt")
-    assert api.post("/api/workshop/claim", {"name": "Max", "email": "max@example.com"}).status_code == 200
-    archive = f"{COLLECT}/{first['id']}/archive"
-    for method, path in (("POST", COLLECT), ("GET", COLLECT), ("GET", archive), ("POST", TEARDOWN)):
-        is_error(api.send(method, path, headers={"X-Forwarded-For": "203.0.113.9"}), 401, "UNAUTHORIZED")
-    is_error(api.get(archive), 404, "NOT_FOUND")
-    is_error(api.post(TEARDOWN, {"collected": "never"}), 400, None, "collected")
-    refused = is_error(api.post(TEARDOWN, headers=ADMIN), 409, "NOT_COLLECTED", "missing")
-    assert refused["details"]["missing"] == ["Workshop 1", "Workshop 2"]
+@dataclass(frozen=True)
+class Day:
+    """A workshop: its base, a seat that is claimed and has work, and one that is stopped; and another workspace."""
 
-    # One that does not run is collected as it is; and the API dies in the middle.
-    assert api.post(f"/api/projects/{second['id']}/stop").status_code == 200
-    job = begun(api, COLLECT)
-    is_error(api.post(COLLECT), 409, "WORKSPACE_BUSY", "job")
-    eventually(lambda: any(event["event"] == "progress" for event in api.stream_so_far(job)), "the first archive")
-    api.kill()
-    api.start()
-    ended = api.ended(job)
-    assert (ended["state"], ended["progress"]) == ("successful", {"done": 3, "total": 3})
-    assert [(seat["projectName"], seat["error"]) for seat in ended["seats"]] == [
-        *(("Workshop 1", None), ("Workshop 2", None), ("Workshop", None))
-    ]
-    assert "is not running" in ended["seats"][1]["warnings"][0]
-    shown = api.get(COLLECT, headers=ADMIN).json()
-    assert [(row["projectName"], row["isBase"], row["collected"]) for row in shown["workspaces"]] == [
-        *(("Workshop 1", False, True), ("Workshop 2", False, True), ("Workshop", True, True))
-    ]
-    entry = next(seat for seat in shown["seats"] if seat["projectId"] == first["id"])
-    answer = api.get(archive, headers=ADMIN)
-    assert answer.headers["content-disposition"] == f'attachment; filename="{entry["file"]}"'
-    assert (len(answer.content), hashlib.sha256(answer.content).hexdigest()) == (entry["bytes"], entry["sha256"])
-    assert read(answer.content, "workspace/work.txt") == b"mine\n"
+    api: Api
+    base: dict[str, Any]
+    works: dict[str, Any]
+    stopped: dict[str, Any]
+    other: dict[str, Any]
 
-    # An archive that was damaged since keeps all seats, and is taken again.
-    (damaged,) = (instance.state / "archives" / "workshop-workshop").glob(f"*_{second['id']}_*")
-    damaged.write_bytes(bytes(damaged.stat().st_size))
-    ended = api.ended(begun(api, TEARDOWN))
-    assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("failed", ["running", "stopped"])
-    assert "Workshop 2" in ended["error"]
-    assert api.ended(begun(api, COLLECT))["state"] == "successful"
-    job = begun(api, TEARDOWN)
-    eventually(lambda: api.status(first["id"]) == "absent", "the first seat is gone")
-    api.kill()
-    api.start()
-    ended = api.ended(job)
-    assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("successful", ["deleted", "deleted"])
-    assert {row["name"] for row in instance.rows()} == {"Workshop", "another"}
-    kept = {instance.container_name(base), instance.container_name(other)}
-    assert {container.name for container in instance.containers()} == kept
-    history = api.get("/api/workshop/claims", headers=ADMIN).json()
-    assert (history["claims"], [entry["email"] for entry in history["history"]]) == ([], ["max@example.com"])
-    # What was collected is still there, and nothing is left to do, but for the base.
-    assert read(api.get(archive).content, "workspace/work.txt") == b"mine\n"
-    is_error(api.post(TEARDOWN), 404, "NOT_FOUND")
-    assert api.ended(begun(api, TEARDOWN, base=True))["state"] == "successful"
-    assert [row["name"] for row in instance.rows()] == ["another"]
-    assert {entry["outcome"] for entry in api.audit("collect")} == {"successful"}
-    assert {entry["outcome"] for entry in api.audit("teardown")} >= {"successful", "failed: NOT_COLLECTED"}
+    @property
+    def archive(self) -> str:
+        """Where the first seat's archive is downloaded."""
+        return f"{COLLECT}/{self.works['id']}/archive"
 
-    # What nobody wants goes without.
-    base = api.create("Workshop", group="workshop")
-    (seat,), job = api.clone(base["id"], 1)
-    assert api.ended(job)["state"] == "successful"
-    assert api.ended(begun(api, TEARDOWN, collected="ignore"))["state"] == "successful"
-    assert api.status(seat) == "absent"
+
+@pytest.fixture(scope="class")
+def day(network: str) -> Iterator[Day]:
+    with own_instance() as own:
+        api = own(workshop={"admin_password": ADMIN["X-Admin-Password"]}).start()
+        base, other = api.create("Workshop", group="workshop"), api.create("another", group="other")
+        ids, job = api.clone(base["id"], 2)
+        assert api.ended(job)["state"] == "successful"
+        works, stopped = (api.project(id) for id in ids)
+        api.instance.run_inside(works, "echo mine > work.txt")
+        assert api.post("/api/workshop/claim", {"name": "Max", "email": "max@example.com"}).status_code == 200
+        assert api.post(f"/api/projects/{stopped['id']}/stop").status_code == 200
+        yield Day(api, base, works, stopped, other)
+
+
+class TestTheEnd:
+    """Of one workshop. The tests are in its order, each on what those before left; runs outlive the API."""
+
+    def test_only_the_operator_may(self, day: Day) -> None:
+        for method, path in (("POST", COLLECT), ("GET", COLLECT), ("GET", day.archive), ("POST", TEARDOWN)):
+            is_error(day.api.send(method, path, headers={"X-Forwarded-For": "203.0.113.9"}), 401, "UNAUTHORIZED")
+
+    def test_nothing_is_removed_before_it_is_collected(self, day: Day) -> None:
+        is_error(day.api.get(day.archive), 404, "NOT_FOUND")
+        is_error(day.api.post(TEARDOWN, {"collected": "never"}), 400, None, "collected")
+        assert _missing(day) == ["Workshop 1", "Workshop 2"]
+
+    def test_a_collect_goes_on_after_the_api_died(self, day: Day) -> None:
+        job = begun(day.api, COLLECT)
+        is_error(day.api.post(COLLECT), 409, "WORKSPACE_BUSY", "job")
+        # Its first archive.
+        eventually(lambda: any(event["event"] == "progress" for event in day.api.stream_so_far(job)), "progress")
+        day.api.kill()
+        day.api.start()
+        ended = day.api.ended(job)
+        assert (ended["state"], ended["progress"]) == ("successful", {"done": 3, "total": 3})
+        assert [(seat["projectName"], seat["error"]) for seat in ended["seats"]] == [
+            *(("Workshop 1", None), ("Workshop 2", None), ("Workshop", None))
+        ]
+        assert "is not running" in ended["seats"][1]["warnings"][0]
+
+    def test_archives_are_listed_and_downloaded(self, day: Day) -> None:
+        shown = day.api.get(COLLECT, headers=ADMIN).json()
+        assert [(row["projectName"], row["isBase"], row["collected"]) for row in shown["workspaces"]] == [
+            *(("Workshop 1", False, True), ("Workshop 2", False, True), ("Workshop", True, True))
+        ]
+        entry = next(seat for seat in shown["seats"] if seat["projectId"] == day.works["id"])
+        answer = day.api.get(day.archive, headers=ADMIN)
+        assert answer.headers["content-disposition"] == f'attachment; filename="{entry["file"]}"'
+        assert (len(answer.content), hashlib.sha256(answer.content).hexdigest()) == (entry["bytes"], entry["sha256"])
+        assert read(answer.content, "workspace/work.txt") == b"mine\n"
+
+    def test_a_damaged_archive_keeps_all_seats_until_it_is_taken_again(self, day: Day) -> None:
+        (damaged,) = (day.api.instance.state / "archives" / "workshop-workshop").glob(f"*_{day.stopped['id']}_*")
+        damaged.write_bytes(bytes(damaged.stat().st_size))
+        ended = day.api.ended(begun(day.api, TEARDOWN))
+        assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("failed", ["running", "stopped"])
+        assert "Workshop 2" in ended["error"]
+        assert day.api.ended(begun(day.api, COLLECT))["state"] == "successful"
+
+    def test_a_teardown_goes_on_after_the_api_died_and_keeps_all_others(self, day: Day) -> None:
+        api, instance = day.api, day.api.instance
+        job = begun(api, TEARDOWN)
+        eventually(lambda: api.status(day.works["id"]) == "absent", "the first seat is gone")
+        api.kill()
+        api.start()
+        ended = api.ended(job)
+        assert (ended["state"], [seat["status"] for seat in ended["seats"]]) == ("successful", ["deleted", "deleted"])
+        assert {row["name"] for row in instance.rows()} == {"Workshop", "another"}
+        kept = {instance.container_name(day.base), instance.container_name(day.other)}
+        assert {container.name for container in instance.containers()} == kept
+
+    def test_claims_and_archives_stay(self, day: Day) -> None:
+        history = day.api.get("/api/workshop/claims", headers=ADMIN).json()
+        assert (history["claims"], [entry["email"] for entry in history["history"]]) == ([], ["max@example.com"])
+        assert read(day.api.get(day.archive).content, "workspace/work.txt") == b"mine\n"
+
+    def test_the_base_goes_when_it_is_asked_for(self, day: Day) -> None:
+        is_error(day.api.post(TEARDOWN), 404, "NOT_FOUND")
+        assert day.api.ended(begun(day.api, TEARDOWN, base=True))["state"] == "successful"
+        assert [row["name"] for row in day.api.instance.rows()] == ["another"]
+        is_error(day.api.post(COLLECT), 404, "NOT_FOUND")
+
+    def test_all_of_it_stands_in_the_audit(self, day: Day) -> None:
+        assert {entry["outcome"] for entry in day.api.audit("collect")} == {"successful"}
+        assert {entry["outcome"] for entry in day.api.audit("teardown")} >= {"successful", "failed: NOT_COLLECTED"}
+
+    def test_what_nobody_wants_goes_without_an_archive(self, day: Day) -> None:
+        base = day.api.create("Workshop", group="workshop")
+        (seat,), job = day.api.clone(base["id"], 1)
+        assert day.api.ended(job)["state"] == "successful"
+        assert day.api.ended(begun(day.api, TEARDOWN, collected="ignore"))["state"] == "successful"
+        assert day.api.status(seat) == "absent"
+
+
+def _missing(day: Day) -> list[str]:
+    """Whom a teardown is refused for."""
+    refused = is_error(day.api.post(TEARDOWN, headers=ADMIN), 409, "NOT_COLLECTED", "missing")
+    return list(refused["details"]["missing"])
 
 
 def begun(api: Api, path: str, **body: Any) -> str:

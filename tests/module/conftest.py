@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,18 @@ def small(engine: docker.DockerClient) -> Iterator[str]:
 @pytest.fixture
 def site(network: str) -> Iterator[Installation]:
     """An empty installation for one test."""
+    with fresh_installation(network) as installation:
+        yield installation
+
+
+@contextmanager
+def fresh_installation(network: str) -> Iterator[Installation]:
+    _installation("atelier-test", TEST_HALF, network).remove()  # of a session that was killed
     installation = _installation("atelier-test", TEST_HALF, network)
-    installation.remove()  # of a session that was killed
-    installation = _installation("atelier-test", TEST_HALF, network)
-    yield installation
-    installation.remove()
+    try:
+        yield installation
+    finally:
+        installation.remove()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from atelier.common.locks import Locks
 from atelier.workshop.archives import _zstd
 
+from tests.module.conftest import fresh_installation
 from tests.module.installation import Installation, Run
 from tests.waiting import eventually
 
@@ -48,95 +49,119 @@ def _content(site: Installation, seat: Mapping[str, Any]) -> dict[str, bytes | N
     return found
 
 
-def test_seats_in_every_state_are_collected_and_torn_down(site: Installation) -> None:
-    _play(site, "workshop").succeeded()
-    works, stopped, broken, gone = (site.row(f"Course {number}") for number in range(1, SEATS + 1))
-    work = "cd /workspace && printf 'work of a day' > 'ä -x.txt' && echo secret > .env && printf '.env\\n' > .gitignore"
-    hostile = (
-        "git config commit.gpgSign true; printf '#!/bin/sh\\nexit 1\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/*"
-    )
-    for row in (works, stopped, broken):
-        site.run_inside(row, f"{work}; mkdir -p .git/hooks; {hostile}; ln -s /nowhere link")
-    site.play("workspace_stop", workspace_name="Course 2").succeeded()
-    site.run_inside(site.row("Course"), "mkdir /home/coder/kept && echo old > /home/coder/kept/old.txt")
-    site.run_inside(broken, "cd /workspace && git checkout --quiet --detach")
-    site.container(broken).exec_run(["rm", "/etc/code-server/config.yaml"], user="root")
-    site.container(broken).kill()
-    site.container(gone).remove(force=True)
+@pytest.fixture(scope="class")
+def day(network: str) -> Iterator[Installation]:
+    """A seat that works, one that is stopped, one whose container was killed, one whose container is lost."""
+    with fresh_installation(network) as site:
+        _play(site, "workshop").succeeded()
+        works, stopped, broken, gone = (site.row(f"Course {number}") for number in range(1, SEATS + 1))
+        work = "cd /workspace && printf 'work of a day' > 'ä -x.txt' && echo secret > .env && echo .env > .gitignore"
+        hook = "printf '#!/bin/sh\\nexit 1\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/*"
+        hostile = f"mkdir -p .git/hooks; git config commit.gpgSign true; {hook}"
+        for row in (works, stopped, broken):
+            site.run_inside(row, f"{work}; {hostile}; ln -s /nowhere link")
+        site.play("workspace_stop", workspace_name="Course 2").succeeded()
+        site.run_inside(site.row("Course"), "mkdir /home/coder/kept && echo old > /home/coder/kept/old.txt")
+        site.run_inside(broken, "cd /workspace && git checkout --quiet --detach")
+        site.container(broken).exec_run(["rm", "/etc/code-server/config.yaml"], user="root")
+        site.container(broken).kill()
+        site.container(gone).remove(force=True)
+        yield site
 
-    for folder in ("archives", "archives/workshop-course"):
-        assert not (site.state / folder).exists()
+
+class TestSeatsInEveryState:
+    """One workshop from its work to its end: the tests are in the order of the day, each on what those before left."""
+
+    def test_nothing_is_removed_before_it_is_collected(self, day: Installation) -> None:
+        assert not (day.state / "archives").exists()
+        assert _missing(day) == ["Course 1", "Course 2", "Course 3", "Course 4", "Course"]
+        assert len(day.rows()) == SEATS + 1
+
+    def test_work_is_archived_in_any_state(self, day: Installation) -> None:
+        run = _play(day, "workshop_collect").succeeded()
+        assert [seat["name"] for seat in run.seats] == ["Course 1", "Course 2", "Course 3", "Course 4", "Course"]
+        manifest = _manifest(day)
+        assert {name: (seat["state"], seat["committed"], seat["error"]) for name, seat in manifest.items()} == {
+            "Course": ("running", False, None),
+            "Course 1": ("running", True, None),
+            "Course 2": ("stopped", False, None),
+            "Course 3": (manifest["Course 3"]["state"], False, None),
+            "Course 4": ("error", False, None),
+        }
+        assert manifest["Course 4"]["file"] is None
+        for name in ("Course 1", "Course 2", "Course 3"):
+            content = _content(day, manifest[name])
+            assert (content["workspace/ä -x.txt"], content["workspace/.env"]) == (b"work of a day", b"secret\n")
+            assert "workspace/link" in content
+            assert "workspace/.git/HEAD" in content
+        assert "is not running" in manifest["Course 2"]["note"]
+
+    def test_what_runs_is_committed_by_its_name_and_goes_on(self, day: Installation) -> None:
+        works, entry = day.row("Course 1"), _manifest(day)["Course 1"]
+        head = day.run_inside(works, "cd /workspace && git status --porcelain; git log -1 --format='%H %an <%ae>'")
+        commit, _, author = head.partition(" ")
+        assert (entry["commit"], entry["branch"]) == (commit, "main")
+        assert author == f"Course 1 <{day.public_name(works)}@seats.localhost>"
+        assert "no branch on the git server" in entry["note"]
+        assert not day.container(works).attrs["State"]["Paused"]
+
+    def test_what_is_newer_than_its_archive_is_not_removed(self, day: Installation) -> None:
+        """A file that looks old, a seat that ran in between, a file that was moved."""
+        before = _manifest(day)
+        new = "cd /workspace && git status && echo more > more.txt && touch -d 2020-01-01 more.txt"
+        day.run_inside(day.row("Course 1"), new)
+        day.play("workspace_start", workspace_name="Course 2").succeeded()
+        day.run_inside(day.row("Course 2"), "echo more > /workspace/more.txt")
+        day.play("workspace_stop", workspace_name="Course 2").succeeded()
+        day.run_inside(day.row("Course"), "mv /home/coder/kept /workspace/")
+        late = _play(day, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
+        assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4", "Course"]
+        assert late["msg"].count("has newer changes than its archive") == 3
+        assert "'more.txt'" in late["msg"] and "'kept/old.txt'" in late["msg"]
+        assert len(day.rows()) == SEATS + 1
+        # Then archives are others, the older ones gone.
+        _play(day, "workshop_collect").succeeded()
+        after = _manifest(day)
+        assert _files(day) == sorted(["manifest.json", *(seat["file"] for seat in after.values() if seat["file"])])
+        assert after["Course 1"]["sha256"] != before["Course 1"]["sha256"]
+        assert "workspace/more.txt" in _content(day, after["Course 1"])
+
+    def test_a_spoilt_archive_is_none(self, day: Installation) -> None:
+        path = _folder(day) / _manifest(day)["Course 2"]["file"]
+        sound = path.read_bytes()
+        path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        assert _missing(day) == ["Course 2", "Course 4"]
+        path.write_bytes(sound)
+
+    def test_a_container_that_is_lost_after_the_collect_keeps_its_archive(self, day: Installation) -> None:
+        before = _manifest(day)["Course 3"]
+        day.container(day.row("Course 3")).remove(force=True)
+        _play(day, "workshop_collect").succeeded()
+        kept = _manifest(day)["Course 3"]
+        assert kept | {"note": None, "codes": None} == before | {"state": "error", "note": None, "codes": None}
+        assert kept["note"] == f"Its container is gone; this is the archive of {before['collected_at']}."
+        assert _content(day, kept)["workspace/.env"] == b"secret\n"
+
+    def test_the_end_needs_every_archive_and_keeps_them(self, day: Installation) -> None:
+        """A seat that has none keeps the workshop until it is deleted by itself."""
+        files = _files(day)
+        assert _missing(day) == ["Course 4"]
+        day.play("workspace_delete", workspace_name="Course 4").succeeded()
+        _play(day, "workshop_teardown", confirm=True).succeeded()
+        day.is_tidy([])
+        assert _files(day) == files
+        _play(day, "workshop_teardown", confirm=True).succeeded()
+        assert _play(day, "workshop_collect").returncode != 0
+
+
+def _missing(site: Installation) -> list[str]:
+    """Whom a teardown is refused for."""
     refused = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert refused["details"]["missing"] == ["Course 1", "Course 2", "Course 3", "Course 4", "Course"]
-    assert len(site.rows()) == SEATS + 1
+    return list(refused["details"]["missing"])
 
-    run = _play(site, "workshop_collect").succeeded()
-    manifest = _manifest(site)
-    assert [seat["name"] for seat in run.seats] == refused["details"]["missing"]
-    assert {name: (seat["state"], seat["committed"], seat["error"]) for name, seat in manifest.items()} == {
-        "Course": ("running", False, None),
-        "Course 1": ("running", True, None),
-        "Course 2": ("stopped", False, None),
-        "Course 3": (manifest["Course 3"]["state"], False, None),
-        "Course 4": ("error", False, None),
-    }
-    assert manifest["Course 4"]["file"] is None
-    for name in ("Course 1", "Course 2", "Course 3"):
-        content = _content(site, manifest[name])
-        assert (content["workspace/ä -x.txt"], content["workspace/.env"]) == (b"work of a day", b"secret\n")
-        assert "workspace/link" in content
-        assert "workspace/.git/HEAD" in content
-    head = site.run_inside(works, "cd /workspace && git status --porcelain; git log -1 --format='%H %an <%ae>'")
-    commit, _, author = head.partition(" ")
-    assert (manifest["Course 1"]["commit"], manifest["Course 1"]["branch"]) == (commit, "main")
-    assert author == f"Course 1 <{site.public_name(works)}@seats.localhost>"
-    assert "no branch on the git server" in manifest["Course 1"]["note"]
-    assert "is not running" in manifest["Course 2"]["note"]
-    assert not site.container(works).attrs["State"]["Paused"]
 
-    # Something is new, though it looks old; another one ran in between. Then archives are others, the older ones gone.
-    site.run_inside(works, "cd /workspace && git status && echo more > more.txt && touch -d 2020-01-01 more.txt")
-    site.play("workspace_start", workspace_name="Course 2").succeeded()
-    site.run_inside(stopped, "echo more > /workspace/more.txt")
-    site.play("workspace_stop", workspace_name="Course 2").succeeded()
-    site.run_inside(site.row("Course"), "mv /home/coder/kept /workspace/")
-    late = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert late["details"]["missing"] == ["Course 1", "Course 2", "Course 4", "Course"]
-    assert late["msg"].count("has newer changes than its archive") == 3
-    assert "'more.txt'" in late["msg"] and "'kept/old.txt'" in late["msg"]
-    assert len(site.rows()) == SEATS + 1
-    _play(site, "workshop_collect").succeeded()
-    files = sorted(path.name for path in _folder(site).iterdir())
-    again = _manifest(site)
-    assert files == sorted(["manifest.json", *(seat["file"] for seat in again.values() if seat["file"])])
-    assert again["Course 1"]["sha256"] != manifest["Course 1"]["sha256"]
-    assert "workspace/more.txt" in _content(site, again["Course 1"])
-
-    # An archive that was spoilt is none.
-    path = _folder(site) / again["Course 2"]["file"]
-    sound = path.read_bytes()
-    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    spoilt = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert spoilt["details"]["missing"] == ["Course 2", "Course 4"]
-    path.write_bytes(sound)
-
-    # One whose container is lost after the collect keeps its archive, also when it is collected again; one that has
-    # none keeps the workshop from being torn down until it is deleted by itself.
-    site.container(broken).remove(force=True)
-    _play(site, "workshop_collect").succeeded()
-    kept = _manifest(site)["Course 3"]
-    assert kept | {"note": None, "codes": None} == again["Course 3"] | {"state": "error", "note": None, "codes": None}
-    assert kept["note"] == f"Its container is gone; this is the archive of {again['Course 3']['collected_at']}."
-    assert _content(site, kept)["workspace/.env"] == b"secret\n"
-    files = sorted(path.name for path in _folder(site).iterdir())
-    without = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
-    assert without["details"]["missing"] == ["Course 4"]
-    site.play("workspace_delete", workspace_name="Course 4").succeeded()
-    _play(site, "workshop_teardown", confirm=True).succeeded()
-    site.is_tidy([])
-    assert sorted(path.name for path in _folder(site).iterdir()) == files
-    _play(site, "workshop_teardown", confirm=True).succeeded()
-    assert _play(site, "workshop_collect").returncode != 0
+def _files(site: Installation) -> list[str]:
+    return sorted(path.name for path in _folder(site).iterdir())
 
 
 @pytest.fixture

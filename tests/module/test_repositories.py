@@ -6,6 +6,8 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from tests.module.conftest import ENGINE_URL, TEMPLATE, TEST_HALF
 from tests.module.git_server import GIT_PORT, OWNER, PORT, forge, impostor, run_git_server, stopped
-from tests.module.installation import Installation
+from tests.module.installation import Installation, Run
 from tests.waiting import eventually
 
 SEATS = ("Course 1", "Course 2", "course-2")
@@ -61,19 +63,27 @@ def git_site(network: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def tidy(git_site: Installation) -> Iterator[Installation]:
     """The installation; what the test makes in it is gone afterwards, repositories too."""
     yield git_site
-    for row in reversed(git_site.rows()):
-        git_site.play("workspace_delete", workspace_id=row["id"]).succeeded()
-    for repository in forge(git_site).repositories():
-        forge(git_site).delete_repository(repository.name)
+    _remove_all(git_site)
 
 
 @pytest.fixture
 def course(tidy: Installation) -> dict[str, Any]:
+    return _make_course(tidy)
+
+
+def _make_course(site: Installation) -> dict[str, Any]:
     """A base with a repository and work that is not committed."""
-    made = tidy.create("Course", git_repo=True)
+    made = site.create("Course", git_repo=True)
     assert made["git_problem"] is None
-    tidy.run_inside(made, "cd /workspace && echo exercise > exercise.txt && git add exercise.txt && echo x > loose.txt")
+    site.run_inside(made, "cd /workspace && echo exercise > exercise.txt && git add exercise.txt && echo x > loose.txt")
     return made
+
+
+def _remove_all(site: Installation) -> None:
+    for row in reversed(site.rows()):
+        site.play("workspace_delete", workspace_id=row["id"]).succeeded()
+    for repository in forge(site).repositories():
+        forge(site).delete_repository(repository.name)
 
 
 def _credential(site: Installation, workspace: Mapping[str, Any]) -> tuple[str, str]:
@@ -95,106 +105,127 @@ def _holders(site: Installation, workspace: Mapping[str, Any], secret: str) -> l
     return sorted({path for output in found for path in output.decode().split()})
 
 
-def test_seats_push_to_branches_of_their_own_until_they_are_collected(
-    git_site: Installation, course: dict[str, Any], tmp_path: Path
-) -> None:
-    site = git_site
-    url = f"http://git.internal:{GIT_PORT}/git/{OWNER}/Course.git"
-    assert course["repository"] == {
-        "name": "Course",
-        "full_name": f"{OWNER}/Course",
-        "clone_url": f"http://localhost:{PORT}/git/{OWNER}/Course.git",
-        "web_url": f"http://localhost:{PORT}/git/{OWNER}/Course",
-        "branch": "main",
-    }
-    assert list(_branches(site)) == ["main"]
-    told = "cd /workspace; git remote get-url origin; git config user.name; git config user.email; git status -sb"
-    assert site.run_inside(course, told).splitlines() == [
-        url,
-        "Course",
-        f"{site.public_name(course)}@seats.localhost",
-        "## main...origin/main",
-        "A  exercise.txt",
-        "?? loose.txt",
-    ]
-    assert not site.play("workspace_create", workspace_name="Course", workspace_git_repo=True).succeeded().changed
+@dataclass(frozen=True)
+class Cloned:
+    """A base with a repository, and its clones by name."""
 
-    cloned = site.play(site.write_task("clone", source="Course", names=SEATS), "-vvv").succeeded()
-    seats = {seat["name"]: seat for seat in cloned.seats}
-    branches = {name: seat["repository"]["branch"] for name, seat in seats.items()}
-    # Two names that make the same branch: one has it, the other one that says whose it is.
-    assert sorted(branches.values())[:2] == BRANCHES
-    assert len(set(branches.values())) == 3
-    assert set(_branches(site)) == {"main", *branches.values()}
-    for name, seat in seats.items():
-        assert seat["git_problem"] is None
-        assert site.run_inside(seat, told).splitlines() == [
-            url,
-            name,
-            f"{site.public_name(seat)}@seats.localhost",
-            f"## {branches[name]}...origin/{branches[name]}",
-            "A  exercise.txt",
-            "?? loose.txt",
-        ]
+    site: Installation
+    base: dict[str, Any]
+    seats: dict[str, dict[str, Any]]
+    run: Run
 
-    # All push at once, as they are used to; what is not theirs is refused.
-    work = "cd /workspace; git add -A; git commit -qm 'Work of {name}'; git push -q 2>&1; git rev-parse HEAD"
-    with ThreadPoolExecutor() as pool:
-        heads = dict(
-            zip(seats, pool.map(lambda seat: site.run_inside(seat, work.format(**seat)), seats.values()), strict=True)
-        )
-    pushed = _branches(site)
-    assert {name: pushed[branch] for name, branch in branches.items()} == heads
-    first, second = seats["Course 1"], seats["Course 2"]
-    for target in ("main", branches["Course 2"], "new"):
-        refused = f"cd /workspace; git push origin HEAD:{target} 2>&1; echo code $?"
-        assert site.run_inside(first, refused).splitlines()[-1] != "code 0"
-    assert _branches(site) == pushed
+    def branch(self, name: str) -> str:
+        return str(self.seats[name]["repository"]["branch"])
 
-    # After a restart it has what it pushes with, for that server and for no other.
-    site.play("workspace_stop", workspace_id=first["id"]).succeeded()
-    site.play("workspace_start", workspace_id=first["id"]).succeeded()
-    site.run_inside(first, "cd /workspace; git commit -q --allow-empty -m More; git push -q")
-    assert site.run_inside(first, "printf 'protocol=http\\nhost=example.org\\n\\n' | git-credential-seat get") == ""
 
-    # Every token is in one seat's memory and volume, and nowhere else.
-    shown = [cloned.output, json.dumps(cloned.results)]
-    shown += [path.read_bytes().decode(errors="replace") for path in site.state.rglob("*") if path.is_file()]
-    everybody = [course, *seats.values()]
-    shown += [json.dumps(site.container(seat).attrs) + site.container(seat).logs().decode() for seat in everybody]
-    shown += [json.dumps([image.attrs, image.history()]) for image in site.snapshots()]
-    for owner in everybody:
-        _, token = _credential(site, owner)
-        assert not [text[:200] for text in shown if token in text]
-        assert {seat["id"]: _holders(site, seat, token) for seat in everybody} == {
-            seat["id"]: HOLDERS if seat is owner else [] for seat in everybody
+@pytest.fixture(scope="class")
+def cloned(git_site: Installation) -> Iterator[Cloned]:
+    base = _make_course(git_site)
+    run = git_site.play(git_site.write_task("clone", source="Course", names=SEATS), "-vvv").succeeded()
+    yield Cloned(git_site, base, {seat["name"]: seat for seat in run.seats}, run)
+    _remove_all(git_site)
+
+
+class TestSeatsOfACourse:
+    """One base and three seats for all; a test that spoils a seat comes after those that use it."""
+
+    def test_all_have_the_repository_and_each_its_branch(self, cloned: Cloned) -> None:
+        site = cloned.site
+        assert cloned.base["repository"] == {
+            "name": "Course",
+            "full_name": f"{OWNER}/Course",
+            "clone_url": f"http://localhost:{PORT}/git/{OWNER}/Course.git",
+            "web_url": f"http://localhost:{PORT}/git/{OWNER}/Course",
+            "branch": "main",
         }
+        # Two names that make the same branch: one has it, the other one that says whose it is.
+        branches = {name: cloned.branch(name) for name in SEATS}
+        assert sorted(branches.values())[:2] == BRANCHES
+        assert len(set(branches.values())) == 3
+        assert set(_branches(site)) == {"main", *branches.values()}
+        for workspace, branch in ((cloned.base, "main"), *((cloned.seats[name], branches[name]) for name in SEATS)):
+            assert workspace["git_problem"] is None
+            told = (
+                "cd /workspace; git remote get-url origin; git config user.name; git config user.email; git status -sb"
+            )
+            assert site.run_inside(workspace, told).splitlines() == [
+                f"http://git.internal:{GIT_PORT}/git/{OWNER}/Course.git",
+                workspace["name"],
+                f"{site.public_name(workspace)}@seats.localhost",
+                f"## {branch}...origin/{branch}",
+                "A  exercise.txt",
+                "?? loose.txt",
+            ]
 
-    # The end: the one that runs is pushed, whatever its user made of git; the one that does not is archived as it is.
-    site.run_inside(first, f"echo late > /workspace/late.txt; {MISCHIEF}")
-    site.run_inside(second, "echo late > /workspace/late.txt")
-    site.play("workspace_stop", workspace_id=second["id"]).succeeded()
-    folder = tmp_path / "archives"
-    collected = site.play("workshop_collect", workshop_base="Course", workshop_archive=str(folder)).succeeded()
-    manifest = {seat["name"]: seat for seat in json.loads((folder / "manifest.json").read_text())["seats"]}
-    assert collected.output
-    assert (manifest["Course 1"]["pushed"], manifest["Course 1"]["committed"]) == (True, True)
-    assert manifest["Course 1"]["commit"] == _branches(site)["clone/course-1"]
-    assert site.run_inside(first, "ls -d /tmp/asked /tmp/.collect.* 2>/dev/null || true") == ""
-    assert (manifest["Course 2"]["pushed"], manifest["Course 2"]["branch"]) == (False, branches["Course 2"])
+    def test_the_same_order_again_changes_nothing(self, cloned: Cloned) -> None:
+        again = cloned.site.play("workspace_create", workspace_name="Course", workspace_git_repo=True)
+        assert not again.succeeded().changed
 
-    # Deleting ends the access, and keeps the work.
-    user, token = _credential(site, first)
-    site.play("workspace_delete", workspace_id=first["id"]).succeeded()
-    address = f"http://{user}:{token}@localhost:{PORT}/git/{OWNER}/Course.git"
-    asked = subprocess.run(
-        ["git", "ls-remote", address],
-        capture_output=True,
-        check=False,
-        env={"GIT_TERMINAL_PROMPT": "0", "PATH": "/usr/bin"},
-    )
-    assert asked.returncode != 0
-    assert _branches(site)["clone/course-1"] == manifest["Course 1"]["commit"]
+    def test_all_push_at_once_each_to_its_own_branch_only(self, cloned: Cloned) -> None:
+        site = cloned.site
+        work = "cd /workspace; git add -A; git commit -qm 'Work of {name}'; git push -q 2>&1; git rev-parse HEAD"
+        with ThreadPoolExecutor() as pool:
+            heads = list(pool.map(lambda seat: site.run_inside(seat, work.format(**seat)), cloned.seats.values()))
+        pushed = _branches(site)
+        assert [pushed[cloned.branch(name)] for name in cloned.seats] == heads
+        for target in ("main", cloned.branch("Course 2"), "new"):
+            refused = f"cd /workspace; git push origin HEAD:{target} 2>&1; echo code $?"
+            assert site.run_inside(cloned.seats["Course 1"], refused).splitlines()[-1] != "code 0"
+        assert _branches(site) == pushed
+
+    def test_after_a_restart_a_seat_has_its_credential_for_this_server_only(self, cloned: Cloned) -> None:
+        site, seat = cloned.site, cloned.seats["Course 1"]
+        site.play("workspace_stop", workspace_id=seat["id"]).succeeded()
+        site.play("workspace_start", workspace_id=seat["id"]).succeeded()
+        site.run_inside(seat, "cd /workspace; git commit -q --allow-empty -m More; git push -q")
+        assert site.run_inside(seat, "printf 'protocol=http\\nhost=example.org\\n\\n' | git-credential-seat get") == ""
+
+    def test_each_token_is_in_one_seat_and_nowhere_else(self, cloned: Cloned) -> None:
+        site, everybody = cloned.site, [cloned.base, *cloned.seats.values()]
+        shown = [cloned.run.output, json.dumps(cloned.run.results)]
+        shown += [path.read_bytes().decode(errors="replace") for path in site.state.rglob("*") if path.is_file()]
+        shown += [json.dumps(site.container(seat).attrs) + site.container(seat).logs().decode() for seat in everybody]
+        shown += [json.dumps([image.attrs, image.history()]) for image in site.snapshots()]
+        for owner in everybody:
+            _, token = _credential(site, owner)
+            assert not [text[:200] for text in shown if token in text]
+            assert {seat["id"]: _holders(site, seat, token) for seat in everybody} == {
+                seat["id"]: HOLDERS if seat is owner else [] for seat in everybody
+            }
+
+    def test_deleting_a_seat_ends_its_access_and_keeps_its_work(self, cloned: Cloned) -> None:
+        site, seat = cloned.site, cloned.seats["course-2"]
+        site.run_inside(seat, "cd /workspace; git commit -q --allow-empty -m Kept; git push -q")
+        head = site.run_inside(seat, "git -C /workspace rev-parse HEAD")
+        user, token = _credential(site, seat)
+        address = f"http://{user}:{token}@localhost:{PORT}/git/{OWNER}/Course.git"
+        asked = partial(
+            subprocess.run,
+            ["git", "ls-remote", address],
+            capture_output=True,
+            check=False,
+            env={"GIT_TERMINAL_PROMPT": "0", "PATH": "/usr/bin"},
+        )
+        assert asked().returncode == 0
+        site.play("workspace_delete", workspace_id=seat["id"]).succeeded()
+        assert asked().returncode != 0
+        assert _branches(site)[cloned.branch("course-2")] == head
+
+    def test_a_collect_pushes_from_a_running_seat_whatever_its_user_made_of_git(
+        self, cloned: Cloned, tmp_path: Path
+    ) -> None:
+        """The seat that does not run is archived as it is."""
+        site, runs, rests = cloned.site, cloned.seats["Course 1"], cloned.seats["Course 2"]
+        folder = tmp_path / "archives"
+        site.run_inside(runs, f"echo late > /workspace/late.txt; {MISCHIEF}")
+        site.run_inside(rests, "echo late > /workspace/late.txt")
+        site.play("workspace_stop", workspace_id=rests["id"]).succeeded()
+        site.play("workshop_collect", workshop_base="Course", workshop_archive=str(folder)).succeeded()
+        manifest = {seat["name"]: seat for seat in json.loads((folder / "manifest.json").read_text())["seats"]}
+        assert (manifest["Course 1"]["pushed"], manifest["Course 1"]["committed"]) == (True, True)
+        assert manifest["Course 1"]["commit"] == _branches(site)[cloned.branch("Course 1")]
+        assert site.run_inside(runs, "ls -d /tmp/asked /tmp/.collect.* 2>/dev/null || true") == ""
+        assert (manifest["Course 2"]["pushed"], manifest["Course 2"]["branch"]) == (False, cloned.branch("Course 2"))
 
 
 def test_a_container_that_is_lost_gets_back_what_was_pushed(git_site: Installation, course: dict[str, Any]) -> None:
