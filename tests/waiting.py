@@ -1,7 +1,8 @@
-"""Waiting in tests: for conditions, never for a fixed time."""
+"""Waiting in tests: for conditions, never for a fixed time. What must not happen is awaited for a moment."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,3 +18,17 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"
         time.sleep(0.02)
     return found
+
+
+async def reached(condition: Callable[[], Any], what: str, seconds: float = 20) -> None:
+    """Lets the event loop go on until the condition is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"
+        await asyncio.sleep(0.005)
+
+
+async def still_waits(task: asyncio.Future[Any], seconds: float = 0.1) -> bool:
+    """Whether the task has no result within that time; returns at once if it has."""
+    await asyncio.wait({task}, timeout=seconds)
+    return not task.done()

@@ -8,6 +8,7 @@ import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import httpx
@@ -167,30 +168,38 @@ def test_a_changed_setting_runs_only_what_reads_it(installation: Installation) -
 
 
 def test_a_rehearsal_is_a_report_for_ci(installation: Installation, tmp_path: Path) -> None:
-    report = tmp_path / "rehearsal.xml"
-    order = ("-e", "rehearse_seats=2", "-e", f"rehearse_junit={report}")
-    done = installation.run("play", "workshop_rehearse", "--json", *order)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+    told, failures = _rehearsed(installation, 2, tmp_path, exit_code=0)
     assert (told["successful"], told["result"]["verdict"]["go"]) == (True, True)
-    suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
-    assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", "6", "0")
-    assert {case.get("name") for case in suite} >= {"made", "opened", "fast"}
+    assert len(failures) == 6
+    assert failures.keys() >= {"made", "opened", "fast"}
+    assert {*failures.values()} == {None}
 
 
 def test_a_no_go_is_a_failure_in_the_report_and_an_exit_code(installation: Installation, tmp_path: Path) -> None:
-    report = tmp_path / "rehearsal.xml"
-    # More than the quotas allow: nothing is made.
-    order = ("-e", "rehearse_seats=500", "-e", f"rehearse_junit={report}")
-    done = installation.run("play", "workshop_rehearse", "--json", *order)
-    assert done.returncode == 2, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+    """More seats than the quotas allow: none is made."""
+    told, failures = _rehearsed(installation, 500, tmp_path, exit_code=2)
     assert (told["successful"], told["result"]["verdict"]["go"]) == (False, False)
-    suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
-    failed = {case.get("name"): case.find("failure") for case in suite if case.find("failure") is not None}
-    assert suite.get("failures") == str(len(failed)) == "1"
-    assert "500" in (failed["room"].get("message") or "")
+    assert [name for name, message in failures.items() if message is not None] == ["room"]
+    assert "500" in (failures["room"] or "")
     assert "No-go" in told["error"]["message"]
+
+
+def _rehearsed(
+    installation: Installation, seats: int, folder: Path, *, exit_code: int
+) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """What `play workshop_rehearse` prints, and for each case of its JUnit report the failure's message."""
+    report = folder / "rehearsal.xml"
+    order = ("-e", f"rehearse_seats={seats}", "-e", f"rehearse_junit={report}")
+    done = installation.run("play", "workshop_rehearse", "--json", *order)
+    assert done.returncode == exit_code, done.stderr[-3000:]
+    suite = ElementTree.parse(report).getroot()  # noqa: S314 - it is ours
+    failures = {
+        str(case.get("name")): None if (failure := case.find("failure")) is None else failure.get("message", "")
+        for case in suite
+    }
+    failed = sum(message is not None for message in failures.values())
+    assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", str(len(failures)), str(failed))
+    return json.loads(done.stdout), failures
 
 
 def _let_sleep(installation: Installation, id: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,8 @@ from atelier_git.store import Store
 from git_app import APP, PASSWORD, REPOSITORIES, Server, refused
 from starlette.exceptions import HTTPException
 
+from tests.waiting import reached
+
 Ask = Callable[..., httpx.Response]
 KINDS = ("branch_protections", "tag_protections")
 LISTED = "/api/v1/users/developer/repos"
@@ -252,12 +254,12 @@ def test_a_seat_waits_for_its_own_requests_only(server: Server) -> None:
 
         end = asyncio.Event()
         slow = [asyncio.create_task(ask("a", f"a{number}", end)) for number in range(17)]
-        await asyncio.sleep(0)
+        await reached(lambda: order, "the first one is served")
         with pytest.raises(HTTPException) as error:
             await ask("a", "too many", end)
         assert error.value.status_code == 429
         others = [asyncio.create_task(ask(who, str(who), end)) for who in ("b", "c", None)]
-        await asyncio.sleep(0.05)
+        await reached(lambda: len(order) == 4, "one of each is served")
         begun = list(order)
         end.set()
         await asyncio.gather(*slow, *others)

@@ -14,6 +14,8 @@ from git_app import APP, Server
 from test_git_branches import folder
 from test_git_cleanup import run
 
+from tests.waiting import still_waits
+
 MIB = 1024**2
 
 
@@ -37,8 +39,7 @@ def test_what_goes_in_comes_out_in_order(tmp_path: Path, full: bool, monkeypatch
             await spool.end()
 
         writing = asyncio.create_task(write())
-        await asyncio.sleep(0.1)
-        assert writing.done() is not full
+        assert await still_waits(writing) is full
         while chunk := await spool.get():
             found += chunk
         await writing
@@ -52,12 +53,10 @@ def test_what_goes_in_comes_out_in_order(tmp_path: Path, full: bool, monkeypatch
 def test_a_writer_that_waits_is_let_go(tmp_path: Path) -> None:
     async def both() -> None:
         spool = Spool(tmp_path / "nowhere")
-        writing = asyncio.create_task(spool.put(bytes(2 * MIB)))
-        await asyncio.sleep(0.05)
-        second = asyncio.create_task(spool.put(bytes(2 * MIB)))
-        await asyncio.sleep(0.05)
+        writing = [asyncio.create_task(spool.put(bytes(2 * MIB))) for _ in range(2)]
+        assert await still_waits(asyncio.gather(*map(asyncio.shield, writing)))
         await spool.abandon()
-        await asyncio.gather(writing, second)
+        await asyncio.gather(*writing)
         spool.close()
 
     _within(both())
@@ -109,7 +108,7 @@ def test_a_reader_who_takes_nothing_keeps_nobody_from_a_clone(app: Server) -> No
         never, now = asyncio.Event(), asyncio.Event()
         now.set()
         slow = asyncio.create_task(ask(never))
-        await asyncio.sleep(0.3)
+        assert await still_waits(slow, 0.3)
         assert await asyncio.wait_for(ask(now), 10) > 3 * MIB
         assert not slow.done()
         never.set()

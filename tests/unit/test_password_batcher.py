@@ -10,6 +10,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import as_message
 
 from api.core.password_batcher import MOST_AT_ONCE, PasswordBatcher
+from tests.waiting import reached, still_waits
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."))
 
@@ -29,23 +30,22 @@ class Playbook:
         return {id: REFUSED for id in hashes if id in self._failing}
 
 
-async def wanted(
+def wanted(
     batcher: PasswordBatcher,
     run: Callable[[Mapping[str, str]], Awaitable[Mapping[str, AtelierError]]],
     *ids: str,
     applied: Callable[[Mapping[str, str]], Collection[str]] = lambda _: (),
 ) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(batcher.change("somebody", id, f"hash of {id}", run, applied)) for id in ids]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    return tasks
+    return [asyncio.create_task(batcher.change("somebody", id, f"hash of {id}", run, applied)) for id in ids]
 
 
 def test_fifty_at_once_are_few_runs() -> None:
     async def day() -> list[list[str]]:
         batcher, playbook = PasswordBatcher(), Playbook()
-        first = await wanted(batcher, playbook, "a", "b")
-        rest = await wanted(batcher, playbook, *(f"seat {number}" for number in range(50)))
+        first = wanted(batcher, playbook, "a", "b")
+        await reached(lambda: playbook.runs, "the first run")
+        rest = wanted(batcher, playbook, *(f"seat {number}" for number in range(50)))
+        assert await still_waits(rest[0])
         assert len(playbook.runs) <= 2
         playbook.go.set()
         await asyncio.gather(*first, *rest)
@@ -60,7 +60,7 @@ def test_one_that_fails_fails_alone() -> None:
     async def day() -> list[object]:
         playbook = Playbook("b")
         playbook.go.set()
-        return list(await asyncio.gather(*await wanted(PasswordBatcher(), playbook, "a", "b"), return_exceptions=True))
+        return list(await asyncio.gather(*wanted(PasswordBatcher(), playbook, "a", "b"), return_exceptions=True))
 
     assert asyncio.run(day()) == [None, REFUSED]
 
@@ -75,7 +75,7 @@ def test_who_has_the_new_password_is_told_at_once() -> None:
             await go.wait()
             raise REFUSED
 
-        tasks = await wanted(PasswordBatcher(), held_up, "a", "b", "c", applied=lambda hashes: has_it & hashes.keys())
+        tasks = wanted(PasswordBatcher(), held_up, "a", "b", "c", applied=lambda hashes: has_it & hashes.keys())
         await asyncio.wait_for(tasks[0], 5)
         assert not tasks[1].done()
         has_it.add("b")
@@ -92,10 +92,10 @@ def test_a_run_that_fails_fails_for_all_of_it_and_the_next_goes_on(fault: Except
 
     async def day() -> None:
         batcher, playbook = PasswordBatcher(), Playbook()
-        told = await asyncio.gather(*await wanted(batcher, broken, "a", "b"), return_exceptions=True)
+        told = await asyncio.gather(*wanted(batcher, broken, "a", "b"), return_exceptions=True)
         assert told == [fault, fault]
         playbook.go.set()
-        await asyncio.gather(*await wanted(batcher, playbook, "a", "b"))
+        await asyncio.gather(*wanted(batcher, playbook, "a", "b"))
 
     asyncio.run(day())
 
@@ -104,7 +104,7 @@ def test_the_same_seat_twice_gets_both_one_after_the_other() -> None:
     async def day() -> list[list[str]]:
         batcher, playbook = PasswordBatcher(), Playbook()
         playbook.go.set()
-        await asyncio.gather(*await wanted(batcher, playbook, "a", "a", "b", "b", "c", "a"))
+        await asyncio.gather(*wanted(batcher, playbook, "a", "a", "b", "b", "c", "a"))
         return playbook.runs
 
     runs = asyncio.run(day())
@@ -131,7 +131,8 @@ def test_runs_are_one_callers() -> None:
 def test_who_waits_for_a_run_that_the_apis_end_cuts_off_waits_no_longer() -> None:
     async def day() -> None:
         batcher, playbook = PasswordBatcher(), Playbook()
-        (asking,) = await wanted(batcher, playbook, "a")
+        (asking,) = wanted(batcher, playbook, "a")
+        await reached(lambda: playbook.runs, "the run")
         for task in asyncio.all_tasks():
             if task.get_name() == "passwords":
                 task.cancel()

@@ -26,6 +26,7 @@ from api.runner import queue as queue_module
 from api.runner.adapter import Ended
 from api.runner.operations import DRAIN, OPERATIONS, Operation
 from api.runner.queue import Queue
+from tests.waiting import reached, still_waits
 
 
 @pytest.fixture
@@ -124,9 +125,9 @@ def test_the_end_is_written_when_the_disk_has_space_again(
         queue = made(store)
         job = jobs.create("stop", [], {}, "somebody")
         end = queue.submit(job)
-        await asyncio.sleep(0.5)
-        assert runs == [job.id]
-        assert not end.done()
+        await reached(lambda: runs, "the run")
+        # Several retries meet the full disk.
+        assert await still_waits(end, 0.3)
         assert jobs.get(job.id).state is JobState.RUNNING
         empty(store)
         ended = await asyncio.wait_for(end, 10)

@@ -31,6 +31,8 @@ from atelier_recorder.turns import BYTES_EACH, MOST_EACH, Turns
 from support import row
 from test_recorder_formats import exchanged
 
+from tests.waiting import reached, still_waits
+
 ID = "0123456789ab"
 MIB = 1024**2
 # Each repeats what a pattern begins with and never ends, or ends at the last moment.
@@ -305,7 +307,8 @@ def test_name_servers_that_do_not_answer_hold_up_one_seat_only() -> None:
                 await never.wait()
 
         tasks = [asyncio.create_task(look_up("10.0.0.2")) for _ in range(LOOKUPS)]
-        await asyncio.sleep(0)
+        await reached(lambda: waiting, "the first ones")
+        assert await still_waits(tasks[-1])
         assert waiting < LOOKUPS / 10  # the threads that are left are everybody else's
         async with asyncio.timeout(5), lookups.of("10.0.0.3"):
             pass

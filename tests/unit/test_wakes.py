@@ -31,6 +31,7 @@ from api.runner.adapter import Ended
 from api.runner.operations import OPERATIONS
 from api.services import visits
 from api.services.visits import visit, wake_early, wake_seats_of
+from tests.waiting import reached, still_waits
 
 REFUSED = AtelierError(Code.IDE_NOT_READY, as_message("It does not answer."))
 PERSON = "203.0.113.9"
@@ -73,15 +74,15 @@ def test_forty_at_once_are_one_run_and_each_is_told_of_its_own() -> None:
         assert playbook.runs == [ids]
         # One that is ready does not wait for the others.
         waits = asyncio.create_task(many.follow("seat 3", PERSON))
-        await asyncio.sleep(0)
+        assert await still_waits(waits, 0.01)
         playbook.ready("seat 3")
         assert await waits == Visit(204)
         assert await many.follow("seat 3", PERSON) is None
         failing = asyncio.create_task(many.follow("seat 7", PERSON))
-        await asyncio.sleep(0)
+        assert await still_waits(failing, 0.01)
         playbook.go.set()
         assert await failing == Visit(503)
-        await asyncio.sleep(0)
+        await reached(lambda: not many.ids(), "all are counted")
         assert many.outcomes == Counter(started=39, failed=1)
 
     asyncio.run(lunch())
@@ -90,12 +91,17 @@ def test_forty_at_once_are_one_run_and_each_is_told_of_its_own() -> None:
 def test_those_who_come_later_share_two_more_runs_at_most() -> None:
     async def lunch() -> list[list[str]]:
         many, playbook = Wakes(0), Playbook()
-        for number in range(6):
+
+        async def begun(number: int, runs: int) -> None:
             many.begin(f"seat {number}", PERSON, playbook)
-            await asyncio.sleep(0.06)
+            await reached(lambda: len(playbook.runs) == runs, "its run")
+
+        for number in range(6):
+            await begun(number, min(number + 1, 2))
+        await asyncio.sleep(2 * wakes._GATHER_SECONDS)
         assert len(playbook.runs) == 2  # a third one waits
         playbook.go.set()
-        await asyncio.sleep(0.06)
+        await reached(lambda: not many.ids(), "the third run")
         return playbook.runs
 
     assert [len(run) for run in asyncio.run(lunch())] == [1, 1, 4]
@@ -110,28 +116,22 @@ def test_runs_that_wait_for_a_silent_ide_hold_back_others_for_a_moment_only(monk
 
         async def begun(number: int) -> None:
             many.begin(f"silent {number}", PERSON, silent)
-            async with asyncio.timeout(5):
-                while len(silent.runs) <= number:
-                    await asyncio.sleep(0.01)
+            await reached(lambda: len(silent.runs) > number, "its run")
 
         await begun(0)
         await begun(1)
         many.begin("waits", PERSON, playbook)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(2 * wakes._GATHER_SECONDS)
         assert playbook.runs == []
-        async with asyncio.timeout(5):
-            while many.has("waits"):
-                await asyncio.sleep(0.01)
+        await reached(lambda: not many.has("waits"), "its run beside the silent ones")
         await begun(2)
         await begun(3)
         # Not without end.
         many.begin("waits again", PERSON, playbook)
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(wakes._PATIENCE_SECONDS + 2 * wakes._GATHER_SECONDS)
         assert playbook.runs == [["waits"]]
         silent.go.set()
-        async with asyncio.timeout(5):
-            while many.ids():
-                await asyncio.sleep(0.01)
+        await reached(lambda: not many.ids(), "all runs")
         return playbook.runs
 
     assert asyncio.run(lunch()) == [["waits"], ["waits again"]]
@@ -155,8 +155,7 @@ def test_starts_are_limited_by_address_and_by_workspace() -> None:
             except AtelierError as error:
                 assert error.code is Code.TOO_MANY_ATTEMPTS
                 return False
-            while few.has(id):
-                await asyncio.sleep(0.01)
+            await reached(lambda: not few.has(id), "its run")
             return True
 
         assert [await begun("a", f"198.51.100.{number}") for number in range(4)] == [True, True, True, False]
@@ -306,7 +305,7 @@ def test_a_claim_starts_the_seat_before_it_is_opened(stage: Stage) -> None:
         row = stage.store.get(id=stage.id)
         wake_early(stage.services, row, PERSON)
         wake_early(stage.services, row, PERSON)
-        await asyncio.sleep(0.1)
+        await reached(lambda: stage.begun, "its start")
         return await stage.visit()
 
     assert asyncio.run(day()) == 204
@@ -346,8 +345,7 @@ def test_the_gateway_has_those_that_sleep(stage: Stage) -> None:
         # Its container starts; until its IDE answers, visits get the progress.
         assert await look() == {stage.id: "asleep"}
         playbook.go.set()
-        while stage.services.wakes.ids():
-            await asyncio.sleep(0.01)
+        await reached(lambda: not stage.services.wakes.ids(), "it runs")
         assert await look() == {}
         stopped_on_purpose(stage.store, stage.id, StopReason.IDLE)
         assert await look() == {stage.id: "asleep"}
