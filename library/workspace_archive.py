@@ -119,8 +119,6 @@ def _archive(module: AnsibleModule, context: Context) -> dict[str, Any]:
         done = verify(context, ids, folder)
     else:
         done = collect(context, ids, folder, check_mode=module.check_mode)
-    for trace in done.tracebacks:
-        module.warn(trace)
     failed = [seat.name for seat in done.seats if seat.error is not None]
     megabytes = sum(seat.bytes for seat in done.seats) / 1e6
     return {
@@ -137,7 +135,7 @@ def _remove(module: AnsibleModule, context: Context, ids: list[str], folder: Pat
     for problem in removed.problems:
         module.warn(problem)
     return {
-        "changed": removed.changed,
+        "changed": bool(removed.names),
         "summary": f"{len(removed.names)} workspaces are removed; their work is in {folder}.",
         "manifest": str(folder / NAME),
     }

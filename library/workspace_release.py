@@ -62,9 +62,9 @@ kept:
 
 from typing import Any
 
-from ansible.module_utils.atelier.ansible_module import run_with_context
+from ansible.module_utils.atelier.ansible_module import own_options, run_with_context
 from ansible.module_utils.atelier.containers.context import Context
-from ansible.module_utils.atelier.workshop.release import Wanted, release
+from ansible.module_utils.atelier.workshop.release import release
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -73,10 +73,7 @@ def main() -> None:
 
 
 def _release(module: AnsibleModule, context: Context) -> dict[str, Any]:
-    given = module.params
-    wanted = Wanted(given["password_hash"], given["files"], given["keep_hours"], given["run_id"])
-    outcome = release(context, id=given["id"], name=given["name"], wanted=wanted, check_mode=module.check_mode)
-    return outcome.view()
+    return release(context, **own_options(module), check_mode=module.check_mode).view()
 
 
 if __name__ == "__main__":

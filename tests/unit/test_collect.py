@@ -324,9 +324,10 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
 ) -> None:
     seats.files[context.site.container_name(rows[0].id)] = None  # type: ignore[assignment]
     done = collect(context, [row.id for row in rows], folder)
-    assert [seat.error for seat in done.seats] == ["'Course 1' caused an internal error: AttributeError.", None]
+    odd, whole = (seat.error for seat in done.seats)
+    assert str(odd).startswith("'Course 1' caused an internal error: AttributeError (test_collect.py:")
+    assert whole is None
     assert read_manifest(folder)[rows[0].id].error == done.seats[0].error
-    assert len(done.tracebacks) == 1 and "AttributeError" in done.tracebacks[0]
     with pytest.raises(AtelierError) as error:
         verify(context, [row.id for row in rows], folder)
     assert error.value.details["missing"] == ["Course 1"]
@@ -351,7 +352,7 @@ def test_work_between_the_check_and_the_removal_keeps_the_seat(
     seats.log.clear()
     assert remove_collected(context, ids, folder).names == ["Course 1"]
     assert seats.log == ["paused", "closed", "removed"]
-    assert not remove_collected(context, ids, folder).changed
+    assert not remove_collected(context, ids, folder).names
 
 
 def test_a_seat_that_keeps_ending_goes_on_when_its_removal_is_refused(

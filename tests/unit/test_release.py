@@ -17,7 +17,7 @@ from atelier.containers.container import is_unreleased, observed_status, release
 from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
-from atelier.workshop.release import KEEP_FILES, RESET_FILES, Wanted, release
+from atelier.workshop.release import KEEP_FILES, RESET_FILES, release
 from atelier.workspaces import checkpoints
 from support import container, context, open_store, order, site
 
@@ -59,7 +59,7 @@ def released(
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = store.find(name="Seat")
     assert row is not None
-    release(here, id=row.id, name=None, wanted=Wanted("$new", files, 24, "5e7a0b"))
+    release(here, id=row.id, name=None, password_hash="$new", files=files, keep_hours=24, run_id="5e7a0b")
 
 
 def seat(store: WorkspaceStore, status: Status = Status.RUNNING) -> str:

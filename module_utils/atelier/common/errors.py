@@ -99,7 +99,7 @@ class AtelierError(Exception):
         super().__init__(self.sentence)
 
 
-def invalid(id: str, field: str, **params: object) -> AtelierError:
+def invalid(id: str, field: str, /, **params: object) -> AtelierError:
     """VALIDATION_ERROR for the parameter ``field``. ``params`` are for the message of that code, whose text may also
     name the field; ``value``, if given, is in the details, too."""
     text = TEXTS[id] + TEXTS.get(f"{id}.remedy", "")

@@ -97,8 +97,6 @@ TEXTS = {
     "fault": "{name!r} {fault}",
     "fault.archive_changed": "has an archive that was changed: {file}",
     "fault.archive_unreadable": "has no readable archive {file}: {why}",
-    "fault.comparing_failed": "cannot be compared with its archive because of an internal error ({kind})",
-    "fault.made_fail": "caused an internal error: {kind}",
     "fault.never_collected": "was never collected",
     "fault.newer_work": "has newer changes than its archive of {when}: {path!r}",
     "fault.no_archive": "has no archive because its container was gone (delete it separately with workspace_delete)",

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..common.plain_text import first_of
@@ -50,11 +50,10 @@ def late_work(context: Context, workspace: Workspace, folder: Path, entry: Entry
     """Why a seat has newer work than its sound archive; None if it has none. Never raises: a seat that cannot be
     checked may contain anything."""
     try:
-        path = _newer(context.left_of(workspace), workspace, folder, entry)
+        with faults_of(workspace.name):
+            path = _newer(context.left_of(workspace), workspace, folder, entry)
     except AtelierError as error:
         return Message("fault.not_comparable", why=error.message)
-    except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
-        return Message("fault.comparing_failed", kind=type(error).__name__)
     if path is None:
         return None
     return Message("fault.newer_work", when=entry.collected_at, path=first_of(path, _SHOWN_PATH))

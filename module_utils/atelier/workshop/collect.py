@@ -7,15 +7,13 @@ killed run loses nothing, and another run completes it.
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.messages import Message, chain
 from ..common.models import Workspace
 from ..containers.container import container_of, observed_status
@@ -38,12 +36,10 @@ _PUSHED_BY_NOBODY = Saved(note=Message("at_rest"))
 
 @dataclass(frozen=True)
 class Collected:
-    """``seats`` in the requested order; ``changed``: whether any archive is new. ``tracebacks`` are those of unexpected
-    errors."""
+    """``seats`` in the requested order; ``changed``: whether any archive is new."""
 
     changed: bool
     seats: Sequence[Entry]
-    tracebacks: Sequence[str] = ()
 
 
 def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: bool = False) -> Collected:
@@ -59,9 +55,8 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
     with _folder(context, folder):
         entries = read_manifest(folder)
         before = {id: entry.sha256 for id, entry in entries.items()}
-        tracebacks: list[str] = []
         with ThreadPoolExecutor(min(WORKERS, len(rows)) or 1) as pool:
-            futures = [pool.submit(_collect_one, context, folder, row, entries.get(row.id), tracebacks) for row in rows]
+            futures = [pool.submit(_collect_one, context, folder, row, entries.get(row.id)) for row in rows]
             for done, future in enumerate(as_completed(futures), 1):
                 entry = future.result()
                 entries[entry.id] = entry
@@ -70,7 +65,7 @@ def collect(context: Context, ids: Sequence[str], folder: Path, *, check_mode: b
                 _remove_others(folder, entry)
                 context.progress(Message("step.seats_collected"), done, len(rows))
     seats = [entries[row.id] for row in rows]
-    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats, tracebacks)
+    return Collected(any(seat.sha256 != before.get(seat.id) for seat in seats), seats)
 
 
 def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
@@ -86,38 +81,30 @@ def verify(context: Context, ids: Sequence[str], folder: Path) -> Collected:
 
     with ThreadPoolExecutor(WORKERS) as pool:
         faults = list(pool.map(fault, rows))
-    missing = [(row.name, fault) for row, fault in zip(rows, faults, strict=True) if fault]
-    if missing:
-        raise not_collected(folder, missing, len(rows))
+    check_collected(folder, rows, faults)
     return Collected(False, [entries[row.id] for row in rows])
 
 
-def not_collected(
-    folder: Path, missing: Sequence[tuple[str, str]], total: int, tracebacks: Sequence[str] = ()
-) -> AtelierError:
+def check_collected(folder: Path, rows: Sequence[Workspace], faults: Sequence[str | None]) -> None:
+    """Raises NOT_COLLECTED if a workspace has a fault."""
+    missing = [(row.name, fault) for row, fault in zip(rows, faults, strict=True) if fault]
+    if not missing:
+        return
     shown = [Message("fault", name=name, fault=fault) for name, fault in missing[:_SHOWN]]
     if len(missing) > _SHOWN:
         shown.append(Message("and_more", count=len(missing) - _SHOWN))
-    details: dict[str, Any] = {"tracebacks": list(tracebacks)} if tracebacks else {}
-    return AtelierError(
-        Code.NOT_COLLECTED,
-        Message("not_collected", missing=len(missing), total=total, folder=folder, faults=chain("list", shown)),
-        field="ids",
-        missing=[name for name, _ in missing],
-        **details,
-    )
+    params = {"missing": len(missing), "total": len(rows), "folder": folder, "faults": chain("list", shown)}
+    names = [name for name, _ in missing]
+    raise AtelierError(Code.NOT_COLLECTED, Message("not_collected", **params), field="ids", missing=names)
 
 
-def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry | None, tracebacks: list[str]) -> Entry:
-    entry = before or Entry(row.id, row.name, str(row.status))
+def _collect_one(context: Context, folder: Path, row: Workspace, before: Entry | None) -> Entry:
     try:
-        with context.locks.workspace(row.id, context.lock_wait):
+        with faults_of(row.name), context.locks.workspace(row.id, context.lock_wait):
             return _collect_held(context.left_of(row), folder, row, before)
     except AtelierError as error:
+        entry = before or Entry(row.id, row.name, str(row.status))
         return replace(entry, name=row.name, error=error.message)
-    except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
-        tracebacks.append(traceback.format_exc())
-        return replace(entry, name=row.name, error=Message("made_fail", name=row.name, kind=type(error).__name__))
 
 
 def _collect_held(context: NodeContext, folder: Path, row: Workspace, before: Entry | None) -> Entry:
@@ -199,9 +186,7 @@ def _folder(context: Context, folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("folder_not_made", folder=folder, why=error.strerror), field="folder"
-        ) from error
+        raise invalid("folder_not_made", "folder", folder=folder, why=error.strerror) from error
     with context.locks.archives(folder, context.lock_wait):
         remove_unfinished(folder)
         yield

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.errors import invalid
 from ..common.messages import Message, tagged, untagged
 from .archives import sha256_of
 
@@ -72,27 +71,19 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("no_manifest", path=path, why=error), field="folder"
-        ) from error
+        raise invalid("no_manifest", "folder", path=path, why=error) from error
     return {entry.id: entry for entry in entries}
 
 
 def write_manifest(folder: Path, instance: str, written_at: str, entries: Iterable[Entry]) -> None:
     """Replaces the manifest atomically, sorted by name. Raises VALIDATION_ERROR if it cannot be written."""
     ordered = sorted(entries, key=lambda entry: (entry.name, entry.id))
-    document: Mapping[str, Any] = {
-        "format": _FORMAT,
-        "instance": instance,
-        "written_at": written_at,
-        "seats": tagged([asdict(entry) for entry in ordered]),
-    }
+    seats = tagged([asdict(entry) for entry in ordered])
+    document = {"format": _FORMAT, "instance": instance, "written_at": written_at, "seats": seats}
     try:
         write_atomically(folder / NAME, (json.dumps(document, indent=2) + "\n").encode(), mode=_MODE)
     except OSError as error:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("manifest_not_written", folder=folder, why=error), field="folder"
-        ) from error
+        raise invalid("manifest_not_written", "folder", folder=folder, why=error) from error
 
 
 def fault_of(folder: Path, entry: Entry | None, *, read: bool = True) -> str | None:

@@ -7,7 +7,7 @@ another run completes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..common.errors import AtelierError
 from ..common.messages import Message
@@ -25,21 +25,19 @@ from ..workspaces.views import current_view
 KEEP_FILES, RESET_FILES = "keep", "reset"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The parameters of a release: ``password_hash`` None keeps the password; ``files`` is KEEP_FILES or RESET_FILES. A
-    second run with the same ``run_id`` does not reset the files again."""
-
-    password_hash: str | None
-    files: str
-    keep_hours: float
-    run_id: str | None = None
-
-
 def release(
-    context: Context, *, id: str | None, name: str | None, wanted: Wanted, check_mode: bool = False
+    context: Context,
+    *,
+    id: str | None,
+    name: str | None,
+    password_hash: str | None,
+    files: str,
+    keep_hours: float,
+    run_id: str | None = None,
+    check_mode: bool = False,
 ) -> ResetOutcome:
-    """Ends all sessions and processes of the seat, and resets its files if wanted.
+    """Ends all sessions and processes of the seat. ``password_hash`` None keeps the password; ``files`` is KEEP_FILES
+    or RESET_FILES. A second run with the same ``run_id`` does not reset the files again.
 
     ``origin`` of the outcome is ``files`` if the files stay. After a failure the seat is in state ``error``, so that it
     is not assigned. Raises PROJECT_NOT_FOUND, and the errors of restarting or resetting a seat.
@@ -49,14 +47,14 @@ def release(
         before = current_view(context, row)
         return ResetOutcome(True, before, before, "", None)
     try:
-        before = _lock_out(context, row.id, wanted)
-        if wanted.files == RESET_FILES and row.status is not Status.CREATING:
+        before = _lock_out(context, row.id, password_hash, run_id or new_id())
+        if files == RESET_FILES and row.status is not Status.CREATING:
             outcome = reset(
                 context,
                 id=row.id,
                 name=None,
-                keep_hours=wanted.keep_hours,
-                run_id=wanted.run_id,
+                keep_hours=keep_hours,
+                run_id=run_id,
                 # A checkpoint taken while the seat was claimed contains the participant's files.
                 taken_before=first_claim(context.store, row.id),
             )
@@ -70,17 +68,15 @@ def release(
         raise
 
 
-def _lock_out(context: Context, id: str, wanted: Wanted) -> dict[str, object]:
-    """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before."""
+def _lock_out(context: Context, id: str, password_hash: str | None, sessions: str) -> dict[str, object]:
+    """Gives the seat the password and the sessions that apply from its next start on. Returns its view from before.
+    ``sessions`` is a word that the former participant can't know: the hash, the cookie's value, was readable in the
+    seat."""
     with context.locks.workspace(id, context.lock_wait):
         row = context.store.get(id=id)
         before = current_view(context, row)
-        context.store.update(
-            id,
-            # A word that the former participant can't know. The hash, the cookie's value, was readable in the seat.
-            sessions=wanted.run_id or new_id(),
-            password_hash=row.password_hash if wanted.password_hash is None else wanted.password_hash,
-        )
+        password_hash = row.password_hash if password_hash is None else password_hash
+        context.store.update(id, sessions=sessions, password_hash=password_hash)
         # This invalidates port passes; shares of the former participant end, too.
         unshare_ports(context.store, id)
         context.sync_ports()

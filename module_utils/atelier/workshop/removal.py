@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.errors import AtelierError
+from ..common.errors import AtelierError, faults_of
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..containers.container import container_of
@@ -18,7 +17,7 @@ from ..containers.snapshots import paused_for_copy, recover, was_interrupted
 from ..engine.models import Container
 from ..workspaces.service import remove
 from .archive_freshness import late_work
-from .collect import WORKERS, not_collected
+from .collect import WORKERS, check_collected
 from .manifest import Entry, fault_of, read_manifest
 
 
@@ -26,7 +25,6 @@ from .manifest import Entry, fault_of, read_manifest
 class Removed:
     """The names of the removed workspaces, and sentences on what could not be removed with them."""
 
-    changed: bool
     names: Sequence[str]
     problems: Sequence[str]
 
@@ -40,31 +38,24 @@ def remove_collected(context: Context, ids: Sequence[str], folder: Path, *, chec
     """
     rows = [row for id in dict.fromkeys(ids) if (row := context.store.find(id=id)) is not None]
     if check_mode:
-        return Removed(bool(rows), [row.name for row in rows], ())
+        return Removed([row.name for row in rows], ())
     entries = read_manifest(folder)
-    faults: dict[str, str] = {}
+    faults: list[str | None] = []
     problems: list[str] = []
-    tracebacks: list[str] = []
 
-    def remove_one(row: Workspace) -> None:
+    def remove_one(row: Workspace) -> str | None:
         try:
-            with context.locks.workspace(row.id, context.lock_wait):
-                fault = _remove_held(context.left_of(row), folder, row, entries.get(row.id), problems)
+            with faults_of(row.name), context.locks.workspace(row.id, context.lock_wait):
+                return _remove_held(context.left_of(row), folder, row, entries.get(row.id), problems)
         except AtelierError as error:
-            fault = Message("fault.not_removed", why=error.message)
-        except Exception as error:  # noqa: BLE001 - a failure in one seat must not affect the others
-            tracebacks.append(traceback.format_exc())
-            fault = Message("fault.made_fail", kind=type(error).__name__)
-        if fault:
-            faults[row.name] = fault
+            return Message("fault.not_removed", why=error.message)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done, _ in enumerate(pool.map(remove_one, rows), 1):
-            context.progress(Message("step.seats_removed"), done, len(rows))
-    missing = [row.name for row in rows if row.name in faults]
-    if missing:
-        raise not_collected(folder, [(name, faults[name]) for name in missing], len(rows), tracebacks)
-    return Removed(bool(rows), [row.name for row in rows], problems)
+        for fault in pool.map(remove_one, rows):
+            faults.append(fault)
+            context.progress(Message("step.seats_removed"), len(faults), len(rows))
+    check_collected(folder, rows, faults)
+    return Removed([row.name for row in rows], problems)
 
 
 def _remove_held(
