@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from atelier.backup import create, seats
 from atelier.backup.create import BackupOutcome, LastBackup, failures_noted, last_backup
-from atelier.backup.manifest import Archive, last_copies, run_of
+from atelier.backup.manifest import SavedImages, last_copies, run_of
 from atelier.backup.restic import Source
 from atelier.backup.seats import SavedSeat
 from atelier.common.errors import AtelierError, Code
@@ -96,7 +96,7 @@ def test_a_checkpoint_that_is_dropped_meanwhile_is_not_saved(
         docker.own = {site(tmp_path).container_name(row.id): 1}
         (archive,) = save(tmp_path, store, docker).archives
     assert docker.saved == [["copy", "kept"]]
-    assert archive == Archive("5e7a", ["copy", "kept"])
+    assert archive == SavedImages("5e7a", ["copy", "kept"])
 
 
 # --- Several machines ------------------------------------------------------------------------------------------------

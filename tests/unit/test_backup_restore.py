@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from atelier.backup import restore
-from atelier.backup.manifest import FORMAT, Archive, Manifest, read_manifest
+from atelier.backup.manifest import FORMAT, Manifest, SavedImages, read_manifest
 from atelier.backup.restic import Source
 from atelier.backup.restore import Fetched, _check_addresses, _holds, fetch_backup, place_backup, restore_folder
 from atelier.backup.state_files import (
@@ -132,7 +132,7 @@ def test_nothing_goes_on_in_a_restored_database(tmp_path: Path) -> None:
 
 def test_a_backup_of_a_newer_atelier_is_refused(tmp_path: Path) -> None:
     file = tmp_path / MANIFEST
-    with_archive = replace(MANIFEST_OF_NOTHING, archives=[Archive("5e7a", ["x"])], images={"0" * 12: "x"})
+    with_archive = replace(MANIFEST_OF_NOTHING, archives=[SavedImages("5e7a", ["x"])], images={"0" * 12: "x"})
     with_archive.write(file)
     assert read_manifest(file) == with_archive
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": FORMAT + 1, "more": 1}))
@@ -302,8 +302,8 @@ def test_files_that_were_read_halfway_are_taken_for_no_backup(machine: Machine) 
 def test_images_are_loaded_where_their_workspaces_are_now() -> None:
     manifest = replace(MANIFEST_OF_NOTHING, images={"0123456789ab": "moved", "0123456789cd": "stays"})
     rows = [row(id="0123456789ab", node="alpha"), row(id="0123456789cd", node="beta")]
-    assert restore._nodes_of(Archive("5e7a", ["moved"], "beta"), manifest, rows) == {"alpha", "beta"}
-    assert restore._nodes_of(Archive("5e7b", ["stays"], "beta"), manifest, rows) == {"beta"}
+    assert restore._nodes_of(SavedImages("5e7a", ["moved"], "beta"), manifest, rows) == {"alpha", "beta"}
+    assert restore._nodes_of(SavedImages("5e7b", ["stays"], "beta"), manifest, rows) == {"beta"}
 
 
 def test_a_machine_of_a_workspace_that_was_never_saved_must_be_there_too(tmp_path: Path) -> None:
@@ -312,15 +312,15 @@ def test_a_machine_of_a_workspace_that_was_never_saved_must_be_there_too(tmp_pat
         store.update(one.id, node="beta")
         store.update(other.id, node="gamma", status=Status.ERROR, error=Message("machine_removed", node="gamma"))
     copy = tmp_path / "registry.sqlite3"
-    restore._check_machines(several(tmp_path), copy)
+    restore._check_nodes(several(tmp_path), copy)
     with pytest.raises(AtelierError) as error:
-        restore._check_machines(site(tmp_path), copy)
+        restore._check_nodes(site(tmp_path), copy)
     refused(error, Code.VALIDATION_ERROR, "site.nodes")
     assert "beta" in error.value.message and "gamma" not in error.value.message
 
 
 def test_machines_that_the_inventory_lacks_are_named(tmp_path: Path) -> None:
-    of_beta = replace(MANIFEST_OF_NOTHING, archives=[Archive("5e7a", [], "beta")], recordings={"gamma": "5e7b"})
+    of_beta = replace(MANIFEST_OF_NOTHING, archives=[SavedImages("5e7a", [], "beta")], recordings={"gamma": "5e7b"})
     with pytest.raises(AtelierError) as error:
         of_beta.check(several(tmp_path))
     refused(error, Code.VALIDATION_ERROR, "site.nodes")
@@ -334,7 +334,7 @@ def test_the_manifest_of_an_older_backup_is_of_one_machine(tmp_path: Path) -> No
     older["archives"] = [{"snapshot": "5e7a", "tags": ["one"]}]
     (tmp_path / "manifest").write_text(json.dumps(older))
     found = read_manifest(tmp_path / "manifest")
-    assert (found.archives, found.recordings) == ([Archive("5e7a", ["one"], "controller")], {})
+    assert (found.archives, found.recordings) == ([SavedImages("5e7a", ["one"], "controller")], {})
 
 
 @pytest.mark.parametrize("code", [Code.CONTAINER_CREATE_FAILED, Code.SERVICE_UNAVAILABLE, Code.DISK_FULL])

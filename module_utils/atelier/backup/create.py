@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,7 +23,18 @@ from ..containers.snapshots import leftover_snapshots, remove_leftovers
 from ..database.workspace_store import new_id, now
 from ..engine.models import Size
 from ..recordings.folders import copy_recordings
-from .manifest import ARCHIVE, IMAGES, RECORDINGS, STATE, Archive, Manifest, last_copies, missing_tag, run_of, run_tag
+from .manifest import (
+    ARCHIVE,
+    IMAGES,
+    RECORDINGS,
+    STATE,
+    Manifest,
+    SavedImages,
+    last_copies,
+    missing_tag,
+    run_of,
+    run_tag,
+)
 from .restic import Restic, Source, keep_options
 from .seats import SavedSeat, batches, check_space, copy_seat, drop_copies, ends_one_node
 from .state_files import CACHE, FOLDER, MANIFEST, RESTORING, STATUS, WORK, excluded, stage_copies
@@ -54,7 +65,7 @@ class _Saved:
 
     seats: dict[str, SavedSeat] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    archives: list[Archive] = field(default_factory=list)
+    archives: list[SavedImages] = field(default_factory=list)
     recordings: dict[str, str] = field(default_factory=dict)
     away: dict[str, str] = field(default_factory=dict)
 
@@ -305,7 +316,7 @@ def _save_batch(
         tags = [tag for copy in copies.values() for tag in copy.tags if tag == copy.image or tag in present]
         if tags:
             snapshot = restic.store_stream(ARCHIVE, here.engine.save(tags), [IMAGES, run_tag(run_id)])
-            saved.archives.append(Archive(snapshot, tags, here.node))
+            saved.archives.append(SavedImages(snapshot, tags, here.node))
             saved.seats |= copies
     finally:
         drop_copies(here, list(copies.values()))
@@ -331,11 +342,7 @@ def _host(site: Site) -> str:
 
 def _note(state_dir: Path, outcome: BackupOutcome | None = None, error: Mapping[str, Any] | None = None) -> None:
     (state_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    before, moment = last_backup(state_dir), now()
-    found = {
-        "ended_at": moment,
-        "succeeded_at": moment if outcome else before.succeeded_at,
-        "snapshot": outcome.snapshot if outcome else before.snapshot,
-        "error": error,
-    }
-    write_atomically(state_dir / STATUS, json.dumps(found).encode(), mode=0o600)
+    noted = replace(last_backup(state_dir), ended_at=now(), error=error)
+    if outcome:
+        noted = replace(noted, succeeded_at=noted.ended_at, snapshot=outcome.snapshot)
+    write_atomically(state_dir / STATUS, json.dumps(asdict(noted)).encode(), mode=0o600)

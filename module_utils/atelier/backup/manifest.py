@@ -4,13 +4,12 @@ backup is complete when the state folder's snapshot, which is made last, exists.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import AtelierError, invalid
 from ..common.models import CONTROLLER, Site
 
 FORMAT = 2  # 1: of a single machine
@@ -44,7 +43,7 @@ def last_copies(backups: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Archive:
+class SavedImages:
     """Images of some workspaces of a machine as ``docker save`` writes them; ``tags`` are their names."""
 
     snapshot: str
@@ -61,7 +60,7 @@ class Manifest:
     taken_at: str
     instance: str
     image_prefix: str
-    archives: Sequence[Archive]
+    archives: Sequence[SavedImages]
     images: Mapping[str, str]
     missing: Mapping[str, str]
     databases: Sequence[str]
@@ -82,8 +81,7 @@ class Manifest:
             if there != here:
                 raise other_setting(name, here, there)
         machines = {archive.node for archive in self.archives} | set(self.recordings)
-        if unknown := machines - set(site.node_names):
-            raise machines_unknown(unknown)
+        check_machines(site, machines)
 
 
 def read_manifest(file: Path) -> Manifest:
@@ -91,18 +89,18 @@ def read_manifest(file: Path) -> Manifest:
     raw = json.loads(file.read_text())
     if raw["format"] > FORMAT:
         raise newer(f"format {raw['format']}")
-    return Manifest(**{**raw, "archives": [Archive(**archive) for archive in raw["archives"]]})
+    return Manifest(**{**raw, "archives": [SavedImages(**archive) for archive in raw["archives"]]})
 
 
 def other_setting(name: str, here: object, there: object) -> AtelierError:
-    why = Message("backup.other_setting", name=name, here=here, there=there)
-    return AtelierError(Code.VALIDATION_ERROR, why, field=name)
+    return invalid("backup.other_setting", name, name=name, here=here, there=there)
 
 
-def machines_unknown(names: Iterable[str]) -> AtelierError:
-    why = Message("backup.machines_unknown", nodes=", ".join(sorted(names)))
-    return AtelierError(Code.VALIDATION_ERROR, why, field="site.nodes")
+def check_machines(site: Site, names: set[str]) -> None:
+    """Raises VALIDATION_ERROR if the inventory lacks one of these machines."""
+    if unknown := names - set(site.node_names):
+        raise invalid("backup.machines_unknown", "site.nodes", nodes=", ".join(sorted(unknown)))
 
 
 def newer(version: str) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, Message("backup.newer", version=version), field="snapshot")
+    return invalid("backup.newer", "snapshot", version=version)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.plain_text import last_of, on_one_line
 
@@ -60,18 +60,18 @@ class Source:
     def check(self, state_dir: Path) -> Mapping[str, str]:
         """Returns the environment file's variables. Raises VALIDATION_ERROR with the setting's name."""
         if _WITH_PASSWORD.search(self.repository):
-            raise AtelierError(Code.VALIDATION_ERROR, Message("backup.password_in_address"), field="repository")
+            raise invalid("backup.password_in_address", "repository")
         if self.folder is not None and not self.folder.is_absolute():
-            raise _refused("backup.not_absolute", "repository", repository=self.repository)
+            raise invalid("backup.not_absolute", "repository", repository=self.repository)
         if self.folder is not None and self.folder.resolve().is_relative_to(state_dir.resolve()):
-            raise _refused("backup.in_state", "repository", repository=self.repository)
+            raise invalid("backup.in_state", "repository", repository=self.repository)
         if not self.key_file.is_file() or not self.key_file.read_bytes().strip():
-            raise _refused("backup.no_key_file", "key_file", file=self.key_file)
+            raise invalid("backup.no_key_file", "key_file", file=self.key_file)
         _check_private(self.key_file, "key_file", "atelier_backup_password_file")
         if self.environment_file is None:
             return {}
         if not self.environment_file.is_file():
-            raise _refused("backup.no_environment_file", "environment_file", file=self.environment_file)
+            raise invalid("backup.no_environment_file", "environment_file", file=self.environment_file)
         _check_private(self.environment_file, "environment_file", "atelier_backup_environment_file")
         return variables_in(self.environment_file)
 
@@ -90,7 +90,7 @@ def variables_in(file: Path) -> dict[str, str]:
             continue
         match = re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*?)\s*", line)
         if match is None:
-            raise _refused("backup.bad_variable", "environment_file", file=file, line=number)
+            raise invalid("backup.bad_variable", "environment_file", file=file, line=number)
         value = match[2]
         found[match[1]] = value[1:-1] if re.fullmatch(r"(['\"]).*\1", value) else value
     return found
@@ -100,7 +100,7 @@ def keep_options(keep: Mapping[str, Any]) -> list[str]:
     """The options of ``restic forget`` for rules such as ``{"daily": 7}``. Raises VALIDATION_ERROR for others."""
     for rule, count in keep.items():
         if rule not in _KEEP_RULES or not str(count).isdecimal() or not int(count):
-            raise _refused("backup.bad_keep", "keep", rule=f"{rule}: {count}", rules=", ".join(_KEEP_RULES))
+            raise invalid("backup.bad_keep", "keep", rule=f"{rule}: {count}", rules=", ".join(_KEEP_RULES))
     return [f"--keep-{rule}={int(count)}" for rule, count in keep.items()]
 
 
@@ -136,7 +136,7 @@ class Restic:
             folder = self._source.folder
             if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 # It may be a damaged repository.
-                raise _refused("backup.not_empty", "repository", repository=self._source.repository) from error
+                raise invalid("backup.not_empty", "repository", repository=self._source.repository) from error
             self._run("init")
             return True
         self._run("unlock")
@@ -153,11 +153,10 @@ class Restic:
 
     def check_owner(self, tag: str) -> None:
         """Raises VALIDATION_ERROR if the repository has another installation's snapshots with that tag."""
-        found = json.loads(self._run("snapshots", "--json", f"--tag={tag}") or "[]") or []
-        others = {str(snapshot["hostname"]) for snapshot in found} - {self._host}
+        others = {str(snapshot["hostname"]) for snapshot in self.snapshots(tag)} - {self._host}
         if others:
-            repository = self._source.repository
-            raise _refused("backup.other_installation", "repository", repository=repository, names=", ".join(others))
+            names, repository = ", ".join(others), self._source.repository
+            raise invalid("backup.other_installation", "repository", repository=repository, names=names)
 
     def damaged(self, said: str) -> AtelierError:
         why = Message("backup.damaged", repository=self._source.repository, said=said)
@@ -165,10 +164,10 @@ class Restic:
 
     # --- Snapshots --------------------------------------------------------------------------------------------------
 
-    def snapshots(self, *tags: str) -> list[dict[str, Any]]:
-        """restic's snapshots that have all the tags, oldest first."""
-        found = json.loads(self._run("snapshots", "--json", f"--tag={','.join(tags)}") or "[]")
-        return sorted(found or [], key=lambda snapshot: str(snapshot["time"]))
+    def snapshots(self, tag: str) -> list[dict[str, Any]]:
+        """restic's snapshots that have the tag, oldest first."""
+        found = self._list("snapshots", "--json", f"--tag={tag}")
+        return sorted(found, key=lambda snapshot: str(snapshot["time"]))
 
     def store_stream(self, name: str, pieces: Iterable[bytes], tags: Sequence[str]) -> str:
         """Stores a stream as the file ``name``; returns the snapshot's id. No snapshot is made if the stream raises."""
@@ -214,9 +213,8 @@ class Restic:
             self._run("restore", snapshot, f"--target={target}")
         except AtelierError as error:
             if error.code is Code.DISK_FULL:  # this machine's
-                raise AtelierError(
-                    error.code, Message("disk_full_at", folder=target), field="site.state_dir"
-                ) from error
+                full = Message("disk_full_at", folder=target)
+                raise AtelierError(error.code, full, field="site.state_dir") from error
             raise
 
     def forgettable(self, tag: str, keep: Mapping[str, Any]) -> list[str]:
@@ -225,7 +223,7 @@ class Restic:
         if not rules:
             return []
         of = (f"--host={self._host}", "--group-by=host", f"--tag={tag}")
-        groups = json.loads(self._run("forget", "--dry-run", "--json", *of, *rules) or "[]") or []
+        groups = self._list("forget", "--dry-run", "--json", *of, *rules)
         return [str(snapshot["id"]) for group in groups for snapshot in group["remove"] or ()]
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -265,13 +263,17 @@ class Restic:
             self._ended(process, output)
             return _text(output)
 
+    def _list(self, *words: str) -> list[dict[str, Any]]:
+        """The program's output as JSON; empty if there is none."""
+        return json.loads(self._run(*words) or "[]") or []
+
     def _stored(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> str:
         self._ended(process, output)
         for line in reversed(_text(output).splitlines()):
             with suppress(ValueError):
                 if (told := json.loads(line)).get("message_type") == "summary":
                     return str(told["snapshot_id"])
-        raise self._failed("it told of no snapshot")
+        raise self._failed(Message("backup.no_snapshot_named"))
 
     @contextmanager
     def _started(
@@ -284,7 +286,7 @@ class Restic:
                     [*_PROGRAM, *words], stdin=stdin, stdout=stdout or output, stderr=output, env=self._environment
                 )
             except FileNotFoundError as error:
-                raise self._failed(f"{error.filename} is missing") from error
+                raise self._failed(Message("backup.program_missing", program=error.filename)) from error
             with process:
                 try:
                     yield process, output
@@ -297,19 +299,19 @@ class Restic:
             raise self._error(code, _text(output))
 
     def _error(self, code: int, said: str) -> AtelierError:
-        source = self._source
+        repository = self._source.repository
         if code == _WRONG_PASSWORD or "wrong password or no key found" in said:
-            return _refused("backup.wrong_key", "key_file", file=source.key_file, repository=source.repository)
+            return invalid("backup.wrong_key", "key_file", file=self._source.key_file, repository=repository)
         before, asked, _ = said.partition(_ASKED)
         if code == _NO_REPOSITORY or (asked and _NOT_THERE.search(before)):
             return self._missing()
         if "no space left on device" in said or "disk quota exceeded" in said:
-            why = Message("backup.repository_full", repository=source.repository)
+            why = Message("backup.repository_full", repository=repository)
             return AtelierError(Code.DISK_FULL, why, field="repository")
         if code == _LOCKED or "unable to create lock" in said:
-            why = Message("backup.locked", repository=source.repository, said=_reason(said))
+            why = Message("backup.locked", repository=repository, said=_reason(said))
             return AtelierError(Code.BACKUP_FAILED, why, field="repository", locked=True)
-        return self._failed(_reason(said) or f"exit code {code}")
+        return self._failed(_reason(said) or Message("backup.exit_code", code=code))
 
     def _missing(self) -> AtelierError:
         why = Message("backup.no_repository", repository=self._source.repository)
@@ -320,14 +322,10 @@ class Restic:
         return AtelierError(Code.BACKUP_FAILED, why, field="repository")
 
 
-def _refused(id: str, field: str, **params: object) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, Message(id, **params), field=field)
-
-
 def _check_private(file: Path, field: str, setting: str) -> None:
     found = file.stat()
     if found.st_mode & 0o077 or found.st_uid != os.geteuid():
-        raise _refused("backup.file_readable", field, file=file, setting=setting)
+        raise invalid("backup.file_readable", field, file=file, setting=setting)
 
 
 def _text(output: IO[bytes]) -> str:

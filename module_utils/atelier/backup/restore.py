@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code, faults_of
+from ..common.errors import AtelierError, Code, faults_of, invalid
 from ..common.locks import Locks
 from ..common.messages import Message, id_of
 from ..common.models import ProxyMode, Site, Status, Workspace
@@ -31,15 +32,15 @@ from .manifest import (
     ARCHIVE,
     RECORDINGS,
     STATE,
-    Archive,
     Manifest,
-    machines_unknown,
+    SavedImages,
+    check_machines,
     newer,
     other_setting,
     read_manifest,
 )
 from .restic import Restic, Source
-from .seats import drop_loaded, ends_one_node, make_seat_again, mark_lost
+from .seats import drop_loaded, ends_one_node, make_seat_again
 from .state_files import (
     MANIFEST,
     REGISTRY,
@@ -49,10 +50,13 @@ from .state_files import (
     entries,
     place_registry,
     place_state,
+    read_only,
     registry_copy,
 )
 
 _AT_ONCE = 4
+# Marks, in the restore's folder, that the installation is an incomplete restore, which may be removed.
+_BEGUN = "begun"
 # Errors that end the whole restore, because every seat would fail.
 _OF_ALL = (Code.SERVICE_UNAVAILABLE, Code.DISK_FULL)
 
@@ -101,22 +105,22 @@ def fetch_backup(
     forget the one that is read; BACKUP_FAILED for a damaged repository; DISK_FULL.
     """
     variables, folder = source.check(site.state_dir), restore_folder(site)
-    begun = _begun(folder).exists()
+    begun = (folder / _BEGUN).exists()
     holds = _holds(site.state_dir)
     if holds and not (replace or begun):
-        raise AtelierError(Code.VALIDATION_ERROR, Message("backup.has_workspaces", count=holds), field="replace")
+        raise invalid("backup.has_workspaces", "replace", count=holds)
     with ExitStack() as held:
         if (site.state_dir / REGISTRY).exists():
             held.enter_context(Locks(site.state_dir).backup())
         chosen = _fetch(site, source, variables, snapshot, progress)
-    saved = _saved(folder, site)
+    saved = _saved(site)
     if (version := newer_version(saved)) is not None:
         raise newer(version)
     manifest = read_manifest(saved / WORK / MANIFEST)
     manifest.check(site)
     copy = registry_copy(saved / WORK)
     check_registry(copy)
-    _check_machines(site, copy)
+    _check_nodes(site, copy)
     count = _check_addresses(site, copy)
     return Fetched(chosen, manifest.taken_at, count, begun or any(entries(site.state_dir)))
 
@@ -129,14 +133,15 @@ def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: s
     restic.open(create=False)
     restic.check()
     chosen = _chosen(restic, source, snapshot)
-    if not _is_fetched(folder, chosen):
+    read = folder / "snapshot"  # has the id of the backup that was read completely
+    if not read.exists() or read.read_text() != chosen:
         progress(Message("step.restore_read"), 0, 1)
         # Remove the mark first, so that it never refers to deleted files.
-        _fetched(folder).unlink(missing_ok=True)
+        read.unlink(missing_ok=True)
         shutil.rmtree(folder / "files", ignore_errors=True)
         try:
             restic.restore(chosen, folder / "files")
-            manifest = read_manifest(_saved(folder, site) / WORK / MANIFEST)
+            manifest = read_manifest(_saved(site) / WORK / MANIFEST)
             streams = [(archive.snapshot, ARCHIVE) for archive in manifest.archives]
             streams += [(snapshot, RECORDINGS) for snapshot in manifest.recordings.values()]
             for number, stream in enumerate(streams):
@@ -145,15 +150,14 @@ def _fetch(site: Site, source: Source, variables: Mapping[str, str], snapshot: s
                     pass
         except AtelierError as error:
             raise restic.damaged(error.message) if error.code is Code.BACKUP_FAILED else error from error
-        write_atomically(_fetched(folder), chosen.encode(), mode=0o600)
+        write_atomically(read, chosen.encode(), mode=0o600)
     return chosen
 
 
 def place_backup(site: Site) -> None:
     """Puts the fetched files into the state folder, and the database with all its operations ended."""
-    folder = restore_folder(site)
-    _begun(folder).touch()
-    saved = _saved(folder, site)
+    (restore_folder(site) / _BEGUN).touch()
+    saved = _saved(site)
     manifest = read_manifest(saved / WORK / MANIFEST)
     place_state(saved, manifest, site.state_dir)
     mark = site.state_dir / RESTORING
@@ -172,10 +176,9 @@ def place_backup(site: Site) -> None:
 def restore_seats(context: Context, source: Source) -> RestoredSeats:
     """Creates the containers of all workspaces, not started, from their images. One that cannot be created does not
     keep the others from it. Raises BACKUP_FAILED, DISK_FULL, SERVICE_UNAVAILABLE."""
-    folder = restore_folder(context.site)
-    work = _saved(folder, context.site) / WORK
+    work = _saved(context.site) / WORK
     manifest = read_manifest(work / MANIFEST)
-    restic = Restic(source, source.check(context.site.state_dir), "", folder / "cache")
+    restic = Restic(source, source.check(context.site.state_dir), "", restore_folder(context.site) / "cache")
     rows = context.store.all()
     with ExitStack() as held:
         held.enter_context(context.locks.backup())
@@ -185,30 +188,10 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
         _load(context, restic, manifest, rows)
         unrecorded = _load_recordings(context, restic, manifest)
         wanted = wanted_up(context.store)
-
-        def make(row: Workspace) -> bool:
-            image = manifest.images.get(row.id)
-            if id_of(row.error) == "machine_removed":
-                return False
-            if image is None:
-                why = manifest.missing.get(row.id) or Message("container_gone")
-                mark_lost(context, row, Message("backup.not_saved", why=why))
-                return False
-            try:
-                with faults_of(row.name):
-                    make_seat_again(context.at(row), row, image, work)
-            except AtelierError as error:
-                if error.code in _OF_ALL and not ends_one_node(error, row.node):
-                    raise
-                mark_lost(context, row, Message("backup.not_restored", why=error.message))
-                return False
-            if not is_unreleased(row):
-                context.store.update(row.id, status=Status.STOPPED, error=None)
-            return True
-
         made: set[str] = set()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for done, (row, is_made) in enumerate(zip(rows, pool.map(make, rows), strict=True), 1):
+            results = pool.map(partial(_make, context, manifest, work), rows)
+            for done, (row, is_made) in enumerate(zip(rows, results, strict=True), 1):
                 if is_made:
                     made.add(row.id)
                 context.progress(Message("step.restore_seats"), done, len(rows))
@@ -222,7 +205,29 @@ def restore_seats(context: Context, source: Source) -> RestoredSeats:
     return RestoredSeats(sorted(wanted & made), len(rows), missing, unrecorded)
 
 
-def _nodes_of(archive: Archive, manifest: Manifest, rows: Sequence[Workspace]) -> set[str]:
+def _make(context: Context, manifest: Manifest, work: Path, row: Workspace) -> bool:
+    """Creates the workspace's container; returns False if that fails, with the reason in the row's error."""
+    if id_of(row.error) == "machine_removed":
+        return False
+    image, why = manifest.images.get(row.id), None
+    if image is None:
+        why = Message("backup.not_saved", why=manifest.missing.get(row.id) or Message("container_gone"))
+    else:
+        try:
+            with faults_of(row.name):
+                make_seat_again(context.at(row), row, image, work)
+        except AtelierError as error:
+            if error.code in _OF_ALL and not ends_one_node(error, row.node):
+                raise
+            why = Message("backup.not_restored", why=error.message)
+    if why is not None:
+        context.store.update(row.id, status=Status.ERROR, error=why)
+    elif not is_unreleased(row):
+        context.store.update(row.id, status=Status.STOPPED, error=None)
+    return why is None
+
+
+def _nodes_of(archive: SavedImages, manifest: Manifest, rows: Sequence[Workspace]) -> set[str]:
     """The machines whose workspaces have their images in the archive, including those that a workspace moved to after
     the copy."""
     return {archive.node} | {row.node for row in rows if manifest.images.get(row.id) in archive.tags}
@@ -258,24 +263,9 @@ def _unless_it_fails(node: str) -> Iterator[None]:
             raise
 
 
-def _begun(folder: Path) -> Path:
-    """The file that marks the installation as an incomplete restore, which may be removed."""
-    return folder / "begun"
-
-
-def _fetched(folder: Path) -> Path:
-    """The file that marks a backup as read completely; its content is the snapshot's id."""
-    return folder / "snapshot"
-
-
-def _is_fetched(folder: Path, chosen: str) -> bool:
-    mark = _fetched(folder)
-    return mark.exists() and mark.read_text() == chosen
-
-
-def _saved(folder: Path, site: Site) -> Path:
+def _saved(site: Site) -> Path:
     """The backup's state folder: the one with a manifest. Its path may differ from this installation's."""
-    files = folder / "files"
+    files = restore_folder(site) / "files"
     same = files / site.state_dir.relative_to("/")
     if (same / WORK / MANIFEST).exists():
         return same
@@ -307,25 +297,24 @@ def _chosen(restic: Restic, source: Source, snapshot: str | None) -> str:
     if len(chosen) == 1:
         return chosen[0]
     names = ", ".join(f"{entry['short_id']} ({str(entry['time'])[:16]})" for entry in found[-20:]) or "-"
-    why = Message("backup.no_snapshot", snapshot=snapshot or "latest", repository=source.repository, names=names)
-    raise AtelierError(Code.VALIDATION_ERROR, why, field="snapshot", value=str(snapshot)[:64])
+    asked, repository = snapshot or "latest", source.repository
+    value = str(snapshot)[:64]
+    raise invalid("backup.no_snapshot", "snapshot", snapshot=asked, repository=repository, names=names, value=value)
 
 
-def _check_machines(site: Site, copy: Path) -> None:
+def _check_nodes(site: Site, copy: Path) -> None:
     """Raises VALIDATION_ERROR if the inventory lacks the machine of a workspace, unless that was removed."""
-    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as db:
+    with read_only(copy) as db:
         if "node" not in {column[1] for column in db.execute("PRAGMA table_info(workspaces)")}:
             return  # of a version that had one machine
         rows = db.execute("SELECT DISTINCT node FROM workspaces WHERE coalesce(error, '') NOT LIKE '%machine_removed%'")
-        unknown = {node for (node,) in rows} - set(site.node_names)
-    if unknown:
-        raise machines_unknown(unknown)
+        check_machines(site, {node for (node,) in rows})
 
 
 def _check_addresses(site: Site, copy: Path) -> int:
     """Raises VALIDATION_ERROR if a workspace's address or egress mode is not part of this installation's settings;
     returns the number of workspaces."""
-    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as db:
+    with read_only(copy) as db:
         rows = db.execute("SELECT proxy_mode, address FROM workspaces").fetchall()
     for mode, address in rows:
         network = site.networks.get(ProxyMode(mode))

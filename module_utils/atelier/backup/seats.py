@@ -15,9 +15,9 @@ from secrets import token_hex
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.models import CONTROLLER, MIB, Status, Workspace
+from ..common.models import CONTROLLER, MIB, Workspace
 from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_config, seat_spec
-from ..containers.context import Context, NodeContext
+from ..containers.context import NodeContext
 from ..containers.git_provisioning import git_files, put_git_files
 from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
 from ..engine.machine import free_on
@@ -166,8 +166,3 @@ def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path
         context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image), SECRETS_LABEL)
         put_ide_config(context, row)
         put_git_files(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
-
-
-def mark_lost(context: Context, row: Workspace, error: Message) -> None:
-    """Marks a workspace that was not restored, with the reason: it can be started or deleted."""
-    context.store.update(row.id, status=Status.ERROR, error=error)

@@ -37,13 +37,8 @@ _REFERENCE_FILES = ("HEAD", "packed-refs", "refs")
 
 def excluded(state_dir: Path, databases: Sequence[str]) -> list[str]:
     """The paths in the state folder that restic excludes."""
-    paths = [
-        *_NOT_SAVED,
-        CACHE,
-        STATUS,
-        RESTORING,
-        *(f"{path}{side}" for path in databases for side in ("", *_SIDE_FILES)),
-    ]
+    copied = (f"{path}{side}" for path in databases for side in ("", *_SIDE_FILES))
+    paths = [*_NOT_SAVED, CACHE, STATUS, RESTORING, *copied]
     return [*(str(state_dir / path) for path in paths), f"{state_dir}/**/*.sock"]
 
 
@@ -78,9 +73,14 @@ def seat_folder(work: Path, workspace_id: str) -> Path:
     return work / _SEATS / workspace_id
 
 
+def read_only(database: Path) -> closing[sqlite3.Connection]:
+    """A connection to a database that nobody writes to."""
+    return closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True))
+
+
 def check_registry(file: Path) -> None:
     """Raises VALIDATION_ERROR if a newer Atelier wrote the database."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True)) as db:
+    with read_only(file) as db:
         (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise newer(f"schema {version}")
@@ -92,7 +92,7 @@ def place_state(saved: Path, manifest: Manifest, state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for entry in sorted(saved.iterdir()):
         if entry.name != FOLDER:
-            _copy(entry, state_dir)
+            _copy(entry, state_dir / entry.name)
     for path in manifest.databases:
         if path != REGISTRY:
             _replace_database(work / _DATABASES / path, state_dir / path)
@@ -105,9 +105,9 @@ def place_registry(saved: Path, state_dir: Path) -> None:
     _replace_database(saved / WORK / _DATABASES / REGISTRY, state_dir / REGISTRY)
 
 
-def _copy(source: Path, folder: Path) -> None:
-    # Owners, modes and times stay; nothing in Python does so.
-    subprocess.run(["cp", "--archive", "--reflink=auto", str(source), str(folder)], check=True)
+def _copy(source: Path, target: Path) -> None:
+    # Owners, modes and times stay; nothing in Python does so. A folder is merged into one that is there.
+    subprocess.run(["cp", "--archive", "--reflink=auto", "--no-target-directory", str(source), str(target)], check=True)
 
 
 def _replace_database(copy: Path, target: Path) -> None:
@@ -115,12 +115,8 @@ def _replace_database(copy: Path, target: Path) -> None:
     for side in _SIDE_FILES:
         target.with_name(target.name + side).unlink(missing_ok=True)
     fresh = target.with_name(f".{target.name}.restored")
-    _copy_as(copy, fresh)
+    _copy(copy, fresh)
     fresh.replace(target)
-
-
-def _copy_as(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "--archive", "--reflink=auto", "--no-target-directory", str(source), str(target)], check=True)
 
 
 def _is_database(file: Path) -> bool:
@@ -169,7 +165,7 @@ def _place_references(copy: Path, repository: Path) -> None:
         present = repository / name
         shutil.rmtree(present) if present.is_dir() else present.unlink(missing_ok=True)
     for entry in copy.iterdir():
-        _copy(entry, repository)
+        _copy(entry, repository / entry.name)
     subprocess.run(["chown", "--recursive", f"--reference={repository}", str(repository)], check=True)
 
 

@@ -157,7 +157,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     order = CloneOrder(source_id=source.id, names=names, group=GROUP, owner=source.owner)
     made = clone(context, order).seats
     seconds = time.monotonic() - begin
-    ready = [str(seat["id"]) for seat in made if seat["error"] is None]
+    ids = {seat["id"] for seat in made if seat["error"] is None}
+    ready = [row for row in leftover_seats(context) if row.id in ids]
     reasons: list[str] = []
     if len(ready) < count:
         reasons.append(Message("not_up", missing=count - len(ready), count=count))
@@ -168,7 +169,8 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     if failed:
         reasons.append(Message("not_opened", failed=len(failed), count=len(ready), fault=failed[0].fault))
     times = sorted(found.seconds for found in probes if not found.fault)
-    p50, p95 = _quantiles(times)
+    p50 = statistics.median(times) if times else None
+    p95 = times[min(int(len(times) * 0.95), len(times) - 1)] if times else None
     if p95 is not None and p95 > _SLOWEST_SECONDS:
         reasons.append(Message("slow", seconds=f"{p95:.1f}"))
     reasons += _egress_faults(context, source, ready)
@@ -195,32 +197,25 @@ def _perform(context: Context, source: Workspace, count: int, room: Sequence[Lim
     return Verdict(not reasons, count, seconds, p50, p95, memory_each, disk_each, first, reasons)
 
 
-def _open_all(context: Context, ids: Sequence[str]) -> list[ProbeResult]:
-    with ThreadPoolExecutor(max(len(ids), 1)) as threads:
-        return list(threads.map(lambda id: probe(context.site, id, context.ready_timeout), ids))
+def _open_all(context: Context, rows: Sequence[Workspace]) -> list[ProbeResult]:
+    with ThreadPoolExecutor(max(len(rows), 1)) as threads:
+        return list(threads.map(lambda row: probe(context.site, row.id, context.ready_timeout), rows))
 
 
-def _quantiles(times: Sequence[float]) -> tuple[float | None, float | None]:
-    if not times:
-        return None, None
-    return statistics.median(times), times[min(int(len(times) * 0.95), len(times) - 1)]
-
-
-def _egress_faults(context: Context, source: Workspace, ids: Sequence[str]) -> list[str]:
+def _egress_faults(context: Context, source: Workspace, rows: Sequence[Workspace]) -> list[str]:
     """A fault if the proxy of the source's mode does not answer a seat. A refusal is an answer: the name is invalid."""
-    if not source.proxy_mode.proxy or not ids:
+    if not source.proxy_mode.proxy or not rows:
         return []
-    output = _asked(context, ids[0], ("/bin/sh", "-c", _PROXY_CHECK))
+    output = _asked(context, rows[0], ("/bin/sh", "-c", _PROXY_CHECK))
     code = output.strip()[-3:]
     return [] if code.isdecimal() and code != "000" else [Message("no_proxy", mode=source.proxy_mode)]
 
 
-def _asked(context: Context, id: str, command: Sequence[str]) -> str:
+def _asked(context: Context, row: Workspace, command: Sequence[str]) -> str:
     """The output of a program in the seat; empty if the seat does not answer."""
-    name = context.site.container_name(id)
+    name = context.site.container_name(row.id)
     with suppress(AtelierError):
-        here = context.at(context.store.get(id=id))
-        return here.engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
+        return context.at(row).engine.execute(name, command, seconds=_COMMAND_SECONDS, limit=_MOST_OUTPUT)[1]
     return ""
 
 
@@ -239,9 +234,8 @@ def remove_leftovers(context: Context) -> None:
         list(pool.map(clear, leftover_seats(context)))
 
 
-def _memory_of(context: Context, ids: Sequence[str]) -> int:
+def _memory_of(context: Context, rows: Sequence[Workspace]) -> int:
     with ThreadPoolExecutor(_MEASURERS) as pool:
-        rows = [row for row in leftover_seats(context) if row.id in ids]
         found = pool.map(lambda row: context.at(row).engine.stats(context.site.container_name(row.id)), rows)
         return sum(stats.memory for stats in found if stats)
 
@@ -251,10 +245,10 @@ def _available_memory(context: Context) -> dict[str, int]:
     return {CONTROLLER: available(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
 
 
-def _free_disk(context: Context, ids: Sequence[str]) -> dict[str, int]:
+def _free_disk(context: Context, rows: Sequence[Workspace]) -> dict[str, int]:
     """By machine; one that does not answer is left out."""
     nodes = {node: disk.free for node, disk in _at_nodes(context, disk_at).items()}
-    return {CONTROLLER: _free_at_controller(context, ids)} | nodes
+    return {CONTROLLER: _free_at_controller(context, rows)} | nodes
 
 
 def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> dict[str, Found]:
@@ -264,13 +258,9 @@ def _at_nodes(context: Context, ask: Callable[[Engine, str], Found | None]) -> d
     return {node: value for node, value in found.items() if value is not None}
 
 
-def _free_at_controller(context: Context, ids: Sequence[str]) -> int:
+def _free_at_controller(context: Context, rows: Sequence[Workspace]) -> int:
     """Free bytes on the state folder's disk, or on the engine's disk as a seat sees it, if that is less."""
     free = shutil.disk_usage(context.site.state_dir).free
-    here = [row.id for row in leftover_seats(context) if row.id in ids and row.node == CONTROLLER]
-    for id in here[:1]:
-        output = _asked(context, id, _FREE)
-        seen = output.split()[-1:]
-        if seen and seen[0].isdecimal():
-            free = min(free, int(seen[0]))
-    return free
+    row = next((row for row in rows if row.node == CONTROLLER), None)
+    seen = _asked(context, row, _FREE).split()[-1:] if row else []
+    return min(free, int(seen[0])) if seen and seen[0].isdecimal() else free
