@@ -296,7 +296,7 @@ def writer(tmp_path: Path) -> Writer:
     folder.mkdir()
     table = tmp_path / "workspaces.json"
     settings = Settings("127.0.0.1", 1, "10.0.0.0/8", (), (), (), table, folder, table, table, Limits())
-    return Writer(settings, lambda text: (tmp_path / "log").open("a").write(f"{text}\n") and None)
+    return Writer(settings)
 
 
 def call(*, response: bytes = CHAT.encode(), **more: object) -> Exchanged:
@@ -323,7 +323,7 @@ def test_what_nobody_owns_is_not_recorded(writer: Writer, tmp_path: Path) -> Non
     assert list((tmp_path / "recordings").iterdir()) == []
 
 
-def test_trouble_is_said_once_and_forgotten(writer: Writer, tmp_path: Path) -> None:
+def test_trouble_is_said_once_and_forgotten(writer: Writer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "recordings" / ID).write_text("in the way")
     writer.take(DomainSeen(ADDRESS, "a.example", 1))
     for _ in range(3):
@@ -332,7 +332,7 @@ def test_trouble_is_said_once_and_forgotten(writer: Writer, tmp_path: Path) -> N
     (tmp_path / "recordings" / ID).unlink()
     writer.take(call())
     writer.tick(1)
-    said = (tmp_path / "log").read_text().splitlines()
+    said = capfd.readouterr().err.splitlines()
     assert len(said) == 2
     assert "traffic goes on" in said[0]
     assert "again" in said[1]

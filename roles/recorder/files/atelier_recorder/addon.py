@@ -8,6 +8,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from .address_filter import AddressFilter, is_literal
 from .body_buffer import Budget, Tee
 from .exchange import Exchange
 from .lookups import LOOKUPS, Lookups
-from .messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
+from .messages import DomainSeen, Exchanged, SocketClosed, SocketMessage, SocketOpened, weight
 from .pipe import Pipe
-from .providers import find_provider, parse_providers
+from .providers import Provider, find_provider, parse_providers
 from .redact import secrets_of
 from .settings import Settings
 from .workspaces import Workspaces
@@ -116,35 +117,26 @@ class Recorder:
             opened.discard(flow.request.host)  # the tunnel's first request was counted with it
         else:
             self._count(flow)
-        if flow.request.method != "POST":
+        if flow.request.method != "POST" or not (provider := self._provider_of(flow)):
             return
-        provider = find_provider(self._providers, flow.request.host, flow.request.path)
-        address = flow.client_conn.peername[0]
-        if provider is None or self._workspaces.id_of(address) is None:
-            return
-        headers = flow.request.headers
-        limit = self._limits.max_conversation_bytes
-        url = flow.request.url
-        secrets = secrets_of(headers.items(multi=True), url)
-        request = Tee(limit, self._budget, address)
-        if not request.hold(len(url) + sum(map(len, secrets))):
-            return
-        exchange = Exchange(
+        headers, url, address = flow.request.headers, flow.request.url, flow.client_conn.peername[0]
+        call = Exchanged(
             number=next(self._numbers),
-            client=flow.client_conn.id,
             address=address,
-            provider=provider,
+            api=provider.api,
+            any_host=provider.any_host,
             url=url,
             method=flow.request.method,
-            secrets=secrets,
+            secrets=secrets_of(headers.items(multi=True), url),
             started=int(flow.request.timestamp_start * 1000),
-            request=request,
-            response=Tee(limit, self._budget, address),
             request_encoding=headers.get("content-encoding", ""),
         )
-        self._exchanges[exchange.number] = exchange
-        flow.metadata[_EXCHANGE] = exchange
-        flow.request.stream = _passing(exchange.request)
+        request, response = (Tee(self._limits.max_conversation_bytes, self._budget, address) for _ in range(2))
+        if not request.hold(weight(call)):
+            return
+        exchange = Exchange(flow.client_conn.id, call, request, response)
+        self._exchanges[call.number] = flow.metadata[_EXCHANGE] = exchange
+        flow.request.stream = _passing(request)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None:
@@ -152,10 +144,13 @@ class Recorder:
         flow.response.stream = True
         exchange = flow.metadata.get(_EXCHANGE)
         if exchange is not None:
-            exchange.status = flow.response.status_code
-            exchange.first_byte = int(time.time() * 1000)
-            exchange.response_encoding = flow.response.headers.get("content-encoding", "")
-            exchange.response_type = flow.response.headers.get("content-type", "").lower()
+            exchange.call = replace(
+                exchange.call,
+                status=flow.response.status_code,
+                first_byte=int(time.time() * 1000),
+                response_encoding=flow.response.headers.get("content-encoding", ""),
+                response_type=flow.response.headers.get("content-type", "").lower(),
+            )
             flow.response.stream = _passing(exchange.response)
 
     def response(self, flow: http.HTTPFlow) -> None:
@@ -168,14 +163,11 @@ class Recorder:
 
     # --- WebSocket and others ---------------------------------------------------------------------------------------
     def websocket_start(self, flow: http.HTTPFlow) -> None:
-        provider = find_provider(self._providers, flow.request.host, flow.request.path)
-        address = flow.client_conn.peername[0]
-        if provider is None or self._workspaces.id_of(address) is None:
-            return
-        flow.metadata[_SOCKET] = number = next(self._numbers)
-        url = flow.request.url
-        secrets = secrets_of(flow.request.headers.items(multi=True), url)
-        self._pipe.send(SocketOpened(number, address, provider.api, url, secrets))
+        if provider := self._provider_of(flow):
+            flow.metadata[_SOCKET] = number = next(self._numbers)
+            url = flow.request.url
+            secrets = secrets_of(flow.request.headers.items(multi=True), url)
+            self._pipe.send(SocketOpened(number, flow.client_conn.peername[0], provider.api, url, secrets))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
@@ -199,8 +191,13 @@ class Recorder:
         host = flow.request.host[:_LONGEST_HOST]
         self._pipe.send(DomainSeen(flow.client_conn.peername[0], host, int(time.time() * 1000)))
 
+    def _provider_of(self, flow: http.HTTPFlow) -> Provider | None:
+        """The provider that a workspace calls here; None for other traffic."""
+        found = find_provider(self._providers, flow.request.host, flow.request.path)
+        return found if found and self._workspaces.id_of(flow.client_conn.peername[0]) else None
+
     def _finish(self, exchange: Exchange, *, ended: bool = False, error: str | None = None) -> None:
-        if self._exchanges.pop(exchange.number, None) is not None:
+        if self._exchanges.pop(exchange.call.number, None) is not None:
             self._pipe.finish(exchange, ended=ended, error=error)
 
 

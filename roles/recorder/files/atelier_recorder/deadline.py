@@ -15,15 +15,15 @@ class TooSlow(Exception):
 
 
 @contextmanager
-def limited(seconds: float | None = None) -> Iterator[None]:
-    """Raises TooSlow in the block once it has used so many seconds of the processor. Main thread only: the kernel's
+def limited() -> Iterator[None]:
+    """Raises TooSlow in the block once it has used SECONDS of the processor. Main thread only: the kernel's
     timer interrupts it, also in the middle of a regular expression."""
 
     def over(*_: object) -> None:
         raise TooSlow
 
     before = signal.signal(signal.SIGVTALRM, over)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS if seconds is None else seconds)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         yield
     finally:

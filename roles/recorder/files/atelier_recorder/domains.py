@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -19,41 +18,37 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?|[0-9a-f:]{2,45}")
 
 
 class Domains:
-    """Counts in memory, written by ``flush``. Counted from the proxy's loop, written from the worker."""
+    """Counts in memory, written by ``flush``."""
 
     def __init__(self, recordings: Path) -> None:
         self._recordings = recordings
         self._known: dict[str, dict[str, dict[str, Any]]] = {}
         self._pending: dict[str, dict[str, list[int]]] = {}
-        self._lock = threading.Lock()
 
     def count(self, workspace: str, host: str, now: int) -> None:
         """Counts a request for the host at ``now`` (milliseconds). Invalid host names are ignored."""
         name = host.lower().strip("[]").rstrip(".")
         if not _HOST.fullmatch(name):
             return
-        with self._lock:
-            hosts = self._pending.setdefault(workspace, {})
-            if name in hosts:
-                hosts[name][0] += 1
-                hosts[name][2] = now
-            elif len(hosts) < _MOST_DOMAINS:
-                hosts[name] = [1, now, now]
+        hosts = self._pending.setdefault(workspace, {})
+        if name in hosts:
+            hosts[name][0] += 1
+            hosts[name][2] = now
+        elif len(hosts) < _MOST_DOMAINS:
+            hosts[name] = [1, now, now]
 
     def flush(self, workspaces: Collection[str], on_error: Callable[[OSError], None]) -> None:
         """Writes the new counts. Counts that cannot be written now are kept. Nothing is kept of deleted workspaces."""
-        with self._lock:
-            pending, self._pending = self._pending, {}
         for gone in self._known.keys() - set(workspaces):
             del self._known[gone]
+        pending, self._pending = self._pending, {}
         for workspace, counts in pending.items():
-            if workspace not in workspaces:
-                continue
-            try:
-                self._write(workspace, counts)
-            except OSError as error:
-                on_error(error)
-                self._take_back(workspace, counts)
+            if workspace in workspaces:
+                try:
+                    self._write(workspace, counts)
+                except OSError as error:
+                    on_error(error)
+                    self._pending[workspace] = counts
 
     def _write(self, workspace: str, counts: dict[str, list[int]]) -> None:
         path = self._recordings / workspace / FILE
@@ -62,24 +57,12 @@ class Domains:
             known = _read(path)
         merged = dict(known)
         for host, (count, first, last) in counts.items():
-            before = merged.get(host)
-            if before is None and len(merged) >= _MOST_DOMAINS:
-                continue
-            merged[host] = {
-                "count": (before["count"] if before else 0) + count,
-                "first_seen": before["first_seen"] if before else iso(first),
-                "last_seen": iso(last),
-            }
+            if host in merged or len(merged) < _MOST_DOMAINS:
+                before = merged.get(host, {"count": 0, "first_seen": iso(first)})
+                merged[host] = before | {"count": before["count"] + count, "last_seen": iso(last)}
         path.parent.mkdir(mode=0o700, exist_ok=True)
         replace(path, json.dumps(merged).encode(), durable=True)
         self._known[workspace] = merged
-
-    def _take_back(self, workspace: str, counts: dict[str, list[int]]) -> None:
-        with self._lock:
-            hosts = self._pending.setdefault(workspace, {})
-            for host, (count, first, last) in counts.items():
-                newer = hosts.get(host)
-                hosts[host] = [count + newer[0], first, newer[2]] if newer else [count, first, last]
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -94,7 +77,5 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             }
             for host, entry in raw.items()
         }
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -32,18 +32,18 @@ class Exchanged:
     method: str
     secrets: tuple[str, ...]
     started: int
-    first_byte: int
-    finished: int
-    status: int
-    request: bytes
-    request_encoding: str
-    response: bytes
-    response_encoding: str
-    response_type: str
-    truncated: bool
-    error: str | None
-    ended: bool
-    final: bool
+    first_byte: int = 0
+    finished: int = 0
+    status: int = 0
+    request: bytes = b""
+    request_encoding: str = ""
+    response: bytes = b""
+    response_encoding: str = ""
+    response_type: str = ""
+    truncated: bool = False
+    error: str | None = None
+    ended: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from .formats import new_parser, parse_request
 from .formats.common import StreamParser, as_dict, as_text, dicts, message
-from .formats.openai_responses import parse_item
+from .formats.openai_responses import ENDS, parse_item
 from .messages import SocketMessage, SocketOpened
 from .plain_json import read_json
 from .records import record
@@ -23,7 +23,6 @@ _SETTINGS = ("model", "instructions", "tools", "temperature", "modalities", "out
 _LONGEST_SETTING = 256 * 1024
 # Maximum bytes of an answer; the rest is not recorded.
 _LONGEST_ANSWER = 4 * 1024**2
-_ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
 # Sound travels as text in JSON; there is nothing to read in it.
 _SOUND = {"input_audio_buffer.append", "response.audio.delta", "response.output_audio.delta"}
 
@@ -37,10 +36,8 @@ class Session:
         self._settings: dict[str, Any] = {"model": (parse_qs(urlsplit(opened.url).query).get("model") or [""])[0]}
         self._items: list[dict[str, Any]] = []
         self._turn: _Turn | None = None
-
-    @property
-    def address(self) -> str:
-        return self._opened.address
+        self.address = opened.address
+        self.written_at = 0  # for its user: when the last unfinished answer was written
 
     def take(self, seen: SocketMessage) -> Iterator[dict[str, Any]]:
         """Processes one message; yields the records that it completes. Ignores anything but JSON objects."""
@@ -81,7 +78,7 @@ class Session:
             self._remember(message("user", as_text(event.get("transcript"))))
         elif kind.startswith("response.") or kind == "error":
             if self._turn is None:
-                if kind == "error" or kind in _ENDS:
+                if kind == "error" or kind in ENDS:
                     return
                 self._begin({}, at)  # the server answers to speech unasked
             turn = self._turn
@@ -91,7 +88,7 @@ class Session:
                 turn.answer.feed(event)
             turn.first_byte = turn.first_byte or at
             turn.changed = True
-            if kind in _ENDS or kind == "error":
+            if kind in ENDS or kind == "error":
                 yield self._record(turn, at, incomplete=kind == "error")
                 self._remember_answer(turn.answer)
                 self._turn = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,24 +21,22 @@ _SHORTEST_TEXT = 200
 
 
 class Store:
-    """``recordings`` holds a folder for each workspace. All methods but ``allocate`` are called by the worker only."""
+    """``recordings`` holds a folder for each workspace."""
 
     def __init__(self, recordings: Path, limits: Limits) -> None:
         self._recordings = recordings
         self._limits = limits
         self._last: dict[str, int] = {}
         self._used: dict[str, tuple[int, int]] = {}  # files and bytes, never less than there are
-        self._lock = threading.Lock()
         # A clock that jumps ahead makes nothing old: ages are measured by the slower of both clocks.
         self._started = time.time() - time.monotonic()
 
     def allocate(self, workspace: str, now: int) -> str:
         """A timestamp that no other conversation of the workspace has, ``now`` (milliseconds) or just after it."""
-        with self._lock:
-            moment = max(now, self._last.get(workspace, 0) + 1)
-            while (self._folder(workspace) / file_name(iso(moment))).exists():  # the clock went back
-                moment += 1
-            self._last[workspace] = moment
+        moment = max(now, self._last.get(workspace, 0) + 1)
+        while (self._folder(workspace) / file_name(iso(moment))).exists():  # the clock went back
+            moment += 1
+        self._last[workspace] = moment
         return iso(moment)
 
     def write(self, workspace: str, document: dict[str, Any], *, final: bool) -> None:

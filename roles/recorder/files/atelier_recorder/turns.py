@@ -30,7 +30,6 @@ class Turns:
         self._queues: dict[str, _Queue] = {}
         self._sockets: dict[int, str] = {}
         self._size = 0
-        self.lost = 0
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -47,7 +46,6 @@ class Turns:
         if not isinstance(message, SocketClosed) and queue is not None:
             full = len(queue.messages) >= MOST_EACH or queue.size + size > BYTES_EACH
             if full or (self._size + size > BYTES_ALL and queue.size + size > _FAIR_BYTES):
-                self.lost += 1
                 return False
         if queue is None:
             # Nobody saves up time while there is nothing to do.

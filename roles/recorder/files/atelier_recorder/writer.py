@@ -10,12 +10,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .deadline import TooSlow, limited
 from .domains import Domains
-from .messages import DomainSeen, Exchanged, Message, SocketClosed, SocketMessage, SocketOpened, Unpacker
+from .messages import DomainSeen, Exchanged, Message, SocketMessage, SocketOpened, Unpacker
 from .records import call_record, slow_record
 from .sessions import Session
 from .settings import Settings, read_settings
@@ -36,15 +36,13 @@ _SESSIONS_SECONDS = 1.0
 class Writer:
     """Neither data from a seat nor a full disk ends it: both are logged once, and it continues."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._limits = settings.limits
         self._workspaces = Workspaces(settings.workspaces_file)
         self._domains = Domains(settings.recordings_dir)
         self._store = Store(settings.recordings_dir, settings.limits)
         self._timestamps: dict[int, str] = {}
         self._sessions: dict[int, Session] = {}
-        self._written: dict[int, int] = {}
-        self._say = say
         self._failing = False
         self._swept = float("-inf")
 
@@ -54,29 +52,26 @@ class Writer:
         except OSError as error:
             self._trouble(error)
         except Exception as error:  # noqa: BLE001 - a body that nobody thought of must not end everybody's recording
-            self._say(f"a {type(message).__name__} could not be recorded: {type(error).__name__}")
+            _say(f"a {type(message).__name__} could not be recorded: {type(error).__name__}")
 
     def tick(self, now: int) -> None:
         """Periodic work: writes counts and incomplete answers, and removes old files."""
-        failed: list[OSError] = []
-        self._domains.flush(self._workspaces.ids(), failed.append)
+        self._domains.flush(self._workspaces.ids(), self._trouble)
         began = time.monotonic()
-        for number in list(self._sessions):
+        for number, session in list(self._sessions.items()):
             if time.monotonic() - began > _SESSIONS_SECONDS:
                 break
-            if now - self._written.get(number, 0) >= _SESSION_EVERY:
+            if now - session.written_at >= _SESSION_EVERY:
                 # Moved to the end: the next time begins with the others.
-                session = self._sessions[number] = self._sessions.pop(number)
-                self._written[number] = now
+                self._sessions[number] = self._sessions.pop(number)
+                session.written_at = now
                 self._write_session(session, now, closed=False)
         try:
             if time.monotonic() - self._swept >= _SWEEP_SECONDS:
                 self._swept = time.monotonic()
                 self._store.sweep()
         except OSError as error:
-            failed.append(error)
-        for trouble in failed:
-            self._trouble(trouble)
+            self._trouble(error)
 
     def end(self, now: int) -> None:
         for session in self._sessions.values():
@@ -91,12 +86,10 @@ class Writer:
             self._take_call(message)
         elif isinstance(message, SocketOpened):
             if workspace := self._workspaces.id_of(message.address):
-                found = workspace
-                self._sessions[message.number] = Session(message, lambda at: self._store.allocate(found, at))
+                self._sessions[message.number] = Session(message, partial(self._store.allocate, workspace))
         elif isinstance(message, SocketMessage):
             self._take_socket_message(message)
-        elif isinstance(message, SocketClosed) and (closed := self._sessions.pop(message.number, None)):
-            self._written.pop(message.number, None)
+        elif closed := self._sessions.pop(message.number, None):  # a SocketClosed
             self._write_session(closed, message.at, closed=True)
 
     def _take_socket_message(self, message: SocketMessage) -> None:
@@ -108,7 +101,7 @@ class Writer:
                 records = list(session.take(message))
         except TooSlow:
             del self._sessions[message.number]
-            self._say("a session took too long to read; the rest of it is not recorded")
+            _say("a session took too long to read; the rest of it is not recorded")
             return
         for record in records:
             self._write(session.address, record, final=True)
@@ -117,10 +110,8 @@ class Writer:
         workspace = self._workspaces.id_of(call.address)
         if workspace is None:
             return
-        timestamp = self._timestamps.get(call.number) or self._store.allocate(workspace, call.started)
-        if call.final:
-            self._timestamps.pop(call.number, None)
-        else:
+        timestamp = self._timestamps.pop(call.number, None) or self._store.allocate(workspace, call.started)
+        if not call.final:
             self._timestamps[call.number] = timestamp
         try:
             with limited():
@@ -139,32 +130,31 @@ class Writer:
         except OSError as error:
             self._trouble(error)
         except TooSlow:
-            self._say("a session took too long to read; this state of it is not recorded")
+            _say("a session took too long to read; this state of it is not recorded")
 
     def _write(self, address: str, record: dict[str, object], *, final: bool) -> None:
         # Asked again: a workspace may have been deleted meanwhile, and its recordings with it.
-        workspace = self._workspaces.id_of(address)
-        if workspace is not None:
+        if workspace := self._workspaces.id_of(address):
             self._store.write(workspace, record, final=final)
             if self._failing:
                 self._failing = False
-                self._say("recordings can be written again")
+                _say("recordings can be written again")
 
     def _trouble(self, error: OSError) -> None:
         if not self._failing:
             self._failing = True
-            self._say(
-                f"recordings can't be written ({error.strerror}); traffic goes on, what passes now may be missing"
-            )
+            _say(f"recordings can't be written ({error.strerror}); traffic goes on, what passes now may be missing")
+
+
+def _say(text: str) -> None:
+    print(f"recorder: {text}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     # Ignore signals: it ends with the pipe, after writing everything, even when the container is stopped.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    writer = Writer(
-        read_settings(Path(sys.argv[1])), lambda text: print(f"recorder: {text}", file=sys.stderr, flush=True)
-    )
+    writer = Writer(read_settings(Path(sys.argv[1])))
     unpacker, turns = Unpacker(), Turns()
     next_tick, is_open = 0.0, True
     while is_open:

@@ -30,7 +30,7 @@ _TEXT_DELTAS = {
 }
 _REASONING_DELTAS = {"response.reasoning_summary_text.delta", "response.reasoning_text.delta"}
 _ARGUMENT_DELTAS = {"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"}
-_ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
+ENDS = {"response.completed", "response.incomplete", "response.failed", "response.done", "response.cancelled"}
 _CALLS = {"function_call", "custom_tool_call", "mcp_call"}
 _CALL_OUTPUTS = {"function_call_output", "custom_tool_call_output"}
 
@@ -82,7 +82,7 @@ class ResponsesParser(StreamParser):
             self.open_tool_call(_hashable(key))["arguments"].append(as_text(event.get("delta")))
         elif kind in ("response.output_item.added", "response.output_item.done"):
             self._note_item(as_dict(event.get("item")), key)
-        elif kind in _ENDS:
+        elif kind in ENDS:
             self.whole(as_dict(event.get("response")))
             self.finish_reason = self.finish_reason or kind.removeprefix("response.")
         elif kind == "error":
