@@ -245,6 +245,21 @@ def test_odd_json_is_taken_for_what_it_is(api: str) -> None:
             _is_an_answer(answer.result())
 
 
+@pytest.mark.parametrize("api", ["openai-chat", "openai-responses", "anthropic-messages", "google-generate"])
+def test_a_type_that_is_no_text_is_no_type(api: str) -> None:
+    for kind in ([], {}):
+        items = [{"type": kind, "content": [{"type": kind}]}]
+        _is_a_request(parse_request(api, {"messages": items, "input": items, "contents": items}, URL))
+        answer = new_parser(api)
+        answer.feed({"type": kind})
+        answer.feed({"type": "content_block_start", "content_block": {"type": kind}})
+        answer.feed({"type": "response.output_item.added", "item": {"type": kind}})
+        answer.whole({"content": items, "output": items, "choices": items})
+        _is_an_answer(answer.result())
+    session = Session(SocketOpened(1, "10.0.0.2", "openai-realtime", URL, ()), iso)
+    assert list(session.take(SocketMessage(1, True, 5, b'{"type": []}'))) == []
+
+
 def _is_a_request(parsed: dict[str, Any]) -> None:
     json.dumps(parsed)
     assert parsed.keys() == {"model", "system", "messages", "tools", "parameters", "usage"}

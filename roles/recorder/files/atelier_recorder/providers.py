@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-APIS = ("openai-chat", "openai-responses", "openai-realtime", "anthropic-messages", "google-generate")
+from .formats import FORMATS
 
 
 @dataclass(frozen=True)
 class Provider:
-    """``host`` and ``path`` are shell patterns, ``api`` one of APIS. For any host, the body must look so, too."""
+    """``host`` and ``path`` are shell patterns, ``api`` one of FORMATS. For any host, the body must look so, too."""
 
     api: str
     host: str
@@ -25,8 +25,7 @@ class Provider:
 def parse_providers(raw: Iterable[Mapping[str, str]]) -> tuple[Provider, ...]:
     """Raises ValueError for an entry that names no known API."""
     providers = tuple(Provider(entry["api"], entry.get("host", "*").lower(), entry["path"]) for entry in raw)
-    unknown = {provider.api for provider in providers} - set(APIS)
-    if unknown:
+    if unknown := {provider.api for provider in providers} - FORMATS.keys():
         raise ValueError(f"providers name no API that is known here: {', '.join(sorted(unknown))}")
     return providers
 

@@ -24,7 +24,7 @@ _LONGEST_SETTING = 256 * 1024
 # Maximum bytes of an answer; the rest is not recorded.
 _LONGEST_ANSWER = 4 * 1024**2
 # Sound travels as text in JSON; there is nothing to read in it.
-_SOUND = {"input_audio_buffer.append", "response.audio.delta", "response.output_audio.delta"}
+_SOUND = {"response.audio.delta", "response.output_audio.delta"}
 
 
 class Session:
@@ -45,12 +45,12 @@ class Session:
             event = read_json(seen.content)
         except (ValueError, RecursionError):
             return
-        if not isinstance(event, dict) or event.get("type") in _SOUND:
+        if not isinstance(event, dict):
             return
         kind = as_text(event.get("type"))
         if seen.from_client:
             yield from self._from_client(kind, event, seen.at)
-        else:
+        elif kind not in _SOUND:
             yield from self._from_server(kind, event, seen.at, len(seen.content))
 
     def unfinished(self, at: int, *, closed: bool) -> Iterator[dict[str, Any]]:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import (
-    StreamParser,
-    as_dict,
-    as_json_text,
-    as_text,
-    dicts,
-    message,
-    parameters,
-    request,
-    text_of,
-    tool_call,
-)
+from .common import StreamParser, as_dict, as_json_text, as_text, dicts, message, request, text_of, tool_call
 
 _TOOL_USES = {"tool_use", "server_tool_use", "mcp_tool_use"}
 
 
 def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
-    messages: list[dict[str, Any]] = []
-    for item in dicts(body.get("messages")):
-        messages.extend(_messages(item))
     return request(
-        body.get("model"),
-        messages,
+        body,
+        ("model", "messages", "system", "tools"),
+        [found for item in dicts(body.get("messages")) for found in _messages(item)],
         system=text_of(body.get("system")),
         tools=[tool.get("name") for tool in dicts(body.get("tools"))],
-        parameters=parameters(body, ("model", "messages", "system", "tools")),
     )
 
 
@@ -38,31 +24,25 @@ def _messages(item: dict[str, Any]) -> list[dict[str, Any]]:
     content = item.get("content")
     if not isinstance(content, list):
         return [message(item.get("role"), text_of(content))]
-    blocks = dicts(content)
-    results = [
-        message("tool", text_of(block.get("content")), tool_call_id=as_text(block.get("tool_use_id")))
-        for block in blocks
-        if as_text(block.get("type")).endswith("tool_result")
-    ]
-    calls = [
-        tool_call(block.get("id"), block.get("name"), block.get("input"))
-        for block in blocks
-        if block.get("type") in _TOOL_USES
-    ]
-    thoughts = "\n".join(as_text(block.get("thinking")) for block in blocks if block.get("type") == "thinking")
-    own = [
-        block
-        for block in blocks
-        if block.get("type") not in _TOOL_USES | {"thinking", "redacted_thinking"}
-        and not as_text(block.get("type")).endswith("tool_result")
-    ]
-    text = text_of(own)
-    if text or calls or thoughts or not results:
-        return [*results, message(item.get("role"), text, tool_calls=calls, reasoning=thoughts)]
+    results, calls, thoughts, others = [], [], [], []
+    for block in dicts(content):
+        kind = as_text(block.get("type"))
+        if kind.endswith("tool_result"):
+            identifier = as_text(block.get("tool_use_id"))
+            results.append(message("tool", text_of(block.get("content")), tool_call_id=identifier))
+        elif kind in _TOOL_USES:
+            calls.append(tool_call(block.get("id"), block.get("name"), block.get("input")))
+        elif kind == "thinking":
+            thoughts.append(as_text(block.get("thinking")))
+        elif kind != "redacted_thinking":
+            others.append(block)
+    text, reasoning = text_of(others), "\n".join(thoughts)
+    if text or calls or reasoning or not results:
+        results.append(message(item.get("role"), text, tool_calls=calls, reasoning=reasoning))
     return results
 
 
-class AnthropicParser(StreamParser):
+class Parser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
         if kind == "message_start":
@@ -72,18 +52,16 @@ class AnthropicParser(StreamParser):
         elif kind == "content_block_delta":
             self._add(event.get("index"), as_dict(event.get("delta")))
         elif kind == "message_delta":
-            self.finish_reason = as_text(as_dict(event.get("delta")).get("stop_reason")) or self.finish_reason
-            self.note_usage(event.get("usage"))
+            self._note({**as_dict(event.get("delta")), "usage": event.get("usage")})
         elif kind == "message_stop":
             self.ended = True
         elif kind == "error":
-            self.note_error(event.get("error"))
+            self.note(event)
 
     def whole(self, body: dict[str, Any]) -> None:
         self._note(body)
         for index, block in enumerate(dicts(body.get("content"))):
             self._start(index, block)
-        self.note_error(body.get("error"))
         self.ended = True
 
     def result(self) -> dict[str, Any]:
@@ -94,13 +72,11 @@ class AnthropicParser(StreamParser):
         return super().result()
 
     def _note(self, body: dict[str, Any]) -> None:
-        self.note_model(body.get("model"))
-        self.identifier = as_text(body.get("id")) or self.identifier
+        self.note(body)
         self.finish_reason = as_text(body.get("stop_reason")) or self.finish_reason
-        self.note_usage(body.get("usage"))
 
     def _start(self, index: object, block: dict[str, Any]) -> None:
-        kind = block.get("type")
+        kind = as_text(block.get("type"))
         if kind in _TOOL_USES:
             call = self.open_tool_call(index if isinstance(index, int) else len(self.tool_calls))
             call["id"], call["name"] = as_text(block.get("id")), as_text(block.get("name"))

@@ -59,26 +59,22 @@ def tool_call(identifier: object, name: object, arguments: object) -> dict[str, 
 
 
 def request(
-    model: object,
-    messages: Iterable[Mapping[str, Any]],
+    body: Mapping[str, Any],
+    known: Collection[str],
+    messages: list[dict[str, Any]],
     *,
-    system: str = "",
-    tools: Iterable[object] = (),
-    parameters: Mapping[str, Any],
+    system: str,
+    tools: Iterable[object],
 ) -> dict[str, Any]:
+    """The one structure for requests. All keys of the body but the ``known`` ones are the call's parameters."""
     return {
-        "model": as_text(model),
+        "model": as_text(body.get("model")),
         "system": system,
-        "messages": list(messages),
+        "messages": messages,
         "tools": [name for name in tools if isinstance(name, str) and name],
-        "parameters": dict(parameters),
+        "parameters": {name: value for name, value in body.items() if name not in known},
         "usage": None,
     }
-
-
-def parameters(body: Mapping[str, Any], other: Collection[str]) -> dict[str, Any]:
-    """The settings of a call: everything but messages and tools."""
-    return {name: value for name, value in body.items() if name not in other}
 
 
 class StreamParser:
@@ -105,14 +101,12 @@ class StreamParser:
     def whole(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def note_model(self, model: object) -> None:
+    def note(self, body: dict[str, Any], names: tuple[str, str, str, str] = ("model", "id", "usage", "error")) -> None:
+        """Takes what is in a body beside the content. Later figures replace earlier ones: the final usage counts."""
+        model, identifier, usage, error = map(body.get, names)
         self.model = as_text(model) or self.model
-
-    def note_usage(self, usage: object) -> None:
-        """Later figures replace earlier ones: the final usage counts."""
+        self.identifier = as_text(identifier) or self.identifier
         self.usage |= {name: value for name, value in as_dict(usage).items() if value is not None}
-
-    def note_error(self, error: object) -> None:
         if error:
             self.error = as_dict(error).get("message") or error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .common import StreamParser, as_dict, as_json_text, as_text, dicts, message, parameters, request, tool_call
+from .common import StreamParser, as_dict, as_json_text, as_text, dicts, message, request, tool_call
 
 _MODEL = re.compile(r"/models/([^/:?]{1,200}):")
 
@@ -13,20 +13,16 @@ _MODEL = re.compile(r"/models/([^/:?]{1,200}):")
 def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
     found = _MODEL.search(url)
     system = as_dict(body.get("systemInstruction") or body.get("system_instruction"))
-    messages: list[dict[str, Any]] = []
-    for content in dicts(body.get("contents")):
-        messages.extend(_messages(content))
     tools: list[object] = []
     for tool in dicts(body.get("tools")):
         declared = dicts(tool.get("functionDeclarations") or tool.get("function_declarations"))
         tools += [function.get("name") for function in declared] or list(tool)
-    other = ("contents", "systemInstruction", "system_instruction", "tools", "model")
     return request(
-        found[1] if found else body.get("model"),
-        messages,
+        {**body, "model": found[1]} if found else body,
+        ("contents", "systemInstruction", "system_instruction", "tools", "model"),
+        [one for content in dicts(body.get("contents")) for one in _messages(content)],
         system=_text(dicts(system.get("parts"))),
         tools=tools,
-        parameters=parameters(body, other),
     )
 
 
@@ -51,12 +47,9 @@ def _text(parts: list[dict[str, Any]]) -> str:
     return "".join(as_text(part.get("text")) or ("[content]" if "inlineData" in part else "") for part in parts)
 
 
-class GoogleParser(StreamParser):
+class Parser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
-        self.note_model(event.get("modelVersion"))
-        self.identifier = as_text(event.get("responseId")) or self.identifier
-        self.note_usage(event.get("usageMetadata"))
-        self.note_error(event.get("error"))
+        self.note(event, ("modelVersion", "responseId", "usageMetadata", "error"))
         if reason := as_text(as_dict(event.get("promptFeedback")).get("blockReason")):
             self.finish_reason, self.ended = reason, True
         for candidate in dicts(event.get("candidates"))[:1]:

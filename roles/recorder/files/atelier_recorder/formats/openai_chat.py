@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import StreamParser, as_dict, as_list, as_text, dicts, message, parameters, request, text_of, tool_call
+from .common import StreamParser, as_dict, as_list, as_text, dicts, message, request, text_of, tool_call
 
 _DONE = "[DONE]"
 
@@ -17,20 +17,19 @@ def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
     tools = [as_dict(tool.get("function")).get("name") or tool.get("name") for tool in dicts(body.get("tools"))]
     tools += [function.get("name") for function in dicts(body.get("functions"))]
     return request(
-        body.get("model"),
+        body,
+        ("model", "messages", "tools", "functions"),
         [_message(item) for item in dicts(body.get("messages"))],
+        system="",
         tools=tools,
-        parameters=parameters(body, ("model", "messages", "tools", "functions")),
     )
 
 
 def _message(item: dict[str, Any]) -> dict[str, Any]:
-    calls = [
-        tool_call(
-            call.get("id"), as_dict(call.get("function")).get("name"), as_dict(call.get("function")).get("arguments")
-        )
-        for call in dicts(item.get("tool_calls"))
-    ]
+    calls = []
+    for call in dicts(item.get("tool_calls")):
+        function = as_dict(call.get("function"))
+        calls.append(tool_call(call.get("id"), function.get("name"), function.get("arguments")))
     if function := as_dict(item.get("function_call")):
         calls.append(tool_call("", function.get("name"), function.get("arguments")))
     return message(
@@ -38,12 +37,12 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-class ChatParser(StreamParser):
+class Parser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         if event.get("type") == _DONE:
             self.ended = True
             return
-        self._note(event)
+        self.note(event)
         for choice in dicts(event.get("choices")):
             # Only the first of several choices belongs to the conversation.
             if choice.get("index", 0) == 0:
@@ -51,17 +50,11 @@ class ChatParser(StreamParser):
                 self._finish(choice)
 
     def whole(self, body: dict[str, Any]) -> None:
-        self._note(body)
+        self.note(body)
         for choice in dicts(body.get("choices"))[:1]:
             self._add(as_dict(choice.get("message")))
             self._finish(choice)
         self.ended = True
-
-    def _note(self, event: dict[str, Any]) -> None:
-        self.note_model(event.get("model"))
-        self.identifier = as_text(event.get("id")) or self.identifier
-        self.note_usage(event.get("usage"))
-        self.note_error(event.get("error"))
 
     def _finish(self, choice: dict[str, Any]) -> None:
         if reason := as_text(choice.get("finish_reason")):

@@ -7,18 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import (
-    StreamParser,
-    as_dict,
-    as_json_text,
-    as_text,
-    dicts,
-    message,
-    parameters,
-    request,
-    text_of,
-    tool_call,
-)
+from .common import StreamParser, as_dict, as_json_text, as_text, dicts, message, request, text_of, tool_call
 
 # Events with an answer's text, or with the transcript of its audio.
 _TEXT_DELTAS = {
@@ -39,24 +28,24 @@ def parse_request(body: dict[str, Any], url: str) -> dict[str, Any]:
     given = body.get("input")
     messages = [message("user", given)] if isinstance(given, str) else [parse_item(item) for item in dicts(given)]
     return request(
-        body.get("model"),
+        body,
+        ("type", "event_id", "model", "input", "instructions", "tools"),
         messages,
         system=as_text(body.get("instructions")),
         tools=[tool.get("name") or tool.get("type") for tool in dicts(body.get("tools"))],
-        parameters=parameters(body, ("type", "event_id", "model", "input", "instructions", "tools")),
     )
 
 
 def parse_item(item: dict[str, Any]) -> dict[str, Any]:
     """Converts one item of a conversation to a message."""
-    kind = item.get("type")
+    kind = as_text(item.get("type"))
     if kind in _CALLS:
         return message("assistant", "", tool_calls=[_call(item)])
     if kind in _CALL_OUTPUTS:
         return message("tool", text_of(item.get("output")), tool_call_id=as_text(item.get("call_id")))
     if kind == "reasoning":
         return message("assistant", "", reasoning=_reasoning(item))
-    if kind in (None, "message"):
+    if kind in ("", "message"):
         return message(item.get("role"), text_of(item.get("content")))
     return message("assistant", f"[{kind}]")
 
@@ -70,7 +59,7 @@ def _reasoning(item: dict[str, Any]) -> str:
     return "\n".join(as_text(part.get("text")) for part in dicts(item.get("summary")) + dicts(item.get("content")))
 
 
-class ResponsesParser(StreamParser):
+class Parser(StreamParser):
     def feed(self, event: dict[str, Any]) -> None:
         kind = as_text(event.get("type"))
         key = as_text(event.get("item_id")) or event.get("output_index")
@@ -86,12 +75,12 @@ class ResponsesParser(StreamParser):
             self.whole(as_dict(event.get("response")))
             self.finish_reason = self.finish_reason or kind.removeprefix("response.")
         elif kind == "error":
-            self.note_error(event.get("error") or event)
+            self.note({"error": event.get("error") or event})
         else:
-            self._note(as_dict(event.get("response")))
+            self.note(as_dict(event.get("response")))
 
     def whole(self, body: dict[str, Any]) -> None:
-        self._note(body)
+        self.note(body)
         self.finish_reason = (
             as_text(as_dict(body.get("incomplete_details") or body.get("status_details")).get("reason"))
             or as_text(body.get("status"))
@@ -105,19 +94,13 @@ class ResponsesParser(StreamParser):
         for position, item in enumerate(output):
             if item.get("type") == "reasoning":
                 self.reasoning.append(_reasoning(item))
-            elif item.get("type") in _CALLS:
-                self._note_item(item, position)
             elif item.get("type") == "message":
                 self.content.append(text_of(item.get("content")))
-
-    def _note(self, response: dict[str, Any]) -> None:
-        self.note_model(response.get("model"))
-        self.identifier = as_text(response.get("id")) or self.identifier
-        self.note_usage(response.get("usage"))
-        self.note_error(response.get("error"))
+            else:
+                self._note_item(item, position)
 
     def _note_item(self, item: dict[str, Any], key: object) -> None:
-        if item.get("type") not in _CALLS:
+        if as_text(item.get("type")) not in _CALLS:
             return
         known = self.open_tool_call(_hashable(as_text(item.get("id")) or key))
         known["id"] = as_text(item.get("call_id")) or as_text(item.get("id")) or known["id"]
