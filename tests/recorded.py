@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from atelier_recorder.messages import Exchanged
 from atelier_recorder.records import record
 
 
 def write_conversation(recording: Path, timestamp: str, model: str = "gpt") -> None:
     """Puts one into the folder of a workspace's recording."""
-    written = record(
-        timestamp=timestamp,
+    call = Exchanged(
+        number=1,
+        address="10.0.0.2",
         api="openai",
-        method="POST",
+        any_host=False,
         url="https://api.openai.com/v1/chat/completions",
-        status=200,
-        duration=10,
-        first_byte=None,
-        incomplete=False,
-        truncated=False,
-        error=None,
-        parsed_request={"model": model},
-        parsed_response={},
+        method="POST",
         secrets=(),
+        started=1000,
+        finished=1010,
+        status=200,
     )
+    written = record(call, timestamp, {"model": model}, {}, incomplete=False)
     folder = recording / "conversations"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{timestamp.replace(':', '-')}.json").write_text(json.dumps(written))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+
+import brotli
+
+try:
+    from compression import zstd
+except ImportError:  # Python before 3.14
+    from backports import zstd
 
 _CHUNK = 64 * 1024
 
@@ -90,75 +97,50 @@ def decode(raw: bytes, encodings: str, limit: int) -> tuple[bytes, bool]:
 
 
 def _decode(raw: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
-    decoder = {"gzip": _inflate, "x-gzip": _inflate, "deflate": _inflate, "br": _brotli, "zstd": _zstd}.get(encoding)
-    if decoder is None:
-        return b"", False
-    output: list[bytes] = []
-    size = 0
-
-    def keep(data: bytes) -> bool:
-        nonlocal size
-        output.append(data)
-        size += len(data)
-        return size <= limit
-
-    ended = decoder(raw, keep)
-    return b"".join(output), ended
+    output = bytearray()
+    try:
+        for part in _DECODERS[encoding](raw):
+            output += part
+            if len(output) > limit:
+                return bytes(output), False
+    except (KeyError, EOFError, zlib.error, brotli.error, zstd.ZstdError):
+        return bytes(output), False
+    return bytes(output), True
 
 
-def _inflate(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
+def _inflate(raw: bytes) -> Iterator[bytes]:
     """gzip, with as many members as there are, zlib, and the bare deflate that some servers call deflate."""
     # 47: zlib detects gzip or zlib by the header; -15: raw deflate without a header.
     bits = 47 if raw[:2] == b"\x1f\x8b" or (raw[:1] == b"\x78" and int.from_bytes(raw[:2], "big") % 31 == 0) else -15
     while raw:
         inflater = zlib.decompressobj(bits)
-        data = raw
-        try:
-            while data and not inflater.eof:
-                if not keep(inflater.decompress(data, _CHUNK)):
-                    return False
-                data = inflater.unconsumed_tail
-        except zlib.error:
-            return False
+        while raw and not inflater.eof:
+            yield inflater.decompress(raw, _CHUNK)
+            raw = inflater.unconsumed_tail
         if not inflater.eof:
-            return False
+            raise EOFError
         raw = inflater.unused_data
-    return True
 
 
-def _brotli(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
-    import brotli
-
+def _brotli(raw: bytes) -> Iterator[bytes]:
     decoder = brotli.Decompressor()
-    try:
-        part = decoder.process(raw, output_buffer_limit=_CHUNK)
-        while part:
-            if not keep(part):
-                return False
-            part = decoder.process(b"", output_buffer_limit=_CHUNK)
-    except brotli.error:
-        return False
-    return bool(decoder.is_finished())
+    while part := decoder.process(raw, output_buffer_limit=_CHUNK):
+        yield part
+        raw = b""
+    if not decoder.is_finished():
+        raise EOFError
 
 
-def _zstd(raw: bytes, keep: Callable[[bytes], bool]) -> bool:
-    try:
-        from compression import zstd
-    except ImportError:  # Python before 3.14
-        from backports import zstd
-
+def _zstd(raw: bytes) -> Iterator[bytes]:
     while raw:
         decoder = zstd.ZstdDecompressor()
-        data = raw
-        try:
-            while not decoder.eof:
-                part = decoder.decompress(data, max_length=_CHUNK)
-                data = b""
-                if not keep(part):
-                    return False
-                if not part and decoder.needs_input:
-                    return False
-        except zstd.ZstdError:
-            return False
+        while not decoder.eof:
+            part = decoder.decompress(raw, max_length=_CHUNK)
+            yield part
+            raw = b""
+            if not part and decoder.needs_input:
+                raise EOFError
         raw = decoder.unused_data
-    return True
+
+
+_DECODERS = {"gzip": _inflate, "x-gzip": _inflate, "deflate": _inflate, "br": _brotli, "zstd": _zstd}

@@ -15,7 +15,8 @@ from .sse import json_events, json_values
 
 # Length of the excerpt that is kept of an unreadable body.
 _RAW_CHARACTERS = 4096
-_LONGEST_URL = 65536
+# Maximum length of an address, before and after its secrets are taken out.
+_LONGEST_URL, _LONGEST_SHOWN_URL = 65536, 2000
 # A key that every call of an API has. A provider for any host needs it to exclude other requests.
 _LOOKS = {
     "openai-chat": "messages",
@@ -36,14 +37,12 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
     parsed_response, raw_response, whole_response = _response(call, limit)
     if not parsed_response["model"] and parsed_request is not None:
         parsed_response["model"] = parsed_request["model"]
-    return _record_of(
-        call,
+    return record(
+        replace(call, truncated=call.truncated or not whole_request),
         timestamp,
+        parsed_request,
+        parsed_response,
         incomplete=not (call.ended and whole_response) or call.error is not None,
-        truncated=call.truncated or not whole_request,
-        error=call.error,
-        parsed_request=parsed_request,
-        parsed_response=parsed_response,
         raw_request=None if body else text[:_RAW_CHARACTERS],
         raw_response=raw_response,
     )
@@ -52,24 +51,8 @@ def call_record(call: Exchanged, timestamp: str, limit: int) -> dict[str, Any] |
 def slow_record(call: Exchanged, timestamp: str) -> dict[str, Any]:
     """The record of a call that took too long to read."""
     error = "This call took the recorder too long to read; its content is left out."
-    short = replace(call, url=call.url[:2000])
-    return _record_of(
-        short, timestamp, incomplete=True, truncated=True, error=error, parsed_request=None, parsed_response={}
-    )
-
-
-def _record_of(call: Exchanged, timestamp: str, **content: Any) -> dict[str, Any]:
-    return record(
-        timestamp=timestamp,
-        api=call.api,
-        method=call.method[:20],
-        url=call.url[:_LONGEST_URL],
-        status=call.status,
-        duration=call.finished - call.started if call.finished else None,
-        first_byte=call.first_byte - call.started if call.first_byte else None,
-        secrets=call.secrets,
-        **content,
-    )
+    short = replace(call, url=call.url[:_LONGEST_SHOWN_URL], truncated=True, error=error)
+    return record(short, timestamp, None, {}, incomplete=True)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -100,37 +83,30 @@ def _response(call: Exchanged, limit: int) -> tuple[dict[str, Any], str | None, 
 
 
 def record(
-    *,
+    call: Exchanged,
     timestamp: str,
-    api: str,
-    method: str,
-    url: str,
-    status: int,
-    duration: int | None,
-    first_byte: int | None,
-    incomplete: bool,
-    truncated: bool,
-    error: str | None,
     parsed_request: dict[str, Any] | None,
     parsed_response: dict[str, Any],
+    *,
+    incomplete: bool,
     raw_request: str | None = None,
     raw_response: str | None = None,
-    secrets: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Builds a record. Durations in milliseconds. Keys that readers filter by come first, so they can skip the rest."""
+    """Builds a record of what was read in a call. Keys that readers filter by come first, so they can skip the rest."""
+    secrets = call.secrets
     model = (parsed_request or {}).get("model") or parsed_response.get("model") or ""
     return {
         "timestamp": timestamp,
         "model": redact_text(str(model), secrets)[:200],
-        "provider": api,
-        "method": method,
-        "url": redact_url(url, secrets)[:2000],
-        "status": status,
-        "duration_ms": duration,
-        "first_byte_ms": first_byte,
+        "provider": call.api,
+        "method": call.method[:20],
+        "url": redact_url(call.url[:_LONGEST_URL], secrets)[:_LONGEST_SHOWN_URL],
+        "status": call.status,
+        "duration_ms": call.finished - call.started if call.finished else None,
+        "first_byte_ms": call.first_byte - call.started if call.first_byte else None,
         "incomplete": incomplete,
-        "truncated": truncated,
-        "error": redact_text(error, secrets) if error else None,
+        "truncated": call.truncated,
+        "error": redact_text(call.error, secrets) if call.error else None,
         "parsed_request": redact(plain(parsed_request), secrets),
         "parsed_response": redact(plain(parsed_response), secrets),
         "raw_request": redact_json_text(raw_request, secrets) if raw_request else None,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from .formats import new_parser, parse_request
 from .formats.common import StreamParser, as_dict, as_text, dicts, message
 from .formats.openai_responses import ENDS, parse_item
-from .messages import SocketMessage, SocketOpened
+from .messages import Exchanged, SocketMessage, SocketOpened
 from .plain_json import read_json
 from .records import record
 
@@ -119,21 +119,22 @@ class Session:
     def _record(self, turn: _Turn, at: int, *, incomplete: bool) -> dict[str, Any]:
         answer = turn.answer.result()
         answer["model"] = answer["model"] or turn.request["model"]
-        return record(
-            timestamp=turn.timestamp,
-            api=self._opened.api,
+        opened = self._opened
+        call = Exchanged(
+            number=opened.number,
+            address=opened.address,
+            api=opened.api,
+            any_host=False,
+            url=opened.url,
             method="WEBSOCKET",
-            url=self._opened.url,
+            secrets=opened.secrets,
+            started=turn.started,
+            first_byte=turn.first_byte,
+            finished=at,
             status=101,
-            duration=at - turn.started,
-            first_byte=turn.first_byte - turn.started if turn.first_byte else None,
-            incomplete=incomplete,
             truncated=turn.size > _LONGEST_ANSWER,
-            error=None,
-            parsed_request=turn.request,
-            parsed_response=answer,
-            secrets=self._opened.secrets,
         )
+        return record(call, turn.timestamp, turn.request, answer, incomplete=incomplete)
 
 
 @dataclass

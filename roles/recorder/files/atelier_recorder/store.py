@@ -101,16 +101,17 @@ class Store:
 
 def fit(document: dict[str, Any], limit: int) -> bytes:
     """The document as JSON of at most ``limit`` bytes; where it is longer, its long texts are cut until it fits."""
-    data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-    longest = limit // 2
+    data, longest = _encoded(document), limit // 2
     while len(data) > limit and longest >= _SHORTEST_TEXT:
         document = {**_cut(document, longest), "truncated": True}
-        data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-        longest //= 4
+        data, longest = _encoded(document), longest // 4
     if len(data) > limit:  # not long texts but a great many short ones
-        slim = {**document, "truncated": True, "parsed_request": None, "parsed_response": None}
-        data = json.dumps(slim, ensure_ascii=False).encode("utf-8", "replace")
+        data = _encoded({**document, "truncated": True, "parsed_request": None, "parsed_response": None})
     return data
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _cut(value: Any, longest: int) -> Any:
