@@ -314,6 +314,6 @@ def test_name_servers_that_do_not_answer_hold_up_one_seat_only() -> None:
             pass
         never.set()
         await asyncio.gather(*tasks)
-        assert not lookups._places and not lookups._users
+        assert not lookups._seats
 
     asyncio.run(attack())

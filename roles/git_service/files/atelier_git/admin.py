@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from . import names, serializers
 from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token
-from .api import MISSING, Answer, Call, Refusal
-from .store import Row, Store, Taken, now
+from .api import MISSING, Answer, Call
+from .store import Row, Taken, now
 
 _PERMISSIONS = ("read", "write", "admin")
 _LONGEST_RULE = 255
@@ -20,14 +22,16 @@ def get_me(call: Call) -> Answer:
 
 def get_user(call: Call) -> Answer:
     call.need("user", write=False)
-    return 200, serializers.user(_user(call, self_or_admin=True), call.service.settings)
+    return 200, serializers.user(_permitted_user(call), call.service.settings)
 
 
 def create_user(call: Call) -> Answer:
     call.need_administrator()
     name, password = call.value("username", str, ""), call.value("password", str, "")
     if not names.is_user(name):
-        raise Refusal(422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside")
+        raise HTTPException(
+            422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside"
+        )
     _check_password(password)
     values = {
         "name": name,
@@ -39,39 +43,36 @@ def create_user(call: Call) -> Answer:
         "created_at": now(),
     }
     try:
-        with call.store.change():
-            call.store.insert("users", values)
+        call.store.insert("users", values)
     except Taken as error:
-        raise Refusal(422, f"user already exists [name: {name}]") from error
-    return 201, serializers.user(_known(call.store, name), call.service.settings)
+        raise HTTPException(422, f"user already exists [name: {name}]") from error
+    return 201, serializers.user(call.user(name), call.service.settings)
 
 
 def edit_user(call: Call) -> Answer:
     """Changes a user's password and rights. Forgejo requires the authentication source again in the request."""
     call.need_administrator()
-    user, password = _user(call), call.value("password", str)
+    user, password = call.user(), call.value("password", str)
     if call.value("login_name", str) is None or call.value("source_id", int) is None:
-        raise Refusal(422, "[LoginName], [SourceID]: are required")
+        raise HTTPException(422, "[LoginName], [SourceID]: are required")
     if password is not None:
         _check_password(password)
-    with call.store.change():
-        call.store.run(
-            "UPDATE users SET password_hash = ?, is_admin = ?, restricted = ? WHERE id = ?",
-            user["password_hash"] if password is None else hash_secret(password),
-            int(call.value("admin", bool, bool(user["is_admin"]))),
-            int(call.value("restricted", bool, bool(user["restricted"]))),
-            user["id"],
-        )
-    return 200, serializers.user(_user(call), call.service.settings)
+    call.store.run(
+        "UPDATE users SET password_hash = ?, is_admin = ?, restricted = ? WHERE id = ?",
+        user["password_hash"] if password is None else hash_secret(password),
+        int(call.value("admin", bool, bool(user["is_admin"]))),
+        int(call.value("restricted", bool, bool(user["restricted"]))),
+        user["id"],
+    )
+    return 200, serializers.user(call.user(), call.service.settings)
 
 
 def delete_user(call: Call) -> Answer:
     call.need_administrator()
-    user = _user(call)
+    user = call.user()
     if user["is_admin"]:
-        raise Refusal(422, "An administrator stays: one owns the repositories, the other is Atelier's own.")
-    with call.store.change():
-        call.store.run("DELETE FROM users WHERE id = ?", user["id"])
+        raise HTTPException(422, "An administrator stays: one owns the repositories, the other is Atelier's own.")
+    call.store.run("DELETE FROM users WHERE id = ?", user["id"])
     return 204, None
 
 
@@ -85,14 +86,13 @@ def create_token(call: Call) -> Answer:
     user = _token_owner(call)
     name, scopes = call.value("name", str, ""), call.value("scopes", list, [])
     if not 1 <= len(name) <= 255:
-        raise Refusal(422, "[Name]: is required, at most 255 characters")
+        raise HTTPException(422, "[Name]: is required, at most 255 characters")
     if not scopes or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
-        raise Refusal(400, f"access token must have a scope; known are {', '.join(sorted(SCOPES))}")
+        raise HTTPException(400, f"access token must have a scope; known are {', '.join(sorted(SCOPES))}")
     try:
-        with call.store.change():
-            number, token = new_token(call.store, user["id"], name, scopes)
+        number, token = new_token(call.store, user["id"], name, scopes)
     except Taken as error:
-        raise Refusal(400, "access token name has been used already") from error
+        raise HTTPException(400, "access token name has been used already") from error
     row = call.store.one("SELECT * FROM tokens WHERE id = ?", number)
     assert row is not None  # noqa: S101 - it was made just now
     return 201, serializers.token(row, token)
@@ -102,11 +102,9 @@ def delete_token(call: Call) -> Answer:
     """Deletes a token, given by its number or name."""
     user, which = _token_owner(call), call.path["token"]
     column = "id" if which.isascii() and which.isdigit() else "name"
-    with call.store.change():
-        sql = f"DELETE FROM tokens WHERE user_id = ? AND {column} = ?"  # noqa: S608 - one of our own two words
-        changed = call.store.run(sql, user["id"], which)
-    if not changed:
-        raise Refusal(404, MISSING)
+    sql = f"DELETE FROM tokens WHERE user_id = ? AND {column} = ?"  # noqa: S608 - one of our own two words
+    if not call.store.run(sql, user["id"], which):
+        raise HTTPException(404, MISSING)
     return 204, None
 
 
@@ -123,23 +121,21 @@ def put_collaborator(call: Call) -> Answer:
     row = call.repository(least="owner")
     user, permission = call.store.user(call.path["user"]), call.value("permission", str, "write")
     if user is None or permission not in _PERMISSIONS:
-        raise Refusal(422, "The user or the permission is not known.")
-    with call.store.change():
-        call.store.run(
-            "INSERT INTO collaborators VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET permission = excluded.permission",
-            row["id"],
-            user["id"],
-            "read" if permission == "read" else "write",
-        )
+        raise HTTPException(422, "The user or the permission is not known.")
+    call.store.run(
+        "INSERT INTO collaborators VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET permission = excluded.permission",
+        row["id"],
+        user["id"],
+        "read" if permission == "read" else "write",
+    )
     return 204, None
 
 
 def delete_collaborator(call: Call) -> Answer:
     row = call.repository(least="owner")
     user = call.store.user(call.path["user"])
-    with call.store.change():
-        sql = "DELETE FROM collaborators WHERE repository_id = ? AND user_id = ?"
-        call.store.run(sql, row["id"], user["id"] if user else 0)
+    sql = "DELETE FROM collaborators WHERE repository_id = ? AND user_id = ?"
+    call.store.run(sql, row["id"], user["id"] if user else 0)
     return 204, None
 
 
@@ -180,8 +176,7 @@ def edit_branch_protection(call: Call) -> Answer:
 
 def delete_branch_protection(call: Call) -> Answer:
     rule = _rule(call, call.repository(least="owner"), call.path["rule"])
-    with call.store.change():
-        call.store.run("DELETE FROM protections WHERE id = ?", rule["id"])
+    call.store.run("DELETE FROM protections WHERE id = ?", rule["id"])
     return 204, None
 
 
@@ -200,28 +195,22 @@ def create_tag_protection(call: Call) -> Answer:
 
 def _check_password(password: str) -> None:
     if len(password) < SHORTEST_PASSWORD:
-        raise Refusal(422, f"[Password]: must be random, with {SHORTEST_PASSWORD} characters or more")
+        raise HTTPException(422, f"[Password]: must be random, with {SHORTEST_PASSWORD} characters or more")
 
 
-def _known(store: Store, name: str) -> Row:
-    user = store.user(name)
-    if user is None:
-        raise Refusal(404, MISSING)
-    return user
-
-
-def _user(call: Call, *, self_or_admin: bool = False) -> Row:
-    user = _known(call.store, call.path["user"])
-    if self_or_admin and not call.caller.user["is_admin"] and user["id"] != call.caller.user["id"]:
-        raise Refusal(404, MISSING)
+def _permitted_user(call: Call) -> Row:
+    """The user of the address: any for an administrator, only the caller's own for others."""
+    user = call.user()
+    if not call.caller.user["is_admin"] and user["id"] != call.caller.user["id"]:
+        raise HTTPException(404, MISSING)
     return user
 
 
 def _token_owner(call: Call) -> Row:
     """The user whose tokens are managed. Requires the password, so that a stolen token cannot create another."""
     if not call.caller.by_password:
-        raise Refusal(401, "auth required")
-    return _user(call, self_or_admin=True)
+        raise HTTPException(401, "auth required")
+    return _permitted_user(call)
 
 
 def _writers(call: Call, row: Row, key: str) -> list[int] | None:
@@ -231,7 +220,7 @@ def _writers(call: Call, row: Row, key: str) -> list[int] | None:
         return None
     users = [call.store.user(name) if isinstance(name, str) else None for name in given]
     if None in users:
-        raise Refusal(422, "user does not exist")
+        raise HTTPException(422, "user does not exist")
     found: list[Any] = [user for user in users if user and call.store.permission(row, user) in ("owner", "write")]
     return [user["id"] for user in {user["id"]: user for user in found}.values()]
 
@@ -240,12 +229,12 @@ def _rule(call: Call, row: Row, pattern: str) -> dict[str, Any]:
     for rule in call.store.protections(row["id"], "branch"):
         if rule["pattern"] == pattern:
             return rule
-    raise Refusal(404, MISSING)
+    raise HTTPException(404, MISSING)
 
 
 def _add_rule(call: Call, row: Row, kind: str, pattern: str, users: list[int], *, push: bool, whitelist: bool) -> None:
     if not 1 <= len(pattern) <= _LONGEST_RULE:
-        raise Refusal(422, f"[RuleName]: is required, at most {_LONGEST_RULE} characters")
+        raise HTTPException(422, f"[RuleName]: is required, at most {_LONGEST_RULE} characters")
     time = now()
     values = {
         "repository_id": row["id"],
@@ -260,4 +249,4 @@ def _add_rule(call: Call, row: Row, kind: str, pattern: str, users: list[int], *
         with call.store.change():
             call.store.set_whitelist(call.store.insert("protections", values), users)
     except Taken as error:
-        raise Refusal(403, f"{kind.capitalize()} protection already exist") from error
+        raise HTTPException(403, f"{kind.capitalize()} protection already exist") from error

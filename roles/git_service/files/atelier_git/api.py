@@ -1,6 +1,6 @@
 """Forgejo's API v1, as far as Atelier uses it: repositories and their branches. Users and rules are in admin.py.
 
-Each function takes a Call and returns (status, body) or raises Refusal; app.py makes HTTP of it. They run in threads.
+Each function takes a Call and returns (status, body) or raises HTTPException. They run in threads.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import git, names, permissions, serializers
+from starlette.exceptions import HTTPException
+
+from . import git, names, serializers
 from .accounts import Caller
 from .contents import size_of
+from .permissions import pusher
 from .policy import HEADS, Pusher, covering, may_push
 from .settings import Settings
 from .space import check_room
@@ -26,14 +29,6 @@ log = logging.getLogger("atelier_git")
 Answer = tuple[int, Any]
 MISSING = "The target couldn't be found."
 _DESCRIPTION = 2048
-
-
-class Refusal(Exception):
-    """An answer with an error's status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -67,27 +62,32 @@ class Call:
         found = self.store.repository(self.path["owner"], self.path["repository"])
         has = self.store.permission(found, self.caller.user) if found else None
         if found is None or has is None:
-            raise Refusal(404, MISSING)
+            raise HTTPException(404, MISSING)
         order = ("read", "write", "owner")
         if order.index(has) < order.index(least):
-            raise Refusal(403, f"The user should have the permission {least!r} on the repository.")
-        if not self.caller.may("repository", write=least != "read"):
-            raise Refusal(403, "The token does not have the scope for this.")
+            raise HTTPException(403, f"The user should have the permission {least!r} on the repository.")
+        self.need("repository", write=least != "read")
+        return found
+
+    def user(self, name: str | None = None) -> Row:
+        """The one of this name, or of the address. Raises 404 if there is none."""
+        found = self.store.user(name or self.path["user"])
+        if found is None:
+            raise HTTPException(404, MISSING)
         return found
 
     def need(self, category: str, *, write: bool) -> None:
         if not self.caller.may(category, write=write):
-            raise Refusal(403, "The token does not have the scope for this.")
+            raise HTTPException(403, "The token does not have the scope for this.")
 
     def need_administrator(self) -> None:
         if not self.caller.user["is_admin"]:
-            raise Refusal(403, "The user should be the site admin.")
+            raise HTTPException(403, "The user should be the site admin.")
         self.need("admin", write=True)
 
     def shown(self, row: Row) -> dict[str, Any]:
-        owner = self.store.user(row["owner_name"])
-        assert owner is not None  # noqa: S101 - a foreign key
-        return serializers.repository(row, owner, self.store.permission(row, self.caller.user), self.service.settings)
+        permission = self.store.permission(row, self.caller.user)
+        return serializers.repository(row, self.user(row["owner_name"]), permission, self.service.settings)
 
     def value(self, key: str, kind: type, default: Any = None) -> Any:
         """A value of the body; null counts as left out. Raises 422 for another type."""
@@ -95,7 +95,7 @@ class Call:
         if found is None:
             return default
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-            raise Refusal(422, f"[{key}]: must be of the type {kind.__name__}")
+            raise HTTPException(422, f"[{key}]: must be of the type {kind.__name__}")
         return found
 
 
@@ -106,10 +106,7 @@ def version(call: Call) -> Answer:
 def list_repositories(call: Call) -> Answer:
     """Lists the repositories of the user in the URL that the caller may read."""
     call.need("repository", write=False)
-    owner = call.store.user(call.path["user"])
-    if owner is None:
-        raise Refusal(404, MISSING)
-    rows = call.store.repositories_of(owner["id"])
+    rows = call.store.repositories_of(call.user()["id"])
     return 200, [call.shown(row) for row in rows if call.store.permission(row, call.caller.user)]
 
 
@@ -118,17 +115,15 @@ def create_repository(call: Call) -> Answer:
     call.need_administrator()
     name = call.value("name", str, "")
     if not names.is_repository(name):
-        raise Refusal(422, "[Name]: must be 1 to 100 letters, digits, hyphens, underscores or single dots")
+        raise HTTPException(422, "[Name]: must be 1 to 100 letters, digits, hyphens, underscores or single dots")
     if names.is_reserved(name):
-        raise Refusal(422, f"name is reserved [name: {name}]")
+        raise HTTPException(422, f"name is reserved [name: {name}]")
     branch = call.value("default_branch", str, "") or "main"
     if not names.is_branch(branch):
-        raise Refusal(422, "[DefaultBranch]: is not a branch's name")
+        raise HTTPException(422, "[DefaultBranch]: is not a branch's name")
     if call.value("auto_init", bool, False):
-        raise Refusal(422, "[AutoInit]: repositories begin empty here")
-    owner, root, time = call.store.user(call.path["user"]), call.service.settings.repositories, now()
-    if owner is None:
-        raise Refusal(404, MISSING)
+        raise HTTPException(422, "[AutoInit]: repositories begin empty here")
+    owner, root, time = call.user(), call.service.settings.repositories, now()
     check_room(root)
     folder = git.create(root, branch)
     values = {
@@ -145,12 +140,11 @@ def create_repository(call: Call) -> Answer:
         "updated_at": time,
     }
     try:
-        with call.store.change():
-            call.store.insert("repositories", values)
+        call.store.insert("repositories", values)
     except BaseException as error:
         git.remove(root, folder)
         if isinstance(error, Taken):
-            raise Refusal(409, "The repository with the same name already exists.") from error
+            raise HTTPException(409, "The repository with the same name already exists.") from error
         raise
     made = call.store.repository(owner["name"], name)
     assert made is not None  # noqa: S101 - it was made just now
@@ -168,43 +162,40 @@ def edit_repository(call: Call) -> Answer:
     folder = call.service.folder(row)
     if branch is not None and branch != row["default_branch"]:
         if not names.is_branch(branch) or (not row["empty"] and git.branch(folder, branch) is None):
-            raise Refusal(422, f"[DefaultBranch]: there is no branch {branch[:100]!r}")
+            raise HTTPException(422, f"[DefaultBranch]: there is no branch {branch[:100]!r}")
         git.set_default_branch(folder, branch)
-    with call.store.change():
-        call.store.run(
-            "UPDATE repositories SET description = ?, private = ?, default_branch = ?, updated_at = ? WHERE id = ?",
-            row["description"] if description is None else description,
-            row["private"] if private is None else int(private),
-            branch or row["default_branch"],
-            now(),
-            row["id"],
-        )
+    call.store.run(
+        "UPDATE repositories SET description = ?, private = ?, default_branch = ?, updated_at = ? WHERE id = ?",
+        row["description"] if description is None else description,
+        row["private"] if private is None else int(private),
+        branch or row["default_branch"],
+        now(),
+        row["id"],
+    )
     return 200, call.shown(call.repository(least="owner"))
 
 
 def delete_repository(call: Call) -> Answer:
     row = call.repository(least="owner")
-    with call.store.change():
-        call.store.run("DELETE FROM repositories WHERE id = ?", row["id"])
+    call.store.run("DELETE FROM repositories WHERE id = ?", row["id"])
     git.remove(call.service.settings.repositories, row["folder"])
     return 204, None
 
 
 def list_branches(call: Call) -> Answer:
     row = call.repository(least="read")
-    own, visible = _view(call, row)
-    found = git.branches(call.service.folder(row))
-    return 200, [_shown(own, branch) for branch in found if visible is None or branch.name in visible]
+    own = pusher(call.store, row, call.caller)
+    return 200, [_shown(own, branch) for branch in git.branches(call.service.folder(row)) if own.sees(branch.name)]
 
 
 def get_branch(call: Call) -> Answer:
     row, name = call.repository(least="read"), call.path["branch"]
-    own, visible = _view(call, row)
+    own = pusher(call.store, row, call.caller)
     # Any length: a pushed branch is listed, so it is also found here.
-    known = names.is_reference(name) and (visible is None or name in visible)
+    known = names.is_reference(name) and own.sees(name)
     branch = git.branch(call.service.folder(row), name) if known else None
     if branch is None:
-        raise Refusal(404, MISSING)
+        raise HTTPException(404, MISSING)
     return 200, _shown(own, branch)
 
 
@@ -213,29 +204,28 @@ def create_branch(call: Call) -> Answer:
     name = call.value("new_branch_name", str, "")
     source = call.value("old_ref_name", str) or call.value("old_branch_name", str) or row["default_branch"]
     if not names.is_branch(name) or not names.is_branch(source):
-        raise Refusal(422, "[BranchName]: is not a branch's name")
+        raise HTTPException(422, "[BranchName]: is not a branch's name")
     # A commit id is not a branch, and a branch that the caller cannot see does not exist for it.
     folder = call.service.folder(row)
     begin = None if re.fullmatch("[0-9a-f]{40}", source) else git.branch(folder, source)
-    own, visible = _view(call, row)
-    if begin is None or (visible is not None and source not in visible):
-        raise Refusal(404, "The old branch does not exist")
+    own = pusher(call.store, row, call.caller)
+    if begin is None or not own.sees(source):
+        raise HTTPException(404, "The old branch does not exist")
     if not may_push(own, f"{HEADS}{name}"):
-        raise Refusal(403, f"Not allowed to push to protected branch {name}")
+        raise HTTPException(403, f"Not allowed to push to protected branch {name}")
     check_room(folder)
     try:
         git.create_branch(folder, name, begin.commit)
     except git.GitError as error:
         if git.branch(folder, name):
-            raise Refusal(409, "The branch already exists.") from error
+            raise HTTPException(409, "The branch already exists.") from error
         other = git.in_the_way(folder, name)
         if other is None:
             raise
-        raise Refusal(
+        raise HTTPException(
             409, f"The branch {other} already exists, beside which there can be none of this name."
         ) from error
-    with call.store.change():
-        call.store.run("UPDATE repositories SET empty = 0, updated_at = ? WHERE id = ?", now(), row["id"])
+    call.store.run("UPDATE repositories SET empty = 0, updated_at = ? WHERE id = ?", now(), row["id"])
     return 201, _shown(own, replace(begin, name=name))
 
 
@@ -248,8 +238,7 @@ def note_push(service: Service, row: Row) -> None:
     try:
         empty, size = git.is_empty(folder), -(-size_of(folder) // 1024)
         sql = "UPDATE repositories SET empty = ?, size = ?, updated_at = ? WHERE id = ?"
-        with service.store.change():
-            service.store.run(sql, int(empty), size, now(), row["id"])
+        service.store.run(sql, int(empty), size, now(), row["id"])
     except (git.GitError, sqlite3.Error) as error:
         log.error("A push to %s can't be written down: %s", row["name"], error)
         service.unnoted.add(row["id"])
@@ -264,12 +253,6 @@ def note_again(service: Service) -> None:
             note_push(service, row)
 
 
-def _view(call: Call, row: Row) -> tuple[Pusher, list[str] | None]:
-    """The caller's rights, and the branches that it sees (None: all)."""
-    own = permissions.pusher(call.store, row, call.caller)
-    return own, permissions.sees(row, call.caller, own)
-
-
 def _shown(own: Pusher, branch: git.Branch) -> dict[str, Any]:
     rule = covering(own.rules, branch.name)
     may = may_push(own, f"{HEADS}{branch.name}")
@@ -279,5 +262,5 @@ def _shown(own: Pusher, branch: git.Branch) -> dict[str, Any]:
 def _description(call: Call) -> str | None:
     description: str | None = call.value("description", str)
     if description is not None and len(description) > _DESCRIPTION:
-        raise Refusal(422, f"[Description]: must be at most {_DESCRIPTION} characters")
+        raise HTTPException(422, f"[Description]: must be at most {_DESCRIPTION} characters")
     return description

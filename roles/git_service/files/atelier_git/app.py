@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,10 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import admin, api, cleanup, git, permissions
+from . import admin, api, cleanup, git
 from .accounts import Caller, authenticate
-from .api import Answer, Call, Refusal, Service
+from .api import Answer, Call, Service
 from .contents import Limits
+from .permissions import pusher
+from .policy import hidden_references
 from .settings import Settings
 from .slots import Slots
 from .smart_http import SERVICES, SmartHttp
@@ -147,17 +150,17 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         caller = await _caller(service, request)
         named = request.query_params.get("service", "") if path == "info/refs" else path
         if named not in SERVICES:
-            raise Refusal(403, "Clients of git before 1.6.6 can't be served.")
+            raise HTTPException(403, "Clients of git before 1.6.6 can't be served.")
         pushes = named == "git-receive-pack"
         row = await run_in_threadpool(_readable, service, caller, request, write=pushes)
-        own = await run_in_threadpool(permissions.pusher, service.store, row, caller)
+        own = await run_in_threadpool(pusher, service.store, row, caller)
         if pushes and not own.may_write:
-            raise Refusal(403, "The user may not push to this repository.")
+            raise HTTPException(403, "The user may not push to this repository.")
         if pushes:
             # Here already: git shows a sentence that comes before the push itself.
             check_room(service.settings.incoming)
         folder = service.folder(row)
-        hidden = permissions.hidden(permissions.sees(row, caller, own))
+        hidden = hidden_references(own.visible)
         limits = _limits(service.settings, row, caller)
         variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump(), "ATELIER_LIMITS": limits.dump()}
 
@@ -201,9 +204,9 @@ def _page(service: Service) -> Callable[[Request], Any]:
 def _readable(service: Service, caller: Caller, request: Request, *, write: bool) -> Any:
     """The repository of the address, with ``.git`` or without."""
     path = {**request.path_params, "repository": request.path_params["repository"].removesuffix(".git")}
-    row = Call(service, caller, path).repository(least="read")
-    if not caller.may("repository", write=write):
-        raise Refusal(403, "The token does not have the scope for this.")
+    call = Call(service, caller, path)
+    row = call.repository(least="read")
+    call.need("repository", write=write)
     return row
 
 
@@ -211,7 +214,7 @@ async def _caller(service: Service, request: Request) -> Caller:
     header = request.headers.get("authorization", "")
     caller = await run_in_threadpool(authenticate, service.store, header) if header else None
     if caller is None:
-        raise Refusal(401, "token is required" if not header else "user does not exist or its password is wrong")
+        raise HTTPException(401, "token is required" if not header else "user does not exist or its password is wrong")
     request.state.user = caller.user["name"]
     return caller
 
@@ -223,16 +226,16 @@ async def _json(service: Service, request: Request) -> dict[str, Any]:
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > _LARGEST_JSON:
-                    raise Refusal(413, "The body is too large.")
+                    raise HTTPException(413, "The body is too large.")
     except TimeoutError as error:
-        raise Refusal(408, "The body was not sent in time.") from error
+        raise HTTPException(408, "The body was not sent in time.") from error
     try:
         found = json.loads(content or b"{}")
         json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is JSON, but no text
     except ValueError as error:
-        raise Refusal(422, "The body is not JSON.") from error
+        raise HTTPException(422, "The body is not JSON.") from error
     if not isinstance(found, dict):
-        raise Refusal(422, "The body must be a JSON object.")
+        raise HTTPException(422, "The body must be a JSON object.")
     return found
 
 
@@ -264,14 +267,11 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
             return JSONResponse({"message": message, "url": f"{settings.base_url}/api/swagger"}, status, more)
         return PlainTextResponse(f"{message}\n", status, more)
 
-    async def refused(request: Request, refusal: Refusal) -> Response:
-        return error(request, refusal.status, str(refusal))
-
     async def http(request: Request, raised: HTTPException) -> Response:
         # Do not reveal to anonymous callers which paths exist.
         if raised.status_code in (404, 405) and "authorization" not in request.headers:
             return error(request, 401, "token is required")
-        message = api.MISSING if raised.status_code == 404 else str(raised.detail)
+        message = api.MISSING if raised.detail == HTTPStatus.NOT_FOUND.phrase else raised.detail
         return error(request, raised.status_code, message, dict(raised.headers or {}))
 
     async def damaged(request: Request, raised: git.GitError) -> Response:
@@ -289,7 +289,6 @@ def _handlers(settings: Settings) -> dict[Any, Any]:
         return error(request, 500, "Something unforeseen went wrong; the log of the git service says what.")
 
     return {
-        Refusal: refused,
         HTTPException: http,
         git.GitError: damaged,
         sqlite3.OperationalError: full,

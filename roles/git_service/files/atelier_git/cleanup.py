@@ -9,7 +9,9 @@ import logging
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from .git import REFERENCES
 
@@ -21,44 +23,43 @@ _TIDYING = ("gc.pid", "objects/maintenance.lock")
 _HALF_MADE = ("objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/[0-9a-f][0-9a-f]/tmp_obj_*", "packed-refs.new")
 
 
+@dataclass
+class _Repository:
+    gate: asyncio.Lock = field(default_factory=asyncio.Lock)
+    under_way: int = 0
+    broken: bool = False
+
+
 class Pushes:
     """The pushes to each repository, for one event loop. After a push that broke, and when no other is running, its
     leftovers are removed; the next push waits for that."""
 
     def __init__(self) -> None:
-        self._gates: dict[Path, asyncio.Lock] = {}
-        self._present: dict[Path, int] = {}
-        self._under_way: dict[Path, int] = {}
-        self._broken: set[Path] = set()
+        # Each as long as a push to it runs or waits.
+        self._repositories: WeakValueDictionary[Path, _Repository] = WeakValueDictionary()
 
     @asynccontextmanager
     async def on(self, folder: Path) -> AsyncIterator[None]:
         """Registers a push for the block. It counts as broken if the block raises or calls ``broke``."""
-        self._present[folder] = self._present.get(folder, 0) + 1
-        gate = self._gates.setdefault(folder, asyncio.Lock())
+        repository = self._repositories.setdefault(folder, _Repository())
+        async with repository.gate:
+            repository.under_way += 1
         try:
-            async with gate:
-                self._under_way[folder] = self._under_way.get(folder, 0) + 1
-            try:
-                yield
-            except BaseException:
-                self._broken.add(folder)
-                raise
-            finally:
-                async with gate:
-                    self._under_way[folder] -= 1
-                    if not self._under_way[folder] and folder in self._broken:
-                        self._broken.discard(folder)
-                        await asyncio.to_thread(remove_after_a_push, folder)
+            yield
+        except BaseException:
+            repository.broken = True
+            raise
         finally:
-            self._present[folder] -= 1
-            if not self._present[folder]:
-                del self._present[folder], self._gates[folder]
-                self._under_way.pop(folder, None)
+            async with repository.gate:
+                repository.under_way -= 1
+                if not repository.under_way and repository.broken:
+                    repository.broken = False
+                    await asyncio.to_thread(remove_after_a_push, folder)
 
     def broke(self, folder: Path) -> None:
-        """Marks the present push as broken, because its git did not end normally."""
-        self._broken.add(folder)
+        """Marks a push under way as broken, because its git did not end normally. Does nothing for a clone."""
+        if repository := self._repositories.get(folder):
+            repository.broken = True
 
 
 def remove_after_a_push(folder: Path) -> None:

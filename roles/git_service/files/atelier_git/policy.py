@@ -27,12 +27,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Pusher:
-    """One user's permissions on one repository, as passed to the hook."""
+    """One user's permissions on one repository, as passed to the hook. ``visible``: the branches that a restricted user
+    is shown; None for anybody else, who is shown all."""
 
     user: str
     may_write: bool
     rules: tuple[Rule, ...] = ()
     tag_rules: tuple[Rule, ...] = ()
+    visible: Sequence[str] | None = None
+
+    def sees(self, branch: str) -> bool:
+        return self.visible is None or branch in self.visible
 
     def dump(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -40,8 +45,7 @@ class Pusher:
 
 def load(text: str) -> Pusher:
     raw: dict[str, Any] = json.loads(text)
-    rules, tag_rules = (tuple(Rule(**rule) for rule in raw[key]) for key in ("rules", "tag_rules"))
-    return Pusher(raw["user"], raw["may_write"], rules, tag_rules)
+    return Pusher(**raw | {key: tuple(Rule(**rule) for rule in raw[key]) for key in ("rules", "tag_rules")})
 
 
 def is_plain(pattern: str) -> bool:
@@ -78,7 +82,7 @@ def refusal(pusher: Pusher, references: Iterable[str]) -> str | None:
     refused = [reference for reference in references if not may_push(pusher, reference)]
     if not refused:
         return None
-    own = [rule.pattern for rule in pusher.rules if rule.allowed and is_plain(rule.pattern)]
+    own = _own_branches(pusher.rules)
     names = ", ".join(reference.removeprefix(HEADS)[:_SHOWN] for reference in refused[:5])
     own_branch = f" Your branch is {own[0]}." if len(own) == 1 else ""
     return f"{pusher.user} may not push to {names}.{own_branch} Nothing of this push was taken."
@@ -86,13 +90,16 @@ def refusal(pusher: Pusher, references: Iterable[str]) -> str | None:
 
 def visible_branches(rules: Sequence[Rule], default_branch: str) -> list[str]:
     """The branches that a seat sees: the default branch and its own."""
-    own = [rule.pattern for rule in rules if rule.allowed and is_plain(rule.pattern)]
-    return list(dict.fromkeys([default_branch, *own]))
+    return list(dict.fromkeys([default_branch, *_own_branches(rules)]))
 
 
-def hidden_references(visible: Iterable[str]) -> list[str]:
-    """Values of git's transfer.hideRefs: everything, but for these branches. The last that fits counts."""
-    return ["refs/", *(f"!{HEADS}{branch}" for branch in visible)]
+def hidden_references(visible: Iterable[str] | None) -> list[str]:
+    """Values of git's transfer.hideRefs: everything but these branches; nothing for None. The last that fits counts."""
+    return [] if visible is None else ["refs/", *(f"!{HEADS}{branch}" for branch in visible)]
+
+
+def _own_branches(rules: Sequence[Rule]) -> list[str]:
+    return [rule.pattern for rule in rules if rule.allowed and is_plain(rule.pattern)]
 
 
 def _decided(rules: Sequence[Rule], name: str) -> bool:

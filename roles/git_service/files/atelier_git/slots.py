@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.exceptions import HTTPException
 
@@ -47,10 +47,8 @@ class Slots:
             if not self._present[user]:
                 del self._present[user], self._seats[user]
 
-    @asynccontextmanager
-    async def of_git(self, *, pushes: bool) -> AsyncIterator[None]:
-        async with self._taken(self._gits[pushes]):
-            yield
+    def of_git(self, *, pushes: bool) -> AbstractAsyncContextManager[None]:
+        return self._taken(self._gits[pushes])
 
     @asynccontextmanager
     async def _taken(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:

@@ -43,6 +43,7 @@ CREATE TABLE whitelisted (
 ) STRICT;
 """
 _VERSION = 1
+_REPOSITORIES = "SELECT r.*, u.name AS owner_name FROM repositories r JOIN users u ON u.id = r.owner_id"
 Row = sqlite3.Row
 
 
@@ -73,14 +74,12 @@ class Store:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """One transaction; raises Taken instead of SQLite's word for it."""
+        """One transaction for several statements; each one alone is one by itself."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._db.execute("COMMIT")
-            except sqlite3.IntegrityError as error:
-                raise Taken(str(error)) from error
             finally:
                 # On a full disk COMMIT fails, too. SQLite may have ended the transaction itself.
                 if self._db.in_transaction:
@@ -101,11 +100,14 @@ class Store:
             return self._db.execute(sql, values).rowcount
 
     def insert(self, table: str, values: Mapping[str, object]) -> int:
-        """The new row's id. Table and columns are ours, never a caller's."""
+        """The new row's id. Raises Taken. Table and columns are ours, never a caller's."""
         marks = ", ".join("?" for _ in values)
+        sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
         with self._lock:
-            sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
-            return int(self._db.execute(sql, tuple(values.values())).lastrowid or 0)
+            try:
+                return int(self._db.execute(sql, tuple(values.values())).lastrowid or 0)
+            except sqlite3.IntegrityError as error:
+                raise Taken(str(error)) from error
 
     # --- What is asked more than once -----------------------------------------------------------------------------
 
@@ -113,19 +115,11 @@ class Store:
         return self.one("SELECT * FROM users WHERE lower_name = ?", name.lower())
 
     def repository(self, owner: str, name: str) -> Row | None:
-        return self.one(
-            "SELECT r.*, u.name AS owner_name, u.lower_name AS owner_lower FROM repositories r"
-            " JOIN users u ON u.id = r.owner_id WHERE u.lower_name = ? AND r.lower_name = ?",
-            owner.lower(),
-            name.lower(),
-        )
+        sql = f"{_REPOSITORIES} WHERE u.lower_name = ? AND r.lower_name = ?"
+        return self.one(sql, owner.lower(), name.lower())
 
     def repositories_of(self, owner_id: int) -> list[Row]:
-        return self.all(
-            "SELECT r.*, u.name AS owner_name, u.lower_name AS owner_lower FROM repositories r"
-            " JOIN users u ON u.id = r.owner_id WHERE r.owner_id = ? ORDER BY r.lower_name",
-            owner_id,
-        )
+        return self.all(f"{_REPOSITORIES} WHERE r.owner_id = ? ORDER BY r.lower_name", owner_id)
 
     def permission(self, repository: Row, user: Row) -> str | None:
         """``owner``, ``write``, ``read`` or None."""

@@ -4,9 +4,7 @@ has its own limit."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 # Threads, of which most only ever wait.
 LOOKUPS = 128
@@ -17,17 +15,9 @@ class Lookups:
     """Some at once for each seat; further ones wait. Lives in one event loop."""
 
     def __init__(self) -> None:
-        self._places: dict[str, asyncio.Semaphore] = {}
-        self._users: Counter[str] = Counter()
+        # Each as long as somebody holds it.
+        self._seats: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def of(self, owner: str) -> AsyncIterator[None]:
-        places = self._places.setdefault(owner, asyncio.Semaphore(_OF_ONE))
-        self._users[owner] += 1
-        try:
-            async with places:
-                yield
-        finally:
-            self._users[owner] -= 1
-            if not self._users[owner]:
-                del self._users[owner], self._places[owner]
+    def of(self, seat: str) -> asyncio.Semaphore:
+        """To hold during a look-up for the seat."""
+        return self._seats.setdefault(seat, asyncio.Semaphore(_OF_ONE))
