@@ -124,6 +124,7 @@ def test_bad_names(server: Server, name: Any) -> None:
 def test_bad_bodies(app: Server) -> None:
     for body in ([], "x", {"name": "b", "private": "yes"}, {"name": "b", "description": "x" * 2049}):
         refused(app("POST", REPOSITORIES, body), 422)
+    assert len(list(app.settings.repositories.iterdir())) == 1
     for content in (b"{", b'{"name": "b", "description": "\\ud800"}'):
         refused(app("POST", REPOSITORIES, None, content=content), 422, "not JSON")
     refused(app("POST", REPOSITORIES, None, content=b" " * (1024**2 + 1)), 413)

@@ -18,14 +18,15 @@ SCOPES = frozenset({"all", *(f"{access}:{what}" for access in ("read", "write") 
 
 @dataclass(frozen=True)
 class Caller:
-    """``scopes`` are None for a password, which has all rights; ``by_password`` is required to create tokens."""
+    """``scopes`` are None for a password, which has all rights and is required to create tokens."""
 
     user: Row
     scopes: frozenset[str] | None
 
     @property
-    def by_password(self) -> bool:
-        return self.scopes is None
+    def seat(self) -> str | None:
+        """The user whose requests are limited; None for administrators."""
+        return None if self.user["is_admin"] else str(self.user["name"])
 
     def may(self, category: str, *, write: bool) -> bool:
         if self.scopes is None or "all" in self.scopes:

@@ -149,8 +149,8 @@ def create_branch_protection(call: Call) -> Answer:
     pattern = call.value("rule_name", str) or call.value("branch_name", str) or ""
     users = _writers(call, row, "push_whitelist_usernames") or []
     push, whitelist = call.value("enable_push", bool, False), call.value("enable_push_whitelist", bool, False)
-    _add_rule(call, row, "branch", pattern, users, push=push, whitelist=whitelist)
-    return 201, serializers.branch_protection(_rule(call, row, pattern))
+    rule = _add_rule(call, row, "branch", pattern, users, push=push, whitelist=whitelist)
+    return 201, serializers.branch_protection(rule)
 
 
 def get_branch_protection(call: Call) -> Answer:
@@ -188,9 +188,8 @@ def list_tag_protections(call: Call) -> Answer:
 def create_tag_protection(call: Call) -> Answer:
     row = call.repository(least="owner")
     pattern = call.value("name_pattern", str, "").strip()
-    _add_rule(call, row, "tag", pattern, _writers(call, row, "whitelist_usernames") or [], push=True, whitelist=True)
-    made = [rule for rule in call.store.protections(row["id"], "tag") if rule["pattern"] == pattern]
-    return 201, serializers.tag_protection(made[0])
+    users = _writers(call, row, "whitelist_usernames") or []
+    return 201, serializers.tag_protection(_add_rule(call, row, "tag", pattern, users, push=True, whitelist=True))
 
 
 def _check_password(password: str) -> None:
@@ -208,7 +207,7 @@ def _permitted_user(call: Call) -> Row:
 
 def _token_owner(call: Call) -> Row:
     """The user whose tokens are managed. Requires the password, so that a stolen token cannot create another."""
-    if not call.caller.by_password:
+    if call.caller.scopes is not None:
         raise HTTPException(401, "auth required")
     return _permitted_user(call)
 
@@ -225,14 +224,16 @@ def _writers(call: Call, row: Row, key: str) -> list[int] | None:
     return [user["id"] for user in {user["id"]: user for user in found}.values()]
 
 
-def _rule(call: Call, row: Row, pattern: str) -> dict[str, Any]:
-    for rule in call.store.protections(row["id"], "branch"):
+def _rule(call: Call, row: Row, pattern: str, kind: str = "branch") -> dict[str, Any]:
+    for rule in call.store.protections(row["id"], kind):
         if rule["pattern"] == pattern:
             return rule
     raise HTTPException(404, MISSING)
 
 
-def _add_rule(call: Call, row: Row, kind: str, pattern: str, users: list[int], *, push: bool, whitelist: bool) -> None:
+def _add_rule(
+    call: Call, row: Row, kind: str, pattern: str, users: list[int], *, push: bool, whitelist: bool
+) -> dict[str, Any]:
     if not 1 <= len(pattern) <= _LONGEST_RULE:
         raise HTTPException(422, f"[RuleName]: is required, at most {_LONGEST_RULE} characters")
     time = now()
@@ -250,3 +251,4 @@ def _add_rule(call: Call, row: Row, kind: str, pattern: str, users: list[int], *
             call.store.set_whitelist(call.store.insert("protections", values), users)
     except Taken as error:
         raise HTTPException(403, f"{kind.capitalize()} protection already exist") from error
+    return _rule(call, row, pattern, kind)

@@ -123,6 +123,7 @@ def create_repository(call: Call) -> Answer:
         raise HTTPException(422, "[DefaultBranch]: is not a branch's name")
     if call.value("auto_init", bool, False):
         raise HTTPException(422, "[AutoInit]: repositories begin empty here")
+    description, private = _description(call) or "", int(call.value("private", bool, False))
     owner, root, time = call.user(), call.service.settings.repositories, now()
     check_room(root)
     folder = git.create(root, branch)
@@ -131,8 +132,8 @@ def create_repository(call: Call) -> Answer:
         "name": name,
         "lower_name": name.lower(),
         "folder": folder,
-        "description": _description(call) or "",
-        "private": int(call.value("private", bool, False)),
+        "description": description,
+        "private": private,
         "default_branch": branch,
         "empty": 1,
         "size": 0,

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from . import admin, api, cleanup, git
 from .accounts import Caller, authenticate
@@ -90,12 +91,12 @@ def create_app(settings: Settings) -> Starlette:
         yield
         store.close()
 
-    routes = [Route("/api/healthz", _health)]
-    routes += [
-        Route(f"/api/v1{path}", _endpoint(service, slots, function), methods=[method])
-        for method, path, function in _ROUTES
-    ]
-    routes += [
+    routes = [
+        Route("/api/healthz", _health),
+        *(
+            Route(f"/api/v1{path}", _endpoint(service, slots, function), methods=[method])
+            for method, path, function in _ROUTES
+        ),
         Route("/{owner}/{repository}/info/refs", _git_endpoint(service, smart, "info/refs"), methods=["GET"]),
         *(
             Route(f"/{{owner}}/{{repository}}/{name}", _git_endpoint(service, smart, name), methods=["POST"])
@@ -111,14 +112,13 @@ def create_app(settings: Settings) -> Starlette:
 
 def _tidy(settings: Settings, store: Store) -> None:
     """Removes incomplete objects from the repositories. They are leftovers, because no git process runs yet."""
-    rows = store.all("SELECT id, folder, default_branch FROM repositories WHERE empty")
-    known = {row["folder"] for row in store.all("SELECT folder FROM repositories")}
-    git.remove_unknown(settings.repositories, known)
-    for name in known:
-        cleanup.remove_at_start(settings.repositories / name)
+    rows = store.all("SELECT id, folder, default_branch, empty FROM repositories")
+    git.remove_unknown(settings.repositories, {row["folder"] for row in rows})
     for row in rows:
+        folder = settings.repositories / row["folder"]
+        cleanup.remove_at_start(folder)
         try:
-            if not git.make_whole(settings.repositories / row["folder"], row["default_branch"]):
+            if row["empty"] and not git.make_whole(folder, row["default_branch"]):
                 # Its first push was accepted, but could not be stored.
                 store.run("UPDATE repositories SET empty = 0 WHERE id = ?", row["id"])
         except git.GitError as error:
@@ -132,7 +132,7 @@ async def _health(request: Request) -> Response:
 def _endpoint(service: Service, slots: Slots, function: Callable[[Call], Answer]) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         caller = await _caller(service, request)
-        async with slots.of_seat(_seat(caller)):
+        async with slots.of_seat(caller.seat):
             body = await _json(service, request) if request.method in ("POST", "PUT", "PATCH") else {}
             if service.unnoted:
                 await run_in_threadpool(api.note_again, service)
@@ -146,7 +146,7 @@ def _endpoint(service: Service, slots: Slots, function: Callable[[Call], Answer]
 
 
 def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Request], Any]:
-    async def answer(request: Request) -> Response:
+    async def answer(request: Request) -> ASGIApp:
         caller = await _caller(service, request)
         named = request.query_params.get("service", "") if path == "info/refs" else path
         if named not in SERVICES:
@@ -159,33 +159,28 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         if pushes:
             # Here already: git shows a sentence that comes before the push itself.
             check_room(service.settings.incoming)
-        folder = service.folder(row)
-        hidden = hidden_references(own.visible)
         limits = _limits(service.settings, row, caller)
         variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump(), "ATELIER_LIMITS": limits.dump()}
+        hidden = hidden_references(own.visible)
 
         async def ended() -> None:
             if pushes and path != "info/refs":
                 await run_in_threadpool(api.note_push, service, row)
 
-        return smart.answer(request, folder, path, variables, hidden, ended, seat=_seat(caller), pushes=pushes)
+        return smart.answer(
+            request, service.folder(row), path, variables, hidden, ended, seat=caller.seat, pushes=pushes
+        )
 
     return answer
 
 
-def _seat(caller: Caller) -> str | None:
-    """The user whose requests are limited; None for administrators."""
-    return None if caller.user["is_admin"] else str(caller.user["name"])
-
-
 def _limits(settings: Settings, repository: Row, caller: Caller) -> Limits:
-    branch = settings.max_branch_bytes if _seat(caller) else None
     return Limits(
-        settings.max_file_bytes,
-        settings.max_repository_bytes,
-        settings.max_objects,
-        branch,
-        str(repository["default_branch"]),
+        file=settings.max_file_bytes,
+        repository=settings.max_repository_bytes,
+        objects=settings.max_objects,
+        branch=settings.max_branch_bytes if caller.seat else None,
+        default_branch=repository["default_branch"],
     )
 
 

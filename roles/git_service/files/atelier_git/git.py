@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,19 +162,3 @@ def _git(words: Sequence[str], folder: Path | None = None) -> str:
     # Do not reveal the folder.
     said = said or error.decode(errors="replace").strip()
     raise GitError((said.replace(str(folder.parent), "") if folder else said)[-_SHOWN_ERROR:])
-
-
-def cgi_environment(
-    folder: Path, request: Mapping[str, str], configuration: Sequence[tuple[str, str]]
-) -> dict[str, str]:
-    """The environment for git http-backend(1). Protocol version 2 lets a client fetch any object by its id, even a
-    hidden one, so the client's Git-Protocol header is not passed on."""
-    return environment(
-        configuration,
-        GIT_PROJECT_ROOT=str(folder.parent),
-        GIT_HTTP_EXPORT_ALL="1",
-        GATEWAY_INTERFACE="CGI/1.1",
-        SERVER_PROTOCOL="HTTP/1.1",
-        REMOTE_ADDR="127.0.0.1",
-        **request,
-    )

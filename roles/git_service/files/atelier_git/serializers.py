@@ -10,9 +10,6 @@ from .settings import Settings
 from .store import Row
 
 _NEVER = "0001-01-01T00:00:00Z"
-_NO_ACCESS = {"admin": False, "push": False, "pull": False}
-_ACCESS = {"owner": {"admin": True, "push": True, "pull": True}, "write": {**_NO_ACCESS, "push": True, "pull": True}}
-_READ = {**_NO_ACCESS, "pull": True}
 
 
 def _all(value: object, keys: str) -> dict[str, Any]:
@@ -58,7 +55,7 @@ def repository(row: Row, owner: Row, permission: str | None, settings: Settings)
         "default_branch": row["default_branch"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
-        "permissions": _ACCESS.get(permission or "", _READ),
+        "permissions": {"admin": permission == "owner", "push": permission in ("owner", "write"), "pull": True},
         "default_merge_style": "merge",
         "object_format_name": "sha1",
         **_all(
@@ -87,11 +84,8 @@ def branch(found: Branch, *, rule: str | None, may_push: bool) -> dict[str, Any]
             "url": "",
             "author": person,
             "committer": person,
-            "verification": None,
             "timestamp": _NEVER,
-            "added": None,
-            "removed": None,
-            "modified": None,
+            **_all(None, "verification added removed modified"),
         },
         "protected": rule is not None,
         "user_can_push": may_push,
@@ -112,12 +106,11 @@ def branch_protection(rule: Mapping[str, Any]) -> dict[str, Any]:
         "push_whitelist_usernames": list(rule["users"].values()),
         "created_at": rule["created_at"],
         "updated_at": rule["updated_at"],
-        "push_whitelist_teams": [],
-        "merge_whitelist_usernames": [],
-        "merge_whitelist_teams": [],
-        "status_check_contexts": [],
-        "approvals_whitelist_username": [],
-        "approvals_whitelist_teams": [],
+        **_all(
+            [],
+            "push_whitelist_teams merge_whitelist_usernames merge_whitelist_teams status_check_contexts "
+            "approvals_whitelist_username approvals_whitelist_teams",
+        ),
         **_all(
             False,
             "push_whitelist_deploy_keys enable_merge_whitelist enable_status_check enable_approvals_whitelist "
@@ -125,8 +118,7 @@ def branch_protection(rule: Mapping[str, Any]) -> dict[str, Any]:
             "dismiss_stale_approvals ignore_stale_approvals require_signed_commits apply_to_admins",
         ),
         "required_approvals": 0,
-        "protected_file_patterns": "",
-        "unprotected_file_patterns": "",
+        **_all("", "protected_file_patterns unprotected_file_patterns"),
     }
 
 

@@ -14,18 +14,17 @@ import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import git
 from .bounded import limited
 from .cleanup import Pushes
-from .git import cgi_environment
 from .settings import Settings
 from .slots import Slots
 from .space import FULL, check_room
@@ -42,11 +41,17 @@ _LOOK_AT_ROOM = 16 * 1024**2
 _ENDING_SECONDS = 3
 
 
+class _Gone(Exception):
+    """The client has disconnected."""
+
+
+@dataclass(frozen=True)
 class SmartHttp:
-    def __init__(self, settings: Settings, slots: Slots) -> None:
-        self._settings = settings
-        self._slots = slots
-        self._pushes = Pushes()
+    """What all answers share."""
+
+    settings: Settings
+    slots: Slots
+    pushes: Pushes = field(default_factory=Pushes)
 
     def answer(
         self,
@@ -59,84 +64,70 @@ class SmartHttp:
         *,
         seat: str | None,
         pushes: bool,
-    ) -> Response:
+    ) -> ASGIApp:
         """The backend's answer for one repository, run when it is sent; ``ended`` is called after it.
 
         ``path`` is info/refs or a service, ``hidden`` are hideRefs' values, ``seat`` is the user whose requests are
         limited. Raises HTTPException 413 for a push whose declared length is too large.
         """
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._settings.max_push_bytes:
-            raise _too_large(self._settings)
-        cgi = {
+        if not length.isdigit() or int(length) > self.settings.max_push_bytes:
+            raise _too_large(self.settings)
+        limit = ("receive.maxInputSize", str(self.settings.max_push_bytes))
+        # Not the client's Git-Protocol header: version 2 lets it fetch any object by its id, even a hidden one.
+        environment = git.environment(
+            [limit, *(("transfer.hideRefs", value) for value in hidden)],
             **variables,
-            "PATH_INFO": f"/{folder.name}/{path}",
-            "REQUEST_METHOD": request.method,
-            "QUERY_STRING": request.url.query,
-            "CONTENT_TYPE": request.headers.get("content-type", ""),
+            GIT_PROJECT_ROOT=str(folder.parent),
+            GIT_HTTP_EXPORT_ALL="1",
+            GATEWAY_INTERFACE="CGI/1.1",
+            SERVER_PROTOCOL="HTTP/1.1",
+            REMOTE_ADDR="127.0.0.1",
+            PATH_INFO=f"/{folder.name}/{path}",
+            REQUEST_METHOD=request.method,
+            QUERY_STRING=request.url.query,
+            CONTENT_TYPE=request.headers.get("content-type", ""),
             # The backend decompresses it. Without a length it reads until the end.
-            "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
-        }
-        limit = ("receive.maxInputSize", str(self._settings.max_push_bytes))
-        environment = cgi_environment(folder, cgi, [limit, *(("transfer.hideRefs", value) for value in hidden)])
-        order = _Order(folder, environment, seat, pushes, request.method == "POST")
-        return _Answer(self._settings, self._slots, self._pushes, order, ended)
+            HTTP_CONTENT_ENCODING=request.headers.get("content-encoding", ""),
+        )
+        return _Answer(self, folder, environment, seat, pushes, request.method == "POST", ended)
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Answer:
+    """Not one of Starlette's streaming responses: they read the request's body to its end, but git answers before."""
+
+    smart: SmartHttp
     folder: Path
     environment: Mapping[str, str]
     seat: str | None
     pushes: bool
     has_body: bool
-
-
-class _Gone(Exception):
-    """The client has disconnected."""
-
-
-class _Answer(Response):
-    """Replaces Starlette's streaming responses: they read the request's body to its end, but git answers before."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        slots: Slots,
-        pushes: Pushes,
-        order: _Order,
-        ended: Callable[[], Awaitable[None]],
-    ) -> None:
-        super().__init__()
-        self._settings = settings
-        self._slots = slots
-        self._pushes = pushes
-        self._order = order
-        self._ended = ended
+    ended: Callable[[], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        order = self._order
+        slots = self.smart.slots
         with contextlib.suppress(_Gone):
-            async with self._slots.of_seat(order.seat), self._body(receive) as body:
+            async with slots.of_seat(self.seat), self._body(receive) as body:
                 try:
                     async with contextlib.AsyncExitStack() as place:
-                        await place.enter_async_context(self._slots.of_git(pushes=order.pushes))
-                        if order.pushes and order.has_body:
-                            await place.enter_async_context(self._pushes.on(order.folder))
+                        await place.enter_async_context(slots.of_git(pushes=self.pushes))
+                        if self.pushes and self.has_body:
+                            await place.enter_async_context(self.smart.pushes.on(self.folder))
                         await self._run(body, receive, send, place)
                 finally:
-                    await self._ended()
+                    await self.ended()
 
     @contextlib.asynccontextmanager
     async def _body(self, receive: Receive) -> AsyncIterator[FileIO | None]:
         """The request's body as a file without a name, which disappears with this process."""
-        if not self._order.has_body:
+        if not self.has_body:
             yield None
             return
-        check_room(self._settings.incoming)
-        with tempfile.TemporaryFile(dir=self._settings.incoming, buffering=0) as file:
+        check_room(self.smart.settings.incoming)
+        with tempfile.TemporaryFile(dir=self.smart.settings.incoming, buffering=0) as file:
             try:
-                async with asyncio.timeout(self._settings.request_seconds):
+                async with asyncio.timeout(self.smart.settings.request_seconds):
                     await self._read(receive, file)
             except TimeoutError as error:
                 raise HTTPException(408, "It was not sent in time.") from error
@@ -148,17 +139,17 @@ class _Answer(Response):
     async def _read(self, receive: Receive, file: FileIO) -> None:
         received, looked, more = 0, 0, True
         while more:
-            async with asyncio.timeout(self._settings.idle_seconds):
+            async with asyncio.timeout(self.smart.settings.idle_seconds):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Gone
             chunk, more = message.get("body", b""), message.get("more_body", False)
             received += len(chunk)
-            if received > self._settings.max_push_bytes:
-                raise _too_large(self._settings)
+            if received > self.smart.settings.max_push_bytes:
+                raise _too_large(self.smart.settings)
             if received - looked > _LOOK_AT_ROOM:
                 looked = received
-                check_room(self._settings.incoming)
+                check_room(self.smart.settings.incoming)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -167,17 +158,17 @@ class _Answer(Response):
     async def _run(self, body: FileIO | None, receive: Receive, send: Send, place: contextlib.AsyncExitStack) -> None:
         """``place`` is given back when git has ended, however long the reader takes."""
         process = await asyncio.create_subprocess_exec(
-            *limited(["git", "http-backend"], self._settings.max_git_memory_bytes),
-            env=self._order.environment,
+            *limited(["git", "http-backend"], self.smart.settings.max_git_memory_bytes),
+            env=self.environment,
             stdin=DEVNULL if body is None else body,
             stdout=PIPE,
             stderr=PIPE,
             start_new_session=True,
         )
-        spool = Spool(self._settings.incoming)
+        spool = Spool(self.smart.settings.incoming)
         reading = asyncio.create_task(self._follow(process, receive, spool, place))
         try:
-            async with asyncio.timeout(self._settings.request_seconds):
+            async with asyncio.timeout(self.smart.settings.request_seconds):
                 await self._pass_on(spool, send)
         except TimeoutError as error:
             raise HTTPException(503, "This took too long.") from error
@@ -201,7 +192,7 @@ class _Answer(Response):
             watcher.cancel()
             await _end(process)
             if process.returncode != 0:
-                self._pushes.broke(self._order.folder)
+                self.smart.pushes.broke(self.folder)
             await place.aclose()
             await spool.end()
             said = (await complaints).decode(errors="replace").strip()
@@ -213,7 +204,7 @@ class _Answer(Response):
 
         async def pass_on(message: Message) -> None:
             # A reader who takes nothing is ended.
-            async with asyncio.timeout(self._settings.idle_seconds):
+            async with asyncio.timeout(self.smart.settings.idle_seconds):
                 await send(message)
 
         head = b""
