@@ -12,7 +12,8 @@ import pytest
 from atelier_recorder.address_filter import AddressFilter, is_literal
 from atelier_recorder.body_buffer import Budget, Tee, decode
 from atelier_recorder.domains import Domains
-from atelier_recorder.messages import DomainSeen, Exchanged, SocketMessage, Unpacker, pack
+from atelier_recorder.messages import DomainSeen, Exchanged
+from atelier_recorder.pipe import Pipe
 from atelier_recorder.providers import find_provider, parse_providers
 from atelier_recorder.redact import MARK, redact, redact_json_text, redact_text, redact_url, secrets_of
 from atelier_recorder.settings import Limits, Settings, read_settings
@@ -23,6 +24,7 @@ from atelier_recorder.writer import Writer
 from test_recorder_formats import CHAT, exchanged
 
 from bench.egress_recorder import settings_document
+from tests.waiting import eventually
 
 ID = "0123456789ab"
 ADDRESS = "10.0.0.2"
@@ -179,17 +181,6 @@ def test_providers_by_host_and_path() -> None:
         parse_providers([{"api": "telepathy", "path": "*"}])
 
 
-def test_messages_come_through_a_pipe_in_any_pieces() -> None:
-    sent = [
-        DomainSeen(ADDRESS, "a.example", 1),
-        SocketMessage(1, True, 2, bytes(1000)),
-        DomainSeen(ADDRESS, "b.example", 3),
-    ]
-    data = b"".join(map(pack, sent))
-    unpacker = Unpacker()
-    assert [found for start in range(0, len(data), 7) for found in unpacker.feed(data[start : start + 7])] == sent
-
-
 def write_table(path: Path, **ids: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(json.dumps({address: {"id": found, "group": None} for address, found in ids.items()}))
@@ -337,6 +328,32 @@ def test_trouble_is_said_once_and_forgotten(writer: Writer, tmp_path: Path, capf
     assert "traffic goes on" in said[0]
     assert "again" in said[1]
     assert read_domains(tmp_path / "recordings")["a.example"]["count"] == 1
+
+
+def test_what_is_sent_is_written_also_after_the_writer_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "roles/recorder/files")
+    monkeypatch.chdir(Path(__file__).parents[2])
+    written = settings_document(tmp_path)
+    (tmp_path / "settings.json").write_text(json.dumps(written))
+    recordings, table = Path(written["recordings_dir"]), Path(written["workspaces_file"])
+    for folder in (recordings, table.parent):
+        folder.mkdir()
+    write_table(table, **{ADDRESS: ID})
+    pipe = Pipe(tmp_path / "settings.json", Budget(10**8), list)
+    pipe.start()
+    pipe.send(DomainSeen(ADDRESS, "a.example", 1))
+    eventually(lambda: (recordings / ID / "domains.json").exists(), "the first count is written")
+    assert pipe._writer is not None
+    pipe._writer[0].kill()
+    pipe._writer[0].wait()
+    pipe.send(DomainSeen(ADDRESS, "b.example", 2))
+    for _ in range(3):
+        pipe.send(call(response=bytes(4 * 1024**2)))
+    pipe.stop()
+    assert set(read_domains(recordings)) == {"a.example", "b.example"}
+    assert len(kept(recordings)) == 3
 
 
 def test_the_benchmark_s_recorder_reads_its_settings(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The messages from the proxy to the writer, and their encoding.
+"""The messages from the proxy to the writer.
 
 The writer is a separate process, because parsing, redacting and writing megabytes of JSON would delay everybody's
 streams in the proxy's process. All times are milliseconds since 1970.
@@ -6,11 +6,7 @@ streams in the proxy's process. All times are milliseconds since 1970.
 
 from __future__ import annotations
 
-import pickle
-import struct
 from dataclasses import dataclass
-
-_LENGTH = struct.Struct("!I")
 
 
 @dataclass(frozen=True)
@@ -80,28 +76,3 @@ def weight(message: Message) -> int:
         bodies = len(message.request) + len(message.response) if isinstance(message, Exchanged) else 0
         return bodies + len(message.url) + sum(map(len, message.secrets))
     return 0
-
-
-def pack(message: Message) -> bytes:
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(data)) + data
-
-
-class Unpacker:
-    """Decodes messages from the bytes of the pipe, which arrive in pieces of any size."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[Message]:
-        self._buffer += data
-        found: list[Message] = []
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            end = _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            # The pipe's other end is the process that started this one.
-            found.append(pickle.loads(self._buffer[_LENGTH.size : end]))  # noqa: S301
-            del self._buffer[:end]
-        return found

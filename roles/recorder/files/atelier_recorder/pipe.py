@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .body_buffer import Budget
 from .exchange import Exchange
-from .messages import Message, pack, weight
+from .messages import Message, weight
 
 # Small messages that may wait; when the writer is that far behind, further ones are lost rather than memory.
 _MOST_WAITING = 100_000
@@ -30,7 +32,7 @@ class Pipe:
         self._open_exchanges = open_exchanges
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="pipe", daemon=True)
-        self._writer: subprocess.Popen[bytes] | None = None
+        self._writer: tuple[subprocess.Popen[bytes], Connection] | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -76,34 +78,27 @@ class Pipe:
         self._close()
 
     def _write(self, message: Message) -> None:
-        data = pack(message)
         for _ in range(2):  # a writer that died is restarted and gets the message again
             try:
-                pipe = self._running().stdin
-                if pipe is None:
-                    return
-                pipe.write(data)
-                pipe.flush()
+                self._running().send(message)
                 return
             except OSError:
                 self._close()
                 time.sleep(0.2)
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._writer is None or self._writer.poll() is not None:
-            self._writer = subprocess.Popen(
-                [sys.executable, "-m", "atelier_recorder.writer", str(self._settings_file)], stdin=subprocess.PIPE
-            )
-        return self._writer
+    def _running(self) -> Connection:
+        if self._writer is None:
+            command = [sys.executable, "-m", "atelier_recorder.writer", str(self._settings_file)]
+            its_end, connection = multiprocessing.Pipe(duplex=False)
+            with its_end:
+                self._writer = subprocess.Popen(command, stdin=its_end.fileno()), connection
+        return self._writer[1]
 
     def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None or writer.stdin is None:
+        if self._writer is None:
             return
-        try:
-            writer.stdin.close()
-        except OSError:
-            writer.kill()  # it is gone, or as good as gone
+        (writer, connection), self._writer = self._writer, None
+        connection.close()
         try:
             writer.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:

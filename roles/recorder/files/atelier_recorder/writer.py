@@ -5,17 +5,16 @@ python -m atelier_recorder.writer SETTINGS
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import sys
 import time
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .deadline import TooSlow, limited
 from .domains import Domains
-from .messages import DomainSeen, Exchanged, Message, SocketMessage, SocketOpened, Unpacker
+from .messages import DomainSeen, Exchanged, Message, SocketMessage, SocketOpened
 from .records import call_record, slow_record
 from .sessions import Session
 from .settings import Settings, read_settings
@@ -25,7 +24,6 @@ from .workspaces import Workspaces
 
 _TICK_SECONDS = 0.5
 _SWEEP_SECONDS = 3600
-_READ_BYTES = 1024**2
 # Maximum time for the work at the end; the proxy waits a few seconds longer.
 _END_SECONDS = 5
 # Interval for writing an incomplete WebSocket answer (ms), and maximum time for all of them at once.
@@ -155,16 +153,17 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     writer = Writer(read_settings(Path(sys.argv[1])))
-    unpacker, turns = Unpacker(), Turns()
+    pipe, turns = Connection(sys.stdin.fileno(), writable=False), Turns()
     next_tick, is_open = 0.0, True
     while is_open:
         wait = 0 if turns else max(next_tick - time.monotonic(), 0)
         # All that came since: who comes next is decided among them.
-        while is_open and select.select([0], [], [], wait)[0]:
-            data = os.read(0, _READ_BYTES)
-            is_open, wait = bool(data), 0
-            for message in unpacker.feed(data):
-                turns.add(message)
+        while is_open and pipe.poll(wait):
+            try:
+                turns.add(pipe.recv())
+                wait = 0
+            except (OSError, EOFError):
+                is_open = False
         if turns:
             _take_next(writer, turns)
         if time.monotonic() >= next_tick:
