@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 import json
@@ -10,14 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from atelier.common.client_certificate import ClientCertificate
 from atelier.common.errors import AtelierError, Code
 from atelier.engine import client
 from atelier.engine.client import Engine
-from atelier.engine.models import ContainerStats
+from atelier.engine.models import ContainerStats, TarExtract, is_too_large
 from atelier.engine.parsing import stats_from
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -64,6 +67,54 @@ def test_a_name_that_is_no_text_is_asked_for_as_it_is(
     engine, asked = docker
     list(engine.stream("seat", b"/home/\xff\n".decode(errors="surrogateescape"), 5))
     assert asked[-1][0].endswith("/archive?path=%2Fhome%2F%FF%0A")
+
+
+class Seat(Docker):
+    """Answers for each path with a status, and a link's target or a reason."""
+
+    paths: ClassVar = {
+        "/file": (200, ""),
+        "/link": (200, "/file"),
+        "/chain": (200, "/link"),
+        "/gone": (404, "no such file"),
+        "/file/below": (400, "lstat: not a directory"),
+        "/circle": (500, "lstat: too many links"),
+        "/locked": (500, "lstat: permission denied"),
+    }
+
+    def do_GET(self) -> None:
+        path = parse_qs(urlsplit(self.path).query).get("path")
+        if path is None:
+            super().do_GET()
+            return
+        status, said = self.paths[path[0]]
+        body = b"archive" if status == 200 else json.dumps({"message": said}).encode()
+        self.send_response(status)
+        stat = json.dumps({"linkTarget": said}).encode()
+        self.send_header("X-Docker-Container-Path-Stat", base64.b64encode(stat).decode())
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_what_is_read_from_a_seat() -> None:
+    handler = type("Handler", (Seat,), {"asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engine = Engine(f"tcp://127.0.0.1:{server.server_port}")
+        file = TarExtract(PurePosixPath("/file"), b"archive")
+        assert engine.read("seat", "/file", 7) == engine.read("seat", "/link", 7) == file
+        # Docker tells where a chain ends; what is not its end was changed meanwhile.
+        nothing = [engine.read("seat", path, 7) for path in ("/chain", "/gone", "/file/below", "/circle")]
+        assert [*nothing, engine.read("seat", "/link", 7, lambda _: False)] == [None] * 5
+        with pytest.raises(AtelierError) as error:
+            engine.read("seat", "/locked", 7)
+        assert "could not read /locked in seat: lstat: permission denied" in error.value.message
+        with pytest.raises(AtelierError) as error:
+            engine.read("seat", "/link", 6)
+        assert is_too_large(error.value)
+        server.shutdown()
 
 
 class BusyDocker(Docker):

@@ -398,7 +398,6 @@ TEXTS = {
     "backup.other_setting.remedy": "Use the settings of the installation that was saved: -e @site.yml, or -e"
     " {name}=...",
     # Docker; `do.` is what it could not do.
-    "docker.unreadable": "Docker could not read {path} in {container}: {reason}.",
     "docker.too_large": "{path} in {container} holds more than {limit} bytes.",
     "docker.read_too_long": "{path} in {container} could not be read within {seconds:g} seconds.",
     "docker.image_vanished": "The image {tag} disappeared while it was being created.",

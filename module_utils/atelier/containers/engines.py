@@ -42,7 +42,8 @@ class Engines:
         waiting."""
         if node in self.down():
             place = Place(_known(self._site, node).engine_url, node)
-            raise place.left_swarm() if self._has_left(node) else place.unreachable("down")
+            has_left = self._has_left(node)
+            raise place.unavailable(Message("docker.node_left", node=node)) if has_left else place.unreachable("down")
         return self._open(node)
 
     def _has_left(self, node: str) -> bool:

@@ -19,8 +19,8 @@ from ..common.bounded_socket import connect
 from ..common.client_certificate import ClientCertificate
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from ..common.plain_text import last_of, plain
-from .connections import address_of, watched_connections
+from ..common.plain_text import last_of
+from .connections import address_of, secured_client
 from .container_limits import changed_limits, creation_limits, may_have_quota
 from .docker_errors import LONGEST_REASON, Place, translated
 from .image_config import config_only_archive, dockerfile_changes, override_config
@@ -38,7 +38,6 @@ from .models import (
 )
 from .parsing import (
     IN_USE,
-    ExportReader,
     container_from,
     event_from,
     image_from,
@@ -49,8 +48,8 @@ from .parsing import (
 )
 
 if TYPE_CHECKING:
-    import docker
     import requests
+    from docker.errors import APIError
 
 # Committing or flattening a large workspace is the slowest call.
 LONGEST_ANSWER_SECONDS = 900
@@ -91,8 +90,9 @@ class Engine:
     ) -> None:
         # Imported here: it takes 0.15 s, which a module that fails its checks should not spend.
         import docker
+        from docker.constants import DEFAULT_DOCKER_API_VERSION
+        from requests.exceptions import ReadTimeout
 
-        self._errors = docker.errors
         self._place = Place(url, node)
         self._patience = patience
         self._certificate = certificate
@@ -103,36 +103,13 @@ class Engine:
                 return
             # For an unreachable machine the SDK would take minutes.
             connect(address_of(url), _CONNECT_SECONDS).close()
-            from docker.constants import DEFAULT_DOCKER_API_VERSION
-
-            newest = self._greeted(DEFAULT_DOCKER_API_VERSION)
-            self._api = self._secured(newest, patience)
-            self._quick = self._secured(newest, min(patience, _QUICK_SECONDS))
-
-    def _greeted(self, version: str) -> str:
-        """Returns the engine's newest API version. One that does not answer in time counts as unreachable."""
-        from requests.exceptions import ReadTimeout
-
-        try:
-            return str(self._secured(version, _GREETING_SECONDS).version(api_version=False)["ApiVersion"])
-        except ReadTimeout as error:
-            raise self._place.unreachable(type(error).__name__) from error
-
-    def _secured(self, version: str, patience: int) -> docker.APIClient:
-        """Returns a client that presents its certificate. Creating it sends no request."""
-        import docker
-
-        assert self._certificate is not None  # noqa: S101 - for the type checker
-        tls = docker.tls.TLSConfig(
-            client_cert=(str(self._certificate.certificate), str(self._certificate.key)),
-            ca_cert=str(self._certificate.authority),
-            verify=True,
-        )
-        client = docker.APIClient(base_url=self._place.url, version=version, timeout=patience, tls=tls)
-        # The environment's proxies and certificate authorities are for the internet.
-        client.trust_env = False
-        client.mount("https://", watched_connections())
-        return client
+            client = partial(secured_client, url, certificate)
+            try:
+                greeting = client(DEFAULT_DOCKER_API_VERSION, _GREETING_SECONDS).version(api_version=False)
+            except ReadTimeout as error:
+                raise self._place.unreachable(type(error).__name__) from error
+            self._api = client(greeting["ApiVersion"], patience)
+            self._quick = client(greeting["ApiVersion"], min(patience, _QUICK_SECONDS))
 
     def close(self) -> None:
         """Closes its connections, also those of events that are followed."""
@@ -216,8 +193,8 @@ class Engine:
         copied = subprocess.run(command, capture_output=True, text=True, check=False)
         if copied.returncode != 0:
             self.remove(created)
-            why = Message("docker.not_copied", container=spec.name, reason=last_of(copied.stderr, LONGEST_REASON))
-            raise AtelierError(Code.ENGINE_ERROR, why)
+            reason = last_of(copied.stderr, LONGEST_REASON)
+            raise AtelierError(Code.ENGINE_ERROR, Message("docker.not_copied", container=spec.name, reason=reason))
         return created
 
     def start(self, container: str) -> None:
@@ -235,12 +212,12 @@ class Engine:
 
     def kill(self, container: str) -> None:
         """Kills all processes of the container; a stopped one is fine."""
-        with self._translated(Message("do.stop", container=container), absent=self._errors.APIError):
+        with self._translated(Message("do.stop", container=container), absent=lambda _: True):
             self._quick.kill(container)
 
     def remove(self, container: str) -> None:
         """Removes the container, running or not, if it exists."""
-        with self._translated(Message("do.remove", container=container), absent=self._errors.NotFound):
+        with self._translated(Message("do.remove", container=container), absent=_is_missing):
             self._api.remove_container(container, force=True, v=True)
 
     def rename(self, container: str, name: str) -> None:
@@ -284,18 +261,18 @@ class Engine:
             self._request("POST", f"containers/{container}/update", json=body).close()
 
     def inspect(self, container: str) -> Container | None:
-        with self._translated(Message("do.inspect", container=container), absent=self._errors.NotFound):
+        with self._translated(Message("do.inspect", container=container), absent=_is_missing):
             return container_from(self._quick.inspect_container(container))
         return None
 
     def stats(self, container: str) -> ContainerStats | None:
         """Returns the container's resource usage, or None if it does not run."""
-        with self._translated(Message("do.measure", container=container), absent=self._errors.NotFound):
+        with self._translated(Message("do.measure", container=container), absent=_is_missing):
             return stats_from(self._quick.stats(container, stream=False, one_shot=True))
         return None
 
     def sizes(self, *labels: str) -> dict[str, Size]:
-        """The sizes of all containers with those ``name=value`` labels, by their names."""
+        """The sizes of all containers with those labels, by their names."""
         with self._translated(Message("do.measure_all")):
             listed = self._api.containers(all=True, size=True, filters={"label": list(labels)})
         return {
@@ -313,40 +290,38 @@ class Engine:
             return int(response.json().get("SizeRw") or 0)
 
     def containers(self, label: str) -> list[Container]:
-        """All containers with that ``name=value`` label, running or not."""
-        with self._translated(Message("do.list")):
-            listed = self._quick.containers(all=True, filters={"label": label})
-        return [found for entry in listed if (found := self.inspect(entry["Id"]))]
+        """All containers with that label, running or not."""
+        return [found for entry in self._listed(label) if (found := self.inspect(entry["Id"]))]
 
     def images_in_use(self, label: str) -> set[str]:
-        """The ids of the images of all containers with that ``name=value`` label, in one call."""
-        with self._translated(Message("do.list")):
-            listed = self._quick.containers(all=True, filters={"label": label})
-        return {entry["ImageID"] for entry in listed}
+        """The ids of the images of all containers with that label, in one call."""
+        return {entry["ImageID"] for entry in self._listed(label)}
 
     def container_names(self, label: str) -> dict[str, str]:
         """Maps the containers' names to the workspace id in their labels (or ""). One call for any number of them."""
-        with self._translated(Message("do.list")):
-            listed = self._quick.containers(all=True, filters={"label": label})
         return {
             name.lstrip("/"): (entry["Labels"] or {}).get("atelier.workspace", "")
-            for entry in listed
+            for entry in self._listed(label)
             for name in entry["Names"]
         }
 
+    def _listed(self, label: str) -> list[dict[str, Any]]:
+        with self._translated(Message("do.list")):
+            listed: list[dict[str, Any]] = self._quick.containers(all=True, filters={"label": label})
+        return listed
+
     def events(self, label: str) -> Iterator[Event]:
         """Yields events of containers with that label from now on, until the engine is closed or unreachable."""
-        return self._events(label, {})
+        return self._events(label)
 
     def past_events(self, label: str, since: int) -> list[Event]:
         """Events of containers with that label since that time, inclusive, as far as Docker remembers them. ``since``:
         nanoseconds of Docker's clock."""
         # Docker waits for events until ``until``, unless that time has passed.
         until = time.time_ns() - 1_000_000
-        span = {name: f"{at // 10**9}.{at % 10**9:09}" for name, at in (("since", since), ("until", until))}
-        return list(self._events(label, span))
+        return list(self._events(label, since=_seconds(since), until=_seconds(until)))
 
-    def _events(self, label: str, span: dict[str, Any]) -> Iterator[Event]:
+    def _events(self, label: str, **span: Any) -> Iterator[Event]:
         # Requested immediately: a generator would send the request only when the first event is read.
         with self._translated(Message("do.list")):
             raw = self._api.events(**span, filters={"label": label, "type": "container"}, decode=True)
@@ -375,86 +350,67 @@ class Engine:
         """The content at the path; None if there is nothing. A symbolic link as the last part is followed if ``follow``
         says so, otherwise it counts as nothing. Raises ENGINE_ERROR, with ``limit`` in its details, for more than
         ``limit`` bytes."""
-        try:
-            with self._translated(Message("do.read", path=path, container=container), reraise=self._errors.APIError):
-                return self._read(container, path, limit, follow)
-        except self._errors.APIError as error:
-            reason = str(error.explanation or error)
-            # A path through a file, or a circular link: nothing is there.
-            if error.status_code == 404 or "not a directory" in reason or "too many links" in reason:
-                return None
-            raise AtelierError(
-                Code.ENGINE_ERROR,
-                Message(
-                    "docker.unreadable", path=plain(path), container=container, reason=last_of(reason, LONGEST_REASON)
-                ),
-            ) from error
-
-    def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
-        """Yields the content at the path as a tar archive in pieces; each must arrive within ``patience`` seconds.
-        Close the generator: while it is open, Docker answers no other request for the container."""
-        address = f"containers/{container}/archive"
-        with (
-            self._translated(Message("do.read", path=path, container=container)),
-            closing(self._request("GET", address, timeout=patience, params=_at(path))) as response,
-        ):
-            yield from response.iter_content(_CHUNK)
-
-    def unpack(self, container: str, folder: str, archive: Iterator[bytes]) -> None:
-        """Writes the content of a tar archive below an existing folder, with its owners, rights and times."""
-        with self._translated(Message("do.write_files", container=container)):
-            self._api.put_archive(container, folder, archive)
-
-    def _read(
-        self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] | None
-    ) -> TarExtract | None:
         from docker.utils import decode_json_header
 
+        deadline = time.monotonic() + _READ_SECONDS
+        target = ""
         # Not the SDK's get_archive: its stream cannot be closed, and while an unread stream is open, Docker answers no
         # other request for the container.
-        deadline = time.monotonic() + _READ_SECONDS
-        address, where = f"containers/{container}/archive", _at(path)
-        with closing(self._request("GET", address, params=where, timeout=_READ_SECONDS)) as response:
+        with (
+            self._translated(Message("do.read", path=path, container=container), absent=_leads_nowhere),
+            closing(self._archive(container, path, _READ_SECONDS)) as response,
+        ):
             target = decode_json_header(response.headers["x-docker-container-path-stat"])["linkTarget"]
             if not target:
                 data = bytearray()
                 for chunk in response.iter_content(65536):
                     data += chunk
                     if len(data) > limit:
-                        raise AtelierError(
-                            Code.ENGINE_ERROR,
-                            Message("docker.too_large", path=plain(path), container=container, limit=limit),
-                            limit=limit,
-                        )
+                        large = Message("docker.too_large", path=path, container=container, limit=limit)
+                        raise AtelierError(Code.ENGINE_ERROR, large, limit=limit)
                     if time.monotonic() > deadline:
-                        raise AtelierError(
-                            Code.ENGINE_ERROR,
-                            Message(
-                                "docker.read_too_long", path=plain(path), container=container, seconds=_READ_SECONDS
-                            ),
-                        )
+                        late = Message("docker.read_too_long", path=path, container=container, seconds=_READ_SECONDS)
+                        raise AtelierError(Code.ENGINE_ERROR, late)
                 return TarExtract(PurePosixPath(path), bytes(data))
         # Docker returns the final target of a chain of links.
-        if follow is None or not follow(PurePosixPath(target)):
-            return None
-        return self._read(container, target, limit, None)
+        is_followed = target and follow(PurePosixPath(target))
+        return self.read(container, target, limit, lambda _: False) if is_followed else None
+
+    def stream(self, container: str, path: str, patience: float) -> Generator[bytes]:
+        """Yields the content at the path as a tar archive in pieces; each must arrive within ``patience`` seconds.
+        Close the generator: while it is open, Docker answers no other request for the container."""
+        with (
+            self._translated(Message("do.read", path=path, container=container)),
+            closing(self._archive(container, path, patience)) as response,
+        ):
+            yield from response.iter_content(_CHUNK)
+
+    def _archive(self, container: str, path: str, patience: float) -> requests.Response:
+        # File names in seats may be invalid UTF-8.
+        where = {"path": path.encode(errors="surrogateescape")}
+        return self._request("GET", f"containers/{container}/archive", timeout=patience, params=where)
+
+    def unpack(self, container: str, folder: str, archive: Iterator[bytes]) -> None:
+        """Writes the content of a tar archive below an existing folder, with its owners, rights and times."""
+        with self._translated(Message("do.write_files", container=container)):
+            self._api.put_archive(container, folder, archive)
 
     def _request(self, method: str, path: str, *, timeout: float | None = None, **arguments: Any) -> requests.Response:
         """Sends a request that the SDK has no method for; the response's body is not read yet."""
+        from docker.errors import create_api_error_from_http_exception
         from requests import HTTPError
 
+        address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
         # By default the SDK asks for gzip. Docker then compresses every archive, which takes ten times as long as
         # reading it.
         as_it_is = {"Accept-Encoding": "identity"}
-
-        address = f"{self._api.base_url}/v{self._api.api_version}/{path}"
         response = self._api.request(
             method, address, stream=True, timeout=timeout or self._patience, headers=as_it_is, **arguments
         )
         try:
             response.raise_for_status()
         except HTTPError as error:
-            raise self._errors.create_api_error_from_http_exception(error) from error
+            raise create_api_error_from_http_exception(error) from error
         return response
 
     def execute(
@@ -484,21 +440,22 @@ class Engine:
             return log_text(bytes(data))[-_KEPT_LOG:]
 
     def image(self, reference: str) -> Image | None:
-        with self._translated(Message("do.inspect_image", reference=reference), absent=self._errors.ImageNotFound):
+        with self._translated(Message("do.inspect_image", reference=reference), absent=_is_missing):
             return image_from(self._quick.inspect_image(reference))
         return None
 
     def images(self, label: str) -> list[Image]:
         """All images with that label, untagged ones too."""
-        with self._translated(Message("do.list_images")):
-            listed = self._quick.images(filters={"label": label})
-        return [found for entry in listed if (found := self.image(entry["Id"]))]
+        return [found for entry in self._listed_images(label) if (found := self.image(entry["Id"]))]
 
     def image_tags(self, label: str) -> list[str]:
         """The names of all images with that label, in one call."""
+        return [tag for entry in self._listed_images(label) for tag in entry["RepoTags"] or ()]
+
+    def _listed_images(self, label: str) -> list[dict[str, Any]]:
         with self._translated(Message("do.list_images")):
-            listed = self._quick.images(filters={"label": label})
-        return [tag for entry in listed for tag in entry["RepoTags"] or ()]
+            listed: list[dict[str, Any]] = self._quick.images(filters={"label": label})
+        return listed
 
     def layer_size(self, reference: str) -> int:
         """Bytes that the image adds to its parent."""
@@ -514,32 +471,37 @@ class Engine:
         """Makes an image of the container's filesystem with exactly that run configuration. The caller pauses."""
         repository, _, name = tag.rpartition(":")
         with self._translated(Message("do.commit", container=container), Code.SNAPSHOT_FAILED):
-            # Set the labels at once: a crash's leftovers are found by them.
-            told: dict[str, Any] = {"Labels": config.get("Labels") or {}}
+            told = self._told(config)
             if self._in_containerd:
                 told = override_config(config, self._api.inspect_container(container)["Config"])
             self._api.commit(container, repository=repository, tag=name, pause=False, conf=told)
-        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
+        return self._with_config(tag, config)
 
     def flatten(self, container: str, tag: str, config: Mapping[str, Any]) -> Image:
         """Like ``commit``, but with a single layer: for containers whose image has nearly as many as Docker allows."""
         repository, _, name = tag.rpartition(":")
-        told = {"Labels": config.get("Labels")} if not self._in_containerd else config
         with self._translated(Message("do.flatten", container=container), Code.SNAPSHOT_FAILED):
-            stream = ExportReader(self._api.export(container))
-            changes = dockerfile_changes(told)
-            answer = self._api.import_image_from_stream(stream, repository=repository, tag=name, changes=changes)
+            changes = dockerfile_changes(self._told(config))
+            files = self._api.export(container)
+            answer = self._api.import_image_from_stream(files, repository=repository, tag=name, changes=changes)
             raise_stream_error(json.loads(line) for line in answer.splitlines())
-        return self._made(tag) if self._in_containerd else self._with_config(tag, config)
+        return self._with_config(tag, config)
+
+    def _told(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The part of a new image's configuration that Docker gets at once. ``_with_config`` completes it, but a
+        crash's leftovers are found by their labels."""
+        return config if self._in_containerd else {"Labels": config.get("Labels") or {}}
 
     def _with_config(self, tag: str, config: Mapping[str, Any]) -> Image:
-        """Gives a new image the wanted configuration.
+        """Gives a new image the wanted configuration, which in containerd's store it has already.
 
         A commit keeps the container's own environment and labels in the image's ``container_config``, which ``docker
         save`` shows. So the image is loaded again under its tag from an archive with a configuration and no layers:
         Docker finds the layers by their digests and copies nothing.
         """
         made = self._made(tag)
+        if self._in_containerd:
+            return made
         with self._translated(Message("do.configure_image", tag=tag), Code.SNAPSHOT_FAILED):
             raise_stream_error(self._api.load_image(config_only_archive(tag, config, made.layers)))
         self.remove_image(made.id)
@@ -559,15 +521,13 @@ class Engine:
 
     def push(self, reference: str) -> None:
         """Pushes an image to the registry that its name begins with; layers that the registry has are not sent."""
-        repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.push", reference=reference)):
-            raise_stream_error(self._api.push(repository, tag=tag, stream=True, decode=True))
+            raise_stream_error(self._api.push(reference, stream=True, decode=True))
 
     def pull(self, reference: str) -> Image:
         """Pulls an image from the registry that its name begins with, and returns it."""
-        repository, _, tag = reference.rpartition(":")
         with self._translated(Message("do.pull", reference=reference)):
-            raise_stream_error(self._api.pull(repository, tag=tag, stream=True, decode=True))
+            raise_stream_error(self._api.pull(reference, stream=True, decode=True))
         return self._made(reference)
 
     def save(self, references: Sequence[str]) -> Generator[bytes]:
@@ -581,7 +541,7 @@ class Engine:
     def load(self, archive: Iterator[bytes]) -> None:
         """Loads the images of an archive that ``save`` wrote, with their names."""
         with self._translated(Message("do.load_images")):
-            raise_stream_error(self._api.load_image(ExportReader(archive)))
+            raise_stream_error(self._api.load_image(archive))
 
     def free_space(self) -> int:
         """Free bytes on the engine's disk. Only for this machine's engine; also in a container, whose root is on that
@@ -610,7 +570,7 @@ class Engine:
 
     def remove_node(self, node_id: str) -> None:
         """Removes a machine from the swarm, reachable or not."""
-        with self._translated(Message("do.change_node", node=node_id), absent=self._errors.NotFound):
+        with self._translated(Message("do.change_node", node=node_id), absent=_is_missing):
             self._quick.remove_node(node_id, force=True)
 
     def remove_image(self, reference: str, *, force: bool = False) -> bool:
@@ -618,10 +578,12 @@ class Engine:
 
         The layers of an untagged image remain as long as a container needs them.
         """
-        with self._translated(Message("do.remove_image", reference=reference)):
-            if force:
-                self._keep_if_in_use(reference)
-            return self._removed(lambda: self._api.remove_image(reference, force=force))
+        if force:
+            self._keep_if_in_use(reference)
+        with self._translated(Message("do.remove_image", reference=reference), absent=_is_missing_or_in_use):
+            self._api.remove_image(reference, force=force)
+            return True
+        return False
 
     def _keep_if_in_use(self, reference: str) -> None:
         """Adds an internal name, which ``image`` does not report, to an image that a stopped container uses. Otherwise
@@ -630,30 +592,37 @@ class Engine:
         image = self.image(reference)
         if image is None or list(image.tags) != [reference]:
             return
-        standing = self._quick.containers(all=True, filters={"ancestor": image.id})
-        if any(found["ImageID"] == image.id and found["State"] in ("created", "exited") for found in standing):
-            self._quick.tag(image.id, IN_USE, image.id.removeprefix("sha256:")[:12])
+        with self._translated(Message("do.remove_image", reference=reference)):
+            standing = self._quick.containers(all=True, filters={"ancestor": image.id})
+            if any(found["ImageID"] == image.id and found["State"] in ("created", "exited") for found in standing):
+                self._quick.tag(image.id, IN_USE, image.id.removeprefix("sha256:")[:12])
 
     def volumes(self, label: str) -> list[str]:
-        """Names of all volumes with that ``name=value`` label."""
+        """Names of all volumes with that label."""
         with self._translated(Message("do.list_volumes")):
             listed = self._quick.volumes(filters={"label": label})
         return [volume["Name"] for volume in listed["Volumes"] or ()]
 
     def remove_volume(self, volume: str) -> bool:
         """Removes a volume. False if a container still uses it (one that a reset replaced) or it is gone."""
-        with self._translated(Message("do.remove_volume", volume=volume)):
-            return self._removed(lambda: self._quick.remove_volume(volume))
+        with self._translated(Message("do.remove_volume", volume=volume), absent=_is_missing_or_in_use):
+            self._quick.remove_volume(volume)
+            return True
+        return False
 
-    def _removed(self, remove: Callable[[], object]) -> bool:
-        """Removes something. False if it is gone or still in use."""
-        try:
-            remove()
-        except self._errors.APIError as error:
-            if error.status_code not in (404, 409):
-                raise
-            return False
-        return True
+
+def _is_missing(error: APIError) -> bool:
+    return error.status_code == 404
+
+
+def _is_missing_or_in_use(error: APIError) -> bool:
+    return error.status_code in (404, 409)
+
+
+def _leads_nowhere(error: APIError) -> bool:
+    """Whether there is nothing at a path, also because it leads through a file, or is a circular link."""
+    reason = str(error.explanation or error)
+    return _is_missing(error) or "not a directory" in reason or "too many links" in reason
 
 
 def _layer_folder(raw: Mapping[str, Any]) -> Path | None:
@@ -663,6 +632,5 @@ def _layer_folder(raw: Mapping[str, Any]) -> Path | None:
     return folder if driver.get("Name") == "overlay2" and folder.is_dir() else None
 
 
-def _at(path: str) -> dict[str, bytes]:
-    """A path in a container as a request parameter. File names in seats may be invalid UTF-8."""
-    return {"path": path.encode(errors="surrogateescape")}
+def _seconds(nanoseconds: int) -> str:
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"

@@ -6,7 +6,10 @@ import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..common.client_certificate import ClientCertificate
+
 if TYPE_CHECKING:
+    import docker
     from requests.adapters import HTTPAdapter
 
 # A machine that lost its network says nothing. Its connections end after this long without an answer of its kernel.
@@ -20,8 +23,24 @@ def address_of(url: str) -> str | tuple[str, int]:
     return place.path if place.scheme.endswith("unix") else (place.hostname or "localhost", place.port or 2375)
 
 
-def watched_connections() -> HTTPAdapter:
-    """The adapter for the SDK's requests to another machine. Without it a read would wait for its whole timeout."""
+def secured_client(url: str, certificate: ClientCertificate, version: str, patience: int) -> docker.APIClient:
+    """The SDK's client for another machine's engine. Creating it sends no request."""
+    import docker
+
+    tls = docker.tls.TLSConfig(
+        client_cert=(str(certificate.certificate), str(certificate.key)),
+        ca_cert=str(certificate.authority),
+        verify=True,
+    )
+    client = docker.APIClient(base_url=url, version=version, timeout=patience, tls=tls)
+    # The environment's proxies and certificate authorities are for the internet.
+    client.trust_env = False
+    client.mount("https://", _watched_connections())
+    return client
+
+
+def _watched_connections() -> HTTPAdapter:
+    """Without this adapter a read from a machine that was lost would wait for its whole timeout."""
     from requests.adapters import HTTPAdapter
 
     options = [

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.plain_text import last_of
+
+if TYPE_CHECKING:
+    from docker.errors import APIError
 
 LONGEST_REASON = 1000
 # The setting that an error about the controller's engine names.
@@ -25,18 +29,16 @@ class Place:
     url: str
     node: str = ""
 
-    def unreachable(self, kind: str) -> AtelierError:
+    def unavailable(self, why: Message) -> AtelierError:
         """SERVICE_UNAVAILABLE for the controller's engine, which everything needs, else NODE_UNAVAILABLE."""
         if not self.node:
-            away = Message("docker.away", url=self.url, kind=kind)
-            return AtelierError(Code.SERVICE_UNAVAILABLE, away, field=_ENGINE_FIELD)
-        away = Message("docker.node_away", node=self.node, url=self.url, kind=kind)
-        return AtelierError(Code.NODE_UNAVAILABLE, away, field="site.nodes", node=self.node)
+            return AtelierError(Code.SERVICE_UNAVAILABLE, why, field=_ENGINE_FIELD)
+        return AtelierError(Code.NODE_UNAVAILABLE, why, field="site.nodes", node=self.node)
 
-    def left_swarm(self) -> AtelierError:
-        """Returns NODE_UNAVAILABLE for a machine that is no longer in the Docker Swarm."""
-        left = Message("docker.node_left", node=self.node)
-        return AtelierError(Code.NODE_UNAVAILABLE, left, field="site.nodes", node=self.node)
+    def unreachable(self, kind: str) -> AtelierError:
+        if not self.node:
+            return self.unavailable(Message("docker.away", url=self.url, kind=kind))
+        return self.unavailable(Message("docker.node_away", node=self.node, url=self.url, kind=kind))
 
 
 def is_engine_away(error: AtelierError) -> bool:
@@ -47,40 +49,32 @@ def is_engine_away(error: AtelierError) -> bool:
 @contextmanager
 def translated(
     engine: Place,
-    attempt: str,
+    attempt: Message,
     code: Code = Code.ENGINE_ERROR,
     *,
-    absent: type[Exception] | None = None,
-    reraise: type[Exception] | None = None,
+    absent: Callable[[APIError], bool] = lambda _: False,
 ) -> Iterator[None]:
-    """Translates Docker's errors in the block to AtelierError. ``attempt`` describes the block. ``absent`` is the error
-    that means "does not exist" and ends the block silently; ``reraise`` is raised unchanged."""
+    """Translates Docker's errors in the block to AtelierError. ``attempt`` describes the block. An error that means
+    "does not exist", according to ``absent``, ends the block silently."""
     import requests
     import urllib3
     from docker.errors import APIError, DockerException
 
     try:
         yield
-    except DockerException as error:
-        if absent and isinstance(error, absent):
+    except APIError as error:
+        if absent(error):
             return
-        if reraise and isinstance(error, reraise):
-            raise
-        if not isinstance(error, APIError):
-            raise engine.unreachable(type(error).__name__) from error
         # The text may contain a path that a seat chose.
         reason = last_of(str(error.explanation or error), LONGEST_REASON)
         if any(words in reason for words in _WITHOUT_CONTAINERD):
-            raise AtelierError(
-                Code.NODE_UNAVAILABLE if engine.node else Code.SERVICE_UNAVAILABLE,
-                Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip(".")),
-                field="site.nodes" if engine.node else _ENGINE_FIELD,
-            ) from error
+            why = Message("docker.without_containerd", attempt=attempt, reason=reason.rstrip("."))
+            raise engine.unavailable(why) from error
         if "no space left on device" in reason or "disk quota exceeded" in reason:
             raise AtelierError(Code.DISK_FULL, Message("docker.disk_full", attempt=attempt)) from error
         raise AtelierError(code, Message("docker.refused", attempt=attempt, reason=reason.rstrip("."))) from error
     except requests.exceptions.ReadTimeout as error:
         # Docker runs, but cannot answer about a container that is being read or removed.
         raise AtelierError(code, Message("docker.too_long", attempt=attempt), limit="seconds") from error
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise engine.unreachable(type(error).__name__) from error
