@@ -419,11 +419,13 @@ class Engine:
         """Runs a program by its absolute path, with the platform's PATH; returns exit code and output. Raises
         ENGINE_ERROR, with ``limit`` in its details, if that takes longer than ``seconds`` or prints more than ``limit``
         bytes, so that no container can delay a caller for longer."""
-        from .exec import Program, Programs
+        from .exec import Program
 
         with self._translated(Message("do.run", command=command[0], container=container)):
-            programs = Programs(self._place.url, self._api.api_version, self._request, self._certificate)
-            return programs.run(Program(container, command, user, seconds, limit))
+            tls = self._certificate.tls() if self._certificate else None
+            open_connection = partial(connect, address_of(self._place.url), tls=tls)
+            version = self._api.api_version
+            return Program(open_connection, self._request, version, container, command, user, seconds, limit).run()
 
     def logs(self, container: str, lines: int) -> str:
         """Returns the container's last lines, or the end of what can be read in time: a line may have any length."""

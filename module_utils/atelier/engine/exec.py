@@ -13,17 +13,15 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
 from docker.errors import APIError
 
-from ..common.bounded_socket import connect, receive, seconds_left
-from ..common.client_certificate import ClientCertificate
+from ..common.bounded_socket import receive, seconds_left
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
-from .connections import address_of
 from .parsing import exec_failed_to_start
 
 # The platform's own, in place of the container's: there the first entry is a folder of the seat's user.
@@ -50,20 +48,6 @@ _END_SECONDS = 2.0
 _MOST_LEFT = 8
 _held_up: set[str] = set()
 
-Request = Callable[..., requests.Response]
-
-
-@dataclass(frozen=True)
-class Program:
-    """``command`` begins with an absolute path. ``user`` is the container's own when empty. ``seconds`` is for all of
-    the run, ``limit`` is how many bytes it may print."""
-
-    container: str
-    command: Sequence[str]
-    user: str
-    seconds: float
-    limit: int
-
 
 class _Beyond(Exception):
     """A run met a limit: ``seconds`` or ``bytes``."""
@@ -73,29 +57,37 @@ class _Beyond(Exception):
         super().__init__(limit)
 
 
-class Programs:
-    """Runs programs on the engine at ``url``. ``request`` asks Docker: method, path, then as requests has
-    it."""
+@dataclass(frozen=True)
+class Program:
+    """A program in a container. ``connect`` opens a connection to Docker within some seconds; ``request`` asks Docker:
+    method, path, then as requests has it. ``command`` begins with an absolute path. ``user`` is the container's own
+    when empty. ``seconds`` is for all of the run, ``limit`` is how many bytes it may print."""
 
-    def __init__(self, url: str, version: str, request: Request, certificate: ClientCertificate | None = None) -> None:
-        self._url, self._version, self._request, self._certificate = url, version, request, certificate
+    connect: Callable[[float], socket.socket]
+    request: Callable[..., requests.Response]
+    version: str
+    container: str
+    command: Sequence[str]
+    user: str
+    seconds: float
+    limit: int
 
-    def run(self, program: Program) -> tuple[int, str]:
-        """Runs the program; returns exit code and output (both streams). Raises ENGINE_ERROR if it exceeds its limits,
-        and the errors of the SDK and of sockets."""
-        name, container = program.command[0], program.container
+    def run(self) -> tuple[int, str]:
+        """Returns exit code and output (both streams). Raises ENGINE_ERROR if the program exceeds its limits, and the
+        errors of the SDK and of sockets."""
+        name, container = self.command[0], self.container
         if not name.startswith("/"):
             raise ValueError(f"{name} is no absolute path")
-        self._refuse_more(container)
+        self._refuse_more()
         mark = secrets.token_hex(8)
-        deadline = time.monotonic() + program.seconds
+        deadline = time.monotonic() + self.seconds
         try:
-            code, output = self._ended(program, mark, deadline)
+            code, output = self._ended(mark, deadline)
             # Nothing was done, so a retry is safe.
-            return self._ended(program, mark, deadline) if exec_failed_to_start(code, output) else (code, output)
+            return self._ended(mark, deadline) if exec_failed_to_start(code, output) else (code, output)
         except _Beyond as beyond:
             _held_up.add(container)
-            self._end(program, mark)
+            self._end(mark)
             raise AtelierError(
                 Code.ENGINE_ERROR,
                 Message(f"docker.run_{beyond.limit}", name=name, container=container, most=beyond.most),
@@ -104,23 +96,24 @@ class Programs:
                 limit=beyond.limit,
             ) from None
 
-    def _ended(self, program: Program, mark: str, deadline: float) -> tuple[int, str]:
+    def _ended(self, mark: str, deadline: float) -> tuple[int, str]:
+        path = _ROOT_PATH if self.user in ("root", "0") else _PATH
+        order = {
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Cmd": list(self.command),
+            "Env": [f"PATH={path}", "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0", f"{_MARK}={mark}", *_UNSET],
+            "User": self.user,
+            # The image's working folder belongs to the seat's user, who may have removed it.
+            "WorkingDir": "/",
+        }
         try:
-            order = {
-                "AttachStdout": True,
-                "AttachStderr": True,
-                "Cmd": list(program.command),
-                "Env": _environment(program.user, mark),
-                "User": program.user,
-                # The image's working folder belongs to the seat's user, who may have removed it.
-                "WorkingDir": "/",
-            }
-            id = self._asked("POST", f"containers/{program.container}/exec", deadline, json=order)["Id"]
+            id = self._asked("POST", f"containers/{self.container}/exec", deadline, json=order)["Id"]
             output = bytearray()
             for chunk in self._output(id, deadline):
                 output += chunk
-                if len(output) > program.limit:
-                    raise _Beyond("bytes", program.limit)
+                if len(output) > self.limit:
+                    raise _Beyond("bytes", self.limit)
             while True:
                 # It may have closed its output but still run.
                 state = self._asked("GET", f"exec/{id}/json", deadline)
@@ -128,11 +121,11 @@ class Programs:
                     return int(state["ExitCode"]), output.decode(errors="replace")
                 time.sleep(min(_POLL_SECONDS, seconds_left(deadline)))
         except (TimeoutError, requests.exceptions.Timeout) as error:
-            raise _Beyond("seconds", program.seconds) from error
+            raise _Beyond("seconds", self.seconds) from error
 
     def _asked(self, method: str, path: str, deadline: float, **arguments: Any) -> Mapping[str, Any]:
         patience = max(min(seconds_left(deadline), _ANSWER_SECONDS), _SHORTEST_ANSWER)
-        with closing(self._request(method, path, timeout=patience, **arguments)) as answer:
+        with closing(self.request(method, path, timeout=patience, **arguments)) as answer:
             found: Mapping[str, Any] = answer.json()
             return found
 
@@ -140,12 +133,10 @@ class Programs:
         """Yields the output as it arrives. Docker sends it in frames, each after eight bytes with the length."""
         body = b'{"Detach":false,"Tty":false}'
         head = (
-            f"POST /v{self._version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
+            f"POST /v{self.version}/exec/{id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         )
-        patience = min(seconds_left(deadline), _ANSWER_SECONDS)
-        tls = self._certificate.tls() if self._certificate else None
-        with closing(connect(address_of(self._url), patience, tls)) as connection:
+        with closing(self.connect(min(seconds_left(deadline), _ANSWER_SECONDS))) as connection:
             connection.sendall(head.encode() + body)
             rest = _begun(connection, deadline)
             while True:
@@ -160,32 +151,24 @@ class Programs:
                     return
                 rest += chunk
 
-    def _refuse_more(self, container: str) -> None:
+    def _refuse_more(self) -> None:
         """Raises ENGINE_ERROR if too many abandoned runs in the container still run."""
+        container = self.container
         if container not in _held_up:
             return
         deadline = time.monotonic() + _ANSWER_SECONDS
         left = self._asked("GET", f"containers/{container}/json", deadline).get("ExecIDs") or ()
         if len(left) >= _MOST_LEFT:
-            raise AtelierError(
-                Code.ENGINE_ERROR,
-                Message("docker.programs_left", container=container, count=len(left)),
-                container=container,
-                limit="programs",
-            )
+            why = Message("docker.programs_left", container=container, count=len(left))
+            raise AtelierError(Code.ENGINE_ERROR, why, container=container, limit="programs")
         if not left:
             _held_up.discard(container)
 
-    def _end(self, program: Program, mark: str) -> None:
+    def _end(self, mark: str) -> None:
         order = ("/bin/sh", "-c", _END, "end", f"{_MARK}={mark}")
-        last = Program(program.container, order, program.user, _END_SECONDS, _CHUNK)
+        last = replace(self, command=order, seconds=_END_SECONDS, limit=_CHUNK)
         with suppress(_Beyond, APIError, requests.exceptions.RequestException, OSError):
-            self._ended(last, "end", time.monotonic() + last.seconds)
-
-
-def _environment(user: str, mark: str) -> list[str]:
-    path = _ROOT_PATH if user in ("root", "0") else _PATH
-    return [f"PATH={path}", "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0", f"{_MARK}={mark}", *_UNSET]
+            last._ended("end", time.monotonic() + last.seconds)
 
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:
