@@ -15,7 +15,7 @@ from atelier.common.errors import AtelierError
 from atelier.common.models import CONTROLLER, Site
 from atelier.containers.engines import open_engine
 from atelier.engine.client import Engine
-from atelier.engine.machine import Memory, connections_at, machine_memory_at
+from atelier.engine.machine import Memory, connections_at, memory_at
 from atelier.engine.models import ContainerStats
 
 from .connections import connections, connections_in
@@ -191,7 +191,7 @@ class _Node(_Thread):
 
     def ask(self, engine: Engine) -> None:
         self._measured = space_at(engine, self._site.instance), time.monotonic()
-        self.memory = machine_memory_at(engine, self._site.instance)
+        self.memory = memory_at(engine, self._site.instance)
         # Keep the old value meanwhile: this call takes its time.
         self.connections = connections_in(connections_at(engine, self._site.instance))
 

@@ -10,7 +10,7 @@ from atelier.common.errors import AtelierError, Code
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, GIB
 from atelier.database.placement import Machine
-from atelier.engine.machine import Disk, disk_at, memory_at
+from atelier.engine.machine import Disk, Memory, disk_at, memory_at
 from atelier.workshop.rehearsal import Limit, Verdict, _Place
 
 MANY = 1000
@@ -82,7 +82,7 @@ def test_a_node_is_asked_through_its_gateways_container() -> None:
 
         return SimpleNamespace(execute=execute)
 
-    assert memory_at(engine("MemTotal: 16 kB\nMemAvailable:      8 kB\n"), "test") == 8192
+    assert memory_at(engine("MemTotal: 16 kB\nMemAvailable:      8 kB\n"), "test") == Memory(8192, 16384)
     assert disk_at(engine("Avail 1B-blocks IFree Inodes\n 3 10 5 7\n"), "test") == Disk(3, 10, 5, 7)
     for nothing in ("", "df: not found", AtelierError(Code.NODE_UNAVAILABLE, Message("node_silent", node="a"))):
         assert memory_at(engine(nothing), "test") is None

@@ -66,7 +66,7 @@ def dockerfile_changes(config: Mapping[str, Any]) -> list[str]:
     texts = [(name, config.get(key)) for name, key in (("USER", "User"), ("WORKDIR", "WorkingDir"))]
     signal = config.get("StopSignal")
     return [
-        *(label_instruction(key, value) for key, value in (config.get("Labels") or {}).items()),
+        *(f"LABEL {_quoted(key)}={_quoted(value)}" for key, value in (config.get("Labels") or {}).items()),
         *(f"ENV {name}={_quoted(value)}" for name, _, value in (e.partition("=") for e in config.get("Env") or ())),
         *(f"{name} {_quoted(text)}" for name, text in texts if text),
         *(f"EXPOSE {port}" for port in config.get("ExposedPorts") or ()),
@@ -74,10 +74,6 @@ def dockerfile_changes(config: Mapping[str, Any]) -> list[str]:
         *([f"STOPSIGNAL {signal}"] if signal else []),
         *(f"{name} {json.dumps(words)}" for name, words in lists if words),
     ]
-
-
-def label_instruction(key: str, value: str) -> str:
-    return f"LABEL {_quoted(key)}={_quoted(value)}"
 
 
 def _quoted(text: str) -> str:

@@ -14,7 +14,6 @@ from .client import Engine
 
 _DF = ("/bin/df", "--block-size=1", "--output=avail,size,iavail,itotal", "/")
 _SECONDS = 10.0
-_MOST_OUTPUT = 8192
 # 150 bytes a connection.
 _MOST_CONNECTIONS = 16 * 1024**2
 
@@ -40,7 +39,8 @@ class Memory:
 def disk_at(engine: Engine, instance: str) -> Disk | None:
     """Docker's disk; None if the gateway does not answer."""
     with suppress(AtelierError, ValueError, IndexError):
-        free, total, inodes_free, inodes = map(int, _asked(engine, instance, _DF).splitlines()[-1].split())
+        _, output = _execute(engine, instance, _DF)
+        free, total, inodes_free, inodes = map(int, output.splitlines()[-1].split())
         return Disk(free, total, inodes_free, inodes)
     return None
 
@@ -53,17 +53,10 @@ def free_on(engine: Engine, node: str, instance: str) -> int | None:
     return disk.free if disk else None
 
 
-def memory_at(engine: Engine, instance: str) -> int | None:
-    """The memory in bytes that programs could still get; None if the gateway does not answer."""
-    memory = machine_memory_at(engine, instance)
-    return memory.available if memory else None
-
-
-def machine_memory_at(engine: Engine, instance: str) -> Memory | None:
+def memory_at(engine: Engine, instance: str) -> Memory | None:
     """The machine's memory; None if the gateway does not answer."""
-    with suppress(AtelierError, ValueError, StopIteration):
-        found = _asked(engine, instance, ("/bin/cat", "/proc/meminfo"))
-        return Memory(available(found), _figure(found, "MemTotal"))
+    with suppress(AtelierError, ValueError, KeyError, IndexError):
+        return parse_memory(_execute(engine, instance, ("/bin/cat", "/proc/meminfo"))[1])
     return None
 
 
@@ -76,18 +69,12 @@ def connections_at(engine: Engine, instance: str) -> str:
     return table
 
 
-def available(meminfo: str) -> int:
-    """MemAvailable of a /proc/meminfo, in bytes."""
-    return _figure(meminfo, "MemAvailable")
+def parse_memory(meminfo: str) -> Memory:
+    """The figures of a /proc/meminfo."""
+    figures = dict(line.split(":", 1) for line in meminfo.splitlines())
+    available, total = (int(figures[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
+    return Memory(available, total)
 
 
-def _figure(meminfo: str, name: str) -> int:
-    return int(next(line for line in meminfo.splitlines() if line.startswith(f"{name}:")).split()[1]) * 1024
-
-
-def _asked(engine: Engine, instance: str, command: Sequence[str]) -> str:
-    return _execute(engine, instance, command, _MOST_OUTPUT)[1]
-
-
-def _execute(engine: Engine, instance: str, command: Sequence[str], limit: int) -> tuple[int, str]:
+def _execute(engine: Engine, instance: str, command: Sequence[str], limit: int = 8192) -> tuple[int, str]:
     return engine.execute(f"{instance}-node-gateway", command, seconds=_SECONDS, limit=limit)

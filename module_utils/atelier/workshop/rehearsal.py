@@ -25,7 +25,7 @@ from ..containers.context import Context
 from ..database.placement import Machine, as_many_as_fit, with_labels
 from ..database.workspace_store import new_id
 from ..engine.client import Engine
-from ..engine.machine import available, disk_at, memory_at
+from ..engine.machine import disk_at, memory_at, parse_memory
 from ..workspaces.cloning import CloneOrder, clone
 from ..workspaces.service import remove
 from .probe import ProbeResult, probe
@@ -242,7 +242,8 @@ def _memory_of(context: Context, rows: Sequence[Workspace]) -> int:
 
 def _available_memory(context: Context) -> dict[str, int]:
     """By machine; one that does not answer is left out."""
-    return {CONTROLLER: available(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
+    memory = {CONTROLLER: parse_memory(Path("/proc/meminfo").read_text())} | _at_nodes(context, memory_at)
+    return {node: found.available for node, found in memory.items()}
 
 
 def _free_disk(context: Context, rows: Sequence[Workspace]) -> dict[str, int]:
