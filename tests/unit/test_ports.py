@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.host.ports import Holder, holders, listening_inodes, listening_ports, require_free
+from atelier.common.messages import Message
+from atelier.host.ports import holders, listening_inodes, listening_ports, require_free
 
 # Two listeners on port 80 (0050) and 8080, and a connection from port 80.
 TCP = """\
@@ -58,33 +59,33 @@ def test_open_ports_are_those_of_programs() -> None:
 def test_the_holder_is_named(proc: Path) -> None:
     process(proc, 12, "nginx", 1111)
     process(proc, 13, "other", 9999)
-    assert holders(80, proc=proc) == [Holder(12, "nginx")]
+    assert holders(80, proc=proc) == ["nginx (pid 12)"]
 
 
 def test_the_own_container_is_no_holder(proc: Path) -> None:
     process(proc, 12, "haproxy", 1111, cgroup="0::/system.slice/docker-abc123.scope")
     assert holders(80, own_containers=["abc123", "123abc"], proc=proc) == []
-    assert holders(80, own_containers=["def456"], proc=proc) == [Holder(12, "haproxy")]
+    assert holders(80, own_containers=["def456"], proc=proc) == ["haproxy (pid 12)"]
 
 
 def test_a_holder_out_of_sight_is_one_nevertheless(proc: Path) -> None:
-    assert holders(80, proc=proc) == [Holder(None, "a process that cannot be seen from here")]
+    assert holders(80, proc=proc) == [Message("port.unseen")]
 
 
 def test_this_very_process_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = holders(server.getsockname()[1])
-    assert [holder.pid for holder in found] == [os.getpid()]
+    assert [name.rpartition(" ")[2] for name in found] == [f"{os.getpid()})"]
 
 
 def test_a_taken_port_is_refused_with_its_remedy() -> None:
     with pytest.raises(AtelierError, match=r"Port 80 \(atelier_base_port\) is taken by nginx \(pid 12\)") as caught:
-        require_free(80, "atelier_base_port", [Holder(12, "nginx")])
+        require_free(80, "atelier_base_port", ["nginx (pid 12)"])
     assert caught.value.code == Code.PORT_IN_USE
     assert caught.value.details["field"] == "atelier_base_port"
     assert "-e atelier_base_port=8080" in str(caught.value)
     with pytest.raises(AtelierError, match="-e atelier_git_port=3001"):
-        require_free(3000, "atelier_git_port", [Holder(12, "node")])
+        require_free(3000, "atelier_git_port", ["node (pid 12)"])
 
 
 def test_a_free_port_is_fine() -> None:

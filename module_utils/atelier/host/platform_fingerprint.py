@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError
@@ -35,18 +34,6 @@ class Fingerprint:
     parts: Mapping[str, str]
     of_api: Mapping[str, str] = field(default_factory=dict)
     plays: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Fingerprint | None:
-        """Returns None for an invalid file; the fingerprint is only an optimisation."""
-        try:
-            raw: Any = json.loads(text)
-            return cls(float(raw["at"]), dict(raw["parts"]), dict(raw["of_api"]), dict(raw["plays"]))
-        except (ValueError, KeyError, TypeError):
-            return None
 
 
 def difference(last: Fingerprint | None, now: Fingerprint) -> str | None:
@@ -72,14 +59,16 @@ def plays_unchanged(last: Fingerprint | None, now: Fingerprint) -> list[str]:
 
 
 def read_fingerprint(file: Path) -> Fingerprint | None:
+    """None for a missing or invalid file; the fingerprint is only an optimisation."""
     try:
-        return Fingerprint.from_json(file.read_text())
-    except FileNotFoundError:
+        raw = json.loads(file.read_text())
+        return Fingerprint(float(raw["at"]), dict(raw["parts"]), dict(raw["of_api"]), dict(raw["plays"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
 def write_fingerprint(file: Path, fingerprint: Fingerprint) -> None:
-    write_atomically(file, fingerprint.to_json(), mode=0o600)
+    write_atomically(file, json.dumps(asdict(fingerprint), indent=1, sort_keys=True).encode(), mode=0o600)
 
 
 def sources(paths: Iterable[Path]) -> dict[str, str]:
@@ -94,10 +83,9 @@ def digest(parts: Mapping[str, str]) -> str:
 def services(engine: Engine, instance: str) -> dict[str, str]:
     """Maps the platform's running containers to their images. A replaced gateway, which ends with its connections, is
     left out."""
-    found = engine.containers(f"atelier.instance={instance}")
     return {
         f"the container {container.name}": f"{container.id} of {container.image_id}"
-        for container in found
+        for container in engine.containers(f"atelier.instance={instance}")
         if "atelier.service" in container.labels
         and container.status == "running"
         and not container.name.startswith(f"{instance}-gateway-leaving-")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 
 
@@ -33,8 +33,7 @@ class Wanted:
 def parse_routes(table: str) -> list[Route]:
     """The routes in the text of /proc/net/route, whose numbers are hexadecimal in the host's byte order (proc(5))."""
     routes = []
-    for line in table.splitlines()[1:]:
-        columns = line.split()
+    for columns in map(str.split, table.splitlines()[1:]):
         if len(columns) >= 8:
             network = tuple(".".join(map(str, struct.pack("=I", int(columns[i], 16)))) for i in (1, 7))
             routes.append(Route(columns[0], IPv4Network("/".join(network))))
@@ -72,11 +71,8 @@ def destinations(texts: Iterable[str]) -> dict[str, list[str]]:
         try:
             found.append(ip_network(text))
         except ValueError as error:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("subnet.no_destination", value=text[:60], why=error),
-                field="atelier_network_internal_destinations",
-            ) from error
+            field = "atelier_network_internal_destinations"
+            raise invalid("subnet.no_destination", field, value=text[:60], why=error) from error
     return {f"ipv{version}": [str(network) for network in found if network.version == version] for version in (4, 6)}
 
 
@@ -102,19 +98,11 @@ def check_subnets(wanted: Iterable[Wanted], routes: Iterable[Route]) -> None:
         try:
             subnet = IPv4Network(item.subnet)
         except ValueError as error:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("subnet.no_range", field=item.variable, why=error),
-                field=item.variable,
-            ) from error
+            raise invalid("subnet.no_range", item.variable, why=error) from error
         for network, whose, interface in taken:
             if network.prefixlen > 0 and interface != item.bridge and network.overlaps(subnet):
-                raise AtelierError(
-                    Code.VALIDATION_ERROR,
-                    Message("subnet.overlaps", field=item.variable, subnet=subnet, network=network, whose=whose),
-                    field=item.variable,
-                    overlaps=str(network),
-                )
+                why = Message("subnet.overlaps", field=item.variable, subnet=subnet, network=network, whose=whose)
+                raise AtelierError(Code.VALIDATION_ERROR, why, field=item.variable, overlaps=str(network))
         taken.append((subnet, Message("subnet.of_setting", field=item.variable), item.bridge))
 
 
@@ -126,17 +114,9 @@ def check_proxies(proxies: Iterable[str], seat_subnets: Iterable[str]) -> None:
         try:
             network = ip_network(proxy)
         except ValueError as error:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("subnet.no_proxy", value=proxy[:60], why=error),
-                field="atelier_trusted_proxies",
-            ) from error
+            raise invalid("subnet.no_proxy", "atelier_trusted_proxies", value=proxy[:60], why=error) from error
         for seat in seats:
             # HAProxy compares an IPv4 source with IPv6 ranges, too, as ::ffff:a.b.c.d.
             mapped = IPv6Network((0xFFFF << 32 | int(seat.network_address), 96 + seat.prefixlen))
             if network.overlaps(seat if isinstance(network, IPv4Network) else mapped):
-                raise AtelierError(
-                    Code.VALIDATION_ERROR,
-                    Message("subnet.proxy_of_seats", proxy=proxy, seats=seat),
-                    field="atelier_trusted_proxies",
-                )
+                raise invalid("subnet.proxy_of_seats", "atelier_trusted_proxies", proxy=proxy, seats=seat)
