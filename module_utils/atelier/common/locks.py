@@ -21,20 +21,9 @@ from .errors import AtelierError, Code
 from .messages import Message
 
 _POLL_SECONDS = 0.02
-_BATCHES = 1 << 50  # batch locks lie above every 12-digit hexadecimal id (48 bits)
-_GATEWAY = 1 << 52
-_EGRESS = _GATEWAY + 1
-_REHEARSAL = _GATEWAY + 2
-_NAMES = _GATEWAY + 3
-_IMAGES = _GATEWAY + 4
-_CERTIFICATE = _GATEWAY + 5
-_BACKUP = _GATEWAY + 6
-_SHEETS = 1 << 53
-_WHITELIST = 1 << 54
-_ARCHIVES = 1 << 55
-_TEMPLATES = 1 << 56
-_NODES = 1 << 57
-_TRAVELS = 1 << 58
+_BATCHES = 1 << 50  # above every 12-digit hexadecimal id (48 bits)
+_GATEWAY, _EGRESS, _REHEARSAL, _NAMES, _IMAGES, _CERTIFICATE, _BACKUP = range(1 << 52, (1 << 52) + 7)
+_SHEETS, _WHITELIST, _ARCHIVES, _TEMPLATES, _NODES, _TRAVELS = (1 << bit for bit in range(53, 59))
 # struct flock: type, whence, start, length, pid (0 for open-file-description locks); see fcntl(2).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -42,19 +31,19 @@ Lock = AbstractContextManager[None]
 
 
 class Locks:
-    """The lock file of one installation. ``wait`` is in seconds everywhere."""
+    """The lock file of one installation.
+
+    ``wait`` is in seconds. A lock that another process has for the whole wait raises WORKSPACE_BUSY; ``gateway`` raises
+    GATEWAY_ERROR, ``egress`` and ``node_lists`` EGRESS_ERROR. ``..._free`` says whether nobody has it at this moment.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "locks"
 
     def workspace(self, workspace_id: str, wait: float) -> Lock:
-        """Locks one workspace. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
-        return self._required(
-            int(workspace_id, 16), wait, Message("held.workspace", workspace=workspace_id, seconds=wait), "workspace"
-        )
+        return self._required(int(workspace_id, 16), wait, "held.workspace", field="workspace", workspace=workspace_id)
 
     def workspace_free(self, workspace_id: str) -> bool:
-        """Whether the workspace is unlocked at this moment."""
         return self._free(int(workspace_id, 16))
 
     def batch(self, batch_id: str) -> AbstractContextManager[bool]:
@@ -62,81 +51,70 @@ class Locks:
         return self._held(_BATCHES + int(batch_id, 16), 0)
 
     def batch_free(self, batch_id: str) -> bool:
-        """Whether the batch is unlocked at this moment."""
         return self._free(_BATCHES + int(batch_id, 16))
 
     def gateway(self, wait: float = 30) -> Lock:
-        """Locks the route map. Raises GATEWAY_ERROR if it stays locked for the whole wait."""
-        return self._required(_GATEWAY, wait, Message("held.routes", seconds=wait), code=Code.GATEWAY_ERROR)
+        """The gateway's route maps."""
+        return self._required(_GATEWAY, wait, "held.routes", code=Code.GATEWAY_ERROR)
 
-    def egress(self, wait: float = 30) -> Lock:
-        """Locks the proxies' client map. Raises EGRESS_ERROR if it stays locked for the whole wait."""
-        return self._required(_EGRESS, wait, Message("held.clients", seconds=wait), code=Code.EGRESS_ERROR)
+    def egress(self) -> Lock:
+        """The list of the proxies' clients."""
+        return self._required(_EGRESS, 30, "held.clients", code=Code.EGRESS_ERROR)
 
     def names(self, wait: float) -> Lock:
-        """Locks the key for names while it is created. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
-        return self._required(_NAMES, wait, Message("held.names", seconds=wait))
+        """The key for names, while it is created."""
+        return self._required(_NAMES, wait, "held.names")
 
     def certificate(self, wait: float) -> Lock:
-        """Holds the renewal of the gateway's certificate. Raises WORKSPACE_BUSY if another is at it for the whole
-        wait."""
-        return self._required(_CERTIFICATE, wait, Message("held.certificate", seconds=wait))
+        """The renewal of the gateway's certificate."""
+        return self._required(_CERTIFICATE, wait, "held.certificate")
 
     def rehearsal(self) -> Lock:
-        """Holds the rehearsal, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
-        return self._required(_REHEARSAL, 0, Message("held.rehearsal"), "rehearsal")
-
-    def backup(self) -> Lock:
-        """Holds the backup, of which there is one at a time. Raises WORKSPACE_BUSY at once when one is under way."""
-        return self._required(_BACKUP, 0, Message("held.backup"))
+        """The rehearsal, of which there is one at a time; not waited for."""
+        return self._required(_REHEARSAL, 0, "held.rehearsal", field="rehearsal")
 
     def rehearsal_free(self) -> bool:
-        """Whether no rehearsal is under way at this moment."""
         return self._free(_REHEARSAL)
 
+    def backup(self) -> Lock:
+        """The backup, of which there is one at a time; not waited for."""
+        return self._required(_BACKUP, 0, "held.backup")
+
     def image_push(self, wait: float) -> Lock:
-        """Holds the image registry together with other pushes. Raises WORKSPACE_BUSY if it collected garbage for the
-        whole wait."""
-        return self._required(_IMAGES, wait, Message("held.images", seconds=wait), kind=fcntl.F_RDLCK)
+        """The image registry, together with other pushes."""
+        return self._required(_IMAGES, wait, "held.images", kind=fcntl.F_RDLCK)
 
     def image_collection(self) -> AbstractContextManager[bool]:
         """Tries to hold the image registry alone, without waiting; says whether it does."""
         return self._held(_IMAGES, 0)
 
     def image_travel(self, name: str, wait: float, to: str = "") -> Lock:
-        """Holds an image's way into the registry, or from there to the machine ``to``. Raises WORKSPACE_BUSY if it
-        stays locked for the whole wait."""
-        held = Message("held.image", image=name, seconds=wait)
-        return self._required(_TRAVELS + _number((name, to)), wait, held)
+        """An image's way into the registry, or from there to the machine ``to``."""
+        return self._required(_TRAVELS + _number((name, to)), wait, "held.image", image=name)
 
     def whitelist(self, wait: float) -> Lock:
-        """Locks Squid's configuration. Raises WORKSPACE_BUSY if it stays locked for the whole wait."""
-        return self._required(_WHITELIST, wait, Message("held.whitelist", seconds=wait), "whitelist")
+        """Squid's configuration."""
+        return self._required(_WHITELIST, wait, "held.whitelist", field="whitelist")
 
     def node_lists(self, node: str, wait: float) -> Lock:
-        """Locks the whitelists of one node. Raises EGRESS_ERROR if they stay locked for the whole wait."""
-        held = Message("held.node_lists", node=node, seconds=wait)
-        return self._required(_NODES + _number(node), wait, held, code=Code.EGRESS_ERROR)
+        """The whitelists of one node."""
+        return self._required(_NODES + _number(node), wait, "held.node_lists", code=Code.EGRESS_ERROR, node=node)
 
     def sheet(self, path: Path, wait: float) -> Lock:
-        """Holds a seat sheet. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        return self._required(
-            _SHEETS + _number(path.resolve()), wait, Message("held.sheet", path=path, seconds=wait), "seats_csv"
-        )
+        """A seat sheet."""
+        return self._required(_SHEETS + _number(path.resolve()), wait, "held.sheet", field="seats_csv", path=path)
 
     def archives(self, folder: Path, wait: float) -> Lock:
-        """Holds a folder of archives. Raises WORKSPACE_BUSY when another run filled it for the whole wait."""
-        return self._required(
-            _ARCHIVES + _number(folder.resolve()), wait, Message("held.folder", folder=folder, seconds=wait), "folder"
-        )
+        """A folder of archives."""
+        return self._required(_ARCHIVES + _number(folder.resolve()), wait, "held.folder", field="folder", folder=folder)
 
     def template(self, template: str, wait: float) -> Lock:
-        """Holds a template's image. Raises WORKSPACE_BUSY when another process builds it for the whole wait."""
-        held = Message("held.template", template=template, seconds=wait)
-        return self._required(_TEMPLATES + _number(template), wait, held, "template")
+        """A template's image, while it is built."""
+        return self._required(
+            _TEMPLATES + _number(template), wait, "held.template", field="template", template=template
+        )
 
     def template_free(self, template: str) -> bool:
-        """Whether the template's image is not being built at this moment."""
         return self._free(_TEMPLATES + _number(template))
 
     @contextmanager
@@ -144,14 +122,16 @@ class Locks:
         self,
         byte: int,
         wait: float,
-        message: Message,
+        held_by_another: str,
+        *,
         field: str | None = None,
         code: Code = Code.WORKSPACE_BUSY,
         kind: int = fcntl.F_WRLCK,
+        **params: object,
     ) -> Iterator[None]:
         with self._held(byte, wait, kind) as held:
             if not held:
-                raise AtelierError(code, message, field=field)
+                raise AtelierError(code, Message(held_by_another, seconds=wait, **params), field=field)
             yield
 
     @contextmanager
