@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection
 
 from .egress_modes import PROXIED_MODES
-from .errors import AtelierError, Code
+from .errors import AtelierError, Code, invalid
 from .messages import Message
-from .models import CPU_COUNTS, MEMORY_SIZES, Limits, ProxyMode, Quotas
+from .models import CPU_COUNTS, MEMORY_SIZES, MIB, Limits, ProxyMode, Quotas
 
 # The contract's numbers.
 NAME_LENGTH = (3, 50)
@@ -63,9 +63,7 @@ def is_id(text: str) -> bool:
 
 def check_id(workspace_id: str) -> str:
     if not is_id(workspace_id):
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("input.id", value=workspace_id[:40]), field="id", value=workspace_id[:40]
-        )
+        raise invalid("input.id", "id", value=workspace_id[:40])
     return workspace_id
 
 
@@ -77,37 +75,24 @@ def is_template(text: str) -> bool:
 def check_template(template: str) -> str:
     """A name that a template can have; TemplateImages knows which ones exist. Raises INVALID_PROJECT_TYPE."""
     if not is_template(template):
-        raise AtelierError(
-            Code.INVALID_PROJECT_TYPE,
-            Message("input.template_name", value=template[:60]),
-            field="template",
-            value=template[:60],
-        )
+        told = Message("input.template_name", value=template[:60])
+        raise AtelierError(Code.INVALID_PROJECT_TYPE, told, field="template", value=template[:60])
     return template
 
 
 def check_limits(memory: str, cpus: str, quotas: Quotas) -> Limits:
     """Memory and CPU within the contract's steps and the site's ceilings. Raises VALIDATION_ERROR."""
     if memory not in MEMORY_SIZES:
-        raise _not_one_of("memory", memory, MEMORY_SIZES)
+        raise invalid("input.size", "memory", value=memory[:20], known=", ".join(MEMORY_SIZES))
     if cpus not in CPU_COUNTS:
-        raise _not_one_of("cpus", cpus, CPU_COUNTS)
+        raise invalid("input.size", "cpus", value=cpus[:20], known=", ".join(CPU_COUNTS))
     limits = Limits(memory, cpus)
     if quotas.enable_resource_limits:
-        if limits.memory_bytes > quotas.memory_per_workspace_mb * 1024**2:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("memory_above_quota", memory=memory, most=quotas.memory_per_workspace_mb),
-                field="memory",
-                value=memory,
-            )
+        if limits.memory_bytes > quotas.memory_per_workspace_mb * MIB:
+            most = quotas.memory_per_workspace_mb
+            raise invalid("memory_above_quota", "memory", memory=memory, most=most, value=memory)
         if float(cpus) > quotas.cpu_per_workspace:
-            raise AtelierError(
-                Code.VALIDATION_ERROR,
-                Message("cpus_above_quota", cpus=cpus, most=quotas.cpu_per_workspace),
-                field="cpus",
-                value=cpus,
-            )
+            raise invalid("cpus_above_quota", "cpus", cpus=cpus, most=quotas.cpu_per_workspace, value=cpus)
     return limits
 
 
@@ -115,11 +100,8 @@ def check_password(password: str, field: str = "password") -> str:
     """Checks for 8-50 characters without control characters. The error never contains the password."""
     low, high = PASSWORD_LENGTH
     if not low <= len(password) <= high:
-        raise AtelierError(
-            Code.INVALID_PASSWORD,
-            Message("input.password_length", field=field, count=len(password), low=low, high=high),
-            field=field,
-        )
+        told = Message("input.password_length", field=field, count=len(password), low=low, high=high)
+        raise AtelierError(Code.INVALID_PASSWORD, told, field=field)
     if _CONTROL.search(password):
         raise AtelierError(Code.INVALID_PASSWORD, Message("input.password_control", field=field), field=field)
     return password
@@ -132,20 +114,12 @@ def check_group(group: str) -> str:
 def check_notes(notes: str) -> str:
     size = len(notes.encode())
     if size > NOTES_BYTES:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("input.notes", size=size, most=NOTES_BYTES), field="notes")
+        raise invalid("input.notes", "notes", size=size, most=NOTES_BYTES)
     return notes
 
 
 def check_extension(minutes: int) -> int:
-    low, high = EXTENSION_MINUTES
-    if not low <= minutes <= high:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("input.minutes", value=minutes, low=low, high=high),
-            field="minutes",
-            value=minutes,
-        )
-    return minutes
+    return _check_range(minutes, EXTENSION_MINUTES, "minutes", "input.minutes")
 
 
 def check_person(name: str) -> str:
@@ -169,35 +143,24 @@ def check_email(email: str) -> str:
     """A participant's e-mail address, as it was typed but for spaces around it."""
     address = email.strip()
     if len(address) > EMAIL_LENGTH or not _EMAIL.fullmatch(address):
-        raise AtelierError(Code.VALIDATION_ERROR, Message("input.email", most=EMAIL_LENGTH), field="email")
+        raise invalid("input.email", "email", most=EMAIL_LENGTH)
     return address
 
 
 def check_count(count: int) -> int:
-    low, high = CLONE_COUNT
-    if not low <= count <= high:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("input.count", value=count, low=low, high=high), field="count", value=count
-        )
-    return count
+    return _check_range(count, CLONE_COUNT, "count", "input.count")
 
 
 def check_proxy_mode(mode: ProxyMode, available: Collection[ProxyMode]) -> ProxyMode:
     """A mode that the site has a network for. Raises VALIDATION_ERROR."""
     if mode not in available:
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("no_such_mode", mode=mode, modes=", ".join(sorted(available)), proxied=", ".join(PROXIED_MODES)),
-            field="proxy_mode",
-            value=str(mode),
-        )
+        modes, proxied = ", ".join(sorted(available)), ", ".join(PROXIED_MODES)
+        raise invalid("no_such_mode", "proxy_mode", mode=mode, modes=modes, proxied=proxied, value=str(mode))
     return mode
 
 
-def _not_one_of(field: str, value: str, known: Collection[str]) -> AtelierError:
-    return AtelierError(
-        Code.VALIDATION_ERROR,
-        Message("input.size", field=field, value=value[:20], known=", ".join(known)),
-        field=field,
-        value=value[:20],
-    )
+def _check_range(value: int, bounds: tuple[int, int], field: str, id: str) -> int:
+    low, high = bounds
+    if not low <= value <= high:
+        raise invalid(id, field, value=value, low=low, high=high)
+    return value
