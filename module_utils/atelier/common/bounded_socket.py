@@ -22,21 +22,17 @@ def connect(
 ) -> socket.socket:
     """A connection to a Unix socket's path or to host and port, with ``tls`` to one whose certificate is for ``server``
     (by default the host). A socket that can't connect is closed at once."""
-    if not isinstance(address, str):
-        deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
         connection = socket.create_connection(address, seconds)
-        if tls is None:
-            return connection
-        try:
-            connection.settimeout(seconds_left(deadline))
-            return tls.wrap_socket(connection, server_hostname=server or address[0])
-        except OSError:
-            connection.close()
-            raise
-    connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.settimeout(seconds)
-        connection.connect(address)
+        connection.settimeout(seconds_left(deadline))
+        if isinstance(address, str):
+            connection.connect(address)
+        elif tls is not None:
+            return tls.wrap_socket(connection, server_hostname=server or address[0])
     except OSError:
         connection.close()
         raise
