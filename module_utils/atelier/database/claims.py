@@ -12,15 +12,16 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Site, Status, Workspace
 from .workspace_store import WorkspaceStore, now
 
+# In the order of Claim's fields.
 _COLUMNS = "workspace_id, seat_name, name, email, claimed_at, released_at, password_due, browser, source"
 _CSV_COLUMNS = ("name", "email", "seat", "url", "claimedAt", "releasedAt")
 _LAST_NUMBER = re.compile(r" ([0-9]+)$")
@@ -87,37 +88,12 @@ class Occupancy:
     available: int
 
 
-def first_claim(store: WorkspaceStore, workspace_id: str) -> str | None:
-    """Time of the seat's first claim, as ISO 8601 in UTC; None if there was none."""
-    return _claimed(store, workspace_id)[0]
-
-
-def last_claim(store: WorkspaceStore, workspace_id: str) -> str | None:
-    """Time of the seat's last claim; None if there was none."""
-    return _claimed(store, workspace_id)[1]
-
-
-def _claimed(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str | None]:
+def claim_times(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str | None]:
+    """Times of the seat's first and last claim, as ISO 8601 in UTC; None if there was none."""
     query = "SELECT min(claimed_at), max(claimed_at) FROM claims WHERE workspace_id = ?"
     with store.reading() as db:
         first, last = db.execute(query, (workspace_id,)).fetchone()
     return first, last
-
-
-class _Row(Protocol):
-    """The columns of a workspace that decide whether it is a seat."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def group(self) -> str | None: ...
-    @property
-    def cloned_from(self) -> str | None: ...
-
-
-Row = TypeVar("Row", bound=_Row)
 
 
 class _Candidate(NamedTuple):
@@ -129,6 +105,9 @@ class _Candidate(NamedTuple):
     cloned_from: str | None
     status: str
     stop_reason: str | None
+
+
+Row = TypeVar("Row", Workspace, _Candidate)
 
 
 def pool(rows: Sequence[Row], group: str) -> list[Row]:
@@ -187,32 +166,25 @@ class Claims:
             taken = {claim.workspace_id for claim in opened}.union(leaving)
             usable = self._usable(db)
             free = (seat for seat in usable if seat.id not in taken)
-            moment = now()
+            moment, bounds = now(), self._bounds
             outcomes: list[ClaimResult] = []
             for participant in participants:
                 key = participant.email.lower()
+                browser, source = participant.browser, participant.source
                 if known := by_email.get(key):
                     outcomes.append(ClaimResult(ClaimStatus.KNOWN, known))
-                    continue
-                if (0 < self._bounds.browser <= browsers[participant.browser]) or (
-                    0 < self._bounds.source <= sources[participant.source]
-                ):
+                elif 0 < bounds.browser <= browsers[browser] or 0 < bounds.source <= sources[source]:
                     outcomes.append(ClaimResult(ClaimStatus.TOO_MANY, None))
-                    continue
-                seat = next(free, None)
-                if seat is None:
+                elif (seat := next(free, None)) is None:
                     outcomes.append(ClaimResult(ClaimStatus.FULL, None))
-                    continue
-                place = (participant.browser, participant.source)
-                made = Claim(
-                    seat.id, seat.name, participant.name, participant.email, moment, None, password_pending, *place
-                )
-                values = (seat.id, seat.name, made.name, made.email, moment, None, int(password_pending), *place)
-                db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
-                by_email[key] = made
-                browsers.update([place[0]] if place[0] else [])
-                sources.update([place[1]] if place[1] else [])
-                outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
+                else:
+                    who = (participant.name, participant.email)
+                    made = Claim(seat.id, seat.name, *who, moment, None, password_pending, browser, source)
+                    db.execute(f"INSERT INTO claims ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", astuple(made))  # noqa: S608
+                    by_email[key] = made
+                    browsers.update([browser] if browser else [])
+                    sources.update([source] if source else [])
+                    outcomes.append(ClaimResult(ClaimStatus.SEATED, made))
             # These claims did not change the rows that were read.
             self._known = self._store.version(), usable
         return outcomes
@@ -237,12 +209,8 @@ class Claims:
         with self._store.transaction() as db:
             claim = next(iter(self._select("released_at IS NULL AND workspace_id = ?", workspace_id)), None)
             if claim is None:
-                raise AtelierError(
-                    Code.NOT_FOUND,
-                    Message("claim.none", workspace=workspace_id),
-                    field="workspace_id",
-                    value=workspace_id,
-                )
+                none = Message("claim.none", workspace=workspace_id)
+                raise AtelierError(Code.NOT_FOUND, none, field="workspace_id", value=workspace_id)
             db.execute(
                 "UPDATE claims SET released_at = ?, password_due = 0 WHERE workspace_id = ? AND released_at IS NULL",
                 (now(), workspace_id),

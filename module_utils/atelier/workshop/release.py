@@ -16,7 +16,7 @@ from ..containers.container import STOPPED, apply_ide_config, container_of, rele
 from ..containers.context import Context
 from ..containers.git_provisioning import renew_credential
 from ..containers.snapshots import recover
-from ..database.claims import first_claim
+from ..database.claims import claim_times
 from ..database.workspace_store import new_id
 from ..gateway.port_access import unshare_ports
 from ..workspaces.checkpoints import ResetOutcome, reset
@@ -56,7 +56,7 @@ def release(
                 keep_hours=keep_hours,
                 run_id=run_id,
                 # A checkpoint taken while the seat was claimed contains the participant's files.
-                taken_before=first_claim(context.store, row.id),
+                taken_before=claim_times(context.store, row.id)[0],
             )
             return replace(outcome, changed=True, before=before)
         return _end_sessions(context, row.id, before)

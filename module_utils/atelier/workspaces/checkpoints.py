@@ -33,7 +33,7 @@ from ..containers.git_import import fetch
 from ..containers.git_provisioning import repository_for
 from ..containers.snapshots import recover, snapshot
 from ..containers.template_images import TemplateImages
-from ..database.claims import last_claim
+from ..database.claims import claim_times
 from ..database.intent import stopped_on_purpose, wanted_up
 from ..database.workspace_store import new_id
 from ..engine.docker_errors import is_engine_away
@@ -124,7 +124,7 @@ def take_checkpoint(
         run = f"-{run_id}" if run_id else ""
         # Newer than all that were taken before, and than the claims, so that order by name is the order of events.
         earlier = [found.stamp for found in (*present, *checkpoints_of(context, row.id))]
-        claimed = last_claim(context.store, row.id)
+        _, claimed = claim_times(context.store, row.id)
         stamp = stamp_after([*earlier, *([_stamp_of(claimed)] if claimed else [])])
         tag = f"{name_prefix(context.site, row.id)}{stamp}{run}"
         context.engine.tag(image.id, tag)
