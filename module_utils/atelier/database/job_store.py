@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -20,10 +19,6 @@ from .workspace_store import WorkspaceStore, now
 
 # Older ones are deleted when a new one is created.
 KEPT_JOBS = 1000
-_COLUMNS = (
-    "id, operation, state, project_ids, variables, created_at, started_at, finished_at, done, total, seats, error,"
-    " caller, basis"
-)
 
 
 class JobState(StrEnum):
@@ -62,6 +57,9 @@ class Job:
     caller: str
     # The workspaces' counters when the job was asked for: orders and passwords by id (see intent).
     basis: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+_COLUMNS = [column.name for column in fields(Job)]
 
 
 @dataclass(frozen=True)
@@ -112,17 +110,13 @@ class Jobs:
         self, job_id: str, state: JobState, error: str | None = None, seats: Sequence[Mapping[str, Any]] = ()
     ) -> None:
         """Writes the end and its event, which comes last, in one transaction: no crash leaves one without the other."""
-        moment = now()
         with self.store.transaction() as db:
-            if _is_open(db, job_id):
-                db.execute(
-                    "INSERT INTO job_events (job_id, at, kind, data) VALUES (?, ?, ?, ?)",
-                    (job_id, moment, ENDED, json.dumps(tagged({"state": str(state), "error": error}))),
-                )
-                db.execute(
-                    "UPDATE jobs SET state = ?, error = ?, seats = ?, finished_at = ? WHERE id = ?",
-                    (state, error, json.dumps(tagged(list(seats))), moment, job_id),
-                )
+            ended = db.execute(
+                "UPDATE jobs SET state = ?, error = ?, seats = ?, finished_at = ? WHERE id = ? AND state IN (?, ?)",
+                (state, error, json.dumps(tagged(list(seats))), now(), job_id, *OPEN),
+            )
+            if ended.rowcount == 1:
+                self.add_event(job_id, ENDED, {"state": str(state), "error": error})
 
     def find(self, job_id: str) -> Job | None:
         return next(iter(self._select("WHERE id = ?", job_id)), None)
@@ -170,7 +164,7 @@ class Jobs:
 
     def _select(self, rest: str, *values: str | int) -> list[Job]:
         with self.store.reading() as db:
-            rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
+            rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
         return [_job(row) for row in rows]
 
     def _set(self, job_id: str, **values: str | int | None) -> None:
@@ -179,13 +173,8 @@ class Jobs:
             db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608
 
 
-def _is_open(db: sqlite3.Connection, job_id: str) -> bool:
-    row = db.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    return row is not None and row[0] in OPEN
-
-
 def _job(row: Sequence[Any]) -> Job:
-    values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
+    values = dict(zip(_COLUMNS, row, strict=True))
     for name in ("project_ids", "variables", "seats", "basis"):
         values[name] = json.loads(values[name])
     values["seats"] = untagged(values["seats"])
