@@ -252,16 +252,16 @@ class Workspace(NamedTuple):
     branch: str | None
     # Pending work: GIT_IMPORT, or None.
     git_pending: str | None
-    # Why its repository or branch is missing; a sentence.
-    git_problem: str | None
     # Part of the name of the IDE's session cookie: another word ends all sessions, also where the password stays.
     sessions: str
     batch: str | None
+    # Why it was stopped on purpose, one of StopReason; None for one that was started since.
+    stop_reason: str | None
+    # Why its repository or branch is missing; a sentence.
+    git_problem: str | None
     error: str | None
     status: Status
     proxy_mode: ProxyMode
-    # Why it was stopped on purpose, one of StopReason; None for one that was started since.
-    stop_reason: str | None
     limits: Limits
 
     @property

@@ -13,8 +13,8 @@ from ..common.models import Limits, ProxyMode, Status, Workspace
 # In the order of Workspace's fields; memory and cpus make its Limits.
 COLUMNS = (
     "id, name, template, address, node, node_labels, created_at, last_activity, owner, group_name, notes,"
-    " password_hash, cloned_from, git_url, repository, branch, git_pending, git_problem, sessions, batch, error,"
-    " status, proxy_mode, stop_reason, memory, cpus"
+    " password_hash, cloned_from, git_url, repository, branch, git_pending, sessions, batch, stop_reason, git_problem,"
+    " error, status, proxy_mode, memory, cpus"
 )
 # Columns that may change after a row is created, by the name of the Workspace's field.
 MUTABLE = {
@@ -23,6 +23,7 @@ MUTABLE = {
 }
 _STATUSES = {str(status): status for status in Status}
 _PROXY_MODES = {str(mode): mode for mode in ProxyMode}
+_limits = lru_cache(Limits)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Batch:
 
 
 def clone_order(
-    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None = None
+    source: Workspace, name: str, password_hash: str | None, *, owner: str, batch: str | None, id: str | None = None
 ) -> Reservation:
     """The reservation for a clone. It inherits the source's limits, group, egress, git address, repository and machine
     labels; no password or notes."""
@@ -71,6 +72,7 @@ def clone_order(
         repository=source.repository,
         owner=owner,
         node_labels=source.node_labels,
+        id=id,
         batch=batch,
     )
 
@@ -78,11 +80,6 @@ def clone_order(
 def workspace_from(row: Sequence[Any]) -> Workspace:
     """A row in the order of COLUMNS."""
     # By position for speed: a list creates thousands of these.
-    git_problem, sessions, batch, error, status, mode, reason, memory, cpus = row[17:]
-    kept = (*row[:17], restored(git_problem), sessions, batch, restored(error))
-    return Workspace._make((*kept, _STATUSES[status], _PROXY_MODES[mode], reason, _limits(memory, cpus)))
-
-
-@lru_cache
-def _limits(memory: str, cpus: str) -> Limits:
-    return Limits(memory, cpus)
+    git_problem, error, status, mode, memory, cpus = row[-6:]
+    converted = _STATUSES[status], _PROXY_MODES[mode], _limits(memory, cpus)
+    return Workspace._make((*row[:-6], git_problem and restored(git_problem), error and restored(error), *converted))

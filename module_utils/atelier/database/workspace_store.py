@@ -7,12 +7,13 @@ that was answered survives a power cut.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,7 @@ class WorkspaceStore:
             self._db.execute("PRAGMA foreign_keys = ON")
             with nullcontext() if in_memory else opened_alone(state_dir):
                 self._db.execute("PRAGMA journal_mode = WAL")
-                with self._transaction():
+                with self.transaction():
                     migrate(self._db, partial(put_aside, path))
         except (OSError, sqlite3.Error) as error:
             raise unusable(path, error) from error
@@ -92,11 +93,11 @@ class WorkspaceStore:
     def all(self, node: str | None = None) -> list[Workspace]:
         """All workspaces, or those of one machine, oldest first; clones of one batch in the order of their numbers."""
         with self.reading() as db:
-            rows = db.execute(
+            found = db.execute(
                 f"SELECT {COLUMNS} FROM workspaces WHERE ?1 IS NULL OR node = ?1 ORDER BY sequence",  # noqa: S608
                 (node,),
-            ).fetchall()
-        return [workspace_from(row) for row in rows]
+            )
+            return [workspace_from(row) for row in found]
 
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
         """The workspace with that id, or else with that name; None when there is none."""
@@ -112,12 +113,8 @@ class WorkspaceStore:
         """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` as the parameter at fault."""
         workspace = self.find(id=id, name=name)
         if workspace is None:
-            raise AtelierError(
-                Code.PROJECT_NOT_FOUND,
-                Message("no_such_id" if id else "no_such_name", value=id or name),
-                field=field,
-                value=id or name,
-            )
+            gone = Message("no_such_id" if id else "no_such_name", value=id or name)
+            raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field=field, value=id or name)
         return workspace
 
     # --- Reserving --------------------------------------------------------------------------------------------------
@@ -131,7 +128,7 @@ class WorkspaceStore:
         ADDRESSES_EXHAUSTED when the network has no address left, NO_ROOM when the ``machines`` have no memory
         left. On a single machine ``machines`` is None: the controller takes all.
         """
-        with self._transaction(dry_run):
+        with self.transaction(dry_run):
             return self._insert(orders, machines)
 
     def reserve_clones(
@@ -149,22 +146,19 @@ class WorkspaceStore:
         in use: as one batch (whose lock the caller holds) if its id is given, with these ``ids`` if they are. Raises
         and tries as ``reserve`` does.
         """
-        with self._transaction(dry_run):
+        with self.transaction(dry_run) as db:
             if batch_id is not None:
-                self._db.execute(
+                db.execute(
                     "INSERT INTO batches (id, source_id, count, created_at) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT DO NOTHING",  # it is there when an interrupted batch is filled up again
                     (batch_id, source.id, len(hashes), now()),
                 )
             names = self._free_names(source.name, len(hashes))
-            given = ids or [new_id() for _ in hashes]
-            return self._insert(
-                [
-                    replace(clone_order(source, name, password_hash, owner=owner, batch=batch_id), id=id)
-                    for id, name, password_hash in zip(given, names, hashes, strict=True)
-                ],
-                machines,
-            )
+            orders = [
+                clone_order(source, name, password_hash, owner=owner, batch=batch_id, id=id)
+                for id, name, password_hash in zip(ids or [None] * len(hashes), names, hashes, strict=True)
+            ]
+            return self._insert(orders, machines)
 
     # --- Batches ----------------------------------------------------------------------------------------------------
 
@@ -179,14 +173,14 @@ class WorkspaceStore:
 
     def close_batch(self, batch_id: str) -> None:
         """Forgets the order; its workspaces stay."""
-        with self._transaction():
-            self._db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
-            self._db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
+        with self.transaction() as db:
+            db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+            db.execute("UPDATE workspaces SET batch = NULL WHERE batch = ?", (batch_id,))
 
     def take_over(self, workspace: Workspace, batch_id: str) -> bool:
         """Assigns an unfinished row to another run. False if it was taken or completed since it was read."""
-        with self._transaction():
-            taken = self._db.execute(
+        with self.transaction() as db:
+            taken = db.execute(
                 "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?",
                 (batch_id, workspace.id, workspace.batch, Status.CREATING),
             )
@@ -200,9 +194,9 @@ class WorkspaceStore:
         if unknown:
             raise ValueError(f"not changeable: {sorted(unknown)}")
         assignments = ", ".join(f"{column} = ?" for column in values)
-        with self._transaction(dry_run):
+        with self.transaction(dry_run) as db:
             try:
-                self._db.execute(
+                db.execute(
                     f"UPDATE workspaces SET {assignments} WHERE id = ?",  # noqa: S608 - names checked above
                     (*values.values(), workspace_id),
                 )
@@ -212,8 +206,8 @@ class WorkspaceStore:
     def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
         """Sets a row's observed status, unless it was changed since it was read. A workspace started by other means
         becomes wanted; a stopped one keeps its intent."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction() as db:
+            db.execute(
                 "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
                 " stop_reason = iif(?1 = 'running', NULL, stop_reason)"
                 " WHERE id = ?3 AND status = ?4",
@@ -231,11 +225,11 @@ class WorkspaceStore:
         """Marks a workspace as running (or, with CREATING, as being created) if the limit of running workspaces and the
         machine's memory allow it; with ``dry_run``, only checks. ``memory``: bytes that each machine can promise, with
         several machines. Ends an unfinished begin elsewhere. Raises CONCURRENT_LIMIT_REACHED and NO_ROOM."""
-        with self._transaction(dry_run):
+        with self.transaction(dry_run) as db:
             check_room(self._quotas, self._usage("", exclude=workspace_id), wanted=1, new_rows=False)
             if not self._is_promised(workspace_id):
                 self._check_memory(workspace_id, memory or {})
-            self._db.execute(
+            db.execute(
                 "UPDATE workspaces SET status = ?, error = NULL, wanted = 'running', stop_reason = NULL,"
                 " orders = orders + 1 WHERE id = ?",
                 (status, workspace_id),
@@ -244,14 +238,14 @@ class WorkspaceStore:
 
     def end_beginning(self, workspace_id: str) -> None:
         """Notes that nothing is left to do of the workspace's beginning on another machine than a lost one."""
-        with self._transaction():
-            self._db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (workspace_id,))
+        with self.transaction() as db:
+            db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (workspace_id,))
 
     def relocate(self, workspace_id: str, node: str, memory: Mapping[str, int]) -> None:
         """Notes that the workspace is on another machine from now on, and that nothing is left to do of a beginning
         elsewhere. ``memory`` as for ``claim_running_slot``. Raises NO_ROOM when it is to run and there is too little
         memory left."""
-        with self._transaction():
+        with self.transaction():
             self.update(workspace_id, node=node)
             if self._is_promised(workspace_id):
                 self._check_memory(workspace_id, memory)
@@ -275,13 +269,13 @@ class WorkspaceStore:
 
     def delete(self, workspace_id: str) -> None:
         """Deletes the workspace's row; its possible access to a repository is remembered until ``revoked``."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction() as db:
+            db.execute(
                 "INSERT INTO git_revocations (workspace_id, repository) SELECT id, repository FROM workspaces"
                 " WHERE id = ? AND repository IS NOT NULL ON CONFLICT DO NOTHING",
                 (workspace_id,),
             )
-            self._db.execute("DELETE FROM workspaces WHERE id = ?", (workspace_id,))
+            db.execute("DELETE FROM workspaces WHERE id = ?", (workspace_id,))
 
     def unrevoked(self) -> dict[str, str]:
         """Workspaces that are gone and whose access to the git server may not be: repositories by id."""
@@ -289,25 +283,38 @@ class WorkspaceStore:
             return dict(db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
 
     def revoked(self, workspace_id: str) -> None:
-        with self._transaction():
-            self._db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
+        with self.transaction() as db:
+            db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
 
     def import_row(self, workspace: Workspace) -> None:
         """Inserts a row unchanged (for a container that the database lost), regardless of quotas."""
-        with self._transaction():
+        with self.transaction() as db:
             self._write(workspace)
-            self._db.execute(
-                "UPDATE workspaces SET wanted = 'stopped' WHERE id = ? AND status = 'stopped'", (workspace.id,)
-            )
+            db.execute("UPDATE workspaces SET wanted = 'stopped' WHERE id = ? AND status = 'stopped'", (workspace.id,))
 
-    # --- For what else is kept in the same file (jobs) ---------------------------------------------------------------
+    # --- Transactions, also for what else is kept in the same file --------------------------------------------------
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, dry_run: bool = False) -> Iterator[sqlite3.Connection]:
         """A ``BEGIN IMMEDIATE`` transaction on the database's connection. All writes of this thread inside it are
-        committed or none."""
-        with self._transaction():
-            yield self._db
+        committed or none; with ``dry_run`` none. Raises REGISTRY_ERROR for SQLite's errors."""
+        with self._mutex:
+            if self._is_writing and not dry_run:  # within a transaction of this thread, which has the mutex
+                yield self._db
+                return
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._is_writing = True
+                yield self._db
+                self._db.execute("ROLLBACK" if dry_run else "COMMIT")
+            except sqlite3.Error as error:
+                raise unusable(self._path, error) from error
+            finally:
+                self._is_writing = False
+                # On a full disk SQLite rolls some transactions back itself.
+                if self._db.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -326,62 +333,27 @@ class WorkspaceStore:
 
     # --- Inside -----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self, dry_run: bool = False) -> Iterator[None]:
-        with self._mutex:
-            if self._is_writing and not dry_run:  # within a transaction of this thread, which has the mutex
-                yield
-                return
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._is_writing = True
-                yield
-                self._db.execute("ROLLBACK" if dry_run else "COMMIT")
-            except sqlite3.Error as error:
-                raise unusable(self._path, error) from error
-            finally:
-                self._is_writing = False
-                # On a full disk SQLite rolls some transactions back itself.
-                if self._db.in_transaction:
-                    with suppress(sqlite3.Error):
-                        self._db.execute("ROLLBACK")
-
     def _insert(self, orders: Sequence[Reservation], machines: Sequence[Machine] | None) -> list[Workspace]:
-        owners = {order.owner for order in orders}
-        for owner in owners:
-            wanted = sum(order.owner == owner for order in orders)
+        for owner, wanted in Counter(order.owner for order in orders).items():
             check_room(self._quotas, self._usage(owner), wanted=wanted, new_rows=True)
         addresses = self._reserve_addresses(orders)
         nodes = self._place(orders, machines)
         moment = now()
         workspaces = [
             Workspace(
-                id=order.id or new_id(),
-                name=order.name,
-                template=order.template,
+                **vars(order) | {"id": order.id or new_id()},
                 address=address,
                 node=node,
-                node_labels=order.node_labels,
                 created_at=moment,
                 last_activity=moment,
-                owner=order.owner,
-                group=order.group,
-                notes=order.notes,
-                password_hash=order.password_hash,
-                cloned_from=order.cloned_from,
-                git_url=order.git_url,
-                repository=order.repository,
                 branch=None,
                 # A clone has its source's files already.
                 git_pending=GIT_IMPORT if order.git_url and not order.cloned_from else None,
-                git_problem=None,
                 sessions="",
-                batch=order.batch,
+                stop_reason=None,
+                git_problem=None,
                 error=None,
                 status=Status.CREATING,
-                proxy_mode=order.proxy_mode,
-                stop_reason=None,
-                limits=order.limits,
             )
             for order, address, node in zip(orders, addresses, nodes, strict=True)
         ]
@@ -447,32 +419,24 @@ class WorkspaceStore:
             check_fits(row.name, row.limits.memory_bytes, row.node, left)
 
     def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
-        addresses: list[str] = [""] * len(orders)
-        for mode in {order.proxy_mode for order in orders}:
-            places = [place for place, order in enumerate(orders) if order.proxy_mode == mode]
-            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+        used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+        taken: dict[ProxyMode, Iterator[str]] = {}
+        for mode, count in Counter(order.proxy_mode for order in orders).items():
             row = self._db.execute("SELECT last FROM address_cursors WHERE proxy_mode = ?", (mode,)).fetchone()
-            taken, last = take_addresses(self._networks[mode].subnet, used, row[0] if row else None, len(places))
+            addresses, last = take_addresses(self._networks[mode].subnet, used, row[0] if row else None, count)
             self._db.execute(
                 "INSERT INTO address_cursors (proxy_mode, last) VALUES (?1, ?2)"
                 " ON CONFLICT (proxy_mode) DO UPDATE SET last = ?2",
                 (mode, last),
             )
-            for place, address in zip(places, taken, strict=True):
-                addresses[place] = address
-        return addresses
+            taken[mode] = iter(addresses)
+        return [next(taken[order.proxy_mode]) for order in orders]
 
     def _free_names(self, source_name: str, count: int) -> list[str]:
         used = {row[0] for row in self._db.execute("SELECT name FROM workspaces")}
-        names: list[str] = []
-        number = 0
-        while len(names) < count:
-            number += 1
-            suffix = f" {number}"
-            name = source_name[: TITLE_LENGTH[1] - len(suffix)].rstrip() + suffix
-            if name not in used:
-                names.append(name)
-        return names
+        suffixes = (f" {number}" for number in itertools.count(1))
+        names = (source_name[: TITLE_LENGTH[1] - len(suffix)].rstrip() + suffix for suffix in suffixes)
+        return list(itertools.islice((name for name in names if name not in used), count))
 
 
 def _name_taken(name: str) -> AtelierError:
