@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..common.atomic_files import write_atomically
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.locks import Locks
 from ..common.messages import Message, restored, stored
 from ..common.models import Site
@@ -209,13 +209,11 @@ def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> Atelie
         if len(value) >= _SHORTEST_SECRET:
             output = output.replace(value, "***")
     if unknown := _UNKNOWN_PROVIDER.search(output):
-        message = Message("acme.provider", provider=unknown[1] or request.provider)
-        return AtelierError(Code.VALIDATION_ERROR, message, field=PROVIDER)
+        return invalid(PROVIDER, "acme.provider", provider=unknown[1] or request.provider)
     missing = _MISSING.search(output)
     if missing or _NO_KEYS in output:
         names = missing[1].strip() if missing else ",".join(AWS_KEYS)
-        message = Message("acme.missing", provider=request.provider, names=names)
-        return AtelierError(Code.VALIDATION_ERROR, message, field=VARIABLES)
+        return invalid(VARIABLES, "acme.missing", provider=request.provider, names=names)
     if done.is_late:
         return AtelierError(Code.CERTIFICATE_ERROR, Message("acme.too_long", seconds=_LONGEST_RUN_SECONDS))
     if done.is_not_run:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import astuple, dataclass, field, replace
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.models import IDE_PORT
 from ..common.validation import check_form
@@ -31,6 +30,7 @@ RESERVED = frozenset({
 _SUBDOMAIN = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
 # Subdomains that already belong to a workspace's id.
 _WORKSPACE_NAME = re.compile(r"[0-9a-f]{12}(-[0-9]+)?")
+# In the order of Alias' fields.
 _COLUMNS = "subdomain, workspace_id, port, user, password_hash, created_at"
 
 
@@ -43,24 +43,22 @@ class Alias:
     port: int
     user: str | None
     password_hash: str | None = field(repr=False)
-    created_at: str = ""
+    created_at: str = field(default="", compare=False)
 
 
 def check_subdomain(subdomain: str) -> str:
     """Raises VALIDATION_ERROR for an invalid subdomain, ALIAS_RESERVED for a reserved one."""
     check_form(subdomain, SUBDOMAIN_LENGTH, _SUBDOMAIN, "alias.subdomain", "subdomain")
     if subdomain in RESERVED or _WORKSPACE_NAME.fullmatch(subdomain):
-        raise AtelierError(
-            Code.ALIAS_RESERVED, Message("alias.reserved", value=subdomain), field="subdomain", value=subdomain
-        )
+        reserved = Message("alias.reserved", value=subdomain)
+        raise AtelierError(Code.ALIAS_RESERVED, reserved, field="subdomain", value=subdomain)
     return subdomain
 
 
 def check_port(port: int) -> int:
     if not 1 <= port <= 65535 or port == IDE_PORT:
-        raise AtelierError(
-            Code.VALIDATION_ERROR, Message("alias.port", port=port, ide=IDE_PORT), field="port", value=port
-        )
+        told = Message("alias.port", port=port, ide=IDE_PORT)
+        raise AtelierError(Code.VALIDATION_ERROR, told, field="port", value=port)
     return port
 
 
@@ -68,49 +66,41 @@ def check_user(user: str) -> str:
     """The user name for basic auth: 1-64 printable characters without a colon."""
     low, high = USER_LENGTH
     if not low <= len(user) <= high or not user.isprintable() or ":" in user:
-        raise AtelierError(Code.VALIDATION_ERROR, Message("alias.user", low=low, high=high), field="user")
+        raise invalid("user", "alias.user", low=low, high=high)
     return user
 
 
 def check_alias_password(password: str) -> str:
     low, high = PASSWORD_LENGTH
     if not low <= len(password) <= high or not password.isprintable():
-        raise AtelierError(
-            Code.INVALID_PASSWORD, Message("alias.password", count=len(password), low=low, high=high), field="password"
-        )
+        told = Message("alias.password", count=len(password), low=low, high=high)
+        raise AtelierError(Code.INVALID_PASSWORD, told, field="password")
     return password
 
 
 def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool:
     """Creates or changes the workspace's alias; returns whether anything changed. Raises ALIAS_EXISTS if another
     workspace has the name, or, with ``new``, if anyone has it."""
-    values = (alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash)
     with store.transaction() as db:
         present = find_alias(store, alias.subdomain)
         if present is not None and (new or present.workspace_id != alias.workspace_id):
-            raise AtelierError(
-                Code.ALIAS_EXISTS,
-                Message("subdomain_taken", subdomain=alias.subdomain),
-                field="subdomain",
-                value=alias.subdomain,
-            )
-        if present is not None and values == (*_values(present),):
+            taken = Message("subdomain_taken", subdomain=alias.subdomain)
+            raise AtelierError(Code.ALIAS_EXISTS, taken, field="subdomain", value=alias.subdomain)
+        if present == alias:
             return False
         try:
             db.execute(
                 f"INSERT INTO aliases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
                 " ON CONFLICT (subdomain) DO UPDATE SET port = excluded.port, user = excluded.user,"
                 " password_hash = excluded.password_hash",
-                (*values, now()),
+                astuple(replace(alias, created_at=now())),
             )
             if alias.user is not None:  # it would be open beside its password
-                db.execute(
-                    "DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", (alias.workspace_id, alias.port)
-                )
+                place = (alias.workspace_id, alias.port)
+                db.execute("DELETE FROM shared_ports WHERE workspace_id = ? AND port = ?", place)
         except sqlite3.IntegrityError as error:
-            raise AtelierError(
-                Code.PROJECT_NOT_FOUND, Message("workspace_gone", workspace=alias.workspace_id), field="workspace_id"
-            ) from error
+            gone = Message("workspace_gone", workspace=alias.workspace_id)
+            raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field="workspace_id") from error
     return True
 
 
@@ -122,17 +112,15 @@ def drop_alias(store: WorkspaceStore, workspace_id: str, subdomain: str) -> bool
 
 
 def find_alias(store: WorkspaceStore, subdomain: str) -> Alias | None:
-    found = _select(store, "WHERE subdomain = ?", subdomain)
-    return found[0] if found else None
+    return next(iter(_select(store, "WHERE subdomain = ?", subdomain)), None)
 
 
 def get_alias(store: WorkspaceStore, workspace_id: str, subdomain: str) -> Alias:
     """The workspace's alias. Raises NOT_FOUND."""
     found = find_alias(store, subdomain)
     if found is None or found.workspace_id != workspace_id:
-        raise AtelierError(
-            Code.NOT_FOUND, Message("alias.none", value=subdomain[:40]), field="subdomain", value=subdomain[:40]
-        )
+        none = Message("alias.none", value=subdomain[:40])
+        raise AtelierError(Code.NOT_FOUND, none, field="subdomain", value=subdomain[:40])
     return found
 
 
@@ -150,10 +138,6 @@ def alias_routes(store: WorkspaceStore) -> dict[str, str]:
         alias.subdomain: f"{alias.workspace_id}-{alias.port}{'-auth' if alias.user else ''}"
         for alias in _select(store, "")
     }
-
-
-def _values(alias: Alias) -> tuple[Any, ...]:
-    return alias.subdomain, alias.workspace_id, alias.port, alias.user, alias.password_hash
 
 
 def _select(store: WorkspaceStore, condition: str, *values: str) -> list[Alias]:

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..common.errors import AtelierError, Code
-from ..common.messages import Message
+from ..common.errors import invalid
 
 # The settings, in errors.
 PROVIDER, VARIABLES = "atelier_tls_acme.provider", "atelier_tls_acme_variables"
@@ -53,19 +52,19 @@ def check_provider(provider: str, names: Collection[str]) -> None:
     """Raises VALIDATION_ERROR if lego cannot use the provider, or variables of these names. Which others the provider
     needs is checked by lego, except for those of AWS, which it does not know."""
     if provider in _PROGRAMS:
-        raise _fault(PROVIDER, Message("acme.provider_program", provider=provider))
+        raise invalid(PROVIDER, "acme.provider_program", provider=provider)
     if provider in _NOT_BUILT:
-        raise _fault(PROVIDER, Message("acme.provider", provider=provider))
+        raise invalid(PROVIDER, "acme.provider", provider=provider)
     for name in sorted(names):
         if not _NAME.fullmatch(name):
-            raise _fault(VARIABLES, Message("acme.variable_name", name=name[:40]))
+            raise invalid(VARIABLES, "acme.variable_name", name=name[:40])
         if name.endswith("_FILE") or name in _ELSEWHERE:
-            raise _fault(VARIABLES, Message("acme.variable_elsewhere", name=name))
+            raise invalid(VARIABLES, "acme.variable_elsewhere", name=name)
     given = [name for name in _OF_AWS if name in names]
     missing = [name for name in AWS_KEYS if name not in names]
     # Without any, a machine of Amazon's may have a role that allows it.
     if given and missing:
-        raise _fault(VARIABLES, Message("acme.missing", provider=provider, names=",".join(missing)))
+        raise invalid(VARIABLES, "acme.missing", provider=provider, names=",".join(missing))
 
 
 def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
@@ -78,7 +77,3 @@ def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
         environment["AWS_SHARED_CREDENTIALS_FILE"] = f"{folder}/{_AWS_FILE}"
     plain = {name: value for name, value in values.items() if name in _PLAIN}
     return Credentials(files, environment | plain)
-
-
-def _fault(field: str, message: Message) -> AtelierError:
-    return AtelierError(Code.VALIDATION_ERROR, message, field=field)

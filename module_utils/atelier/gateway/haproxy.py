@@ -82,11 +82,8 @@ class Gateway:
             raise self._unusable(error) from error
 
     def _unusable(self, error: OSError) -> AtelierError:
-        return AtelierError(
-            Code.GATEWAY_ERROR,
-            Message("gateway.routes_unusable", file=self._map, why=error.strerror),
-            field="site.state_dir",
-        )
+        told = Message("gateway.routes_unusable", file=self._map, why=error.strerror)
+        return AtelierError(Code.GATEWAY_ERROR, told, field="site.state_dir")
 
     def running(self) -> dict[str, str] | None:
         """The routes of the running gateway; None when it doesn't run."""

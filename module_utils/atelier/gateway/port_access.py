@@ -20,7 +20,7 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import Workspace
 from ..database.workspace_store import WorkspaceStore, now
-from .aliases import all_aliases
+from .aliases import Alias, all_aliases
 
 OPEN, SHARED, GUARDED = "open", "shared", "guarded"
 PASS_SECONDS = 12 * 3600
@@ -46,7 +46,7 @@ def shared_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
 
 def guarded_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
     """The ports that an alias with a password leads to."""
-    return {alias.port for alias in all_aliases(store).get(workspace_id, ()) if alias.user is not None}
+    return {alias.port for alias in _guards(store, workspace_id)}
 
 
 def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
@@ -55,14 +55,9 @@ def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
     Raises PORT_GUARDED where an alias asks for a password for the same port, PROJECT_NOT_FOUND for a missing workspace.
     """
     with store.transaction() as db:
-        guarding = [alias for alias in all_aliases(store).get(workspace_id, ()) if alias.port == port and alias.user]
-        if guarding:
-            raise AtelierError(
-                Code.PORT_GUARDED,
-                Message("alias.guards", subdomain=guarding[0].subdomain, port=port),
-                field="port",
-                value=port,
-            )
+        if guarding := [alias for alias in _guards(store, workspace_id) if alias.port == port]:
+            told = Message("alias.guards", subdomain=guarding[0].subdomain, port=port)
+            raise AtelierError(Code.PORT_GUARDED, told, field="port", value=port)
         try:
             cursor = db.execute(
                 "INSERT OR IGNORE INTO shared_ports (workspace_id, port, created_at) VALUES (?, ?, ?)",
@@ -100,6 +95,11 @@ def _key(row: Workspace) -> str | None:
         return None
     secret = f"port pass\0{row.id}\0{row.password_hash}\0{row.sessions}"
     return base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
+
+
+def _guards(store: WorkspaceStore, workspace_id: str) -> list[Alias]:
+    """The workspace's aliases with a password."""
+    return [alias for alias in all_aliases(store).get(workspace_id, ()) if alias.user is not None]
 
 
 def _shares(store: WorkspaceStore) -> list[tuple[str, int]]:
