@@ -29,11 +29,8 @@ def take_addresses(subnet: IPv4Network, used: Collection[str], last: str | None,
         if address not in used:
             taken.append(address)
     if len(taken) < count:
-        raise AtelierError(
-            Code.ADDRESSES_EXHAUSTED,
-            Message("no_addresses", subnet=subnet, free=len(taken), count=count),
-            field="site.networks",
-        )
+        told = Message("no_addresses", subnet=subnet, free=len(taken), count=count)
+        raise AtelierError(Code.ADDRESSES_EXHAUSTED, told, field="site.networks")
     return taken, str(IPv4Address(position))
 
 

@@ -25,12 +25,9 @@ def checked_labels(wanted: Sequence[str], known: Sequence[frozenset[str]]) -> st
     labels = _parts(",".join(wanted))
     if labels and not any(labels <= present for present in known):
         there = ", ".join(sorted(frozenset[str]().union(*known))) or "-"
-        raise AtelierError(
-            Code.VALIDATION_ERROR,
-            Message("no_such_label", labels=", ".join(sorted(labels))[:100], known=there[:500]),
-            field="nodes",
-            value=", ".join(sorted(labels))[:100],
-        )
+        asked = ", ".join(sorted(labels))[:100]
+        told = Message("no_such_label", labels=asked, known=there[:500])
+        raise AtelierError(Code.VALIDATION_ERROR, told, field="nodes", value=asked)
     return ",".join(sorted(labels))
 
 
@@ -55,13 +52,8 @@ def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mappin
         name = _roomiest(left, size)
         if name is None:
             free = ", ".join(f"{name} {max(left[name], 0) / GIB:.1f} GiB" for name in left) or "-"
-            raise AtelierError(
-                Code.NO_ROOM,
-                Message("no_room", fits=len(placed), count=len(sizes), size=f"{size / GIB:.1f}", free=free),
-                field="site.nodes",
-                requested=len(sizes),
-                fits=len(placed),
-            )
+            told = Message("no_room", fits=len(placed), count=len(sizes), size=f"{size / GIB:.1f}", free=free)
+            raise AtelierError(Code.NO_ROOM, told, field="site.nodes", requested=len(sizes), fits=len(placed))
         left[name] -= size
         placed.append(name)
     return placed

@@ -25,11 +25,5 @@ def _check(code: Code, setting: str, limit: int, used: int, wanted: int) -> None
     if wanted <= remaining:
         return
     order = Message("one_workspace") if wanted == 1 else Message("clones", count=wanted)
-    raise AtelierError(
-        code,
-        Message(setting, order=order, left=remaining, limit=limit),
-        field=f"site.{setting}",
-        limit=limit,
-        used=used,
-        requested=wanted,
-    )
+    told = Message(setting, order=order, left=remaining, limit=limit)
+    raise AtelierError(code, told, field=f"site.{setting}", limit=limit, used=used, requested=wanted)
