@@ -36,15 +36,13 @@ class ActionModule(ActionBase):
     _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        if self._connection.transport != "local" and self._task.action in _ON_NODES:
-            found: dict[str, Any] = super().run(tmp, task_vars)
-            return found | self._execute_module(task_vars=task_vars)
-        if self._connection.transport != "local":
+        elsewhere = self._connection.transport != "local"
+        if elsewhere and self._task.action not in _ON_NODES:
             reason = f"{self._task.action} runs on the controller only, not over {self._connection.transport}."
             raise AnsibleActionFail(f"{reason} Run it on a host with ansible_connection: local.")
         result: dict[str, Any] = super().run(tmp, task_vars)
-        if self._task.async_val or self._connection.become or any(self._task.environment or ()):
-            # The task requires a separate process: the background, another user, or an environment.
+        if elsewhere or self._task.async_val or self._connection.become or any(self._task.environment or ()):
+            # The task requires a separate process: another machine, the background, another user, an environment.
             return result | self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val))
         arguments = dict(self._task.args)
         self._update_module_args(self._task.action, arguments, task_vars or {})

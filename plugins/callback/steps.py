@@ -26,10 +26,12 @@ requirements: [set as stdout in configuration]
 import contextlib
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,14 @@ def bar(left: float, whole: float) -> str:
     return f"  {'#' * done}{'.' * (BAR_WIDTH - done)} about {seconds(round(left)).replace('.0 s', ' s')} left"
 
 
+@dataclass
+class _Play:
+    name: str
+    heading: str
+    began: float
+    took: float | None = None  # unknown while it runs
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -183,12 +193,10 @@ class CallbackModule(CallbackBase):
         self._step, self._total = int(done or 0), total
         self._playbooks = 0
         self._started = time.monotonic()
-        self._plays: list[tuple[str, float, float]] = []  # heading, start, end
-        self._names: list[str] = []
+        self._plays: list[_Play] = []
         self._durations = Durations(os.environ.get("ATELIER_DURATIONS"))
         self._plays_of_playbook: list[str] = []
         self._left_out: set[str] | None = None  # not known yet
-        self._in_play = False
         self._role: str | None = None
         self._task_name, self._task_started = "", time.monotonic()
         self._running = False
@@ -197,7 +205,7 @@ class CallbackModule(CallbackBase):
         self._answer: dict[str, Any] | None = None
         self._error: dict[str, Any] | None = None
         self._terminal = sys.stdout.isatty()
-        self._progress = os.environ.get("ATELIER_PROGRESS")
+        self._progress = Path(os.environ.get("ATELIER_PROGRESS") or os.devnull)
         self._progress_offset = 0
         # Held while anything is written: the heartbeat has a separate thread.
         self._lock = threading.Lock()
@@ -216,10 +224,7 @@ class CallbackModule(CallbackBase):
         self._step += 1
         name = play.get_name().strip()
         heading = f"[{self._step}/{self._total}] {name}" if self._total else name
-        now = time.monotonic()
-        self._plays.append((heading, now, now))
-        self._names.append(name)
-        self._in_play = True
+        self._plays.append(_Play(name, heading, time.monotonic()))
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
         self._show(heading + self._bar(name), C.COLOR_HIGHLIGHT)
@@ -232,13 +237,12 @@ class CallbackModule(CallbackBase):
 
     def _end_play(self) -> None:
         self._running = False
-        if self._in_play:
-            self._in_play = False
-            heading, start, _ = self._plays[-1]
-            self._plays[-1] = (heading, start, time.monotonic())
-            self._show(f"{heading} ... {seconds(time.monotonic() - start)}")
+        if self._plays and self._plays[-1].took is None:
+            play = self._plays[-1]
+            play.took = time.monotonic() - play.began
+            self._show(f"{play.heading} ... {seconds(play.took)}")
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool = False) -> None:
         role = task._role.get_name() if task._role else None
         if role and role != self._role:
             self._show(f"  role {role}", C.COLOR_HIGHLIGHT)
@@ -248,9 +252,6 @@ class CallbackModule(CallbackBase):
         self._running = not isinstance(task, TaskInclude)
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start
-
-    def v2_playbook_on_cleanup_task_start(self, task: Any) -> None:
-        self.v2_playbook_on_task_start(task, False)
 
     # --- Results ----------------------------------------------------------------------------------------------------
 
@@ -306,13 +307,12 @@ class CallbackModule(CallbackBase):
             return  # another playbook follows
         self._stop.set()
         if not failed:
-            took = [end - start for _, start, end in self._plays]
-            self._durations.note(dict(zip(self._names, took, strict=True)))
+            self._durations.note({play.name: play.took or 0.0 for play in self._plays})
         if len(self._plays) > 1:
-            width = max(len(heading) for heading, _, _ in self._plays)
+            width = max(len(play.heading) for play in self._plays)
             self._show("")
-            for heading, start, end in self._plays:
-                self._show(f"{heading:{width}}  {seconds(end - start):>14}")
+            for play in self._plays:
+                self._show(f"{play.heading:{width}}  {seconds(play.took or 0.0):>14}")
         words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
         self._show(f"Failed: {words}" if failed else f"Done: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
         if self._result_file:
@@ -369,19 +369,19 @@ class CallbackModule(CallbackBase):
                 continue
             with self._lock:
                 if self._running:
-                    sys.stdout.write(f"\r\x1b[K{words[: _columns() - 1]}")
+                    sys.stdout.write(f"\r\x1b[K{words[: shutil.get_terminal_size().columns - 1]}")
                     sys.stdout.flush()
 
     def _progress_size(self) -> int:
         try:
-            return Path(self._progress).stat().st_size if self._progress else 0
+            return self._progress.stat().st_size
         except OSError:
             return 0
 
     def _progress_note(self) -> str:
         """The progress that a module has recorded since the task began."""
         try:
-            with Path(self._progress or os.devnull).open(encoding="utf-8") as file:
+            with self._progress.open(encoding="utf-8") as file:
                 file.seek(self._progress_offset)
                 return last_progress(file.read())
         except OSError:
@@ -395,10 +395,3 @@ def _plain_all(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain_all(each) for each in value]
     return plain(value) if isinstance(value, str) else value
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except OSError:
-        return 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ _SPEC = importlib.util.spec_from_file_location("steps", ROOT / "plugins" / "call
 assert _SPEC is not None
 assert _SPEC.loader is not None
 steps = importlib.util.module_from_spec(_SPEC)
+sys.modules["steps"] = steps  # dataclasses look their module up
 _SPEC.loader.exec_module(steps)
 
 
@@ -288,3 +290,11 @@ def test_the_words_of_a_seat_do_not_steer_the_terminal(callback: Any, capsys: py
     output = capsys.readouterr().out
     assert output.count("\ufffd") >= 25
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(output)
+
+
+def test_a_handler_has_a_line_of_its_own(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ansible says of a task's condition, but of no handler's."""
+    callback.v2_playbook_on_task_start(task("Change it"), False)
+    callback.v2_playbook_on_handler_task_start(task("Restart it"))
+    callback.v2_runner_on_ok(result_of({"changed": True}))
+    assert capsys.readouterr().out.splitlines() == ["  changed  Restart it"]
