@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from .messages import Message
 from .texts import TEXTS
@@ -104,7 +105,7 @@ def invalid(id: str, field: str, /, **params: object) -> AtelierError:
     name the field; ``value``, if given, is in the details, too."""
     text = TEXTS[id] + TEXTS.get(f"{id}.remedy", "")
     named = {name: value for name, value in (params | {"field": field}).items() if f"{{{name}" in text}
-    details = {"value": params["value"]} if "value" in params else {}
+    details: dict[str, Any] = {"value": params["value"]} if "value" in params else {}
     return AtelierError(Code.VALIDATION_ERROR, Message(id, **named), field=field, **details)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..common.errors import AtelierError, Code
+from ..common.errors import AtelierError, Code, invalid
 from ..common.messages import Message
 from ..common.models import GIB
 
@@ -26,8 +26,7 @@ def checked_labels(wanted: Sequence[str], known: Sequence[frozenset[str]]) -> st
     if labels and not any(labels <= present for present in known):
         there = ", ".join(sorted(frozenset[str]().union(*known))) or "-"
         asked = ", ".join(sorted(labels))[:100]
-        told = Message("no_such_label", labels=asked, known=there[:500])
-        raise AtelierError(Code.VALIDATION_ERROR, told, field="nodes", value=asked)
+        raise invalid("no_such_label", "nodes", labels=asked, known=there[:500], value=asked)
     return ",".join(sorted(labels))
 
 

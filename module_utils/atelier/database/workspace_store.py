@@ -156,7 +156,7 @@ class WorkspaceStore:
             names = self._free_names(source.name, len(hashes))
             orders = [
                 clone_order(source, name, password_hash, owner=owner, batch=batch_id, id=id)
-                for id, name, password_hash in zip(ids or [None] * len(hashes), names, hashes, strict=True)
+                for id, name, password_hash in zip(ids or [new_id() for _ in hashes], names, hashes, strict=True)
             ]
             return self._insert(orders, machines)
 

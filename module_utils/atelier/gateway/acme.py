@@ -209,11 +209,11 @@ def _failure(request: Request, done: Finished, secrets: Iterable[str]) -> Atelie
         if len(value) >= _SHORTEST_SECRET:
             output = output.replace(value, "***")
     if unknown := _UNKNOWN_PROVIDER.search(output):
-        return invalid(PROVIDER, "acme.provider", provider=unknown[1] or request.provider)
+        return invalid("acme.provider", PROVIDER, provider=unknown[1] or request.provider)
     missing = _MISSING.search(output)
     if missing or _NO_KEYS in output:
         names = missing[1].strip() if missing else ",".join(AWS_KEYS)
-        return invalid(VARIABLES, "acme.missing", provider=request.provider, names=names)
+        return invalid("acme.missing", VARIABLES, provider=request.provider, names=names)
     if done.is_late:
         return AtelierError(Code.CERTIFICATE_ERROR, Message("acme.too_long", seconds=_LONGEST_RUN_SECONDS))
     if done.is_not_run:

@@ -57,8 +57,7 @@ def check_subdomain(subdomain: str) -> str:
 
 def check_port(port: int) -> int:
     if not 1 <= port <= 65535 or port == IDE_PORT:
-        told = Message("alias.port", port=port, ide=IDE_PORT)
-        raise AtelierError(Code.VALIDATION_ERROR, told, field="port", value=port)
+        raise invalid("alias.port", "port", port=port, ide=IDE_PORT, value=port)
     return port
 
 
@@ -66,7 +65,7 @@ def check_user(user: str) -> str:
     """The user name for basic auth: 1-64 printable characters without a colon."""
     low, high = USER_LENGTH
     if not low <= len(user) <= high or not user.isprintable() or ":" in user:
-        raise invalid("user", "alias.user", low=low, high=high)
+        raise invalid("alias.user", "user", low=low, high=high)
     return user
 
 

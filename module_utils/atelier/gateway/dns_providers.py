@@ -52,19 +52,19 @@ def check_provider(provider: str, names: Collection[str]) -> None:
     """Raises VALIDATION_ERROR if lego cannot use the provider, or variables of these names. Which others the provider
     needs is checked by lego, except for those of AWS, which it does not know."""
     if provider in _PROGRAMS:
-        raise invalid(PROVIDER, "acme.provider_program", provider=provider)
+        raise invalid("acme.provider_program", PROVIDER, provider=provider)
     if provider in _NOT_BUILT:
-        raise invalid(PROVIDER, "acme.provider", provider=provider)
+        raise invalid("acme.provider", PROVIDER, provider=provider)
     for name in sorted(names):
         if not _NAME.fullmatch(name):
-            raise invalid(VARIABLES, "acme.variable_name", name=name[:40])
+            raise invalid("acme.variable_name", VARIABLES, name=name[:40])
         if name.endswith("_FILE") or name in _ELSEWHERE:
-            raise invalid(VARIABLES, "acme.variable_elsewhere", name=name)
+            raise invalid("acme.variable_elsewhere", VARIABLES, name=name)
     given = [name for name in _OF_AWS if name in names]
     missing = [name for name in AWS_KEYS if name not in names]
     # Without any, a machine of Amazon's may have a role that allows it.
     if given and missing:
-        raise invalid(VARIABLES, "acme.missing", provider=provider, names=",".join(missing))
+        raise invalid("acme.missing", VARIABLES, provider=provider, names=",".join(missing))
 
 
 def credentials(variables: Mapping[str, Any], folder: str) -> Credentials:
