@@ -16,7 +16,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import CONTROLLER, GIB, Node, Site
 from atelier.containers import engines
 from atelier.containers.context import Context
-from atelier.containers.engines import Engines, route_to
+from atelier.containers.engines import Engines
 from atelier.containers.seat_http import DIRECT
 from atelier.database.placement import Machine
 from atelier.engine import departures
@@ -87,9 +87,10 @@ def test_labels_are_those_of_the_inventory(tmp_path: Path, opened: Engines) -> N
 
 
 def test_a_machine_that_the_inventory_lost_is_named(tmp_path: Path) -> None:
-    assert route_to(three(tmp_path), "alpha") is DIRECT
+    made = Engines(three(tmp_path))
+    assert made.route("alpha") is DIRECT
     with pytest.raises(AtelierError) as error:
-        route_to(three(tmp_path), "gone")
+        made.route("gone")
     assert "gone" in refused(error, Code.NODE_UNAVAILABLE, "site.nodes")
 
 

@@ -385,7 +385,7 @@ def test_a_later_start_or_move_ends_what_was_left_to_finish(
         monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
         installed.machines.all[CONTROLLER].images["sha256:template"] = "sha256:template"
         monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
-        monkeypatch.setattr(moves, "carry_git_files", lambda *_: None)
+        monkeypatch.setattr(moves, "git_files", lambda *_: {})
         # It is killed, with the seat's work in a container that never ran.
         monkeypatch.setattr(moves, "start_seat", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -402,7 +402,7 @@ def movable(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> Install
     monkeypatch.setattr(moves, "snapshot", lambda *_, **__: nullcontext(Image("sha256:1", ["one"], (), {})))
     monkeypatch.setattr(moves, "image_at", lambda *_: "sha256:template")
     monkeypatch.setattr(moves, "find_secrets", lambda *_: [])
-    monkeypatch.setattr(moves, "carry_git_files", lambda *_: None)
+    monkeypatch.setattr(moves, "git_files", lambda *_: {})
     installed.machines.all["beta"].images["sha256:template"] = "sha256:template"
     return installed
 

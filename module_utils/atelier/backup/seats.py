@@ -16,9 +16,9 @@ from secrets import token_hex
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER, MIB, Workspace
-from ..containers.container import SNAPSHOT_LABEL, discard_container, put_ide_config, seat_spec
+from ..containers.container import SNAPSHOT_LABEL, discard_container, put_config, put_ide_config, seat_spec
 from ..containers.context import NodeContext
-from ..containers.git_provisioning import git_files, put_git_files
+from ..containers.git_provisioning import git_files
 from ..containers.snapshots import SECRETS_LABEL, check_size, check_source, must_flatten, paused_for_copy, recover
 from ..engine.machine import free_on
 from ..engine.models import Container, Image, Size
@@ -165,4 +165,4 @@ def make_seat_again(context: NodeContext, row: Workspace, image: str, work: Path
         discard_container(context, row)
         context.engine.create_from_copy(seat_spec(context, row, image, name), _below(image), SECRETS_LABEL)
         put_ide_config(context, row)
-        put_git_files(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})
+        put_config(context, row, {file.name: file.read_bytes() for file in entries(seat_folder(work, row.id))})

@@ -26,7 +26,7 @@ from .seat_http import DIRECT, SeatResponse, SeatRoute
 # The IDE's configuration is in a volume: it survives restarts, and no commit of the container can contain it.
 CONFIG_FOLDER = "/etc/code-server"
 SNAPSHOT_LABEL = "atelier.snapshot"
-CONFIG_GID = 1000  # the user coder, who may read the configuration but not change it
+_CONFIG_GID = 1000  # the user coder
 STOPPED = ("created", "exited")
 _POLL_SECONDS = 0.05
 _ALIVE_CHECK_SECONDS = 1.0
@@ -36,7 +36,7 @@ _LOG_LINES = 15
 _LOG_LENGTH = 4000
 
 
-def make_seat(context: NodeContext, workspace: Workspace, image: str, fill: Callable[[], None] = lambda: None) -> None:
+def make_seat(context: NodeContext, workspace: Workspace, image: str, fill: Callable[[], None]) -> None:
     """Creates, starts and awaits the container of a row, fills it, and marks the row ``running``.
 
     Until then it is ``creating``, also if it existed before and its container is gone, so an interrupted attempt is
@@ -107,7 +107,7 @@ def remove_container(context: NodeContext, name: str) -> None:
 
 def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
     """The labels from which a lost database can be rebuilt. No secrets: everybody who may call Docker reads labels."""
-    labels = {
+    labels: dict[str, str | None] = {
         "atelier.instance": context.site.instance,
         "atelier.workspace": workspace.id,
         "atelier.name": workspace.name,
@@ -117,39 +117,33 @@ def labels_of(context: NodeContext, workspace: Workspace) -> dict[str, str]:
         "atelier.cpus": workspace.limits.cpus,
         "atelier.created_at": workspace.created_at,
         "atelier.owner": workspace.owner,
-    }
-    optional = {
         "atelier.group": workspace.group,
         "atelier.cloned_from": workspace.cloned_from,
         "atelier.git_url": workspace.git_url,
         "atelier.repository": workspace.repository,
         "atelier.node_labels": workspace.node_labels or None,
     }
-    return labels | {key: value for key, value in optional.items() if value is not None}
-
-
-def ide_config(password_hash: str | None, sessions: str = "") -> bytes:
-    """code-server's configuration file: how to let people in.
-
-    The value of its session cookie is the hash. ``sessions`` is part of the cookie's name, so changing it invalidates
-    old cookies, even if the password stays.
-    """
-    if password_hash is None:
-        return b"auth: none\ncert: false\n"
-    suffix = f"cookie-suffix: {sessions}\n" if sessions else ""
-    return f'auth: password\nhashed-password: "{password_hash}"\n{suffix}cert: false\n'.encode()
+    return {key: value for key, value in labels.items() if value is not None}
 
 
 def put_ide_config(context: NodeContext, workspace: Workspace) -> None:
-    """Writes the configuration from the row's password hash. A running IDE reads it when it starts."""
-    file = File(
-        path=PurePosixPath(CONFIG_FOLDER, "config.yaml"),
-        data=ide_config(workspace.password_hash, workspace.sessions),
-        uid=0,
-        gid=CONFIG_GID,
-        mode=0o640,
-    )
-    context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, [file])
+    """Writes code-server's configuration from the row's password hash. A running IDE reads it when it starts.
+
+    The value of its session cookie is the hash. The row's ``sessions`` are part of the cookie's name, so changing them
+    invalidates old cookies, even if the password stays.
+    """
+    config = "auth: none\ncert: false\n"
+    if workspace.password_hash is not None:
+        suffix = f"cookie-suffix: {workspace.sessions}\n" if workspace.sessions else ""
+        config = f'auth: password\nhashed-password: "{workspace.password_hash}"\n{suffix}cert: false\n'
+    put_config(context, workspace, {"config.yaml": config.encode()})
+
+
+def put_config(context: NodeContext, workspace: Workspace, files: Mapping[str, bytes]) -> None:
+    """Writes these files beside the IDE's configuration, where the seat's user may read but not change them."""
+    owned = [File(PurePosixPath(CONFIG_FOLDER, name), data, 0, _CONFIG_GID, 0o640) for name, data in files.items()]
+    if owned:
+        context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, owned)
 
 
 def restart_seat(context: NodeContext, workspace: Workspace) -> None:
@@ -165,12 +159,8 @@ def restart_seat(context: NodeContext, workspace: Workspace) -> None:
     after = context.engine.inspect(name)
     # Docker's own record, which the seat cannot change.
     if before is None or after is None or after.started_at == before.started_at:
-        raise AtelierError(
-            Code.CONTAINER_CREATE_FAILED,
-            Message("not_restarted", name=workspace.name),
-            workspace=workspace.id,
-            container=name,
-        )
+        why = Message("not_restarted", name=workspace.name)
+        raise AtelierError(Code.CONTAINER_CREATE_FAILED, why, workspace=workspace.id, container=name)
     await_ide(context, workspace)
 
 
@@ -188,7 +178,7 @@ def await_ide(context: NodeContext, workspace: Workspace) -> None:
     name = context.site.container_name(workspace.id)
 
     def still_up() -> bool:
-        container = context.engine.inspect(name)
+        container = container_of(context, workspace)
         return container is not None and container.status == "running"
 
     if answers_in_time(workspace.address, context.ready_timeout, still_up, context.route):
@@ -196,9 +186,8 @@ def await_ide(context: NodeContext, workspace: Workspace) -> None:
     log = last_of(context.engine.logs(name, _LOG_LINES), _LOG_LENGTH)
     why = Message("ide_silent", name=workspace.name, seconds=context.ready_timeout)
     context.store.update(workspace.id, status=Status.ERROR, error=why)
-    raise AtelierError(
-        Code.IDE_NOT_READY, Message("ide_silent_log", why=why, log=log), workspace=workspace.id, container=name
-    )
+    with_log = Message("ide_silent_log", why=why, log=log)
+    raise AtelierError(Code.IDE_NOT_READY, with_log, workspace=workspace.id, container=name)
 
 
 def answers_in_time(address: str, timeout: float, still_up: Callable[[], bool], route: SeatRoute = DIRECT) -> bool:

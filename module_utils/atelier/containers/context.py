@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..common.errors import AtelierError, Code
 from ..common.locks import Locks
 from ..common.messages import id_of
-from ..common.models import CONTROLLER, Node, Site, Workspace
+from ..common.models import CONTROLLER, Site, Workspace
 from ..database.workspace_store import WorkspaceStore
 from ..egress.clients import write_client_map
 from ..engine.client import Engine
+from ..engine.several import ask_all
 from ..gateway.aliases import alias_routes
 from ..gateway.haproxy import Gateway
 from ..gateway.port_access import port_routes
@@ -24,7 +24,6 @@ from .seat_http import SeatRoute
 
 # Called with a step, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -61,32 +60,23 @@ class Context:
 
     def on(self, node: str = CONTROLLER) -> NodeContext:
         """Raises NODE_UNAVAILABLE, as ``at``."""
-        common = {field.name: getattr(self, field.name) for field in fields(Context)}
-        return NodeContext(**common, node=node, engine=self.engines.of(node), route=self.engines.route(node))
+        at_node = {"node": node, "engine": self.engines.of(node), "route": self.engines.route(node)}
+        return NodeContext(**vars(self) | at_node)
 
     def everywhere(self) -> list[NodeContext]:
         """The installation on each of its machines that answers, the controller first."""
-
-        def opened(node: Node) -> NodeContext | None:
-            with suppress(AtelierError):
-                return self.on(node.name)
-            return None
-
-        return [self.on(), *filter(None, _side_by_side(opened, self.site.nodes))]
+        opened, _ = ask_all([node.name for node in self.site.nodes], self.on)
+        return [self.on(), *opened.values()]
 
     def at_each(self, work: Callable[[NodeContext], T]) -> list[T]:
         """Runs ``work`` for all machines in parallel; returns the results of those that answered throughout, the
         controller's first."""
-
-        def attempt(here: NodeContext) -> list[T]:
-            try:
-                return [work(here)]
-            except AtelierError as error:
-                if error.code is not Code.NODE_UNAVAILABLE:
-                    raise
-                return []
-
-        return [found for each in _side_by_side(attempt, self.everywhere()) for found in each]
+        contexts = {here.node: here for here in self.everywhere()}
+        found, failures = ask_all(list(contexts), lambda node: work(contexts[node]))
+        for error in failures.values():
+            if error.code is not Code.NODE_UNAVAILABLE:
+                raise error
+        return list(found.values())
 
     def cpus(self) -> int:
         """Number of cores of all machines that answer, at least 1, as a measure for parallel work."""
@@ -114,13 +104,6 @@ class Context:
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
         self.ports.sync(lambda: port_routes(self.store))
-
-
-def _side_by_side(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    if len(items) <= 1:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(len(items)) as pool:
-        return list(pool.map(work, items))
 
 
 def node_routes(store: WorkspaceStore) -> dict[str, str]:

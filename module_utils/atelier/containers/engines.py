@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -30,8 +29,6 @@ class Engines:
         self._site = site
         self._patience = patience
         self._opened: dict[str, Engine] = {}
-        self._routes: dict[str, SeatRoute] = {}
-        self._lock = threading.Lock()
         self._members: dict[str, SwarmNode] = {}
         self._asked_at = -_STATE_SECONDS
         self._departures = Departures(self._id_at)
@@ -56,13 +53,9 @@ class Engines:
             return engine.swarm_id()
 
     def _open(self, node: str) -> Engine:
-        # Do not hold the lock while connecting: a machine that does not answer must not block the others.
+        # Without a lock while connecting: a machine that does not answer must not block the others.
         engine = self._opened.get(node)
-        if engine is None:
-            engine = open_engine(self._site, node, patience=self._patience)
-            with self._lock:
-                engine = self._opened.setdefault(node, engine)
-        return engine
+        return engine or self._opened.setdefault(node, open_engine(self._site, node, patience=self._patience))
 
     def down(self) -> set[str]:
         """The machines that are down or removed according to Docker Swarm, up to two seconds old. ``unknown``, the
@@ -84,9 +77,11 @@ class Engines:
 
     def route(self, node: str) -> SeatRoute:
         """The route to the machine's seats. Raises NODE_UNAVAILABLE for one that is not in the inventory."""
-        if node not in self._routes:
-            self._routes[node] = route_to(self._site, node)
-        return self._routes[node]
+        gateway = "" if node == CONTROLLER else _known(self._site, node).gateway
+        if not gateway:
+            return DIRECT
+        host, _, port = gateway.rpartition(":")
+        return SeatRoute(node, (host, int(port)), ClientCertificate.of(self._site.pki, "gateway-client").tls())
 
     def machines(self) -> list[Machine] | None:
         """The machines that are ready and active for new workspaces; None on a single machine."""
@@ -139,15 +134,6 @@ def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS
     secured = found.engine_url.startswith("https:")
     certificate = ClientCertificate.of(site.pki, "engine-client") if secured else None
     return Engine(found.engine_url, patience=patience, node=node, certificate=certificate)
-
-
-def route_to(site: Site, node: str) -> SeatRoute:
-    """The controller's route to the machine's seats. Raises NODE_UNAVAILABLE for one that is not in the inventory."""
-    gateway = "" if node == CONTROLLER else _known(site, node).gateway
-    if not gateway:
-        return DIRECT
-    host, _, port = gateway.rpartition(":")
-    return SeatRoute(node, (host, int(port)), ClientCertificate.of(site.pki, "gateway-client").tls())
 
 
 def _known(site: Site, name: str) -> Node:

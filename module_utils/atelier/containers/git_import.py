@@ -14,7 +14,7 @@ from ..common.models import Status, Workspace
 from ..common.plain_text import last_of
 from ..engine.models import File
 from ..git.urls import GitAccess
-from .container import CONFIG_FOLDER, CONFIG_GID
+from .container import CONFIG_FOLDER, put_config
 from .context import NodeContext
 from .save_work import cause
 
@@ -41,7 +41,7 @@ def fetch(context: NodeContext, workspace: Workspace, access: GitAccess | None, 
     parts = urlsplit(workspace.git_url)
     origin = f"{parts.scheme.lower()}://{parts.netloc}"
     order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
-    with _access_in_seat(context, name, access):
+    with _access_in_seat(context, workspace, access):
         code, output = _fetched(context, name, order, seconds + _MOVE_SECONDS)
     if code == 0:
         context.store.update(workspace.id, git_pending=None)
@@ -65,14 +65,15 @@ def _fetched(context: NodeContext, container: str, order: Sequence[str], seconds
 
 
 @contextmanager
-def _access_in_seat(context: NodeContext, container: str, access: GitAccess | None) -> Iterator[None]:
+def _access_in_seat(context: NodeContext, workspace: Workspace, access: GitAccess | None) -> Iterator[None]:
     """Puts the file with user and token, which git reads, into the seat for the block."""
     if access is None:
         yield
         return
+    container = context.site.container_name(workspace.id)
     data = f"username={access.user}\npassword={access.token}\n".encode()
     try:
-        context.engine.put(container, CONFIG_FOLDER, [File(_ACCESS_FILE, data, uid=0, gid=CONFIG_GID, mode=0o640)])
+        put_config(context, workspace, {_ACCESS_FILE.name: data})
         yield
     finally:
         # Empty it first: the seat may prevent every program from starting. If the engine is gone, the seat and its

@@ -6,21 +6,20 @@ in the volume that no commit contains and, for git, on the seat's tmpfs; it is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, Workspace
 from ..common.plain_text import last_of, on_one_line
-from ..engine.models import File
 from ..git.client import Credential, Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
-from .container import CONFIG_FOLDER, CONFIG_GID
+from .container import CONFIG_FOLDER, put_config
 from .context import Context, NodeContext
 from .save_work import cause, seat_email
 
@@ -52,7 +51,7 @@ def repository_for(
         yield lambda: None
     elif context.site.git is None:
         # No message if it was pushed before the git server was disabled.
-        problem = None if workspace.repository else not_installed(workspace)
+        problem = None if workspace.repository else Message("no_git_server_for", name=workspace.name)
         yield lambda: context.store.update(workspace.id, git_problem=problem)
     else:
         with ThreadPoolExecutor(1) as beside:
@@ -68,7 +67,8 @@ def _push(context: NodeContext, workspace: Workspace, promise: Future[Grant], re
         # Not an error of git: the creation itself is interrupted.
         if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
             raise
-        context.store.update(workspace.id, git_problem=problem_of(workspace, error))
+        id = "no_repository" if workspace.cloned_from is None else "on_main"
+        context.store.update(workspace.id, git_problem=Message(id, name=workspace.name, said=error.message))
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,8 @@ def renew_credential(context: NodeContext, workspace: Workspace, *, failed: str 
         context.store.update(workspace.id, git_problem=None)
 
 
-def carry_git_files(here: NodeContext, there: NodeContext, workspace: Workspace) -> None:
-    """Copies the seat's git settings and its credential, which no image contains, into its container on another
-    machine."""
-    put_git_files(there, workspace, git_files(here, workspace))
-
-
 def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
-    """The seat's git settings and its credential, by the names of their files."""
+    """The seat's git settings and its credential, which no image contains, by the names of their files."""
     name, found = context.site.container_name(workspace.id), {}
     for file in _GIT_FILES:
         archive = context.engine.read(name, f"{CONFIG_FOLDER}/{file}", _LARGEST_GIT_FILE, lambda _: False)
@@ -131,13 +125,6 @@ def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
         if content is not None:
             found[file] = content
     return found
-
-
-def put_git_files(context: NodeContext, workspace: Workspace, contents: Mapping[str, bytes]) -> None:
-    """Writes the files that ``git_files`` returned into the seat's container."""
-    if contents:
-        files = [_git_file(name, content) for name, content in contents.items()]
-        context.engine.put(context.site.container_name(workspace.id), CONFIG_FOLDER, files)
 
 
 def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
@@ -159,23 +146,16 @@ def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, resto
 
 
 def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -> None:
-    contents = (seat_gitconfig(context, workspace), _answer(granted.credential))
-    put_git_files(context, workspace, dict(zip(_GIT_FILES, contents, strict=True)))
-
-
-def _git_file(name: str, content: bytes) -> File:
-    return File(PurePosixPath(CONFIG_FOLDER, name), content, 0, CONFIG_GID, 0o640)
-
-
-def problem_of(workspace: Workspace, error: AtelierError) -> str:
-    """The message about a workspace without a repository or without its own branch."""
-    if workspace.cloned_from is not None:
-        return Message("on_main", name=workspace.name, said=error.message)
-    return Message("no_repository", name=workspace.name, said=error.message)
-
-
-def not_installed(workspace: Workspace) -> str:
-    return Message("no_git_server_for", name=workspace.name)
+    """Writes git's settings, which the image's own include (the user's go before them), and the credential as git's
+    helper in the seat prints it."""
+    server = f"http://{GIT_HOST}:{require_git(context.site).seat_port}"
+    # proactiveAuth: git need not be refused once before it asks the helper.
+    settings = (
+        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(context, workspace)}\n"
+        f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
+    )
+    credential = f"username={granted.credential.user}\npassword={granted.credential.token}\n"
+    put_config(context, workspace, dict(zip(_GIT_FILES, (settings.encode(), credential.encode()), strict=True)))
 
 
 def end_access(context: Context, workspace_id: str) -> str | None:
@@ -191,16 +171,6 @@ def end_access(context: Context, workspace_id: str) -> str | None:
         return Message("git.access_left", workspace=workspace_id, why=error.message)
     context.store.revoked(workspace_id)
     return None
-
-
-def seat_gitconfig(context: Context, workspace: Workspace) -> bytes:
-    """Git's settings of one seat, which the image's own include. The user's go before them."""
-    server = f"http://{GIT_HOST}:{require_git(context.site).seat_port}"
-    # proactiveAuth: git need not be refused once before it asks the helper.
-    return (
-        f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(context, workspace)}\n"
-        f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
-    ).encode()
 
 
 def _own_repository(context: Context, forge: Forge, workspace: Workspace) -> str:
@@ -241,8 +211,3 @@ def _is_unused(context: Context, forge: Forge, workspace: Workspace, branch: str
         for other in context.store.all()
         if other.repository == workspace.repository and other.id != workspace.id
     )
-
-
-def _answer(credential: Credential) -> bytes:
-    """The output of the seat's credential helper for git."""
-    return f"username={credential.user}\npassword={credential.token}\n".encode()

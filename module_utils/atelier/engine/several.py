@@ -13,17 +13,18 @@ T = TypeVar("T")
 
 
 def ask_all(nodes: Sequence[str], ask: Callable[[str], T]) -> tuple[dict[str, T], dict[str, AtelierError]]:
-    """The answers by machine, and why the others gave none. Lasts as long as the slowest of them."""
-    answers: dict[str, T] = {}
-    failures: dict[str, AtelierError] = {}
+    """The answers by machine, in the order of ``nodes``, and why the others gave none. Lasts as long as the slowest of
+    them."""
 
-    def note(node: str) -> None:
+    def attempt(node: str) -> T | AtelierError:
         try:
-            answers[node] = ask(node)
+            return ask(node)
         except AtelierError as error:
-            failures[node] = error
+            return error
 
-    if nodes:
-        with ThreadPoolExecutor(min(len(nodes), _AT_ONCE)) as threads:
-            list(threads.map(note, nodes))
-    return answers, failures
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        # One is asked in the caller's thread.
+        answers = threads.map(attempt, nodes) if len(nodes) > 1 else map(attempt, nodes)
+        found = dict(zip(nodes, answers, strict=True))
+    failures = {node: each for node, each in found.items() if isinstance(each, AtelierError)}
+    return {node: each for node, each in found.items() if not isinstance(each, AtelierError)}, failures

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from ..common.errors import AtelierError, Code, faults_of
 from ..common.messages import Message
 from ..common.models import Status, Workspace
-from ..containers.container import discard_container, remove_container, seat_spec, start_seat
+from ..containers.container import discard_container, put_config, remove_container, seat_spec, start_seat
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
-from ..containers.git_provisioning import carry_git_files
+from ..containers.git_provisioning import git_files
 from ..containers.held_secrets import find_secrets
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import recover, snapshot
@@ -106,7 +106,7 @@ def _move(here: NodeContext, there: NodeContext, row: Workspace) -> None:
             secrets = [secret.original() for secret in find_secrets(here.engine, container.id, row.name)]
             if secrets:
                 there.engine.put(name, "/", secrets)
-            carry_git_files(here, there, row)
+            put_config(there, row, git_files(here, row))
         # The machine had room before its files traveled; others may have taken it meanwhile.
         here.store.relocate(row.id, there.node, here.engines.memory())
     except Exception as error:

@@ -24,7 +24,7 @@ from ..containers.container import (
 from ..containers.context import Context, NodeContext
 from ..containers.distribution import image_at
 from ..containers.git_import import fetch
-from ..containers.git_provisioning import end_access, not_installed, repository_for
+from ..containers.git_provisioning import end_access, repository_for
 from ..containers.node_lists import ready_proxy
 from ..containers.snapshots import forget_snapshot, recover, was_interrupted
 from ..containers.template_images import TemplateImages
@@ -354,7 +354,7 @@ def _git_warnings(context: Context, desired: WorkspaceSpec, workspace: Workspace
     if workspace is None or desired.state is WorkspaceState.ABSENT:
         return []
     if desired.git_repo and context.site.git is None and not workspace.repository:
-        return [not_installed(workspace)]
+        return [Message("no_git_server_for", name=workspace.name)]
     return [workspace.git_problem] if workspace.git_problem else []
 
 
