@@ -305,7 +305,7 @@ def test_a_claim_starts_the_seat_before_it_is_opened(stage: Stage) -> None:
         row = stage.store.get(id=stage.id)
         wake_early(stage.services, row, PERSON)
         wake_early(stage.services, row, PERSON)
-        await reached(lambda: stage.begun, "its start")
+        await reached(lambda: stage.begun and not stage.services.wakes.ids(), "it runs")
         return await stage.visit()
 
     assert asyncio.run(day()) == 204
