@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import replace
@@ -24,9 +22,9 @@ from .pipe import Pipe
 from .providers import Provider, find_provider, parse_providers
 from .redact import secrets_of
 from .settings import Settings
+from .timestamps import now_ms
 from .workspaces import Workspaces
 
-_log = logging.getLogger("atelier_recorder")
 _EXCHANGE = "atelier.exchange"
 _SOCKET = "atelier.socket"
 # A valid name has at most 253 characters; a longer one stays invalid even when cut to this length.
@@ -147,7 +145,7 @@ class Recorder:
             exchange.call = replace(
                 exchange.call,
                 status=flow.response.status_code,
-                first_byte=int(time.time() * 1000),
+                first_byte=now_ms(),
                 response_encoding=flow.response.headers.get("content-encoding", ""),
                 response_type=flow.response.headers.get("content-type", "").lower(),
             )
@@ -175,13 +173,13 @@ class Recorder:
         number = flow.metadata.get(_SOCKET)
         if number is not None:
             message = flow.websocket.messages[-1]
-            self._pipe.send(SocketMessage(number, message.from_client, int(time.time() * 1000), message.content))
+            self._pipe.send(SocketMessage(number, message.from_client, now_ms(), message.content))
         flow.websocket.messages.clear()  # mitmproxy would keep them all until the end
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         number = flow.metadata.pop(_SOCKET, None)
         if number is not None:
-            self._pipe.send(SocketClosed(number, int(time.time() * 1000)))
+            self._pipe.send(SocketClosed(number, now_ms()))
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         flow.messages.clear()  # as above
@@ -189,7 +187,7 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------------------
     def _count(self, flow: http.HTTPFlow) -> None:
         host = flow.request.host[:_LONGEST_HOST]
-        self._pipe.send(DomainSeen(flow.client_conn.peername[0], host, int(time.time() * 1000)))
+        self._pipe.send(DomainSeen(flow.client_conn.peername[0], host, now_ms()))
 
     def _provider_of(self, flow: http.HTTPFlow) -> Provider | None:
         """The provider that a workspace calls here; None for other traffic."""

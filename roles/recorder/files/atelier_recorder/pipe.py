@@ -15,6 +15,7 @@ from pathlib import Path
 from .body_buffer import Budget
 from .exchange import Exchange
 from .messages import Message, weight
+from .timestamps import now_ms
 
 # Small messages that may wait; when the writer is that far behind, further ones are lost rather than memory.
 _MOST_WAITING = 100_000
@@ -65,15 +66,15 @@ class Pipe:
                 break
             if isinstance(item, tuple):
                 exchange, ended, error = item
-                self._write(exchange.seen(_now(), final=True, ended=ended, error=error))
+                self._write(exchange.seen(now_ms(), final=True, ended=ended, error=error))
                 exchange.release()
             elif item is not None:
                 self._write(item)  # type: ignore[arg-type]
                 self._budget.give(weight(item))  # type: ignore[arg-type]
             if time.monotonic() >= next_tick:
                 for exchange in self._open_exchanges():
-                    if exchange.is_due(_now()):
-                        self._write(exchange.seen(_now(), final=False))
+                    if exchange.is_due(now_ms()):
+                        self._write(exchange.seen(now_ms(), final=False))
                 next_tick = time.monotonic() + _TICK_SECONDS
         self._close()
 
@@ -103,7 +104,3 @@ class Pipe:
             writer.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             writer.kill()
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -19,11 +19,14 @@ from .records import call_record, slow_record
 from .sessions import Session
 from .settings import Settings, read_settings
 from .store import Store
+from .timestamps import now_ms
 from .turns import Turns
 from .workspaces import Workspaces
 
 _TICK_SECONDS = 0.5
 _SWEEP_SECONDS = 3600
+# Maximum messages that are read before one is processed.
+_AT_ONCE = 10_000
 # Maximum time for the work at the end; the proxy waits a few seconds longer.
 _END_SECONDS = 5
 # Interval for writing an incomplete WebSocket answer (ms), and maximum time for all of them at once.
@@ -157,22 +160,25 @@ def main() -> None:
     next_tick, is_open = 0.0, True
     while is_open:
         wait = 0 if turns else max(next_tick - time.monotonic(), 0)
-        # All that came since: who comes next is decided among them.
-        while is_open and pipe.poll(wait):
+        # Most of what came since: who comes next is decided among them.
+        for _ in range(_AT_ONCE):
+            if not pipe.poll(wait):
+                break
             try:
                 turns.add(pipe.recv())
                 wait = 0
             except (OSError, EOFError):
                 is_open = False
+                break
         if turns:
             _take_next(writer, turns)
         if time.monotonic() >= next_tick:
-            writer.tick(int(time.time() * 1000))
+            writer.tick(now_ms())
             next_tick = time.monotonic() + _TICK_SECONDS
     deadline = time.monotonic() + _END_SECONDS
     while turns and time.monotonic() < deadline:
         _take_next(writer, turns)
-    writer.end(int(time.time() * 1000))
+    writer.end(now_ms())
 
 
 def _take_next(writer: Writer, turns: Turns) -> None:
