@@ -40,8 +40,24 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def new_user(
+    store: Store, name: str, email: str, password: str, *, is_admin: bool = False, restricted: bool = False
+) -> int:
+    """Creates a user; returns its id. Raises Taken."""
+    values = {
+        "name": name,
+        "lower_name": name.lower(),
+        "email": email,
+        "password_hash": hash_secret(password),
+        "is_admin": int(is_admin),
+        "restricted": int(restricted),
+        "created_at": now(),
+    }
+    return store.insert("users", values)
+
+
 def new_token(store: Store, user_id: int, name: str, scopes: list[str]) -> tuple[int, str]:
-    """Creates a token; returns its id and the token itself, which is not stored."""
+    """Creates a token; returns its id and the token itself, which is not stored. Raises Taken."""
     token = secrets.token_hex(20)
     values = {
         "user_id": user_id,

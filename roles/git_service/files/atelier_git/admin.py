@@ -7,7 +7,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from . import names, serializers
-from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token
+from .accounts import SCOPES, SHORTEST_PASSWORD, hash_secret, new_token, new_user
 from .api import MISSING, Answer, Call
 from .store import Row, Taken, now
 
@@ -33,17 +33,9 @@ def create_user(call: Call) -> Answer:
             422, "[Username]: must be letters and digits, with single dashes, dots and underscores inside"
         )
     _check_password(password)
-    values = {
-        "name": name,
-        "lower_name": name.lower(),
-        "email": call.value("email", str, ""),
-        "password_hash": hash_secret(password),
-        "is_admin": 0,
-        "restricted": int(call.value("restricted", bool, False)),
-        "created_at": now(),
-    }
+    email, restricted = call.value("email", str, ""), call.value("restricted", bool, False)
     try:
-        call.store.insert("users", values)
+        new_user(call.store, name, email, password, restricted=restricted)
     except Taken as error:
         raise HTTPException(422, f"user already exists [name: {name}]") from error
     return 201, serializers.user(call.user(name), call.service.settings)

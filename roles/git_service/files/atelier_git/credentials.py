@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from .accounts import hash_secret, new_token
-from .store import Store, now
+from .accounts import hash_secret, new_token, new_user
+from .store import Store
 
 
 def renew(store: Store, owner: str, service: str) -> dict[str, dict[str, str]]:
@@ -38,9 +38,7 @@ def _administrator(store: Store, name: str, password: str) -> int:
     """The account's number, made if it is missing."""
     user = store.user(name)
     if user is None:
-        values = {"name": name, "lower_name": name.lower(), "email": f"{name}@owner.invalid", "is_admin": 1}
-        made = {"password_hash": hash_secret(password), "restricted": 0, "created_at": now()}
-        return store.insert("users", {**values, **made})
+        return new_user(store, name, f"{name}@owner.invalid", password, is_admin=True)
     sql = "UPDATE users SET password_hash = ?, is_admin = 1, restricted = 0 WHERE id = ?"
     store.run(sql, hash_secret(password), user["id"])
     store.run("DELETE FROM tokens WHERE user_id = ?", user["id"])

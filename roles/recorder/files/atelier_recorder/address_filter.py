@@ -25,34 +25,25 @@ class AddressFilter:
         self._allowed = [ip_network(network) for network in allowed]
 
     def client_allowed(self, address: str) -> bool:
-        try:
-            return _plain(address) in self._clients
-        except ValueError:
-            return False
+        client = _plain(address)
+        return client is not None and client in self._clients
 
     def destination_allowed(self, address: str) -> bool:
         """Whether this address, the result of name resolution, may be connected to."""
-        try:
-            target = _plain(address)
-        except ValueError:
-            return False
-        if any(target in network for network in self._refused):
+        target = _plain(address)
+        if target is None or any(target in network for network in self._refused):
             return False
         if any(target in network for network in self._allowed):
             return True
-        return target.is_global and not target.is_multicast and target not in _METADATA and not is_own(target)
+        return target.is_global and not target.is_multicast and target not in _METADATA and not _is_own(target)
 
 
 def is_literal(host: str) -> bool:
     """Whether the host is an address already, in a form that the resolver would not be asked about."""
-    try:
-        ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return _plain(host) is not None
 
 
-def is_own(address: IPv4Address | IPv6Address) -> bool:
+def _is_own(address: IPv4Address | IPv6Address) -> bool:
     """Whether this machine has the address: then the kernel would also send from it. No packet is sent for this."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -63,9 +54,12 @@ def is_own(address: IPv4Address | IPv6Address) -> bool:
         return False  # no way there at all, or no IPv6 here: connecting will say so
 
 
-def _plain(address: str) -> IPv4Address | IPv6Address:
-    """The address that packets really go to: IPv4 is unwrapped from the IPv6 forms that carry it."""
-    found = ip_address(address.strip("[]").partition("%")[0])
+def _plain(address: str) -> IPv4Address | IPv6Address | None:
+    """The address that packets really go to: IPv4 is unwrapped from the IPv6 forms that carry it. None for a name."""
+    try:
+        found = ip_address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
     if isinstance(found, IPv6Address):
         if found.ipv4_mapped is not None:
             return found.ipv4_mapped
