@@ -149,6 +149,13 @@ def exchanged(api: str, request: bytes, response: bytes, **more: Any) -> Exchang
     return Exchanged(**known | more)
 
 
+def opened(number: int = 1, address: str = "10.0.0.2", url: str = URL, secrets: tuple[str, ...] = ()) -> SocketOpened:
+    """A socket of the realtime API."""
+    return SocketOpened(
+        number, address, "openai-realtime", any_host=False, url=url, method="GET", secrets=secrets, started=1
+    )
+
+
 def recorded(api: str, response: str, request: object = None, **more: Any) -> dict[str, Any]:
     body = {"model": "asked", "messages": [], "input": "", "contents": []} if request is None else request
     found = call_record(exchanged(api, json.dumps(body).encode(), response.encode(), **more), iso(1000), 1 << 20)
@@ -256,7 +263,7 @@ def test_a_type_that_is_no_text_is_no_type(api: str) -> None:
         answer.feed({"type": "response.output_item.added", "item": {"type": kind}})
         answer.whole({"content": items, "output": items, "choices": items})
         _is_an_answer(answer.result())
-    session = Session(SocketOpened(1, "10.0.0.2", "openai-realtime", URL, ()), iso)
+    session = Session(opened(), iso)
     assert list(session.take(SocketMessage(1, True, 5, b'{"type": []}'))) == []
 
 
@@ -344,7 +351,7 @@ def test_values_up_to_where_they_break_off() -> None:
 def test_a_session_over_a_socket_is_one_conversation_for_each_answer() -> None:
     times = iter(range(100))
     session = Session(
-        SocketOpened(1, "10.0.0.2", "openai-realtime", "wss://x/v1/realtime?model=gpt-realtime", ()),
+        opened(url="wss://x/v1/realtime?model=gpt-realtime"),
         lambda at: iso(next(times)),
     )
 

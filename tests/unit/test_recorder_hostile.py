@@ -20,7 +20,7 @@ from atelier_recorder import writer as writer_module
 from atelier_recorder.body_buffer import Budget, Tee
 from atelier_recorder.deadline import TooSlow, limited
 from atelier_recorder.lookups import LOOKUPS, Lookups
-from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage, SocketOpened
+from atelier_recorder.messages import DomainSeen, SocketClosed, SocketMessage
 from atelier_recorder.pipe import Pipe
 from atelier_recorder.records import call_record
 from atelier_recorder.redact import redact as redact_values
@@ -29,7 +29,7 @@ from atelier_recorder.sessions import Session
 from atelier_recorder.settings import Limits, Settings
 from atelier_recorder.turns import BYTES_EACH, MOST_EACH, Turns
 from support import row
-from test_recorder_formats import exchanged
+from test_recorder_formats import exchanged, opened
 
 from tests.waiting import reached, still_waits
 
@@ -226,14 +226,14 @@ def test_long_addresses_and_credentials_count_as_what_they_take() -> None:
     secrets = ("s" * 200_000,)
     url = "wss://x/v1/realtime?" + "q" * 50_000
     empty = replace(exchanged("openai-chat", b"", b"", address="10.0.0.2"), secrets=secrets, url=url)
-    opened = SocketOpened(1, "10.0.0.3", "openai-realtime", url, secrets)
-    for message in (empty, opened):
+    socket = opened(1, "10.0.0.3", url, secrets)
+    for message in (empty, socket):
         turns = Turns()
         assert sum(turns.add(message) for _ in range(500)) * 250_000 <= BYTES_EACH
     budget = Budget(4 * MIB)
     pipe = Pipe(Path("/nonexistent"), budget, list)
     for _ in range(500):
-        pipe.send(opened)
+        pipe.send(socket)
     assert pipe._queue.qsize() * 250_000 <= 4 * MIB
     # A call's are held as long as its bodies are.
     budget = Budget(1000)
@@ -260,7 +260,7 @@ def test_who_is_slow_waits_for_the_others() -> None:
 def test_a_socket_s_end_is_never_lost_and_its_lost_beginning_is_all_of_it() -> None:
     turns = Turns()
     assert not turns.add(SocketMessage(7, True, 1, b"{}"))
-    turns.add(SocketOpened(8, "10.0.0.2", "openai-realtime", "wss://h/v1/realtime", ()))
+    turns.add(opened(8))
     for _ in range(MOST_EACH):
         turns.add(SocketMessage(8, True, 1, b"{}"))
     assert not turns.add(SocketMessage(8, True, 1, b"{}"))
@@ -280,7 +280,7 @@ def test_one_seat_has_a_quarter_of_the_memory_for_bodies() -> None:
 
 
 def test_a_session_s_settings_and_answers_are_bounded() -> None:
-    session = Session(SocketOpened(1, "10.0.0.2", "openai-realtime", "wss://x/v1/realtime", ()), str)
+    session = Session(opened(), str)
 
     def say(event: object, *, client: bool = True) -> list[dict[str, Any]]:
         return list(session.take(SocketMessage(1, client, 5, json.dumps(event).encode())))

@@ -19,7 +19,7 @@ from .exchange import Exchange
 from .lookups import LOOKUPS, Lookups
 from .messages import DomainSeen, Exchanged, SocketClosed, SocketMessage, SocketOpened, weight
 from .pipe import Pipe
-from .providers import Provider, find_provider, parse_providers
+from .providers import find_provider, parse_providers
 from .redact import secrets_of
 from .settings import Settings
 from .timestamps import now_ms
@@ -115,21 +115,9 @@ class Recorder:
             opened.discard(flow.request.host)  # the tunnel's first request was counted with it
         else:
             self._count(flow)
-        if flow.request.method != "POST" or not (provider := self._provider_of(flow)):
+        if flow.request.method != "POST" or not (call := self._begun(flow, Exchanged)):
             return
-        headers, url, address = flow.request.headers, flow.request.url, flow.client_conn.peername[0]
-        call = Exchanged(
-            number=next(self._numbers),
-            address=address,
-            api=provider.api,
-            any_host=provider.any_host,
-            url=url,
-            method=flow.request.method,
-            secrets=secrets_of(headers.items(multi=True), url),
-            started=int(flow.request.timestamp_start * 1000),
-            request_encoding=headers.get("content-encoding", ""),
-        )
-        request, response = (Tee(self._limits.max_conversation_bytes, self._budget, address) for _ in range(2))
+        request, response = (Tee(self._limits.max_conversation_bytes, self._budget, call.address) for _ in range(2))
         if not request.hold(weight(call)):
             return
         exchange = Exchange(flow.client_conn.id, call, request, response)
@@ -161,11 +149,9 @@ class Recorder:
 
     # --- WebSocket and others ---------------------------------------------------------------------------------------
     def websocket_start(self, flow: http.HTTPFlow) -> None:
-        if provider := self._provider_of(flow):
-            flow.metadata[_SOCKET] = number = next(self._numbers)
-            url = flow.request.url
-            secrets = secrets_of(flow.request.headers.items(multi=True), url)
-            self._pipe.send(SocketOpened(number, flow.client_conn.peername[0], provider.api, url, secrets))
+        if opened := self._begun(flow, SocketOpened):
+            flow.metadata[_SOCKET] = opened.number
+            self._pipe.send(opened)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
@@ -189,10 +175,23 @@ class Recorder:
         host = flow.request.host[:_LONGEST_HOST]
         self._pipe.send(DomainSeen(flow.client_conn.peername[0], host, now_ms()))
 
-    def _provider_of(self, flow: http.HTTPFlow) -> Provider | None:
-        """The provider that a workspace calls here; None for other traffic."""
-        found = find_provider(self._providers, flow.request.host, flow.request.path)
-        return found if found and self._workspaces.id_of(flow.client_conn.peername[0]) else None
+    def _begun(self, flow: http.HTTPFlow, kind: type[Exchanged]) -> Exchanged | None:
+        """A workspace's call of a provider, as far as its request's head tells; None for other traffic."""
+        request, address = flow.request, flow.client_conn.peername[0]
+        provider = find_provider(self._providers, request.host, request.path)
+        if provider is None or self._workspaces.id_of(address) is None:
+            return None
+        return kind(
+            number=next(self._numbers),
+            address=address,
+            api=provider.api,
+            any_host=provider.any_host,
+            url=request.url,
+            method=request.method,
+            secrets=secrets_of(request.headers.items(multi=True), request.url),
+            started=int(request.timestamp_start * 1000),
+            request_encoding=request.headers.get("content-encoding", ""),
+        )
 
     def _finish(self, exchange: Exchange, *, ended: bool = False, error: str | None = None) -> None:
         if self._exchanges.pop(exchange.call.number, None) is not None:

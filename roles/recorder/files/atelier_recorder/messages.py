@@ -43,12 +43,8 @@ class Exchanged:
 
 
 @dataclass(frozen=True)
-class SocketOpened:
-    number: int
-    address: str
-    api: str
-    url: str
-    secrets: tuple[str, ...]
+class SocketOpened(Exchanged):
+    """The request that opened a WebSocket."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,6 @@ def weight(message: Message) -> int:
     """Bytes in the message that a seat chose. Host names are cut before."""
     if isinstance(message, SocketMessage):
         return len(message.content)
-    if isinstance(message, Exchanged | SocketOpened):
-        bodies = len(message.request) + len(message.response) if isinstance(message, Exchanged) else 0
-        return bodies + len(message.url) + sum(map(len, message.secrets))
+    if isinstance(message, Exchanged):
+        return sum(map(len, (message.request, message.response, message.url, *message.secrets)))
     return 0

@@ -4,14 +4,14 @@ conversation."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .formats import new_parser, parse_request
 from .formats.common import StreamParser, as_dict, as_text, dicts, message
 from .formats.openai_responses import ENDS, parse_item
-from .messages import Exchanged, SocketMessage, SocketOpened
+from .messages import SocketMessage, SocketOpened
 from .plain_json import read_json
 from .records import record
 
@@ -119,15 +119,9 @@ class Session:
     def _record(self, turn: _Turn, at: int, *, incomplete: bool) -> dict[str, Any]:
         answer = turn.answer.result()
         answer["model"] = answer["model"] or turn.request["model"]
-        opened = self._opened
-        call = Exchanged(
-            number=opened.number,
-            address=opened.address,
-            api=opened.api,
-            any_host=False,
-            url=opened.url,
+        call = replace(
+            self._opened,
             method="WEBSOCKET",
-            secrets=opened.secrets,
             started=turn.started,
             first_byte=turn.first_byte,
             finished=at,

@@ -83,11 +83,11 @@ class Writer:
         if isinstance(message, DomainSeen):
             if workspace := self._workspaces.id_of(message.address):
                 self._domains.count(workspace, message.host, message.at)
-        elif isinstance(message, Exchanged):
-            self._take_call(message)
         elif isinstance(message, SocketOpened):
             if workspace := self._workspaces.id_of(message.address):
                 self._sessions[message.number] = Session(message, partial(self._store.allocate, workspace))
+        elif isinstance(message, Exchanged):
+            self._take_call(message)
         elif isinstance(message, SocketMessage):
             self._take_socket_message(message)
         elif closed := self._sessions.pop(message.number, None):  # a SocketClosed
