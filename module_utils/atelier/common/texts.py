@@ -21,8 +21,7 @@ TEXTS = {
     "ide_silent_log": "{why} Its last log lines:\n{log}\n",
     "ide_silent_log.remedy": "The container is kept for debugging. Then start or delete the workspace.",
     "not_restarted": "Docker did not restart the container of {name!r}.",
-    "not_restarted.remedy": "Stop and start the workspace: that ends all its processes and applies its present"
-    " password.",
+    "not_restarted.remedy": "Stop and start the workspace: that ends its processes and applies its present password.",
     "made_from_template": "The container of {name!r} was gone. It was re-created from its template {template!r}; files"
     " that were only in the old one are lost.",
     "release_failed": "Its release failed: {why}",
@@ -41,8 +40,7 @@ TEXTS = {
     "run_too_long": "The playbook took longer than {seconds:g} seconds and was ended.",
     "seats_failed": "{failed} of {count} workspaces failed; see the error of each.",
     "superseded_by_job": "The job was interrupted and is not repeated: a later job of the same kind has replaced it.",
-    "superseded_by_order": "The job was interrupted and is not repeated: the workspace has been started or stopped"
-    " since.",
+    "superseded_by_order": "The job was interrupted and is not repeated: the workspace was started or stopped since.",
     "superseded_by_password": "The job was interrupted and is not repeated: another password has been set since.",
     "task_failed": "The task failed without a message.",
     "task_said": "The task failed: {said}",
@@ -66,8 +64,7 @@ TEXTS = {
     "no_repository": "No repository was created for {name!r}: {said}",
     "not_all_files": "Git could not add all files: {said}",
     "not_cloned": "The repository {url} could not be cloned: {said}",
-    "not_cloned.remedy": "Correct the address or the credentials (git_username, git_token) and create the workspace"
-    " again.",
+    "not_cloned.remedy": "Correct the address or the credentials (git_username, git_token) and create it again.",
     "not_committable": "Git could not commit: {said}",
     "not_committed": "Nothing was committed: {said}",
     "not_pushed": "It could not be pushed: {said}",
@@ -108,8 +105,7 @@ TEXTS = {
     "made_fail": "{name!r} caused an internal error: {kind}.",
     "make_archive_smaller": "Delete files in the seat or raise the limit, then run this again.",
     "not_collected": "The work of {missing} of {total} workspaces is not in {folder}: {faults}.",
-    "not_collected.remedy": "Run workshop_collect first, again if needed, or pass -e collected=ignore to lose the"
-    " work.",
+    "not_collected.remedy": "Run workshop_collect, again if needed, or pass -e collected=ignore to lose the work.",
     "nothing_left": "Its container is gone; nothing can be collected.",
     "older_archive": "Its container is gone; this is the archive of {when}.",
     # Rehearsals.
@@ -130,8 +126,7 @@ TEXTS = {
     "seat_being_made": "Another run is creating the seat {name!r}.",
     "seat_being_made.remedy": "Wait for that run to end, then run this again.",
     "source_being_created": "The workspace {source!r} is still being created.",
-    "source_being_created.remedy": "Wait until it is running, then clone it. If its creation was interrupted, repeat"
-    " that first.",
+    "source_being_created.remedy": "Wait until it is running. If its creation was interrupted, repeat that first.",
     "name_taken": "The name {name!r} is already in use.",
     "name_taken.remedy": "Choose another, or delete the workspace that has it.",
     "name_of_another": "The name {name!r} is already in use by a workspace that is not a clone of {source!r}.",
@@ -148,8 +143,7 @@ TEXTS = {
     " was created from.",
     "clone_without_container.remedy": "Clone its source again with this name (the clone module's names), or delete it"
     " (state: absent).",
-    "not_changeable": "The {field} of {name!r} is {present} and cannot be changed to {wanted}: its files would be"
-    " lost.",
+    "not_changeable": "The {field} of {name!r} is {present} and cannot become {wanted}: its files would be lost.",
     "not_changeable.remedy": "Create another workspace, or delete this one first.",
     "memory_above_quota": "The memory {memory} exceeds the {most} MB allowed per workspace.",
     "memory_above_quota.remedy": "Request less, or raise atelier_memory_per_workspace_mb.",
@@ -202,13 +196,11 @@ TEXTS = {
     "no_addresses": "The network {subnet} has {free} free addresses; {count} are needed.",
     "no_addresses.remedy": "Delete workspaces, or give the installation a larger subnet.",
     "template_unknown": "Unknown template {template!r}.",
-    "template_unknown.remedy": "Known templates: {names}. To add one, put its folder into one of"
-    " atelier_template_dirs.",
+    "template_unknown.remedy": "Known templates: {names}. To add one, put its folder in one of atelier_template_dirs.",
     "template_failed": "The template {template!r} could not be built: {reason}.",
     "template_failed.remedy": "Fix the cause and try again.",
     "template_too_long": "The template {template!r} was not built within {seconds:g} seconds.",
-    "template_too_long.remedy": "Check that the package registries can be reached, or raise"
-    " atelier_template_build_seconds.",
+    "template_too_long.remedy": "Check that package registries are reachable, or raise atelier_template_build_seconds.",
     "template_disk_full": "The template {template!r} could not be built: Docker's disk is full.",
     "image_failed": "The image {image} could not be built: {reason}.",
     "image_failed.remedy": "Fix the cause and try again.",
@@ -238,8 +230,7 @@ TEXTS = {
     "upgrade.too_much.remedy": "Delete files in the workspace or raise the limit, then upgrade it again.",
     "upgrade.went_back": "{name!r} did not come up with the present image, and has its old container again: {why}",
     "upgrade.went_back.remedy": "Fix the image (./atelier up), then upgrade it again.",
-    "upgrade.not_back": "{name!r} came up neither with the present image nor with its old container again: {why}"
-    " {then}",
+    "upgrade.not_back": "{name!r} came up neither with the present image nor with its old container: {why} {then}",
     "upgrade.not_back.remedy": "No files are lost. Fix the second fault, then start it.",
     "snapshot.no_container": "The workspace {source!r} has no container to take a snapshot of.",
     "snapshot.no_container.remedy": "Re-create it (state: started), or clone another.",
@@ -303,8 +294,7 @@ TEXTS = {
     "not_compared.remedy": "Collect it again.",
     "registry_unusable": "The database {path} cannot be used: {why}.",
     "registry_unusable.remedy": "Check that the folder exists, is writable for this user and has free space.",
-    "newer_database": "The database was written by a newer Atelier: its schema is {version}, and this one knows"
-    " {known}.",
+    "newer_database": "A newer Atelier wrote the database: its schema is {version}, and this one knows {known}.",
     "newer_database.remedy": "Use the checkout that wrote it, or a newer one. To go back, see docs/upgrade.md.",
     "newer_installation": "Atelier {installed} is installed here (commit {commit}), and this checkout is the older"
     " {version}. Nothing was changed.",
@@ -354,8 +344,7 @@ TEXTS = {
     "backup.not_empty": "There is something else than a repository at {repository}, or one that lost files.",
     "backup.not_empty.remedy": "Name an empty folder or one that does not exist yet.",
     "backup.repository_full": "The repository {repository} has no space left.",
-    "backup.repository_full.remedy": "Free space there, or keep fewer backups (atelier_backup_keep), then run this"
-    " again.",
+    "backup.repository_full.remedy": "Free space, or keep fewer backups (atelier_backup_keep), then run this again.",
     "backup.locked": "Another program uses the repository {repository}: {said}",
     "backup.locked.remedy": "Wait for it to end. The lock of a program that was killed on another machine ends after"
     " 30 minutes.",
@@ -395,8 +384,7 @@ TEXTS = {
     "backup.newer": "The backup is of a newer Atelier ({version}).",
     "backup.newer.remedy": "Restore it with that version or a later one.",
     "backup.other_setting": "{name} is {here} here; the backup needs {there}.",
-    "backup.other_setting.remedy": "Use the settings of the installation that was saved: -e @site.yml, or -e"
-    " {name}=...",
+    "backup.other_setting.remedy": "Use the settings of the saved installation: -e @site.yml, or -e {name}=...",
     # Docker; `do.` is what it could not do.
     "docker.too_large": "{path} in {container} holds more than {limit} bytes.",
     "docker.read_too_long": "{path} in {container} could not be read within {seconds:g} seconds.",
@@ -532,8 +520,7 @@ TEXTS = {
     "acme.provider": "Debian's lego has no DNS provider {provider!r}.",
     "acme.provider.remedy": "Use one that roles/gateway/README.md lists, such as rfc2136, or delegate the name"
     " _acme-challenge of the domain to one by a CNAME record.",
-    "acme.provider_program": "The DNS provider {provider!r} runs a program or asks a person: lego's container has"
-    " neither.",
+    "acme.provider_program": "The provider {provider!r} runs a program or asks a person: lego's container has neither.",
     "acme.provider_program.remedy": "Use another, such as httpreq, which sends each record to a web address of yours.",
     "acme.variable_elsewhere": "The variable {name} refers to a file or a profile that lego's container does not have.",
     "acme.variable_elsewhere.remedy": "Set the variable that holds the value itself, such as GCE_SERVICE_ACCOUNT, or"
@@ -848,8 +835,7 @@ TEXTS = {
     "api.admin_password_missing.remedy": "Send WORKSHOP_ADMIN_PASSWORD as X-Admin-Password, as a Bearer token or as"
     " ?password=.",
     "api.token_missing": "This call needs a token.",
-    "api.token_missing.remedy": "Send it as Authorization: Bearer <token>; it is in the state folder, in the file"
-    " api/token.",
+    "api.token_missing.remedy": "Send it as Authorization: Bearer <token>; it is in the state folder's file api/token.",
     "api.token_wrong": "The token is wrong.",
     "api.token_wrong.remedy": "It is in the state folder, in the file api/token.",
     "api.foreign_host": "The Host of the request is not this platform's.",
@@ -913,8 +899,7 @@ TEXTS = {
     "drift.leftover_stored_snapshot.remedy": "Delete it.",
     "drift.unstored_checkpoint": "The checkpoint {tag} of {name!r} is not in the image registry.",
     "drift.unstored_checkpoint.remedy": "Push it.",
-    "drift.checkpoint_elsewhere": "The checkpoint {tag} of {name!r} is on another machine than {node}, where the"
-    " workspace is.",
+    "drift.checkpoint_elsewhere": "The checkpoint {tag} of {name!r} is on another machine than its workspace ({node}).",
     "drift.checkpoint_elsewhere.remedy": "Remove it there; the image registry has it.",
     "drift.registry_garbage": "The image registry has layers of deleted images.",
     "drift.registry_garbage.remedy": "Remove them.",
@@ -938,8 +923,7 @@ TEXTS = {
     "drift.leftover_snapshot.remedy": "Remove it.",
     "drift.leftover_volume": "The volume {volume} belongs to a workspace that is gone.",
     "drift.leftover_volume.remedy": "Remove it.",
-    "drift.leftover_git_access": "The workspace {id} is gone, and may still have access to the repository"
-    " {repository!r}.",
+    "drift.leftover_git_access": "The deleted workspace {id} may still have access to the repository {repository!r}.",
     "drift.leftover_git_access.remedy": "End it.",
     "drift.node_lists": "The machine {node} does not have the current whitelists.",
     "drift.node_lists.remedy": "Bring them there.",
@@ -952,23 +936,18 @@ TEXTS = {
     "attention.node_away": "The machine {node} does not answer: its workspaces cannot be reached.",
     "attention.disk_low": "Only {figure} are free on Docker's disk on {node}; workspaces that fill it will be stopped.",
     "attention.disk_full": "{figure} are free on Docker's disk on {node}: workspaces that fill it are stopped.",
-    "attention.inodes_short": "Docker's disk on {node} has room for few more files: workspaces that fill it are"
-    " stopped.",
+    "attention.inodes_short": "Docker's disk on {node} has room for few files: workspaces that fill it are stopped.",
     "attention.state_disk_full": "{figure} are free on the disk of the state folder: changes may fail.",
     "attention.memory_low": "{figure} of memory are left on {node}: programs may be ended at any moment.",
     "attention.certificate_ends_soon": "The gateway's certificate expires in {figure}.",
     "attention.certificate_ends": "The gateway's certificate expires in {figure}.",
-    "attention.machine_certificate_ends": "A certificate for connections between the machines expires in {figure}, on"
-    " {node}.",
-    "attention.machine_certificate_expired": "A certificate for connections between the machines has expired, on"
-    " {node}.",
-    "attention.certificate_expired": "The gateway's certificate has expired: browsers refuse the pages and the"
-    " workspaces.",
+    "attention.machine_certificate_ends": "A certificate for the machines' connections expires in {figure}, on {node}.",
+    "attention.machine_certificate_expired": "A certificate for the machines' connections has expired, on {node}.",
+    "attention.certificate_expired": "The gateway's certificate has expired: browsers refuse pages and workspaces.",
     "attention.certificate_not_renewed": "The gateway's certificate could not be renewed; attempts so far: {figure}.",
     "attention.gateway_away": "The gateway does not answer: nobody reaches a workspace.",
     "attention.gateway_errors": "{figure} of the gateway's answers for API and pages within five minutes were errors.",
-    "attention.recorder_away": "The recorder on {node} does not answer: workspaces that are recorded have no internet"
-    " access.",
+    "attention.recorder_away": "The recorder on {node} does not answer: recorded workspaces have no internet access.",
     "attention.whitelist_away": "Squid on {node} does not answer: workspaces with a whitelist have no internet access.",
     "attention.git_away": "The git server does not answer: work can be neither pushed nor fetched.",
     "attention.backup_failed": "The last backup failed.",

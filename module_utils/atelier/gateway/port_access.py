@@ -31,12 +31,7 @@ def port_routes(store: WorkspaceStore) -> dict[str, str]:
     doors = {row.id: _key(row) or OPEN for row in store.all()}
     shares = {f"{id}-{port}": SHARED for id, port in _shares(store)}
     # An alias with a password also closes the port's own name.
-    guarded = {
-        f"{alias.workspace_id}-{alias.port}": GUARDED
-        for aliases in all_aliases(store).values()
-        for alias in aliases
-        if alias.user is not None
-    }
+    guarded = {f"{id}-{port}": GUARDED for id, port in _guards(store)}
     return doors | shares | guarded
 
 
@@ -46,7 +41,7 @@ def shared_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
 
 def guarded_ports(store: WorkspaceStore, workspace_id: str) -> set[int]:
     """The ports that an alias with a password leads to."""
-    return {alias.port for alias in _guards(store, workspace_id)}
+    return {port for id, port in _guards(store) if id == workspace_id}
 
 
 def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
@@ -55,8 +50,8 @@ def share_port(store: WorkspaceStore, workspace_id: str, port: int) -> bool:
     Raises PORT_GUARDED where an alias asks for a password for the same port, PROJECT_NOT_FOUND for a missing workspace.
     """
     with store.transaction() as db:
-        if guarding := [alias for alias in _guards(store, workspace_id) if alias.port == port]:
-            told = Message("alias.guards", subdomain=guarding[0].subdomain, port=port)
+        if guard := _guards(store).get((workspace_id, port)):
+            told = Message("alias.guards", subdomain=guard.subdomain, port=port)
             raise AtelierError(Code.PORT_GUARDED, told, field="port", value=port)
         try:
             cursor = db.execute(
@@ -97,9 +92,10 @@ def _key(row: Workspace) -> str | None:
     return base64.b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
-def _guards(store: WorkspaceStore, workspace_id: str) -> list[Alias]:
-    """The workspace's aliases with a password."""
-    return [alias for alias in all_aliases(store).get(workspace_id, ()) if alias.user is not None]
+def _guards(store: WorkspaceStore) -> dict[tuple[str, int], Alias]:
+    """The aliases with a password, by workspace and port."""
+    found = (alias for aliases in all_aliases(store).values() for alias in aliases)
+    return {(alias.workspace_id, alias.port): alias for alias in found if alias.user is not None}
 
 
 def _shares(store: WorkspaceStore) -> list[tuple[str, int]]:
