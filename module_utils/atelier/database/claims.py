@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -91,8 +90,7 @@ class Occupancy:
 def claim_times(store: WorkspaceStore, workspace_id: str) -> tuple[str | None, str | None]:
     """Times of the seat's first and last claim, as ISO 8601 in UTC; None if there was none."""
     query = "SELECT min(claimed_at), max(claimed_at) FROM claims WHERE workspace_id = ?"
-    with store.reading() as db:
-        first, last = db.execute(query, (workspace_id,)).fetchone()
+    ((first, last),) = store.rows(query, workspace_id)
     return first, last
 
 
@@ -164,7 +162,7 @@ class Claims:
             browsers = Counter(claim.browser for claim in opened if claim.browser)
             sources = Counter(claim.source for claim in opened if claim.source)
             taken = {claim.workspace_id for claim in opened}.union(leaving)
-            usable = self._usable(db)
+            usable = self._usable()
             free = (seat for seat in usable if seat.id not in taken)
             moment, bounds = now(), self._bounds
             outcomes: list[ClaimResult] = []
@@ -189,15 +187,13 @@ class Claims:
             self._known = self._store.version(), usable
         return outcomes
 
-    def _usable(self, db: sqlite3.Connection) -> Sequence[_Candidate]:
+    def _usable(self) -> Sequence[_Candidate]:
         """The seats that run or sleep, in the order of assignment; read again after another change of the database."""
         version, seats = self._known
         if version == self._store.version():
             return seats
-        found = db.execute(
-            "SELECT id, name, group_name, cloned_from, status, stop_reason FROM workspaces ORDER BY sequence"
-        )
-        seats = pool([_Candidate._make(row) for row in found.fetchall()], self._group)
+        query = "SELECT id, name, group_name, cloned_from, status, stop_reason FROM workspaces ORDER BY sequence"
+        seats = pool([_Candidate._make(row) for row in self._store.rows(query)], self._group)
         # Running seats first, because nobody has to wait for them.
         return sorted(filter(self._is_usable, seats), key=lambda seat: seat.status != Status.RUNNING)
 
@@ -219,11 +215,8 @@ class Claims:
 
     def mark_password_shown(self, claim: Claim) -> None:
         """Records that the participant was shown the seat's password, which happens once."""
-        with self._store.transaction() as db:
-            db.execute(
-                "UPDATE claims SET password_due = 0 WHERE workspace_id = ? AND claimed_at = ?",
-                (claim.workspace_id, claim.claimed_at),
-            )
+        change = "UPDATE claims SET password_due = 0 WHERE workspace_id = ? AND claimed_at = ?"
+        self._store.write(change, claim.workspace_id, claim.claimed_at)
 
     def open(self) -> list[Claim]:
         """The present claims, oldest first."""
@@ -251,12 +244,8 @@ class Claims:
         return Occupancy(len(seats), len(seats) - len(free), len(usable))
 
     def _select(self, condition: str, *values: str) -> list[Claim]:
-        with self._store.reading() as db:
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence",  # noqa: S608 - ours
-                values,
-            ).fetchall()
-        return [Claim(*(*row[:6], bool(row[6]), *row[7:])) for row in rows]
+        query = f"SELECT {_COLUMNS} FROM claims WHERE {condition} ORDER BY sequence"  # noqa: S608 - ours
+        return [Claim(*(*row[:6], bool(row[6]), *row[7:])) for row in self._store.rows(query, *values)]
 
 
 def sheet(site: Site, claims: Iterable[Claim]) -> str:

@@ -21,30 +21,27 @@ from .workspace_store import WorkspaceStore
 def stopped_on_purpose(store: WorkspaceStore, workspace_id: str, reason: StopReason | None = None) -> None:
     """Notes that the workspace is stopped and is to stay so, also when Docker restarts. Without a reason it keeps the
     one that it has."""
-    with store.transaction() as db:
-        db.execute(
-            "UPDATE workspaces SET status = ?, error = NULL, wanted = 'stopped', orders = orders + 1,"
-            " stop_reason = coalesce(?, stop_reason, ?) WHERE id = ?",
-            (Status.STOPPED, reason, StopReason.PERSON, workspace_id),
-        )
+    store.write(
+        "UPDATE workspaces SET status = ?, error = NULL, wanted = 'stopped', orders = orders + 1,"
+        " stop_reason = coalesce(?, stop_reason, ?) WHERE id = ?",
+        *(Status.STOPPED, reason, StopReason.PERSON, workspace_id),
+    )
 
 
 def to_stay_stopped(store: WorkspaceStore, workspace_id: str, reason: StopReason = StopReason.PERSON) -> None:
     """Records that a workspace whose container is already down is to stay down. Has no effect on one that is being
     created, or whose status contradicts. ``idle`` does not replace another reason of a stop."""
-    with store.transaction() as db:
-        db.execute(
-            "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1, stop_reason = ?2"
-            " WHERE id = ?1 AND status IN ('stopped', 'error')"
-            " AND (wanted <> 'stopped' OR (?2 <> 'idle' AND stop_reason IS NOT ?2))",
-            (workspace_id, reason),
-        )
+    store.write(
+        "UPDATE workspaces SET wanted = 'stopped', orders = orders + 1, stop_reason = ?2"
+        " WHERE id = ?1 AND status IN ('stopped', 'error')"
+        " AND (wanted <> 'stopped' OR (?2 <> 'idle' AND stop_reason IS NOT ?2))",
+        *(workspace_id, reason),
+    )
 
 
 def sleepers(store: WorkspaceStore, reasons: Sequence[str]) -> list[str]:
     """Ids of the workspaces that were stopped for one of the reasons and are not being started."""
-    with store.reading() as db:
-        rows = db.execute("SELECT id, stop_reason FROM workspaces WHERE stop_reason IS NOT NULL").fetchall()
+    rows = store.rows("SELECT id, stop_reason FROM workspaces WHERE stop_reason IS NOT NULL")
     return [id for id, reason in rows if reason in reasons]
 
 
@@ -71,8 +68,7 @@ def back_to_sleep(store: WorkspaceStore, ids: Sequence[str]) -> None:
 
 def wanted_up(store: WorkspaceStore) -> set[str]:
     """Ids of the workspaces that should run."""
-    with store.reading() as db:
-        return {row[0] for row in db.execute("SELECT id FROM workspaces WHERE wanted = 'running'")}
+    return {row[0] for row in store.rows("SELECT id FROM workspaces WHERE wanted = 'running'")}
 
 
 def counters(db: sqlite3.Connection, workspace_id: str) -> Sequence[int] | None:

@@ -155,22 +155,17 @@ class Jobs:
 
     def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
         """The job's events after the one with that number."""
-        with self.store.reading() as db:
-            rows = db.execute(
-                "SELECT sequence, at, kind, data FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence",
-                (job_id, after),
-            ).fetchall()
-        return [JobEvent(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+        query = "SELECT sequence, at, kind, data FROM job_events WHERE job_id = ? AND sequence > ? ORDER BY sequence"
+        rows = self.store.rows(query, job_id, after)
+        return [JobEvent(number, at, kind, json.loads(data)) for number, at, kind, data in rows]
 
     def _select(self, rest: str, *values: str | int) -> list[Job]:
-        with self.store.reading() as db:
-            rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM jobs {rest}", values).fetchall()  # noqa: S608 - ours
-        return [_job(row) for row in rows]
+        query = f"SELECT {', '.join(_COLUMNS)} FROM jobs {rest}"  # noqa: S608 - ours
+        return [_job(row) for row in self.store.rows(query, *values)]
 
     def _set(self, job_id: str, **values: str | int | None) -> None:
         assignments = ", ".join(f"{column} = ?" for column in values)
-        with self.store.transaction() as db:
-            db.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values.values(), job_id))  # noqa: S608
+        self.store.write(f"UPDATE jobs SET {assignments} WHERE id = ?", *values.values(), job_id)  # noqa: S608
 
 
 def _job(row: Sequence[Any]) -> Job:

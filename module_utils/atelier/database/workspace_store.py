@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message, stored
-from ..common.models import CONTROLLER, GIT_IMPORT, Limits, Network, ProxyMode, Quotas, Status, Workspace
+from ..common.models import CONTROLLER, GIT_IMPORT, MEMORY_SIZES, Network, ProxyMode, Quotas, Status, Workspace
 from ..common.timestamps import timestamp
 from ..common.validation import TITLE_LENGTH
 from .ip_allocation import free_addresses, take_addresses
@@ -102,12 +103,8 @@ class WorkspaceStore:
     def find(self, *, id: str | None = None, name: str | None = None) -> Workspace | None:
         """The workspace with that id, or else with that name; None when there is none."""
         column, value = ("id", id) if id else ("name", name)
-        with self.reading() as db:
-            row = db.execute(
-                f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?",  # noqa: S608 - one of two words
-                (value,),
-            ).fetchone()
-        return workspace_from(row) if row else None
+        rows = self.rows(f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?", value)  # noqa: S608 - one of two words
+        return workspace_from(rows[0]) if rows else None
 
     def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
         """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` as the parameter at fault."""
@@ -164,12 +161,8 @@ class WorkspaceStore:
 
     def open_batches(self, source_id: str | None = None) -> list[Batch]:
         """Clone orders whose result was never handed over, oldest first."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY rowid",
-                (source_id,),
-            ).fetchall()
-        return [Batch(*row) for row in rows]
+        query = "SELECT id, source_id, count FROM batches WHERE ?1 IS NULL OR source_id = ?1 ORDER BY rowid"
+        return [Batch(*row) for row in self.rows(query, source_id)]
 
     def close_batch(self, batch_id: str) -> None:
         """Forgets the order; its workspaces stay."""
@@ -179,12 +172,8 @@ class WorkspaceStore:
 
     def take_over(self, workspace: Workspace, batch_id: str) -> bool:
         """Assigns an unfinished row to another run. False if it was taken or completed since it was read."""
-        with self.transaction() as db:
-            taken = db.execute(
-                "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?",
-                (batch_id, workspace.id, workspace.batch, Status.CREATING),
-            )
-            return taken.rowcount == 1
+        change = "UPDATE workspaces SET batch = ? WHERE id = ? AND batch IS ? AND status = ?"
+        return self.write(change, batch_id, workspace.id, workspace.batch, Status.CREATING) == 1
 
     # --- Changing ---------------------------------------------------------------------------------------------------
 
@@ -206,13 +195,11 @@ class WorkspaceStore:
     def observe(self, seen: Workspace, status: Status, error: str | None) -> None:
         """Sets a row's observed status, unless it was changed since it was read. A workspace started by other means
         becomes wanted; a stopped one keeps its intent."""
-        with self.transaction() as db:
-            db.execute(
-                "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
-                " stop_reason = iif(?1 = 'running', NULL, stop_reason)"
-                " WHERE id = ?3 AND status = ?4",
-                (status, error, seen.id, seen.status),
-            )
+        self.write(
+            "UPDATE workspaces SET status = ?1, error = ?2, wanted = iif(?1 = 'running', 'running', wanted),"
+            " stop_reason = iif(?1 = 'running', NULL, stop_reason) WHERE id = ?3 AND status = ?4",
+            *(status, error, seen.id, seen.status),
+        )
 
     def claim_running_slot(
         self,
@@ -238,8 +225,7 @@ class WorkspaceStore:
 
     def end_beginning(self, workspace_id: str) -> None:
         """Notes that nothing is left to do of the workspace's beginning on another machine than a lost one."""
-        with self.transaction() as db:
-            db.execute("DELETE FROM begun_elsewhere WHERE workspace_id = ?", (workspace_id,))
+        self.write("DELETE FROM begun_elsewhere WHERE workspace_id = ?", workspace_id)
 
     def relocate(self, workspace_id: str, node: str, memory: Mapping[str, int]) -> None:
         """Notes that the workspace is on another machine from now on, and that nothing is left to do of a beginning
@@ -279,12 +265,10 @@ class WorkspaceStore:
 
     def unrevoked(self) -> dict[str, str]:
         """Workspaces that are gone and whose access to the git server may not be: repositories by id."""
-        with self.reading() as db:
-            return dict(db.execute("SELECT workspace_id, repository FROM git_revocations").fetchall())
+        return dict(self.rows("SELECT workspace_id, repository FROM git_revocations"))
 
     def revoked(self, workspace_id: str) -> None:
-        with self.transaction() as db:
-            db.execute("DELETE FROM git_revocations WHERE workspace_id = ?", (workspace_id,))
+        self.write("DELETE FROM git_revocations WHERE workspace_id = ?", workspace_id)
 
     def import_row(self, workspace: Workspace) -> None:
         """Inserts a row unchanged (for a container that the database lost), regardless of quotas."""
@@ -324,6 +308,16 @@ class WorkspaceStore:
                 yield self._db
             except sqlite3.Error as error:
                 raise unusable(self._path, error) from error
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """What a query finds."""
+        with self.reading() as db:
+            return db.execute(query, values).fetchall()
+
+    def write(self, change: str, *values: object) -> int:
+        """Makes one change in a transaction; returns the number of rows that it affects."""
+        with self.transaction() as db:
+            return db.execute(change, values).rowcount
 
     def version(self) -> tuple[int, int]:
         """A number that changes whenever any process changes the file, to validate caches."""
@@ -386,29 +380,23 @@ class WorkspaceStore:
 
     def seats(self) -> dict[str, int]:
         """The number of workspaces by node."""
-        with self.reading() as db:
-            return dict(db.execute("SELECT node, count(*) FROM workspaces GROUP BY node").fetchall())
+        return dict(self.rows("SELECT node, count(*) FROM workspaces GROUP BY node"))
 
     def promised(self, without: str = "") -> dict[str, int]:
         """The memory in bytes of the workspaces that run or are to run, by node, ``without`` one of them."""
-        with self.reading() as db:
-            rows = db.execute(
-                "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' AND id <> ?"
-                " GROUP BY node, memory",
-                (without,),
-            ).fetchall()
-        found: dict[str, int] = {}
-        for node, memory, count in rows:
-            found[node] = found.get(node, 0) + Limits(memory).memory_bytes * count
+        query = (
+            "SELECT node, memory, count(*) FROM workspaces WHERE wanted = 'running' AND id <> ? GROUP BY node, memory"
+        )
+        found: Counter[str] = Counter()
+        for node, memory, count in self.rows(query, without):
+            found[node] += MEMORY_SIZES[memory] * count
         return found
 
     def _is_promised(self, workspace_id: str) -> bool:
         """Whether its machine's memory is promised to the workspace already. One that a visit wakes up is to run, and
         keeps the reason for its stop until it has the promise."""
-        row = self._db.execute(
-            "SELECT 1 FROM workspaces WHERE id = ? AND wanted = 'running' AND stop_reason IS NULL", (workspace_id,)
-        ).fetchone()
-        return row is not None
+        query = "SELECT 1 FROM workspaces WHERE id = ? AND wanted = 'running' AND stop_reason IS NULL"
+        return bool(self.rows(query, workspace_id))
 
     def _check_memory(self, workspace_id: str, memory: Mapping[str, int]) -> None:
         """Raises NO_ROOM if the workspace's machine has too little memory left, or is not in ``memory`` and therefore

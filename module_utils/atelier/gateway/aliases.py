@@ -105,9 +105,7 @@ def put_alias(store: WorkspaceStore, alias: Alias, *, new: bool = False) -> bool
 
 def drop_alias(store: WorkspaceStore, workspace_id: str, subdomain: str) -> bool:
     """Returns whether it existed."""
-    with store.transaction() as db:
-        cursor = db.execute("DELETE FROM aliases WHERE subdomain = ? AND workspace_id = ?", (subdomain, workspace_id))
-        return cursor.rowcount == 1
+    return store.write("DELETE FROM aliases WHERE subdomain = ? AND workspace_id = ?", subdomain, workspace_id) == 1
 
 
 def find_alias(store: WorkspaceStore, subdomain: str) -> Alias | None:
@@ -140,6 +138,5 @@ def alias_routes(store: WorkspaceStore) -> dict[str, str]:
 
 
 def _select(store: WorkspaceStore, condition: str, *values: str) -> list[Alias]:
-    with store.reading() as db:
-        rows = db.execute(f"SELECT {_COLUMNS} FROM aliases {condition} ORDER BY subdomain", values).fetchall()  # noqa: S608
-    return [Alias(*row) for row in rows]
+    query = f"SELECT {_COLUMNS} FROM aliases {condition} ORDER BY subdomain"  # noqa: S608 - ours
+    return [Alias(*row) for row in store.rows(query, *values)]

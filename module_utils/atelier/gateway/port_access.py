@@ -99,5 +99,4 @@ def _guards(store: WorkspaceStore) -> dict[tuple[str, int], Alias]:
 
 
 def _shares(store: WorkspaceStore) -> list[tuple[str, int]]:
-    with store.reading() as db:
-        return db.execute("SELECT workspace_id, port FROM shared_ports").fetchall()
+    return store.rows("SELECT workspace_id, port FROM shared_ports")
