@@ -20,7 +20,7 @@ from atelier.common.client_certificate import ClientCertificate
 from atelier.common.errors import AtelierError, Code
 from atelier.engine import client
 from atelier.engine.client import Engine
-from atelier.engine.models import ContainerStats, TarExtract, is_too_large
+from atelier.engine.models import ContainerStats, TarExtract, TooLarge
 from atelier.engine.parsing import stats_from
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -111,9 +111,8 @@ def test_what_is_read_from_a_seat() -> None:
         with pytest.raises(AtelierError) as error:
             engine.read("seat", "/locked", 7)
         assert "could not read /locked in seat: lstat: permission denied" in error.value.message
-        with pytest.raises(AtelierError) as error:
+        with pytest.raises(TooLarge):
             engine.read("seat", "/link", 6)
-        assert is_too_large(error.value)
         server.shutdown()
 
 

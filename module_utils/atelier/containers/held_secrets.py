@@ -10,7 +10,7 @@ import io
 import tarfile
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,9 +19,8 @@ from pathlib import PurePosixPath
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import MIB
-from ..common.plain_text import plain
 from ..engine.client import Engine
-from ..engine.models import File, content_of, is_too_large
+from ..engine.models import File, TooLarge, content_of
 from ..engine.parsing import ExportReader
 from .secret_paths import (
     INDEX,
@@ -64,135 +63,108 @@ class Secret:
         return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode, self.mtime)
 
 
-class _Budget:
-    """What all readers together may still read."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._turn = threading.Lock()
-
-    def take(self, path: str, size: int) -> None:
-        """Raises when there is no more, from then on to every reader."""
-        with self._turn:
-            self._left -= size
-            if self._left < 0:
-                raise _NotHeld(path, Message("places_too_large", most=_MOST_BYTES // MIB))
-
-
 class _NotHeld(Exception):
     """A location that cannot be excluded, and why."""
 
     def __init__(self, path: str, why: Message) -> None:
         super().__init__(path, why)
-        self.path, self.why = plain(path), why
+        self.path, self.why = path, why
 
 
 def find_secrets(engine: Engine, container: str, name: str) -> list[Secret]:
     """All secrets in well-known locations. Raises SNAPSHOT_FAILED for a location that cannot be excluded, with the
     workspace's ``name``."""
     try:
-        return _find(engine, container)
+        return _Search(engine, container).secrets()
     except _NotHeld as fault:
         why = Message("secrets_not_held", name=name, path=fault.path, why=fault.why)
         raise AtelierError(Code.SNAPSHOT_FAILED, why, field="source") from fault
 
 
-def _find(engine: Engine, container: str) -> list[Secret]:
-    budget = _Budget(_MOST_BYTES)
+class _Search:
+    """One search in a container, by several readers."""
 
-    def look(place: str) -> list[Secret]:
-        if place == SUBMODULES:
-            return list(_in_submodules(engine, container, budget))
-        return list(_Place(engine, container, place, budget).secrets(place))
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._engine, self._container = engine, container
+        self._left = _MOST_BYTES
+        self._turn = threading.Lock()
 
-    with ThreadPoolExecutor(_READERS) as readers:
-        found = list(readers.map(look, (*KNOWN_PLACES, SUBMODULES)))
-    # By path: two links may lead to one file.
-    secrets = {secret.path: secret for secrets in found for secret in secrets}
-    if not secrets.keys().isdisjoint(VARIABLES):
-        index = _index(engine, container)
-        secrets = {
-            path: secret for path, secret in secrets.items() if path not in VARIABLES or not is_tracked(index, path)
-        }
-    return list(secrets.values())
+    def secrets(self) -> list[Secret]:
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = list(readers.map(self._found_in, (*KNOWN_PLACES, SUBMODULES)))
+        # By path: two links may lead to one file.
+        secrets = {secret.path: secret for secrets in found for secret in secrets}
+        variables = secrets.keys() & VARIABLES
+        if variables:
+            index = self._index()
+            for path in variables:
+                if is_tracked(index, path):
+                    del secrets[path]
+        return list(secrets.values())
 
+    def _found_in(self, place: str) -> list[Secret]:
+        return list(self._in_submodules() if place == SUBMODULES else self._in_place(place))
 
-def _index(engine: Engine, container: str) -> bytes:
-    """Git's index of the workspace; empty when there is none, or one that is too large."""
-    try:
-        archive = engine.read(container, INDEX, LARGEST_PLACE, lambda _: False)
-    except AtelierError as error:
-        if "limit" not in error.details:
-            raise
-        return b""
-    return (archive.first_file() if archive else None) or b""
+    def _take(self, path: str, size: int) -> None:
+        """Raises when all readers together have read too much, from then on to every reader."""
+        with self._turn:
+            self._left -= size
+            if self._left < 0:
+                raise _NotHeld(path, Message("places_too_large", most=_MOST_BYTES // MIB))
 
-
-class _Place:
-    """One known place, and what links in it lead to."""
-
-    def __init__(self, engine: Engine, container: str, place: str, budget: _Budget) -> None:
-        self._engine = engine
-        self._budget = budget
-        self._container = container
-        self._place = place
-        self._seen: set[PurePosixPath] = set()
-        self._links = 0
-
-    def secrets(self, path: str) -> Iterator[Secret]:
-        """The files at and below the path whose content may not be handed out."""
-        self._budget.take(path, 0)
-        try:
-            archive = self._engine.read(self._container, path, LARGEST_PLACE, may_hold_secrets)
-        except AtelierError as error:
-            if not is_too_large(error):
-                raise
-            raise _NotHeld(path, Message("place_too_large", most=LARGEST_PLACE // MIB)) from error
-        if archive is None or archive.path in self._seen:
-            return
-        self._seen.add(archive.path)
-        self._budget.take(path, len(archive.data))
-        stand_in = KNOWN_PLACES[self._place]
-        with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
-            for entry in entries:
-                file = archive.path.parent / entry.name
-                if entry.issym():
-                    self._links += 1
-                    if self._links > _MOST_LINKS:
-                        raise _NotHeld(self._place, Message("too_many_links", most=_MOST_LINKS))
-                    yield from self.secrets(str(file))
-                content = content_of(entries, entry)
-                if content is not None and stand_in(content) != content:
-                    yield _secret(str(file), entry, content, stand_in(content))
-
-
-def _in_submodules(engine: Engine, container: str, budget: _Budget) -> Iterator[Secret]:
-    """The settings of git's submodules, passing over what else was fetched there."""
-    if not _exists(engine, container, SUBMODULES):
-        return
-    pieces = _in_time(engine.stream(container, SUBMODULES, _SUBMODULE_SECONDS))
-    top = PurePosixPath(SUBMODULES).parent
-    with closing(pieces), tarfile.open(fileobj=ExportReader(pieces), mode="r|", bufsize=MIB) as entries:
-        for entry in entries:
-            entries.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-            path = top / entry.name
-            if not entry.isreg() or path.name != SUBMODULE_FILE:
+    def _in_place(self, place: str) -> Iterator[Secret]:
+        """The files of a known place, and of what links in it lead to, whose content may not be handed out."""
+        paths, seen, links = [place], set[PurePosixPath](), 0
+        while paths:
+            path = paths.pop()
+            self._take(path, 0)
+            try:
+                archive = self._engine.read(self._container, path, LARGEST_PLACE, may_hold_secrets)
+            except TooLarge as error:
+                raise _NotHeld(path, Message("place_too_large", most=LARGEST_PLACE // MIB)) from error
+            if archive is None or archive.path in seen:
                 continue
-            if entry.size > _LARGEST_SUBMODULE_FILE:
-                raise _NotHeld(str(path), Message("place_too_large", most=_LARGEST_SUBMODULE_FILE // MIB))
-            budget.take(str(path), tarfile.BLOCKSIZE + entry.size)
-            content = content_of(entries, entry) or b""
-            if without_git_credentials(content) != content:
-                yield _secret(str(path), entry, content, without_git_credentials(content))
+            seen.add(archive.path)
+            self._take(path, len(archive.data))
+            with tarfile.open(fileobj=io.BytesIO(archive.data)) as entries:
+                for entry in entries:
+                    file = str(archive.path.parent / entry.name)
+                    if entry.issym():
+                        links += 1
+                        if links > _MOST_LINKS:
+                            raise _NotHeld(place, Message("too_many_links", most=_MOST_LINKS))
+                        paths.append(file)
+                    yield from _secret(file, entry, content_of(entries, entry), KNOWN_PLACES[place])
 
+    def _in_submodules(self) -> Iterator[Secret]:
+        """The settings of git's submodules, passing over what else was fetched there."""
+        try:
+            if self._engine.read(self._container, SUBMODULES, 0, lambda _: False) is None:
+                return
+        except TooLarge:
+            pass  # there are some
+        pieces = _in_time(self._engine.stream(self._container, SUBMODULES, _SUBMODULE_SECONDS))
+        top = PurePosixPath(SUBMODULES).parent
+        with closing(pieces), tarfile.open(fileobj=ExportReader(pieces), mode="r|", bufsize=MIB) as entries:
+            for entry in entries:
+                entries.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                path = top / entry.name
+                if not entry.isreg() or path.name != SUBMODULE_FILE:
+                    continue
+                if entry.size > _LARGEST_SUBMODULE_FILE:
+                    raise _NotHeld(str(path), Message("place_too_large", most=_LARGEST_SUBMODULE_FILE // MIB))
+                self._take(str(path), tarfile.BLOCKSIZE + entry.size)
+                yield from _secret(str(path), entry, content_of(entries, entry), without_git_credentials)
 
-def _exists(engine: Engine, container: str, path: str) -> bool:
-    try:
-        return engine.read(container, path, 0, lambda _: False) is not None
-    except AtelierError as error:
-        if not is_too_large(error):
-            raise
-        return True
+    def _index(self) -> bytes:
+        """Git's index of the workspace; empty when there is none, or one that is too large."""
+        try:
+            archive = self._engine.read(self._container, INDEX, LARGEST_PLACE, lambda _: False)
+        except AtelierError as error:
+            if "limit" not in error.details:
+                raise
+            return b""
+        return (archive.first_file() if archive else None) or b""
 
 
 def _in_time(pieces: Generator[bytes]) -> Generator[bytes]:
@@ -204,5 +176,9 @@ def _in_time(pieces: Generator[bytes]) -> Generator[bytes]:
             yield piece
 
 
-def _secret(path: str, entry: tarfile.TarInfo, content: bytes, replacement: bytes) -> Secret:
-    return Secret(path, entry.uid, entry.gid, entry.mode, float(entry.mtime), content, replacement)
+def _secret(
+    path: str, entry: tarfile.TarInfo, content: bytes | None, stand_in: Callable[[bytes], bytes]
+) -> Iterator[Secret]:
+    """The file, unless it is none or its content needs no stand-in."""
+    if content is not None and (replacement := stand_in(content)) != content:
+        yield Secret(path, entry.uid, entry.gid, entry.mode, float(entry.mtime), content, replacement)

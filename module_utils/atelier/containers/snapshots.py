@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
+from typing import Any
 
 from ..common.atomic_files import write_atomically
 from ..common.errors import AtelierError, Code
@@ -21,7 +22,7 @@ from ..common.messages import Message
 from ..common.models import MIB, Site, Workspace
 from ..common.validation import is_id
 from ..engine.client import Engine
-from ..engine.models import Container, File, Image, is_too_large
+from ..engine.models import Container, File, Image, TooLarge
 from .container import SNAPSHOT_LABEL
 from .context import Context, NodeContext
 from .distribution import remote_name, stored, withdraw
@@ -56,18 +57,18 @@ def snapshot(
         # A tag that can't be removed now is a leftover that the next run removes: no reason to give up good seats.
         context.at_each(lambda here: _clear(here, run_id))
         with suppress(AtelierError):
-            withdraw(context, _of_run(context, run_id))
+            names = _runs(context, stored(context.site, _KIND))
+            withdraw(context, [name for name, run in names.items() if run == run_id])
 
 
 def _clear(here: NodeContext, run_id: str) -> None:
     with suppress(AtelierError):
-        _remove_tags_of(here, run_id)
+        # The tags of this attempt of the run and of killed attempts.
+        for tag, run in _runs(here, here.engine.image_tags(SNAPSHOT_LABEL)).items():
+            if run == run_id:
+                here.engine.remove_image(tag, force=True)
         # Those of other runs that were killed, too: their commits may have come to an end only now.
         remove_leftovers(here, leftover_snapshots(here))
-
-
-def _of_run(context: Context, run_id: str) -> list[str]:
-    return [name for name, run in _runs(context, stored(context.site, _KIND)).items() if run == run_id]
 
 
 def leftovers_stored(context: Context) -> list[str]:
@@ -116,13 +117,6 @@ def remove_leftovers(context: NodeContext, leftovers: list[Image]) -> None:
                     context.engine.remove_image(tag, force=True)
 
 
-def _remove_tags_of(context: NodeContext, run_id: str) -> None:
-    """Removes the tags of this attempt of the run and of killed attempts."""
-    for tag, run in _runs(context, context.engine.image_tags(SNAPSHOT_LABEL)).items():
-        if run == run_id:
-            context.engine.remove_image(tag, force=True)
-
-
 def _runs(context: Context, tags: Iterable[str]) -> dict[str, str]:
     """Maps the tags that are this installation's snapshots to their runs."""
     ours = f"{context.site.instance}/{_KIND}:"
@@ -147,8 +141,13 @@ def _take(context: NodeContext, source: Workspace, tag: str, max_layers: int) ->
     container, base = check_source(context, source)
     labels = {**base.labels, "atelier.instance": context.site.instance, SNAPSHOT_LABEL: source.id}
     labels.pop(SECRETS_LABEL, None)
-    with _secrets_held_back(context, source, container):
-        make = context.engine.flatten if must_flatten(base, max_layers) else context.engine.commit
+    make = context.engine.flatten if must_flatten(base, max_layers) else context.engine.commit
+    with paused_for_copy(context, source, container):
+        check_size(context, source, container)
+        secrets = find_secrets(context.engine, container.id, source.name)
+        if secrets:
+            _write_journal(context, source, container, container.status == "running", secrets)
+            context.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
         return make(container.id, tag, {**base.config, "Labels": labels})
 
 
@@ -171,7 +170,7 @@ def recover(context: NodeContext, source: Workspace, *, ran: bool = True) -> boo
     container = context.engine.inspect(name)
     if container is not None and container.id == record["container"]:
         paused, runs = record["paused"], container.status == "running"
-        secrets = [_secret_from(entry) for entry in record["secrets"]]
+        secrets = [Secret(**_in_base64(entry, base64.b64decode)) for entry in record["secrets"]]
         if runs and paused:
             context.engine.thaw(name)
         if runs and secrets:
@@ -220,24 +219,7 @@ def paused_for_copy(context: NodeContext, workspace: Workspace, container: Conta
             context.engine.pause(container.id)
         yield
     finally:
-        recover(context, workspace)
-
-
-@contextmanager
-def _secrets_held_back(context: NodeContext, source: Workspace, container: Container) -> Iterator[None]:
-    pause = container.status == "running"
-    try:
-        _write_journal(context, source, container, pause, [])
-        if pause:
-            context.engine.pause(container.id)
-        check_size(context, source, container)
-        secrets = find_secrets(context.engine, container.id, source.name)
-        if secrets:
-            _write_journal(context, source, container, pause, secrets)
-            context.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
-        yield
-    finally:
-        recover(context, source, ran=False)
+        recover(context, workspace, ran=False)
 
 
 def check_size(context: NodeContext, source: Workspace, container: Container) -> int:
@@ -307,11 +289,8 @@ def _leads_out(engine: Engine, container: str, folder: PurePosixPath) -> bool:
         targets.append(target)
         return False
 
-    try:
+    with suppress(TooLarge):
         engine.read(container, str(folder), 0, note)
-    except AtelierError as error:
-        if not is_too_large(error):
-            raise
     return not all(is_users(target) for target in targets)
 
 
@@ -319,9 +298,7 @@ def _present(engine: Engine, container: str, secret: Secret) -> bytes | None:
     """The present file at the secret's path; None for nothing, a link or a folder."""
     try:
         archive = engine.read(container, secret.path, LARGEST_PLACE, lambda _: False)
-    except AtelierError as error:
-        if not is_too_large(error):
-            raise
+    except TooLarge:
         return b"more than was ever held back"
     return archive.first_file() if archive else None
 
@@ -340,14 +317,7 @@ def _write_journal(
     record = {
         "container": container.id,
         "paused": paused,
-        "secrets": [
-            asdict(secret)
-            | {
-                "content": base64.b64encode(secret.content).decode(),
-                "replacement": base64.b64encode(secret.replacement).decode(),
-            }
-            for secret in secrets
-        ],
+        "secrets": [_in_base64(asdict(secret), lambda data: base64.b64encode(data).decode()) for secret in secrets],
     }
     try:
         _journals(context.site).mkdir(mode=0o700, exist_ok=True)
@@ -358,13 +328,6 @@ def _write_journal(
         ) from error
 
 
-def _secret_from(entry: dict[str, str | int | float]) -> Secret:
-    return Secret(
-        path=str(entry["path"]),
-        uid=int(entry["uid"]),
-        gid=int(entry["gid"]),
-        mode=int(entry["mode"]),
-        mtime=float(entry["mtime"]),
-        content=base64.b64decode(str(entry["content"])),
-        replacement=base64.b64decode(str(entry["replacement"])),
-    )
+def _in_base64(secret: Mapping[str, Any], convert: Callable[[Any], str | bytes]) -> dict[str, Any]:
+    """A secret's fields, with the contents converted for the journal or from it."""
+    return {**secret, **{name: convert(secret[name]) for name in ("content", "replacement")}}

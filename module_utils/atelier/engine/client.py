@@ -35,6 +35,7 @@ from .models import (
     Size,
     SwarmNode,
     TarExtract,
+    TooLarge,
 )
 from .parsing import (
     IN_USE,
@@ -348,8 +349,7 @@ class Engine:
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True
     ) -> TarExtract | None:
         """The content at the path; None if there is nothing. A symbolic link as the last part is followed if ``follow``
-        says so, otherwise it counts as nothing. Raises ENGINE_ERROR, with ``limit`` in its details, for more than
-        ``limit`` bytes."""
+        says so, otherwise it counts as nothing. Raises TooLarge for more than ``limit`` bytes."""
         from docker.utils import decode_json_header
 
         deadline = time.monotonic() + _READ_SECONDS
@@ -367,7 +367,7 @@ class Engine:
                     data += chunk
                     if len(data) > limit:
                         large = Message("docker.too_large", path=path, container=container, limit=limit)
-                        raise AtelierError(Code.ENGINE_ERROR, large, limit=limit)
+                        raise TooLarge(Code.ENGINE_ERROR, large, limit=limit)
                     if time.monotonic() > deadline:
                         late = Message("docker.read_too_long", path=path, container=container, seconds=_READ_SECONDS)
                         raise AtelierError(Code.ENGINE_ERROR, late)

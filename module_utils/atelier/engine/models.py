@@ -146,9 +146,8 @@ def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None
     return file.read() if file else None
 
 
-def is_too_large(error: AtelierError) -> bool:
-    """Whether ``read`` raised the error because there is more than its ``limit``. A time limit is no number there."""
-    return isinstance(error.details.get("limit"), int)
+class TooLarge(AtelierError):
+    """There is more than ``read`` may return."""
 
 
 @dataclass(frozen=True)
