@@ -39,6 +39,19 @@ def connect(
     return connection
 
 
+def read_head(connection: socket.socket, deadline: float, longest: int) -> tuple[bytes, bytes]:
+    """The head of an HTTP message, and what was read of its body. Raises ConnectionError for one that is longer than
+    ``longest`` bytes or has no end, TimeoutError at the deadline."""
+    data = bytearray()
+    while b"\r\n\r\n" not in data:
+        chunk = receive(connection, deadline)
+        if not chunk or len(data) > longest:
+            raise ConnectionError("the answer's head has no end")
+        data += chunk
+    head, _, rest = bytes(data).partition(b"\r\n\r\n")
+    return head, rest
+
+
 def receive(connection: socket.socket, deadline: float) -> bytes:
     """The next piece; empty at the end. Raises TimeoutError at the deadline."""
     connection.settimeout(seconds_left(deadline))

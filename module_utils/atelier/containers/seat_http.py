@@ -16,10 +16,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from ..common.bounded_socket import connect, receive, seconds_left
+from ..common.bounded_socket import connect, read_head, receive, seconds_left
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
-_END_OF_HEAD = b"\r\n\r\n"
 _LONGEST_HEAD = 65536
 _LENGTH = re.compile("[0-9]{1,9}")
 _PATH = re.compile("/[!-~]*")
@@ -89,13 +88,7 @@ def ask(
 
 
 def _answer(connection: socket.socket, deadline: float, limit: int) -> SeatResponse:
-    data = bytearray()
-    while _END_OF_HEAD not in data:
-        chunk = receive(connection, deadline)
-        if not chunk or len(data) > min(limit, _LONGEST_HEAD):
-            raise ConnectionError("the answer's head has no end")
-        data += chunk
-    head, _, body = bytes(data).partition(_END_OF_HEAD)
+    head, body = read_head(connection, deadline, min(limit, _LONGEST_HEAD))
     first, *lines = head.split(b"\r\n")
     status = _STATUS.fullmatch(first)
     if status is None:

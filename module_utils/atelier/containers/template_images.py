@@ -22,10 +22,6 @@ _SHIPPED = Path(__file__).resolve().parents[3] / "roles" / "workspace_image" / "
 _INPUTS = "atelier.inputs"
 # Extra time, beyond one build, that a process waits for another that builds the same template.
 _LOCK_MARGIN_SECONDS = 60
-_AS_ROOT = """USER root
-{lines}
-USER coder
-"""
 _DOCKERFILE = """FROM {ide}
 {as_root}RUN --mount=type=bind,target=/template \\
     --mount=type=secret,id=pip_conf,target=/etc/pip.conf,mode=0444 \\
@@ -129,13 +125,12 @@ class TemplateImages:
             if builds.images_from:
                 pull_ready_made(self.engine, builds.images_from, self.site.template_image(template))
                 return
-            labels = {"atelier.image": "workspace", "atelier.template": template, _INPUTS: self._inputs(folder)}
             image = ImageBuild(
                 template=template,
                 tag=self.site.template_image(template),
                 context=folder,
                 dockerfile=self._dockerfile(folder),
-                labels=labels,
+                labels={"atelier.image": "workspace", "atelier.template": template, _INPUTS: self._inputs(folder)},
                 secrets={"pip_conf": builds.pip_conf, "npmrc": builds.npmrc},
                 seconds=builds.seconds,
             )
@@ -165,5 +160,5 @@ class TemplateImages:
 
     def _dockerfile(self, folder: Path) -> str:
         lines = folder / "image"
-        as_root = _AS_ROOT.format(lines=lines.read_text()) if lines.exists() else ""
+        as_root = f"USER root\n{lines.read_text()}\nUSER coder\n" if lines.exists() else ""
         return _DOCKERFILE.format(ide=self._builds.ide_image, as_root=as_root)

@@ -19,7 +19,7 @@ from typing import Any
 import requests
 from docker.errors import APIError
 
-from ..common.bounded_socket import receive, seconds_left
+from ..common.bounded_socket import read_head, receive, seconds_left
 from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from .parsing import exec_failed_to_start
@@ -173,13 +173,7 @@ class Program:
 
 def _begun(connection: socket.socket, deadline: float) -> bytearray:
     """Reads the head of Docker's response; returns the bytes after it. Raises the SDK's error for a refusal."""
-    answer = bytearray()
-    while b"\r\n\r\n" not in answer:
-        chunk = receive(connection, deadline)
-        if not chunk or len(answer) > _LONGEST_HEAD:
-            raise ConnectionError("Docker's answer has no end")
-        answer += chunk
-    head, _, rest = bytes(answer).partition(b"\r\n\r\n")
+    head, rest = read_head(connection, deadline, _LONGEST_HEAD)
     status = head.split(b" ", 2)[1:2]
     if status in ([b"101"], [b"200"]):
         return bytearray(rest)

@@ -50,17 +50,11 @@ class ImageRegistry:
                 answer = connection.getresponse()
                 body = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise AtelierError(
-                Code.ENGINE_ERROR,
-                Message("images.silent", registry=self._place, kind=type(error).__name__),
-                field="site.image_registry",
-            ) from error
+            silent = Message("images.silent", registry=self._place, kind=type(error).__name__)
+            raise AtelierError(Code.ENGINE_ERROR, silent, field="site.image_registry") from error
         if answer.status == 404:
             return None, b""
         if answer.status >= 300:
-            raise AtelierError(
-                Code.ENGINE_ERROR,
-                Message("images.refused", registry=self._place, method=method, path=path, status=answer.status),
-                field="site.image_registry",
-            )
+            refused = Message("images.refused", registry=self._place, method=method, path=path, status=answer.status)
+            raise AtelierError(Code.ENGINE_ERROR, refused, field="site.image_registry")
         return answer.headers["Docker-Content-Digest"], body
