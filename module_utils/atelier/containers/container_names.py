@@ -8,7 +8,7 @@ Docker can rename running containers, and its name server follows at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..common.validation import is_id
 from ..engine.client import Engine
 from ..engine.models import Container
 
-_SUFFIX = r"(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
+_NAME = r"-(?:seat-)?[0-9a-f]{12}(?P<suffix>-new|-kept-[0-9]{8}t[0-9]{12}z)?"
 
 
 def read_names_key(state_dir: Path) -> bytes | None:
@@ -33,9 +33,8 @@ def read_names_key(state_dir: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise AtelierError(
-            Code.REGISTRY_ERROR, Message("names_key_unreadable", file=_key_file(state_dir), why=error)
-        ) from error
+        unreadable = Message("names_key_unreadable", file=_key_file(state_dir), why=error)
+        raise AtelierError(Code.REGISTRY_ERROR, unreadable) from error
 
 
 def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> Site:
@@ -65,22 +64,20 @@ def with_names(site: Site, engine: Engine | None, locks: Locks, wait: float) -> 
             try:
                 write_atomically(_key_file(site.state_dir), text.encode(), mode=0o600)
             except OSError as error:
-                raise AtelierError(
-                    Code.REGISTRY_ERROR, Message("names_key_not_written", file=_key_file(site.state_dir), why=error)
-                ) from error
+                not_written = Message("names_key_not_written", file=_key_file(site.state_dir), why=error)
+                raise AtelierError(Code.REGISTRY_ERROR, not_written) from error
         return named
 
 
-def misnamed(site: Site, containers: Iterable[Container]) -> dict[str, str]:
+def misnamed(site: Site, containers: Collection[Container]) -> dict[str, str]:
     """Containers of seats with an outdated name, or one by another key, with their right names.
 
     A container created manually from a seat's image also has the seat's labels; only the seat's own has its volume.
     """
-    pattern = re.compile(rf"{re.escape(site.instance)}-(?:seat-)?[0-9a-f]{{12}}{_SUFFIX}")
-    known = list(containers)
-    taken = {container.name for container in known}
+    pattern = re.compile(re.escape(site.instance) + _NAME)
+    taken = {container.name for container in containers}
     found: dict[str, str] = {}
-    for container in known:
+    for container in containers:
         id, match = container.labels.get("atelier.workspace", ""), pattern.fullmatch(container.name)
         if match is None or not is_id(id) or site.volume_name(id) not in container.volumes:
             continue

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from ..common.client_certificate import ClientCertificate
-from ..common.errors import AtelierError, Code
 from ..common.messages import Message
 from ..common.models import CONTROLLER, Node, Site
 from ..database.placement import Machine, checked_labels
@@ -139,7 +138,5 @@ def open_engine(site: Site, node: str, *, patience: int = LONGEST_ANSWER_SECONDS
 def _known(site: Site, name: str) -> Node:
     node = site.node(name)
     if node is None:
-        raise AtelierError(
-            Code.NODE_UNAVAILABLE, Message("docker.node_unknown", node=name), field="site.nodes", node=name
-        )
+        raise Place("", name).unavailable(Message("docker.node_unknown", node=name))
     return node

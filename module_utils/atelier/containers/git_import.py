@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
@@ -42,7 +42,14 @@ def fetch(context: NodeContext, workspace: Workspace, access: GitAccess | None, 
     origin = f"{parts.scheme.lower()}://{parts.netloc}"
     order = [workspace.git_url, origin, f"{seconds:g}", str(_ACCESS_FILE)]
     with _access_in_seat(context, workspace, access):
-        code, output = _fetched(context, name, order, seconds + _MOVE_SECONDS)
+        command = ["/bin/sh", "-c", _FETCH.read_text(), "fetch", *order]
+        try:
+            code, output = context.engine.execute(name, command, seconds=seconds + _MOVE_SECONDS)
+        except AtelierError as error:
+            # A run that did not keep a limit has failed like any other.
+            if "limit" not in error.details:
+                raise
+            code, output = 1, error.message
     if code == 0:
         context.store.update(workspace.id, git_pending=None)
         return
@@ -50,18 +57,6 @@ def fetch(context: NodeContext, workspace: Workspace, access: GitAccess | None, 
     message = Message("not_cloned", url=workspace.git_url, said=cause(said, code, seconds))
     context.store.update(workspace.id, status=Status.ERROR, error=message)
     raise AtelierError(Code.GIT_CLONE_FAILED, message, field="git_url", workspace=workspace.id, container=name)
-
-
-def _fetched(context: NodeContext, container: str, order: Sequence[str], seconds: float) -> tuple[int, str]:
-    """Exit code and output; a run that did not keep a limit has failed like any other."""
-    try:
-        return context.engine.execute(
-            container, ["/bin/sh", "-c", _FETCH.read_text(), "fetch", *order], seconds=seconds
-        )
-    except AtelierError as error:
-        if "limit" not in error.details:
-            raise
-        return 1, error.message
 
 
 @contextmanager

@@ -60,9 +60,19 @@ def repository_for(
 
 
 def _push(context: NodeContext, workspace: Workspace, promise: Future[Grant], restore: bool) -> None:
+    """Configures the running seat's git user, origin and credential, and pushes its branch."""
     context.progress(Message("step.push", name=workspace.name), 0, 1)
     try:
-        connect(context, workspace, promise.result(), restore=restore)
+        granted = promise.result()
+        _put_git_files(context, workspace, granted)
+        url = require_git(context.site).seat_url(granted.repository)
+        order = [granted.branch, url, str(_GIT_SECONDS), "restore" if restore else ""]
+        name, command = context.site.container_name(workspace.id), ["/bin/sh", "-c", _CONNECT.read_text(), "connect"]
+        code, output = context.engine.execute(name, [*command, *order], seconds=_CONNECT_SECONDS)
+        if code != 0:
+            said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
+            raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
+        context.store.update(workspace.id, branch=granted.branch, git_problem=None)
     except AtelierError as error:
         # Not an error of git: the creation itself is interrupted.
         if error.code is Code.REGISTRY_ERROR or error.details.get("field") == "site.engine_url":
@@ -125,24 +135,6 @@ def git_files(context: NodeContext, workspace: Workspace) -> dict[str, bytes]:
         if content is not None:
             found[file] = content
     return found
-
-
-def connect(context: NodeContext, workspace: Workspace, granted: Grant, *, restore: bool = False) -> None:
-    """Configures the running seat's git user, origin and credential, and pushes its branch.
-
-    Raises GIT_ERROR with git's output if the push fails. The workspace stays usable.
-    """
-    name = context.site.container_name(workspace.id)
-    git = require_git(context.site)
-    _put_git_files(context, workspace, granted)
-    order = [granted.branch, git.seat_url(granted.repository), str(_GIT_SECONDS), "restore" if restore else ""]
-    code, output = context.engine.execute(
-        name, ["/bin/sh", "-c", _CONNECT.read_text(), "connect", *order], seconds=_CONNECT_SECONDS
-    )
-    if code != 0:
-        said = last_of(on_one_line(output.replace(granted.credential.token, "***")), _MESSAGE_LENGTH)
-        raise AtelierError(Code.GIT_ERROR, Message("git_failed", said=cause(said, code, _GIT_SECONDS)))
-    context.store.update(workspace.id, branch=granted.branch, git_problem=None)
 
 
 def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -> None:

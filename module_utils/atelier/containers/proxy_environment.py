@@ -36,9 +36,9 @@ def proxy_environment(site: Site, mode: ProxyMode) -> dict[str, str]:
         for scheme in ("http", "https")
     )
     told = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": direct}
-    environment = told | {name.upper(): value for name, value in told.items()}
     # Node and Java do not look at these by themselves.
-    environment |= {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
+    others = {"NODE_USE_ENV_PROXY": "1", "JAVA_TOOL_OPTIONS": java}
+    environment = told | {name.upper(): value for name, value in told.items()} | others
     if mode.intercepts:
         # Variables for programs that ignore Debian's bundle.
         bundled = ("CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -56,9 +56,8 @@ def put_proxy_ca(context: NodeContext, workspace: Workspace) -> bool:
     try:
         certificate = (mode.proxy_folder(context.site.state_dir) / "ca.pem").read_bytes()
     except OSError as error:
-        raise AtelierError(
-            Code.EGRESS_ERROR, Message("proxy_ca_unreadable", proxy=mode.proxy, why=error), field="proxy_mode"
-        ) from error
+        unreadable = Message("proxy_ca_unreadable", proxy=mode.proxy, why=error)
+        raise AtelierError(Code.EGRESS_ERROR, unreadable, field="proxy_mode") from error
     name = context.site.container_name(workspace.id)
     present = context.engine.read(name, str(inside), _LARGEST_CERTIFICATE)
     if present is not None and present.first_file() == certificate:
@@ -72,6 +71,5 @@ def trust_proxy_ca(context: NodeContext, container: str) -> None:
     # Safe as root: it runs and reads only root's files, and the engine's PATH has no folder of the seat's user.
     code, output = context.engine.execute(container, [_UPDATE], seconds=_UPDATE_SECONDS, user="root")
     if code != 0:
-        raise AtelierError(
-            Code.EGRESS_ERROR, Message("proxy_ca_refused", container=container, said=last_of(output, 300))
-        )
+        refused = Message("proxy_ca_refused", container=container, said=last_of(output, 300))
+        raise AtelierError(Code.EGRESS_ERROR, refused)

@@ -227,11 +227,8 @@ def check_size(context: NodeContext, source: Workspace, container: Container) ->
     holes in files to the disk as zeros, so a file that is large only by its name would fill it."""
     written, most = context.engine.written(container.id), context.site.archive.content_bytes
     if written > most:
-        raise AtelierError(
-            Code.SNAPSHOT_FAILED,
-            Message("snapshot.too_large", source=source.name, size=written // MIB, most=most // MIB),
-            field="source",
-        )
+        large = Message("snapshot.too_large", source=source.name, size=written // MIB, most=most // MIB)
+        raise AtelierError(Code.SNAPSHOT_FAILED, large, field="source")
     return written
 
 
@@ -323,9 +320,8 @@ def _write_journal(
         _journals(context.site).mkdir(mode=0o700, exist_ok=True)
         write_atomically(_journal(context, source), json.dumps(record).encode(), mode=0o600)
     except OSError as error:
-        raise AtelierError(
-            Code.SNAPSHOT_FAILED, Message("snapshot.not_safe", source=source.name, why=error), field="site.state_dir"
-        ) from error
+        not_safe = Message("snapshot.not_safe", source=source.name, why=error)
+        raise AtelierError(Code.SNAPSHOT_FAILED, not_safe, field="site.state_dir") from error
 
 
 def _in_base64(secret: Mapping[str, Any], convert: Callable[[Any], str | bytes]) -> dict[str, Any]:

@@ -88,13 +88,10 @@ class Program:
         except _Beyond as beyond:
             _held_up.add(container)
             self._end(mark)
-            raise AtelierError(
-                Code.ENGINE_ERROR,
-                Message(f"docker.run_{beyond.limit}", name=name, container=container, most=beyond.most),
-                remedy=Message("docker.held_up"),
-                container=container,
-                limit=beyond.limit,
-            ) from None
+            why = Message(f"docker.run_{beyond.limit}", name=name, container=container, most=beyond.most)
+            remedy = Message("docker.held_up")
+            limit = beyond.limit
+            raise AtelierError(Code.ENGINE_ERROR, why, remedy=remedy, container=container, limit=limit) from None
 
     def _ended(self, mark: str, deadline: float) -> tuple[int, str]:
         path = _ROOT_PATH if self.user in ("root", "0") else _PATH
