@@ -346,3 +346,15 @@ def test_a_store_is_closed_after_the_read_that_is_under_way(store: WorkspaceStor
         assert reads.wait(10)
         store.__exit__(None, None, None)
         assert found.result(10) == 1
+
+
+def test_a_workspace_that_is_missing_is_named_by_the_parameter_it_was_asked_by(store: WorkspaceStore) -> None:
+    asked: list[tuple[dict[str, str], str]] = [
+        ({"id": "0" * 12}, "id"),
+        ({"name": "Nobody"}, "name"),
+        ({"id": "0" * 12, "field": "ids"}, "ids"),
+    ]
+    for parameters, field in asked:
+        with pytest.raises(AtelierError) as error:
+            store.get(**parameters)
+        assert error.value.details["field"] == field

@@ -106,11 +106,12 @@ class WorkspaceStore:
         rows = self.rows(f"SELECT {COLUMNS} FROM workspaces WHERE {column} = ?", value)  # noqa: S608 - one of two words
         return workspace_from(rows[0]) if rows else None
 
-    def get(self, *, id: str | None = None, name: str | None = None, field: str = "name") -> Workspace:
-        """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` as the parameter at fault."""
+    def get(self, *, id: str | None = None, name: str | None = None, field: str | None = None) -> Workspace:
+        """Like ``find``, but raises PROJECT_NOT_FOUND, with ``field`` (by default id or name) as the one at fault."""
         workspace = self.find(id=id, name=name)
         if workspace is None:
             gone = Message("no_such_id" if id else "no_such_name", value=id or name)
+            field = field or ("id" if id else "name")
             raise AtelierError(Code.PROJECT_NOT_FOUND, gone, field=field, value=id or name)
         return workspace
 

@@ -42,7 +42,7 @@ def release(
     ``origin`` of the outcome is ``files`` if the files stay. After a failure the seat is in state ``error``, so that it
     is not assigned. Raises PROJECT_NOT_FOUND, and the errors of restarting or resetting a seat.
     """
-    row = context.store.get(id=id, name=name, field="id" if id else "name")
+    row = context.store.get(id=id, name=name)
     if check_mode:
         before = current_view(context, row)
         return ResetOutcome(True, before, before, "", None)

@@ -75,7 +75,7 @@ def upgrade(
     SNAPSHOT_FAILED if it has more files than may be copied, and why it went back.
     """
     if id is not None or name is not None:
-        seats = [_upgrade(context, context.store.get(id=id, name=name, field="id" if id else "name"), check_mode)]
+        seats = [_upgrade(context, context.store.get(id=id, name=name), check_mode)]
     else:
         seats = _upgrade_all(context, [row for row in context.store.all() if group in (None, row.group)], check_mode)
     if not check_mode and any(seat.changed for seat in seats):

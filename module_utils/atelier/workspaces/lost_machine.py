@@ -62,7 +62,7 @@ def begin_elsewhere(
     NO_ROOM, and what a reset raises.
     """
     if group is None and node is None:
-        row = context.store.get(id=id, name=name, field="id" if id else "name")
+        row = context.store.get(id=id, name=name)
         return [_begin(context, row, to, or_base, check_mode)]
     seats: list[BegunSeat] = []
     rows = _chosen(context, group, node)

@@ -43,7 +43,7 @@ def move(
     It runs afterwards if it ran before. Raises PROJECT_NOT_FOUND, WORKSPACE_BUSY while it is being created, NO_ROOM,
     VALIDATION_ERROR for a machine that takes no workspaces, NODE_UNAVAILABLE, SNAPSHOT_FAILED.
     """
-    row = context.store.get(id=id, name=name, field="id" if id else "name")
+    row = context.store.get(id=id, name=name)
     check_created(row, "id" if id else "name")
     target = target_of(context, row, to)
     if check_mode or target == row.node:

@@ -78,13 +78,13 @@ def _ensure(context: Context, desired: WorkspaceSpec, check_mode: bool) -> Ensur
     desired, made_up = _with_password(desired, found)
     made_by_id = desired.id is not None and desired.state is not WorkspaceState.ABSENT
     if found is None and (desired.must_exist or made_by_id):
-        context.store.get(id=desired.id, name=desired.name, field="id" if desired.id else "name")
+        context.store.get(id=desired.id, name=desired.name)
     lock = nullcontext() if found is None or check_mode else context.locks.workspace(found.id, context.lock_wait)
     with lock:
         # Read again, because the previous holder of the lock may have changed or removed it.
         workspace = context.store.find(id=found.id) if found else None
         if workspace is None and made_by_id:
-            context.store.get(id=desired.id, field="id")
+            context.store.get(id=desired.id)
         here = _place(context, workspace, desired)
         workspace, container = _with_container(here, workspace, desired, check_mode)
         if workspace is not None:
