@@ -10,7 +10,6 @@ reasons that a visit may undo.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -71,12 +70,10 @@ def wanted_up(store: WorkspaceStore) -> set[str]:
     return {row[0] for row in store.rows("SELECT id FROM workspaces WHERE wanted = 'running'")}
 
 
-def counters(db: sqlite3.Connection, workspace_id: str) -> Sequence[int] | None:
-    """The numbers of deliberate starts and stops of the workspace, and of changes of its password."""
-    row: Sequence[int] | None = db.execute(
-        "SELECT orders, passwords FROM workspaces WHERE id = ?", (workspace_id,)
-    ).fetchone()
-    return row
+def counters(store: WorkspaceStore, ids: Sequence[str]) -> dict[str, Sequence[int]]:
+    """The numbers of deliberate starts and stops, and of changes of the password, of the workspaces that exist."""
+    query = "SELECT orders, passwords FROM workspaces WHERE id = ?"
+    return {id: counted for id in ids for counted in store.rows(query, id)}
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,4 @@ class Present:
 def present(store: WorkspaceStore, ids: Sequence[str]) -> dict[str, Present]:
     """The present state of the workspaces that exist, by id."""
     query = "SELECT wanted, orders, passwords, password_hash FROM workspaces WHERE id = ?"
-    with store.reading() as db:
-        rows = {id: db.execute(query, (id,)).fetchone() for id in ids}
-    return {id: Present(*row) for id, row in rows.items() if row is not None}
+    return {id: Present(*row) for id in ids for row in store.rows(query, id)}

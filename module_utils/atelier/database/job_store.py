@@ -82,7 +82,7 @@ class Jobs:
         """Stores a pending job; from then on it survives a crash."""
         job_id = secrets.token_hex(6)
         with self.store.transaction() as db:
-            basis = {id: count for id in project_ids if (count := counters(db, id)) is not None}
+            basis = counters(self.store, project_ids)
             db.execute(
                 "INSERT INTO jobs (id, operation, state, project_ids, variables, created_at, done, total, seats,"
                 " caller, basis)"

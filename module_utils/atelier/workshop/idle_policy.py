@@ -61,6 +61,5 @@ def extend(store: WorkspaceStore, workspace_id: str, minutes: int) -> datetime:
 
 def extensions(store: WorkspaceStore) -> dict[str, datetime]:
     """The times until which extended workspaces are not stopped, by id."""
-    with store.reading() as db:
-        rows = db.execute("SELECT workspace_id, until FROM extensions").fetchall()
-    return {row[0]: datetime.fromisoformat(row[1]) for row in rows}
+    rows = store.rows("SELECT workspace_id, until FROM extensions")
+    return {id: datetime.fromisoformat(until) for id, until in rows}

@@ -132,23 +132,20 @@ def readable(size: int) -> str:
 
 def notices(store: WorkspaceStore) -> dict[str, Notice]:
     """The notices by workspace id."""
-    with store.reading() as db:
-        rows = db.execute("SELECT workspace_id, reason, used, disk_limit, at FROM disk_notices").fetchall()
+    rows = store.rows("SELECT workspace_id, reason, used, disk_limit, at FROM disk_notices")
     return {row[0]: Notice(Reason(row[1]), row[2], row[3], datetime.fromisoformat(row[4])) for row in rows}
 
 
 def note(store: WorkspaceStore, workspace_id: str, reason: Reason, used: int, limit: int) -> None:
     """Replaces the workspace's notice; a deleted workspace gets none."""
-    with store.transaction() as db:
-        db.execute(
-            "INSERT INTO disk_notices (workspace_id, reason, used, disk_limit, at)"
-            " SELECT id, ?2, ?3, ?4, ?5 FROM workspaces WHERE id = ?1"
-            " ON CONFLICT (workspace_id) DO UPDATE SET reason = excluded.reason, used = excluded.used,"
-            " disk_limit = excluded.disk_limit, at = excluded.at",
-            (workspace_id, str(reason), used, limit, datetime.now(UTC).isoformat(timespec="milliseconds")),
-        )
+    store.write(
+        "INSERT INTO disk_notices (workspace_id, reason, used, disk_limit, at)"
+        " SELECT id, ?2, ?3, ?4, ?5 FROM workspaces WHERE id = ?1"
+        " ON CONFLICT (workspace_id) DO UPDATE SET reason = excluded.reason, used = excluded.used,"
+        " disk_limit = excluded.disk_limit, at = excluded.at",
+        *(workspace_id, str(reason), used, limit, datetime.now(UTC).isoformat(timespec="milliseconds")),
+    )
 
 
 def forget_notice(store: WorkspaceStore, workspace_id: str) -> None:
-    with store.transaction() as db:
-        db.execute("DELETE FROM disk_notices WHERE workspace_id = ?", (workspace_id,))
+    store.write("DELETE FROM disk_notices WHERE workspace_id = ?", workspace_id)

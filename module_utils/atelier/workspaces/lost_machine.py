@@ -122,8 +122,7 @@ class _Begun:
 
 def _unfinished(store: WorkspaceStore) -> dict[str, _Begun]:
     """The unfinished changes by workspace id."""
-    with store.reading() as db:
-        rows = db.execute("SELECT workspace_id, lost, origin, checkpoint FROM begun_elsewhere").fetchall()
+    rows = store.rows("SELECT workspace_id, lost, origin, checkpoint FROM begun_elsewhere")
     return {row[0]: _Begun(*row[1:]) for row in rows}
 
 
