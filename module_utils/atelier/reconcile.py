@@ -18,7 +18,7 @@ from .common.messages import Message
 from .common.models import CONTROLLER, Status, Workspace
 from .containers.container import container_of, discard_container, observed_status, remove_container
 from .containers.container_names import misnamed
-from .containers.context import Context, NodeContext, node_routes
+from .containers.context import Context, NodeContext
 from .containers.distribution import collect_garbage, has_garbage, withdraw
 from .containers.node_lists import NodeLists, has_node_lists
 from .containers.snapshots import (
@@ -32,9 +32,7 @@ from .containers.snapshots import (
 from .database.job_store import Jobs
 from .database.rows import Batch
 from .engine.models import Container
-from .gateway.aliases import alias_routes
 from .gateway.haproxy import compare_routes
-from .gateway.port_access import port_routes
 from .git.client import open_forge, seats_of
 from .recordings.folders import NodeFolder, recorded_on_node
 from .workshop import rehearsal
@@ -147,7 +145,7 @@ def find_drift(
         *_moved_away(nodes, by_id, busy),
         *(drift for node in nodes for drift in _leftover_volumes(node, rows)),
         *_leftover_git_access(context),
-        *_wrong_routes(context, rows),
+        *_wrong_routes(context),
         *_image_registry(context, nodes, by_id, living, busy),
         *(drift for node in nodes for drift in _missing_lists(node.here)),
         # Where a machine is away, nobody knows what it has.
@@ -519,16 +517,10 @@ def _leftover_git_access(context: Context) -> list[Drift]:
     ]
 
 
-def _wrong_routes(context: Context, rows: Sequence[Workspace]) -> list[Drift]:
-    maps = (
-        (context.gateway, {row.id: row.address for row in rows}),
-        (context.aliases, alias_routes(context.store)),
-        (context.ports, port_routes(context.store)),
-        *([(context.nodes, node_routes(context.store))] if context.site.nodes else []),
-    )
-    for table, wanted in maps:
+def _wrong_routes(context: Context) -> list[Drift]:
+    for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
-            changes = compare_routes(present, wanted) if present is not None else None
+            changes = compare_routes(present, wanted()) if present is not None else None
             if changes:
                 wrong = [*changes.added, *changes.moved, *changes.removed]
                 return [

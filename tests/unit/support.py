@@ -127,9 +127,8 @@ class OneEngine:
         return checked_labels(wanted or otherwise.split(","), [])
 
 
-def context(here: Site, store: WorkspaceStore, engine: object, **ports: Any) -> Context:
-    """An installation on one machine with that engine; what of the rest a test needs is in ``ports``."""
-    absent: dict[str, Any] = dict.fromkeys(("gateway", "aliases", "ports", "nodes"))
+def context(here: Site, store: WorkspaceStore, engine: object, **values: Any) -> Context:
+    """An installation on one machine with that engine; what of the rest a test needs is in ``values``."""
     known = {"locks": Locks(here.state_dir), "progress": lambda *_: None, "ready_timeout": 1.0}
     engines: Any = OneEngine(engine)
-    return Context(site=here, store=store, engines=engines, **{**absent, **known, **ports})
+    return Context(site=here, store=store, engines=engines, **{**known, **values})

@@ -209,8 +209,7 @@ def test_an_error_that_nobody_thought_of_is_one_seats_alone(
     Manifest("2027-03-01T12:00:00.000Z", "test", "test", [], images, {}, [], []).write(work / "manifest.json")
     (tmp_path / "key").touch(mode=0o600)
     (tmp_path / "key").write_text("secret")
-    quiet = type("Quiet", (), {"sync": lambda *_: None})()
-    here = context(site(tmp_path), store, Docker("seat", []), gateway=quiet, aliases=quiet, ports=quiet)
+    here = context(site(tmp_path), store, Docker("seat", []))
     outcome = restore.restore_seats(here, Source("/elsewhere", tmp_path / "key"))
     assert outcome.missing == ["stranger"]
     assert "ValueError" in str(store.get(id=world.row.id).error)

@@ -9,7 +9,6 @@ import subprocess
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -355,8 +354,7 @@ def test_a_workspace_that_cannot_be_created_is_marked_and_the_others_are_restore
                 raise AtelierError(code, as_message("It cannot be made."))
 
         monkeypatch.setattr(restore, "make_seat_again", make)
-        quiet = SimpleNamespace(sync=lambda *_: None)
-        here = context(machine.here, store, docker, gateway=quiet, aliases=quiet, ports=quiet)
+        here = context(machine.here, store, docker)
         if code is not Code.CONTAINER_CREATE_FAILED:
             with pytest.raises(AtelierError) as error:
                 restore.restore_seats(here, machine.source)

@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 import support
 from atelier.common.errors import AtelierError, Code
-from atelier.common.locks import Locks
 from atelier.common.models import ArchiveLimits, Status, Workspace
 from atelier.containers.context import Context
 from atelier.engine.models import Container
-from atelier.gateway.haproxy import Gateway
 from atelier.workshop import archives
 from atelier.workshop.collect import collect, verify
 from atelier.workshop.manifest import NAME, Entry, read_manifest, write_manifest
@@ -108,9 +106,7 @@ def seats() -> Seats:
 
 @pytest.fixture
 def context(tmp_path: Path, seats: Seats) -> Context:
-    gateway = Gateway(tmp_path, Locks(tmp_path))
-    maps = dict.fromkeys(("gateway", "aliases", "ports"), gateway)
-    return support.context(site(tmp_path), open_store(tmp_path), seats, **maps, ready_timeout=-60)
+    return support.context(site(tmp_path), open_store(tmp_path), seats, ready_timeout=-60)
 
 
 @pytest.fixture

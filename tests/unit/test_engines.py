@@ -56,7 +56,7 @@ def test_each_workspace_is_asked_about_at_its_own_machine(tmp_path: Path, opened
     absent: Any = None
     with open_store(tmp_path) as store:
         (row,) = store.reserve([order("one")], [Machine("alpha", 8 * GIB)])
-        context = Context(three(tmp_path), store, opened, *[absent] * 5, lambda *_: None, 1.0)
+        context = Context(three(tmp_path), store, opened, absent, lambda *_: None, 1.0)
         found: Any = context.at(row)
         assert (found.node, found.engine.node) == ("alpha", "alpha")
         # A row that was read before a move, while its lock was waited for.
@@ -179,7 +179,7 @@ def test_memory_may_be_promised_several_times(tmp_path: Path, opened: Engines) -
 
 def test_a_machine_that_goes_away_during_the_work_is_left_out(tmp_path: Path) -> None:
     absent: Any = None
-    made = Context(three(tmp_path), absent, absent, *[absent] * 5, lambda *_: None, 1.0)
+    made = Context(three(tmp_path), absent, absent, absent, lambda *_: None, 1.0)
     faults = {"beta": Place("unix:///beta", "beta").unreachable("ConnectionError")}
 
     def cpus(node: str) -> int:

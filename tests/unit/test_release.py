@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from atelier.common.messages import as_message
 from atelier.common.models import Status
 from atelier.containers import container as seats
 from atelier.containers.container import is_unreleased, observed_status, release_failed
+from atelier.containers.context import Context
 from atelier.database.job_store import Jobs
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import Container, File
@@ -53,8 +53,8 @@ def released(
     files: str = KEEP_FILES,
 ) -> Any:
     made = site(tmp_path)
-    ports = SimpleNamespace(sync=lambda _: sync_ports())
-    here = context(made, store, engine, ports=ports, ready_timeout=-59.8)
+    here = context(made, store, engine, ready_timeout=-59.8)
+    monkeypatch.setattr(Context, "sync_ports", lambda _: sync_ports())
     for module in (seats, checkpoints):
         monkeypatch.setattr(module, "await_ide", lambda *_: None)
     row = store.find(name="Seat")

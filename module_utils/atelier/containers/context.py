@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ..common.errors import AtelierError, Code
@@ -34,10 +35,6 @@ class Context:
     site: Site
     store: WorkspaceStore
     engines: Engines
-    gateway: Gateway
-    aliases: Gateway
-    ports: Gateway
-    nodes: Gateway
     locks: Locks
     progress: Progress
     ready_timeout: float
@@ -88,27 +85,37 @@ class Context:
 
         return max(sum(self.at_each(of)), 1)
 
+    def route_maps(self, *names: str) -> list[tuple[Gateway, Callable[[], Mapping[str, str]]]]:
+        """All maps of the gateway that are in use, or those named, with what reads the routes that each should have."""
+        used = names or [name for name in _MAPS if self.site.nodes or name != "nodes.map"]
+        return [(Gateway(self.site.state_dir, self.locks, name), partial(_MAPS[name], self.store)) for name in used]
+
     def sync_routes(self) -> None:
         """Writes routes for all workspaces, running or stopped (addresses are permanent), and updates the proxies'
         client map."""
-        self.gateway.sync(lambda: {workspace.id: workspace.address for workspace in self.store.all()})
-        if self.site.nodes:
-            self.nodes.sync(lambda: node_routes(self.store))
-        self.sync_aliases()
+        self._sync()
         write_client_map(self.site, self.store, self.locks)
 
     def sync_aliases(self) -> None:
-        self.aliases.sync(lambda: alias_routes(self.store))
-        self.sync_ports()
+        """Writes the gateway's maps of aliases, port passwords and shared ports."""
+        self._sync("aliases.map", "ports.map")
 
     def sync_ports(self) -> None:
         """Writes the gateway's map of port passwords and shared ports."""
-        self.ports.sync(lambda: port_routes(self.store))
+        self._sync("ports.map")
+
+    def _sync(self, *names: str) -> None:
+        for gateway, wanted in self.route_maps(*names):
+            gateway.sync(wanted)
 
 
-def node_routes(store: WorkspaceStore) -> dict[str, str]:
-    """The machine of each workspace that is not on the controller, as the gateway's map has it."""
-    return {row.id: row.node for row in store.all() if row.node != CONTROLLER}
+# The gateway's maps by file. That of nodes has the machine of each workspace that is not on the controller.
+_MAPS: Mapping[str, Callable[[WorkspaceStore], Mapping[str, str]]] = {
+    "routes.map": lambda store: {row.id: row.address for row in store.all()},
+    "nodes.map": lambda store: {row.id: row.node for row in store.all() if row.node != CONTROLLER},
+    "aliases.map": alias_routes,
+    "ports.map": port_routes,
+}
 
 
 @dataclass(frozen=True)
@@ -135,10 +142,6 @@ def open_context(
             site=site,
             store=store,
             engines=engines,
-            gateway=Gateway(site.state_dir, locks),
-            aliases=Gateway(site.state_dir, locks, "aliases.map"),
-            ports=Gateway(site.state_dir, locks, "ports.map"),
-            nodes=Gateway(site.state_dir, locks, "nodes.map"),
             locks=locks,
             progress=progress,
             ready_timeout=ready_timeout,
