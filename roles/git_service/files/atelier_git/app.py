@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -162,13 +163,9 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         limits = _limits(service.settings, row, caller)
         variables = {"REMOTE_USER": own.user, "ATELIER_PUSHER": own.dump(), "ATELIER_LIMITS": limits.dump()}
         hidden = hidden_references(own.visible)
-
-        async def ended() -> None:
-            if pushes and path != "info/refs":
-                await run_in_threadpool(api.note_push, service, row)
-
+        pushed = partial(api.note_push, service, row)
         return smart.answer(
-            request, service.folder(row), path, variables, hidden, ended, seat=caller.seat, pushes=pushes
+            request, service.folder(row), path, variables, hidden, pushed, seat=caller.seat, pushes=pushes
         )
 
     return answer

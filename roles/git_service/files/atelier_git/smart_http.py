@@ -13,11 +13,12 @@ import os
 import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,12 +61,12 @@ class SmartHttp:
         path: str,
         variables: Mapping[str, str],
         hidden: list[str],
-        ended: Callable[[], Awaitable[None]],
+        pushed: Callable[[], None],
         *,
         seat: str | None,
         pushes: bool,
     ) -> ASGIApp:
-        """The backend's answer for one repository, run when it is sent; ``ended`` is called after it.
+        """The backend's answer for one repository, run when it is sent; ``pushed`` is called in a thread after a push.
 
         ``path`` is info/refs or a service, ``hidden`` are hideRefs' values, ``seat`` is the user whose requests are
         limited. Raises HTTPException 413 for a push whose declared length is too large.
@@ -90,7 +91,7 @@ class SmartHttp:
             # The backend decompresses it. Without a length it reads until the end.
             HTTP_CONTENT_ENCODING=request.headers.get("content-encoding", ""),
         )
-        return _Answer(self, folder, environment, seat, pushes, request.method == "POST", ended)
+        return _Answer(self, folder, environment, seat, pushes, request.method == "POST", pushed)
 
 
 @dataclass(frozen=True)
@@ -103,20 +104,21 @@ class _Answer:
     seat: str | None
     pushes: bool
     has_body: bool
-    ended: Callable[[], Awaitable[None]]
+    pushed: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        slots = self.smart.slots
+        slots, is_push = self.smart.slots, self.pushes and self.has_body
         with contextlib.suppress(_Gone):
             async with slots.of_seat(self.seat), self._body(receive) as body:
                 try:
                     async with contextlib.AsyncExitStack() as place:
                         await place.enter_async_context(slots.of_git(pushes=self.pushes))
-                        if self.pushes and self.has_body:
+                        if is_push:
                             await place.enter_async_context(self.smart.pushes.on(self.folder))
                         await self._run(body, receive, send, place)
                 finally:
-                    await self.ended()
+                    if is_push:
+                        await run_in_threadpool(self.pushed)
 
     @contextlib.asynccontextmanager
     async def _body(self, receive: Receive) -> AsyncIterator[FileIO | None]:
