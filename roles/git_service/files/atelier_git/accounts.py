@@ -75,11 +75,19 @@ def authenticate(store: Store, header: str) -> Caller | None:
     scheme, _, value = header.partition(" ")
     if scheme.lower() in ("token", "bearer"):
         return _by_token(store, value.strip())
-    name, secret = _basic(header)
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except ValueError:  # no base64, or no UTF-8 in it
+        return None
     found = _by_token(store, secret)
     if found is not None and found.user["lower_name"] == name.lower():
         return found
-    return _by_password(store, name, secret)
+    user = store.user(name)
+    if user is None or not hmac.compare_digest(user["password_hash"], hash_secret(secret)):
+        return None
+    return Caller(user, None)
 
 
 def _by_token(store: Store, token: str) -> Caller | None:
@@ -88,22 +96,3 @@ def _by_token(store: Store, token: str) -> Caller | None:
         return None
     user = store.one("SELECT * FROM users WHERE id = ?", found["user_id"])
     return Caller(user, frozenset(found["scopes"].split())) if user else None
-
-
-def _by_password(store: Store, name: str, password: str) -> Caller | None:
-    user = store.user(name)
-    if user is None or not hmac.compare_digest(user["password_hash"], hash_secret(password)):
-        return None
-    return Caller(user, None)
-
-
-def _basic(header: str) -> tuple[str, str]:
-    """Name and password of Basic authentication; empty if invalid."""
-    scheme, _, value = header.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except ValueError:  # no base64, or no UTF-8 in it
-        return "", ""
-    return name, password

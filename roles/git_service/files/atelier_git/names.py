@@ -12,27 +12,21 @@ _RESERVED_ENDS = (".git", ".wiki", ".rss", ".atom")
 _NOT_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.")
 
 
-def is_repository(name: object) -> bool:
-    return isinstance(name, str) and 1 <= len(name) <= LONGEST and bool(_NAME.fullmatch(name)) and ".." not in name
+def is_repository(name: str) -> bool:
+    return len(name) <= LONGEST and bool(_NAME.fullmatch(name)) and ".." not in name
 
 
 def is_reserved(name: str) -> bool:
     return name.lower() in _RESERVED or name.lower().endswith(_RESERVED_ENDS)
 
 
-def is_user(name: object) -> bool:
-    return isinstance(name, str) and 1 <= len(name) <= 40 and bool(_USER.fullmatch(name))
+def is_user(name: str) -> bool:
+    return len(name) <= 40 and bool(_USER.fullmatch(name))
 
 
-def is_branch(name: object) -> bool:
+def is_branch(name: str) -> bool:
     """Whether the name is valid for git-check-ref-format(1) and not too long for Forgejo."""
-    return (
-        isinstance(name, str)
-        and is_reference(name)
-        and len(name) <= LONGEST
-        and not name.startswith("-")
-        and name not in ("@", "HEAD")
-    )
+    return is_reference(name) and len(name) <= LONGEST and not name.startswith("-") and name not in ("@", "HEAD")
 
 
 def is_reference(name: str) -> bool:
