@@ -107,22 +107,14 @@ def redact(value: Any, secrets: Iterable[str] = ()) -> Any:
     )
 
 
-def _redact(value: Any, known: tuple[str, ...]) -> Any:
+def _redact(value: Any, known: tuple[str, ...], name: str = "") -> Any:
     if isinstance(value, str):
-        return redact_json_text(value, known)
+        return MARK if value and _SECRET_NAME.fullmatch(name[-_LONGEST_NAME:]) else redact_json_text(value, known)
     if isinstance(value, Mapping):
-        return {redact_text(str(name), known): _under(str(name), inner, known) for name, inner in value.items()}
+        return {redact_text(str(key), known): _redact(inner, known, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_redact(inner, known) for inner in value]
     return value
-
-
-def _under(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
-    return (
-        MARK
-        if isinstance(value, str) and value and _SECRET_NAME.fullmatch(name[-_LONGEST_NAME:])
-        else _redact(value, secrets)
-    )
 
 
 _JSON_PAIR = re.compile(r'((?<!\\)"((?:[^"\\]|\\.){1,80}+)"\s{0,20}+:\s{0,20}+")([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL)
