@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .formats import new_parser, parse_request
-from .formats.common import StreamParser, as_dict, as_text, dicts, message
+from .formats.common import StreamParser, as_dict, as_text, message
 from .formats.openai_responses import ENDS, parse_item
 from .messages import SocketMessage, SocketOpened
 from .plain_json import read_json
@@ -77,30 +77,28 @@ class Session:
         elif kind == "conversation.item.input_audio_transcription.completed":
             self._remember(message("user", as_text(event.get("transcript"))))
         elif kind.startswith("response.") or kind == "error":
-            if self._turn is None:
-                if kind == "error" or kind in ENDS:
-                    return
-                self._begin({}, at)  # the server answers to speech unasked
-            turn = self._turn
-            assert turn is not None  # noqa: S101
+            ended = kind == "error" or kind in ENDS
+            if self._turn is None and ended:
+                return
+            turn = self._turn or self._begin({}, at)  # the server answers to speech unasked
             turn.size += size
             if turn.size <= _LONGEST_ANSWER:
                 turn.answer.feed(event)
             turn.first_byte = turn.first_byte or at
             turn.changed = True
-            if kind in ENDS or kind == "error":
+            if ended:
                 yield self._record(turn, at, incomplete=kind == "error")
-                self._remember_answer(turn.answer)
+                result = turn.answer.result()
+                self._remember(message("assistant", result["content"], tool_calls=result["tool_calls"]))
                 self._turn = None
 
-    def _begin(self, request: dict[str, Any], at: int) -> None:
+    def _begin(self, request: dict[str, Any], at: int) -> _Turn:
         parsed = parse_request(self._opened.api, self._settings | request, self._opened.url)
-        for item in dicts(request.get("input")):
-            self._remember(parse_item(item))
-        if isinstance(request.get("input"), str):
-            self._remember(message("user", request["input"]))
+        for item in parsed["messages"]:
+            self._remember(item)
         parsed["messages"] = list(self._items)
         self._turn = _Turn(self._allocate(at), at, parsed, new_parser(self._opened.api))
+        return self._turn
 
     def _remember(self, item: dict[str, Any]) -> None:
         items = [*self._items, item][-_MOST_ITEMS:]
@@ -111,10 +109,6 @@ class Session:
     def _set(self, settings: dict[str, Any]) -> None:
         known = {name: settings[name] for name in _SETTINGS if name in settings}
         self._settings |= {name: value for name, value in known.items() if len(str(value)) <= _LONGEST_SETTING}
-
-    def _remember_answer(self, answer: StreamParser) -> None:
-        result = answer.result()
-        self._remember(message("assistant", result["content"], tool_calls=result["tool_calls"]))
 
     def _record(self, turn: _Turn, at: int, *, incomplete: bool) -> dict[str, Any]:
         answer = turn.answer.result()
