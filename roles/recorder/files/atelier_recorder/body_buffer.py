@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 import brotli
@@ -23,26 +24,23 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._each = limit // 4
-        self._used: dict[str, int] = {}
+        self._used: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def take(self, size: int, owner: str = "") -> bool:
         with self._lock:
-            used = self._used.get(owner, 0) + size
-            if size > self._free or (owner and used > self._each):
+            if size > self._free or (owner and self._used[owner] + size > self._each):
                 return False
             self._free -= size
-            self._used[owner] = used
+            self._used[owner] += size
             return True
 
     def give(self, size: int, owner: str = "") -> None:
         with self._lock:
             self._free += size
-            left = self._used.get(owner, 0) - size
-            if left > 0:
-                self._used[owner] = left
-            else:
-                self._used.pop(owner, None)
+            self._used[owner] -= size
+            if self._used[owner] <= 0:
+                del self._used[owner]
 
 
 class Tee:
