@@ -61,7 +61,7 @@ def refusal(folder: Path, limits: Limits, tips: Sequence[str]) -> str | None:
     """Why the push of these commits is refused, in the words that the pusher's git shows; None when it is not."""
     try:
         _check_repository(folder, limits)
-        with _listed(os.environ) as lines:
+        with _new_objects() as lines:
             check_objects(lines, limits, tips)
         _check_branch(limits, tips)
     except Refused as refused:
@@ -123,10 +123,10 @@ def _ask(words: Sequence[str]) -> bytes:
 
 
 @contextmanager
-def _listed(variables: Mapping[str, str]) -> Iterator[Iterable[bytes]]:
+def _new_objects() -> Iterator[Iterable[bytes]]:
     """A line for each new object. Raises Refused when git does not come to an end."""
     # Without these only the quarantine is listed.
-    own = {key: value for key, value in variables.items() if key != "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
+    own = {key: value for key, value in os.environ.items() if key != "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
     command = ["git", "cat-file", "--batch-all-objects", "--unordered", "--buffer", f"--batch-check={_FORMAT}"]
     with subprocess.Popen(command, env=own, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
