@@ -1,4 +1,4 @@
-"""Waiting in tests: for conditions, never for a fixed time. What must not happen is awaited for a moment."""
+"""Waiting in tests: for conditions, never for a fixed time. Checks that nothing happens wait for a short, bounded time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENC
 
 
 async def reached(condition: Callable[[], Any], what: str, seconds: float = 20) -> None:
-    """Lets the event loop go on until the condition is true."""
+    """Runs the event loop until the condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} seconds in vain for: {what}"

@@ -22,7 +22,7 @@ COLLECT, TEARDOWN = "/api/workshop/collect", "/api/workshop/teardown"
 
 @dataclass(frozen=True)
 class Day:
-    """A workshop: its base, a seat that is claimed and has work, and one that is stopped; and another workspace."""
+    """A workshop with its base, a claimed seat that has work, and a stopped seat; and a workspace outside it."""
 
     api: Api
     base: dict[str, Any]
@@ -32,7 +32,7 @@ class Day:
 
     @property
     def archive(self) -> str:
-        """Where the first seat's archive is downloaded."""
+        """The path of the first seat's archive."""
         return f"{COLLECT}/{self.works['id']}/archive"
 
 
@@ -51,7 +51,7 @@ def day(network: str) -> Iterator[Day]:
 
 
 class TestTheEnd:
-    """Of one workshop. The tests are in its order, each on what those before left; runs outlive the API."""
+    """The tests run in order on one workshop; each continues from the state that the previous one left."""
 
     def test_only_the_operator_may(self, day: Day) -> None:
         for method, path in (("POST", COLLECT), ("GET", COLLECT), ("GET", day.archive), ("POST", TEARDOWN)):
@@ -131,7 +131,7 @@ class TestTheEnd:
 
 
 def _missing(day: Day) -> list[str]:
-    """Whom a teardown is refused for."""
+    """The names of the workspaces because of which a teardown is refused."""
     refused = is_error(day.api.post(TEARDOWN, headers=ADMIN), 409, "NOT_COLLECTED", "missing")
     return list(refused["details"]["missing"])
 

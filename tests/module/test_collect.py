@@ -51,7 +51,7 @@ def _content(site: Installation, seat: Mapping[str, Any]) -> dict[str, bytes | N
 
 @pytest.fixture(scope="class")
 def day(network: str) -> Iterator[Installation]:
-    """A seat that works, one that is stopped, one whose container was killed, one whose container is lost."""
+    """A running seat, a stopped one, one whose container was killed and one whose container was removed."""
     with fresh_installation(network) as site:
         _play(site, "workshop").succeeded()
         works, stopped, broken, gone = (site.row(f"Course {number}") for number in range(1, SEATS + 1))
@@ -70,7 +70,7 @@ def day(network: str) -> Iterator[Installation]:
 
 
 class TestSeatsInEveryState:
-    """One workshop from its work to its end: the tests are in the order of the day, each on what those before left."""
+    """The tests run in order on one workshop; each continues from the state that the previous one left."""
 
     def test_nothing_is_removed_before_it_is_collected(self, day: Installation) -> None:
         assert not (day.state / "archives").exists()
@@ -106,7 +106,7 @@ class TestSeatsInEveryState:
         assert not day.container(works).attrs["State"]["Paused"]
 
     def test_what_is_newer_than_its_archive_is_not_removed(self, day: Installation) -> None:
-        """A file that looks old, a seat that ran in between, a file that was moved."""
+        """A file with an old timestamp, a seat that ran in between, and a moved file are each noticed."""
         before = _manifest(day)
         new = "cd /workspace && git status && echo more > more.txt && touch -d 2020-01-01 more.txt"
         day.run_inside(day.row("Course 1"), new)
@@ -143,7 +143,7 @@ class TestSeatsInEveryState:
         assert _content(day, kept)["workspace/.env"] == b"secret\n"
 
     def test_the_end_needs_every_archive_and_keeps_them(self, day: Installation) -> None:
-        """A seat that has none keeps the workshop until it is deleted by itself."""
+        """A seat without an archive prevents the teardown until that seat is deleted."""
         files = _files(day)
         assert _missing(day) == ["Course 4"]
         day.play("workspace_delete", workspace_name="Course 4").succeeded()
@@ -155,7 +155,7 @@ class TestSeatsInEveryState:
 
 
 def _missing(site: Installation) -> list[str]:
-    """Whom a teardown is refused for."""
+    """The names of the workspaces because of which a teardown is refused."""
     refused = _play(site, "workshop_teardown", confirm=True).failed("NOT_COLLECTED", "ids")
     return list(refused["details"]["missing"])
 

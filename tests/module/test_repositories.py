@@ -127,7 +127,7 @@ def cloned(git_site: Installation) -> Iterator[Cloned]:
 
 
 class TestSeatsOfACourse:
-    """One base and three seats for all; a test that spoils a seat comes after those that use it."""
+    """All tests share one base and three clones. A test that damages a seat comes after those that use it."""
 
     def test_all_have_the_repository_and_each_its_branch(self, cloned: Cloned) -> None:
         site = cloned.site
