@@ -131,12 +131,12 @@ class Durations:
     without work is not noted. ``first``: there are no figures of this machine, so they are those of FIRST_RUN."""
 
     def __init__(self, file: str | None) -> None:
-        self._file = Path(file) if file else None
+        self._file = Path(file or os.devnull)
         self._seconds: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            noted = json.loads((self._file or Path(os.devnull)).read_text(encoding="utf-8"))
+            noted = json.loads(self._file.read_text(encoding="utf-8"))
             self._seconds = {name: float(took) for name, took in noted.items()}
-        self.first = self._file is not None and not self._seconds
+        self.first = bool(file) and not self._seconds
         if self.first:
             self._seconds = dict(FIRST_RUN)
 
@@ -149,8 +149,6 @@ class Durations:
 
     def note(self, plays: Mapping[str, float]) -> None:
         """After a successful run, with its plays in their order."""
-        if self._file is None:
-            return
         took = {name: took if took >= NOTHING_TO_DO else self._seconds.get(name, took) for name, took in plays.items()}
         with contextlib.suppress(OSError):  # a convenience only
             self._file.parent.mkdir(parents=True, exist_ok=True)
