@@ -32,7 +32,7 @@ from .containers.snapshots import (
 from .database.job_store import Jobs
 from .database.rows import Batch
 from .engine.models import Container
-from .gateway.haproxy import compare_routes
+from .gateway.haproxy import wrong_routes
 from .git.client import open_forge, seats_of
 from .recordings.folders import NodeFolder, recorded_on_node
 from .workshop import rehearsal
@@ -520,9 +520,7 @@ def _leftover_git_access(context: Context) -> list[Drift]:
 def _wrong_routes(context: Context) -> list[Drift]:
     for table, wanted in context.route_maps():
         for present in (table.saved(), table.running()):
-            changes = compare_routes(present, wanted()) if present is not None else None
-            if changes:
-                wrong = [*changes.added, *changes.moved, *changes.removed]
+            if present is not None and (wrong := wrong_routes(present, wanted())):
                 return [
                     Drift(
                         Kind.WRONG_ROUTES,

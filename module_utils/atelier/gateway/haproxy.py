@@ -7,7 +7,6 @@ seat never reloads the proxy under somebody's open IDE.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.atomic_files import write_atomically
@@ -20,24 +19,9 @@ from .runtime_socket import ask
 _CHARACTERS_PER_COMMAND = 15_000
 
 
-@dataclass(frozen=True)
-class RouteChanges:
-    """The difference between two maps."""
-
-    added: Mapping[str, str]
-    moved: Mapping[str, str]
-    removed: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.moved or self.removed)
-
-
-def compare_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> RouteChanges:
-    return RouteChanges(
-        added={key: value for key, value in wanted.items() if key not in present},
-        moved={key: value for key, value in wanted.items() if key in present and present[key] != value},
-        removed=tuple(key for key in present if key not in wanted),
-    )
+def wrong_routes(present: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """The keys that are missing, lead elsewhere or are left over."""
+    return sorted({key for key, _ in present.items() ^ wanted.items()})
 
 
 class Gateway:
@@ -48,21 +32,21 @@ class Gateway:
         self._state_dir = state_dir
         self._locks = locks
 
-    def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> RouteChanges:
-        """Makes the file and the running map hold exactly the wanted routes; returns the changes to the file.
+    def sync(self, read_wanted: Callable[[], Mapping[str, str]]) -> bool:
+        """Makes the file and the running map hold exactly the wanted routes; returns whether the file was changed.
 
         The routes are read while the map is locked, so of two concurrent calls the later one includes the earlier
         one's. Raises GATEWAY_ERROR if the file can't be written or HAProxy refuses a command.
         """
         with self._locks.gateway():
             wanted = read_wanted()
-            changes = compare_routes(self.saved(), wanted)
-            if changes:
+            is_changed = bool(wrong_routes(self.saved(), wanted))
+            if is_changed:
                 self._save(wanted)
             running = self.running()
             if running is not None:
-                self._apply(compare_routes(running, wanted))
-        return changes
+                self._apply(running, wanted)
+        return is_changed
 
     def saved(self) -> dict[str, str]:
         """The routes in the file."""
@@ -93,12 +77,13 @@ class Gateway:
         # Each line is "<internal address> <key> <value>".
         return _pairs(line.split(" ", 1)[1] for line in answer.splitlines() if " " in line)
 
-    def _apply(self, changes: RouteChanges) -> None:
-        for lines in _chunks(f"{key} {value}\n" for key, value in changes.added.items()):
+    def _apply(self, running: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        for lines in _chunks(f"{key} {value}\n" for key, value in wanted.items() if key not in running):
             self._change(f"add map {self._map} <<\n{lines}\n")
-        for commands in _chunks(f"set map {self._map} {key} {value}; " for key, value in changes.moved.items()):
-            self._change(commands.removesuffix("; ") + "\n")
-        for commands in _chunks(f"del map {self._map} {key}; " for key in changes.removed):
+        moved = (key for key in wanted if key in running and running[key] != wanted[key])
+        changes = [f"set map {self._map} {key} {wanted[key]}; " for key in moved]
+        changes += [f"del map {self._map} {key}; " for key in running if key not in wanted]
+        for commands in _chunks(changes):
             self._change(commands.removesuffix("; ") + "\n")
 
     def _change(self, command: str) -> None:
