@@ -59,9 +59,6 @@ class Secret:
     def original(self) -> File:
         return File(PurePosixPath(self.path), self.content, self.uid, self.gid, self.mode, self.mtime)
 
-    def stand_in(self) -> File:
-        return File(PurePosixPath(self.path), self.replacement, self.uid, self.gid, self.mode, self.mtime)
-
 
 class _NotHeld(Exception):
     """A location that cannot be excluded, and why."""

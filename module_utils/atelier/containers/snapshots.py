@@ -147,7 +147,8 @@ def _take(context: NodeContext, source: Workspace, tag: str, max_layers: int) ->
         secrets = find_secrets(context.engine, container.id, source.name)
         if secrets:
             _write_journal(context, source, container, container.status == "running", secrets)
-            context.engine.put(container.id, "/", [secret.stand_in() for secret in secrets])
+            stand_ins = [replace(secret.original(), data=secret.replacement) for secret in secrets]
+            context.engine.put(container.id, "/", stand_ins)
         return make(container.id, tag, {**base.config, "Labels": labels})
 
 
