@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from atelier.common.models import GitServer
-from atelier.git.client import Credential, Forge
+from atelier.git.client import Forge
 from atelier.git.http import read_credentials
+from atelier.git.urls import GitAccess
 
 from tests.module.git_client import commit, git, new_repository, relay
 from tests.module.installation import Installation
@@ -31,7 +32,7 @@ class Server:
     forge: Forge
     address: str
 
-    def url(self, credential: Credential | None, repository: str = "app") -> str:
+    def url(self, credential: GitAccess | None, repository: str = "app") -> str:
         login = f"{credential.user}:{credential.token}@" if credential else ""
         return f"http://{login}{self.address}/developer/{repository}.git"
 
@@ -75,7 +76,7 @@ def new_work(server: Server, folder: Path) -> Path:
     return folder
 
 
-def grant(server: Server, workspace_id: str, branch: str) -> Credential:
+def grant(server: Server, workspace_id: str, branch: str) -> GitAccess:
     credential = server.forge.grant_seat("app", workspace_id, branch)
     server.forge.ensure_branch("app", branch)
     return credential

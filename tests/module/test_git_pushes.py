@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from atelier.common.errors import AtelierError, Code
-from atelier.git.client import Credential
+from atelier.git.urls import GitAccess
 
 from tests.module.git_client import commit, git
 from tests.module.git_container import IDLE_SECONDS, LIMIT, OTHER, SEAT, Server, grant, heads
@@ -60,7 +60,7 @@ def test_a_seat_pushes_its_branch_and_nothing_else(server: Server, work: Path, t
     assert b"PACK" not in ask_for(server, seat, secret, "version=2")
 
 
-def ask_for(server: Server, seat: Credential, commit: str, protocol: str | None = None) -> bytes:
+def ask_for(server: Server, seat: GitAccess, commit: str, protocol: str | None = None) -> bytes:
     """What a client that knows no manners gets for a commit's number."""
 
     def line(text: str) -> str:
@@ -83,8 +83,8 @@ def test_who_has_no_right_gets_nothing(server: Server, work: Path, tmp_path: Pat
     server.fresh("other")
     reads = ("ls-remote", "--exit-code")
     assert "could not read Username" in git(tmp_path, *reads, server.url(None), fails=True)
-    assert "Authentication failed" in git(tmp_path, *reads, server.url(Credential(seat.user, "0" * 40)), fails=True)
-    assert "Authentication failed" in git(tmp_path, *reads, server.url(Credential("developer", seat.token)), fails=True)
+    assert "Authentication failed" in git(tmp_path, *reads, server.url(GitAccess(seat.user, "0" * 40)), fails=True)
+    assert "Authentication failed" in git(tmp_path, *reads, server.url(GitAccess("developer", seat.token)), fails=True)
     for repository in ("other", "nothing", "..%2fapp", "../../git"):
         assert "not found" in git(tmp_path, *reads, server.url(seat, repository), fails=True), repository
     assert "not found" in git(work, "push", server.url(seat, "other"), "main:clone/a", fails=True)
@@ -188,7 +188,7 @@ def test_it_is_back_with_everything_after_a_kill(server: Server, work: Path) -> 
 
 
 @contextmanager
-def begun(server: Server, seat: Credential, *pieces: bytes, length: int = 0) -> Iterator[http.client.HTTPConnection]:
+def begun(server: Server, seat: GitAccess, *pieces: bytes, length: int = 0) -> Iterator[http.client.HTTPConnection]:
     """A push of which so much was sent; the rest of it is not, unless ``length`` is all of it."""
     login = base64.b64encode(f"{seat.user}:{seat.token}".encode()).decode()
     with closing(http.client.HTTPConnection(server.address, timeout=60)) as connection:
@@ -280,7 +280,7 @@ def test_a_seat_that_sends_slowly_keeps_nobody_waiting(server: Server, work: Pat
         refused = eventually(answered, "the answers to those that are too many")
         assert [sockets[each].getresponse().status for each in refused] == [429] * (40 - 18)
         guesses = stack.enter_context(ThreadPoolExecutor(60))
-        wrong = server.url(Credential("developer", "wrong"))
+        wrong = server.url(GitAccess("developer", "wrong"))
         tried = [guesses.submit(git, work, "ls-remote", wrong, fails=True) for _ in range(60)]
         begin = time.monotonic()
         git(work, "push", "--quiet", server.url(other), "HEAD:clone/b")

@@ -17,7 +17,7 @@ from atelier.containers.context import Context
 from atelier.containers.git_provisioning import renew_credential
 from atelier.database.workspace_store import WorkspaceStore
 from atelier.engine.models import File
-from atelier.git.client import Credential
+from atelier.git.urls import GitAccess
 from support import open_store, order, site
 
 
@@ -27,11 +27,11 @@ class Forge:
         self.revoked: list[str] = []
         self._fault = fault
 
-    def grant_seat(self, name: str, seat: str, branch: str) -> Credential:
+    def grant_seat(self, name: str, seat: str, branch: str) -> GitAccess:
         if self._fault:
             raise self._fault
         self.granted.append((name, seat, branch))
-        return Credential(f"seat-{seat}", "another-token")
+        return GitAccess(f"seat-{seat}", "another-token")
 
     def revoke_seat(self, *seats: str) -> bool:
         self.revoked += seats

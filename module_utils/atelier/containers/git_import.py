@@ -66,9 +66,8 @@ def _access_in_seat(context: NodeContext, workspace: Workspace, access: GitAcces
         yield
         return
     container = context.site.container_name(workspace.id)
-    data = f"username={access.user}\npassword={access.token}\n".encode()
     try:
-        put_config(context, workspace, {_ACCESS_FILE.name: data})
+        put_config(context, workspace, {_ACCESS_FILE.name: access.for_git()})
         yield
     finally:
         # Empty it first: the seat may prevent every program from starting. If the engine is gone, the seat and its

@@ -17,8 +17,9 @@ from ..common.errors import AtelierError, Code
 from ..common.messages import Message, id_of
 from ..common.models import GIT_HOST, Workspace
 from ..common.plain_text import last_of, on_one_line
-from ..git.client import Credential, Forge, open_forge, require_git, seats_of
+from ..git.client import Forge, open_forge, require_git, seats_of
 from ..git.names import MAIN, candidates, repository_name, seat_branch
+from ..git.urls import GitAccess
 from .container import CONFIG_FOLDER, put_config
 from .context import Context, NodeContext
 from .save_work import cause, seat_email
@@ -87,7 +88,7 @@ class Grant:
 
     repository: str
     branch: str
-    credential: Credential
+    credential: GitAccess
 
 
 def grant(context: Context, workspace: Workspace) -> Grant:
@@ -146,8 +147,8 @@ def _put_git_files(context: NodeContext, workspace: Workspace, granted: Grant) -
         f"[user]\n\tname = {workspace.name}\n\temail = {seat_email(context, workspace)}\n"
         f'[credential "{server}"]\n\thelper = seat\n[http "{server}"]\n\tproactiveAuth = basic\n'
     )
-    credential = f"username={granted.credential.user}\npassword={granted.credential.token}\n"
-    put_config(context, workspace, dict(zip(_GIT_FILES, (settings.encode(), credential.encode()), strict=True)))
+    contents = (settings.encode(), granted.credential.for_git())
+    put_config(context, workspace, dict(zip(_GIT_FILES, contents, strict=True)))
 
 
 def end_access(context: Context, workspace_id: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..common.errors import AtelierError, Code, invalid
@@ -18,6 +18,7 @@ from ..common.models import GitServer, Site
 from ..common.validation import check_id
 from .http import Credentials, ForgeApi, part, read_credentials
 from .names import MAIN, candidates, check_branch, check_repository_name
+from .urls import GitAccess
 
 # Maximum seconds per response: a busy Forgejo takes ten.
 TIMEOUT = 20.0
@@ -49,14 +50,6 @@ class Repository:
 class Branch:
     name: str
     commit: str
-
-
-@dataclass(frozen=True)
-class Credential:
-    """A seat's user and token for pushing."""
-
-    user: str
-    token: str = field(repr=False)
 
 
 def seat_user(seat: str) -> str:
@@ -202,7 +195,7 @@ class Forge:
             body = {"name_pattern": _ALL_TAGS, "whitelist_usernames": [self._owner]}
             self._api.request("POST", f"{path}/tag_protections", body, accept=(201, 403, 409))
 
-    def grant_seat(self, name: str, seat: str, branch: str) -> Credential:
+    def grant_seat(self, name: str, seat: str, branch: str) -> GitAccess:
         """Lets one workspace push one branch of one repository and read there: a new token; any older one ends.
 
         Safe to do again, after a crash too. On Forgejo a seat can read all branches of the repository; the embedded
@@ -222,7 +215,7 @@ class Forge:
         answer = self._api.request("POST", tokens, body, accept=(201,), basic=True)
         for token in old:
             self._api.request("DELETE", f"{tokens}/{int(token['id'])}", accept=(204, 404), basic=True)
-        return Credential(user, str(answer.json["sha1"]))
+        return GitAccess(user, str(answer.json["sha1"]))
 
     def revoke_seat(self, *seats: str) -> bool:
         """Removes all rights of a workspace; returns whether it had any. Pushed work stays."""

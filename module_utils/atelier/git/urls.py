@@ -30,10 +30,14 @@ _DEFAULT_USER = "git"
 
 @dataclass(frozen=True)
 class GitAccess:
-    """Credentials for a repository. Services that accept a token ignore the user name."""
+    """What opens a repository. Services that accept a token ignore the user name."""
 
     user: str
     token: str = field(repr=False)
+
+    def for_git(self) -> bytes:
+        """As a credential helper prints it."""
+        return f"username={self.user}\npassword={self.token}\n".encode()
 
 
 def check_git_url(url: str, name: str = "git_url") -> str:
