@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -36,6 +34,7 @@ from .models import (
     SwarmNode,
     TarExtract,
     TooLarge,
+    archive_of,
 )
 from .parsing import (
     IN_USE,
@@ -335,15 +334,8 @@ class Engine:
 
     def put(self, container: str, folder: str, files: Sequence[File]) -> None:
         """Writes files below an existing folder, replacing what is there, in one call. Works on stopped containers."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for file in files:
-                entry = tarfile.TarInfo(str(file.path.relative_to(folder)))
-                entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
-                entry.mtime = file.mtime
-                archive.addfile(entry, io.BytesIO(file.data))
         with self._translated(Message("do.write_files", container=container)):
-            self._api.put_archive(container, folder, buffer.getvalue())
+            self._api.put_archive(container, folder, archive_of(files, folder))
 
     def read(
         self, container: str, path: str, limit: int, follow: Callable[[PurePosixPath], bool] = lambda _: True

@@ -8,15 +8,15 @@ override, and an import the values to set.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import platform
-import tarfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from ..common.timestamps import timestamp
+from .models import File, archive_of
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -39,13 +39,8 @@ def config_only_archive(tag: str, config: Mapping[str, Any], layers: Sequence[st
     data = json.dumps(document).encode()
     name = f"{hashlib.sha256(data).hexdigest()}.json"
     manifest = [{"Config": name, "RepoTags": [tag], "Layers": [f"{place}/layer.tar" for place, _ in enumerate(layers)]}]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, content in ((name, data), ("manifest.json", json.dumps(manifest).encode())):
-            entry = tarfile.TarInfo(path)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    files = {name: data, "manifest.json": json.dumps(manifest).encode()}
+    return archive_of(File(PurePosixPath(path), content, 0, 0, 0o644) for path, content in files.items())
 
 
 def override_config(wanted: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -138,6 +138,18 @@ class TarExtract:
         with tarfile.open(fileobj=io.BytesIO(self.data)) as entries:
             first = entries.next()
             return content_of(entries, first) if first else None
+
+
+def archive_of(files: Iterable[File], folder: str = ".") -> bytes:
+    """A tar archive of the files, with their paths from the folder on."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            entry = tarfile.TarInfo(str(file.path.relative_to(folder)))
+            entry.size, entry.uid, entry.gid, entry.mode = len(file.data), file.uid, file.gid, file.mode
+            entry.mtime = file.mtime
+            archive.addfile(entry, io.BytesIO(file.data))
+    return buffer.getvalue()
 
 
 def content_of(entries: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
