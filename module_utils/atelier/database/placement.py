@@ -46,15 +46,12 @@ def place_on(machines: Sequence[Machine], sizes: Sequence[int], promised: Mappin
     not all fit; then none is placed.
     """
     left = _left(machines, promised)
-    placed: list[str] = []
-    for size in sizes:
-        name = _roomiest(left, size)
-        if name is None:
-            free = ", ".join(f"{name} {max(left[name], 0) / GIB:.1f} GiB" for name in left) or "-"
-            told = Message("no_room", fits=len(placed), count=len(sizes), size=f"{size / GIB:.1f}", free=free)
-            raise AtelierError(Code.NO_ROOM, told, field="site.nodes", requested=len(sizes), fits=len(placed))
-        left[name] -= size
-        placed.append(name)
+    placed = _place(left, sizes)
+    if len(placed) < len(sizes):
+        size = f"{sizes[len(placed)] / GIB:.1f}"
+        free = ", ".join(f"{name} {max(left[name], 0) / GIB:.1f} GiB" for name in left) or "-"
+        told = Message("no_room", fits=len(placed), count=len(sizes), size=size, free=free)
+        raise AtelierError(Code.NO_ROOM, told, field="site.nodes", requested=len(sizes), fits=len(placed))
     return placed
 
 
@@ -67,12 +64,7 @@ def check_fits(name: str, size: int, node: str, left: int) -> None:
 
 def as_many_as_fit(machines: Sequence[Machine], size: int, promised: Mapping[str, int], most: int) -> list[str]:
     """The nodes of workspaces of that size, placed as by ``place_on`` until no machine has room, or ``most`` are."""
-    left = _left(machines, promised)
-    placed: list[str] = []
-    while len(placed) < most and (name := _roomiest(left, size)) is not None:
-        left[name] -= size
-        placed.append(name)
-    return placed
+    return _place(_left(machines, promised), [size] * most)
 
 
 def _left(machines: Sequence[Machine], promised: Mapping[str, int]) -> dict[str, int]:
@@ -83,7 +75,13 @@ def _left(machines: Sequence[Machine], promised: Mapping[str, int]) -> dict[str,
     }
 
 
-def _roomiest(left: Mapping[str, int], size: int) -> str | None:
-    """The node with most memory left; None if that is less than the size."""
-    name = max(left, key=lambda name: left[name], default=None)
-    return name if name is not None and left[name] >= size else None
+def _place(left: dict[str, int], sizes: Sequence[int]) -> list[str]:
+    """The node of each workspace, until one fits nowhere; takes their memory from what is left."""
+    placed: list[str] = []
+    for size in sizes:
+        name = max(left, key=lambda name: left[name], default=None)
+        if name is None or left[name] < size:
+            break
+        left[name] -= size
+        placed.append(name)
+    return placed
