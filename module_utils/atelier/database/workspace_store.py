@@ -17,7 +17,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..common.errors import AtelierError, Code
@@ -82,9 +81,7 @@ class WorkspaceStore:
     def __enter__(self) -> WorkspaceStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # SQLite's memory is freed: a thread that reads at this moment would crash the process.
         with self._mutex:
             self._db.close()
@@ -247,7 +244,7 @@ class WorkspaceStore:
         """The number of further workspaces that each quota and the mode's network addresses allow, by name."""
         with self.reading():
             owned, running = self._usage(owner)
-            used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+            used = self._used_addresses()
         return {
             "max_workspaces_per_user": max(self._quotas.max_workspaces_per_user - owned, 0),
             "max_concurrent_workspaces": max(self._quotas.max_concurrent_workspaces - running, 0),
@@ -400,29 +397,28 @@ class WorkspaceStore:
         return bool(self.rows(query, workspace_id))
 
     def _check_memory(self, workspace_id: str, memory: Mapping[str, int]) -> None:
-        """Raises NO_ROOM if the workspace's machine has too little memory left, or is not in ``memory`` and therefore
-        unknown."""
+        """Raises NO_ROOM if the workspace's machine has too little memory left; one that is not in ``memory`` has no
+        limit."""
         row = self.find(id=workspace_id)
         if row is not None and row.node in memory:
             left = memory[row.node] - self.promised(workspace_id).get(row.node, 0)
             check_fits(row.name, row.limits.memory_bytes, row.node, left)
 
     def _reserve_addresses(self, orders: Sequence[Reservation]) -> list[str]:
-        used = {row[0] for row in self._db.execute("SELECT address FROM workspaces")}
+        used = self._used_addresses()
         taken: dict[ProxyMode, Iterator[str]] = {}
         for mode, count in Counter(order.proxy_mode for order in orders).items():
-            row = self._db.execute("SELECT last FROM address_cursors WHERE proxy_mode = ?", (mode,)).fetchone()
-            addresses, last = take_addresses(self._networks[mode].subnet, used, row[0] if row else None, count)
-            self._db.execute(
-                "INSERT INTO address_cursors (proxy_mode, last) VALUES (?1, ?2)"
-                " ON CONFLICT (proxy_mode) DO UPDATE SET last = ?2",
-                (mode, last),
-            )
+            given = self.rows("SELECT last FROM address_cursors WHERE proxy_mode = ?", mode)
+            addresses, last = take_addresses(self._networks[mode].subnet, used, given[0][0] if given else None, count)
+            self.write("INSERT OR REPLACE INTO address_cursors (proxy_mode, last) VALUES (?, ?)", mode, last)
             taken[mode] = iter(addresses)
         return [next(taken[order.proxy_mode]) for order in orders]
 
+    def _used_addresses(self) -> set[str]:
+        return {row[0] for row in self.rows("SELECT address FROM workspaces")}
+
     def _free_names(self, source_name: str, count: int) -> list[str]:
-        used = {row[0] for row in self._db.execute("SELECT name FROM workspaces")}
+        used = {row[0] for row in self.rows("SELECT name FROM workspaces")}
         suffixes = (f" {number}" for number in itertools.count(1))
         names = (source_name[: TITLE_LENGTH[1] - len(suffix)].rstrip() + suffix for suffix in suffixes)
         return list(itertools.islice((name for name in names if name not in used), count))
