@@ -1,4 +1,4 @@
-"""Waiting in tests: for conditions, never for a fixed time. Checks that nothing happens wait for a short, bounded time."""
+"""Waiting in tests: for conditions, never for a fixed time. Negative checks wait for a short, bounded time."""
 
 from __future__ import annotations
 
