@@ -11,17 +11,13 @@ def as_dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def as_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 def dicts(value: object) -> list[dict[str, Any]]:
     """The objects of a list."""
-    return [item for item in as_list(value) if isinstance(item, dict)]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def as_json_text(value: object) -> str:
@@ -35,7 +31,7 @@ def text_of(content: object) -> str:
         return content
     if isinstance(content, dict):
         content = [content]
-    return "\n".join(filter(None, (_part(part) for part in as_list(content))))
+    return "\n".join(filter(None, map(_part, content))) if isinstance(content, list) else ""
 
 
 def _part(part: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import StreamParser, as_dict, as_list, as_text, dicts, message, request, text_of, tool_call
+from .common import StreamParser, as_dict, as_text, dicts, message, request, text_of, tool_call
 
 _DONE = "[DONE]"
 
@@ -66,8 +66,8 @@ class Parser(StreamParser):
             self.content.append(text_of(delta["content"]))
         self.content.append(as_text(delta.get("content")) or as_text(delta.get("refusal")))
         self.reasoning.append(as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning")))
-        for position, call in enumerate(as_list(delta.get("tool_calls"))):
-            self._add_call(as_dict(call).get("index", position), as_dict(call), as_dict(as_dict(call).get("function")))
+        for position, call in enumerate(dicts(delta.get("tool_calls"))):
+            self._add_call(call.get("index", position), call, as_dict(call.get("function")))
         if function := as_dict(delta.get("function_call")):
             self._add_call("function_call", {}, function)
 

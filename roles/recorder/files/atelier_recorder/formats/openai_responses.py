@@ -40,7 +40,9 @@ def parse_item(item: dict[str, Any]) -> dict[str, Any]:
     """Converts one item of a conversation to a message."""
     kind = as_text(item.get("type"))
     if kind in _CALLS:
-        return message("assistant", "", tool_calls=[_call(item)])
+        given = item.get("arguments", item.get("input", ""))
+        call = tool_call(item.get("call_id") or item.get("id"), item.get("name"), given)
+        return message("assistant", "", tool_calls=[call])
     if kind in _CALL_OUTPUTS:
         return message("tool", text_of(item.get("output")), tool_call_id=as_text(item.get("call_id")))
     if kind == "reasoning":
@@ -48,11 +50,6 @@ def parse_item(item: dict[str, Any]) -> dict[str, Any]:
     if kind in ("", "message"):
         return message(item.get("role"), text_of(item.get("content")))
     return message("assistant", f"[{kind}]")
-
-
-def _call(item: dict[str, Any]) -> dict[str, str]:
-    given = item.get("arguments", item.get("input", ""))
-    return tool_call(item.get("call_id") or item.get("id"), item.get("name"), given)
 
 
 def _reasoning(item: dict[str, Any]) -> str:
