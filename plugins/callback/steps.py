@@ -31,9 +31,8 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ansible.module_utils
 from ansible import constants as C
@@ -172,12 +171,10 @@ def bar(left: float, whole: float) -> str:
     return f"  {'#' * done}{'.' * (BAR_WIDTH - done)} about {seconds(round(left)).replace('.0 s', ' s')} left"
 
 
-@dataclass
-class _Play:
+class _Play(NamedTuple):
     name: str
     heading: str
-    began: float
-    took: float | None = None  # unknown while it runs
+    took: float
 
 
 class CallbackModule(CallbackBase):
@@ -191,7 +188,8 @@ class CallbackModule(CallbackBase):
         self._step, self._total = int(done or 0), total
         self._playbooks = 0
         self._started = time.monotonic()
-        self._plays: list[_Play] = []
+        self._plays: list[_Play] = []  # those that ended
+        self._current: tuple[str, str, float] | None = None  # name, heading, start
         self._durations = Durations(os.environ.get("ATELIER_DURATIONS"))
         self._plays_of_playbook: list[str] = []
         self._left_out: set[str] | None = None  # not known yet
@@ -222,7 +220,7 @@ class CallbackModule(CallbackBase):
         self._step += 1
         name = play.get_name().strip()
         heading = f"[{self._step}/{self._total}] {name}" if self._total else name
-        self._plays.append(_Play(name, heading, time.monotonic()))
+        self._current = (name, heading, time.monotonic())
         # A play of one role needs no second heading.
         self._role = play.get_roles()[0].get_name() if len(play.get_roles()) == 1 else None
         self._show(heading + self._bar(name), C.COLOR_HIGHLIGHT)
@@ -235,10 +233,11 @@ class CallbackModule(CallbackBase):
 
     def _end_play(self) -> None:
         self._running = False
-        if self._plays and self._plays[-1].took is None:
-            play = self._plays[-1]
-            play.took = time.monotonic() - play.began
-            self._show(f"{play.heading} ... {seconds(play.took)}")
+        if self._current:
+            name, heading, began = self._current
+            self._current = None
+            self._plays.append(_Play(name, heading, time.monotonic() - began))
+            self._show(f"{heading} ... {seconds(self._plays[-1].took)}")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool = False) -> None:
         role = task._role.get_name() if task._role else None
@@ -305,12 +304,12 @@ class CallbackModule(CallbackBase):
             return  # another playbook follows
         self._stop.set()
         if not failed:
-            self._durations.note({play.name: play.took or 0.0 for play in self._plays})
+            self._durations.note({play.name: play.took for play in self._plays})
         if len(self._plays) > 1:
             width = max(len(play.heading) for play in self._plays)
             self._show("")
             for play in self._plays:
-                self._show(f"{play.heading:{width}}  {seconds(play.took or 0.0):>14}")
+                self._show(f"{play.heading:{width}}  {seconds(play.took):>14}")
         words = f"{self._changed} changed, {seconds(time.monotonic() - self._started)}"
         self._show(f"Failed: {words}" if failed else f"Done: {words}", C.COLOR_ERROR if failed else C.COLOR_OK)
         if self._result_file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,6 @@ _SPEC = importlib.util.spec_from_file_location("steps", ROOT / "plugins" / "call
 assert _SPEC is not None
 assert _SPEC.loader is not None
 steps = importlib.util.module_from_spec(_SPEC)
-sys.modules["steps"] = steps  # dataclasses look their module up
 _SPEC.loader.exec_module(steps)
 
 
