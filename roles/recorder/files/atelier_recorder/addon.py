@@ -122,7 +122,7 @@ class Recorder:
             return
         exchange = Exchange(flow.client_conn.id, call, request, response)
         self._exchanges[call.number] = flow.metadata[_EXCHANGE] = exchange
-        flow.request.stream = _passing(request)
+        flow.request.stream = request.add
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None:
@@ -137,7 +137,7 @@ class Recorder:
                 response_encoding=flow.response.headers.get("content-encoding", ""),
                 response_type=flow.response.headers.get("content-type", "").lower(),
             )
-            flow.response.stream = _passing(exchange.response)
+            flow.response.stream = exchange.response.add
 
     def response(self, flow: http.HTTPFlow) -> None:
         if exchange := flow.metadata.pop(_EXCHANGE, None):
@@ -196,13 +196,3 @@ class Recorder:
     def _finish(self, exchange: Exchange, *, ended: bool = False, error: str | None = None) -> None:
         if self._exchanges.pop(exchange.call.number, None) is not None:
             self._pipe.finish(exchange, ended=ended, error=error)
-
-
-def _passing(tee: Tee) -> Any:
-    """Hands each piece on as it is, after a look at it."""
-
-    def passed(data: bytes) -> bytes:
-        tee.add(data)
-        return data
-
-    return passed

@@ -55,14 +55,15 @@ class Tee:
         self.size = 0
         self.truncated = False
 
-    def add(self, chunk: bytes) -> None:
-        if self.truncated or not chunk:
-            return
-        if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk), self._owner):
-            self.truncated = True
-            return
-        self._parts.append(chunk)
-        self.size += len(chunk)
+    def add(self, chunk: bytes) -> bytes:
+        """Returns the chunk, which is passed on in any case."""
+        if chunk and not self.truncated:
+            if self.size + len(chunk) > self._limit or not self._budget.take(len(chunk), self._owner):
+                self.truncated = True
+            else:
+                self._parts.append(chunk)
+                self.size += len(chunk)
+        return chunk
 
     def hold(self, size: int) -> bool:
         """Reserves memory for other data that is kept as long as the body. Returns False if there is none left."""
