@@ -39,7 +39,6 @@ log = logging.getLogger("atelier_git")
 
 _LARGEST_JSON = 1024**2
 _PAGE, _LARGEST_PAGE = 30, 50  # Forgejo's
-_LISTS = "X-Total-Count"
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="git", charset="UTF-8"'}
 _NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
@@ -243,7 +242,7 @@ def _paged(settings: Settings, request: Request, found: list[Any]) -> Response:
         wanted |= {"first": 1, "prev": page - 1}
     address = f"{settings.base_url}{request.url.path}"
     link = ",".join(f'<{address}?{urlencode({"limit": limit, "page": n})}>; rel="{rel}"' for rel, n in wanted.items())
-    headers = {_LISTS: str(len(found)), "Access-Control-Expose-Headers": "Link, X-Total-Count"}
+    headers = {"X-Total-Count": str(len(found)), "Access-Control-Expose-Headers": "Link, X-Total-Count"}
     return JSONResponse(found[(page - 1) * limit : page * limit], headers=headers | ({"Link": link} if link else {}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -25,7 +26,7 @@ class Slots:
         # Pushes are read whole before they need a git. Clones are as slow as who fetches them, so they have others.
         self._gits = {pushes: asyncio.Semaphore(settings.max_processes) for pushes in (True, False)}
         self._seats: dict[str, asyncio.Semaphore] = {}
-        self._present: dict[str, int] = {}
+        self._present: Counter[str] = Counter()
 
     @asynccontextmanager
     async def of_seat(self, user: str | None) -> AsyncIterator[None]:
@@ -33,12 +34,11 @@ class Slots:
         if user is None:
             yield
             return
-        present = self._present.get(user, 0)
-        if present >= self._per_seat + _WAITING:
+        if self._present[user] >= self._per_seat + _WAITING:
             raise HTTPException(429, "Too many clones and pushes of yours are under way.", _LATER)
-        if sum(self._present.values()) >= _WAITING_IN_ALL:
+        if self._present.total() >= _WAITING_IN_ALL:
             raise HTTPException(503, "Too many clones and pushes are under way.", _LATER)
-        self._present[user] = present + 1
+        self._present[user] += 1
         try:
             async with self._taken(self._seats.setdefault(user, asyncio.Semaphore(self._per_seat))):
                 yield
