@@ -19,6 +19,8 @@ from .texts import TEXTS
 
 _KEY = "codes"
 _PLAIN = frozenset((str, int, float, bool, type(None)))
+# What reading a code of another version, or of somebody else, raises.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class Message(str):
@@ -42,7 +44,7 @@ class Message(str):
 
     def data(self) -> dict[str, Any]:
         """The message as plain data."""
-        values = {name: _data(value) for name, value in self.params.items()}
+        values = {name: value.data() if isinstance(value, Message) else value for name, value in self.params.items()}
         return {"id": self.id, "params": values}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,10 +103,9 @@ def restored(text: str | None) -> str | None:
     """Reverses ``stored``. A code that this version does not know is shown with its parameters."""
     if text is None or not text.startswith('{"id":'):
         return text
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
-        return read(json.loads(text))
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
-        return _spelled_out(json.loads(text))
+    for reader in (read, _spelled_out):
+        with suppress(*_UNREADABLE):
+            return reader(json.loads(text))
     return text
 
 
@@ -124,10 +125,6 @@ def _value(value: object) -> object:
     return plain(str(value))
 
 
-def _data(value: object) -> object:
-    return value.data() if isinstance(value, Message) else value
-
-
 def _code(value: object) -> object:
     """A message's code and parameters, or a list of them for a list of texts; None if there is none."""
     if isinstance(value, Message):
@@ -142,7 +139,7 @@ def _restored(text: Any, code: Any) -> Any:
         return [_restored(*each) for each in zip(text, code, strict=False)] if len(text) == len(code) else text
     try:
         return read(code)
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except _UNREADABLE:
         return text
 
 
