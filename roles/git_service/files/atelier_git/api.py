@@ -18,8 +18,7 @@ from starlette.exceptions import HTTPException
 from . import git, names, serializers
 from .accounts import Caller
 from .contents import size_of
-from .permissions import pusher
-from .policy import HEADS, Pusher, covering, may_push
+from .policy import HEADS, Pusher, Rule, covering, may_push, visible_branches
 from .settings import Settings
 from .space import check_room
 from .store import Row, Store, Taken, now
@@ -84,6 +83,22 @@ class Call:
         if not self.caller.user["is_admin"]:
             raise HTTPException(403, "The user should be the site admin.")
         self.need("admin", write=True)
+
+    def rights(self, repository: Row) -> Pusher:
+        """The caller's rights on a repository. As in Forgejo: a rule allows the named users, owner and administrators
+        included; without a list, everybody with write access."""
+        user = self.caller.user
+
+        def allows(rule: Mapping[str, Any]) -> bool:
+            return bool(rule["enable_push"]) and (not rule["enable_whitelist"] or user["id"] in rule["users"])
+
+        rules, tag_rules = (
+            tuple(Rule(rule["pattern"], allows(rule)) for rule in self.store.protections(repository["id"], kind))
+            for kind in ("branch", "tag")
+        )
+        may_write = self.store.permission(repository, user) in ("owner", "write")
+        visible = visible_branches(rules, repository["default_branch"]) if user["restricted"] else None
+        return Pusher(user["name"], may_write, rules, tag_rules, visible)
 
     def shown(self, row: Row) -> dict[str, Any]:
         permission = self.store.permission(row, self.caller.user)
@@ -185,13 +200,13 @@ def delete_repository(call: Call) -> Answer:
 
 def list_branches(call: Call) -> Answer:
     row = call.repository(least="read")
-    own = pusher(call.store, row, call.caller)
+    own = call.rights(row)
     return 200, [_shown(own, branch) for branch in git.branches(call.service.folder(row)) if own.sees(branch.name)]
 
 
 def get_branch(call: Call) -> Answer:
     row, name = call.repository(least="read"), call.path["branch"]
-    own = pusher(call.store, row, call.caller)
+    own = call.rights(row)
     # Any length: a pushed branch is listed, so it is also found here.
     known = names.is_reference(name) and own.sees(name)
     branch = git.branch(call.service.folder(row), name) if known else None
@@ -209,7 +224,7 @@ def create_branch(call: Call) -> Answer:
     # A commit id is not a branch, and a branch that the caller cannot see does not exist for it.
     folder = call.service.folder(row)
     begin = None if re.fullmatch("[0-9a-f]{40}", source) else git.branch(folder, source)
-    own = pusher(call.store, row, call.caller)
+    own = call.rights(row)
     if begin is None or not own.sees(source):
         raise HTTPException(404, "The old branch does not exist")
     if not may_push(own, f"{HEADS}{name}"):

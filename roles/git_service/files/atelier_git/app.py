@@ -27,8 +27,7 @@ from . import admin, api, cleanup, git
 from .accounts import Caller, authenticate
 from .api import Answer, Call, Service
 from .contents import Limits
-from .permissions import pusher
-from .policy import hidden_references
+from .policy import Pusher, hidden_references
 from .settings import Settings
 from .slots import Slots
 from .smart_http import SERVICES, SmartHttp
@@ -152,8 +151,7 @@ def _git_endpoint(service: Service, smart: SmartHttp, path: str) -> Callable[[Re
         if named not in SERVICES:
             raise HTTPException(403, "Clients of git before 1.6.6 can't be served.")
         pushes = named == "git-receive-pack"
-        row = await run_in_threadpool(_readable, service, caller, request, write=pushes)
-        own = await run_in_threadpool(pusher, service.store, row, caller)
+        row, own = await run_in_threadpool(_readable, service, caller, request, write=pushes)
         if pushes and not own.may_write:
             raise HTTPException(403, "The user may not push to this repository.")
         if pushes:
@@ -184,7 +182,7 @@ def _page(service: Service) -> Callable[[Request], Any]:
     """The response for a browser. There are no pages, so it says how to clone the repository."""
 
     async def answer(request: Request) -> Response:
-        row = await run_in_threadpool(_readable, service, await _caller(service, request), request, write=False)
+        row, _ = await run_in_threadpool(_readable, service, await _caller(service, request), request, write=False)
         address = f"{service.settings.base_url}/{row['owner_name']}/{row['name']}.git"
         said = f"{row['owner_name']}/{row['name']}\n\ngit clone {address}\n\nThis git server has no pages of its own.\n"
         return PlainTextResponse(said, headers=_NO_CACHE)
@@ -192,13 +190,13 @@ def _page(service: Service) -> Callable[[Request], Any]:
     return answer
 
 
-def _readable(service: Service, caller: Caller, request: Request, *, write: bool) -> Any:
-    """The repository of the address, with ``.git`` or without."""
+def _readable(service: Service, caller: Caller, request: Request, *, write: bool) -> tuple[Row, Pusher]:
+    """The repository of the address, with ``.git`` or without, and the caller's rights on it."""
     path = {**request.path_params, "repository": request.path_params["repository"].removesuffix(".git")}
     call = Call(service, caller, path)
     row = call.repository(least="read")
     call.need("repository", write=write)
-    return row
+    return row, call.rights(row)
 
 
 async def _caller(service: Service, request: Request) -> Caller:
