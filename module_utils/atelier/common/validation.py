@@ -10,6 +10,7 @@ from .egress_modes import PROXIED_MODES
 from .errors import AtelierError, Code, invalid
 from .messages import Message
 from .models import CPU_COUNTS, MEMORY_SIZES, MIB, Limits, ProxyMode, Quotas
+from .plain_text import on_one_line
 
 # The contract's numbers.
 NAME_LENGTH = (3, 50)
@@ -125,7 +126,7 @@ def check_extension(minutes: int) -> int:
 def check_person(name: str) -> str:
     """A participant's name, with single spaces: 1-100 printable characters, and the joiners that some scripts need."""
     low, high = PERSON_LENGTH
-    words = " ".join(name.split())
+    words = on_one_line(name)
     seen = _JOINERS.sub("", words)
     if not seen or not low <= len(words) <= high:
         fault = Message("input.person_length", count=len(words)) if seen else Message("input.person_empty")

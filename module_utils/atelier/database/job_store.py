@@ -7,7 +7,6 @@ They are stored in the database, so they survive a crash. A job's variables cont
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -15,7 +14,7 @@ from typing import Any
 
 from ..common.messages import restored, tagged, untagged
 from .intent import counters
-from .workspace_store import WorkspaceStore, now
+from .workspace_store import WorkspaceStore, new_id, now
 
 # Older ones are deleted when a new one is created.
 KEPT_JOBS = 1000
@@ -80,7 +79,7 @@ class Jobs:
 
     def create(self, operation: str, project_ids: Sequence[str], variables: Mapping[str, Any], caller: str) -> Job:
         """Stores a pending job; from then on it survives a crash."""
-        job_id = secrets.token_hex(6)
+        job_id = new_id()
         with self.store.transaction() as db:
             basis = counters(self.store, project_ids)
             db.execute(
