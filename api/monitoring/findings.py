@@ -15,7 +15,7 @@ from typing import Literal
 from atelier.common.messages import Message
 from prometheus_client import Metric
 
-from ..core.formatting import size
+from ..core.formatting import duration, size
 
 _DAY = 86400
 _OPERATORS = {"<": operator.lt, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
@@ -33,10 +33,12 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-class Unit(StrEnum):
-    """The unit of the value of a finding's first condition. A share is between 0 and 1."""
+CRITICAL, WARNING, INFO = Severity
 
-    NONE = "none"
+
+class Unit(StrEnum):
+    """A share is between 0 and 1."""
+
     COUNT = "count"
     BYTES = "bytes"
     SECONDS = "seconds"
@@ -69,6 +71,13 @@ class Condition:
             return f"{left} {self.sign} {self.factor:g} * {self.bound}"
         return f"{left} {self.sign} {self.bound:g}"
 
+    @property
+    def unit(self) -> Unit:
+        """Of the value that is compared, as the metric's name says it."""
+        if self.of != "value":
+            return Unit.SECONDS
+        return next((unit for unit in (Unit.BYTES, Unit.SHARE) if self.metric.endswith(f"_{unit}")), Unit.COUNT)
+
     def matches(self, samples: Samples, now: float) -> Iterator[tuple[Labels, float]]:
         """The samples for which it holds: their labels and the value that was compared."""
         for labels, raw in samples.get(self.metric, ()):
@@ -99,7 +108,11 @@ class Finding:
     severity: Severity
     minutes: int
     conditions: tuple[Condition, ...]
-    unit: Unit = Unit.NONE
+
+    @property
+    def unit(self) -> Unit:
+        """Of the value of its first condition."""
+        return self.conditions[0].unit
 
     @property
     def anchor(self) -> str:
@@ -132,8 +145,7 @@ class Found:
 
     @property
     def message(self) -> Message:
-        figure = _figure(self.finding.unit, self.value)
-        found = Message(f"attention.{self.finding.code}", figure=figure, **self.labels)
+        found = Message(f"attention.{self.finding.code}", figure=_figure(self.finding.unit, self.value), **self.labels)
         return found if self.reason is None else Message("sentences", first=found, then=self.reason)
 
 
@@ -142,164 +154,67 @@ def _figure(unit: Unit, value: float) -> str:
         case Unit.BYTES:
             return size(int(value), " ")
         case Unit.SECONDS:
-            return f"{value / _DAY:.1f}"
+            return duration(value)
         case Unit.SHARE:
             return f"{value:.0%}"
-        case _:
+        case Unit.COUNT:
             return f"{value:g}"
 
 
+_DISK_FREE, _DISK_RESERVE = "atelier_node_disk_free_bytes", "atelier_node_disk_reserve_bytes"
+_MEMORY_AVAILABLE, _MEMORY = "atelier_node_memory_available_bytes", "atelier_node_memory_bytes"
+_CERTIFICATE = "atelier_certificate_expires_timestamp_seconds"
+_MACHINE = "atelier_machine_certificate_expires_timestamp_seconds"
+_LAST_BACKUP = "atelier_backup_last_success_timestamp_seconds"
+_JOBS_FAILED, _JOBS_ENDED = "atelier_jobs_failed_last_hour", "atelier_jobs_ended_last_hour"
+_BACKUPS_WANTED = Condition("atelier_backup_configured", "==", 1)
 # Private authorities issue certificates for a day, which are renewed when a third of that is left.
-_CERTIFICATE_IS_LATE = Condition(
-    "atelier_certificate_expires_timestamp_seconds", "<", "atelier_certificate_lifetime_seconds", 0.2, of="until"
-)
+_LATE = Condition(_CERTIFICATE, "<", "atelier_certificate_lifetime_seconds", 0.2, of="until")
 
-FINDINGS: tuple[Finding, ...] = (
-    Finding("docker_away", Severity.CRITICAL, 2, (Condition("atelier_docker_up", "==", 0),)),
-    Finding(
-        "node_away", Severity.CRITICAL, 2, (Condition("atelier_node_up", "==", 0, labels={"!node": "controller"}),)
-    ),
+
+def _ends(certificate: str, sign: Literal["<", ">="], days: int) -> Condition:
+    return Condition(certificate, sign, days * _DAY, of="until")
+
+
+def _away(service: str) -> Condition:
+    return Condition("atelier_service_up", "==", 0, labels={"service": service})
+
+
+FINDINGS = (
+    Finding("docker_away", CRITICAL, 2, (Condition("atelier_docker_up", "==", 0),)),
+    Finding("node_away", CRITICAL, 2, (Condition("atelier_node_up", "==", 0, labels={"!node": "controller"}),)),
     Finding(
         "disk_low",
-        Severity.WARNING,
+        WARNING,
         10,
-        (
-            Condition("atelier_node_disk_free_bytes", "<", "atelier_node_disk_reserve_bytes", 2),
-            Condition("atelier_node_disk_free_bytes", ">=", "atelier_node_disk_reserve_bytes"),
-        ),
-        Unit.BYTES,
+        (Condition(_DISK_FREE, "<", _DISK_RESERVE, 2), Condition(_DISK_FREE, ">=", _DISK_RESERVE)),
     ),
-    Finding(
-        "disk_full",
-        Severity.CRITICAL,
-        1,
-        (Condition("atelier_node_disk_free_bytes", "<", "atelier_node_disk_reserve_bytes"),),
-        Unit.BYTES,
-    ),
-    Finding("inodes_short", Severity.CRITICAL, 1, (Condition("atelier_node_disk_inodes_short", "==", 1),)),
-    Finding(
-        "state_disk_full",
-        Severity.CRITICAL,
-        1,
-        (Condition("atelier_state_disk_free_bytes", "<", 1e9),),
-        Unit.BYTES,
-    ),
-    Finding(
-        "memory_low",
-        Severity.WARNING,
-        5,
-        (Condition("atelier_node_memory_available_bytes", "<", "atelier_node_memory_bytes", 0.1),),
-        Unit.BYTES,
-    ),
-    Finding(
-        "certificate_ends_soon",
-        Severity.WARNING,
-        60,
-        (
-            Condition("atelier_certificate_expires_timestamp_seconds", "<", 14 * _DAY, of="until"),
-            Condition("atelier_certificate_expires_timestamp_seconds", ">=", 3 * _DAY, of="until"),
-            _CERTIFICATE_IS_LATE,
-        ),
-        Unit.SECONDS,
-    ),
-    Finding(
-        "certificate_ends",
-        Severity.CRITICAL,
-        5,
-        (
-            Condition("atelier_certificate_expires_timestamp_seconds", "<", 3 * _DAY, of="until"),
-            Condition("atelier_certificate_expires_timestamp_seconds", ">=", 0, of="until"),
-            _CERTIFICATE_IS_LATE,
-        ),
-        Unit.SECONDS,
-    ),
-    Finding(
-        "certificate_expired",
-        Severity.CRITICAL,
-        1,
-        (Condition("atelier_certificate_expires_timestamp_seconds", "<", 0, of="until"),),
-        Unit.SECONDS,
-    ),
-    Finding(
-        "certificate_not_renewed",
-        Severity.WARNING,
-        5,
-        (Condition("atelier_certificate_renewal_failures", ">", 0),),
-        Unit.COUNT,
-    ),
-    Finding(
-        "machine_certificate_ends",
-        Severity.WARNING,
-        60,
-        (
-            Condition("atelier_machine_certificate_expires_timestamp_seconds", "<", 21 * _DAY, of="until"),
-            Condition("atelier_machine_certificate_expires_timestamp_seconds", ">=", 0, of="until"),
-        ),
-        Unit.SECONDS,
-    ),
-    Finding(
-        "machine_certificate_expired",
-        Severity.CRITICAL,
-        1,
-        (Condition("atelier_machine_certificate_expires_timestamp_seconds", "<", 0, of="until"),),
-        Unit.SECONDS,
-    ),
-    Finding("gateway_away", Severity.CRITICAL, 2, (Condition("atelier_gateway_up", "==", 0),)),
-    Finding(
-        "gateway_errors",
-        Severity.WARNING,
-        2,
-        (Condition("atelier_gateway_recent_error_share", ">", 0.05),),
-        Unit.SHARE,
-    ),
-    Finding(
-        "recorder_away",
-        Severity.CRITICAL,
-        2,
-        (Condition("atelier_service_up", "==", 0, labels={"service": "recorder"}),),
-    ),
-    Finding(
-        "whitelist_away",
-        Severity.CRITICAL,
-        2,
-        (Condition("atelier_service_up", "==", 0, labels={"service": "squid"}),),
-    ),
-    Finding("git_away", Severity.WARNING, 5, (Condition("atelier_service_up", "==", 0, labels={"service": "git"}),)),
-    Finding("backup_failed", Severity.WARNING, 5, (Condition("atelier_backup_last_failed", "==", 1),)),
-    Finding(
-        "backup_missing",
-        Severity.WARNING,
-        24 * 60,
-        (Condition("atelier_backup_ever_succeeded", "==", 0), Condition("atelier_backup_configured", "==", 1)),
-    ),
-    Finding(
-        "backup_old",
-        Severity.CRITICAL,
-        5,
-        (
-            Condition("atelier_backup_last_success_timestamp_seconds", ">", 2 * _DAY, of="since"),
-            Condition("atelier_backup_configured", "==", 1),
-        ),
-        Unit.SECONDS,
-    ),
+    Finding("disk_full", CRITICAL, 1, (Condition(_DISK_FREE, "<", _DISK_RESERVE),)),
+    Finding("inodes_short", CRITICAL, 1, (Condition("atelier_node_disk_inodes_short", "==", 1),)),
+    Finding("state_disk_full", CRITICAL, 1, (Condition("atelier_state_disk_free_bytes", "<", 1e9),)),
+    Finding("memory_low", WARNING, 5, (Condition(_MEMORY_AVAILABLE, "<", _MEMORY, 0.1),)),
+    Finding("certificate_ends_soon", WARNING, 60, (_ends(_CERTIFICATE, "<", 14), _ends(_CERTIFICATE, ">=", 3), _LATE)),
+    Finding("certificate_ends", CRITICAL, 5, (_ends(_CERTIFICATE, "<", 3), _ends(_CERTIFICATE, ">=", 0), _LATE)),
+    Finding("certificate_expired", CRITICAL, 1, (_ends(_CERTIFICATE, "<", 0),)),
+    Finding("certificate_not_renewed", WARNING, 5, (Condition("atelier_certificate_renewal_failures", ">", 0),)),
+    Finding("machine_certificate_ends", WARNING, 60, (_ends(_MACHINE, "<", 21), _ends(_MACHINE, ">=", 0))),
+    Finding("machine_certificate_expired", CRITICAL, 1, (_ends(_MACHINE, "<", 0),)),
+    Finding("gateway_away", CRITICAL, 2, (Condition("atelier_gateway_up", "==", 0),)),
+    Finding("gateway_errors", WARNING, 2, (Condition("atelier_gateway_recent_error_share", ">", 0.05),)),
+    Finding("recorder_away", CRITICAL, 2, (_away("recorder"),)),
+    Finding("whitelist_away", CRITICAL, 2, (_away("squid"),)),
+    Finding("git_away", WARNING, 5, (_away("git"),)),
+    Finding("backup_failed", WARNING, 5, (Condition("atelier_backup_last_failed", "==", 1),)),
+    Finding("backup_missing", WARNING, 1440, (Condition("atelier_backup_ever_succeeded", "==", 0), _BACKUPS_WANTED)),
+    Finding("backup_old", CRITICAL, 5, (Condition(_LAST_BACKUP, ">", 2 * _DAY, of="since"), _BACKUPS_WANTED)),
     Finding(
         "jobs_failing",
-        Severity.WARNING,
+        WARNING,
         5,
-        (
-            Condition("atelier_jobs_failed_last_hour", ">=", 3),
-            Condition("atelier_jobs_failed_last_hour", ">", "atelier_jobs_ended_last_hour", 0.1),
-        ),
-        Unit.COUNT,
+        (Condition(_JOBS_FAILED, ">=", 3), Condition(_JOBS_FAILED, ">", _JOBS_ENDED, 0.1)),
     ),
-    Finding(
-        "seats_in_error",
-        Severity.WARNING,
-        10,
-        (Condition("atelier_workspaces", ">", 0, labels={"status": "error"}),),
-        Unit.COUNT,
-    ),
-    Finding("plain_http", Severity.INFO, 60, (Condition("atelier_secure_context", "==", 0),)),
+    Finding("seats_in_error", WARNING, 10, (Condition("atelier_workspaces", ">", 0, labels={"status": "error"}),)),
+    Finding("plain_http", INFO, 60, (Condition("atelier_secure_context", "==", 0),)),
 )
 
 
