@@ -45,13 +45,13 @@ class PageRoute(APIRoute):
                 if error.code is Code.UNAUTHORIZED:
                     door = _DOORS[request.url.path.startswith(("/workshop", "/pages/workshop"))]
                     return page("sign_in.html", _translator(request.headers), STATUS[error.code], door=door)
-                return _trouble(request.headers, error, is_operator=request.scope["caller"].operator)
+                fault = error
             except RequestValidationError:
-                return _trouble(request.headers, _nowhere(), is_operator=request.scope["caller"].operator)
+                fault = _nowhere()
             except Exception:  # the boundary: people get an error page, the log has the cause
                 log.exception("%s could not be shown", request.url.path)
                 fault = AtelierError(Code.INTERNAL_ERROR, Message("api.unforeseen"))
-                return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
+            return _trouble(request.headers, fault, is_operator=request.scope["caller"].operator)
 
         return answer_or_say_why
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Header
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from .i18n import Words, choose_language, words
+from .i18n import Words
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
@@ -36,13 +35,6 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "Accept-Language, Cookie",
 }
-
-
-async def _translator(accept_language: Annotated[str, Header()] = "") -> Words:
-    return words(choose_language(accept_language))
-
-
-TranslatorDep = Annotated[Words, Depends(_translator)]
 
 
 def page(template: str, translator: Words, status: int = 200, **values: Any) -> HTMLResponse:

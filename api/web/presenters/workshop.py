@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import segno
@@ -149,7 +149,3 @@ def qr_code(text: str) -> Markup:
         drawn, kind="svg", xmldecl=False, svgns=False, omitsize=True, border=2, svgclass=None, lineclass=None
     )
     return Markup(drawn.getvalue().decode())  # noqa: S704 - segno's own drawing, which holds no text
-
-
-def moment() -> datetime:
-    return datetime.now(UTC)

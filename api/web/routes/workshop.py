@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from atelier.common.errors import AtelierError, Code
@@ -13,15 +14,12 @@ from ...core.responses import JSON
 from ...dependencies import CurrentCaller, ServicesDep
 from ...schemas.seats import MakeCards, Seat
 from ...services.seats import active_seats, cards, seats
-from ...services.services import Services
 from ...services.visits import wake_seats_of
 from ...services.workshop import ended_views, newest_rehearsal, status
 from ...services.workshop_teardown import collected
 from ..error_pages import PageRoute
-from ..helpers import docker_away, layout_context
-from ..i18n import Words
 from ..presenters import workshop, workshop_teardown
-from ..templating import TranslatorDep, page
+from ..view import View, ViewDep
 
 
 async def _workshop_admin(services: ServicesDep, caller: CurrentCaller) -> None:
@@ -36,77 +34,73 @@ for_workshop = APIRouter(route_class=PageRoute, include_in_schema=False, depende
 
 
 @for_all.get("/workshop")
-async def workshop_page(
-    request: Request, services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep
-) -> Response:
+async def workshop_page(request: Request, view: ViewDep) -> Response:
     """Shows the page where participants claim a seat; it reveals no workspace. The seat that this browser claimed
     starts if it sleeps."""
+    services = view.services
     configured = services.settings.workshop
     browser = services.claimants.known(request.headers)
     if browser is not None:
-        wake_seats_of(services, browser, caller.address)
-    return page(
+        wake_seats_of(services, browser, view.caller.address)
+    return view.show(
         "workshop.html",
-        translator,
-        places=workshop.places(await status(services), workshop.moment(), translator),
+        places=workshop.places(await status(services), datetime.now(UTC), view.translator),
         needs_code=bool(configured.access_code),
         has_passwords=configured.generate_passwords,
     )
 
 
 @for_workshop.get("/workshop/admin")
-async def workshop_admin_page(services: ServicesDep, caller: CurrentCaller, translator: TranslatorDep) -> Response:
+async def workshop_admin_page(view: ViewDep) -> Response:
     """The seats, first without their activity, which the page then loads."""
-    found = seats(services, services.read_claims.seats(), {})
-    address = f"{services.settings.base_url}/workshop"
-    surroundings = {**layout_context(services, caller, "workshop"), "is_operator": caller.operator}
-    told = workshop.at_release(services.settings.workshop, services.settings.reset_keep_hours, translator)
-    shown = await _seats(services, found, translator)
-    return page("admin.html", translator, address=address, at_release=told, **surroundings, **shown)
-
-
-@for_workshop.get("/pages/workshop/seats")
-async def seats_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("seats.html", translator, **await _seats(services, await active_seats(services), translator))
-
-
-@for_workshop.get("/pages/workshop/rehearsal")
-async def rehearsal_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page("rehearsal.html", translator, rehearsal=workshop.rehearsal(newest_rehearsal(services), translator))
-
-
-@for_workshop.get("/pages/workshop/ending")
-async def ending_fragment(services: ServicesDep, translator: TranslatorDep) -> Response:
-    return page(
-        "workshop_teardown.html", translator, ending=workshop_teardown.ending(await collected(services), translator)
+    settings = view.services.settings
+    return view.page(
+        "admin.html",
+        "workshop",
+        address=f"{settings.base_url}/workshop",
+        at_release=workshop.at_release(settings.workshop, settings.reset_keep_hours, view.translator),
+        is_operator=view.caller.operator,
+        **await _seats(view, seats(view.services, view.services.read_claims.seats(), {})),
     )
 
 
+@for_workshop.get("/pages/workshop/seats")
+async def seats_fragment(view: ViewDep) -> Response:
+    return view.show("seats.html", **await _seats(view, await active_seats(view.services)))
+
+
+@for_workshop.get("/pages/workshop/rehearsal")
+async def rehearsal_fragment(view: ViewDep) -> Response:
+    return view.show("rehearsal.html", rehearsal=workshop.rehearsal(newest_rehearsal(view.services), view.translator))
+
+
+@for_workshop.get("/pages/workshop/ending")
+async def ending_fragment(view: ViewDep) -> Response:
+    ending = workshop_teardown.ending(await collected(view.services), view.translator)
+    return view.show("workshop_teardown.html", ending=ending)
+
+
 @for_workshop.post("/pages/workshop/cards")
-async def cards_fragment(
-    services: ServicesDep,
-    caller: CurrentCaller,
-    translator: TranslatorDep,
-    body: Annotated[MakeCards | None, Body()] = None,
-) -> Response:
+async def cards_fragment(view: ViewDep, body: Annotated[MakeCards | None, Body()] = None) -> Response:
     """The one page that shows passwords: they are new, and it is not kept anywhere."""
-    made = await cards(services, caller, body or MakeCards())
-    return page("cards.html", translator, **workshop.cards(made, translator))
+    made = await cards(view.services, view.caller, body or MakeCards())
+    return view.show("cards.html", **workshop.cards(made, view.translator))
 
 
 @for_all.post("/pages/workshop/told")
-async def told(translator: TranslatorDep, codes: Annotated[Any, Body()]) -> Response:
-    """The sentences of an API answer in the translator's language, by its ``codes``."""
-    return JSON(translator.translate_codes(codes))
+async def told(view: ViewDep, codes: Annotated[Any, Body()]) -> Response:
+    """The sentences of an API answer in the reader's language, by its ``codes``."""
+    return JSON(view.translator.translate_codes(codes))
 
 
-async def _seats(services: Services, found: list[Seat], translator: Words) -> dict[str, Any]:
+async def _seats(view: View, found: list[Seat]) -> dict[str, Any]:
+    services = view.services
     ended = await asyncio.to_thread(services.read_claims.ended)
     ids = {seat["projectId"] for seat in found}
     faults = {row.id: services.presenter.fault(row) for row in services.reads.all() if row.id in ids}
     return {
-        "seats": workshop.seats(found, faults, workshop.moment(), translator),
+        "seats": workshop.seats(found, faults, datetime.now(UTC), view.translator),
         "history": workshop.history(ended_views(services.settings.site, ended)),
         "group": services.settings.workshop.group,
-        "docker": docker_away(services, translator),
+        "docker": view.docker_away,
     }
