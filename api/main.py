@@ -19,7 +19,7 @@ from .auth.admin_password import AdminPassword
 from .auth.browsers import Browsers
 from .auth.middleware import AuthMiddleware
 from .auth.sessions import Role, Sessions
-from .background import certificate_renewal, cleanup, disk_watch, health_watch, node_lists, watchdog
+from .background import certificate_renewal, cleanup, disk_watch, node_lists, observation, watchdog
 from .background.backup_schedule import BackupSchedule
 from .background.change_feed import ChangeFeed
 from .background.checkpoint_schedule import CheckpointSchedule
@@ -31,7 +31,6 @@ from .background.revival import Revival
 from .background.sleepers import Sleepers
 from .core import errors
 from .core.openapi import document
-from .monitoring.template_images import follow_images
 from .routers import (
     aliases,
     checkpoints,
@@ -126,9 +125,8 @@ async def _lifespan(
             asyncio.create_task(cleanup.run(services), name="cleanup"),
             asyncio.create_task(node_lists.run(services), name="lists"),
             asyncio.create_task(disk_watch.run(services), name="disk"),
-            asyncio.create_task(health_watch.run(services), name="health"),
+            asyncio.create_task(observation.run(services), name="observation"),
             asyncio.create_task(certificate_renewal.run(services), name="certificate"),
-            asyncio.create_task(follow_images(site, services.engines, locks, services.watcher), name="images"),
             asyncio.create_task(services.audit.run(), name="audit"),
             asyncio.create_task(_sync_ports(services), name="ports"),
         ]

@@ -13,7 +13,7 @@ from atelier.common.locks import Locks
 from atelier.common.messages import Message
 from atelier.common.models import CONTROLLER, Site, Status, Workspace
 from atelier.containers.container import observed_status, why_away
-from atelier.containers.engines import Engines, open_engine
+from atelier.containers.engines import open_engine
 from atelier.containers.template_images import made_from
 from atelier.database.workspace_store import WorkspaceStore, now
 from atelier.engine.client import Engine
@@ -22,7 +22,6 @@ from atelier.engine.models import Container, Event
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
-_SWARM_SECONDS = 2.0
 _LABEL = "atelier.workspace"
 _PATIENCE_SECONDS = 30
 # Events of a container that say nothing of its state. A seat can cause any number of oom events: each is one program
@@ -50,7 +49,6 @@ class Watcher:
         # Stops requested by a module. Docker completes them even if the module is killed.
         self._module_ends: set[str] = set()
         self._nodes = {node: _Follower(self, node) for node in site.node_names}
-        self._swarm = _Swarm(self) if site.nodes else None
         self._down: set[str] = set()
         # The digest of the present image's inputs, by template.
         self._images: Mapping[str, str] = {}
@@ -121,14 +119,10 @@ class Watcher:
     def start(self) -> None:
         for node in self._nodes.values():
             node.start()
-        if self._swarm:
-            self._swarm.start()
 
     def stop(self) -> None:
         for node in self._nodes.values():
-            node.stop()
-        if self._swarm:
-            self._swarm.stopped.set()
+            node.stopped.set()
 
     def look_at_all(self, node: str, found: Mapping[str, Container]) -> None:
         """Stores a machine's containers by workspace id."""
@@ -192,25 +186,6 @@ class Watcher:
             log.error("the status of %s could not be written: %s", workspace_id, error)
 
 
-class _Swarm(threading.Thread):
-    """Asks Docker Swarm which machines are down."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        super().__init__(name="swarm-watcher", daemon=True)
-        self._watcher = watcher
-        self._engines = Engines(watcher.site, patience=_PATIENCE_SECONDS)
-        self.stopped = threading.Event()  # not _stop, which is the thread's own
-
-    def run(self) -> None:
-        while not self.stopped.wait(_SWARM_SECONDS):
-            try:
-                self._watcher.note_down(self._engines.down())
-            except AtelierError:  # the controller's watcher reports it
-                continue
-            except Exception:  # the boundary: one look that fails must not be the last one
-                log.exception("Docker Swarm could not be asked")
-
-
 class _Follower(threading.Thread):
     """Follows the events of one machine."""
 
@@ -218,7 +193,7 @@ class _Follower(threading.Thread):
         super().__init__(name=f"docker-watcher-{node}", daemon=True)
         self._watcher = watcher
         self._node = node
-        self._stopped = threading.Event()  # not _stop, which is the thread's own
+        self.stopped = threading.Event()  # not _stop, which is the thread's own
         self._label = f"atelier.instance={watcher.site.instance}"
         # The time of Docker's last event, in nanoseconds of its clock.
         self._last_event: int | None = None
@@ -231,11 +206,12 @@ class _Follower(threading.Thread):
         self.outages = 0
 
     def run(self) -> None:
-        while not self._stopped.is_set():
+        while not self.stopped.is_set():
             try:
-                self._follow()
+                with closing(open_engine(self._watcher.site, self._node, patience=_PATIENCE_SECONDS)) as engine:
+                    self.follow(engine)
             except Exception as error:  # the boundary: a watcher that ended would leave every status as it was
-                if self._stopped.is_set():
+                if self.stopped.is_set():
                     return
                 if not isinstance(error, AtelierError):
                     log.exception("the watcher of %s begins again", self._node)
@@ -249,16 +225,10 @@ class _Follower(threading.Thread):
                 for workspace_id in self._workspaces:
                     self._watcher.asked_to_end.pop(workspace_id, None)
                 self._workspaces.clear()
-                self._stopped.wait(_RETRY_SECONDS)
+                self.stopped.wait(_RETRY_SECONDS)
 
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _follow(self) -> None:
-        with closing(open_engine(self._watcher.site, self._node, patience=_PATIENCE_SECONDS)) as engine:
-            self._follow_with(engine)
-
-    def _follow_with(self, engine: Engine) -> None:
+    def follow(self, engine: Engine) -> None:
+        """Takes in all states, then the events until they end. Raises SERVICE_UNAVAILABLE at their end."""
         # The stream is opened before the look, so that nothing falls between the two.
         events = engine.events(self._label)
         self._look_at_all(engine)
@@ -267,13 +237,11 @@ class _Follower(threading.Thread):
         self._watcher.version += 1
         # The stream may be silent for hours, so it has no timeout.
         for event in events:
-            if self._stopped.is_set():
+            if self.stopped.is_set():
                 return
             self._last_event = event.at
             workspace_id = self._workspace_of(event)
-            if workspace_id is None:
-                continue
-            if not event.action.startswith(_NO_CHANGE):
+            if workspace_id and not event.action.startswith(_NO_CHANGE):
                 self._workspaces.add(workspace_id)
                 self._watcher.note_asked(workspace_id, event.action)
                 self._watcher.look_at(self._node, workspace_id, event.container, engine.inspect(event.container))

@@ -90,7 +90,7 @@ class Docker:
 
 
 def follow(watcher: Watcher, engine: Any) -> None:
-    watcher._nodes[CONTROLLER]._follow_with(engine)
+    watcher._nodes[CONTROLLER].follow(engine)
 
 
 def test_programs_that_the_kernel_ends_cost_no_look(tmp_path: Path) -> None:
