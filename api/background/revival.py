@@ -68,10 +68,11 @@ class Revival:
             # A start that failed before an outage may succeed after it.
             self._outages = watcher.outages
             self._tries.clear()
-        present = list(watcher.seen.items())  # a copy: the watcher's thread goes on
-        stuck = interrupted(self._services.settings.site)
-        for id in [id for id, container in present if container.status == "running" and id not in stuck]:
-            self._tries.pop(id, None)
+        seen = dict(watcher.seen)  # a copy: the watcher's thread goes on
+        stuck = await asyncio.to_thread(interrupted, self._services.settings.site)
+        for id in list(self._tries):
+            if id in seen and seen[id].status == "running" and id not in stuck:
+                del self._tries[id]
         unwritten: AtelierError | None = None
         for id, at in list(watcher.asked_to_end.items()):
             if time.monotonic() - at >= _GRACE_SECONDS:
@@ -79,7 +80,7 @@ class Revival:
                     await asyncio.to_thread(self._decide, id)
                 except AtelierError as error:  # the database's disk may be full; the next look tries again
                     unwritten = error
-        if stuck or any(container.status in DOWN for _, container in present):
+        if stuck or any(container.status in DOWN for container in seen.values()):
             down = await asyncio.to_thread(self._down, stuck)
             if down:
                 job = await asyncio.to_thread(self._services.jobs.create, REVIVE, down, {}, _CALLER.name)
