@@ -13,6 +13,7 @@ from functools import partial
 from atelier.common.errors import AtelierError
 from atelier.common.models import StopReason, Workspace
 from atelier.engine.container_limits import CPU_SHARES
+from atelier.engine.interface import Container
 from atelier.workspaces.disk_limits import (
     NEED_BYTES,
     Action,
@@ -49,6 +50,8 @@ _LIMIT_SHARE = 20
 # A notice is renewed if its figures changed by this share of the limit.
 _NEWS_SHARE = 0.02
 _CALLER = Caller("127.0.0.1", "disk")
+# Seats with their containers, by workspace id.
+Running = Mapping[str, tuple[Workspace, Container]]
 
 
 async def run(services: Services) -> None:
@@ -95,7 +98,8 @@ class DiskWatch:
         try:
             await self._look()
         finally:
-            await self._tell()
+            for id in list(self._untold):
+                await self._note(id)
 
     async def _look(self) -> None:
         if not self._services.watcher.answers(self._node):
@@ -111,8 +115,8 @@ class DiskWatch:
         self._next = time.monotonic() + _SHORTEST_WAIT  # where this one fails
         running = await self._running()
         begun = time.monotonic()
-        containers = {id: container for id, (_, container, _) in running.items()}
         before = self._gauge.sizes
+        containers = {id: container.id for id, (_, container) in running.items()}
         measure = partial(self._gauge.measure, self._node, containers, with_writes=in_need)
         found = await self._threads.ask(("measure", self._node), measure)
         took = time.monotonic() - begun
@@ -124,27 +128,25 @@ class DiskWatch:
             self._calm, self._calm_free = found, now.free
         seats = self._measured(running, found, before)
         await self._apply_limits(running, seats)
-        await self._free_the_disk(running, seats, found, now, in_need)
+        if in_need:
+            await self._free_the_disk(running, seats, found, now)
         self._in_need = in_need
 
-    async def _running(self) -> dict[str, tuple[Workspace, str, datetime]]:
-        """Rows with container and start, by id. Containers of an earlier version get the shares of new ones."""
+    async def _running(self) -> Running:
+        """The running seats. Containers of an earlier version get the shares of new ones."""
         services = self._services
         seen = services.watcher.seen_at(self._node)
         old = [found for found in seen.values() if found.cpu_shares != CPU_SHARES]
         if old:
             await asyncio.to_thread(self._gauge.renew_shares, self._node, old)
         return {
-            row.id: (row, seen[row.id].id, datetime.fromisoformat(seen[row.id].started_at))
+            row.id: (row, seen[row.id])
             for row in services.reads.all(self._node)
             if row.id in seen and seen[row.id].status == "running" and row.id not in self._stopping
         }
 
     def _measured(
-        self,
-        running: Mapping[str, tuple[Workspace, str, datetime]],
-        found: Mapping[str, Figures],
-        before: Mapping[str, int],
+        self, running: Running, found: Mapping[str, Figures], before: Mapping[str, int]
     ) -> dict[str, Measured]:
         told = notices(self._services.reads)
         seats = {}
@@ -152,7 +154,7 @@ class DiskWatch:
             calm = self._calm.get(id, Figures(figures.used, 0.0, 0, figures.written))
             seats[id] = Measured(
                 used=figures.used,
-                started_at=running[id][2],
+                started_at=datetime.fromisoformat(running[id][1].started_at),
                 notice=told.get(id),
                 grown=figures.used - before.get(id, figures.used),
                 grown_in_need=figures.used - calm.used,
@@ -161,9 +163,7 @@ class DiskWatch:
             )
         return seats
 
-    async def _apply_limits(
-        self, running: Mapping[str, tuple[Workspace, str, datetime]], seats: Mapping[str, Measured]
-    ) -> None:
+    async def _apply_limits(self, running: Running, seats: Mapping[str, Measured]) -> None:
         moment = datetime.now(UTC)
         for id, seat in seats.items():
             match action(seat, self._limit, moment):
@@ -172,24 +172,17 @@ class DiskWatch:
                 case Action.WARN if _is_news(seat.notice, seat.used, self._limit):
                     self._untold[id] = Reason.WARNED, seat.used
                 case Action.STOP | Action.KILL as asked:
-                    await self._end(running[id], Reason.LIMIT, seat.used, at_once=asked is Action.KILL)
+                    await self._end(*running[id], Reason.LIMIT, seat.used, at_once=asked is Action.KILL)
                     await self._ask(running[id][0])
 
     async def _free_the_disk(
-        self,
-        running: Mapping[str, tuple[Workspace, str, datetime]],
-        seats: Mapping[str, Measured],
-        found: Mapping[str, Figures],
-        now: Space,
-        in_need: bool,
+        self, running: Running, seats: Mapping[str, Measured], found: Mapping[str, Figures], now: Space
     ) -> None:
-        if not in_need:
-            return
         left = {id: seat for id, seat in seats.items() if id not in self._stopping}
         chosen = fillers(left, self._calm_free - now.free, inodes_short=now.inodes_short)
         # Mark all of them first, because requesting the jobs may wait for the database.
         for id in chosen:
-            await self._end(running[id], Reason.DISK, seats[id].used, at_once=True)
+            await self._end(*running[id], Reason.DISK, seats[id].used, at_once=True)
         for id in chosen:
             await self._ask(running[id][0])
         if chosen:
@@ -198,9 +191,8 @@ class DiskWatch:
             free = now.free // 1024**2
             log.warning("only %d MiB are free on Docker's disk of %s, and no seat fills it fast", free, self._node)
 
-    async def _end(self, seat: tuple[Workspace, str, datetime], reason: Reason, used: int, *, at_once: bool) -> None:
+    async def _end(self, row: Workspace, container: Container, reason: Reason, used: int, *, at_once: bool) -> None:
         """Notes the reason, and ends the processes if they must not go on until the stop."""
-        row, container, _ = seat
         self._stopping.add(row.id)
         self._untold[row.id] = reason, used
         log.warning("stopping %s (%s): its files take %d MiB (%s)", row.id, row.name, used // 1024**2, reason)
@@ -210,7 +202,7 @@ class DiskWatch:
             await asyncio.wait_for(self._note(row.id), _NOTE_SECONDS)
         if at_once:
             try:
-                await asyncio.to_thread(self._gauge.kill, self._node, container)
+                await asyncio.to_thread(self._gauge.kill, self._node, container.id)
             except Exception:  # the boundary: the next one that fills the disk must not wait
                 log.exception("%s could not be killed; it is stopped", row.id)
 
@@ -225,10 +217,6 @@ class DiskWatch:
             self._stopping.discard(row.id)
             return
         end.add_done_callback(lambda _: self._stopping.discard(row.id))
-
-    async def _tell(self) -> None:
-        for id in list(self._untold):
-            await self._note(id)
 
     async def _note(self, id: str) -> None:
         reason, used = self._untold[id]
