@@ -34,15 +34,11 @@ class ProjectList:
         return self._body
 
     def _made(self, services: Services, rows: Sequence[Workspace]) -> dict[str, tuple[object, bytes]]:
-        sources = list(zip(rows, services.presenter.sources(rows), strict=True))
-        none = (None, b"")
-        changed = [source[0] for source in sources if self._parts.get(source[0].id, none)[0] != source]
-        made = {project["id"]: project for project in services.presenter.projects(changed)}
-        return {
-            source[0].id: (source, orjson.dumps(tagged(project))) if (project := made.get(source[0].id)) else present
-            for source in sources
-            for present in (self._parts.get(source[0].id, none),)
-        }
+        sources = {row.id: (row, more) for row, more in zip(rows, services.presenter.sources(rows), strict=True)}
+        kept = {id: part for id, part in self._parts.items() if sources.get(id) == part[0]}
+        changed = [row for row in rows if row.id not in kept]
+        made = {project["id"]: orjson.dumps(tagged(project)) for project in services.presenter.projects(changed)}
+        return {id: kept[id] if id in kept else (source, made[id]) for id, source in sources.items()}
 
 
 def _whole(parts: Collection[tuple[object, bytes]]) -> bytes:
