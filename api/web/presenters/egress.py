@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from atelier.egress.whitelist import allowable, covering
 
 from ...monitoring.seat_activity import host_of
 from ..i18n import Words
+from .choices import options
 
 # Maximum length of a shown message; the document has it in full.
 _EXCERPT = 2000
@@ -27,35 +28,26 @@ def whitelist_form(
 ) -> dict[str, Any]:
     """The form for everybody's or a group's list. The base domains are shown, but cannot be edited."""
     domains = lists.get(group, ()) if group else [domain for domain in everybody if domain not in base]
-    names = sorted({*groups, *lists})
+    labels = {name: name for name in sorted({*groups, *lists})}
     return {
         "domains": "\n".join(domain.removeprefix(".") for domain in domains),
         "count": translator.count("whitelist.domains", len(domains)),
         "base": [] if group else [domain.removeprefix(".") for domain in base],
         "group": group,
-        "options": [
-            {"value": "", "label": translator("whitelist.everybody"), "selected": not group},
-            *({"value": name, "label": name, "selected": name == group} for name in names),
-        ],
+        "options": options({"": translator("whitelist.everybody"), **labels}, group),
     }
 
 
 def domain_categories(
-    found: Mapping[str, Sequence[Mapping[str, Any]]], allowed: Sequence[str] | None, translator: Words
+    found: Mapping[str, Sequence[Mapping[str, Any]]], allowed: Collection[str] | None, translator: Words
 ) -> list[dict[str, Any]]:
-    """Recorded domains by category, the most requested first. ``allowed`` are the whitelist's entries for the
-    workspace, None if there is no whitelist."""
-    entries_allowed = set(allowed or ())
+    """Recorded domains by category, the most requested first. ``allowed``: a set of the whitelist's entries for the
+    workspace; None if there is no whitelist."""
     return [
         {
             "name": translator.texts.get(f"category.{name}", name),
             "domains": [
-                {
-                    "domain": entry["domain"],
-                    "count": entry["count"],
-                    "last_seen": entry["last_seen"],
-                    **_allowing(entry["domain"], entries_allowed if allowed is not None else None, translator),
-                }
+                {**entry, **_allowing(entry["domain"], allowed, translator)}
                 for entry in sorted(entries, key=lambda entry: -entry["count"])
             ],
         }
@@ -63,17 +55,14 @@ def domain_categories(
     ]
 
 
-def log_rows(logs: Sequence[LogEntry], allowed: Sequence[str], translator: Words) -> list[dict[str, Any]]:
+def log_rows(logs: Sequence[LogEntry], allowed: Collection[str], translator: Words) -> list[dict[str, Any]]:
     """Squid's log, newest first: requests, times and results. The first line of a refused domain has a button to allow
-    it; ``allowed`` are the whitelist's entries for the workspace."""
+    it; ``allowed``: a set of the whitelist's entries for the workspace."""
     rows: list[dict[str, Any]] = []
-    entries_allowed, offered = set(allowed), set()
+    offered: set[str] = set()
     for entry in reversed(logs):
         denied, host = "DENIED" in entry.status, host_of(entry.url)
-        allowing = {
-            "domain": host,
-            **_allowing(host, entries_allowed if denied and host not in offered else None, translator),
-        }
+        is_first = denied and host not in offered
         if denied:
             offered.add(host)
         rows.append(
@@ -85,13 +74,14 @@ def log_rows(logs: Sequence[LogEntry], allowed: Sequence[str], translator: Words
                 "outcome": translator("log.denied" if denied else "log.allowed"),
                 "status": entry.status,
                 "bytes": entry.bytes,
-                **allowing,
+                "domain": host,
+                **_allowing(host, allowed if is_first else None, translator),
             }
         )
     return rows
 
 
-def _allowing(domain: str, allowed: set[str] | None, translator: Words) -> dict[str, Any]:
+def _allowing(domain: str, allowed: Collection[str] | None, translator: Words) -> dict[str, Any]:
     """Whether the domain can be whitelisted, and the text to show otherwise."""
     if allowed is None:
         return {"allows": False, "allowed_word": ""}

@@ -16,6 +16,7 @@ from ...schemas.projects import DetailedProject, Project
 from ...schemas.system import Configuration
 from ...services.presenter import UNGROUPED
 from ..i18n import Words
+from .choices import options
 
 # The contract writes a size such as "1.2GB" without a space, people write it with one.
 _UNIT = re.compile(r"([KMGT]?B)$")
@@ -72,9 +73,8 @@ def counts(projects: Sequence[Project], translator: Words) -> list[dict[str, Any
 
 def group_options(projects: Sequence[Project], wanted_group: str, translator: Words) -> list[dict[str, Any]]:
     groups = sorted({project["group"] for project in projects} | ({wanted_group} if wanted_group else set()))
-    options = [{"value": "", "label": translator("filter.all_groups")}]
-    options += [{"value": group, "label": group_name(group, translator)} for group in groups]
-    return [{**option, "selected": option["value"] == wanted_group} for option in options]
+    labels = {group: group_name(group, translator) for group in groups}
+    return options({"": translator("filter.all_groups"), **labels}, wanted_group)
 
 
 def node_options(
@@ -83,10 +83,8 @@ def node_options(
     """The machines of the inventory, and those it lost that still have workspaces; none on a single machine."""
     if len(nodes) == 1:
         return []
-    names = dict.fromkeys([*nodes, *sorted(project["node"] for project in projects), *filter(None, [wanted_node])])
-    options = [{"value": "", "label": translator("filter.all_machines")}]
-    options += [{"value": name, "label": name} for name in names]
-    return [{**option, "selected": option["value"] == wanted_node} for option in options]
+    names = [*nodes, *sorted(project["node"] for project in projects), *filter(None, [wanted_node])]
+    return options({"": translator("filter.all_machines"), **{name: name for name in names}}, wanted_node)
 
 
 def named(groups: Sequence[str]) -> list[str]:
@@ -160,19 +158,13 @@ def create_form(config: Configuration, groups: Sequence[str], translator: Words)
     usual = Limits()
     kinds = [*config["templates"], *([TEMPLATE_FROM_GIT] if GIT_TEMPLATE in config["templates"] else [])]
     return {
-        "kinds": [{"value": kind, "label": kind_name(kind, translator), "selected": False} for kind in kinds],
+        "kinds": options({kind: kind_name(kind, translator) for kind in kinds}),
         "modes": [
             {"value": str(mode), "label": translator(f"mode.{mode}"), "hint": translator(f"mode.{mode}.hint")}
             for mode in modes
         ],
-        "memory": [
-            {"value": size, "label": translator("limits.memory", memory=size[:-1]), "selected": size == usual.memory}
-            for size in MEMORY_SIZES
-        ],
-        "cpus": [
-            {"value": count, "label": translator.count("limits.cpus", int(count)), "selected": count == usual.cpus}
-            for count in CPU_COUNTS
-        ],
+        "memory": options({size: translator("limits.memory", memory=size[:-1]) for size in MEMORY_SIZES}, usual.memory),
+        "cpus": options({count: translator.count("limits.cpus", int(count)) for count in CPU_COUNTS}, usual.cpus),
         "groups": named(groups),
         "git": bool(config["gitServerEnabled"]),
     }

@@ -267,13 +267,13 @@ def _aliases(view: View, project_id: str) -> dict[str, Any]:
     return {"id": project_id, "aliases": aliases.aliases(found, view.translator)}
 
 
-async def _allowed(services: Services, row: Workspace) -> list[str] | None:
+async def _allowed(services: Services, row: Workspace) -> set[str] | None:
     """The entries of the whitelist that hold for the workspace; None where no proxy has one."""
     found = await _unless_away(whitelists(services))
     if found is None:
         return None
     live, lists = found
-    return [*live.entries, *lists.get(row.group or "", ())]
+    return {*live.entries, *lists.get(row.group or "", ())}
 
 
 async def _machines(view: View) -> dict[str, Any]:
