@@ -51,8 +51,8 @@ from .routers import (
 from .schemas.fields import TEMPLATE_FROM_GIT
 from .services.services import Services
 from .settings import Settings, load_settings
-from .web import install as install_pages
-from .web import refusal
+from .web.application import install as install_pages
+from .web.error_pages import refusal
 
 log = logging.getLogger("atelier")
 

@@ -50,14 +50,10 @@ def rendered(template: str, translator: Words, **values: Any) -> str:
     return _environment().get_template(template).render(t=translator, **values)
 
 
+@cache
 def asset(name: str) -> str:
     """A static file's URL, which contains a hash of its content, so browsers can cache it without limit."""
-    return f"/static/{name}?v={_digest(name)}"
-
-
-@cache
-def _digest(name: str) -> str:
-    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
 @cache

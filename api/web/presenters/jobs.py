@@ -32,7 +32,6 @@ def row(job: JobAnswer, names: Mapping[str, str], translator: Words) -> dict[str
         "total": total,
         "progress": translator("job.progress", done=done, total=total) if total > 1 else "",
         "created_at": job["createdAt"],
-        "finished_at": job["finishedAt"] or "",
         "error": translator.translate(job["error"] or ""),
         "seats": [
             {

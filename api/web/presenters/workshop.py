@@ -11,7 +11,7 @@ import segno
 from markupsafe import Markup
 
 from ...schemas.seats import Card, Seat
-from ...schemas.workshop import EndedClaim, LastRehearsal, WorkshopStatus
+from ...schemas.workshop import LastRehearsal, WorkshopStatus
 from ...settings import Workshop
 from ..i18n import Words
 
@@ -83,20 +83,6 @@ def at_release(configured: Workshop, keep_hours: float, translator: Words) -> li
     password = "generate" if configured.generate_passwords else "keep"
     files = "reset" if configured.reset_on_release else "keep"
     return [translator(f"release.password.{password}"), translator(f"release.files.{files}", hours=f"{keep_hours:g}")]
-
-
-def history(ended: Sequence[EndedClaim]) -> list[dict[str, str]]:
-    """Claims that are over, the newest first."""
-    return [
-        {
-            "name": claim["name"],
-            "email": claim["email"],
-            "seat": claim["projectName"],
-            "claimed_at": claim["claimedAt"],
-            "released_at": claim["releasedAt"],
-        }
-        for claim in reversed(ended)
-    ]
 
 
 def rehearsal(answer: LastRehearsal, translator: Words) -> dict[str, Any]:

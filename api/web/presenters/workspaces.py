@@ -118,7 +118,6 @@ def row(project: Project, translator: Words, *, movable: bool = False) -> dict[s
         "error": translator.translate(project["error"] or project["diskWarning"] or ""),
         "url": project["workspaceUrl"] if status == "running" else "",
         "protected": "true" if project["passwordProtected"] else "",
-        "protected_word": translator("protected.yes" if project["passwordProtected"] else "protected.no"),
         "capabilities": sorted(ProxyMode(project["proxyMode"]).capabilities),
         "mode_word": translator(f"mode.{project['proxyMode']}"),
         "limits": translator("limits.short", memory=project["memoryLimit"][:-1], cpus=project["cpuCores"]),

@@ -100,7 +100,7 @@ async def _seats(view: View, found: list[Seat]) -> dict[str, Any]:
     faults = {row.id: services.presenter.fault(row) for row in services.reads.all() if row.id in ids}
     return {
         "seats": workshop.seats(found, faults, datetime.now(UTC), view.translator),
-        "history": workshop.history(ended_views(services.settings.site, ended)),
+        "history": ended_views(services.settings.site, ended),
         "group": services.settings.workshop.group,
         "docker": view.docker_away,
     }
