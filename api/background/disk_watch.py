@@ -13,7 +13,7 @@ from functools import partial
 from atelier.common.errors import AtelierError
 from atelier.common.models import StopReason, Workspace
 from atelier.engine.container_limits import CPU_SHARES
-from atelier.engine.interface import Container
+from atelier.engine.models import Container
 from atelier.workspaces.disk_limits import (
     NEED_BYTES,
     Action,
