@@ -18,7 +18,7 @@ from ..runner.adapter import Ended, end_leftover
 from ..runner.operations import HASHES
 from ..services.jobs import CANCELING, submit
 from ..services.services import Services
-from .cleanup import REPAIR
+from .maintenance import REPAIR
 
 log = logging.getLogger("atelier")
 

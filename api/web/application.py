@@ -8,10 +8,9 @@ from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
 from .error_pages import install_wrong_addresses
-from .fragment_cache import FragmentCache
 from .i18n import languages
 from .routes import operator, workshop
-from .templating import STATIC
+from .templating import STATIC, FragmentCache
 
 
 def install(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse
 
 from .i18n import Words
 
+_REMEMBERED_FRAGMENTS = 100
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
 # No external sources, nothing inline, no frames: text that a workspace's owner typed cannot become a script.
@@ -48,6 +50,24 @@ def html(content: str, status: int = 200) -> HTMLResponse:
 
 def rendered(template: str, translator: Words, **values: Any) -> str:
     return _environment().get_template(template).render(t=translator, **values)
+
+
+class FragmentCache:
+    """Caches fragments of the newest state, by what else they depend on."""
+
+    def __init__(self) -> None:
+        self._state: object = None
+        self._made: dict[object, str] = {}
+
+    def get(self, state: object, key: object, make: Callable[[], str]) -> str:
+        if state != self._state:
+            self._state, self._made = state, {}
+        if key not in self._made:
+            made = make()
+            if len(self._made) >= _REMEMBERED_FRAGMENTS:
+                return made  # somebody asks for groups that nobody has
+            self._made[key] = made
+        return self._made[key]
 
 
 @cache

@@ -12,7 +12,7 @@ from atelier.egress.whitelist import allowable, covering
 
 from ...monitoring.seat_activity import host_of
 from ..i18n import Words
-from .choices import options
+from . import options
 
 # Maximum length of a shown message; the document has it in full.
 _EXCERPT = 2000

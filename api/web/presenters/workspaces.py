@@ -16,7 +16,7 @@ from ...schemas.projects import DetailedProject, Project
 from ...schemas.system import Configuration
 from ...services.presenter import UNGROUPED
 from ..i18n import Words
-from .choices import options
+from . import options
 
 # The contract writes a size such as "1.2GB" without a space, people write it with one.
 _UNIT = re.compile(r"([KMGT]?B)$")

@@ -30,11 +30,10 @@ from ...services.projects import groups
 from ...services.services import Services
 from ...services.system import configuration, nodes
 from ..error_pages import PageRoute
-from ..fragment_cache import FragmentCache
 from ..presenters import aliases, egress, git, jobs, machines, workspaces
 from ..presenters.attention import section
 from ..runbook import runbook
-from ..templating import html, rendered
+from ..templating import FragmentCache, html, rendered
 from ..view import View, ViewDep
 
 _CONVERSATIONS = 20

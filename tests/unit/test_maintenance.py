@@ -1,4 +1,4 @@
-"""The API's clock for the gateway's certificate."""
+"""Jobs that the API begins by itself when they are due."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.background import certificate_renewal
+from api.background import maintenance
 from api.services import jobs
 
 
@@ -28,8 +28,8 @@ def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> 
     async def submit(_: object, caller: Any, job: str) -> None:
         asked.append((caller.name, job))
 
-    monkeypatch.setattr(certificate_renewal, "_EVERY_SECONDS", 0)
-    monkeypatch.setattr(certificate_renewal, "is_due", is_due)
+    monkeypatch.setattr(maintenance, "_CERTIFICATE_SECONDS", 0)
+    monkeypatch.setattr(maintenance.acme, "is_due", is_due)
     monkeypatch.setattr(jobs, "submit", submit)
     services: Any = SimpleNamespace(
         settings=SimpleNamespace(site=SimpleNamespace(state_dir="/state")),
@@ -37,6 +37,6 @@ def test_a_job_is_asked_for_while_it_is_due(monkeypatch: pytest.MonkeyPatch) -> 
         watcher=SimpleNamespace(available=True),
     )
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(certificate_renewal.run(services))
+        asyncio.run(maintenance.renew_certificate(services))
     order = ("certificate", [], {}, "certificate")
     assert asked == [order, ("certificate", "job 1"), order, ("certificate", "job 3")]
