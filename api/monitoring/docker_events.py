@@ -41,7 +41,7 @@ class Watcher:
         self.site = site
         self.store = store
         self.locks = locks
-        self._seen: dict[str, Container] = {}
+        self.seen: dict[str, Container] = {}
         self._gone: set[str] = set()
         # Containers that a person asked Docker to end, with the time. ``Revival`` decides whether that was intended,
         # since a dockerd that shuts down ends all of them in the same way.
@@ -71,12 +71,8 @@ class Watcher:
 
     def is_outdated(self, row: Workspace) -> bool:
         """Whether the workspace's template has a newer image than its container is made from, as far as is known."""
-        container, current = self._seen.get(row.id), self._images.get(row.template)
+        container, current = self.seen.get(row.id), self._images.get(row.template)
         return container is not None and current is not None and made_from(container.labels) != current
-
-    @property
-    def seen(self) -> Mapping[str, Container]:
-        return self._seen
 
     @property
     def available(self) -> bool:
@@ -99,8 +95,9 @@ class Watcher:
 
     def last_seen(self, node: str) -> str | None:
         """When the machine's engine last answered, in ISO 8601; None if it has not since the start."""
-        found = self._nodes.get(node)
-        return now() if found and found.available else found.last_seen if found else None
+        if node not in self._nodes:
+            return None
+        return now() if self._nodes[node].available else self._nodes[node].last_seen
 
     def seen_at(self, node: str) -> dict[str, Container]:
         """Like ``seen``, for one machine."""
@@ -114,7 +111,7 @@ class Watcher:
         """The row's status, corrected by the observed container."""
         if row.node != CONTROLLER and not self.answers(row.node):
             return Status.ERROR, why_away(row)
-        return status_seen(row, self._seen.get(row.id), self._gone)
+        return status_seen(row, self.seen.get(row.id), self._gone)
 
     def start(self) -> None:
         for node in self._nodes.values():
@@ -132,9 +129,9 @@ class Watcher:
             gone = {id for id in self._gone if nodes.get(id, node) != node}
             self._gone = gone | {id for id in ids if id not in found}
             # Keep the other machines' containers; a container without a row belongs to this one.
-            others = {id: container for id, container in self._seen.items() if nodes.get(id, node) != node}
+            others = {id: container for id, container in self.seen.items() if nodes.get(id, node) != node}
             here = {id: container for id, container in found.items() if nodes.get(id, node) == node}
-            self._nodes[node].seen, self._seen = here, others | here
+            self._nodes[node].seen, self.seen = here, others | here
         for id in ids:
             self._correct(id)
 
@@ -145,12 +142,12 @@ class Watcher:
             here.pop(workspace_id, None)  # it was moved, and this is what it left
             return
         with self._mutex:
-            present = self._seen.get(workspace_id)
+            present = self.seen.get(workspace_id)
             if seen is not None:
-                self._seen[workspace_id] = here[workspace_id] = seen
+                self.seen[workspace_id] = here[workspace_id] = seen
                 self._gone.discard(workspace_id)
             elif present is not None and present.id == container_id:
-                del self._seen[workspace_id]
+                del self.seen[workspace_id]
                 here.pop(workspace_id, None)
                 self._gone.add(workspace_id)
         self.version += 1
@@ -179,7 +176,7 @@ class Watcher:
             row = self.store.find(id=workspace_id)
             if row is None:
                 return
-            status, error = status_seen(row, self._seen.get(row.id), self._gone)
+            status, error = status_seen(row, self.seen.get(row.id), self._gone)
             if status is not row.status:
                 self.store.observe(row, status, error)
         except AtelierError as error:  # no traceback for each event of hours in which the disk is full

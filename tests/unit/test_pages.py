@@ -541,6 +541,11 @@ def test_a_job_is_told_by_names() -> None:
     single = {**job, "operation": "later-than-this-page", "projectIds": ["b"], "seats": [], "state": "failed"}
     row = jobs.row({**single, "progress": {"done": 0, "total": 1}}, {"b": "Base 2"}, EN)
     assert (row["what"], row["of"], row["progress"], row["open"]) == ("later-than-this-page", "Base 2", "", False)
+    assert "<h1>later-than-this-page · Base 2</h1>" in rendered("job_state.html", EN, job=row)
+    # Some jobs are about no workspace.
+    assert "<h1>Repair</h1>" in rendered(
+        "job_state.html", EN, job=jobs.row({**job, "operation": "repair", "projectIds": []}, {}, EN)
+    )
 
 
 def test_the_whitelist_is_edited_without_what_always_stands_on_it() -> None:
