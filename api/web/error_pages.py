@@ -57,7 +57,7 @@ class PageRoute(APIRoute):
 
 
 def refusal(method: str, path: str, headers: Headers, error: AtelierError) -> Response | None:
-    """The sign-in page for a browser; None for a program. It does not reveal what is at the address."""
+    """The page for a browser that is refused; None for a program. It does not reveal what is at the address."""
     if not _is_looked_at(method, path, headers):
         return None
     return _trouble(headers, _nowhere() if error.code is Code.UNAUTHORIZED else error, is_operator=False)
