@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from atelier.common.messages import Message
-from prometheus_client import Metric
 
 from ..core.formatting import duration, size
 
@@ -216,15 +215,6 @@ FINDINGS = (
     Finding("seats_in_error", WARNING, 10, (Condition("atelier_workspaces", ">", 0, labels={"status": "error"}),)),
     Finding("plain_http", INFO, 60, (Condition("atelier_secure_context", "==", 0),)),
 )
-
-
-def samples_of(metrics: Iterable[Metric]) -> Samples:
-    """The metrics by name, as Prometheus reads them."""
-    found: dict[str, list[tuple[Labels, float]]] = {}
-    for metric in metrics:
-        for sample in metric.samples:
-            found.setdefault(sample.name, []).append((sample.labels, sample.value))
-    return found
 
 
 def findings(samples: Samples, now: float | None = None) -> list[Found]:

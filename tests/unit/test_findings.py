@@ -16,7 +16,6 @@ from atelier.common.messages import Message
 from atelier.database.claims import ClaimResult, ClaimStatus, Participant
 from atelier.gateway import acme, answers
 from atelier.gateway.certificate import Certificate
-from prometheus_client.core import GaugeMetricFamily
 from support import site
 
 from api.auth.middleware import Caller
@@ -60,9 +59,15 @@ def test_the_metrics_tell_how_long_the_certificate_is_valid(tmp_path: Path, monk
     begins, expires = (datetime(2026, 6, day, tzinfo=UTC) for day in (1, 2))
     monkeypatch.setattr(metrics, "served_certificate", lambda _: Certificate(frozenset(), begins, expires))
     services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
-    found = {sample.name: sample.value for metric in metrics._https(services) for sample in metric.samples}
+    found = {name: value for name, value, _ in metrics._https(services)}
     assert found["atelier_certificate_expires_timestamp_seconds"] == expires.timestamp()
     assert found["atelier_certificate_lifetime_seconds"] == 24 * 3600
+
+
+def test_each_metric_is_explained() -> None:
+    made = set(re.findall(r'yield "(\w+)"', Path(str(metrics.__file__)).read_text()))
+    assert made == metrics._HELP.keys()
+    assert set(metrics._COUNTERS) < made
 
 
 def test_the_most_severe_comes_first() -> None:
@@ -117,10 +122,10 @@ def test_the_page_says_that_all_is_well() -> None:
 
 def test_a_finding_says_why_where_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = [
-        GaugeMetricFamily(name, "", 1)
+        (name, 1, {})
         for name in ("atelier_backup_last_failed", "atelier_certificate_renewal_failures", "atelier_secure_context")
     ]
-    monkeypatch.setattr(metrics, "platform_metrics", lambda _: failing)
+    monkeypatch.setattr(metrics, "_of_platform", lambda _: failing)
     services: Any = SimpleNamespace(settings=SimpleNamespace(site=site(tmp_path)))
 
     def told() -> dict[str, str]:
