@@ -103,20 +103,17 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         engine: Engine | None = None
         while self.wait():
-            if not self._watcher.answers(self._node):
-                self.lose()
-                continue
             try:
-                engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
-                self.ask(engine)
+                if self._watcher.answers(self._node):
+                    engine = engine or open_engine(self._site, self._node, patience=_PATIENCE_SECONDS)
+                    self.ask(engine)
+                    continue
             except AtelierError as error:
                 log.warning("no figures of %s: %s", self._node, error)
-                self.lose()
-                engine = None
             except Exception:  # the boundary: a sample that fails must not be the last one
                 log.exception("no figures of %s", self._node)
-                self.lose()
-                engine = None
+            self.lose()
+            engine = None
 
     @abstractmethod
     def wait(self) -> bool:
