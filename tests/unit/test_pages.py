@@ -488,7 +488,7 @@ def test_repositories_are_told_with_the_default_branch_first() -> None:
     assert (row["branches"], row["url"]) == (["main", "clone/course-1", "clone/course-2", "clone/course-10"], "")
     assert git.repositories([entry], browsable=True)[0]["url"] == entry["url"]
     damaged = {**entry, "branches": [], "problem": "git gave up"}
-    assert [row["damaged"] for row in git.repositories([entry, damaged], browsable=False)] == [False, True]
+    assert [row["problem"] for row in git.repositories([entry, damaged], browsable=False)] == [None, "git gave up"]
 
 
 def test_a_port_has_an_address_where_somebody_can_open_it() -> None:

@@ -12,9 +12,7 @@ from ..i18n import Words
 def aliases(found: Sequence[AliasView], translator: Words) -> list[dict[str, Any]]:
     return [
         {
-            "subdomain": alias["subdomain"],
-            "url": alias["url"],
-            "port": alias["port"],
+            **alias,
             "port_word": translator("aliases.port", port=alias["port"]),
             "access": translator("aliases.guarded", user=alias["user"])
             if alias["basicAuth"]

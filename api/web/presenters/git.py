@@ -30,13 +30,8 @@ def repositories(found: Sequence[Repository], *, browsable: bool) -> list[dict[s
     """One row per repository, with its branches: the default one first, the others in natural order."""
     return [
         {
-            "name": entry["name"],
-            "description": entry["description"],
+            **entry,
             "url": entry["url"] if browsable else "",
-            "address": entry["cloneUrl"],
-            "private": entry["private"],
-            "damaged": entry["problem"] is not None,
-            "updated_at": entry["updatedAt"],
             "branches": sorted(entry["branches"], key=lambda name: (name != entry["defaultBranch"], natural_key(name))),
         }
         for entry in found
