@@ -237,17 +237,19 @@ class _Follower(threading.Thread):
             if self.stopped.is_set():
                 return
             self._last_event = event.at
-            workspace_id = self._workspace_of(event)
-            if workspace_id and not event.action.startswith(_NO_CHANGE):
-                self._workspaces.add(workspace_id)
-                self._watcher.note_asked(workspace_id, event.action)
+            if workspace_id := self._note(event):
                 self._watcher.look_at(self._node, workspace_id, event.container, engine.inspect(event.container))
         raise AtelierError(Code.SERVICE_UNAVAILABLE, Message("docker.events_ended"))
 
-    def _workspace_of(self, event: Event) -> str | None:
-        """The event's workspace; None for a container that only inherited a workspace's labels from its image."""
+    def _note(self, event: Event) -> str | None:
+        """Notes what was asked of a workspace's container. Returns the workspace's id; None if the event tells nothing
+        of its state, or is about a container that only inherited a workspace's labels from its image."""
         id = event.labels.get(_LABEL)
-        return id if id and event.name == self._watcher.site.container_name(id) else None
+        if not id or event.action.startswith(_NO_CHANGE) or event.name != self._watcher.site.container_name(id):
+            return None
+        self._workspaces.add(id)
+        self._watcher.note_asked(id, event.action)
+        return id
 
     def _catch_up(self, engine: Engine) -> None:
         """Reads the stops requested while Docker was disconnected. Only a dockerd that survived knows them: a new one
@@ -256,9 +258,7 @@ class _Follower(threading.Thread):
         past = engine.past_events(self._label, last or 0)
         if any(event.at == last for event in past):
             for event in past:
-                if workspace_id := self._workspace_of(event):
-                    self._workspaces.add(workspace_id)
-                    self._watcher.note_asked(workspace_id, event.action)
+                self._note(event)
         if past:
             self._last_event = past[-1].at
 
