@@ -321,8 +321,7 @@ TEXTS = {
     "backup.in_state": "The repository {repository} is in the state folder, which a backup contains.",
     "backup.in_state.remedy": "Use another folder, best on another machine, for ./atelier backup and"
     " atelier_backup_repository.",
-    "backup.no_key_file": "The file with the repository's password (atelier_backup_password_file), {file}, is"
-    " missing or empty.",
+    "backup.no_key_file": "The repository's password file (atelier_backup_password_file), {file}, is missing or empty.",
     "backup.no_key_file.remedy": "Create it: openssl rand -hex 32 | install -m 600 /dev/stdin {file}. Keep a copy on"
     " another machine: without it no backup can be read.",
     "backup.no_environment_file": "The file with the storage's credentials (atelier_backup_environment_file),"
@@ -346,8 +345,7 @@ TEXTS = {
     "backup.repository_full": "The repository {repository} has no space left.",
     "backup.repository_full.remedy": "Free space, or keep fewer backups (atelier_backup_keep), then run this again.",
     "backup.locked": "Another program uses the repository {repository}: {said}",
-    "backup.locked.remedy": "Wait for it to end. The lock of a program that was killed on another machine ends after"
-    " 30 minutes.",
+    "backup.locked.remedy": "Wait for it to end. A lock of a program killed on another machine ends after 30 minutes.",
     "backup.failed": "restic failed at the repository {repository}: {said}",
     "backup.failed.remedy": "Correct it, then run this again.",
     "backup.no_snapshot_named": "it named no snapshot",
@@ -364,8 +362,7 @@ TEXTS = {
     "backup.machines_away": "These machines could not be saved: {nodes}. {why}",
     "backup.machines_away.remedy": "Everything else is in the backup. Run this again when they answer.",
     "backup.machines_unknown": "The backup has workspaces of machines that the inventory does not name: {nodes}.",
-    "backup.machines_unknown.remedy": "Name them in the inventory (-i), with the addresses of the machines that take"
-    " their place.",
+    "backup.machines_unknown.remedy": "Name them in the inventory (-i), with the addresses of their replacements.",
     "backup.paused": "{name!r} was paused until its copy was complete: it grew by more than {more} MiB meanwhile.",
     "backup.no_room": "A backup needs {need} MiB on Docker's disk for a moment, and {free} MiB are free.",
     "backup.no_room.remedy": "Free some space (docker system df shows what takes it), then run this again.",
